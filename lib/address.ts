@@ -1,0 +1,58 @@
+/** IP addresses and CIDR blocks as bytes: 4 of them for IPv4, 16 for IPv6. */
+import { isIPv4, isIPv6 } from 'node:net'
+
+/** The bytes of a textual address, in network order; undefined where it is no address (or has a zone). */
+export function addressBytes(text: string): Buffer | undefined {
+  if (isIPv4(text)) return Buffer.from(text.split('.').map(Number))
+  if (!isIPv6(text) || text.includes('%')) return undefined
+  const [left = [], right = []] = shortestIPv6(text).split('::').map(groups)
+  const zeros = new Array<number>(8 - left.length - right.length).fill(0)
+  const bytes = Buffer.alloc(16)
+  for (const [i, group] of [...left, ...zeros, ...right].entries()) bytes.writeUInt16BE(group, i * 2)
+  return bytes
+}
+
+/** The address in one spelling (RFC 5952), so that two spellings of one address compare equal; else the text itself. */
+export function canonicalAddress(text: string): string {
+  return isIPv6(text) && !text.includes('%') ? shortestIPv6(text) : text
+}
+
+export function formatAddress(bytes: Buffer): string {
+  if (bytes.length === 4) return bytes.join('.')
+  return shortestIPv6(Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(i * 2).toString(16)).join(':'))
+}
+
+export type Cidr = { readonly network: Buffer; readonly prefix: number }
+
+/** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver asks. */
+export function parseCidr(text: string): Cidr | string {
+  const [, address = '', digits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? []
+  const network = addressBytes(address)
+  if (!network) return 'is no address block'
+  const prefix = Number(digits)
+  if (prefix > network.length * 8) return `has a prefix of more than ${network.length * 8} bits`
+  const masked = maskHostBits(network, prefix)
+  if (!masked.equals(network)) return `is an address inside the block ${formatAddress(masked)}/${prefix}`
+  return { network, prefix }
+}
+
+/** Network + 1: the address that kube-apiserver gives to the service `kubernetes`. */
+export function firstAddress({ network }: Cidr): string {
+  const bytes = Buffer.from(network)
+  const last = bytes.length - 1
+  bytes[last] = (bytes[last] ?? 0) + 1
+  return formatAddress(bytes)
+}
+
+function maskHostBits(bytes: Buffer, prefix: number): Buffer {
+  return Buffer.from(bytes.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, prefix - i * 8)))))
+}
+
+/** The WHATWG URL parser writes IPv6 as RFC 5952 does, an embedded IPv4 tail as two groups. */
+function shortestIPv6(text: string): string {
+  return new URL(`http://[${text}]`).hostname.slice(1, -1)
+}
+
+function groups(text: string): number[] {
+  return text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16))
+}

@@ -1,0 +1,185 @@
+/** cluster.yaml as text to a Cluster with every default filled in, or to all that is wrong with it. Pure. */
+import * as v from 'valibot'
+import {
+  type Document,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type YAMLMap,
+  isMap as yamlIsMap,
+} from 'yaml'
+import { type Cidr, canonicalAddress, parseCidr } from './address.ts'
+import { clusterProblems, type Path, type Problem } from './cluster-rules.ts'
+import {
+  type ClusterInput,
+  clusterSchema,
+  type keyKinds,
+  parseDuration,
+  type providers,
+  type roles,
+} from './cluster-schema.ts'
+
+export type KeyKind = (typeof keyKinds)[number]
+export type Role = (typeof roles)[number]
+export type Provider = (typeof providers)[number]
+
+export interface ClusterNode {
+  readonly name: string
+  readonly role: Role
+  readonly ips: readonly string[]
+  readonly sans: readonly string[]
+  /** Where ssh finds it. */
+  readonly host: string
+  readonly port?: number
+  readonly directory: string
+}
+
+export interface Cluster {
+  readonly name: string
+  readonly domain: string
+  readonly subject: ClusterInput['subject']
+  /** Durations in milliseconds. */
+  readonly certificates: { key: KeyKind; validity: number; caValidity: number; renewBefore: number }
+  readonly api: ClusterInput['api']
+  readonly network: { serviceCIDRs: readonly Cidr[]; clusterDomain: string }
+  readonly encryption: { provider: Provider; resources: readonly string[] }
+  readonly ssh: { user: string; concurrency: number; configFile?: string; options: ReadonlyMap<string, string> }
+  readonly localKubeconfig: false | { path?: string | undefined; context: string; user: string }
+  readonly nodes: readonly ClusterNode[]
+}
+
+/** A problem with its place: line and column count from 1. */
+export interface PlacedProblem {
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
+export type ParsedCluster = { readonly cluster: Cluster } | { readonly problems: readonly PlacedProblem[] }
+
+export function parseCluster(bytes: Uint8Array): ParsedCluster {
+  const lines = new LineCounter()
+  const placed = (offset: number, message: string): PlacedProblem => {
+    const { line, col } = lines.linePos(offset)
+    return { line: Math.max(1, line), column: Math.max(1, col), message }
+  }
+  const parsed = parseYaml(bytes, lines)
+  if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
+  const { document, value } = parsed
+  const result = v.safeParse(clusterSchema, value)
+  const problems = [...(result.issues ?? []).map(issueProblem), ...clusterProblems(value)]
+  if (result.success && problems.length === 0) return { cluster: complete(result.output) }
+  const all = problems.map(({ path, message, at }) => {
+    const name = formatPath(path)
+    return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
+  })
+  return { problems: all.sort((a, b) => a.line - b.line || a.column - b.column) }
+}
+
+type ParsedYaml =
+  | { readonly document: Document; readonly value: unknown }
+  | { readonly errors: readonly { offset: number; message: string }[] }
+
+function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    const document = parseDocument(text, { lineCounter, prettyErrors: false })
+    const [error] = document.errors
+    // One mistake in the syntax makes the parser report the rest of the file as mistaken: only the first is true.
+    if (error) return { errors: [{ offset: error.pos[0], message: oneLine(error.message) }] }
+    if (document.contents === null)
+      return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
+    return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
+  } catch (error) {
+    if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
+    // Aliases that multiply (ReferenceError) or nesting too deep for the stack (RangeError).
+    if (error instanceof ReferenceError || error instanceof RangeError)
+      return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
+    throw error
+  }
+}
+
+/** A key with nothing behind it (`subject:` with all below it commented out) counts as absent. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls)
+  if (value === null || typeof value !== 'object') return value
+  const entries = Object.entries(value).filter(([, inner]) => inner !== null)
+  return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
+}
+
+function issueProblem(issue: v.BaseIssue<unknown>): Problem {
+  return { path: (issue.path ?? []).map(({ key }) => key as string | number), message: issue.message }
+}
+
+/** The place of the value at the path; of its key where asked; of what is around it where there is none. */
+function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value'): number {
+  for (let length = path.length; length > 0; length--) {
+    const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
+    const key = path[length - 1]
+    if (yamlIsMap(above)) {
+      const pair = (above as YAMLMap).items.find((item) => isScalar(item.key) && String(item.key.value) === String(key))
+      const keyAsked = at === 'key' && length === path.length
+      const found =
+        keyAsked || !isNode(pair?.value) || pair.value.range?.[0] === pair.value.range?.[1] ? pair?.key : pair?.value
+      if (isNode(found) && found.range) return found.range[0]
+    }
+    if (isSeq(above)) {
+      const item = above.items[Number(key)]
+      if (isNode(item) && item.range) return item.range[0]
+    }
+  }
+  return isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0
+}
+
+/** nodes[3].role */
+function formatPath(path: Path): string {
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${key}`)).join('')
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim()
+}
+
+function complete(input: ClusterInput): Cluster {
+  const { name, domain = name, certificates, network, encryption, ssh, localKubeconfig } = input
+  const cidrs = [network.serviceCIDR].flat().map(parseCidr)
+  const { configFile, user, concurrency } = ssh
+  return {
+    name,
+    domain,
+    subject: input.subject,
+    certificates: {
+      key: certificates.key,
+      validity: parseDuration(certificates.validity),
+      caValidity: parseDuration(certificates.caValidity),
+      renewBefore: parseDuration(certificates.renewBefore),
+    },
+    api: input.api,
+    network: { serviceCIDRs: cidrs.filter((cidr) => typeof cidr !== 'string'), clusterDomain: network.clusterDomain },
+    encryption,
+    ssh: {
+      user,
+      concurrency,
+      options: new Map(Object.entries(ssh.options).map(([key, value]) => [key, sshValue(value)])),
+      ...(configFile !== undefined && { configFile }),
+    },
+    localKubeconfig: localKubeconfig && {
+      path: localKubeconfig.path,
+      context: localKubeconfig.context ?? name,
+      user: localKubeconfig.user ?? 'admin',
+    },
+    nodes: input.nodes.map(({ ip, ips, host, directory, port, ...node }) => ({
+      ...node,
+      ips: [...(ips ?? []), ...(ip === undefined ? [] : [ip])].map(canonicalAddress),
+      host: host ?? node.name,
+      directory: directory ?? ssh.directory,
+      ...(port !== undefined && { port }),
+    })),
+  }
+}
+
+function sshValue(value: string | number | boolean): string {
+  return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value)
+}

@@ -1,0 +1,58 @@
+/** Reads DER (X.690) in place: a certificate is taken apart without copying or naming what nobody asks for. */
+export interface Der {
+  readonly tag: number
+  readonly content: Buffer
+  /** Tag, length and content. */
+  readonly bytes: Buffer
+}
+
+/** The elements that stand one after the other in the bytes. Throws a RangeError where they are no DER. */
+export function readDer(bytes: Buffer): Der[] {
+  const elements: Der[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const element = elementAt(bytes, at)
+    elements.push(element)
+    at += element.bytes.length
+  }
+  return elements
+}
+
+/** The elements inside a constructed one. */
+export function inside(element: Der | undefined): Der[] {
+  if (!element) throw new RangeError('an element is missing')
+  return readDer(element.content)
+}
+
+/** The bits of a BIT STRING; its first byte counts the unused ones. */
+export function bitsOf(element: Der | undefined): Buffer {
+  if (element?.tag !== 0x03) throw new RangeError('no BIT STRING')
+  return element.content.subarray(1)
+}
+
+/** An object identifier in dotted form. */
+export function formatOid(element: Der | undefined): string {
+  const arcs: number[] = []
+  let arc = 0
+  for (const byte of element?.content ?? []) {
+    arc = arc * 128 + (byte & 0x7f)
+    if (byte & 0x80) continue
+    if (arcs.length === 0) arcs.push(Math.min(2, Math.floor(arc / 40)), arc - 40 * Math.min(2, Math.floor(arc / 40)))
+    else arcs.push(arc)
+    arc = 0
+  }
+  return arcs.join('.')
+}
+
+function elementAt(bytes: Buffer, at: number): Der {
+  const first = bytes.readUInt8(at + 1)
+  const lengthBytes = first < 0x80 ? 0 : first & 0x7f
+  if (lengthBytes > 4 || first === 0x80) throw new RangeError('a length that DER does not have')
+  const length = lengthBytes === 0 ? first : bytes.readUIntBE(at + 2, lengthBytes)
+  const start = at + 2 + lengthBytes
+  if (start + length > bytes.length) throw new RangeError('an element is cut short')
+  return {
+    tag: bytes.readUInt8(at),
+    content: bytes.subarray(start, start + length),
+    bytes: bytes.subarray(at, start + length),
+  }
+}

@@ -1,0 +1,86 @@
+/** Targets and the edges between them. Pure. */
+import type { Reason } from './reason.ts'
+import type { Workspace } from './workspace.ts'
+
+/** `node-certs/worker0`; the phase's own name where it has one target. */
+export type TargetId = string
+
+/** Which limit a target's work counts against. */
+export type Lane = 'cpu' | 'ssh'
+
+export type Verdict =
+  | {
+      readonly kind: 'fresh'
+      /** The certificate's end, for a target that has one. */
+      readonly until?: Date
+      /** What its user should know all the same. */
+      readonly warning?: string
+    }
+  | {
+      readonly kind: 'stale'
+      readonly reasons: readonly Reason[]
+      /** A repair changes nothing that another target is made of (a file's mode): what needs it stays fresh. */
+      readonly repairOnly?: boolean
+      readonly warning?: string
+    }
+
+export interface Target {
+  readonly id: TargetId
+  readonly phase: string
+  /** The node that it belongs to, if it belongs to one. */
+  readonly node?: string
+  readonly needs: readonly TargetId[]
+  /** Files that it makes, by their names in auth/. */
+  readonly makes: readonly string[]
+  readonly lane: Lane
+  /** Losing it breaks a running cluster: its refusals are asked for before anything is built. */
+  readonly irreplaceable?: true
+  /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
+  check(at: Workspace): Verdict | Promise<Verdict>
+  /** Makes it. What it returns is a warning. */
+  build(at: Workspace, work: Work): Promise<string | undefined>
+}
+
+/** Made again though fresh; what is irreplaceable in it replaced; or (the CA alone) certified anew with the same key. */
+export type Force = 'rebuild' | 'replace' | 'renew'
+
+/** What a build is told. */
+export interface Work {
+  readonly reasons: readonly Reason[]
+  readonly force: Force | undefined
+  readonly signal: AbortSignal
+}
+
+export type Graph = ReadonlyMap<TargetId, Target>
+
+/** Throws an Error (a mistake in the table of targets) for a repeated id, an unknown need or a cycle. */
+export function buildGraph(targets: readonly Target[]): Graph {
+  const byId = new Map<TargetId, Target>()
+  for (const target of targets) {
+    if (byId.has(target.id)) throw new Error(`two targets are called ${target.id}`)
+    byId.set(target.id, target)
+  }
+  return inOrder(byId, [...byId.keys()])
+}
+
+/** The targets and all that they need, each after its needs, else in the graph's order. */
+export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
+  return inOrder(graph, [...ids])
+}
+
+function inOrder(graph: Graph, ids: readonly TargetId[]): Graph {
+  const wanted = new Map<TargetId, Target>()
+  const visiting: TargetId[] = []
+  const visit = (id: TargetId): void => {
+    if (wanted.has(id)) return
+    const target = graph.get(id)
+    if (!target) throw new Error(`${visiting.at(-1)} needs ${id}, which there is not`)
+    if (visiting.includes(id)) throw new Error(`targets need each other: ${[...visiting, id].join(' > ')}`)
+    visiting.push(id)
+    target.needs.forEach(visit)
+    visiting.pop()
+    wanted.set(id, target)
+  }
+  ids.forEach(visit)
+  return wanted
+}

@@ -1,0 +1,101 @@
+/** Why a target is not fresh: data where it is found, text where it is shown. */
+import type { TargetId } from './graph.ts'
+
+export type Reason =
+  | { readonly kind: 'missing'; readonly path: string }
+  | { readonly kind: 'unreadable'; readonly path: string; readonly what: string }
+  | { readonly kind: 'not-a-file'; readonly path: string }
+  | { readonly kind: 'wrong-mode'; readonly path: string; readonly was: number; readonly asked: number }
+  | { readonly kind: 'key-mismatch'; readonly path: string }
+  | { readonly kind: 'subject-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
+  | { readonly kind: 'san-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
+  | { readonly kind: 'usages-changed' }
+  | { readonly kind: 'key-kind-changed'; readonly was: string; readonly asked: string }
+  | { readonly kind: 'other-issuer' }
+  | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }
+  | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
+  | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
+  | {
+      readonly kind: 'on-node'
+      readonly missing: readonly string[]
+      readonly differ: readonly string[]
+      readonly wrongMode: readonly string[]
+    }
+  | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
+  | { readonly kind: 'forced' }
+
+/** One clause, without a full stop: "SAN added: 192.168.1.22". */
+export function formatReason(reason: Reason): string {
+  switch (reason.kind) {
+    case 'missing':
+      return `${reason.path} is missing`
+    case 'unreadable':
+      return `${reason.path} is no ${reason.what}`
+    case 'not-a-file':
+      return `${reason.path} is not a plain file`
+    case 'wrong-mode':
+      return `${reason.path} has mode ${octal(reason.was)}, not ${octal(reason.asked)}`
+    case 'key-mismatch':
+      return `${reason.path} is not the certificate's key`
+    case 'subject-changed':
+      return formatChange('subject', reason)
+    case 'san-changed':
+      return formatChange('SAN', reason)
+    case 'usages-changed':
+      return 'usages are not those asked for'
+    case 'key-kind-changed':
+      return `key is ${reason.was}, not ${reason.asked}`
+    case 'other-issuer':
+      return 'not issued by the present CA'
+    case 'expires':
+      return `${reason.expired ? 'expired' : 'ends'} ${formatDate(reason.notAfter)}`
+    case 'not-yet-valid':
+      return `not valid before ${reason.notBefore.toISOString().slice(0, 16)}Z`
+    case 'content-changed':
+      return `${reason.what.join(', ')} changed`
+    case 'on-node':
+      return [
+        formatList('missing', reason.missing),
+        formatList('differs', reason.differ),
+        formatList('wrong mode', reason.wrongMode),
+      ]
+        .filter(Boolean)
+        .join('; ')
+    case 'need-rebuilt':
+      return `${formatNames(reason.ids)} will be made`
+    case 'forced':
+      return 'forced'
+    default:
+      return reason satisfies never
+  }
+}
+
+export function formatReasons(reasons: readonly Reason[]): string {
+  return reasons.map(formatReason).join('; ')
+}
+
+export function formatDate(date: Date): string {
+  return date.toISOString().slice(0, 10)
+}
+
+function formatChange(
+  what: string,
+  { added, removed }: { added: readonly string[]; removed: readonly string[] },
+): string {
+  return [formatList(`${what} added`, added), formatList(`${what} removed`, removed)].filter(Boolean).join('; ')
+}
+
+function formatList(what: string, names: readonly string[]): string {
+  return names.length === 0 ? '' : `${what}: ${formatNames(names)}`
+}
+
+/** The first few by name, the rest by number. */
+export function formatNames(names: readonly string[]): string {
+  const shown = names.length > 4 ? 3 : names.length
+  const rest = names.length - shown
+  return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
+}
+
+function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0')
+}

@@ -1,0 +1,10 @@
+/** What targets work on: handed to them, so that they know neither where auth/ is nor what time it is. */
+import type { AuthDir } from './auth-dir.ts'
+import type { Cluster } from './cluster.ts'
+
+export interface Workspace {
+  readonly cluster: Cluster
+  readonly auth: AuthDir
+  /** One moment for the whole run. */
+  readonly now: Date
+}

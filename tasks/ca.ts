@@ -1,0 +1,108 @@
+/** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+import { type AuthDir, publicMode, secretMode } from '../lib/auth-dir.ts'
+import { compareWithProfile } from '../lib/certificate.ts'
+import type { Cluster } from '../lib/cluster.ts'
+import { Failure } from '../lib/failure.ts'
+import type { Target, Verdict, Work } from '../lib/graph.ts'
+import { backUp, refusal } from '../lib/irreplaceable.ts'
+import { certificateFile, keyFile, type Pair, readPair, repairModes, validityPeriod } from '../lib/pair.ts'
+import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import { generatePrivateKey, keyKindOf, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
+import { certTable } from './cert-table.ts'
+
+const certificate = certificateFile('ca')
+const key = keyFile('ca')
+const restore = `put ${certificate} and ${key} back, from a backup or from a control node (its folder of ssh.directory)`
+const startOver = 'or give up this cluster identity, and have every certificate made anew: npm run task -- ca --force'
+const renew = 'certify the same key anew: npm run task -- ca --renew'
+
+export function caTargets(cluster: Cluster): Target[] {
+  return certTable(cluster)
+    .filter(({ phase }) => phase === 'ca')
+    .map(({ profile }) => ({
+      id: 'ca',
+      phase: 'ca',
+      needs: [],
+      makes: [certificate, key],
+      lane: 'cpu',
+      irreplaceable: true,
+      check: (at) => checkCa(at, profile),
+      build: (at, work) => buildCa(at, profile, work),
+    }))
+}
+
+function checkCa(at: Workspace, profile: Profile): Verdict {
+  const pair = readPair(at.auth, 'ca')
+  const missing = pair.reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
+  if (missing.length === 2) {
+    refuseNewCa(at.auth)
+    return { kind: 'stale', reasons: pair.reasons }
+  }
+  refuseOtherCa(pair, profile, at.auth)
+  if (missing.length > 0) return { kind: 'stale', reasons: pair.reasons }
+  return judgeTimes(pair, at)
+}
+
+/** Without a CA, whatever was issued under an earlier one would become worthless. */
+function refuseNewCa(auth: AuthDir): void {
+  const made = auth
+    .names()
+    .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
+  if (made.length === 0) return
+  throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+    restore,
+    startOver,
+  ])
+}
+
+function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
+  const broken = pair.reasons.filter((reason) => reason.kind !== 'missing' || reason.path === key)
+  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver])
+  const asked = pair.certificate ? compareWithProfile(pair.certificate, profile) : []
+  const kind = pair.key && keyKindOf(pair.key)
+  if (!pair.certificate && kind !== undefined && kind !== profile.key)
+    asked.push({ kind: 'key-kind-changed', was: kind, asked: profile.key })
+  if (asked.length > 0)
+    throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+      'change cluster.yaml to what the CA has',
+      startOver,
+    ])
+}
+
+function judgeTimes(pair: Pair, { now, cluster, auth }: Workspace): Verdict {
+  const { notBefore, notAfter } = pair.certificate ?? { notBefore: now, notAfter: now }
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew])
+  if (notBefore > now)
+    throw refusal(
+      `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
+      ["set this machine's clock"],
+    )
+  const isEnding = notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
+  const warning = isEnding
+    ? { warning: `the CA ends on ${formatDate(notAfter)}, and all it issued with it: ${renew}` }
+    : {}
+  if (pair.modes.length > 0) return { kind: 'stale', reasons: pair.modes, repairOnly: true, ...warning }
+  return { kind: 'fresh', until: notAfter, ...warning }
+}
+
+async function buildCa(at: Workspace, profile: Profile, { reasons, force }: Work): Promise<string | undefined> {
+  const { auth, now, cluster } = at
+  if (repairModes(auth, reasons)) return undefined
+  const pair = readPair(auth, 'ca')
+  if (force === 'renew') refuseOtherCa(pair, profile, auth)
+  if (force === 'renew' && !pair.key)
+    throw new Failure(`${auth.path} has no CA to renew`, { remedy: 'npm run task -- ca' })
+  const kept = force === 'replace' ? undefined : pair.key
+  const old = force && backUp(auth, [certificate, key], now)
+  // Until there is a new one nothing may look like a CA whose key is another: the key goes in after the old certificate is gone.
+  if (!kept) auth.remove(certificate)
+  const privateKey = kept ?? (await generatePrivateKey(profile.key))
+  if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
+  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity) }, privateKey)
+  auth.write(certificate, pem, publicMode, { durable: true })
+  if (!old) return undefined
+  return force === 'renew'
+    ? `the old ${certificate} is in ${old}; now: npm run bootstrap, then restart what has ca.pem open`
+    : `the old CA is in ${old}; now: npm run bootstrap -- --replace-identity, then restart every component on every node`
+}

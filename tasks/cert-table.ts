@@ -1,0 +1,93 @@
+/**
+ * Every certificate of the cluster, a row each. Adding a component is adding a row.
+ * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
+ */
+import { addressBytes, firstAddress } from '../lib/address.ts'
+import type { Cluster, ClusterNode } from '../lib/cluster.ts'
+import type { Profile } from '../lib/x509.ts'
+
+export interface CertRow {
+  readonly phase: 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
+  /** The base of its file names, <name>.pem and <name>-key.pem. */
+  readonly name: string
+  readonly node?: string
+  readonly profile: Profile
+  /** It is the identity of a client of the API: <name>.kubeconfig is made of it. */
+  readonly isClient: boolean
+}
+
+export function certTable(cluster: Cluster): CertRow[] {
+  const { key } = cluster.certificates
+  const { country: C, state: ST, locality: L, organization, organizationalUnit: OU } = cluster.subject
+  const place = { ...(C && { C }), ...(ST && { ST }), ...(L && { L }) }
+  const profile = (CN: string, O: string, sans: readonly string[] = [], isCa = false): Profile => ({
+    subject: { ...place, O, ...(OU && { OU }), CN },
+    sans,
+    isCa,
+    key,
+  })
+  const component = (name: string, subject: Profile): CertRow => ({
+    phase: 'component-certs',
+    name,
+    profile: subject,
+    isClient: true,
+  })
+  return [
+    { phase: 'ca', name: 'ca', profile: profile('Kubernetes', organization, [], true), isClient: false },
+    // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
+    {
+      phase: 'cluster-cert',
+      name: 'kubernetes',
+      profile: profile('kubernetes', organization, apiSans(cluster)),
+      isClient: false,
+    },
+    component('admin', profile('admin', 'system:masters')),
+    component('kube-scheduler', profile('system:kube-scheduler', 'system:kube-scheduler')),
+    component('kube-controller-manager', profile('system:kube-controller-manager', 'system:kube-controller-manager')),
+    component('kube-proxy', profile('system:kube-proxy', 'system:node-proxier')),
+    { ...component('service-account', profile('service-accounts', organization)), isClient: false },
+    ...cluster.nodes
+      .filter(({ role }) => role !== 'gateway')
+      .map(
+        (node): CertRow => ({
+          phase: 'node-certs',
+          name: node.name,
+          node: node.name,
+          // The API server dials a kubelet by its host name, then by its address.
+          profile: profile(
+            `system:node:${node.name}`,
+            'system:nodes',
+            unique([...nodeSans(node, cluster), ...node.sans]),
+          ),
+          isClient: true,
+        }),
+      ),
+  ]
+}
+
+/** Every name and address under which the API is reached, from inside the cluster and from outside. */
+function apiSans(cluster: Cluster): string[] {
+  const { api, network, domain, nodes } = cluster
+  return unique([
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    'kubernetes.default.svc.cluster',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
+    api.host,
+    ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
+    api.virtualIP,
+    ...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, cluster)),
+    '127.0.0.1',
+    ...api.extraSANs,
+  ])
+}
+
+function nodeSans({ name, ips }: ClusterNode, { domain }: Cluster): string[] {
+  return [name, `${name}.${domain}`, ...ips]
+}
+
+function unique(items: readonly string[]): string[] {
+  return [...new Set(items)]
+}

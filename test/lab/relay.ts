@@ -1,0 +1,118 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+
+/** How a relay treats what passes through it. An empty one is a plain wire. */
+export interface RelayBehaviour {
+  /** Milliseconds added in each direction: half of the round trip. */
+  readonly delayMs?: number
+  /** A connection is cut when this many bytes, both directions together, have passed. */
+  readonly dropAfterBytes?: number
+  /** Connections are accepted, and kept open, but nothing passes any more. */
+  readonly hang?: boolean
+}
+
+export interface RelayOptions extends RelayBehaviour {
+  /** A port of 127.0.0.1. */
+  readonly targetPort: number
+}
+
+export interface Relay extends AsyncDisposable {
+  readonly port: number
+  /** Connections accepted so far. */
+  readonly connections: number
+  /** Replaces the behaviour, for connections already open too. */
+  behave(next: RelayBehaviour): void
+  /** Cuts what is open and stops listening. */
+  close(): Promise<void>
+}
+
+/** A TCP relay on a free port of 127.0.0.1. It holds what it delays in memory, however much that is. */
+export async function startRelay({ targetPort, ...first }: RelayOptions): Promise<Relay> {
+  let behaviour: RelayBehaviour = first
+  let connections = 0
+  const open = new Set<Socket>()
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
+    connections += 1
+    track(near, open)
+    if (behaviour.hang) absorb(near)
+    else join(near, targetPort, open, () => behaviour)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const close = () => closeServer(server, open)
+  return {
+    port: (server.address() as AddressInfo).port,
+    get connections() {
+      return connections
+    },
+    behave(next) {
+      behaviour = next
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+function track(socket: Socket, open: Set<Socket>): void {
+  open.add(socket)
+  socket.on('close', () => open.delete(socket))
+  // A reset is what the other end sees as a close: nobody here wants to hear of it.
+  socket.on('error', () => {})
+}
+
+function absorb(near: Socket): void {
+  near.resume()
+  near.on('end', () => near.end())
+}
+
+function join(near: Socket, targetPort: number, open: Set<Socket>, behaviour: () => RelayBehaviour): void {
+  const far = connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
+  track(far, open)
+  // One that came to its end may leave delayed chunks for the other, and an end behind them.
+  near.on('close', () => isComplete(near) || far.destroy())
+  far.on('close', () => isComplete(far) || near.destroy())
+  let passed = 0
+  const deliver = (to: Socket, chunk: Buffer | undefined): void => {
+    const { hang, dropAfterBytes = Number.POSITIVE_INFINITY } = behaviour()
+    if (hang || to.destroyed) return
+    if (chunk === undefined) {
+      to.end()
+      return
+    }
+    const left = dropAfterBytes - passed
+    passed += chunk.length
+    to.write(chunk.subarray(0, left))
+    if (chunk.length >= left) near.destroy()
+  }
+  const delay = () => behaviour().delayMs ?? 0
+  forward(near, delay, (chunk) => deliver(far, chunk))
+  forward(far, delay, (chunk) => deliver(near, chunk))
+}
+
+function isComplete(socket: Socket): boolean {
+  return socket.readableEnded && socket.writableFinished
+}
+
+/** Each chunk has its own timer, so that many are on their way at once; `undefined` stands for the end. */
+function forward(from: Socket, delay: () => number, deliver: (chunk: Buffer | undefined) => void): void {
+  // A timer delivers the oldest chunk, not its own: a delay that changes cannot reorder them.
+  const queue: (Buffer | undefined)[] = []
+  const send = (chunk: Buffer | undefined): void => {
+    if (queue.length === 0 && delay() === 0) {
+      deliver(chunk)
+      return
+    }
+    queue.push(chunk)
+    setTimeout(() => deliver(queue.shift()), delay())
+  }
+  from.on('data', (chunk: Buffer) => send(chunk))
+  from.on('end', () => send(undefined))
+}
+
+async function closeServer(server: Server, open: ReadonlySet<Socket>): Promise<void> {
+  if (!server.listening) return
+  const closed = once(server, 'close')
+  server.close()
+  for (const socket of open) socket.destroy()
+  await closed
+}
