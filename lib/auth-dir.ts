@@ -16,6 +16,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -91,14 +92,17 @@ export class AuthDir {
     })
   }
 
-  /** Makes the folder, or takes from its mode what is too wide. Says whether it did the latter. */
-  prepare(): { tightened: boolean } {
-    return doing('make the folder', this.path, () => {
-      mkdirSync(this.path, { recursive: true, mode: folderMode })
-      const mode = lstatSync(`${this.path}/`).mode & 0o777
-      if ((mode & ~folderMode) === 0) return { tightened: false }
-      chmodSync(this.path, folderMode)
-      return { tightened: true }
+  /** With its final mode; one that is there already stays as it is. */
+  make(): void {
+    doing('make the folder', this.path, () => mkdirSync(this.path, { recursive: true, mode: folderMode }))
+  }
+
+  /** Takes from the folder's mode what is too wide. Says whether there was something. */
+  tightenFolder(): boolean {
+    return doing('set the mode of', this.path, () => {
+      const isWide = (statSync(this.path).mode & 0o777 & ~folderMode) !== 0
+      if (isWide) chmodSync(this.path, folderMode)
+      return isWide
     })
   }
 

@@ -7,4 +7,7 @@ export interface Workspace {
   readonly auth: AuthDir
   /** One moment for the whole run. */
   readonly now: Date
+  /** The cluster.yaml in use: paths in it are relative to its folder. */
+  readonly file: string
+  readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

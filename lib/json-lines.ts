@@ -1,0 +1,36 @@
+/** A run as one JSON object a line: `--json`. */
+import type { Outcome, RunEvent } from './executor.ts'
+import type { Failure } from './failure.ts'
+import type { Reporter } from './reporter.ts'
+import { describeOutcome } from './reporter.ts'
+
+export function createJsonLines(write: (line: string) => void): Reporter {
+  const say = (value: object) => write(JSON.stringify(value))
+  return {
+    event: (event) => say(plainEvent(event)),
+    note: (message) => say({ type: 'note', message }),
+    problem: (failure, id) =>
+      say({
+        type: failure.kind === 'usage' ? 'error' : failure.kind,
+        ...(id !== undefined && { id }),
+        ...plainFailure(failure),
+      }),
+    end: async ({ outcomes, ...counts }) => say({ type: 'summary', ...counts }),
+  }
+}
+
+/** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
+function plainEvent(event: RunEvent): object {
+  if (event.type !== 'ended') return event
+  const { id, outcome } = event
+  return { type: outcome.kind, id, ...plainOutcome(outcome), message: describeOutcome(outcome) }
+}
+
+function plainOutcome(outcome: Outcome): object {
+  const { kind, ...rest } = outcome
+  return 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
+}
+
+function plainFailure({ message, remedy, word }: Failure): object {
+  return { message, ...(remedy !== undefined && { remedy }), ...(word !== undefined && { cause: word }) }
+}

@@ -1,0 +1,50 @@
+/** A run told in plain lines: for logs, pipes and --quiet. */
+import type { Outcome, RunEvent } from './executor.ts'
+import type { Failure } from './failure.ts'
+import type { TargetId } from './graph.ts'
+import {
+  describeOutcome,
+  formatFailure,
+  formatSummary,
+  type PhaseView,
+  printable,
+  type Reporter,
+  type Summary,
+} from './reporter.ts'
+
+/** Where there are more targets than this, fresh and made ones are told by the phase. */
+const mostLines = 60
+
+export interface LinesOptions {
+  readonly phases: readonly PhaseView[]
+  readonly detail: 'verbose' | 'normal' | 'quiet'
+  readonly write: (line: string) => void
+}
+
+export function createLines({ phases, detail, write }: LinesOptions): Reporter {
+  const total = phases.reduce((sum, { targets }) => sum + targets.length, 0)
+  const each = detail === 'verbose' || (detail === 'normal' && total <= mostLines)
+  const left = new Map(phases.map((phase) => [phase.name, phase.targets.length]))
+  const phaseOf = new Map(phases.flatMap((phase) => phase.targets.map(({ id }): [TargetId, PhaseView] => [id, phase])))
+  const say = (text: string) => {
+    if (detail !== 'quiet') write(printable(text))
+  }
+  const ended = (id: TargetId, outcome: Outcome) => {
+    if (outcome.kind === 'failed') write(`failed ${id}: ${formatFailure(outcome.failure)}`)
+    else if (each) say(`${id}: ${describeOutcome(outcome)}`)
+    if ('warning' in outcome && outcome.warning) write(printable(`warning ${id}: ${outcome.warning}`))
+    const phase = phaseOf.get(id)
+    if (!phase || each) return
+    const rest = (left.get(phase.name) ?? 0) - 1
+    left.set(phase.name, rest)
+    if (rest === 0) say(`${phase.title}: ${phase.targets.length} done`)
+  }
+  return {
+    event: (event: RunEvent) => {
+      if (event.type === 'ended') ended(event.id, event.outcome)
+    },
+    note: say,
+    problem: (failure: Failure, id) => write(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`),
+    end: async (summary: Summary) => say(formatSummary(summary)),
+  }
+}

@@ -1,0 +1,99 @@
+/** What is told of a run, whoever tells it: the tree, plain lines and --json read the same events. */
+import type { Outcome, RunEvent } from './executor.ts'
+import type { Failure } from './failure.ts'
+import type { Graph, Target, TargetId } from './graph.ts'
+import { formatDate, formatNames, formatReasons } from './reason.ts'
+
+export interface Reporter {
+  event(event: RunEvent): void
+  /** Something to know that is no target's: a wait for a lock, a mode that was tightened. */
+  note(text: string): void
+  /** Before anything can run: bad usage, a bad cluster.yaml, a refusal. */
+  problem(failure: Failure, id?: TargetId): void
+  end(summary: Summary): Promise<void>
+}
+
+export interface Summary {
+  readonly targets: number
+  readonly made: number
+  readonly fresh: number
+  /** A dry run's: what would be made. */
+  readonly stale: number
+  readonly failed: number
+  readonly cancelled: number
+  readonly seconds: number
+  readonly exit: number
+  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+}
+
+/** A phase as it is shown. */
+export interface PhaseView {
+  readonly name: string
+  readonly title: string
+  readonly targets: readonly Target[]
+}
+
+export function viewPhases(phases: readonly { name: string; title: string }[], graph: Graph): PhaseView[] {
+  return phases
+    .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))
+    .filter(({ targets }) => targets.length > 0)
+}
+
+export function summarise(outcomes: ReadonlyMap<TargetId, Outcome>, seconds: number, exit: number): Summary {
+  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
+  return {
+    targets: outcomes.size,
+    made: count('built'),
+    fresh: count('fresh'),
+    stale: count('stale'),
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+    seconds,
+    exit,
+    outcomes,
+  }
+}
+
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s" */
+export function formatSummary({ targets, made, fresh, stale, failed, cancelled, seconds }: Summary): string {
+  const counts = [
+    stale > 0 ? `${stale} to make` : `${made} made`,
+    `${fresh} fresh`,
+    `${failed} failed`,
+    ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
+  ]
+  return `${targets} ${targets === 1 ? 'target' : 'targets'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** What it did, or why it did nothing: "fresh until 2036-11-21", "made: SAN added: 192.168.1.22". */
+export function describeOutcome(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case 'fresh':
+      return outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh'
+    case 'built':
+      return `${outcome.repairOnly ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
+    case 'stale':
+      return `to ${outcome.repairOnly ? 'repair' : 'make'}: ${formatReasons(outcome.reasons)}`
+    case 'failed':
+      return outcome.failure.message
+    case 'cancelled':
+      return outcome.because.length === 0 ? 'not reached' : `not reached: ${formatNames(outcome.because)} failed`
+    default:
+      return outcome satisfies never
+  }
+}
+
+/** The message, and below it what to do now. */
+export function formatFailure(failure: Failure): string {
+  const remedy = failure.remedy?.split('\n').map((line) => `\n    ${line}`)
+  return printable(failure.message) + (remedy?.map(printable).join('') ?? '')
+}
+
+/** Without what could move the cursor or recolour the terminal: parts of a message come from files and from nodes. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (char) => (char === '\n' ? char : '\uFFFD'))
+}
+
+export function nameInPhase({ id, phase }: Target): string {
+  return id === phase ? id : id.slice(phase.length + 1)
+}

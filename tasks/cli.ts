@@ -1,0 +1,91 @@
+/** The command layer: it alone reads the environment, prints, and decides the exit status. */
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { resolve } from 'node:path'
+import { type Cluster, parseCluster } from '../lib/cluster.ts'
+import { doing, Failure } from '../lib/failure.ts'
+import { createJsonLines } from '../lib/json-lines.ts'
+import { createLines } from '../lib/lines.ts'
+import { formatFailure, type PhaseView, type Reporter } from '../lib/reporter.ts'
+import { helpText, type Options, parseOptions } from './options.ts'
+import { phases } from './phases.ts'
+import { run } from './run.ts'
+
+/** The exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  const ended = new AbortController()
+  const endedBy = watchSignals(ended)
+  const failed = (failure: Failure): number => {
+    if (args.includes('--json')) createJsonLines(print).problem(failure)
+    else process.stderr.write(`${formatFailure(failure)}\n`)
+    return { usage: 2, refused: 3, failed: 1 }[failure.kind]
+  }
+  try {
+    const status = await command(parseOptions(args), ended.signal)
+    const signal = endedBy()
+    return signal && status !== 2 ? 128 + constants.signals[signal] : status
+  } catch (error) {
+    const signal = endedBy()
+    if (signal) return 128 + constants.signals[signal]
+    if (error instanceof Failure) return failed(error)
+    throw error
+  }
+}
+
+async function command(options: Options, signal: AbortSignal): Promise<number> {
+  if (options.help) return show(helpText(phases.map(({ name }) => name)))
+  if (options.list) return showPhases(options.json)
+  if (options.names.length === 0)
+    throw new Failure('which phase or target?', {
+      kind: 'usage',
+      remedy: 'npm run task -- --list shows them; npm run bootstrap is all of them',
+    })
+  const file = configPath(options.config)
+  const cluster = readCluster(file)
+  return run({ cluster, file, options, signal, report: (views) => createReporter(options, views) })
+}
+
+async function createReporter(options: Options, views: readonly PhaseView[]): Promise<Reporter> {
+  if (options.json) return createJsonLines(print)
+  const detail = options.verbose ? 'verbose' : options.quiet ? 'quiet' : 'normal'
+  return createLines({ phases: views, detail, write: print })
+}
+
+/** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */
+function configPath(config: string | undefined): string {
+  return config === undefined ? resolve('cluster.yaml') : resolve(process.env.INIT_CWD ?? '.', config)
+}
+
+function readCluster(file: string): Cluster {
+  const parsed = parseCluster(doing('read', file, () => readFileSync(file)))
+  if ('cluster' in parsed) return parsed.cluster
+  const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)
+  throw new Failure(lines.join('\n'), { kind: 'usage' })
+}
+
+function showPhases(json: boolean): number {
+  for (const { name, title, makes } of phases)
+    print(json ? JSON.stringify({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`)
+  return 0
+}
+
+function show(text: string): number {
+  print(text)
+  return 0
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** The first signal ends the run in an orderly way; a closed stdout counts as SIGPIPE. */
+function watchSignals(controller: AbortController): () => NodeJS.Signals | undefined {
+  let first: NodeJS.Signals | undefined
+  const end = (signal: NodeJS.Signals) => {
+    first ??= signal
+    controller.abort(new Failure(`ended by ${signal}`))
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
+  process.stdout.on('error', () => end('SIGPIPE'))
+  return () => first
+}

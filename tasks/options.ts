@@ -1,0 +1,127 @@
+/** The command line: one table of options, read by the parser and by --help. Pure. */
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
+import { Failure } from '../lib/failure.ts'
+import { suggest } from '../lib/suggest.ts'
+
+const table = {
+  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
+  'dry-run': { type: 'boolean', help: 'say what would be done and why; touch nothing' },
+  node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
+  force: {
+    type: 'boolean',
+    help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
+  },
+  renew: { type: 'boolean', help: 'with ca alone: a new ca.pem over the same key' },
+  'replace-identity': {
+    type: 'boolean',
+    help: 'deploy over a node that holds another CA, service-account key or encryption key',
+  },
+  prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
+  concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
+  'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/' },
+  list: { type: 'boolean', help: 'the phases and what each makes' },
+  json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
+  verbose: { type: 'boolean', help: "every target's line" },
+  quiet: { type: 'boolean', help: 'only failures' },
+  help: { type: 'boolean', short: 'h', help: 'this text' },
+} as const
+
+export interface Options {
+  readonly names: readonly string[]
+  readonly nodes: readonly string[]
+  readonly config: string | undefined
+  readonly concurrency: number | undefined
+  readonly dryRun: boolean
+  readonly force: boolean
+  readonly renew: boolean
+  readonly replaceIdentity: boolean
+  readonly prune: boolean
+  readonly lockWait: boolean
+  readonly list: boolean
+  readonly json: boolean
+  readonly verbose: boolean
+  readonly quiet: boolean
+  readonly help: boolean
+}
+
+/** Throws a usage Failure. */
+export function parseOptions(args: readonly string[]): Options {
+  const { values, positionals, tokens } = parseArgs({
+    args: [...args],
+    options: table as unknown as ParseArgsOptionsConfig,
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  })
+  for (const token of tokens) if (token.kind === 'option') checkOption(token)
+  const flag = (name: keyof typeof table) => values[name] === true
+  const options = {
+    names: positionals,
+    nodes: ((values.node ?? []) as string[]).map(String),
+    config: values.config as string | undefined,
+    concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
+    dryRun: flag('dry-run'),
+    force: flag('force'),
+    renew: flag('renew'),
+    replaceIdentity: flag('replace-identity'),
+    prune: flag('prune'),
+    lockWait: !flag('no-lock-wait'),
+    list: flag('list'),
+    json: flag('json'),
+    verbose: flag('verbose'),
+    quiet: flag('quiet'),
+    help: flag('help'),
+  }
+  if (options.quiet && options.verbose) throw usage('--quiet and --verbose exclude each other')
+  return options
+}
+
+function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
+  const option = Object.hasOwn(table, name) ? table[name as keyof typeof table] : undefined
+  if (!option || (rawName.startsWith('--') && name.length === 1))
+    throw usage(
+      `there is no option ${rawName}: ${suggest(name, Object.keys(table)).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
+    )
+  // A value that looks like an option is a forgotten one.
+  if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
+    throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
+  if (option.type === 'boolean' && value !== undefined) throw usage(`${rawName} takes no value`)
+}
+
+function wholeNumber(text: string): number {
+  const number = Number(text)
+  if (Number.isInteger(number) && number >= 1 && number <= 1000) return number
+  throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
+}
+
+export function helpText(phaseNames: readonly string[]): string {
+  const options = Object.entries(table).map(([name, option]) => {
+    const left = `  --${name}${'value' in option ? ` ${option.value}` : ''}`.padEnd(22)
+    return wrap(option.help, 56)
+      .map((line, i) => `${i === 0 ? left : ' '.repeat(22)} ${line}`)
+      .join('\n')
+  })
+  return `harderway: the security set-up of a Kubernetes cluster, from cluster.yaml
+
+  npm run bootstrap               every phase, in order
+  npm run task -- NAME...         a phase, a target such as node-certs/worker0,
+                                  or certs; with whatever it needs
+  npm run task -- --list          the phases and what each makes
+
+Phases: ${wrap(phaseNames.join(', '), 70).join('\n        ')}
+
+Options
+${options.join('\n')}
+
+Exit status: 0 all well, 1 a target failed, 2 bad usage or cluster.yaml,
+3 refused to replace something irreplaceable, 4 --dry-run found work to do,
+128 + signal when ended by one.`
+}
+
+function wrap(text: string, width: number): string[] {
+  return text.match(new RegExp(`.{1,${width}}(\\s|$)`, 'g'))?.map((line) => line.trim()) ?? []
+}
+
+function usage(message: string): Failure {
+  return new Failure(message, { kind: 'usage', remedy: 'npm run task -- --help' })
+}

@@ -1,0 +1,63 @@
+/** The phases, in the guide's order: what each is called, and the targets it has in a cluster. */
+import type { Cluster } from '../lib/cluster.ts'
+import { buildGraph, type Graph, type Target } from '../lib/graph.ts'
+import { caTargets } from './ca.ts'
+import { leafTargets } from './certs.ts'
+import { deployTargets } from './deploy.ts'
+import { encryptionKeyTargets } from './encryption-key.ts'
+import { kubeconfigTargets } from './kubeconfigs.ts'
+import { localKubeconfigTargets } from './local-kubeconfig.ts'
+
+export interface Phase {
+  readonly name: string
+  readonly title: string
+  /** What it makes, in a few words: for --list. */
+  readonly makes: string
+  readonly targets: (cluster: Cluster) => Target[]
+}
+
+export const phases: readonly Phase[] = [
+  { name: 'ca', title: 'Certificate authority', makes: 'ca.pem and its key', targets: caTargets },
+  {
+    name: 'cluster-cert',
+    title: 'Cluster certificate',
+    makes: 'kubernetes.pem and its key: the API server and etcd',
+    targets: (cluster) => leafTargets(cluster, 'cluster-cert'),
+  },
+  {
+    name: 'component-certs',
+    title: 'Component certificates',
+    makes: 'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
+    targets: (cluster) => leafTargets(cluster, 'component-certs'),
+  },
+  {
+    name: 'node-certs',
+    title: 'Node certificates',
+    makes: "each node's kubelet, as server and as client",
+    targets: (cluster) => leafTargets(cluster, 'node-certs'),
+  },
+  { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig', targets: kubeconfigTargets },
+  { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml', targets: encryptionKeyTargets },
+  {
+    name: 'deploy',
+    title: 'Deploy to nodes',
+    makes: "each role's files on each node, by ssh and scp",
+    targets: deployTargets,
+  },
+  {
+    name: 'local-kubeconfig',
+    title: 'Local kubeconfig',
+    makes: "the admin's entry in your own kubeconfig",
+    targets: localKubeconfigTargets,
+  },
+]
+
+/** Names for several phases at once. */
+export const phaseGroups: Readonly<Record<string, readonly string[]>> = {
+  bootstrap: phases.map(({ name }) => name),
+  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
+}
+
+export function clusterGraph(cluster: Cluster): Graph {
+  return buildGraph(phases.flatMap(({ targets }) => targets(cluster)))
+}

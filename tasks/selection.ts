@@ -1,0 +1,50 @@
+/** From the names on the command line to targets. Pure. */
+import { Failure } from '../lib/failure.ts'
+import type { Force, Graph, Target, TargetId } from '../lib/graph.ts'
+import { suggest } from '../lib/suggest.ts'
+import type { Options } from './options.ts'
+import { phaseGroups, phases } from './phases.ts'
+
+export interface Selection {
+  readonly ids: readonly TargetId[]
+  readonly forced: ReadonlyMap<TargetId, Force>
+}
+
+/** Throws a usage Failure for a name that is none, and for a selection that is empty. */
+export function select(graph: Graph, { names, nodes, force, renew }: Options): Selection {
+  const targets = names.flatMap((name) => named(graph, name))
+  checkNodes(graph, nodes)
+  const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
+  if (chosen.length === 0)
+    throw usage(
+      `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
+    )
+  if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
+    throw usage('--renew goes with ca alone: npm run task -- ca --renew')
+  const forced = new Map<TargetId, Force>()
+  if (renew) forced.set('ca', 'renew')
+  if (force)
+    for (const target of chosen)
+      forced.set(target.id, target.irreplaceable && names.includes(target.id) ? 'replace' : 'rebuild')
+  return { ids: chosen.map(({ id }) => id), forced }
+}
+
+function named(graph: Graph, name: string): Target[] {
+  const wanted = Object.hasOwn(phaseGroups, name) ? phaseGroups[name] : undefined
+  const isPhase = phases.some((phase) => phase.name === name)
+  if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+  const target = graph.get(name)
+  if (target) return [target]
+  const known = [...Object.keys(phaseGroups), ...phases.map((phase) => phase.name), ...graph.keys()]
+  throw usage(`there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`)
+}
+
+function checkNodes(graph: Graph, nodes: readonly string[]): void {
+  const known = [...new Set([...graph.values()].flatMap(({ node }) => node ?? []))]
+  for (const node of nodes)
+    if (!known.includes(node)) throw usage(`--node ${node}: cluster.yaml has no such node: ${suggest(node, known)}`)
+}
+
+function usage(message: string): Failure {
+  return new Failure(message.replace(/: $/, ''), { kind: 'usage' })
+}
