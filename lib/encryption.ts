@@ -12,8 +12,8 @@ export interface EncryptionConfig {
   readonly resources: readonly string[]
   /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
   readonly provider: string
-  /** The key that encrypts, where it is in the file. */
-  readonly key: Buffer | undefined
+  /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
+  readonly keys: readonly Buffer[]
 }
 
 const keyBytes: Readonly<Record<string, readonly number[]>> = {
@@ -61,21 +61,19 @@ export function addResources(text: string, resources: readonly string[]): string
 function readEntry(value: unknown): EncryptionConfig {
   const entry = fields(value, ['resources', 'providers'])
   const resources = items(entry.resources).map(textOf)
-  const [first] = items(entry.providers).map(readProvider)
-  if (!first) throw new TypeError('an entry without a provider')
-  return { resources, ...first }
+  const providers = items(entry.providers).map(readProvider)
+  return { resources, provider: providers[0]?.provider ?? '', keys: providers.flatMap(({ keys }) => keys) }
 }
 
-function readProvider(value: unknown): { provider: string; key: Buffer | undefined } {
+function readProvider(value: unknown): { provider: string; keys: Buffer[] } {
   const [[provider, inner] = ['', undefined], ...more] = Object.entries(
     fields(value, [...Object.keys(keyBytes), 'identity', 'kms']),
   )
-  if (more.length > 0) throw new TypeError('a provider of two kinds')
+  if (more.length > 0 || provider === '') throw new TypeError('not one provider')
   if (provider === 'identity') fields(inner, [])
   if (provider === 'kms') fields(inner, ['apiVersion', 'name', 'cachesize', 'endpoint', 'timeout'])
-  if (!(provider in keyBytes)) return { provider, key: undefined }
-  const [key] = items(fields(inner, ['keys']).keys).map((each) => readKey(provider, each))
-  return { provider, key }
+  if (!(provider in keyBytes)) return { provider, keys: [] }
+  return { provider, keys: items(fields(inner, ['keys']).keys).map((each) => readKey(provider, each)) }
 }
 
 function readKey(provider: string, value: unknown): Buffer {

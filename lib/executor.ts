@@ -70,7 +70,10 @@ async function attempt(target: Target, needs: readonly [TargetId, Outcome][], op
   const limit = options.limits[target.lane]
   try {
     // Looking at a node is a connection, and counts as one; looking at a file is nothing to be limited.
-    if (target.lane === 'ssh') return await limit(() => lookAndBuild(target, willChange, options, (work) => work()))
+    if (target.lane === 'ssh')
+      return await limit(() =>
+        lookAndBuild(target, willChange, options, (work) => work()).finally(() => target.release?.(options.at)),
+      )
     return await lookAndBuild(target, willChange, options, limit)
   } catch (error) {
     if (options.signal.aborted) return { kind: 'cancelled', because: [] }
@@ -108,7 +111,7 @@ async function judge(
   at: Workspace,
 ): Promise<Verdict> {
   if (force === 'replace' || force === 'renew') return { kind: 'stale', reasons: [{ kind: 'forced' }] }
-  const verdict = await target.check(at)
+  const verdict = await check(target, willChange, at)
   const own = verdict.kind === 'stale' ? verdict.reasons : []
   const extra: Reason[] = []
   if (force && own.length === 0) extra.push({ kind: 'forced' })
@@ -117,6 +120,16 @@ async function judge(
   if (extra.length === 0) return verdict
   const { warning } = verdict
   return { kind: 'stale', reasons: [...own, ...extra], ...(warning !== undefined && { warning }) }
+}
+
+/** What will be made anew is stale even where it can't be looked at. */
+async function check(target: Target, willChange: readonly TargetId[], at: Workspace): Promise<Verdict> {
+  try {
+    return await target.check(at)
+  } catch (error) {
+    if (willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { kind: 'fresh' }
+    throw error
+  }
 }
 
 /** What refuses to be replaced, asked of every irreplaceable target before the first build. */

@@ -39,6 +39,8 @@ export interface Target {
   check(at: Workspace): Verdict | Promise<Verdict>
   /** Makes it. What it returns is a warning. */
   build(at: Workspace, work: Work): Promise<string | undefined>
+  /** After check and build, however they ended: closes what they opened. Never throws. */
+  release?(at: Workspace): Promise<void>
 }
 
 /** Made again though fresh; what is irreplaceable in it replaced; or (the CA alone) certified anew with the same key. */

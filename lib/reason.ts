@@ -20,6 +20,9 @@ export type Reason =
       readonly missing: readonly string[]
       readonly differ: readonly string[]
       readonly wrongMode: readonly string[]
+      readonly wrongOwner: readonly string[]
+      /** Files of ours that don't belong there, to be removed by --prune. */
+      readonly pruned: readonly string[]
     }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
   | { readonly kind: 'forced' }
@@ -58,6 +61,8 @@ export function formatReason(reason: Reason): string {
         formatList('missing', reason.missing),
         formatList('differs', reason.differ),
         formatList('wrong mode', reason.wrongMode),
+        formatList('wrong owner', reason.wrongOwner),
+        formatList('does not belong there', reason.pruned),
       ]
         .filter(Boolean)
         .join('; ')

@@ -1,13 +1,16 @@
 /** What targets work on: handed to them, so that they know neither where auth/ is nor what time it is. */
 import type { AuthDir } from './auth-dir.ts'
-import type { Cluster } from './cluster.ts'
+import type { Cluster, ClusterNode } from './cluster.ts'
+import type { Connection } from './ssh.ts'
 
 export interface Workspace {
   readonly cluster: Cluster
   readonly auth: AuthDir
   /** One moment for the whole run. */
   readonly now: Date
-  /** The cluster.yaml in use: paths in it are relative to its folder. */
-  readonly file: string
+  /** The folder of the cluster.yaml in use: paths in it are relative to that. */
+  readonly folder: string
+  /** A connection to the node, opened by its first command. */
+  connect(node: ClusterNode): Promise<Connection>
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

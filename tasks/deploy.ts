@@ -1,2 +1,183 @@
-import type { Target } from '../lib/graph.ts'
-export const deployTargets = (): Target[] => []
+/** Phase `deploy`: each node's files, as one set: all of them are there and right, or the old ones are. */
+import { createHash, randomBytes } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { secretMode } from '../lib/auth-dir.ts'
+import type { Cluster, ClusterNode } from '../lib/cluster.ts'
+import { doing, Failure } from '../lib/failure.ts'
+import type { Target, TargetId, Verdict } from '../lib/graph.ts'
+import { identityFiles, isSameIdentity } from '../lib/identity.ts'
+import { refusal } from '../lib/irreplaceable.ts'
+import {
+  archiveName,
+  discardScript,
+  type Look,
+  lookScript,
+  makeFolderScript,
+  parseLook,
+  type Swap,
+  swapScript,
+} from '../lib/node-files.ts'
+import { formatNames, type Reason } from '../lib/reason.ts'
+import type { Connection } from '../lib/ssh.ts'
+import { buildTar } from '../lib/tar.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import { fileMode, nodeFiles } from './file-table.ts'
+
+/** What check found out and build goes on from. */
+interface Session {
+  readonly connection: Connection
+  look?: Look
+}
+
+type NodeReason = Reason & { kind: 'on-node' }
+
+/** Earlier are the targets that make what is deployed. */
+export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
+  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
+  const sessions = new Map<string, Session>()
+  const known = new Set(makers.keys())
+  return cluster.nodes.map((node) => ({
+    id: `deploy/${node.name}`,
+    phase: 'deploy',
+    node: node.name,
+    needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
+    makes: [],
+    lane: 'ssh',
+    check: async (at) => {
+      const session: Session = { connection: await at.connect(node) }
+      sessions.set(node.name, session)
+      session.look = parseLook(await session.connection.run(lookScript(node.directory, identityDigests(at, node))))
+      return judge(at, node, session.look, known)
+    },
+    build: async (at, { reasons }) => {
+      const session = sessions.get(node.name)
+      const onNode = reasons.find((reason) => reason.kind === 'on-node') ?? everything(node)
+      if (session?.look) await push(at, node, session.look, session.connection, onNode)
+      return undefined
+    },
+    release: async () => {
+      await sessions.get(node.name)?.connection.close()
+      sessions.delete(node.name)
+    },
+  }))
+}
+
+function identityDigests({ auth }: Workspace, node: ClusterNode): Map<string, string> {
+  const names = nodeFiles(node).filter((name) => identityFiles.has(name))
+  return new Map(names.map((name) => [name, digestOf({ auth }, name) ?? '-']))
+}
+
+/** Kept for the run where many nodes get the same file. */
+function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
+  return auth.derive(`digest of ${name}`, [name], () => {
+    const file = auth.read(name)
+    return file?.kind === 'file' ? sha256(file.bytes) : undefined
+  })
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<string>): Verdict {
+  if (!at.options.replaceIdentity) refuseOtherIdentity(at, node, look)
+  const belongs = nodeFiles(node)
+  const foreign = [...look.files.keys()].filter((name) => known.has(name) && !belongs.includes(name))
+  const files = belongs.map((name) => ({ name, there: look.files.get(name) }))
+  const names = (wrong: (file: (typeof files)[number]) => boolean) => files.filter(wrong).map(({ name }) => name)
+  const reason: NodeReason = {
+    kind: 'on-node',
+    missing: names(({ there }) => !there),
+    differ: names(({ name, there }) => there !== undefined && there.digest !== digestOf(at, name)),
+    wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
+    wrongMode: names(({ name, there }) => there?.isPlain === true && there.mode !== fileMode(name)),
+    pruned: at.options.prune ? foreign : [],
+  }
+  const kept = at.options.prune ? [] : foreign
+  const warning =
+    kept.length > 0
+      ? { warning: `${node.name} holds ${formatNames(kept)}, which does not belong there: --prune removes it` }
+      : {}
+  const { kind, ...lists } = reason
+  return Object.values(lists).some((list) => list.length > 0)
+    ? { kind: 'stale', reasons: [reason], ...warning }
+    : { kind: 'fresh', ...warning }
+}
+
+/** What runs with another CA or key would not survive ours. */
+function refuseOtherIdentity({ auth, cluster }: Workspace, node: ClusterNode, { contents }: Look): void {
+  const others = [...contents].filter(([name, theirs]) => {
+    const ours = auth.read(name)
+    return !isSameIdentity(name, ours?.kind === 'file' ? ours.bytes : undefined, theirs)
+  })
+  if (others.length === 0) return
+  const what = others.map(([name]) => `${identityFiles.get(name)} (${name})`)
+  throw refusal(`${node.name} holds another ${formatNames(what)} than ${auth.path}`, [
+    `if the node's is the right one, fetch it: scp ${cluster.ssh.user}@${node.host}:${node.directory}/{${others.map(([name]) => name).join(',')}} and the keys, into auth/`,
+    `if ours is, put it over the node's: npm run task -- deploy --node ${node.name} --replace-identity`,
+  ])
+}
+
+/** For a build that nothing found on the node gave reason for: --force. */
+function everything(node: ClusterNode): NodeReason {
+  return { kind: 'on-node', missing: [], differ: nodeFiles(node), wrongMode: [], wrongOwner: [], pruned: [] }
+}
+
+async function push(
+  at: Workspace,
+  node: ClusterNode,
+  look: Look,
+  connection: Connection,
+  reason: NodeReason,
+): Promise<void> {
+  refuseFolders(node, look)
+  const folder = look.folder ?? (await connection.run(makeFolderScript(node.directory))).trim()
+  const copied = [...new Set([...reason.missing, ...reason.differ, ...reason.wrongOwner])].map((name) => ({
+    name,
+    mode: fileMode(name),
+    bytes: at.auth.bytes(name),
+  }))
+  const swap: Swap = {
+    folder,
+    staging: `.harderway-${randomBytes(8).toString('hex')}`,
+    copied: copied.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
+    modes: reason.wrongMode
+      .filter((name) => !copied.some((file) => file.name === name))
+      .map((name) => ({ name, mode: fileMode(name) })),
+    removed: reason.pruned,
+  }
+  try {
+    if (copied.length > 0) await copyArchive(at, node, connection, swap, buildTar(copied))
+    await connection.run(swapScript(swap))
+  } catch (error) {
+    await connection.tidy(discardScript(folder, swap.staging))
+    throw error
+  }
+}
+
+async function copyArchive(
+  { auth }: Workspace,
+  node: ClusterNode,
+  connection: Connection,
+  swap: Swap,
+  archive: Buffer,
+): Promise<void> {
+  const local = auth.makeTemporaryFolder(node.name)
+  try {
+    const path = join(local, archiveName)
+    doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
+    await connection.copyFolder(local, `${swap.folder}/${swap.staging}`)
+  } finally {
+    rmSync(local, { recursive: true, force: true })
+  }
+}
+
+/** A rename replaces a file or a symbolic link, never a folder. */
+function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
+  const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.isFolder)
+  if (inTheWay.length === 0) return
+  throw new Failure(`${node.name}: a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
+    remedy: 'move it away, then run the same command again',
+  })
+}

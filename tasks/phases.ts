@@ -13,7 +13,8 @@ export interface Phase {
   readonly title: string
   /** What it makes, in a few words: for --list. */
   readonly makes: string
-  readonly targets: (cluster: Cluster) => Target[]
+  /** Earlier are those of the phases before it. */
+  readonly targets: (cluster: Cluster, earlier: readonly Target[]) => Target[]
 }
 
 export const phases: readonly Phase[] = [
@@ -59,5 +60,7 @@ export const phaseGroups: Readonly<Record<string, readonly string[]>> = {
 }
 
 export function clusterGraph(cluster: Cluster): Graph {
-  return buildGraph(phases.flatMap(({ targets }) => targets(cluster)))
+  const targets: Target[] = []
+  for (const phase of phases) targets.push(...phase.targets(cluster, targets))
+  return buildGraph(targets)
 }

@@ -8,6 +8,7 @@ import { execute, findRefusals, type Outcome } from '../lib/executor.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
+import type { Ssh } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import type { Options } from './options.ts'
 import { clusterGraph, phases } from './phases.ts'
@@ -29,7 +30,8 @@ export async function run({ cluster, file, options, signal, report }: RunRequest
   const graph = closure(clusterGraph(cluster), ids)
   const reporter = await report(viewPhases(phases, graph))
   const auth = new AuthDir(join(dirname(file), 'auth'))
-  const at: Workspace = { cluster, auth, now: new Date(), file, options }
+  const { connect, disconnect } = connector(cluster, dirname(file), signal)
+  const at: Workspace = { cluster, auth, now: new Date(), folder: dirname(file), connect, options }
   const release = options.dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   try {
@@ -43,9 +45,27 @@ export async function run({ cluster, file, options, signal, report }: RunRequest
     outcomes = await execute(graph, { at, dryRun: options.dryRun, forced, limits, signal, emit: reporter.event })
     return exitStatus(outcomes)
   } finally {
+    await disconnect()
     release()
     const seconds = (performance.now() - started) / 1000
     await reporter.end(summarise(outcomes, seconds, exitStatus(outcomes)))
+  }
+}
+
+/** zx is loaded by the first connection: most commands make none. */
+function connector(
+  cluster: Cluster,
+  folder: string,
+  signal: AbortSignal,
+): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
+  let ssh: Promise<Ssh> | undefined
+  const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, folder)
+  return {
+    connect: async (node) => {
+      ssh ??= open()
+      return (await ssh).connection(node, signal)
+    },
+    disconnect: async () => (await ssh)?.end(),
   }
 }
 

@@ -1,0 +1,79 @@
+/** `npm run demo`: the guide's cluster, bootstrapped onto throw-away nodes on this machine, each a real sshd. */
+import { spawn } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseDocument } from 'yaml'
+import { type Lab, startLab } from './lab.ts'
+import { sshdPath } from './sshd.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const dir = join(root, 'demo')
+const ended = new AbortController()
+
+async function demo(): Promise<number> {
+  if (sshdPath() === undefined) {
+    say('The demo needs sshd: npm run setup installs it (Debian and Ubuntu: apt-get install openssh-server).')
+    return 1
+  }
+  rmSync(dir, { recursive: true, force: true })
+  mkdirSync(dir, { mode: 0o700 })
+  const cluster = parseDocument(readFileSync(join(root, 'cluster.yaml'), 'utf8'))
+  cluster.addIn(['nodes'], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' })
+  const names = (cluster.toJS().nodes as { name: string }[]).map(({ name }) => name)
+  const lab = await startLab({ dir: join(dir, 'lab'), nodes: names.map((name) => ({ name })) })
+  try {
+    cluster.setIn(['ssh', 'configFile'], lab.sshConfig)
+    cluster.setIn(['ssh', 'user'], userInfo().username)
+    cluster.setIn(['localKubeconfig', 'path'], './kubeconfig')
+    writeFileSync(join(dir, 'cluster.yaml'), cluster.toString())
+    return await show(lab)
+  } finally {
+    await lab.stop()
+    rmSync(join(dir, 'lab'), { recursive: true, force: true })
+  }
+}
+
+async function show(lab: Lab): Promise<number> {
+  say(`${lab.nodes.length} nodes are up, each an sshd of its own on this machine. npm run bootstrap:\n`)
+  const first = await bootstrap()
+  if (first !== 0) return first
+  say('\nThe same again: everything is fresh.\n')
+  const second = await bootstrap()
+  if (second !== 0) return second
+  say('\nWhat landed where:')
+  for (const { name, home } of lab.nodes) {
+    say(`\n  ${name}`)
+    const files = readdirSync(home).filter((file) => !file.startsWith('.'))
+    for (const file of files)
+      say(`    ${(statSync(join(home, file)).mode & 0o777).toString(8).padStart(4, '0')}  ${file}`)
+  }
+  say(`\nThe nodes are gone again; auth/ and the kubeconfig of this run are in ${dir}`)
+  return 0
+}
+
+/** Its exit status. */
+function bootstrap(): Promise<number> {
+  const args = [
+    join(root, 'tasks/main.js'),
+    'bootstrap',
+    '--config',
+    join(dir, 'cluster.yaml'),
+    ...process.argv.slice(2),
+  ]
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: root })
+    ended.signal.addEventListener('abort', () => child.kill('SIGINT'))
+    child.on('error', reject)
+    child.on('exit', (code) => resolve(code ?? 1))
+  })
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+// The nodes are stopped in any case: a signal ends the run, and the run's end ends the demo.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.abort())
+process.exitCode = await demo()
