@@ -191,6 +191,11 @@ export function replaceFile(
   })
 }
 
+/** The file that a temporary one would have become; undefined for any other name. */
+export function temporaryFileOf(name: string): string | undefined {
+  return name.startsWith(temporary) ? /^\d+-(.+)$/.exec(name.slice(temporary.length))?.[1] : undefined
+}
+
 function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY)
   try {

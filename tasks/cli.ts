@@ -1,7 +1,7 @@
 /** The command layer: it alone reads the environment, prints, and decides the exit status. */
 import { readFileSync } from 'node:fs'
-import { constants } from 'node:os'
-import { resolve } from 'node:path'
+import { constants, homedir } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, parseCluster } from '../lib/cluster.ts'
 import { doing, Failure } from '../lib/failure.ts'
 import { createJsonLines } from '../lib/json-lines.ts'
@@ -42,7 +42,14 @@ async function command(options: Options, signal: AbortSignal): Promise<number> {
     })
   const file = configPath(options.config)
   const cluster = readCluster(file)
-  return run({ cluster, file, options, signal, report: (views) => createReporter(options, views) })
+  return run({
+    cluster,
+    file,
+    options,
+    kubeconfigs: kubeconfigPaths(cluster, dirname(file)),
+    signal,
+    report: (views) => createReporter(options, views),
+  })
 }
 
 async function createReporter(options: Options, views: readonly PhaseView[]): Promise<Reporter> {
@@ -54,6 +61,16 @@ async function createReporter(options: Options, views: readonly PhaseView[]): Pr
 /** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */
 function configPath(config: string | undefined): string {
   return config === undefined ? resolve('cluster.yaml') : resolve(process.env.INIT_CWD ?? '.', config)
+}
+
+/** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
+function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[] {
+  const path = localKubeconfig ? localKubeconfig.path : undefined
+  if (path !== undefined) return [resolve(folder, path.replace(/^~(?=\/)/, homedir()))]
+  const list = (process.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
+  return list.length > 0
+    ? [...new Set(list.map((each) => resolve(process.env.INIT_CWD ?? '.', each)))]
+    : [join(homedir(), '.kube', 'config')]
 }
 
 function readCluster(file: string): Cluster {

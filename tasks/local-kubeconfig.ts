@@ -1,2 +1,173 @@
-import type { Target } from '../lib/graph.ts'
-export const localKubeconfigTargets = (): Target[] => []
+/** Phase `local-kubeconfig`: the admin's entry in the kubeconfig of whoever runs this. kubectl need not be there. */
+import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { type AuthFile, readPlainFile, replaceFile, secretMode, temporaryFileOf } from '../lib/auth-dir.ts'
+import type { Cluster } from '../lib/cluster.ts'
+import { doing, Failure } from '../lib/failure.ts'
+import type { Target, Verdict, Work } from '../lib/graph.ts'
+import { refusal } from '../lib/irreplaceable.ts'
+import type { Access } from '../lib/kubeconfig.ts'
+import {
+  applyChanges,
+  type Change,
+  isAsAsked,
+  type ReadKubeconfig,
+  readKubeconfig,
+  stanzasOf,
+} from '../lib/kubeconfig-merge.ts'
+import { takeLock } from '../lib/lock.ts'
+import type { Reason } from '../lib/reason.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import { certTable } from './cert-table.ts'
+import { certTargetId } from './certs.ts'
+import { readAccess } from './kubeconfigs.ts'
+
+export function localKubeconfigTargets(cluster: Cluster): Target[] {
+  const { localKubeconfig } = cluster
+  const admin = certTable(cluster).find(({ name }) => name === 'admin')
+  if (!localKubeconfig || !admin) return []
+  const id = 'local-kubeconfig'
+  const { context, user } = localKubeconfig
+  const access = (at: Workspace): Access => ({ ...readAccess(at, admin), context, user })
+  const isMade = ({ auth }: Workspace) =>
+    ['ca.pem', 'admin.pem', 'admin-key.pem'].every((name) => auth.read(name)?.kind === 'file')
+  return [
+    {
+      id,
+      phase: id,
+      needs: ['ca', certTargetId(admin)],
+      makes: [],
+      lane: 'cpu',
+      check: (at) => (isMade(at) ? check(at, access(at)) : { kind: 'fresh' }),
+      build: (at, work) => build(at, access(at), work),
+    },
+  ]
+}
+
+interface Place {
+  readonly path: string
+  readonly file: AuthFile | undefined
+  readonly text: string
+  readonly content: ReadKubeconfig
+}
+
+/** The files of kubectl's list, in its order. Throws a Failure for one that can't be read. */
+function readPlaces({ kubeconfigs }: Workspace): Place[] {
+  return kubeconfigs.map((path) => {
+    const file = readPlainFile(existsSync(path) ? realpathSync(path) : path)
+    const text = file?.kind === 'file' ? file.bytes.toString() : ''
+    const content = file?.kind === 'other' ? undefined : readKubeconfig(text)
+    if (!content)
+      throw refusal(`${path} is no kubeconfig that can be read, and is left as it is`, [
+        'mend it, or set localKubeconfig.path in cluster.yaml',
+      ])
+    return { path, file, text, content }
+  })
+}
+
+/** What has to change, by the file that it has to change in. */
+function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
+  // A new entry and the current context go to the first file that exists, else to the last of the list.
+  const target = places.find(({ file }) => file) ?? places.at(-1)
+  const changes = new Map<Place, Change[]>()
+  const add = (place: Place | undefined, change: Change) =>
+    place && changes.set(place, [...(changes.get(place) ?? []), change])
+  for (const stanza of stanzasOf(access)) {
+    const place = places.find(({ content }) => content.find(stanza.list, stanza.name))
+    if (!isAsAsked(place?.content.find(stanza.list, stanza.name), stanza)) add(place ?? target, stanza)
+  }
+  const current = places.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
+  if (current !== access.context) add(target, { currentContext: access.context })
+  return changes
+}
+
+function check(at: Workspace, access: Access): Verdict {
+  const places = readPlaces(at)
+  refuseConflicts(places, access)
+  const changes = plan(places, access)
+  const reasons = [...changes].map(
+    ([{ path, file }, list]): Reason =>
+      file
+        ? { kind: 'content-changed', path, what: list.map((change) => describe(change, path)) }
+        : { kind: 'missing', path },
+  )
+  const modes = places.flatMap(({ path, file, content }): Reason[] => {
+    const holdsOurs = content.find('users', access.user) !== undefined
+    return file?.kind === 'file' && holdsOurs && (file.mode & 0o077) !== 0
+      ? [{ kind: 'wrong-mode', path, was: file.mode, asked: secretMode }]
+      : []
+  })
+  return reasons.length + modes.length === 0 ? { kind: 'fresh' } : { kind: 'stale', reasons: [...reasons, ...modes] }
+}
+
+function describe(change: Change, path: string): string {
+  return 'currentContext' in change ? `current-context in ${path}` : `${change.key} ${change.name} in ${path}`
+}
+
+/** What another context of the user's relies on is not overwritten. */
+function refuseConflicts(places: readonly Place[], access: Access): void {
+  const contexts = places.flatMap(({ content }) => content.contexts)
+  const others = contexts.filter(({ name }) => name !== access.context)
+  const own = contexts.find(({ name }) => name === access.context)
+  if (own && own.cluster !== access.cluster)
+    throw refusal(`your kubeconfig has a context ${access.context}, for the cluster ${String(own.cluster)}`, [
+      'give ours another name: localKubeconfig.context in cluster.yaml',
+    ])
+  for (const stanza of stanzasOf(access)) {
+    const found = places.map(({ content }) => content.find(stanza.list, stanza.name)).find(Boolean)
+    if (!found || isAsAsked(found, stanza)) continue
+    const user =
+      stanza.list === 'users' && others.find((other) => other.user === access.user && other.cluster !== access.cluster)
+    if (user)
+      throw refusal(`your kubeconfig has a user ${access.user} already, which context ${user.name} uses`, [
+        'give ours another name: localKubeconfig.user in cluster.yaml',
+      ])
+    const cluster = stanza.list === 'clusters' && !own && others.find((other) => other.cluster === access.cluster)
+    if (cluster)
+      throw refusal(`your kubeconfig has a cluster ${access.cluster} already, which context ${cluster.name} uses`, [
+        'give ours another name: name in cluster.yaml',
+      ])
+  }
+}
+
+async function build(at: Workspace, access: Access, { signal }: Work): Promise<string | undefined> {
+  const releases: (() => void)[] = []
+  try {
+    for (const path of at.kubeconfigs) releases.push(await lock(path, signal))
+    // Read again: it is ours alone only now.
+    const places = readPlaces(at)
+    refuseConflicts(places, access)
+    const changes = plan(places, access)
+    for (const place of places) write(place, changes.get(place) ?? [])
+  } finally {
+    for (const release of releases.reverse()) release()
+  }
+  return undefined
+}
+
+/** kubectl's own lock; it neither waits for one nor removes what is left of one. */
+async function lock(path: string, signal: AbortSignal): Promise<() => void> {
+  doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
+  return takeLock(`${path}.lock`, { signal, wait: 30_000, waitForNameless: 10_000, onWait: () => {} })
+}
+
+function write({ path, file, text }: Place, changes: readonly Change[]): void {
+  if (changes.length === 0 && (file?.kind !== 'file' || (file.mode & 0o077) === 0)) return
+  const changed = applyChanges(text, changes)
+  if (changed === undefined)
+    throw new Failure(`${path} can't be changed without touching entries that are not ours`, {
+      remedy:
+        'take its YAML anchors out (kubectl config view --raw writes it plainly), or set localKubeconfig.path in cluster.yaml',
+    })
+  const real = existsSync(path) ? realpathSync(path) : path
+  removeLeftovers(real)
+  const copy = `${real}.before-harderway`
+  if (file && changes.length > 0 && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true })
+  replaceFile(real, changed, secretMode, { durable: true })
+}
+
+/** Of a run that was killed while it wrote. Only for the holder of the lock. */
+function removeLeftovers(path: string): void {
+  for (const name of readdirSync(dirname(path)))
+    if (temporaryFileOf(name) === basename(path)) rmSync(join(dirname(path), name), { force: true })
+}

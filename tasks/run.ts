@@ -19,19 +19,20 @@ export interface RunRequest {
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly options: Options
+  readonly kubeconfigs: readonly string[]
   readonly signal: AbortSignal
   readonly report: (phases: readonly PhaseView[]) => Promise<Reporter>
 }
 
 /** The exit status, signals aside. Throws a Failure where nothing could be begun. */
-export async function run({ cluster, file, options, signal, report }: RunRequest): Promise<number> {
+export async function run({ cluster, file, options, kubeconfigs, signal, report }: RunRequest): Promise<number> {
   const started = performance.now()
   const { ids, forced } = select(clusterGraph(cluster), options)
   const graph = closure(clusterGraph(cluster), ids)
   const reporter = await report(viewPhases(phases, graph))
   const auth = new AuthDir(join(dirname(file), 'auth'))
   const { connect, disconnect } = connector(cluster, dirname(file), signal)
-  const at: Workspace = { cluster, auth, now: new Date(), folder: dirname(file), connect, options }
+  const at: Workspace = { cluster, auth, now: new Date(), folder: dirname(file), kubeconfigs, connect, options }
   const release = options.dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   try {

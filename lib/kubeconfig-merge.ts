@@ -1,0 +1,129 @@
+/**
+ * Our three entries in a kubeconfig of the user's, with the effect of `kubectl config set-cluster, set-credentials,
+ * set-context, use-context`, and everything else left byte for byte. Pure.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import { parse } from 'yaml'
+import { type Access, clusterEntry, contextEntry, userEntry } from './kubeconfig.ts'
+import { addItem, type Place, removeKey, SpliceError, setKey } from './yaml-splice.ts'
+
+/** One of the three named things. */
+export interface Stanza {
+  readonly list: 'clusters' | 'users' | 'contexts'
+  readonly key: 'cluster' | 'user' | 'context'
+  readonly name: string
+  readonly values: Readonly<Record<string, string>>
+  /** What kubectl takes away when it sets these values: other ways to say the same. */
+  readonly dropped: readonly string[]
+}
+
+export type Change = Stanza | { readonly currentContext: string }
+
+export function stanzasOf(access: Access): Stanza[] {
+  return [
+    {
+      list: 'clusters',
+      key: 'cluster',
+      name: access.cluster,
+      values: clusterEntry(access),
+      dropped: ['certificate-authority', 'insecure-skip-tls-verify', 'tls-server-name'],
+    },
+    {
+      list: 'users',
+      key: 'user',
+      name: access.user,
+      values: userEntry(access),
+      dropped: ['client-certificate', 'client-key'],
+    },
+    { list: 'contexts', key: 'context', name: access.context, values: contextEntry(access), dropped: [] },
+  ]
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** What a kubeconfig says, as far as it is asked here. */
+export interface ReadKubeconfig {
+  readonly currentContext: string | undefined
+  find(list: Stanza['list'], name: string): Fields | undefined
+  readonly contexts: readonly { readonly name: string; readonly cluster: unknown; readonly user: unknown }[]
+}
+
+/** Undefined where the text is no kubeconfig; an empty one is. */
+export function readKubeconfig(text: string): ReadKubeconfig | undefined {
+  const root = parseFields(text)
+  if (!root) return undefined
+  const entries = (list: string) => (Array.isArray(root[list]) ? root[list] : []).filter(isFields)
+  const inner = (entry: Fields, key: string) => (isFields(entry[key]) ? entry[key] : {})
+  const current = root['current-context']
+  return {
+    currentContext: typeof current === 'string' && current !== '' ? current : undefined,
+    find: (list, name) => {
+      const entry = entries(list).find((each) => each.name === name)
+      return entry && inner(entry, list.slice(0, -1))
+    },
+    contexts: entries('contexts').map((entry) => {
+      const { cluster, user } = inner(entry, 'context')
+      return { name: String(entry.name), cluster, user }
+    }),
+  }
+}
+
+/** Whether the entry says what it should; what else stands in it is the user's. */
+export function isAsAsked(found: Fields | undefined, { values, dropped }: Stanza): boolean {
+  return (
+    found !== undefined &&
+    Object.entries(values).every(([key, value]) => found[key] === value) &&
+    dropped.every((key) => !found[key])
+  )
+}
+
+/** As kubectl begins one, so that what comes of it is as kubectl's. */
+const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
+
+/** The changed text; undefined where it can't be changed without touching what is not ours. */
+export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
+  try {
+    const base = parse(text) === null ? text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig : text
+    const changed = changes.reduce(applyChange, base)
+    const expected = changes.reduce(expect, structuredClone(parseFields(base) ?? {}))
+    return isDeepStrictEqual(parse(changed), expected) ? changed : undefined
+  } catch (error) {
+    if (error instanceof SpliceError || (error instanceof Error && error.name.startsWith('YAML'))) return undefined
+    throw error
+  }
+}
+
+function applyChange(text: string, change: Change): string {
+  if ('currentContext' in change) return setKey(text, [], 'current-context', change.currentContext)
+  const { list, key, name, values, dropped } = change
+  if (!readKubeconfig(text)?.find(list, name)) return addItem(text, list, { [key]: values, name })
+  const place: Place = [list, { name }, key]
+  const set = Object.entries(values).reduce((now, [field, value]) => setKey(now, place, field, value), text)
+  return dropped.reduce((now, field) => removeKey(now, place, field), set)
+}
+
+/** The same change on the data. */
+function expect(data: Record<string, unknown>, change: Change): Record<string, unknown> {
+  if ('currentContext' in change) return { ...data, 'current-context': change.currentContext }
+  const { list, key, name, values, dropped } = change
+  const entries = Array.isArray(data[list]) ? data[list] : []
+  const entry = entries.find((each) => each?.name === name)
+  if (!entry) return { ...data, [list]: [...entries, { [key]: values, name }] }
+  Object.assign(entry[key], values)
+  for (const field of dropped) delete entry[key][field]
+  return data
+}
+
+function parseFields(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
+    return isFields(value) ? value : undefined
+  } catch {
+    // It holds private keys: what exactly could not be read is not passed on.
+    return undefined
+  }
+}
+
+function isFields(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
