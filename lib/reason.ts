@@ -58,11 +58,11 @@ export function formatReason(reason: Reason): string {
       return `${reason.what.join(', ')} changed`
     case 'on-node':
       return [
-        formatList('missing', reason.missing),
-        formatList('differs', reason.differ),
-        formatList('wrong mode', reason.wrongMode),
-        formatList('wrong owner', reason.wrongOwner),
-        formatList('does not belong there', reason.pruned),
+        formatList(reason.missing, 'missing'),
+        formatList(reason.differ, reason.differ.length === 1 ? 'differs' : 'differ'),
+        formatList(reason.wrongMode, 'with a wrong mode'),
+        formatList(reason.wrongOwner, 'with a wrong owner'),
+        formatList(reason.pruned, 'removed'),
       ]
         .filter(Boolean)
         .join('; ')
@@ -76,7 +76,9 @@ export function formatReason(reason: Reason): string {
 }
 
 export function formatReasons(reasons: readonly Reason[]): string {
-  return reasons.map(formatReason).join('; ')
+  const missing = reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
+  const others = reasons.filter(({ kind }) => kind !== 'missing').map(formatReason)
+  return [...(missing.length > 0 ? [`${formatNames(missing)} missing`] : []), ...others].join('; ')
 }
 
 export function formatDate(date: Date): string {
@@ -87,11 +89,13 @@ function formatChange(
   what: string,
   { added, removed }: { added: readonly string[]; removed: readonly string[] },
 ): string {
-  return [formatList(`${what} added`, added), formatList(`${what} removed`, removed)].filter(Boolean).join('; ')
+  const list = (change: string, names: readonly string[]) =>
+    names.length === 0 ? '' : `${what} ${change}: ${formatNames(names)}`
+  return [list('added', added), list('removed', removed)].filter(Boolean).join('; ')
 }
 
-function formatList(what: string, names: readonly string[]): string {
-  return names.length === 0 ? '' : `${what}: ${formatNames(names)}`
+function formatList(names: readonly string[], what: string): string {
+  return names.length === 0 ? '' : `${formatNames(names)} ${what}`
 }
 
 /** The first few by name, the rest by number. */

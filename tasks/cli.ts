@@ -54,6 +54,10 @@ async function command(options: Options, signal: AbortSignal): Promise<number> {
 
 async function createReporter(options: Options, views: readonly PhaseView[]): Promise<Reporter> {
   if (options.json) return createJsonLines(print)
+  if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
+    const { createTree } = await import('../lib/tree.ts')
+    return createTree({ phases: views, verbose: options.verbose, stdout: process.stdout })
+  }
   const detail = options.verbose ? 'verbose' : options.quiet ? 'quiet' : 'normal'
   return createLines({ phases: views, detail, write: print })
 }

@@ -45,9 +45,17 @@ async function show(lab: Lab): Promise<number> {
   say('\nWhat landed where:')
   for (const { name, home } of lab.nodes) {
     say(`\n  ${name}`)
-    const files = readdirSync(home).filter((file) => !file.startsWith('.'))
-    for (const file of files)
-      say(`    ${(statSync(join(home, file)).mode & 0o777).toString(8).padStart(4, '0')}  ${file}`)
+    const byMode = Map.groupBy(
+      readdirSync(home).filter((file) => !file.startsWith('.')),
+      (file) => statSync(join(home, file)).mode & 0o777,
+    )
+    for (const [mode, files] of byMode)
+      say(
+        `    ${mode.toString(8).padStart(4, '0')}  ${files
+          .join(' ')
+          .match(/.{1,66}(\s|$)/g)
+          ?.join('\n          ')}`,
+      )
   }
   say(`\nThe nodes are gone again; auth/ and the kubeconfig of this run are in ${dir}`)
   return 0
