@@ -15,6 +15,7 @@ export type Reason =
   | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
   | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
+  | { readonly kind: 'resources-added'; readonly added: readonly string[] }
   | {
       readonly kind: 'on-node'
       readonly missing: readonly string[]
@@ -56,6 +57,8 @@ export function formatReason(reason: Reason): string {
       return `not valid before ${reason.notBefore.toISOString().slice(0, 16)}Z`
     case 'content-changed':
       return `${reason.what.join(', ')} changed`
+    case 'resources-added':
+      return `resource added: ${formatNames(reason.added)}`
     case 'on-node':
       return [
         formatList(reason.missing, 'missing'),

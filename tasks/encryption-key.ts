@@ -46,14 +46,7 @@ function check({ auth, cluster }: Workspace): Verdict {
     )
   const added = resources.filter((resource) => !config.resources.includes(resource))
   const modes = modeReason(encryptionFile, file, secretMode)
-  if (added.length > 0)
-    return {
-      kind: 'stale',
-      reasons: [
-        { kind: 'content-changed', path: encryptionFile, what: added.map((name) => `resource ${name} added`) },
-        ...modes,
-      ],
-    }
+  if (added.length > 0) return { kind: 'stale', reasons: [{ kind: 'resources-added', added }, ...modes] }
   return modes.length > 0 ? { kind: 'stale', reasons: modes, repairOnly: true } : { kind: 'fresh' }
 }
 

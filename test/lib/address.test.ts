@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { addressBytes, canonicalAddress, firstAddress, formatAddress, parseCidr } from '../../lib/address.ts'
+
+const bytes4 = fc.uint8Array({ minLength: 4, maxLength: 4 })
+/** Zeros often enough for :: to have something to stand for. */
+const groups8 = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffff })), { minLength: 8, maxLength: 8 })
+
+function bytesOf(groups: readonly number[]): Buffer {
+  return Buffer.from(groups.flatMap((group) => [group >> 8, group & 0xff]))
+}
+
+/** Ways to write an IPv6 address: leading zeros, capitals, any run of zeros as ::, the last two groups as IPv4. */
+function spellings(groups: readonly number[]): string[] {
+  const short = groups.map((group) => group.toString(16))
+  const padded = short.map((group) => group.padStart(4, '0'))
+  const tail = bytesOf(groups).subarray(12).join('.')
+  const runs = groups.flatMap((_, from) =>
+    groups.flatMap((_, to) =>
+      to > from && groups.slice(from, to).every((group) => group === 0)
+        ? [`${short.slice(0, from).join(':')}::${padded.slice(to).join(':')}`]
+        : [],
+    ),
+  )
+  const full = [short.join(':'), padded.join(':'), `${short.slice(0, 6).join(':')}:${tail}`, ...runs]
+  return [...full, ...full.map((text) => text.toUpperCase())]
+}
+
+test('an IPv4 address comes back from its bytes as it was', () => {
+  fc.assert(fc.property(fc.ipV4(), (text) => formatAddress(addressBytes(text) ?? Buffer.alloc(0)) === text))
+})
+
+test('bytes come back from their text as they were', () => {
+  const bytes = fc.oneof(bytes4, groups8.map(bytesOf))
+  fc.assert(fc.property(bytes, (all) => addressBytes(formatAddress(Buffer.from(all)))?.equals(all) === true))
+})
+
+test('every spelling of an IPv6 address has the same bytes and the same canonical form', () => {
+  fc.assert(
+    fc.property(groups8, (groups) => {
+      const expected = bytesOf(groups)
+      for (const text of spellings(groups)) {
+        assert.deepEqual(addressBytes(text), expected, text)
+        assert.equal(canonicalAddress(text), formatAddress(expected), text)
+      }
+    }),
+  )
+})
+
+test('the canonical form is that of RFC 5952', () => {
+  // The examples of its sections 1, 2 and 4.
+  assert.equal(canonicalAddress('2001:db8:0:0:1:0:0:1'), '2001:db8::1:0:0:1')
+  assert.equal(canonicalAddress('2001:0db8:0:0:1:0:0:1'), '2001:db8::1:0:0:1')
+  assert.equal(canonicalAddress('2001:db8::0:1'), '2001:db8::1')
+  assert.equal(canonicalAddress('2001:db8:0:1:1:1:1:1'), '2001:db8:0:1:1:1:1:1')
+  assert.equal(canonicalAddress('2001:0:0:1:0:0:0:1'), '2001:0:0:1::1')
+  assert.equal(canonicalAddress('2001:db8::AAAA'), '2001:db8::aaaa')
+  assert.equal(canonicalAddress('0:0:0:0:0:0:0:0'), '::')
+})
+
+test('what is no IPv6 address has no other form', () => {
+  for (const text of ['10.0.0.1', 'control0', 'fe80::1%eth0', 'FD00:']) assert.equal(canonicalAddress(text), text)
+})
+
+test('names, zones, ports, prefixes and half addresses are no addresses', () => {
+  const texts = ['', 'localhost', '10.0.0', '10.0.0.256', '10.0.0.01', '10.0.0.1:80', '10.0.0.0/8', '[::1]']
+  for (const text of [
+    ...texts,
+    'fe80::1%eth0',
+    '1::2::3',
+    ':',
+    ':::',
+    '::fffff',
+    ' ::1',
+    '0x7f.0.0.1',
+    '1:2:3:4:5:6:7:8:9',
+  ])
+    assert.equal(addressBytes(text), undefined, text)
+})
+
+test("a service block's first address is the API's", () => {
+  const first = (text: string) => {
+    const cidr = parseCidr(text)
+    return typeof cidr === 'string' ? cidr : firstAddress(cidr)
+  }
+  assert.equal(first('10.32.0.0/16'), '10.32.0.1')
+  assert.equal(first('10.96.0.0/12'), '10.96.0.1')
+  assert.equal(first('172.20.7.248/29'), '172.20.7.249')
+  assert.equal(first('0.0.0.0/0'), '0.0.0.1')
+  assert.equal(first('fd00:10:96::/112'), 'fd00:10:96::1')
+  assert.equal(first('FD00:0:0:0:1::/108'), 'fd00::1:0:0:1')
+})
+
+test('a block with host bits names the block that it is in, and that one is right', () => {
+  const blocks = fc
+    .oneof(bytes4, groups8.map(bytesOf))
+    .chain((bytes) => fc.tuple(fc.constant(Buffer.from(bytes)), fc.integer({ min: 0, max: bytes.length * 8 })))
+  fc.assert(
+    fc.property(blocks, ([address, prefix]) => {
+      const hostBits = BigInt(address.length * 8 - prefix)
+      const value = BigInt(`0x${address.toString('hex')}`)
+      const masked = (value >> hostBits) << hostBits
+      const network = Buffer.from(masked.toString(16).padStart(address.length * 2, '0'), 'hex')
+      const block = `${formatAddress(network)}/${prefix}`
+      assert.deepEqual(parseCidr(block), { network, prefix })
+      if (masked !== value)
+        assert.equal(parseCidr(`${formatAddress(address)}/${prefix}`), `is an address inside the block ${block}`)
+      if (hostBits > 0n)
+        assert.equal(BigInt(`0x${addressBytes(firstAddress({ network, prefix }))?.toString('hex')}`), masked + 1n)
+    }),
+  )
+})
+
+test('what is no block is said to be none', () => {
+  for (const text of ['', '/', '/16', '10.32.0.0', '10.32.0.0/', '10.32.0.0/a', '10.32.0.0/-1', '10.32.0/16', 'x/8'])
+    assert.equal(parseCidr(text), 'is no address block', text)
+  assert.equal(parseCidr('10.0.0.0/33'), 'has a prefix of more than 32 bits')
+  assert.equal(parseCidr('fd00::/129'), 'has a prefix of more than 128 bits')
+})
