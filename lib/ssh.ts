@@ -21,44 +21,9 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-/** Connections of one run. Their sockets lie in a private folder, named relative to it: a path to a socket is short. */
-export class Ssh {
-  readonly #cluster: Cluster
-  readonly #baseFolder: string
-  #folder: string | undefined
-  #count = 0
-
-  /** Paths in cluster.yaml are relative to the base folder. */
-  constructor(cluster: Cluster, baseFolder: string) {
-    this.#cluster = cluster
-    this.#baseFolder = baseFolder
-  }
-
-  connection(node: ClusterNode, signal: AbortSignal): Connection {
-    this.#folder ??= makeSocketFolder()
-    const { configFile, user, options } = this.#cluster.ssh
-    const own = {
-      BatchMode: 'yes',
-      User: user,
-      ...(node.port !== undefined && { Port: String(node.port) }),
-      ...ownOptions,
-    }
-    const all = [...Object.entries(own), ...options, ...Object.entries(defaults)]
-    const args = [
-      ...(configFile === undefined ? [] : ['-F', resolve(this.#baseFolder, configFile)]),
-      ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-      ...['-o', `ControlPath=./${this.#count++}`],
-    ]
-    return new Connection({ node, args, folder: this.#folder, signal })
-  }
-
-  /** When every connection is closed. */
-  end(): void {
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true })
-  }
-}
-
+/** What harderway sets itself: ssh takes the first value that it finds for an option. */
 const ownOptions = {
+  BatchMode: 'yes',
   ControlMaster: 'auto',
   // The master ends by itself where nobody is left to end it.
   ControlPersist: '15',
@@ -69,79 +34,99 @@ const ownOptions = {
   LogLevel: 'ERROR',
 }
 
-/** ssh takes the first value that it finds for an option: the user's come before these. */
+/** What the user may set otherwise in cluster.yaml. */
 const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
-interface ConnectionParts {
-  readonly node: ClusterNode
-  readonly args: readonly string[]
-  readonly folder: string
-  readonly signal: AbortSignal
+/** Connections of one run. Their sockets lie in a private folder, named relative to it: a path to a socket is short. */
+export class Ssh {
+  readonly #cluster: Cluster
+  readonly #baseFolder: string
+  readonly #sockets = makeSocketFolder()
+  #count = 0
+
+  /** Paths in cluster.yaml are relative to the base folder. */
+  constructor(cluster: Cluster, baseFolder: string) {
+    this.#cluster = cluster
+    this.#baseFolder = baseFolder
+  }
+
+  connection(node: ClusterNode, signal: AbortSignal): Connection {
+    const { configFile, user, options } = this.#cluster.ssh
+    const place = { User: user, ...(node.port !== undefined && { Port: node.port }), ControlPath: `./${this.#count++}` }
+    const all = [...Object.entries({ ...ownOptions, ...place }), ...options, ...Object.entries(defaults)]
+    const file = configFile === undefined ? [] : ['-F', resolve(this.#baseFolder, configFile)]
+    return new Connection(
+      node,
+      [...file, ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`])],
+      this.#sockets,
+      signal,
+    )
+  }
+
+  /** When every connection is closed. */
+  end(): void {
+    rmSync(this.#sockets, { recursive: true, force: true })
+  }
 }
 
 export class Connection {
-  readonly #parts: ConnectionParts
+  readonly #node: ClusterNode
+  readonly #args: readonly string[]
+  readonly #folder: string
+  readonly #signal: AbortSignal
   readonly #deadline = AbortSignal.timeout(nodeTimeLimit)
   #isOpen = false
 
-  constructor(parts: ConnectionParts) {
-    this.#parts = parts
+  constructor(node: ClusterNode, args: readonly string[], folder: string, signal: AbortSignal) {
+    this.#node = node
+    this.#args = args
+    this.#folder = folder
+    this.#signal = signal
   }
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. */
   async run(script: string): Promise<string> {
     for (const pause of [...retryAfter, undefined]) {
-      const result = await this.#spawn(['ssh', ...this.#parts.args, '--', this.#parts.node.host, 'sh -s'], script)
+      const result = await this.#spawn(['ssh', ...this.#args, '--', this.#node.host, 'sh -s'], script)
       this.#isOpen ||= result.exitCode !== 255
       if (result.exitCode === 0) return result.stdout
       const failure = this.#failure(result)
-      const isWorthAnother = failure.word === 'connection-lost' && !this.#isOpen
-      if (!isWorthAnother || pause === undefined) throw failure
-      await delay(pause, undefined, { signal: this.#parts.signal })
+      if (failure.word !== 'connection-lost' || this.#isOpen || pause === undefined) throw failure
+      await delay(pause, undefined, { signal: this.#signal })
     }
     throw new Error('unreachable')
   }
 
   /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFolder(from: string, to: string): Promise<void> {
-    const { args, node } = this.#parts
-    const host = node.host.includes(':') ? `[${node.host}]` : node.host
-    const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${host}:${to}`], '')
+    const host = this.#node.host.includes(':') ? `[${this.#node.host}]` : this.#node.host
+    const result = await this.#spawn(['scp', '-q', '-r', ...this.#args, '--', from, `${host}:${to}`], '')
     if (result.exitCode !== 0) throw this.#failure(result)
   }
 
-  /** Does something on a connection that is open even though the run has been ended. Never throws. */
+  /** Does something on a connection that is open, even though the run has been ended. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (!this.#isOpen) return
-    const { args, node } = this.#parts
-    await spawn(['ssh', ...args, '--', node.host, 'sh -s'], {
-      cwd: this.#parts.folder,
-      input: script,
-      signal: AbortSignal.timeout(5000),
-    })
+    if (this.#isOpen) await this.#spawnLast(['ssh', ...this.#args, '--', this.#node.host, 'sh -s'], script)
   }
 
   /** Never throws: a connection that is not there needs no closing. */
   async close(): Promise<void> {
-    if (!this.#isOpen) return
-    const { args, folder, node } = this.#parts
-    await spawn(['ssh', ...args, '-O', 'exit', '--', node.host], {
-      cwd: folder,
-      input: '',
-      signal: AbortSignal.timeout(5000),
-    })
+    if (this.#isOpen) await this.#spawnLast(['ssh', ...this.#args, '-O', 'exit', '--', this.#node.host], '')
   }
 
   async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
-    const signal = AbortSignal.any([this.#parts.signal, this.#deadline])
-    signal.throwIfAborted()
-    return spawn(command, { cwd: this.#parts.folder, input, signal })
+    this.#signal.throwIfAborted()
+    return spawn(command, { cwd: this.#folder, input, signal: AbortSignal.any([this.#signal, this.#deadline]) })
+  }
+
+  #spawnLast(command: readonly string[], input: string): Promise<ProcessOutput> {
+    return spawn(command, { cwd: this.#folder, input, signal: AbortSignal.timeout(5000) })
   }
 
   #failure({ stderr, exitCode }: ProcessOutput): Failure {
-    this.#parts.signal.throwIfAborted()
-    const { name, host } = this.#parts.node
-    return sshFailure({ node: name, host, stderr, exitCode: exitCode ?? 0, timedOut: this.#deadline.aborted })
+    this.#signal.throwIfAborted()
+    const { name: node, host } = this.#node
+    return sshFailure({ node, host, stderr, exitCode: exitCode ?? 0, timedOut: this.#deadline.aborted })
   }
 }
 

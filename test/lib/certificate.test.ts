@@ -11,7 +11,14 @@ import {
   readPrivateKey,
 } from '../../lib/certificate.ts'
 import { formatReason } from '../../lib/reason.ts'
-import { encodeSubject, generatePrivateKey, issueCertificate, type Profile, selfSign } from '../../lib/x509.ts'
+import {
+  encodeSubject,
+  generatePrivateKey,
+  issueCertificate,
+  subjectKeyId as keyIdOf,
+  type Profile,
+  selfSign,
+} from '../../lib/x509.ts'
 import { caProfile, leafProfile, now, temporaryAuth, year } from './cluster-auth.ts'
 import { openssl } from './openssl.ts'
 
@@ -41,16 +48,17 @@ function changes(asked: Partial<Profile>, made: Partial<Profile> = {}): string[]
 
 test('a certificate says what it was made to say', () => {
   const sans = ['w0', '*.example.org', '10.0.0.3', 'fd00::3']
-  const { x509, subject, ...said } = read(leafPem(leafProfile({ sans })))
+  const { x509, subject, subjectKeyId, publicKey, ...said } = read(leafPem(leafProfile({ sans })))
   assert.deepEqual(subject, encodeSubject(leafProfile().subject))
+  assert.deepEqual(subjectKeyId, keyIdOf(createPublicKey(leafKey)))
+  assert.ok(publicKey.equals(createPublicKey(leafKey)))
+  assert.equal(x509.issuer, 'C=PL\nO=Kubernetes\nCN=Kubernetes')
   assert.deepEqual(said, {
     attributes: ['C=PL', 'O=system:nodes', 'CN=system:node:w0'],
     sans,
     isCa: false,
     keyUsage: 0x80,
     extKeyUsages: ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'],
-    subjectKeyId: Buffer.from(x509.publicKey.equals(createPublicKey(leafKey)) ? (said.subjectKeyId ?? '') : ''),
-    publicKey: x509.publicKey,
     ...times,
   })
 })
@@ -80,7 +88,7 @@ test('a subject that changes is named', () => {
   ])
 })
 
-test('a second organization is another group, and is named', () => {
+test('a group that is no longer asked for is named', () => {
   const subject = { O: 'system:masters', OU: 'x', CN: 'admin' }
   assert.deepEqual(changes({ subject: { OU: 'x', CN: 'admin' } }, { subject }), ['subject removed: O=system:masters'])
 })
@@ -134,6 +142,13 @@ test("a certificate is its issuer's by signature, not by name", async () => {
   assert.equal(isIssuedBy(leaf, ca), true)
   assert.equal(isIssuedBy(leaf, impostor), false)
   assert.equal(isIssuedBy(leaf, leaf), false)
+})
+
+test('whoever names the CA and its key identifier has not signed with its key', async () => {
+  assert.ok(ca.subjectKeyId)
+  const forger = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: await generatePrivateKey('ecdsa-p256') }
+  const request = { profile: leafProfile(), publicKey: createPublicKey(leafKey), ...times }
+  assert.equal(isIssuedBy(read(issueCertificate(request, forger)), ca), false)
 })
 
 test('a CA that is certified anew over the same key has issued what the old one issued', () => {

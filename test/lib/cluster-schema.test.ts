@@ -178,6 +178,10 @@ testBadFiles({
     edited('role:', 'host: -oProxyCommand=x, role:'),
     '4:23: nodes[0].host "-oProxyCommand=x" is not a host for ssh: a name, an alias of your ssh_config or an address',
   ],
+  'a host for ssh does not begin as an option does': [
+    edited('role:', 'host: -v, role:'),
+    '4:23: nodes[0].host "-v" is not a host for ssh: a name, an alias of your ssh_config or an address',
+  ],
   'a host for ssh has no user and no spaces': [
     edited('role:', 'host: root@c0, role:').replace(
       '\n  -',

@@ -78,7 +78,7 @@ test('a limit of one has cpu targets built one after the other, and looked at to
   await run.outcomes
 })
 
-test('lanes do not take each other slots', async () => {
+test("lanes do not take each other's slots", async () => {
   const cpu = gate()
   const ssh = gate()
   const run = runFakes(
@@ -131,22 +131,22 @@ for (const [how, told] of [
   ['failed by a bug', { build: async () => throws(new TypeError('no'))() }],
 ] as const satisfies readonly [string, Partial<Target>][])
   test(`an ssh target that is ${how} is released once, before it ends`, async () => {
-    const told_: string[] = []
+    const order: string[] = []
     const run = runFakes(
       [
         fakeTarget('a', {
           lane: 'ssh',
           release: async () => {
             await settled()
-            told_.push('released')
+            order.push('released')
           },
           ...told,
         }),
       ],
-      { onEvent: (event) => event.type === 'ended' && told_.push('ended') },
+      { onEvent: (event) => event.type === 'ended' && order.push('ended') },
     )
     await run.outcomes
-    assert.deepEqual(told_, ['released', 'ended'])
+    assert.deepEqual(order, ['released', 'ended'])
   })
 
 test('a fresh target is not built, and neither is what needs it', async () => {
@@ -248,7 +248,7 @@ for (const [what, error, message] of [
     assert.equal(outcome.failure.kind, 'failed')
   })
 
-test('an abort before a target is looked at cancels it', async () => {
+test('an abort before a target is looked at cancels it, and what is being built is ended', async () => {
   const slow = gate()
   const run = runFakes([
     fakeTarget('a', { build: slow.build }),
@@ -257,13 +257,9 @@ test('an abort before a target is looked at cancels it', async () => {
   await settled()
   run.abort.abort()
   slow.open()
-  assert.deepEqual(
-    await run.outcomes,
-    new Map<string, unknown>([
-      ['a', { kind: 'built', reasons: stale.kind === 'stale' ? stale.reasons : [], repairOnly: false }],
-      ['b', { kind: 'cancelled', because: [] }],
-    ]) as never,
-  )
+  const outcomes = await run.outcomes
+  assert.equal(outcomes.get('a')?.kind, 'built')
+  assert.deepEqual(outcomes.get('b'), { kind: 'cancelled', because: [] })
 })
 
 test('an abort during a check starts no build', async () => {
@@ -318,10 +314,7 @@ test('a build that an abort makes fail is cancelled, not failed', async () => {
 })
 
 test('an abort before the run begins ends every target', async () => {
-  const aborted = { abort: undefined as AbortController | undefined }
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })], {
-    onEvent: () => aborted.abort?.abort(),
-  })
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })])
   run.abort.abort()
   assert.deepEqual(kinds(await run.outcomes), { a: 'cancelled', b: 'cancelled' })
   assert.deepEqual(run.told, ['cancelled a', 'cancelled b'])

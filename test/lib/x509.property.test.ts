@@ -114,5 +114,5 @@ test('openssl accepts every certificate of every cluster for what it is for', as
     })
     for (const purpose of ['sslserver', 'sslclient']) verify(join(path, 'ca.pem'), paths, '-purpose', purpose)
   }
-  fc.assert(fc.property(clusterFile, judge), { numRuns: 150 })
+  fc.assert(fc.property(clusterFile, judge), { numRuns: 80 })
 })

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Outcome, RunEvent } from '../../lib/executor.ts'
+import { Failure } from '../../lib/failure.ts'
+import { createJsonLines } from '../../lib/json-lines.ts'
+import { summarise } from '../../lib/reporter.ts'
+
+function json() {
+  const written: string[] = []
+  const reporter = createJsonLines((line) => written.push(line))
+  return { written, reporter, values: () => written.map((line) => JSON.parse(line)) }
+}
+
+const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
+const failure = new Failure('no room', { remedy: 'make room', word: 'enospc' })
+const until = new Date('2036-11-21T10:00:00Z')
+const ended = (outcome: Outcome): RunEvent => ({ type: 'ended', id: 'ca', outcome })
+
+for (const [event, value] of [
+  [
+    { type: 'started', id: 'ca' },
+    { type: 'started', id: 'ca' },
+  ],
+  [
+    { type: 'building', id: 'ca', reasons },
+    { type: 'building', id: 'ca', reasons },
+  ],
+  [ended({ kind: 'fresh' }), { type: 'fresh', id: 'ca', message: 'fresh' }],
+  [
+    ended({ kind: 'fresh', until, warning: 'ends soon' }),
+    {
+      type: 'fresh',
+      id: 'ca',
+      until: '2036-11-21T10:00:00.000Z',
+      warning: 'ends soon',
+      message: 'fresh until 2036-11-21',
+    },
+  ],
+  [
+    ended({ kind: 'built', reasons, repairOnly: false }),
+    { type: 'built', id: 'ca', reasons, repairOnly: false, message: 'made: ca.pem missing' },
+  ],
+  [
+    ended({ kind: 'stale', reasons, repairOnly: true }),
+    { type: 'stale', id: 'ca', reasons, repairOnly: true, message: 'to repair: ca.pem missing' },
+  ],
+  [
+    ended({ kind: 'failed', failure }),
+    { type: 'failed', id: 'ca', refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
+  ],
+  [
+    ended({ kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) }),
+    { type: 'failed', id: 'ca', refused: true, message: 'another CA' },
+  ],
+  [
+    ended({ kind: 'cancelled', because: ['ca'] }),
+    { type: 'cancelled', id: 'ca', because: ['ca'], message: 'not reached: ca failed' },
+  ],
+] as const satisfies readonly [RunEvent, object][])
+  test(`${event.type === 'ended' ? `the end of a ${event.outcome.kind} target` : `an event ${event.type}`} is one object: ${JSON.stringify(value)}`, () => {
+    const { reporter, values } = json()
+    reporter.event(event)
+    assert.deepEqual(values(), [value])
+  })
+
+test('a note is an object', () => {
+  const { reporter, values } = json()
+  reporter.note('waiting')
+  assert.deepEqual(values(), [{ type: 'note', message: 'waiting' }])
+})
+
+test('a problem is an object whose type tells how bad it is', () => {
+  const { reporter, values } = json()
+  reporter.problem(new Failure('what?', { kind: 'usage' }))
+  reporter.problem(new Failure('another CA', { kind: 'refused', word: 'irreplaceable' }), 'ca')
+  reporter.problem(failure)
+  assert.deepEqual(values(), [
+    { type: 'error', message: 'what?' },
+    { type: 'refused', id: 'ca', message: 'another CA', cause: 'irreplaceable' },
+    { type: 'failed', message: 'no room', remedy: 'make room', cause: 'enospc' },
+  ])
+})
+
+test('a run ends with a summary of numbers', async () => {
+  const { reporter, values } = json()
+  const outcomes = new Map<string, Outcome>([
+    ['a', { kind: 'built', reasons, repairOnly: false }],
+    ['b', { kind: 'failed', failure }],
+    ['c', { kind: 'cancelled', because: ['b'] }],
+    ['d', { kind: 'stale', reasons, repairOnly: false }],
+    ['e', { kind: 'fresh' }],
+  ])
+  await reporter.end(summarise(outcomes, 1.5, 1))
+  assert.deepEqual(values(), [
+    { type: 'summary', targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 },
+  ])
+})
+
+test('whatever a message holds, it is one line that gives it back, and no escape sequence', () => {
+  const control = fc.constantFrom('\x1b[2J', '\n', '\r\n', '\x08', '\0', '"', '\\')
+  const text = fc.array(fc.oneof(control, fc.string()), { maxLength: 5 }).map((parts) => parts.join(''))
+  fc.assert(
+    fc.property(text, text, (message, remedy) => {
+      const { written, values, reporter } = json()
+      reporter.note(message)
+      reporter.event(ended({ kind: 'failed', failure: new Failure(message, { remedy }) }))
+      assert.deepEqual(
+        values().map((value) => value.message),
+        [message, message],
+      )
+      assert.equal(values()[1].remedy, remedy)
+      for (const line of written) assert.doesNotMatch(line, /[\0-\x1f]/)
+    }),
+  )
+})

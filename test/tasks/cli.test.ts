@@ -1,0 +1,470 @@
+import assert from 'node:assert/strict'
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { takeLock } from '../../lib/lock.ts'
+import { scratch } from '../scratch.ts'
+import { showOn } from '../terminal.ts'
+
+const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
+const local = ['certs', 'kubeconfigs', 'encryption-key']
+const clusterOf = (workers: number) => `name: kubenet
+certificates: {key: ecdsa-p256}
+api: {virtualIP: 192.168.1.21}
+nodes:
+  - {name: control0, role: control, ip: 192.168.1.11}
+${Array.from({ length: workers }, (_, i) => `  - {name: worker${i}, role: worker, ip: 192.168.2.${i}}`).join('\n')}
+`
+/** How many targets the local phases have for one control node and one worker. */
+const localTargets = 9 + 6 + 1
+
+function place(t: TestContext, cluster = clusterOf(1)): string {
+  const folder = scratch(t)
+  writeFileSync(join(folder, 'cluster.yaml'), cluster)
+  return folder
+}
+
+interface Run {
+  readonly child: ChildProcessByStdio<null, Readable, Readable>
+  /** Resolves when stdout holds the text. */
+  told(text: string): Promise<void>
+  readonly ended: Promise<{ status: number | null; stdout: string; stderr: string }>
+}
+
+type Env = Readonly<Record<string, string | undefined>>
+
+function start(folder: string, args: readonly string[], env: Env = {}, program = process.execPath): Run {
+  const child = spawn(program, program === process.execPath ? [entry, ...args] : args, {
+    cwd: folder,
+    env: { PATH: process.env.PATH, HOME: folder, TERM: 'xterm-256color', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text
+  })
+  const told = (text: string) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => stdout.includes(text) && resolve()
+      look()
+      child.stdout.on('data', look)
+      child.on('close', () => reject(new Error(`ended without "${text}": ${stdout}${stderr}`)))
+    })
+  const ended = once(child, 'close').then(([status]) => ({ status: status as number | null, stdout, stderr }))
+  return { child, told, ended }
+}
+
+const run = (folder: string, args: readonly string[], env?: Env) => start(folder, args, env).ended
+
+const parse = (stdout: string): Record<string, unknown>[] =>
+  stdout
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line))
+
+/** A run that has made the CA and the admin's certificate, and waits for a kubeconfig that another program has locked. */
+async function startAndStop(t: TestContext, args: readonly string[] = []) {
+  const folder = place(t)
+  mkdirSync(join(folder, '.kube'))
+  const lock = join(folder, '.kube', 'config.lock')
+  writeFileSync(lock, '')
+  const stopped = start(folder, ['local-kubeconfig', '--json', ...args])
+  await stopped.told('"type":"building","id":"local-kubeconfig"')
+  return { folder, lock, stopped, auth: join(folder, 'auth') }
+}
+
+/** Holds auth/ as another run would. */
+async function holdAuth(folder: string): Promise<() => void> {
+  mkdirSync(join(folder, 'auth'))
+  const { signal } = new AbortController()
+  return takeLock(join(folder, 'auth', '.lock'), { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+}
+
+const certificates = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
+
+/** The next run after one that was ended finds what that one made, and makes the rest. */
+async function assertCompletes(folder: string): Promise<void> {
+  const { status, stdout } = await run(folder, ['local-kubeconfig'])
+  assert.equal(status, 0, stdout)
+  assert.match(stdout, /^3 targets: 1 made, 2 fresh, 0 failed/m)
+  assert.deepEqual(readdirSync(join(folder, 'auth')).sort(), certificates)
+  assert.deepEqual(readdirSync(join(folder, '.kube')), ['config'])
+}
+
+test('the local phases make their files, and exit with 0; a second run makes nothing, and says so', async (t) => {
+  const folder = place(t)
+  const first = await run(folder, local)
+  assert.equal(first.status, 0, first.stderr)
+  assert.match(
+    first.stdout,
+    new RegExp(`^${localTargets} targets: ${localTargets} made, 0 fresh, 0 failed in .* s$`, 'm'),
+  )
+  const files = readdirSync(join(folder, 'auth')).sort()
+  assert.equal(files.length, 2 * 9 + 6 + 1)
+  const bytes = () => files.map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
+  const before = bytes()
+  const second = await run(folder, local)
+  assert.equal(second.status, 0)
+  assert.match(second.stdout, new RegExp(`^${localTargets} targets: 0 made, ${localTargets} fresh, 0 failed`, 'm'))
+  assert.deepEqual(bytes(), before)
+  assert.deepEqual(readdirSync(join(folder, 'auth')).sort(), files)
+  assert.equal((await run(folder, [...local, '--dry-run'])).status, 0)
+})
+
+test('a target that fails exits with 1, is named, and the others run', async (t) => {
+  const folder = place(t)
+  await run(folder, ['certs'])
+  mkdirSync(join(folder, 'auth', 'admin.kubeconfig'))
+  writeFileSync(join(folder, 'auth', 'admin.kubeconfig', 'theirs'), '')
+  const failed = await run(folder, local)
+  assert.equal(failed.status, 1)
+  assert.match(failed.stdout, /^failed kubeconfigs\/admin: .*admin\.kubeconfig/m)
+  assert.match(failed.stdout, /: 6 made, 9 fresh, 1 failed/)
+  assert.ok(existsSync(join(folder, 'auth', 'worker0.kubeconfig')))
+  const quiet = await run(folder, [...local, '--quiet'])
+  assert.equal(quiet.status, 1)
+  assert.match(quiet.stdout, /^failed kubeconfigs\/admin: [^\n]*\n$/)
+})
+
+for (const [args, message] of [
+  [['certz'], /there is no phase or target "certz": did you mean certs\?/],
+  [['certs', '--dryrun'], /there is no option --dryrun: did you mean --dry-run\?/],
+  [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
+  [['certs', '--renew'], /--renew goes with ca alone/],
+  [[], /which phase or target\?/],
+] as const)
+  test(`"${args.join(' ')}" is bad usage: it exits with 2 and does nothing`, async (t) => {
+    const folder = place(t)
+    const { status, stdout, stderr } = await run(folder, args)
+    assert.deepEqual([status, stdout], [2, ''])
+    assert.match(stderr, message)
+    assert.doesNotMatch(stderr, /\bat .*:\d+:\d+/)
+    assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
+  })
+
+test('a bad cluster.yaml exits with 2, names each place in it, and nothing is written', async (t) => {
+  const folder = place(
+    t,
+    clusterOf(1).replace('virtualIP: 192.168.1.21', 'virtualIP: 192.168.1.321').concat('nodez: 1\n'),
+  )
+  const file = join(folder, 'cluster.yaml')
+  for (const args of [['certs'], ['certs', '--dry-run']]) {
+    const { status, stdout, stderr } = await run(folder, args)
+    assert.deepEqual([status, stdout], [2, ''])
+    const places = stderr.split('\n').filter((line) => line.startsWith(`${file}:`))
+    assert.ok(
+      places.some((line) => line.startsWith(`${file}:3:`)),
+      stderr,
+    )
+    assert.ok(
+      places.some((line) => line.startsWith(`${file}:7:1:`) && line.includes('nodes')),
+      stderr,
+    )
+    assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
+  }
+  const json = await run(folder, ['certs', '--json'])
+  assert.equal(json.status, 2)
+  assert.equal(parse(json.stdout)[0]?.type, 'error')
+})
+
+test('what would be replaced and may not be exits with 3, is told with each way out, and nothing is built', async (t) => {
+  const folder = place(t)
+  mkdirSync(join(folder, 'auth'))
+  writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
+  for (const args of [local, [...local, '--json'], [...local, '--dry-run'], [...local, '--force']]) {
+    const { status, stdout } = await run(folder, args)
+    assert.equal(status, 3, stdout)
+    assert.match(stdout, /worker0\.pem, made under an earlier CA/)
+    assert.match(stdout, /npm run task -- ca --force/)
+    assert.deepEqual(readdirSync(join(folder, 'auth')), ['worker0.pem'])
+  }
+})
+
+test('a dry run of an empty folder exits with 4, tells of every target why, and makes nothing at all', async (t) => {
+  const folder = place(t)
+  const { status, stdout } = await run(folder, [...local, '--dry-run'])
+  assert.equal(status, 4)
+  const lines = stdout.trim().split('\n')
+  assert.equal(lines.length, localTargets + 1)
+  for (const line of lines.slice(0, -1)) assert.match(line, /^[a-z0-9/-]+: to make: .* missing/)
+  assert.match(lines.at(-1) ?? '', new RegExp(`^${localTargets} targets: ${localTargets} to make, 0 fresh`))
+  assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
+})
+
+test('--list tells every phase and what it makes, --help every option, without a cluster.yaml', async (t) => {
+  const folder = scratch(t)
+  const list = await run(folder, ['--list'])
+  assert.equal(list.status, 0)
+  assert.deepEqual(
+    list.stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ')[0]),
+    [
+      'ca',
+      'cluster-cert',
+      'component-certs',
+      'node-certs',
+      'kubeconfigs',
+      'encryption-key',
+      'deploy',
+      'local-kubeconfig',
+    ],
+  )
+  const json = await run(folder, ['--list', '--json'])
+  assert.deepEqual(
+    parse(json.stdout)
+      .map(({ type, name }) => `${type} ${name}`)
+      .slice(0, 2),
+    ['phase ca', 'phase cluster-cert'],
+  )
+  for (const flag of ['--help', '-h']) {
+    const help = await run(folder, [flag])
+    assert.equal(help.status, 0)
+    for (const option of ['--config FILE', '--dry-run', '--node NAME', '--json'])
+      assert.ok(help.stdout.includes(option))
+  }
+  assert.deepEqual(readdirSync(folder), [])
+})
+
+test('--json prints an object on every line, the summary last, with the exit status in it', async (t) => {
+  const folder = place(t)
+  for (const [args, exit] of [
+    [['certs', '--dry-run'], 4],
+    [['certs'], 0],
+    [['certs', '--verbose'], 0],
+  ] as const) {
+    const { status, stdout, stderr } = await run(folder, [...args, '--json'])
+    assert.deepEqual([status, stderr], [exit, ''])
+    const values = parse(stdout)
+    const { type, targets, exit: told } = values.at(-1) ?? {}
+    assert.deepEqual([type, targets, told], ['summary', 9, exit])
+    assert.equal(values.filter(({ type }) => type === 'summary').length, 1)
+    const ends = values.filter(({ type }) => ['fresh', 'built', 'stale'].includes(String(type)))
+    assert.equal(ends.length, 9)
+  }
+})
+
+test('--quiet prints nothing where all is well', async (t) => {
+  const folder = place(t)
+  assert.deepEqual(await run(folder, [...local, '--quiet']), { status: 0, stdout: '', stderr: '' })
+  assert.deepEqual(await run(folder, [...local, '--quiet']), { status: 0, stdout: '', stderr: '' })
+})
+
+test('--config is looked for where npm was called from, and auth/ is beside it', async (t) => {
+  const elsewhere = scratch(t)
+  const folder = scratch(t)
+  mkdirSync(join(folder, 'sub'))
+  writeFileSync(join(folder, 'sub', 'other.yaml'), clusterOf(0))
+  const { status, stderr } = await run(elsewhere, ['ca', '--config', 'sub/other.yaml'], { INIT_CWD: folder })
+  assert.equal(status, 0, stderr)
+  assert.deepEqual(readdirSync(join(folder, 'sub')).sort(), ['auth', 'other.yaml'])
+  assert.deepEqual(readdirSync(elsewhere), [])
+})
+
+test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {
+  const folder = place(t)
+  const { status } = await run(folder, ['ca'], { INIT_CWD: scratch(t) })
+  assert.equal(status, 0)
+  assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
+})
+
+test('auth/ is made private, and an open one is closed and said to be', async (t) => {
+  const folder = place(t)
+  await run(folder, ['ca'])
+  assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
+  spawnSync('chmod', ['755', join(folder, 'auth')])
+  assert.equal((await run(folder, ['ca', '--dry-run'])).status, 0)
+  assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o755)
+  const { stdout } = await run(folder, ['ca'])
+  assert.match(stdout, /was open to others: its mode is now 0700/)
+  assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
+})
+
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+] as const) {
+  test(`${signal} during a build exits with ${status}, leaves no lock, and the next run completes`, async (t) => {
+    const { folder, lock, stopped, auth } = await startAndStop(t)
+    stopped.child.kill(signal)
+    const ended = await stopped.ended
+    assert.deepEqual([ended.status, ended.stderr], [status, ''])
+    const ends = parse(ended.stdout).map(({ type, id }) => `${type} ${id ?? ''}`.trim())
+    assert.deepEqual(ends.slice(-2), ['cancelled local-kubeconfig', 'summary'])
+    assert.deepEqual(readdirSync(auth).sort(), certificates)
+    rmSync(lock)
+    await assertCompletes(folder)
+  })
+
+  test(`${signal} during the wait for another run exits with ${status}, and leaves that run its lock`, async (t) => {
+    const folder = place(t)
+    const release = await holdAuth(folder)
+    const waiting = start(folder, ['certs'])
+    await waiting.told(`waiting for process ${process.pid}`)
+    waiting.child.kill(signal)
+    assert.equal((await waiting.ended).status, status)
+    assert.deepEqual(readdirSync(join(folder, 'auth')), ['.lock'])
+    release()
+    assert.equal((await run(folder, ['certs'])).status, 0)
+  })
+}
+
+test('a killed run is completed by the next, which leaves nothing of it', async (t) => {
+  const { folder, lock, stopped, auth } = await startAndStop(t)
+  writeFileSync(join(auth, `.tmp-${stopped.child.pid}-admin-key.pem`), 'half')
+  stopped.child.kill('SIGKILL')
+  assert.equal((await stopped.ended).status, null)
+  assert.ok(existsSync(join(auth, '.lock')))
+  rmSync(lock)
+  await assertCompletes(folder)
+})
+
+test('a second run waits for the first, and finds everything made', async (t) => {
+  const { folder, lock, stopped } = await startAndStop(t)
+  const second = start(folder, ['local-kubeconfig'])
+  await second.told(`waiting for process ${stopped.child.pid}`)
+  rmSync(lock)
+  assert.equal((await stopped.ended).status, 0)
+  const { status, stdout } = await second.ended
+  assert.equal(status, 0)
+  assert.match(stdout, /^3 targets: 0 made, 3 fresh/m)
+})
+
+test('with --no-lock-wait a second run stops at once, naming the first; a dry run needs no lock', async (t) => {
+  const { folder, lock, stopped } = await startAndStop(t)
+  const { status, stdout, stderr } = await run(folder, ['certs', '--no-lock-wait'])
+  assert.deepEqual([status, stdout], [1, ''])
+  assert.match(stderr, new RegExp(`auth/\\.lock is held by process ${stopped.child.pid} on `))
+  assert.equal((await run(folder, ['certs', '--dry-run'])).status, 4)
+  rmSync(lock)
+  assert.equal((await stopped.ended).status, 0)
+})
+
+test('a stdout that is closed in the middle of a run ends it as SIGPIPE would, and the next run completes', async (t) => {
+  const folder = place(t)
+  const release = await holdAuth(folder)
+  const { child, told, ended } = start(folder, ['certs'])
+  await told('waiting for')
+  child.stdout.destroy()
+  await once(child.stdout, 'close')
+  release()
+  assert.equal((await ended).status, 141)
+  const next = await run(folder, ['certs'])
+  assert.equal(next.status, 0)
+  assert.match(next.stdout, /^9 targets: /m)
+})
+
+test('without a terminal there is no escape sequence, whatever TERM says', async (t) => {
+  const folder = place(t)
+  const { stdout, stderr } = await run(folder, local)
+  assert.ok(!`${stdout}${stderr}`.includes('\x1b'))
+})
+
+const hasScript = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0
+const onTerminal = hasScript ? {} : { skip: 'needs the script of util-linux' }
+const size = { rows: 24, columns: 80 }
+
+/** In a terminal of 24 rows and 80 columns. */
+function startOnTerminal(folder: string, args: readonly string[], env: Env = {}): Run {
+  const command = `stty rows ${size.rows} cols ${size.columns} && exec "$NODE" ${entry} ${args.join(' ')}`
+  return start(folder, ['-qec', command, '/dev/null'], { ...env, NODE: process.execPath }, 'script')
+}
+
+const titles = [
+  'Certificate authority',
+  'Cluster certificate',
+  'Component certificates',
+  'Node certificates',
+  'Kubeconfigs',
+  'Encryption key',
+]
+
+for (const workers of [1, 50])
+  test(
+    `on a terminal the tree of ${workers + 1} nodes ends with a whole last frame, drawn once`,
+    onTerminal,
+    async (t) => {
+      const { status, stdout } = await startOnTerminal(place(t, clusterOf(workers)), local).ended
+      assert.equal(status, 0)
+      const { lines, isCursorShown, isStyled } = showOn(size, stdout)
+      const phases = lines.filter((line) => /^\S /.test(line))
+      assert.deepEqual(
+        phases.map((line) => line.slice(2).split('  ')[0]),
+        titles,
+      )
+      assert.ok(
+        phases.every((line) => line.startsWith('✔')),
+        phases.join('\n'),
+      )
+      assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ made, 0 fresh, 0 failed in .* s$/)
+      assert.equal(isCursorShown, true)
+      assert.equal(isStyled, true)
+    },
+  )
+
+test('on a terminal a failure is told below the tree, with what to do', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, ['certs'])
+  mkdirSync(join(folder, 'auth', 'admin.kubeconfig'))
+  writeFileSync(join(folder, 'auth', 'admin.kubeconfig', 'theirs'), '')
+  const { status, stdout } = await startOnTerminal(folder, local).ended
+  assert.equal(status, 1)
+  const { lines } = showOn({ rows: 24, columns: 1000 }, stdout)
+  assert.ok(
+    lines.some((line) => line.startsWith('✖ Kubeconfigs  5 made, 1 failed')),
+    lines.join('\n'),
+  )
+  assert.ok(lines.some((line) => line.startsWith('  ✖ admin  ')))
+  assert.ok(lines.some((line) => line.startsWith('kubeconfigs/admin: ')))
+})
+
+test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
+  const { status, stdout } = await startOnTerminal(place(t), local, { NO_COLOR: '1' }).ended
+  assert.equal(status, 0)
+  const { lines, isStyled, isCursorShown } = showOn(size, stdout)
+  assert.ok(
+    lines.some((line) => line.startsWith('✔ Kubeconfigs  6 made')),
+    lines.join('\n'),
+  )
+  assert.deepEqual([isStyled, isCursorShown], [false, true])
+})
+
+for (const [args, env] of [
+  [['--json'], {}],
+  [['--quiet'], {}],
+  [[], { TERM: 'dumb' }],
+] as const)
+  test(`no tree on a terminal with ${[...args, ...Object.keys(env)].join('')}`, onTerminal, async (t) => {
+    const { status, stdout } = await startOnTerminal(place(t), [...local, ...args], env).ended
+    assert.equal(status, 0)
+    assert.ok(!stdout.includes('\x1b'))
+  })
+
+test('SIGINT in the middle of the tree exits with 130 and gives the cursor back', onTerminal, async (t) => {
+  const folder = place(t)
+  mkdirSync(join(folder, '.kube'))
+  writeFileSync(join(folder, '.kube', 'config.lock'), '')
+  const stopped = startOnTerminal(folder, ['local-kubeconfig'])
+  await stopped.told('Local kubeconfig')
+  const { pid } = JSON.parse(readFileSync(join(folder, 'auth', '.lock'), 'utf8'))
+  process.kill(pid, 'SIGINT')
+  const { status, stdout } = await stopped.ended
+  assert.equal(status, 130)
+  const { lines, isCursorShown } = showOn(size, stdout)
+  assert.equal(isCursorShown, true)
+  assert.ok(
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig  not reached')),
+    lines.join('\n'),
+  )
+  assert.ok(!existsSync(join(folder, 'auth', '.lock')))
+})
