@@ -6,6 +6,11 @@ import { oids } from './oids.ts'
 import type { Reason } from './reason.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
+// Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
+const digitalSignature = 0x80
+const certSign = 0x04
+const leafUsages = 0xa0
+
 export interface Certificate {
   readonly x509: X509Certificate
   /** DER of the subject, as it stands there. */
@@ -14,7 +19,7 @@ export interface Certificate {
   readonly attributes: readonly string[]
   readonly sans: readonly string[]
   readonly isCa: boolean
-  /** DER of the values of the two usage extensions, '' where there is none. */
+  /** The first eight bits. */
   readonly keyUsage: number
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
@@ -64,7 +69,7 @@ export function isKeyOf(certificate: Certificate, key: KeyObject): boolean {
   return certificate.publicKey.equals(createPublicKey(key))
 }
 
-/** Is signed by the issuer and names it; by signature, whatever the key identifiers say. */
+/** Names the issuer, by its subject and key identifier, and is signed by it. */
 export function isIssuedBy(certificate: Certificate, issuer: Certificate): boolean {
   return certificate.x509.checkIssued(issuer.x509) && certificate.x509.verify(issuer.publicKey)
 }
@@ -82,16 +87,13 @@ export function compareWithProfile(certificate: Certificate, profile: Profile): 
   return reasons
 }
 
-function hasUsages(certificate: Certificate, { isCa }: Profile): boolean {
-  const isRsa = certificate.publicKey.asymmetricKeyType === 'rsa'
-  // For a CA certSign is what counts; for a leaf digitalSignature and, with RSA, keyEncipherment.
-  const needed = isCa ? 0x04 : isRsa ? 0xa0 : 0x80
-  const extended = isCa ? [] : [oids.serverAuth, oids.clientAuth]
-  return (
-    certificate.isCa === isCa &&
-    (certificate.keyUsage & needed) === needed &&
-    extended.every((usage) => certificate.extKeyUsages.includes(usage))
-  )
+/** A CA must be able to sign; a leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
+function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, asked: Profile): boolean {
+  if (isCa !== asked.isCa) return false
+  if (isCa) return (keyUsage & certSign) !== 0
+  const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
+  const isExact = !difference(extKeyUsages, [oids.serverAuth, oids.clientAuth])
+  return isExact && (keyUsage & needed) === needed && (keyUsage & ~leafUsages) === 0
 }
 
 function subjectAttributes(subject: Subject): string[] {

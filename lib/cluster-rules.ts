@@ -16,17 +16,14 @@ const reservedSshOptions = new Map(
     user: 'set ssh.user',
     port: 'set port of the node',
     hostname: 'set host of the node',
-    batchmode: 'harderway always sets it: nobody can answer a prompt under a live tree',
-    controlmaster: 'harderway makes its own connection to each node',
-    controlpath: 'harderway makes its own connection to each node',
-    controlpersist: 'harderway makes its own connection to each node',
-    remotecommand: 'harderway runs its own commands on a node',
-    requesttty: 'harderway runs its own commands on a node',
-    sessiontype: 'harderway runs its own commands on a node',
-    forkafterauthentication: 'harderway runs its own commands on a node',
-    stdinnull: 'harderway runs its own commands on a node',
+    nohostauthenticationforlocalhost: 'host keys are always checked',
   }),
 )
+for (const option of [
+  ...['batchmode', 'controlmaster', 'controlpath', 'controlpersist', 'remotecommand', 'requesttty', 'sessiontype'],
+  ...['forkafterauthentication', 'stdinnull', 'permitlocalcommand', 'clearallforwardings', 'loglevel'],
+])
+  reservedSshOptions.set(option, 'harderway sets it itself')
 
 type Raw = Readonly<Record<string, unknown>>
 
@@ -61,7 +58,8 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
   return Object.entries(map(value)).flatMap(([key, inner]) => {
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
-    const where = path.length === 0 ? 'a cluster' : path.filter((part) => typeof part === 'string').join('.')
+    const words = path.filter((part) => typeof part === 'string').join('.')
+    const where = { '': 'a cluster', nodes: 'a node' }[words] ?? words
     return [
       {
         path: [...path, key],
@@ -82,7 +80,7 @@ function durationProblems(certificates: Raw): Problem[] {
   const { validity = '10y', caValidity = '10y', renewBefore = '30d' } = certificates
   const least = parseDuration(String(renewBefore))
   return Object.entries({ validity, caValidity })
-    .filter(([, value]) => parseDuration(String(value)) <= least)
+    .filter(([, value]) => parseDuration(String(value)) > 0 && parseDuration(String(value)) <= least)
     .map(([key, value]) => ({
       path: ['certificates', key],
       message: `${shown(value)} must be longer than renewBefore (${String(renewBefore)}), or every certificate would be stale at once`,
@@ -96,7 +94,7 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
     .map((text) => parseCidr(String(text)))
     .map((cidr) => (typeof cidr === 'string' ? 0 : cidr.network.length))
   if (serviceCIDR.length > 2) return [{ path, message: 'has more than two blocks: one, or an IPv4 and an IPv6 one' }]
-  if (serviceCIDR.length === 2 && families[0] === families[1])
+  if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
     return [{ path, message: 'has two blocks of one family: dual-stack is an IPv4 and an IPv6 one' }]
   return []
 }
@@ -109,10 +107,11 @@ function sshOptionProblems(options: Raw): Problem[] {
     const reserved = reservedSshOptions.get(key.toLowerCase())
     if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
     if (/[\p{Cc}\p{Cs}]/u.test(String(value))) return [{ path, message: `${shown(value)} has a control character` }]
-    if (key.toLowerCase() === 'stricthostkeychecking' && /^(no|off|false)$/i.test(String(value)))
-      return [
-        { path, message: `${shown(value)} would trust any machine that answers: use accept-new, or leave it out` },
-      ]
+    const trusting = `${shown(value)} would trust any machine that answers`
+    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(String(value)))
+      return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
+    if (key.toLowerCase() === 'userknownhostsfile' && /\/dev\/null|none/i.test(String(value)))
+      return [{ path, message: `${trusting}: give a file` }]
     return []
   })
 }
@@ -135,8 +134,8 @@ function nodeProblems(nodes: readonly Raw[]): Problem[] {
         path,
         message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,
       })),
-    ...duplicates(names, 'the name of another node'),
-    ...duplicates(known, 'the address of another node'),
+    ...duplicates(names, 'is the name of another node too'),
+    ...duplicates(known, 'is given as an address already'),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
       if (ip === undefined && ips === undefined)
         return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
@@ -153,7 +152,7 @@ function nodeProblems(nodes: readonly Raw[]): Problem[] {
 function duplicates(values: readonly { value: string; path: Path }[], what: string): Problem[] {
   const seen = new Set<string>()
   return values.flatMap(({ value, path }) => {
-    if (seen.has(value)) return [{ path, message: `"${value}" is ${what} too` }]
+    if (seen.has(value)) return [{ path, message: `"${value}" ${what}` }]
     seen.add(value)
     return []
   })

@@ -11,10 +11,10 @@ export const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
-const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
-const dnsOrWildcard = new RegExp(`^(?=.{1,253}$)(\\*\\.)?${label}(\\.${label})*$`)
+/** A last label of digits alone would be a mistyped address. */
+const dnsName = new RegExp(`^(?=.{1,253}$)(?!(.*\\.)?[0-9]+$)${label}(\\.${label})*$`)
 export const isDnsName = (text: string): boolean => dnsName.test(text)
-const isAddress = (text: string): boolean => addressBytes(text) !== undefined
+const isAddress = (text: string): boolean => addressBytes(text)?.some((byte) => byte !== 0) === true
 
 const day = 86_400_000
 const units = { y: 365 * day, d: day, h: 3_600_000 }
@@ -43,10 +43,16 @@ const list = <T extends v.GenericSchema>(item: T, least = 0) => {
     Array.isArray(input) ? 'is empty: at least one is needed' : `${shown(input)} is not a list`
   return v.pipe(v.array(item, message), v.minLength(least, message))
 }
-const object = <T extends v.ObjectEntries>(entries: T) =>
-  v.object(entries, ({ input, received }) =>
-    received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`,
-  )
+/** valibot's own counts a list as an object. */
+const object = <T extends v.ObjectEntries>(entries: T) => {
+  const message = ({ input, received }: { input: unknown; received: string }) =>
+    received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
+  const schema = v.object(entries, message)
+  const noList = v.never(message)
+  const run: (typeof schema)['~run'] = (dataset, config) =>
+    (Array.isArray(dataset.value) ? noList : schema)['~run'](dataset, config) as never
+  return { ...schema, '~run': run }
+}
 
 const printable = (most: number) =>
   checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
@@ -55,7 +61,10 @@ const printable = (most: number) =>
   })
 const dns = checked('a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)', isDnsName)
 const address = checked('an IP address, such as 192.168.1.11', isAddress)
-const san = checked('a DNS name or an IP address', (s) => dnsOrWildcard.test(s) || isAddress(s))
+const san = checked(
+  'a DNS name, such as example.org or *.example.org, or an IP address',
+  (s) => isDnsName(s.replace(/^\*\./, '')) || isAddress(s),
+)
 const duration = checked(
   'a duration, such as 10y, 365d or 87600h (up to 1000y)',
   (s) => parseDuration(s) > 0 && parseDuration(s) <= longest,
@@ -74,7 +83,7 @@ const cidr = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return
     const parsed = parseCidr(dataset.value)
-    if (typeof parsed === 'string') addIssue({ message: `${shown(dataset.value)} ${parsed}: write it as 10.32.0.0/16` })
+    if (typeof parsed === 'string') addIssue({ message: `${shown(dataset.value)} ${parsed}` })
     else if (parsed.network.length * 8 - parsed.prefix < 3)
       addIssue({ message: `${shown(dataset.value)} is too small: kube-apiserver needs at least 8 addresses (a /29)` })
   }),

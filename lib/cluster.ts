@@ -19,6 +19,7 @@ import {
   parseDuration,
   type providers,
   type roles,
+  shown,
 } from './cluster-schema.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
@@ -69,13 +70,15 @@ export function parseCluster(bytes: Uint8Array): ParsedCluster {
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
   const result = v.safeParse(clusterSchema, value)
-  const problems = [...(result.issues ?? []).map(issueProblem), ...clusterProblems(value)]
+  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value)]
   if (result.success && problems.length === 0) return { cluster: complete(result.output) }
   const all = problems.map(({ path, message, at }) => {
     const name = formatPath(path)
     return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
   })
-  return { problems: all.sort((a, b) => a.line - b.line || a.column - b.column) }
+  // Two checks of one value may say the same.
+  const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
+  return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
 type ParsedYaml =
@@ -85,18 +88,29 @@ type ParsedYaml =
 function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    const document = parseDocument(text, { lineCounter, prettyErrors: false })
+    const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
     const [error] = document.errors
     // One mistake in the syntax makes the parser report the rest of the file as mistaken: only the first is true.
-    if (error) return { errors: [{ offset: error.pos[0], message: oneLine(error.message) }] }
+    if (error) {
+      const isSecond = error.code === 'MULTIPLE_DOCS'
+      return {
+        errors: [
+          {
+            offset: error.pos[0],
+            message: isSecond ? 'a second document begins (---): a file holds one cluster' : oneLine(error.message),
+          },
+        ],
+      }
+    }
     if (document.contents === null)
       return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
     if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
-    // Aliases that multiply (ReferenceError) or nesting too deep for the stack (RangeError).
-    if (error instanceof ReferenceError || error instanceof RangeError)
+    // Aliases that multiply, or that have no anchor.
+    if (error instanceof ReferenceError)
       return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
+    if (error instanceof RangeError) return { errors: [{ offset: 0, message: 'is nested too deeply' }] }
     throw error
   }
 }
@@ -109,8 +123,11 @@ function withoutNulls(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
 }
 
-function issueProblem(issue: v.BaseIssue<unknown>): Problem {
-  return { path: (issue.path ?? []).map(({ key }) => key as string | number), message: issue.message }
+/** Where one of several kinds may stand, what is wrong inside the kind that was meant says more than that none fits. */
+function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[] {
+  const path = [...above, ...(issue.path ?? []).map(({ key }) => key as string | number)]
+  const inner = (issue.issues ?? []).filter((each) => (each.path ?? []).length > 0)
+  return inner.length > 0 ? inner.flatMap((each) => issueProblems(each, path)) : [{ path, message: issue.message }]
 }
 
 /** The place of the value at the path; of its key where asked; of what is around it where there is none. */
@@ -119,7 +136,9 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value')
     const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
     const key = path[length - 1]
     if (yamlIsMap(above)) {
-      const pair = (above as YAMLMap).items.find((item) => isScalar(item.key) && String(item.key.value) === String(key))
+      const pair = (above as YAMLMap).items.find(
+        (item) => isScalar(item.key) && String(item.key.value ?? '') === String(key),
+      )
       const keyAsked = at === 'key' && length === path.length
       const found =
         keyAsked || !isNode(pair?.value) || pair.value.range?.[0] === pair.value.range?.[1] ? pair?.key : pair?.value
@@ -133,9 +152,10 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value')
   return isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0
 }
 
-/** nodes[3].role */
+/** nodes[3].role; a key that is no plain word is quoted. */
 function formatPath(path: Path): string {
-  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${key}`)).join('')
+  const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }
 
 function oneLine(text: string): string {
@@ -156,9 +176,14 @@ function complete(input: ClusterInput): Cluster {
       caValidity: parseDuration(certificates.caValidity),
       renewBefore: parseDuration(certificates.renewBefore),
     },
-    api: input.api,
+    api: {
+      ...input.api,
+      host: canonicalAddress(input.api.host),
+      virtualIP: canonicalAddress(input.api.virtualIP),
+      extraSANs: input.api.extraSANs.map(canonicalAddress),
+    },
     network: { serviceCIDRs: cidrs.filter((cidr) => typeof cidr !== 'string'), clusterDomain: network.clusterDomain },
-    encryption,
+    encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
     ssh: {
       user,
       concurrency,
@@ -170,8 +195,9 @@ function complete(input: ClusterInput): Cluster {
       context: localKubeconfig.context ?? name,
       user: localKubeconfig.user ?? 'admin',
     },
-    nodes: input.nodes.map(({ ip, ips, host, directory, port, ...node }) => ({
+    nodes: input.nodes.map(({ ip, ips, host, directory, port, sans, ...node }) => ({
       ...node,
+      sans: sans.map(canonicalAddress),
       ips: [...(ips ?? []), ...(ip === undefined ? [] : [ip])].map(canonicalAddress),
       host: host ?? node.name,
       directory: directory ?? ssh.directory,

@@ -46,6 +46,8 @@ export interface CertificateRequest {
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
+  /** DER, in place of the profile's. */
+  readonly encodedSubject?: Uint8Array
 }
 
 const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
@@ -85,7 +87,7 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
     algorithm.identifier,
     asn1.fromDer(binary(issuer.subject)),
     sequence(time(notBefore), time(notAfter)),
-    asn1.fromDer(binary(encodeSubject(profile.subject))),
+    asn1.fromDer(binary(request.encodedSubject ?? encodeSubject(profile.subject))),
     asn1.fromDer(binary(publicKey.export({ type: 'spki', format: 'der' }))),
     explicit(3, sequence(...extensions(profile, keyId, profile.isCa ? undefined : issuer.keyId))),
   )
@@ -93,11 +95,18 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
   return pem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
 }
 
-/** PEM of a certificate signed by its own key. */
-export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, privateKey: KeyObject): string {
+/** PEM of a certificate signed by its own key; a subject that is kept stays as it was, byte for byte. */
+export function selfSign(
+  request: Omit<CertificateRequest, 'publicKey'>,
+  privateKey: KeyObject,
+  keptSubject?: Uint8Array,
+): string {
   const publicKey = createPublicKey(privateKey)
-  const issuer = { subject: encodeSubject(request.profile.subject), keyId: subjectKeyId(publicKey), privateKey }
-  return issueCertificate({ ...request, publicKey }, issuer)
+  const subject = keptSubject ?? encodeSubject(request.profile.subject)
+  return issueCertificate(
+    { ...request, publicKey, encodedSubject: subject },
+    { subject, keyId: subjectKeyId(publicKey), privateKey },
+  )
 }
 
 /** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */

@@ -99,7 +99,9 @@ async function buildCa(at: Workspace, profile: Profile, { reasons, force }: Work
   if (!kept) auth.remove(certificate)
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity) }, privateKey)
+  // What was issued under the old certificate names it by these bytes.
+  const subject = kept && pair.certificate?.subject
+  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity) }, privateKey, subject)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined
   return force === 'renew'

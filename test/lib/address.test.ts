@@ -105,7 +105,10 @@ test('a block with host bits names the block that it is in, and that one is righ
       const block = `${formatAddress(network)}/${prefix}`
       assert.deepEqual(parseCidr(block), { network, prefix })
       if (masked !== value)
-        assert.equal(parseCidr(`${formatAddress(address)}/${prefix}`), `is an address inside the block ${block}`)
+        assert.equal(
+          parseCidr(`${formatAddress(address)}/${prefix}`),
+          `is an address inside a block: write it as ${block}`,
+        )
       if (hostBits > 0n)
         assert.equal(BigInt(`0x${addressBytes(firstAddress({ network, prefix }))?.toString('hex')}`), masked + 1n)
     }),
@@ -114,7 +117,7 @@ test('a block with host bits names the block that it is in, and that one is righ
 
 test('what is no block is said to be none', () => {
   for (const text of ['', '/', '/16', '10.32.0.0', '10.32.0.0/', '10.32.0.0/a', '10.32.0.0/-1', '10.32.0/16', 'x/8'])
-    assert.equal(parseCidr(text), 'is no address block', text)
+    assert.equal(parseCidr(text), 'is no address block: write it as 10.32.0.0/16', text)
   assert.equal(parseCidr('10.0.0.0/33'), 'has a prefix of more than 32 bits')
   assert.equal(parseCidr('fd00::/129'), 'has a prefix of more than 128 bits')
 })

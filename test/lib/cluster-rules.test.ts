@@ -30,7 +30,7 @@ testBadFiles({
   ],
   'an unknown key in a node is answered with the nearest known one': [
     edited('role: control', 'role: control, prot: 22'),
-    '4:32: nodes[0].prot is no key of nodes: did you mean port?',
+    '4:32: nodes[0].prot is no key of a node: did you mean port?',
   ],
   'an unknown key in localKubeconfig is one': [
     `${minimal}localKubeconfig: { contxt: a }\n`,
@@ -74,9 +74,9 @@ testBadFiles({
     "7:5: ssh.options.User can't be set here: set ssh.user",
     "8:5: ssh.options.port can't be set here: set port of the node",
     "9:5: ssh.options.HostName can't be set here: set host of the node",
-    "10:5: ssh.options.BatchMode can't be set here: harderway always sets it: nobody can answer a prompt under a live tree",
-    "11:5: ssh.options.ControlPath can't be set here: harderway makes its own connection to each node",
-    "12:5: ssh.options.RemoteCommand can't be set here: harderway runs its own commands on a node",
+    "10:5: ssh.options.BatchMode can't be set here: harderway sets it itself",
+    "11:5: ssh.options.ControlPath can't be set here: harderway sets it itself",
+    "12:5: ssh.options.RemoteCommand can't be set here: harderway sets it itself",
   ],
   'an ssh option is one line': [
     `${minimal}ssh:\n  options: { ProxyCommand: "nc\\nid" }\n`,
@@ -84,14 +84,14 @@ testBadFiles({
   ],
   'the name of an ssh option is a word': [
     `${minimal}ssh:\n  options: { "Proxy Jump": a, ProxyJump=b: c }\n`,
-    '6:14: ssh.options.Proxy Jump is no ssh option: a word such as ConnectTimeout (man ssh_config)',
-    '6:31: ssh.options.ProxyJump=b is no ssh option: a word such as ConnectTimeout (man ssh_config)',
+    '6:14: ssh.options."Proxy Jump" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
+    '6:31: ssh.options."ProxyJump=b" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
   ],
   'host keys are checked, however ssh is told not to': [
     `${minimal}ssh:\n  options: { StrictHostKeyChecking: no, stricthostkeychecking: false, STRICTHOSTKEYCHECKING: Off }\n`,
-    '6:37: ssh.options.StrictHostKeyChecking "no" would trust any machine that answers: use accept-new, or leave it out',
-    '6:64: ssh.options.stricthostkeychecking false would trust any machine that answers: use accept-new, or leave it out',
-    '6:94: ssh.options.STRICTHOSTKEYCHECKING "Off" would trust any machine that answers: use accept-new, or leave it out',
+    '6:37: ssh.options.StrictHostKeyChecking "no" would trust any machine that answers: accept-new, yes or ask, or nothing',
+    '6:64: ssh.options.stricthostkeychecking false would trust any machine that answers: accept-new, yes or ask, or nothing',
+    '6:94: ssh.options.STRICTHOSTKEYCHECKING "Off" would trust any machine that answers: accept-new, yes or ask, or nothing',
   ],
   'two nodes have two names': [
     `${minimal}  - { name: c0, role: worker, ip: 10.0.0.3 }\n`,
@@ -99,11 +99,11 @@ testBadFiles({
   ],
   'two nodes have two addresses': [
     `${minimal}  - { name: w0, role: worker, ip: 10.0.0.2 }\n`,
-    '5:35: nodes[1].ip "10.0.0.2" is the address of another node too',
+    '5:35: nodes[1].ip "10.0.0.2" is given as an address already',
   ],
   'two spellings of an address are one address': [
     `${minimal}  - { name: w0, role: worker, ip: "fd00::1" }\n  - { name: w1, role: worker, ips: [10.0.0.3, "FD00:0:0:0::0001"] }\n`,
-    '6:47: nodes[2].ips[1] "fd00::1" is the address of another node too',
+    '6:47: nodes[2].ips[1] "fd00::1" is given as an address already',
   ],
   'a node has an address': [
     edited(', ip: 10.0.0.2', ''),

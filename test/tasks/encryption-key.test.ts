@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { readEncryptionConfig } from '../../lib/encryption.ts'
@@ -211,16 +211,5 @@ describe('encryption-key', { concurrency: 2 }, () => {
     const at = place(t)
     assert.equal((await run(at, '--force')).status, 0)
     assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['encryption-config.yaml'])
-  })
-
-  test('--force of something else leaves it', async (t) => {
-    const at = place(t, guide)
-    rmSync(join(at.folder, 'auth'), { recursive: true })
-    mkdirSync(join(at.folder, 'auth'))
-    writeFileSync(at.file, guide, { mode: 0o600 })
-    const first = state(at.file)
-    const ran = await harderway(at.folder, 'ca', 'encryption-key', '--force', '--dry-run')
-    assert.equal(ran.status, 4)
-    assert.deepEqual(state(at.file), first)
   })
 })
