@@ -43,16 +43,16 @@ const list = <T extends v.GenericSchema>(item: T, least = 0) => {
     Array.isArray(input) ? 'is empty: at least one is needed' : `${shown(input)} is not a list`
   return v.pipe(v.array(item, message), v.minLength(least, message))
 }
-/** valibot's own counts a list as an object. */
-const object = <T extends v.ObjectEntries>(entries: T) => {
-  const message = ({ input, received }: { input: unknown; received: string }) =>
-    received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
-  const schema = v.object(entries, message)
-  const noList = v.never(message)
-  const run: (typeof schema)['~run'] = (dataset, config) =>
-    (Array.isArray(dataset.value) ? noList : schema)['~run'](dataset, config) as never
+const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
+  received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
+/** To valibot a list is an object too. */
+const noList = <T extends v.GenericSchema>(schema: T): T => {
+  const never = v.never(mapMessage)
+  const run: v.GenericSchema['~run'] = (dataset, config) =>
+    (Array.isArray(dataset.value) ? never : schema)['~run'](dataset, config)
   return { ...schema, '~run': run }
 }
+const object = <T extends v.ObjectEntries>(entries: T) => noList(v.object(entries, mapMessage))
 
 const printable = (most: number) =>
   checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
@@ -181,10 +181,12 @@ export const clusterSchema = object({
       concurrency: v.optional(integer(1, 1000), 16),
       configFile: v.optional(path),
       options: v.optional(
-        v.record(
-          v.string(),
-          v.union([v.string(), v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
-          ({ input }) => `${shown(input)} is not a map of keys`,
+        noList(
+          v.record(
+            v.string(),
+            v.union([v.string(), v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+            mapMessage,
+          ),
         ),
         {},
       ),

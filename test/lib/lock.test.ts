@@ -123,6 +123,33 @@ test('a process that was killed while it took over a dead lock keeps nobody from
   assert.deepEqual(readdirSync(path), [])
 })
 
+test('who may not take over a dead lock yet waits, and then leaves alone what has taken its place', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const dead = owner()
+  const takeover = `${lock}.${JSON.parse(dead).token}`
+  const successor = owner({ host: 'elsewhere.example' })
+  writeFileSync(lock, dead)
+  writeFileSync(takeover, owner({ host: 'elsewhere.example' }))
+  const abort = new AbortController()
+  const waits: string[] = []
+  const onWait = (message: string) => {
+    waits.push(message)
+    if (waits.length > 1) return abort.abort()
+    assert.equal(readFileSync(lock, 'utf8'), dead)
+    writeFileSync(lock, successor)
+    rmSync(takeover)
+  }
+  const options = { signal: abort.signal, wait: Number.POSITIVE_INFINITY, onWait }
+  await assert.rejects(take(lock, options), { name: 'AbortError' })
+  assert.deepEqual(
+    waits.map((wait) => wait.split('which holds ')[1]),
+    [takeover, lock],
+  )
+  assert.equal(readFileSync(lock, 'utf8'), successor)
+  assert.deepEqual(readdirSync(path), ['.lock'])
+})
+
 test('what a process that was killed while waiting leaves is removed by the next', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')

@@ -321,6 +321,9 @@ for (const [signal, status] of [
 
 test('a killed run is completed by the next, which leaves nothing of it', async (t) => {
   const { folder, lock, stopped, auth } = await startAndStop(t)
+  // Not before what it leaves beside the kubeconfig says whose it is.
+  const isWaiting = (name: string) => name !== 'config.lock' && statSync(join(folder, '.kube', name)).size > 0
+  while (!readdirSync(join(folder, '.kube')).some(isWaiting)) await new Promise(setImmediate)
   writeFileSync(join(auth, `.tmp-${stopped.child.pid}-admin-key.pem`), 'half')
   stopped.child.kill('SIGKILL')
   assert.equal((await stopped.ended).status, null)
@@ -389,7 +392,7 @@ const titles = [
   'Encryption key',
 ]
 
-for (const workers of [1, 50])
+for (const workers of [1, 15, 50])
   test(
     `on a terminal the tree of ${workers + 1} nodes ends with a whole last frame, drawn once`,
     onTerminal,
@@ -406,6 +409,7 @@ for (const workers of [1, 50])
         phases.every((line) => line.startsWith('✔')),
         phases.join('\n'),
       )
+      assert.ok(lines.length <= size.rows, lines.join('\n'))
       assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ made, 0 fresh, 0 failed in .* s$/)
       assert.equal(isCursorShown, true)
       assert.equal(isStyled, true)
@@ -426,6 +430,18 @@ test('on a terminal a failure is told below the tree, with what to do', onTermin
   )
   assert.ok(lines.some((line) => line.startsWith('  ✖ admin  ')))
   assert.ok(lines.some((line) => line.startsWith('kubeconfigs/admin: ')))
+})
+
+test('on a terminal a warning is told below the tree', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, ['certs'])
+  const { status, stdout } = await startOnTerminal(folder, ['component-certs/service-account', '--force']).ended
+  assert.equal(status, 0)
+  const { lines } = showOn({ rows: 24, columns: 1000 }, stdout)
+  assert.ok(
+    lines.some((line) => line.startsWith('component-certs/service-account: the old key is in')),
+    lines.join('\n'),
+  )
 })
 
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
