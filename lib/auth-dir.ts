@@ -2,35 +2,21 @@
  * The folder auth/: its files are the only state there is. Everything is read without following symbolic links,
  * and written beside its place and renamed into it, so that a reader sees the old bytes or the new ones.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fchmodSync,
-  fstatSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
-import { dirname, join } from 'node:path'
+import * as fs from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from './failure.ts'
+import type { Reason } from './reason.ts'
 
+/** `other` is a folder, a symbolic link, a socket. */
 export type AuthFile =
   | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
-  /** A folder, a symbolic link, a socket. */
   | { readonly kind: 'other' }
 
 export const secretMode = 0o600
 export const publicMode = 0o644
 const folderMode = 0o700
 const temporary = '.tmp-'
+const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
 export class AuthDir {
   readonly path: string
@@ -40,29 +26,44 @@ export class AuthDir {
     this.path = path
   }
 
-  /** Its bytes, where a target that is needed has just made or checked it. */
-  bytes(name: string): Buffer {
-    const file = this.read(name)
-    if (file?.kind === 'file') return file.bytes
-    throw new Failure(`${join(this.path, name)} was there a moment ago and is gone`, {
-      remedy: 'run the same command again',
-    })
-  }
-
   /** Undefined where nothing stands under that name. */
   read(name: string): AuthFile | undefined {
     return readPlainFile(join(this.path, name))
   }
 
-  names(): string[] {
-    return doing('list', this.path, () => {
-      try {
-        return readdirSync(this.path).sort()
-      } catch (error) {
-        if (isErrno(error, 'ENOENT')) return []
-        throw error
-      }
+  /** Undefined where no plain file stands under that name. */
+  tryBytes(name: string): Buffer | undefined {
+    const file = this.read(name)
+    return file?.kind === 'file' ? file.bytes : undefined
+  }
+
+  /** Its bytes, where a target that is needed has just made or checked it. */
+  bytes(name: string): Buffer {
+    const bytes = this.tryBytes(name)
+    if (bytes) return bytes
+    throw new Failure(`${join(this.path, name)} was there a moment ago and is gone`, {
+      remedy: 'run the same command again',
     })
+  }
+
+  /** What is in a file that must be there, with its mode; and all that is wrong with it. */
+  judge<T>(
+    name: string,
+    mode: number,
+    what: string,
+    read: (bytes: Buffer) => T | undefined,
+  ): { value: T | undefined; reasons: Reason[] } {
+    const file = this.read(name)
+    if (!file) return { value: undefined, reasons: [{ kind: 'missing', path: name }] }
+    if (file.kind === 'other') return { value: undefined, reasons: [{ kind: 'not-a-file', path: name }] }
+    const value = read(file.bytes)
+    const reasons: Reason[] = value === undefined ? [{ kind: 'unreadable', path: name, what }] : []
+    if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, asked: mode })
+    return { value, reasons }
+  }
+
+  names(): string[] {
+    return doing('list', this.path, () => (fs.existsSync(this.path) ? fs.readdirSync(this.path).sort() : []))
   }
 
   /** `durable` waits for the disk: for what can't be made again. */
@@ -80,28 +81,31 @@ export class AuthDir {
     return value
   }
 
-  tighten(name: string, mode: number): void {
-    const path = join(this.path, name)
+  /** Of a plain file, by its name in the folder or its absolute path. */
+  setMode(name: string, mode: number): void {
+    const path = resolve(this.path, name)
     doing('set the mode of', path, () => {
-      const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      const fd = fs.openSync(path, readOnly)
       try {
-        fchmodSync(fd, mode)
+        fs.fchmodSync(fd, mode)
       } finally {
-        closeSync(fd)
+        fs.closeSync(fd)
       }
     })
   }
 
-  /** With its final mode; one that is there already stays as it is. */
+  /** Makes the folder with its final mode; one that is there already stays as it is. */
   make(): void {
-    doing('make the folder', this.path, () => mkdirSync(this.path, { recursive: true, mode: folderMode }))
+    doing('make the folder', this.path, () => {
+      if (fs.mkdirSync(this.path, { recursive: true, mode: folderMode })) fs.chmodSync(this.path, folderMode)
+    })
   }
 
   /** Takes from the folder's mode what is too wide. Says whether there was something. */
   tightenFolder(): boolean {
     return doing('set the mode of', this.path, () => {
-      const isWide = (statSync(this.path).mode & 0o777 & ~folderMode) !== 0
-      if (isWide) chmodSync(this.path, folderMode)
+      const isWide = (fs.statSync(this.path).mode & 0o777 & ~folderMode) !== 0
+      if (isWide) fs.chmodSync(this.path, folderMode)
       return isWide
     })
   }
@@ -116,10 +120,11 @@ export class AuthDir {
     const path = join(this.path, name)
     doing('make the folder', path, () => {
       try {
-        mkdirSync(path, { mode: folderMode })
+        fs.mkdirSync(path, { mode: folderMode })
+        fs.chmodSync(path, folderMode)
       } catch (error) {
         // Where a symbolic link stands instead, what goes into the folder would go elsewhere.
-        if (!isErrno(error, 'EEXIST') || !lstatSync(path).isDirectory()) throw error
+        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
       }
     })
     return path
@@ -131,7 +136,7 @@ export class AuthDir {
   }
 
   remove(name: string): void {
-    doing('remove', join(this.path, name), () => rmSync(join(this.path, name), { force: true, recursive: true }))
+    doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true, recursive: true }))
     this.#forget(name)
   }
 
@@ -145,18 +150,17 @@ export function readPlainFile(path: string): AuthFile | undefined {
   return doing('read', path, () => {
     let fd: number
     try {
-      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      fd = fs.openSync(path, readOnly)
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return undefined
       if (isErrno(error, 'ELOOP', 'EMLINK', 'ENXIO')) return { kind: 'other' }
       throw error
     }
     try {
-      const stat = fstatSync(fd)
-      if (!stat.isFile()) return { kind: 'other' }
-      return { kind: 'file', bytes: readFileSync(fd), mode: stat.mode & 0o7777 }
+      const stat = fs.fstatSync(fd)
+      return stat.isFile() ? { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 } : { kind: 'other' }
     } finally {
-      closeSync(fd)
+      fs.closeSync(fd)
     }
   })
 }
@@ -168,27 +172,30 @@ export function replaceFile(
   mode: number,
   { durable }: { durable: boolean },
 ): void {
-  const folder = dirname(path)
-  const beside = join(folder, `${temporary}${process.pid}-${path.slice(folder.length + 1)}`)
+  const beside = join(dirname(path), `${temporary}${process.pid}-${basename(path)}`)
   doing('write', path, () => {
     try {
-      rmSync(beside, { force: true })
-      const fd = openSync(beside, 'wx', mode)
-      try {
-        // The umask may have taken bits away; before the first byte is there nobody can have read one.
-        fchmodSync(fd, mode)
-        writeFileSync(fd, data)
-        if (durable) fsyncSync(fd)
-      } finally {
-        closeSync(fd)
-      }
-      renameSync(beside, path)
-      if (durable) syncFolder(folder)
+      fs.rmSync(beside, { force: true })
+      writeNew(beside, data, mode, durable)
+      fs.renameSync(beside, path)
+      if (durable) syncFolder(dirname(path))
     } catch (error) {
-      rmSync(beside, { force: true })
+      fs.rmSync(beside, { force: true })
       throw error
     }
   })
+}
+
+function writeNew(path: string, data: string | Uint8Array, mode: number, durable: boolean): void {
+  const fd = fs.openSync(path, 'wx', mode)
+  try {
+    // The umask may have taken bits away; before the first byte is there nobody can have read one.
+    fs.fchmodSync(fd, mode)
+    fs.writeFileSync(fd, data)
+    if (durable) fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
 }
 
 /** The file that a temporary one would have become; undefined for any other name. */
@@ -196,11 +203,12 @@ export function temporaryFileOf(name: string): string | undefined {
   return name.startsWith(temporary) ? /^\d+-(.+)$/.exec(name.slice(temporary.length))?.[1] : undefined
 }
 
+/** Makes a rename in it durable: fsync(2). */
 function syncFolder(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY)
+  const fd = fs.openSync(path, fs.constants.O_RDONLY)
   try {
-    fsyncSync(fd)
+    fs.fsyncSync(fd)
   } finally {
-    closeSync(fd)
+    fs.closeSync(fd)
   }
 }

@@ -11,10 +11,11 @@ export const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
-/** A last label of digits alone would be a mistyped address. */
-const dnsName = new RegExp(`^(?=.{1,253}$)(?!(.*\\.)?[0-9]+$)${label}(\\.${label})*$`)
+const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
 export const isDnsName = (text: string): boolean => dnsName.test(text)
-const isAddress = (text: string): boolean => addressBytes(text)?.some((byte) => byte !== 0) === true
+/** Digits and dots alone would be a mistyped address. */
+const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
+const isAddress = (text: string): boolean => addressBytes(text) !== undefined
 
 const day = 86_400_000
 const units = { y: 365 * day, d: day, h: 3_600_000 }
@@ -63,7 +64,7 @@ const dns = checked('a DNS name (lower-case letters, digits and hyphens, such as
 const address = checked('an IP address, such as 192.168.1.11', isAddress)
 const san = checked(
   'a DNS name, such as example.org or *.example.org, or an IP address',
-  (s) => isDnsName(s.replace(/^\*\./, '')) || isAddress(s),
+  (s) => isHost(s.replace(/^\*\./, '')) || isAddress(s),
 )
 const duration = checked(
   'a duration, such as 10y, 365d or 87600h (up to 1000y)',
@@ -141,7 +142,7 @@ export const clusterSchema = object({
   ),
   api: object({
     host: v.optional(
-      checked('a DNS name or an IP address', (s) => isDnsName(s) || isAddress(s)),
+      checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
       'kubernetes',
     ),
     port: v.optional(integer(1, 65535), 6443),

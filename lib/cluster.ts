@@ -23,7 +23,7 @@ import {
 } from './cluster-schema.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
-export type Role = (typeof roles)[number]
+type Role = (typeof roles)[number]
 export type Provider = (typeof providers)[number]
 
 export interface ClusterNode {
@@ -52,7 +52,7 @@ export interface Cluster {
 }
 
 /** A problem with its place: line and column count from 1. */
-export interface PlacedProblem {
+interface PlacedProblem {
   readonly line: number
   readonly column: number
   readonly message: string

@@ -8,8 +8,10 @@ import { parse, parseDocument, stringify } from 'yaml'
 import type { Provider } from './cluster.ts'
 
 export interface EncryptionConfig {
-  /** Of the first entry: what is encrypted. */
+  /** Of the first entry: what is encrypted with its first provider. */
   readonly resources: readonly string[]
+  /** Of the entries after it, which are not ours. */
+  readonly otherResources: readonly string[]
   /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
   readonly provider: string
   /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
@@ -42,8 +44,8 @@ export function readEncryptionConfig(text: string): EncryptionConfig | undefined
     // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
     if (version !== 'apiserver.config.k8s.io/v1 EncryptionConfiguration' && version !== 'v1 EncryptionConfig')
       return undefined
-    const [first] = items(config.resources).map(readEntry)
-    return first
+    const [first, ...others] = items(config.resources).map(readEntry)
+    return first && { ...first, otherResources: others.flatMap(({ resources }) => resources) }
   } catch (error) {
     // The file holds keys: what exactly could not be read is not passed on.
     if (error instanceof Error) return undefined
@@ -58,7 +60,7 @@ export function addResources(text: string, resources: readonly string[]): string
   return document.toString({ indentSeq: false, lineWidth: 0 })
 }
 
-function readEntry(value: unknown): EncryptionConfig {
+function readEntry(value: unknown): Omit<EncryptionConfig, 'otherResources'> {
   const entry = fields(value, ['resources', 'providers'])
   const resources = items(entry.resources).map(textOf)
   const providers = items(entry.providers).map(readProvider)

@@ -2,25 +2,12 @@
 import type { LimitFunction } from 'p-limit'
 import { Failure } from './failure.ts'
 import type { Force, Graph, Lane, Target, TargetId, Verdict } from './graph.ts'
-import type { Reason } from './reason.ts'
+import { isRepair, type Reason } from './reason.ts'
 import type { Workspace } from './workspace.ts'
 
-/** What became of a target. */
+/** What became of a target; `stale` is a dry run's: what would be built. */
 export type Outcome =
-  | { readonly kind: 'fresh'; readonly until?: Date; readonly warning?: string }
-  | {
-      readonly kind: 'built'
-      readonly reasons: readonly Reason[]
-      readonly repairOnly: boolean
-      readonly warning?: string
-    }
-  /** In a dry run: what would be built. */
-  | {
-      readonly kind: 'stale'
-      readonly reasons: readonly Reason[]
-      readonly repairOnly: boolean
-      readonly warning?: string
-    }
+  | ({ readonly kind: 'fresh' | 'built' | 'stale' } & Verdict)
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** A need failed, or the run was ended. */
   | { readonly kind: 'cancelled'; readonly because: readonly TargetId[] }
@@ -42,64 +29,67 @@ export interface RunOptions {
 
 /** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
-  const outcomes = new Map<TargetId, Promise<Outcome>>()
+  const running = new Map<TargetId, Promise<Outcome>>()
+  const outcomes = new Map<TargetId, Outcome>()
   for (const target of graph.values()) {
-    const needs = target.needs.map(
-      async (id): Promise<[TargetId, Outcome]> => [id, await (outcomes.get(id) as Promise<Outcome>)],
-    )
-    outcomes.set(
-      target.id,
-      Promise.all(needs).then((ended) => settle(target, ended, options)),
-    )
+    const needs = Promise.all(target.needs.map((id) => running.get(id)))
+    const settle = async () => {
+      await needs
+      const outcome = await attempt(target, outcomes, options)
+      outcomes.set(target.id, outcome)
+      options.emit({ type: 'ended', id: target.id, outcome })
+      return outcome
+    }
+    running.set(target.id, settle())
   }
-  const settled = new Map<TargetId, Outcome>()
-  for (const [id, outcome] of outcomes) settled.set(id, await outcome)
-  return settled
+  const inOrder = new Map<TargetId, Outcome>()
+  for (const [id, outcome] of running) inOrder.set(id, await outcome)
+  return inOrder
 }
 
-async function settle(target: Target, needs: readonly [TargetId, Outcome][], options: RunOptions): Promise<Outcome> {
-  const outcome = await attempt(target, needs, options)
-  options.emit({ type: 'ended', id: target.id, outcome })
-  return outcome
-}
-
-async function attempt(target: Target, needs: readonly [TargetId, Outcome][], options: RunOptions): Promise<Outcome> {
-  const lost = needs.filter(([, { kind }]) => kind === 'failed' || kind === 'cancelled').map(([id]) => id)
+async function attempt(
+  target: Target,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  options: RunOptions,
+): Promise<Outcome> {
+  const needs = target.needs.map((id): [TargetId, Outcome | undefined] => [id, outcomes.get(id)])
+  const lost = needs.filter(([, need]) => need?.kind === 'failed' || need?.kind === 'cancelled').map(([id]) => id)
   if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
-  const willChange = needs.filter(([, need]) => need.kind === 'stale' && !need.repairOnly).map(([id]) => id)
+  const willChange = needs.filter(([, need]) => need?.kind === 'stale' && !isRepair(need.reasons)).map(([id]) => id)
   const limit = options.limits[target.lane]
+  const look = (limited: LimitedWork) => lookAndBuild(target, willChange, options, limited)
   try {
     // Looking at a node is a connection, and counts as one; looking at a file is nothing to be limited.
-    if (target.lane === 'ssh')
-      return await limit(() =>
-        lookAndBuild(target, willChange, options, (work) => work()).finally(() => target.release?.(options.at)),
-      )
-    return await lookAndBuild(target, willChange, options, limit)
+    if (target.lane === 'cpu') return await look(limit)
+    return await limit(() => look((work) => work()).finally(() => target.release?.(options.at)))
   } catch (error) {
     if (options.signal.aborted) return { kind: 'cancelled', because: [] }
     return { kind: 'failed', failure: asFailure(error) }
   }
 }
 
+type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
+
 async function lookAndBuild(
   target: Target,
   willChange: readonly TargetId[],
   options: RunOptions,
-  limited: (work: () => Promise<Outcome>) => Promise<Outcome>,
+  limited: LimitedWork,
 ): Promise<Outcome> {
-  const { at, signal, emit, dryRun } = options
+  const { at, signal, emit } = options
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
   const verdict = await judge(target, willChange, force, at)
-  if (verdict.kind === 'fresh') return verdict
-  const { reasons, repairOnly = false } = verdict
-  if (dryRun) return { ...verdict, repairOnly }
+  const { reasons } = verdict
+  if (reasons.length === 0 || options.dryRun) return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
   return limited(async () => {
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
-    const warning = (await target.build(at, { reasons, force, signal })) ?? verdict.warning
-    return { kind: 'built', reasons, repairOnly, ...(warning !== undefined && { warning }) }
+    if (isRepair(reasons)) for (const reason of reasons) at.auth.setMode(reason.path, reason.asked)
+    const warning = isRepair(reasons) ? undefined : await target.build(at, { reasons, force, signal })
+    const told = warning ?? verdict.warning
+    return { kind: 'built', reasons, ...(told !== undefined && { warning: told }) }
   })
 }
 
@@ -110,16 +100,12 @@ async function judge(
   force: Force | undefined,
   at: Workspace,
 ): Promise<Verdict> {
-  if (force === 'replace' || force === 'renew') return { kind: 'stale', reasons: [{ kind: 'forced' }] }
+  if (force === 'replace' || force === 'renew') return { reasons: [{ kind: 'forced' }] }
   const verdict = await check(target, willChange, at)
-  const own = verdict.kind === 'stale' ? verdict.reasons : []
-  const extra: Reason[] = []
-  if (force && own.length === 0) extra.push({ kind: 'forced' })
-  if (willChange.length > 0 && (verdict.kind === 'fresh' || verdict.repairOnly))
-    extra.push({ kind: 'need-rebuilt', ids: willChange })
-  if (extra.length === 0) return verdict
-  const { warning } = verdict
-  return { kind: 'stale', reasons: [...own, ...extra], ...(warning !== undefined && { warning }) }
+  const needs: Reason[] =
+    willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
+  const forced: Reason[] = force ? [{ kind: 'forced' }] : []
+  return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 
 /** What will be made anew is stale even where it can't be looked at. */
@@ -127,7 +113,7 @@ async function check(target: Target, willChange: readonly TargetId[], at: Worksp
   try {
     return await target.check(at)
   } catch (error) {
-    if (willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { kind: 'fresh' }
+    if (willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
     throw error
   }
 }

@@ -43,13 +43,13 @@ const systemErrors: Readonly<Record<string, string>> = {
 }
 
 /** Does it, and makes a Failure that names the path of what the file system refuses. */
-export function doing<T>(what: string, path: string, work: () => T): T {
+export function doing<T>(what: string, path: string, work: () => T, kind: FailureKind = 'failed'): T {
   try {
     return work()
   } catch (error) {
     if (error instanceof Error && 'syscall' in error && 'code' in error) {
       const code = String(error.code)
-      throw new Failure(`can't ${what} ${path}: ${systemErrors[code] ?? code}`, { word: code.toLowerCase() })
+      throw new Failure(`can't ${what} ${path}: ${systemErrors[code] ?? code}`, { kind, word: code.toLowerCase() })
     }
     throw error
   }

@@ -8,33 +8,26 @@ export type TargetId = string
 /** Which limit a target's work counts against. */
 export type Lane = 'cpu' | 'ssh'
 
-export type Verdict =
-  | {
-      readonly kind: 'fresh'
-      /** The certificate's end, for a target that has one. */
-      readonly until?: Date
-      /** What its user should know all the same. */
-      readonly warning?: string
-    }
-  | {
-      readonly kind: 'stale'
-      readonly reasons: readonly Reason[]
-      /** A repair changes nothing that another target is made of (a file's mode): what needs it stays fresh. */
-      readonly repairOnly?: boolean
-      readonly warning?: string
-    }
+export interface Verdict {
+  /** None: what is there is fresh. */
+  readonly reasons: readonly Reason[]
+  /** A fresh certificate's end. */
+  readonly until?: Date | undefined
+  /** What its user should know in any case. */
+  readonly warning?: string | undefined
+}
 
 export interface Target {
   readonly id: TargetId
   readonly phase: string
   /** The node that it belongs to, if it belongs to one. */
-  readonly node?: string
+  readonly node?: string | undefined
   readonly needs: readonly TargetId[]
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
   readonly lane: Lane
-  /** Losing it breaks a running cluster: its refusals are asked for before anything is built. */
-  readonly irreplaceable?: true
+  /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
+  readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(at: Workspace): Verdict | Promise<Verdict>
   /** Makes it. What it returns is a warning. */
@@ -62,15 +55,11 @@ export function buildGraph(targets: readonly Target[]): Graph {
     if (byId.has(target.id)) throw new Error(`two targets are called ${target.id}`)
     byId.set(target.id, target)
   }
-  return inOrder(byId, [...byId.keys()])
+  return closure(byId, byId.keys())
 }
 
 /** The targets and all that they need, each after its needs, else in the graph's order. */
 export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
-  return inOrder(graph, [...ids])
-}
-
-function inOrder(graph: Graph, ids: readonly TargetId[]): Graph {
   const wanted = new Map<TargetId, Target>()
   const visiting: TargetId[] = []
   const visit = (id: TargetId): void => {
@@ -83,6 +72,6 @@ function inOrder(graph: Graph, ids: readonly TargetId[]): Graph {
     visiting.pop()
     wanted.set(id, target)
   }
-  ids.forEach(visit)
+  for (const id of ids) visit(id)
   return wanted
 }

@@ -5,7 +5,9 @@ import type { Reporter } from './reporter.ts'
 import { describeOutcome } from './reporter.ts'
 
 export function createJsonLines(write: (line: string) => void): Reporter {
-  const say = (value: object) => write(JSON.stringify(value))
+  // JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text.
+  const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+  const say = (value: object) => write(JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029]/g, escapeChar))
   return {
     event: (event) => say(plainEvent(event)),
     note: (message) => say({ type: 'note', message }),

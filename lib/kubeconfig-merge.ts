@@ -85,7 +85,7 @@ export function applyChanges(text: string, changes: readonly Change[]): string |
   try {
     const base = parse(text) === null ? text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig : text
     const changed = changes.reduce(applyChange, base)
-    const expected = changes.reduce(expect, structuredClone(parseFields(base) ?? {}))
+    const expected = changes.reduce(expect, JSON.parse(JSON.stringify(parseFields(base) ?? {})))
     return isDeepStrictEqual(parse(changed), expected) ? changed : undefined
   } catch (error) {
     if (error instanceof SpliceError || (error instanceof Error && error.name.startsWith('YAML'))) return undefined
@@ -96,7 +96,8 @@ export function applyChanges(text: string, changes: readonly Change[]): string |
 function applyChange(text: string, change: Change): string {
   if ('currentContext' in change) return setKey(text, [], 'current-context', change.currentContext)
   const { list, key, name, values, dropped } = change
-  if (!readKubeconfig(text)?.find(list, name)) return addItem(text, list, { [key]: values, name })
+  if (!readKubeconfig(text)?.find(list, name))
+    return addItem(text, list, key < 'name' ? { [key]: values, name } : { name, [key]: values })
   const place: Place = [list, { name }, key]
   const set = Object.entries(values).reduce((now, [field, value]) => setKey(now, place, field, value), text)
   return dropped.reduce((now, field) => removeKey(now, place, field), set)

@@ -1,6 +1,6 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
-import { parse, stringify } from 'yaml'
+import { Document, parse, visit } from 'yaml'
 import { addressBytes } from './address.ts'
 import type { Cluster } from './cluster.ts'
 
@@ -40,9 +40,15 @@ export function formatKubeconfig(access: Access): string {
   return stringifyAsKubectl(asData(access))
 }
 
-/** Keys in kubectl's order, no indent before a dash, no folded lines; YAML 1.1 decides what is quoted. */
+/** Keys in kubectl's order, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
 export function stringifyAsKubectl(value: unknown): string {
-  return stringify(value, { version: '1.1', indentSeq: false, lineWidth: 0 })
+  const document = new Document(value, { version: '1.1' })
+  visit(document, {
+    Scalar: (_, scalar) => {
+      if (/^[0-9][0-9a-fobx_.:+-]*$/i.test(String(scalar.value))) scalar.type = 'QUOTE_DOUBLE'
+    },
+  })
+  return document.toString({ indentSeq: false, lineWidth: 0 })
 }
 
 /** In what the text means something else than the access; undefined where it is no kubeconfig. */
@@ -72,7 +78,7 @@ function asData(access: Access): Record<string, unknown> {
 function parseMap(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = parse(text, { maxAliasCount: 100 })
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined
   } catch {
     // It holds a private key: what exactly could not be read is not passed on.
     return undefined

@@ -19,9 +19,10 @@ export interface LinesOptions {
   readonly phases: readonly PhaseView[]
   readonly detail: 'verbose' | 'normal' | 'quiet'
   readonly write: (line: string) => void
+  readonly writeError: (text: string) => void
 }
 
-export function createLines({ phases, detail, write }: LinesOptions): Reporter {
+export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
   const total = phases.reduce((sum, { targets }) => sum + targets.length, 0)
   const each = detail === 'verbose' || (detail === 'normal' && total <= mostLines)
   const left = new Map(phases.map((phase) => [phase.name, phase.targets.length]))
@@ -32,7 +33,7 @@ export function createLines({ phases, detail, write }: LinesOptions): Reporter {
   const ended = (id: TargetId, outcome: Outcome) => {
     if (outcome.kind === 'failed') write(`failed ${id}: ${formatFailure(outcome.failure)}`)
     else if (each) say(`${id}: ${describeOutcome(outcome)}`)
-    if ('warning' in outcome && outcome.warning) write(printable(`warning ${id}: ${outcome.warning}`))
+    if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
     const phase = phaseOf.get(id)
     if (!phase || each) return
     const rest = (left.get(phase.name) ?? 0) - 1
@@ -44,7 +45,9 @@ export function createLines({ phases, detail, write }: LinesOptions): Reporter {
       if (event.type === 'ended') ended(event.id, event.outcome)
     },
     note: say,
-    problem: (failure: Failure, id) => write(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`),
-    end: async (summary: Summary) => say(formatSummary(summary)),
+    problem: (failure: Failure, id) => writeError(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`),
+    end: async (summary: Summary) => {
+      if (summary.targets > 0) say(formatSummary(summary))
+    },
   }
 }

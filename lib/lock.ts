@@ -33,7 +33,7 @@ const pollEvery = 50
 /** Takes the lock; what it returns gives it back. Throws a Failure where the wait is over. */
 export async function takeLock(path: string, options: LockOptions): Promise<() => void> {
   const mine: Owner = { pid: process.pid, host: hostname(), start: startOf(process.pid), token: randomUUID() }
-  const beside = `${path}.${mine.token}`
+  const beside = `${path}.${process.pid}-${mine.token}`
   const since = Date.now()
   let waiting = false
   doing('write', beside, () => writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 }))
@@ -68,7 +68,8 @@ export async function takeLock(path: string, options: LockOptions): Promise<() =
  * that the dead owner is no longer there. That lock is one like any other: its owner may die too.
  */
 async function replaceDeadOwner(path: string, beside: string, dead: Owner, options: LockOptions): Promise<boolean> {
-  const release = await takeLock(`${path}.${dead.token}`, options)
+  // It is held for a moment only: even who won't wait for the lock waits for this.
+  const release = await takeLock(`${path}.${dead.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
   try {
     const owner = readOwner(path)
     if (typeof owner !== 'object' || owner.token !== dead.token) return false
@@ -79,12 +80,14 @@ async function replaceDeadOwner(path: string, beside: string, dead: Owner, optio
   }
 }
 
-/** What takers that were killed left beside the lock. */
+/** What takers that were killed left beside the lock; one killed early left an empty file, which its name tells of. */
 function removeLeftovers(path: string): void {
   const prefix = `${basename(path)}.`
   for (const name of readdirSync(dirname(path)).filter((each) => each.startsWith(prefix))) {
     const owner = readOwner(join(dirname(path), name))
-    if (typeof owner === 'object' && isDead(owner)) rmSync(join(dirname(path), name), { force: true })
+    const [, pid] = /^(\d+)-[0-9a-f-]{36}$/.exec(name.slice(prefix.length)) ?? []
+    const isLeft = typeof owner === 'object' ? isDead(owner) : pid !== undefined && !isRunning(Number(pid))
+    if (isLeft) rmSync(join(dirname(path), name), { force: true })
   }
 }
 
@@ -117,13 +120,15 @@ function readOwner(path: string): Owner | 'gone' | 'nameless' {
 
 /** A process on another host can't be looked at: it counts as living. */
 function isDead({ pid, host, start }: Owner): boolean {
-  if (host !== hostname()) return false
+  return host === hostname() && (!isRunning(pid) || start !== startOf(pid))
+}
+
+export function isRunning(pid: number): boolean {
   try {
-    process.kill(pid, 0)
+    return process.kill(pid, 0)
   } catch (error) {
-    return isErrno(error, 'ESRCH')
+    return !isErrno(error, 'ESRCH')
   }
-  return start !== startOf(pid)
 }
 
 /** Field 22 of /proc/<pid>/stat: a pid that is used again has another one. */

@@ -2,7 +2,7 @@
 import { quote } from './ssh.ts'
 
 /** What stands on a node under one name. */
-export interface NodeFile {
+interface NodeFile {
   readonly mode: number
   readonly uid: number
   readonly isPlain: boolean
@@ -35,9 +35,9 @@ const preamble = 'LC_ALL=C; export LC_ALL; umask 077\n'
  */
 export function lookScript(directory: string, expected: ReadonlyMap<string, string>): string {
   const contents = [...expected].map(([name, digest]) => `differs ${quote(name)} ${quote(digest)}`)
-  return `${preamble}echo "uid $(id -u)"
+  return `${preamble}printf 'uid %s\\n' "$(id -u)"
 cd -- ${changeFolder(directory)} 2>/dev/null || exit 0
-echo "folder $(pwd -P)"
+printf 'folder %s\\n' "$(pwd -P)"
 set --
 for f in *.pem *.kubeconfig encryption-config.yaml; do
   if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
@@ -50,11 +50,11 @@ for f; do
 done
 [ $# -gt 0 ] || exit 0
 sums=$(sha256sum -- "$@") || exit 1
-echo "$sums" | sed 's/^/sum /'
+printf '%s\\n' "$sums" | sed 's/^/sum /'
 differs() {
   [ -f "$1" ] && [ ! -L "$1" ] && [ -r "$1" ] || return 0
-  case "$sums" in *"$2  $1"*) return 0 ;; esac
-  echo "content $1 $(base64 < "$1" | tr -d '\\n')"
+  printf '%s\\n' "$sums" | grep -qxF -e "$2  $1" && return 0
+  printf 'content %s %s\\n' "$1" "$(base64 < "$1" | tr -d '\\n')"
 }
 ${contents.join('\n')}
 `

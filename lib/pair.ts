@@ -1,6 +1,6 @@
 /** A certificate and its private key as two files of auth/: judged, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { type AuthDir, type AuthFile, publicMode, secretMode } from './auth-dir.ts'
+import { type AuthDir, publicMode, secretMode } from './auth-dir.ts'
 import {
   type Certificate,
   compareWithProfile,
@@ -25,54 +25,40 @@ export interface Pair {
   readonly key: KeyObject | undefined
   /** What is wrong with the files themselves. */
   readonly reasons: readonly Reason[]
-  /** Modes that are not what they should be. */
-  readonly modes: readonly (Reason & { kind: 'wrong-mode' })[]
 }
 
 export function readPair(auth: AuthDir, name: string): Pair {
-  const certificatePath = certificateFile(name)
-  const keyPath = keyFile(name)
-  const files = { certificate: auth.read(certificatePath), key: auth.read(keyPath) }
-  const certificate = files.certificate?.kind === 'file' ? readCertificate(files.certificate.bytes) : undefined
-  const key = files.key?.kind === 'file' ? readPrivateKey(files.key.bytes) : undefined
-  const reasons = [
-    ...contentReason(certificatePath, files.certificate, certificate, 'certificate'),
-    ...contentReason(keyPath, files.key, key, 'private key without a passphrase'),
-  ]
-  if (certificate && key && !isKeyOf(certificate, key)) reasons.push({ kind: 'key-mismatch', path: keyPath })
-  const modes = [
-    ...modeReason(certificatePath, files.certificate, publicMode),
-    ...modeReason(keyPath, files.key, secretMode),
-  ]
-  return { certificate, key, reasons, modes }
+  const certificate = auth.judge(certificateFile(name), publicMode, 'certificate', readCertificate)
+  const key = auth.judge(keyFile(name), secretMode, 'private key without a passphrase', readPrivateKey)
+  const reasons = [...certificate.reasons, ...key.reasons]
+  if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
+    reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
+  return { certificate: certificate.value, key: key.value, reasons }
 }
 
-/** Fresh, or every reason why not; the order is that of design: files, profile, issuer, times, modes. */
-export function judgePair(
-  pair: Pair,
-  profile: Profile,
-  issuer: Certificate | undefined,
-  now: Date,
-  renewBefore: number,
-): Verdict {
-  const reasons = [...pair.reasons]
-  const { certificate } = pair
-  if (certificate) {
-    reasons.push(...compareWithProfile(certificate, profile))
-    if (!issuer || !isIssuedBy(certificate, issuer)) reasons.push({ kind: 'other-issuer' })
-    reasons.push(...timeReasons(certificate, issuer, now, renewBefore))
-  }
-  if (reasons.length > 0) return { kind: 'stale', reasons: [...reasons, ...pair.modes] }
-  if (pair.modes.length > 0) return { kind: 'stale', reasons: pair.modes, repairOnly: true }
-  return { kind: 'fresh', ...(certificate && { until: certificate.notAfter }) }
+export interface Demands {
+  readonly profile: Profile
+  /** Undefined before there is a CA. */
+  readonly issuer: Certificate | undefined
+  readonly now: Date
+  /** Milliseconds. */
+  readonly renewBefore: number
 }
 
-/** Sets the modes alone where nothing else is wrong. */
-export function repairModes(auth: AuthDir, reasons: readonly Reason[]): boolean {
-  const isModeOnly = reasons.length > 0 && reasons.every(({ kind }) => kind === 'wrong-mode')
-  if (!isModeOnly) return false
-  for (const reason of reasons) if (reason.kind === 'wrong-mode') auth.tighten(reason.path, reason.asked)
-  return true
+export function judgePair({ certificate, reasons }: Pair, demands: Demands): Verdict {
+  if (!certificate) return { reasons }
+  const { profile, issuer } = demands
+  const issued: Reason[] = issuer && isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
+  const all = [...reasons, ...compareWithProfile(certificate, profile), ...issued, ...timeReasons(certificate, demands)]
+  return { reasons: all, until: certificate.notAfter }
+}
+
+function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
+  if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
+  // A leaf that was cut to its CA's end would not get more by being issued again.
+  const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
+  const left = notAfter.getTime() - now.getTime()
+  return left <= 0 || (left <= renewBefore && !isCutToIssuer) ? [{ kind: 'expires', notAfter, expired: left <= 0 }] : []
 }
 
 export interface Signing {
@@ -90,8 +76,8 @@ export interface Signing {
 export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<void> {
   const { profile, issuer, now, validity, durable = false } = signing
   const key = signing.key ?? (await generatePrivateKey(profile.key))
-  const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
-  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
+  const period = validityPeriod(now, validity, issuer.notAfter)
+  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
   auth.write(certificateFile(name), certificate, publicMode, { durable })
 }
@@ -111,49 +97,14 @@ export function readIssuer(auth: AuthDir): SigningIssuer {
     const { certificate, key } = readPair(auth, 'ca')
     if (!certificate || !key)
       throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
-    return issuerOf(certificate, key)
+    const { subject, subjectKeyId: keyId = subjectKeyId(certificate.publicKey), notAfter } = certificate
+    return { subject, keyId, notAfter, privateKey: key }
   })
-}
-
-function issuerOf(certificate: Certificate, privateKey: KeyObject): SigningIssuer {
-  const keyId = certificate.subjectKeyId ?? subjectKeyId(certificate.publicKey)
-  return { subject: certificate.subject, keyId, privateKey, notAfter: certificate.notAfter }
 }
 
 /** From five minutes ago for as long as asked (in milliseconds), but not past the issuer's end. */
 export function validityPeriod(now: Date, validity: number, end?: Date): { notBefore: Date; notAfter: Date } {
   const notBefore = new Date(now.getTime() - backdating)
-  return {
-    notBefore,
-    notAfter: new Date(Math.min(notBefore.getTime() + validity, end?.getTime() ?? Number.POSITIVE_INFINITY)),
-  }
-}
-
-function timeReasons(
-  certificate: Certificate,
-  issuer: Certificate | undefined,
-  now: Date,
-  renewBefore: number,
-): Reason[] {
-  const { notBefore, notAfter } = certificate
-  if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
-  if (notAfter <= now) return [{ kind: 'expires', notAfter, expired: true }]
-  // A leaf that was cut to its CA's end would not get more by being issued again.
-  const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
-  const left = notAfter.getTime() - now.getTime()
-  return left <= renewBefore && !isCutToIssuer ? [{ kind: 'expires', notAfter, expired: false }] : []
-}
-
-export function contentReason(path: string, file: AuthFile | undefined, content: unknown, what: string): Reason[] {
-  if (!file) return [{ kind: 'missing', path }]
-  if (file.kind === 'other') return [{ kind: 'not-a-file', path }]
-  return content === undefined ? [{ kind: 'unreadable', path, what }] : []
-}
-
-export function modeReason(
-  path: string,
-  file: AuthFile | undefined,
-  asked: number,
-): (Reason & { kind: 'wrong-mode' })[] {
-  return file?.kind === 'file' && file.mode !== asked ? [{ kind: 'wrong-mode', path, was: file.mode, asked }] : []
+  const notAfter = Math.min(notBefore.getTime() + validity, end?.getTime() ?? Number.POSITIVE_INFINITY)
+  return { notBefore, notAfter: new Date(notAfter) }
 }

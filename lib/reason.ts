@@ -28,6 +28,11 @@ export type Reason =
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
   | { readonly kind: 'forced' }
 
+/** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
+export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {
+  return reasons.every(({ kind }) => kind === 'wrong-mode')
+}
+
 /** One clause, without a full stop: "SAN added: 192.168.1.22". */
 export function formatReason(reason: Reason): string {
   switch (reason.kind) {

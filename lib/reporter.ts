@@ -2,7 +2,7 @@
 import type { Outcome, RunEvent } from './executor.ts'
 import type { Failure } from './failure.ts'
 import type { Graph, Target, TargetId } from './graph.ts'
-import { formatDate, formatNames, formatReasons } from './reason.ts'
+import { formatDate, formatNames, formatReasons, isRepair } from './reason.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -71,9 +71,9 @@ export function describeOutcome(outcome: Outcome): string {
     case 'fresh':
       return outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh'
     case 'built':
-      return `${outcome.repairOnly ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
+      return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
     case 'stale':
-      return `to ${outcome.repairOnly ? 'repair' : 'make'}: ${formatReasons(outcome.reasons)}`
+      return `to ${isRepair(outcome.reasons) ? 'repair' : 'make'}: ${formatReasons(outcome.reasons)}`
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
@@ -89,9 +89,11 @@ export function formatFailure(failure: Failure): string {
   return printable(failure.message) + (remedy?.map(printable).join('') ?? '')
 }
 
-/** Without what could move the cursor or recolour the terminal: parts of a message come from files and from nodes. */
+/** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (char) => (char === '\n' ? char : '\uFFFD'))
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
+    char === '\n' ? char : '\uFFFD',
+  )
 }
 
 export function nameInPhase({ id, phase }: Target): string {

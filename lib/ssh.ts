@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { $, type ProcessOutput } from 'zx/core'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { doing, type Failure, isErrno } from './failure.ts'
+import { isRunning } from './lock.ts'
 import { sshFailure } from './ssh-failure.ts'
 
 /** Milliseconds: for all that is done on one node. */
@@ -166,14 +167,6 @@ function makeSocketFolder(): string {
     if (pid > 0 && !isRunning(pid)) tryRemove(join(tmpdir(), name))
   }
   return doing('make a folder in', tmpdir(), () => mkdtempSync(join(tmpdir(), `${socketFolder}${process.pid}-`)))
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return !isErrno(error, 'ESRCH')
-  }
 }
 
 /** Another user's folder stays. */

@@ -13,6 +13,7 @@ export interface TreeOptions {
   readonly phases: readonly PhaseView[]
   readonly verbose: boolean
   readonly stdout: NodeJS.WriteStream
+  readonly writeError: (text: string) => void
 }
 
 interface PhaseProgress {
@@ -24,7 +25,7 @@ interface PhaseProgress {
   readonly done: PromiseWithResolvers<void>
 }
 
-export function createTree({ phases, verbose, stdout }: TreeOptions): Reporter {
+export function createTree({ phases, verbose, stdout, writeError }: TreeOptions): Reporter {
   const progress = phases.map(
     (view): PhaseProgress => ({
       view,
@@ -54,7 +55,8 @@ export function createTree({ phases, verbose, stdout }: TreeOptions): Reporter {
         trailer.push(color.yellow(`${event.id}: ${printable(event.outcome.warning)}`))
     },
     note: (text) => say(color.dim(printable(text))),
-    problem: (failure: Failure, id) => say(color.red(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`)),
+    problem: (failure: Failure, id) =>
+      writeError(color.red(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`)),
     end: async (summary: Summary) => {
       for (const { done } of progress) done.resolve()
       await running
@@ -100,7 +102,7 @@ function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: Node
       const lines = layOut(progress.map(snapshot), rows)
       return lines
         .flatMap(({ level, mark, text, note }) =>
-          this.format(`${printable(text)}  ${color.dim(printable(note))}`, icons[mark](), level),
+          this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
         )
         .join('\n')
     }
@@ -125,6 +127,10 @@ function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: Node
     renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
     rendererOptions: { spinner, formatOutput: 'truncate' },
   }).run()
+}
+
+function oneLine(text: string): string {
+  return printable(text).replaceAll('\n', ' ')
 }
 
 function snapshot({ view, states, begun, ended }: PhaseProgress): PhaseState {

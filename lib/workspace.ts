@@ -14,5 +14,7 @@ export interface Workspace {
   readonly kubeconfigs: readonly string[]
   /** A connection to the node, opened by its first command. */
   connect(node: ClusterNode): Promise<Connection>
+  /** Tells the user something that is no target's. */
+  note(text: string): void
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

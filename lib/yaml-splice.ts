@@ -9,7 +9,7 @@ import { stringifyAsKubectl } from './kubeconfig.ts'
 /** Why a text can't be changed. */
 export class SpliceError extends Error {}
 
-export type Step = string | { readonly name: string }
+type Step = string | { readonly name: string }
 /** From the root: keys, and entries of a list by what stands in them under `name`. */
 export type Place = readonly Step[]
 
@@ -21,7 +21,7 @@ export function setKey(text: string, place: Place, key: string, value: string): 
   const [start, end] = rangeOf(pair.value)
   const old = text.slice(start, end)
   const written = isFlow(map) ? JSON.stringify(value) : scalarText(value)
-  return text.slice(0, start) + (old === '' ? ' ' : '') + written + (old.endsWith('\n') ? '\n' : '') + text.slice(end)
+  return text.slice(0, start) + (old === '' ? ' ' : '') + written + (/\r?\n$/.exec(old)?.[0] ?? '') + text.slice(end)
 }
 
 export function removeKey(text: string, place: Place, key: string): string {
@@ -31,10 +31,11 @@ export function removeKey(text: string, place: Place, key: string): string {
   if (!pair) return text
   const [start] = rangeOf(pair.key)
   const next = map.items[at + 1]
-  if (next) return text.slice(0, start) + text.slice(rangeOf(next.key)[0])
+  const isOnOwnLine = text.slice(lineStart(text, start), start).trim() === ''
+  if (next && (isFlow(map) || !isOnOwnLine)) return text.slice(0, start) + text.slice(rangeOf(next.key)[0])
   const previous = map.items[at - 1]
-  if (!previous) throw new SpliceError(`${key} is alone in its map`)
-  if (isFlow(map)) return text.slice(0, leafEnd(previous.value)) + text.slice(leafEnd(pair.value))
+  if (!previous && !next) throw new SpliceError(`${key} is alone in its map`)
+  if (previous && isFlow(map)) return text.slice(0, leafEnd(previous.value)) + text.slice(leafEnd(pair.value))
   return text.slice(0, lineStart(text, start)) + text.slice(lineAfter(text, leafEnd(pair.value)))
 }
 
@@ -48,6 +49,7 @@ export function addItem(text: string, listKey: string, item: object): string {
     return insertLines(text, leafEnd(list), itemText(item, indent))
   }
   if (!list && !pairOf(root, listKey)) return insertLines(text, leafEnd(root), `${listKey}:\n${itemText(item, 0)}`)
+  if (!isSeq(list) && !(isScalar(list) && list.value === null)) throw new SpliceError(`${listKey} is no list`)
   // An empty list, or nothing behind the key.
   const [start, end] = rangeOf(list)
   const rest = lineAfter(text, end)

@@ -5,8 +5,8 @@ import type { Cluster } from '../lib/cluster.ts'
 import { Failure } from '../lib/failure.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
 import { backUp, refusal } from '../lib/irreplaceable.ts'
-import { certificateFile, keyFile, type Pair, readPair, repairModes, validityPeriod } from '../lib/pair.ts'
-import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
+import { certificateFile, keyFile, type Pair, readPair, validityPeriod } from '../lib/pair.ts'
+import { formatDate, formatNames, formatReasons, type Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { generatePrivateKey, keyKindOf, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
 import { certTable } from './cert-table.ts'
@@ -26,22 +26,21 @@ export function caTargets(cluster: Cluster): Target[] {
       needs: [],
       makes: [certificate, key],
       lane: 'cpu',
-      irreplaceable: true,
-      check: (at) => checkCa(at, profile),
-      build: (at, work) => buildCa(at, profile, work),
+      irreplaceable: 'whole',
+      check: (at) => check(at, profile),
+      build: (at, work) => build(at, profile, work),
     }))
 }
 
-function checkCa(at: Workspace, profile: Profile): Verdict {
+function check(at: Workspace, profile: Profile): Verdict {
   const pair = readPair(at.auth, 'ca')
-  const missing = pair.reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
-  if (missing.length === 2) {
-    refuseNewCa(at.auth)
-    return { kind: 'stale', reasons: pair.reasons }
-  }
-  refuseOtherCa(pair, profile, at.auth)
-  if (missing.length > 0) return { kind: 'stale', reasons: pair.reasons }
-  return judgeTimes(pair, at)
+  if (isAbsent(pair)) refuseNewCa(at.auth)
+  else refuseOtherCa(pair, profile, at.auth)
+  return pair.certificate ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
+}
+
+function isAbsent({ reasons }: Pair): boolean {
+  return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
 /** Without a CA, whatever was issued under an earlier one would become worthless. */
@@ -49,29 +48,32 @@ function refuseNewCa(auth: AuthDir): void {
   const made = auth
     .names()
     .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
-  if (made.length === 0) return
-  throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
-    restore,
-    startOver,
-  ])
-}
-
-function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
-  const broken = pair.reasons.filter((reason) => reason.kind !== 'missing' || reason.path === key)
-  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver])
-  const asked = pair.certificate ? compareWithProfile(pair.certificate, profile) : []
-  const kind = pair.key && keyKindOf(pair.key)
-  if (!pair.certificate && kind !== undefined && kind !== profile.key)
-    asked.push({ kind: 'key-kind-changed', was: kind, asked: profile.key })
-  if (asked.length > 0)
-    throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
-      'change cluster.yaml to what the CA has',
+  if (made.length > 0)
+    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+      restore,
       startOver,
     ])
 }
 
-function judgeTimes(pair: Pair, { now, cluster, auth }: Workspace): Verdict {
-  const { notBefore, notAfter } = pair.certificate ?? { notBefore: now, notAfter: now }
+/** A certificate alone may be missing: it can be made anew from the key. */
+function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
+  const broken = pair.reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
+  )
+  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver])
+  const was = pair.key ? keyKindOf(pair.key) : profile.key
+  const otherKey: Reason[] = was === profile.key ? [] : [{ kind: 'key-kind-changed', was, asked: profile.key }]
+  const asked = pair.certificate ? compareWithProfile(pair.certificate, profile) : otherKey
+  if (asked.length === 0) return
+  const keep = 'change cluster.yaml to what the CA has'
+  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [keep, startOver])
+}
+
+function judgeTimes(
+  { reasons }: Pair,
+  { notBefore, notAfter }: { notBefore: Date; notAfter: Date },
+  { now, cluster, auth }: Workspace,
+): Verdict {
   if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew])
   if (notBefore > now)
     throw refusal(
@@ -80,22 +82,23 @@ function judgeTimes(pair: Pair, { now, cluster, auth }: Workspace): Verdict {
     )
   const isEnding = notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
   const warning = isEnding
-    ? { warning: `the CA ends on ${formatDate(notAfter)}, and all it issued with it: ${renew}` }
-    : {}
-  if (pair.modes.length > 0) return { kind: 'stale', reasons: pair.modes, repairOnly: true, ...warning }
-  return { kind: 'fresh', until: notAfter, ...warning }
+    ? `the CA ends on ${formatDate(notAfter)}, and all that it issued with it; ${renew}`
+    : undefined
+  return { reasons, until: notAfter, warning }
 }
 
-async function buildCa(at: Workspace, profile: Profile, { reasons, force }: Work): Promise<string | undefined> {
-  const { auth, now, cluster } = at
-  if (repairModes(auth, reasons)) return undefined
+async function build(
+  { auth, now, cluster }: Workspace,
+  profile: Profile,
+  { force }: Work,
+): Promise<string | undefined> {
   const pair = readPair(auth, 'ca')
+  if (force === 'renew' && isAbsent(pair))
+    throw new Failure(`${auth.path} has no CA to renew`, { remedy: 'npm run task -- ca makes one' })
   if (force === 'renew') refuseOtherCa(pair, profile, auth)
-  if (force === 'renew' && !pair.key)
-    throw new Failure(`${auth.path} has no CA to renew`, { remedy: 'npm run task -- ca' })
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && backUp(auth, [certificate, key], now)
-  // Until there is a new one nothing may look like a CA whose key is another: the key goes in after the old certificate is gone.
+  // At no moment may a certificate stand beside a key that is not its own.
   if (!kept) auth.remove(certificate)
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })

@@ -14,52 +14,55 @@ import { run } from './run.ts'
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const ended = new AbortController()
-  const endedBy = watchSignals(ended)
-  const failed = (failure: Failure): number => {
-    if (args.includes('--json')) createJsonLines(print).problem(failure)
-    else process.stderr.write(`${formatFailure(failure)}\n`)
-    return { usage: 2, refused: 3, failed: 1 }[failure.kind]
-  }
-  try {
-    const status = await command(parseOptions(args), ended.signal)
-    const signal = endedBy()
-    return signal && status !== 2 ? 128 + constants.signals[signal] : status
-  } catch (error) {
-    const signal = endedBy()
-    if (signal) return 128 + constants.signals[signal]
-    if (error instanceof Failure) return failed(error)
-    throw error
-  }
+  const endedStatus = watchSignals(ended)
+  const status = await command(args, ended.signal, endedStatus)
+  // A closed stdout tells of it only once something has been written to it.
+  await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+  return status === 2 ? status : (endedStatus() ?? status)
 }
 
-async function command(options: Options, signal: AbortSignal): Promise<number> {
-  if (options.help) return show(helpText(phases.map(({ name }) => name)))
-  if (options.list) return showPhases(options.json)
-  if (options.names.length === 0)
-    throw new Failure('which phase or target?', {
-      kind: 'usage',
-      remedy: 'npm run task -- --list shows them; npm run bootstrap is all of them',
+async function command(
+  args: readonly string[],
+  signal: AbortSignal,
+  endedStatus: () => number | undefined,
+): Promise<number> {
+  try {
+    const options = parseOptions(args)
+    if (options.help) return show(helpText(phases.map(({ name }) => name)))
+    if (options.list) return showPhases(options.json)
+    if (options.names.length === 0)
+      throw new Failure('which phase or target?', {
+        kind: 'usage',
+        remedy: 'npm run task -- --list shows them; npm run bootstrap is all of them',
+      })
+    const file = configPath(options.config)
+    const cluster = readCluster(file)
+    const kubeconfigs = kubeconfigPaths(cluster, dirname(file))
+    return await run({
+      cluster,
+      file,
+      options,
+      kubeconfigs,
+      signal,
+      endedStatus,
+      report: (views) => createReporter(options, views),
     })
-  const file = configPath(options.config)
-  const cluster = readCluster(file)
-  return run({
-    cluster,
-    file,
-    options,
-    kubeconfigs: kubeconfigPaths(cluster, dirname(file)),
-    signal,
-    report: (views) => createReporter(options, views),
-  })
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    if (args.includes('--json')) createJsonLines(print).problem(error)
+    else printError(formatFailure(error))
+    return { usage: 2, refused: 3, failed: 1 }[error.kind]
+  }
 }
 
 async function createReporter(options: Options, views: readonly PhaseView[]): Promise<Reporter> {
   if (options.json) return createJsonLines(print)
   if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
     const { createTree } = await import('../lib/tree.ts')
-    return createTree({ phases: views, verbose: options.verbose, stdout: process.stdout })
+    return createTree({ phases: views, verbose: options.verbose, stdout: process.stdout, writeError: printError })
   }
   const detail = options.verbose ? 'verbose' : options.quiet ? 'quiet' : 'normal'
-  return createLines({ phases: views, detail, write: print })
+  return createLines({ phases: views, detail, write: print, writeError: printError })
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */
@@ -78,7 +81,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
 }
 
 function readCluster(file: string): Cluster {
-  const parsed = parseCluster(doing('read', file, () => readFileSync(file)))
+  const parsed = parseCluster(doing('read', file, () => readFileSync(file), 'usage'))
   if ('cluster' in parsed) return parsed.cluster
   const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)
   throw new Failure(lines.join('\n'), { kind: 'usage' })
@@ -99,8 +102,12 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** The first signal ends the run in an orderly way; a closed stdout counts as SIGPIPE. */
-function watchSignals(controller: AbortController): () => NodeJS.Signals | undefined {
+function printError(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
+/** The first signal ends the run in an orderly way; a closed stdout counts as SIGPIPE. Gives 128 + signal, once there was one. */
+function watchSignals(controller: AbortController): () => number | undefined {
   let first: NodeJS.Signals | undefined
   const end = (signal: NodeJS.Signals) => {
     first ??= signal
@@ -108,5 +115,6 @@ function watchSignals(controller: AbortController): () => NodeJS.Signals | undef
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   process.stdout.on('error', () => end('SIGPIPE'))
-  return () => first
+  process.stderr.on('error', () => end('SIGPIPE'))
+  return () => first && 128 + constants.signals[first]
 }

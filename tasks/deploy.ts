@@ -71,8 +71,8 @@ function identityDigests({ auth }: Workspace, node: ClusterNode): Map<string, st
 /** Kept for the run where many nodes get the same file. */
 function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
   return auth.derive(`digest of ${name}`, [name], () => {
-    const file = auth.read(name)
-    return file?.kind === 'file' ? sha256(file.bytes) : undefined
+    const bytes = auth.tryBytes(name)
+    return bytes && sha256(bytes)
   })
 }
 
@@ -95,26 +95,26 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
     pruned: at.options.prune ? foreign : [],
   }
   const kept = at.options.prune ? [] : foreign
-  const warning =
-    kept.length > 0
-      ? { warning: `${node.name} holds ${formatNames(kept)}, which does not belong there: --prune removes it` }
-      : {}
+  const prunable = `${node.name} holds ${formatNames(kept)}, which does not belong there: --prune removes it`
   const { kind, ...lists } = reason
-  return Object.values(lists).some((list) => list.length > 0)
-    ? { kind: 'stale', reasons: [reason], ...warning }
-    : { kind: 'fresh', ...warning }
+  const isFresh = Object.values(lists).every((list) => list.length === 0)
+  return { reasons: isFresh ? [] : [reason], warning: kept.length > 0 ? prunable : undefined }
 }
 
 /** What runs with another CA or key would not survive ours. */
-function refuseOtherIdentity({ auth, cluster }: Workspace, node: ClusterNode, { contents }: Look): void {
-  const others = [...contents].filter(([name, theirs]) => {
-    const ours = auth.read(name)
-    return !isSameIdentity(name, ours?.kind === 'file' ? ours.bytes : undefined, theirs)
+function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
+  const { auth, cluster } = at
+  const others = nodeFiles(node).filter((name) => {
+    const there = files.get(name)
+    if (!identityFiles.has(name) || !there || there.digest === digestOf(at, name)) return false
+    // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
+    const theirs = contents.get(name)
+    return !theirs || !isSameIdentity(name, auth.tryBytes(name), theirs)
   })
   if (others.length === 0) return
-  const what = others.map(([name]) => `${identityFiles.get(name)} (${name})`)
+  const what = others.map((name) => `${identityFiles.get(name)} (${name})`)
   throw refusal(`${node.name} holds another ${formatNames(what)} than ${auth.path}`, [
-    `if the node's is the right one, fetch it: scp ${cluster.ssh.user}@${node.host}:${node.directory}/{${others.map(([name]) => name).join(',')}} and the keys, into auth/`,
+    `if the node's is the right one, fetch it: scp ${cluster.ssh.user}@${node.host}:${node.directory}/{${others.join(',')}} and the keys, into auth/`,
     `if ours is, put it over the node's: npm run task -- deploy --node ${node.name} --replace-identity`,
   ])
 }

@@ -20,7 +20,7 @@ import type { Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
 import { certTargetId } from './certs.ts'
-import { readAccess } from './kubeconfigs.ts'
+import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
@@ -29,8 +29,6 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const id = 'local-kubeconfig'
   const { context, user } = localKubeconfig
   const access = (at: Workspace): Access => ({ ...readAccess(at, admin), context, user })
-  const isMade = ({ auth }: Workspace) =>
-    ['ca.pem', 'admin.pem', 'admin-key.pem'].every((name) => auth.read(name)?.kind === 'file')
   return [
     {
       id,
@@ -38,7 +36,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       needs: ['ca', certTargetId(admin)],
       makes: [],
       lane: 'cpu',
-      check: (at) => (isMade(at) ? check(at, access(at)) : { kind: 'fresh' }),
+      check: (at) => (hasAccess(at, admin) ? check(at, access(at)) : { reasons: [] }),
       build: (at, work) => build(at, access(at), work),
     },
   ]
@@ -94,10 +92,10 @@ function check(at: Workspace, access: Access): Verdict {
   const modes = places.flatMap(({ path, file, content }): Reason[] => {
     const holdsOurs = content.find('users', access.user) !== undefined
     return file?.kind === 'file' && holdsOurs && (file.mode & 0o077) !== 0
-      ? [{ kind: 'wrong-mode', path, was: file.mode, asked: secretMode }]
+      ? [{ kind: 'wrong-mode', path: realpathSync(path), was: file.mode, asked: secretMode }]
       : []
   })
-  return reasons.length + modes.length === 0 ? { kind: 'fresh' } : { kind: 'stale', reasons: [...reasons, ...modes] }
+  return { reasons: [...reasons, ...modes] }
 }
 
 function describe(change: Change, path: string): string {
@@ -133,7 +131,8 @@ function refuseConflicts(places: readonly Place[], access: Access): void {
 async function build(at: Workspace, access: Access, { signal }: Work): Promise<string | undefined> {
   const releases: (() => void)[] = []
   try {
-    for (const path of at.kubeconfigs) releases.push(await lock(path, signal))
+    // In one order for all, as kubectl does: of two runs with two lists neither waits for the other's second lock.
+    for (const path of at.kubeconfigs.toSorted()) releases.push(await lock(path, signal, at.note))
     // Read again: it is ours alone only now.
     const places = readPlaces(at)
     refuseConflicts(places, access)
@@ -146,9 +145,9 @@ async function build(at: Workspace, access: Access, { signal }: Work): Promise<s
 }
 
 /** kubectl's own lock; it neither waits for one nor removes what is left of one. */
-async function lock(path: string, signal: AbortSignal): Promise<() => void> {
+async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<() => void> {
   doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
-  return takeLock(`${path}.lock`, { signal, wait: 30_000, waitForNameless: 10_000, onWait: () => {} })
+  return takeLock(`${path}.lock`, { signal, wait: 30_000, waitForNameless: 10_000, onWait })
 }
 
 function write({ path, file, text }: Place, changes: readonly Change[]): void {

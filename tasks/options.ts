@@ -90,7 +90,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
 
 function wholeNumber(text: string): number {
   const number = Number(text)
-  if (Number.isInteger(number) && number >= 1 && number <= 1000) return number
+  if (/^\d+$/.test(text) && number >= 1 && number <= 1000) return number
   throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
 }
 

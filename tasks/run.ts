@@ -5,6 +5,7 @@ import pLimit from 'p-limit'
 import { AuthDir } from '../lib/auth-dir.ts'
 import type { Cluster } from '../lib/cluster.ts'
 import { execute, findRefusals, type Outcome } from '../lib/executor.ts'
+import { Failure } from '../lib/failure.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
@@ -21,36 +22,63 @@ export interface RunRequest {
   readonly options: Options
   readonly kubeconfigs: readonly string[]
   readonly signal: AbortSignal
+  /** 128 + signal, where a signal has ended the run. */
+  readonly endedStatus: () => number | undefined
   readonly report: (phases: readonly PhaseView[]) => Promise<Reporter>
 }
 
-/** The exit status, signals aside. Throws a Failure where nothing could be begun. */
-export async function run({ cluster, file, options, kubeconfigs, signal, report }: RunRequest): Promise<number> {
+type Outcomes = ReadonlyMap<TargetId, Outcome>
+
+/** The exit status. Throws a usage Failure, before anything is told or touched. */
+export async function run(request: RunRequest): Promise<number> {
+  const { cluster, file, options, kubeconfigs, signal, report } = request
   const started = performance.now()
-  const { ids, forced } = select(clusterGraph(cluster), options)
-  const graph = closure(clusterGraph(cluster), ids)
-  const reporter = await report(viewPhases(phases, graph))
-  const auth = new AuthDir(join(dirname(file), 'auth'))
-  const { connect, disconnect } = connector(cluster, dirname(file), signal)
-  const at: Workspace = { cluster, auth, now: new Date(), folder: dirname(file), kubeconfigs, connect, options }
-  const release = options.dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
-  let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
-  try {
-    const refusals = await findRefusals(graph, at, forced)
-    if (refusals.size > 0 && !options.dryRun) {
-      for (const [id, failure] of refusals) reporter.problem(failure, id)
-      return 3
-    }
-    if (!options.dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-    const limits = { cpu: pLimit(availableParallelism()), ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency) }
-    outcomes = await execute(graph, { at, dryRun: options.dryRun, forced, limits, signal, emit: reporter.event })
-    return exitStatus(outcomes)
-  } finally {
-    await disconnect()
-    release()
-    const seconds = (performance.now() - started) / 1000
-    await reporter.end(summarise(outcomes, seconds, exitStatus(outcomes)))
+  const graph = clusterGraph(cluster)
+  const { ids, forced } = select(graph, options)
+  const wanted = closure(graph, ids)
+  const reporter = await report(viewPhases(phases, wanted))
+  const folder = dirname(file)
+  const auth = new AuthDir(join(folder, 'auth'))
+  const { connect, disconnect } = connector(cluster, folder, signal)
+  const at: Workspace = { cluster, auth, now: new Date(), folder, kubeconfigs, connect, note: reporter.note, options }
+
+  const refuse = (refusals: ReadonlyMap<TargetId, Failure>): Outcomes => {
+    for (const [id, failure] of refusals) reporter.problem(failure, id)
+    return new Map()
   }
+  const work = async (): Promise<{ outcomes: Outcomes; status: number }> => {
+    const release = options.dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
+    try {
+      const refusals = await findRefusals(wanted, at, forced)
+      if (refusals.size > 0 && !options.dryRun) return { outcomes: refuse(refusals), status: 3 }
+      if (!options.dryRun && auth.tightenFolder())
+        reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      const limits = {
+        cpu: pLimit(availableParallelism()),
+        ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+      }
+      const outcomes = await execute(wanted, {
+        at,
+        dryRun: options.dryRun,
+        forced,
+        limits,
+        signal,
+        emit: reporter.event,
+      })
+      return { outcomes, status: exitStatus(outcomes) }
+    } finally {
+      await disconnect()
+      release()
+    }
+  }
+  const { outcomes, status } = await work().catch((error: unknown) => {
+    if (!signal.aborted && !(error instanceof Failure)) throw error
+    if (!signal.aborted) reporter.problem(error as Failure)
+    return { outcomes: new Map(), status: 1 }
+  })
+  const exit = request.endedStatus() ?? status
+  await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
+  return exit
 }
 
 /** zx is loaded by the first connection: most commands make none. */
@@ -83,7 +111,7 @@ async function holdAuth(auth: AuthDir, options: Options, signal: AbortSignal, re
   return release
 }
 
-function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {
+function exitStatus(outcomes: Outcomes): number {
   const all = [...outcomes.values()]
   if (all.some((outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused')) return 3
   if (all.some(({ kind }) => kind === 'failed' || kind === 'cancelled')) return 1

@@ -22,10 +22,12 @@ export function select(graph: Graph, { names, nodes, force, renew }: Options): S
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usage('--renew goes with ca alone: npm run task -- ca --renew')
   const forced = new Map<TargetId, Force>()
-  if (renew) forced.set('ca', 'renew')
-  if (force)
-    for (const target of chosen)
-      forced.set(target.id, target.irreplaceable && names.includes(target.id) ? 'replace' : 'rebuild')
+  for (const { id, irreplaceable } of chosen) {
+    const isNamed = names.includes(id)
+    if (renew) forced.set(id, 'renew')
+    else if (force && irreplaceable && isNamed) forced.set(id, 'replace')
+    else if (force && irreplaceable !== 'whole') forced.set(id, 'rebuild')
+  }
   return { ids: chosen.map(({ id }) => id), forced }
 }
 

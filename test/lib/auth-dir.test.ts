@@ -166,9 +166,9 @@ test('the mode of what a symbolic link leads to is not changed', (t) => {
   const auth = folder(t)
   writeFileSync(join(auth.path, 'theirs'), '', { mode: 0o644 })
   symlinkSync('theirs', join(auth.path, 'link'))
-  assert.throws(() => auth.tighten('link', 0o600), naming(join(auth.path, 'link'), /symbolic link/))
+  assert.throws(() => auth.setMode('link', 0o600), naming(join(auth.path, 'link'), /symbolic link/))
   assert.equal(mode(join(auth.path, 'theirs')), 0o644)
-  auth.tighten('theirs', 0o600)
+  auth.setMode('theirs', 0o600)
   assert.equal(mode(join(auth.path, 'theirs')), 0o600)
 })
 

@@ -68,6 +68,7 @@ describe('a new config', () => {
 describe('what kube-apiserver reads is read', () => {
   test("the guide's own file", () => {
     assert.deepEqual(readEncryptionConfig(guide), {
+      otherResources: [],
       resources: ['secrets'],
       provider: 'aescbc',
       keys: [Buffer.alloc(32, 1)],
@@ -243,6 +244,7 @@ resources:
   test('work in flow style and in JSON', () => {
     for (const text of [JSON.stringify(parse(guide)), stringify(parse(guide), { collectionStyle: 'flow' })])
       assert.deepEqual(readEncryptionConfig(addResources(text, ['events'])), {
+        otherResources: [],
         resources: ['secrets', 'events'],
         provider: 'aescbc',
         keys: [Buffer.alloc(32, 1)],

@@ -153,14 +153,14 @@ test('a fresh target is not built, and neither is what needs it', async () => {
   const until = new Date('2036-01-01')
   const build = async () => assert.fail('built')
   const run = runFakes([
-    fakeTarget('a', { check: () => ({ kind: 'fresh', until }), build }),
+    fakeTarget('a', { check: () => ({ reasons: [], until }), build }),
     fakeTarget('b', { needs: ['a'], check: () => fresh, build }),
   ])
   assert.deepEqual(
     await run.outcomes,
     new Map([
-      ['a', { kind: 'fresh', until }],
-      ['b', { kind: 'fresh' }],
+      ['a', { kind: 'fresh', reasons: [], until }],
+      ['b', { kind: 'fresh', reasons: [] }],
     ]),
   )
   assert.deepEqual(run.told, ['started a', 'fresh a', 'started b', 'fresh b'])
@@ -334,7 +334,6 @@ test('a dry run builds nothing, and says that what needs something stale would b
   const because = (id: string): Outcome => ({
     kind: 'stale',
     reasons: [{ kind: 'need-rebuilt', ids: [id] }],
-    repairOnly: false,
   })
   const outcomes = await run.outcomes
   assert.deepEqual(kinds(outcomes), { a: 'stale', b: 'stale', c: 'stale', d: 'fresh' })
@@ -346,14 +345,14 @@ test('a dry run builds nothing, and says that what needs something stale would b
 test('a dry run gives the reasons of its own of a stale target, not those of its needs', async () => {
   const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })], { dryRun: true })
   const outcome = (await run.outcomes).get('b')
-  assert.deepEqual(outcome?.kind === 'stale' && outcome.reasons, stale.kind === 'stale' && stale.reasons)
+  assert.deepEqual(outcome?.kind === 'stale' && outcome.reasons, stale.reasons)
 })
 
 test('a repair of a mode makes nothing else stale in a dry run', async () => {
   const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }
   const run = runFakes(
     [
-      fakeTarget('a', { check: () => ({ kind: 'stale', reasons: [wrongMode], repairOnly: true }) }),
+      fakeTarget('a', { check: () => ({ reasons: [wrongMode] }) }),
       fakeTarget('b', { needs: ['a'], check: () => fresh }),
     ],
     { dryRun: true },
@@ -361,25 +360,20 @@ test('a repair of a mode makes nothing else stale in a dry run', async () => {
   assert.deepEqual(
     await run.outcomes,
     new Map<string, Outcome>([
-      ['a', { kind: 'stale', reasons: [wrongMode], repairOnly: true }],
-      ['b', { kind: 'fresh' }],
+      ['a', { kind: 'stale', reasons: [wrongMode] }],
+      ['b', { kind: 'fresh', reasons: [] }],
     ]),
   )
 })
 
 test('a repair becomes a rebuild in a dry run where a need will be built', async () => {
   const wrongMode: Reason = { kind: 'wrong-mode', path: 'b', was: 0o644, asked: 0o600 }
-  const run = runFakes(
-    [
-      fakeTarget('a'),
-      fakeTarget('b', { needs: ['a'], check: () => ({ kind: 'stale', reasons: [wrongMode], repairOnly: true }) }),
-    ],
-    { dryRun: true },
-  )
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: () => ({ reasons: [wrongMode] }) })], {
+    dryRun: true,
+  })
   assert.deepEqual((await run.outcomes).get('b'), {
     kind: 'stale',
     reasons: [wrongMode, { kind: 'need-rebuilt', ids: ['a'] }],
-    repairOnly: false,
   })
 })
 
@@ -431,7 +425,7 @@ for (const force of ['replace', 'renew'] as const satisfies readonly Force[])
     const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build })], { forced: { a: force } })
     assert.deepEqual(
       await run.outcomes,
-      new Map<string, Outcome>([['a', { kind: 'built', reasons: [{ kind: 'forced' }], repairOnly: false }]]),
+      new Map<string, Outcome>([['a', { kind: 'built', reasons: [{ kind: 'forced' }] }]]),
     )
     assert.deepEqual(forces, [force])
   })
@@ -445,11 +439,11 @@ test('a dry run says what is forced, and what follows from it', async () => {
 })
 
 test('what a build returns is the warning, else the one of the check', async () => {
-  const check = (): Verdict => ({ ...stale, warning: 'ends soon' }) as Verdict
+  const check = (): Verdict => ({ ...stale, warning: 'ends soon' })
   const run = runFakes([
     fakeTarget('a', { check, build: async () => 'restart it' }),
     fakeTarget('b', { check }),
-    fakeTarget('c', { check: () => ({ kind: 'fresh', warning: 'ends soon' }) }),
+    fakeTarget('c', { check: () => ({ reasons: [], warning: 'ends soon' }) }),
     fakeTarget('d'),
   ])
   const warnings = [...(await run.outcomes).values()].map((outcome) => 'warning' in outcome && outcome.warning)
@@ -457,7 +451,7 @@ test('what a build returns is the warning, else the one of the check', async () 
 })
 
 test('every refusal is found, of irreplaceable targets alone', async () => {
-  const irreplaceable = true
+  const irreplaceable = 'whole'
   const graph = buildGraph([
     fakeTarget('ca', { irreplaceable, check: throws(refused('one')) }),
     fakeTarget('key', { irreplaceable, check: async () => throws(refused('two'))() }),

@@ -4,8 +4,8 @@ import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib
 import { buildGraph, type Force, type Target, type TargetId, type Verdict } from '../../lib/graph.ts'
 import type { Workspace } from '../../lib/workspace.ts'
 
-export const stale: Verdict = { kind: 'stale', reasons: [{ kind: 'missing', path: 'file' }] }
-export const fresh: Verdict = { kind: 'fresh' }
+export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
+export const fresh: Verdict = { reasons: [] }
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
 export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {

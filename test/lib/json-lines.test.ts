@@ -26,25 +26,20 @@ for (const [event, value] of [
     { type: 'building', id: 'ca', reasons },
     { type: 'building', id: 'ca', reasons },
   ],
-  [ended({ kind: 'fresh' }), { type: 'fresh', id: 'ca', message: 'fresh' }],
+  [ended({ kind: 'fresh', reasons: [] }), { type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }],
   [
-    ended({ kind: 'fresh', until, warning: 'ends soon' }),
+    ended({ kind: 'fresh', reasons: [], until, warning: 'ends soon' }),
     {
       type: 'fresh',
       id: 'ca',
+      reasons: [],
       until: '2036-11-21T10:00:00.000Z',
       warning: 'ends soon',
       message: 'fresh until 2036-11-21',
     },
   ],
-  [
-    ended({ kind: 'built', reasons, repairOnly: false }),
-    { type: 'built', id: 'ca', reasons, repairOnly: false, message: 'made: ca.pem missing' },
-  ],
-  [
-    ended({ kind: 'stale', reasons, repairOnly: true }),
-    { type: 'stale', id: 'ca', reasons, repairOnly: true, message: 'to repair: ca.pem missing' },
-  ],
+  [ended({ kind: 'built', reasons }), { type: 'built', id: 'ca', reasons, message: 'made: ca.pem missing' }],
+  [ended({ kind: 'stale', reasons }), { type: 'stale', id: 'ca', reasons, message: 'to make: ca.pem missing' }],
   [
     ended({ kind: 'failed', failure }),
     { type: 'failed', id: 'ca', refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
@@ -85,11 +80,11 @@ test('a problem is an object whose type tells how bad it is', () => {
 test('a run ends with a summary of numbers', async () => {
   const { reporter, values } = json()
   const outcomes = new Map<string, Outcome>([
-    ['a', { kind: 'built', reasons, repairOnly: false }],
+    ['a', { kind: 'built', reasons }],
     ['b', { kind: 'failed', failure }],
     ['c', { kind: 'cancelled', because: ['b'] }],
-    ['d', { kind: 'stale', reasons, repairOnly: false }],
-    ['e', { kind: 'fresh' }],
+    ['d', { kind: 'stale', reasons }],
+    ['e', { kind: 'fresh', reasons: [] }],
   ])
   await reporter.end(summarise(outcomes, 1.5, 1))
   assert.deepEqual(values(), [

@@ -14,29 +14,31 @@ function phase(name: string, size: number): PhaseView {
 
 function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal') {
   const written: string[] = []
-  const reporter = createLines({ phases, detail, write: (line) => written.push(line) })
+  const reporter = createLines({
+    phases,
+    detail,
+    write: (line) => written.push(line),
+    writeError: (text) => written.push(text),
+  })
   const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, outcome })
   const endAll = (view: PhaseView, outcome: Outcome) => view.targets.forEach(({ id }) => void end(id, outcome))
   return { written, reporter, end, endAll }
 }
 
 const until = new Date('2036-11-21T10:00:00Z')
-const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'ca.pem' }], repairOnly: false }
+const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'ca.pem' }] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
 
 for (const [outcome, line] of [
-  [{ kind: 'fresh' }, 'certs/0: fresh'],
-  [{ kind: 'fresh', until }, 'certs/0: fresh until 2036-11-21'],
+  [{ kind: 'fresh', reasons: [] }, 'certs/0: fresh'],
+  [{ kind: 'fresh', reasons: [], until }, 'certs/0: fresh until 2036-11-21'],
   [made, 'certs/0: made: ca.pem missing'],
   [
-    { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }], repairOnly: true },
+    { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }] },
     'certs/0: repaired: a has mode 0644, not 0600',
   ],
-  [
-    { kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }], repairOnly: false },
-    'certs/0: to make: ca will be made',
-  ],
-  [{ kind: 'stale', reasons: [{ kind: 'forced' }], repairOnly: true }, 'certs/0: to repair: forced'],
+  [{ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, 'certs/0: to make: ca will be made'],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, 'certs/0: to make: forced'],
   [failed, 'failed certs/0: no room\n    make room\n    run it again'],
   [{ kind: 'cancelled', because: ['ca', 'admin'] }, 'certs/0: not reached: ca, admin failed'],
   [{ kind: 'cancelled', because: [] }, 'certs/0: not reached'],
@@ -106,9 +108,9 @@ test('a problem is told with its target and what to do, with --quiet too', () =>
 
 for (const [outcomes, text] of [
   [[made], '1 target: 1 made, 0 fresh, 0 failed in 1.3 s'],
-  [[made, { kind: 'fresh' }, failed], '3 targets: 1 made, 1 fresh, 1 failed in 1.3 s'],
+  [[made, { kind: 'fresh', reasons: [] }, failed], '3 targets: 1 made, 1 fresh, 1 failed in 1.3 s'],
   [[failed, { kind: 'cancelled', because: [] }], '2 targets: 0 made, 0 fresh, 1 failed, 1 not reached in 1.3 s'],
-  [[{ kind: 'stale', reasons: [], repairOnly: false }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
+  [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
 ] as const satisfies readonly [readonly Outcome[], string][])
   test(`a run ends with a summary: ${text}`, async () => {
     const { written, reporter } = lines([])
@@ -125,11 +127,10 @@ test('whatever comes from files and nodes, no control character is written but t
       const failure = new Failure(one, { remedy: two })
       end('certs/0', { kind: 'failed', failure })
       end('certs/0', { ...made, warning: one })
-      end('certs/0', { kind: 'built', reasons: [{ kind: 'missing', path: three }], repairOnly: false })
+      end('certs/0', { kind: 'built', reasons: [{ kind: 'missing', path: three }] })
       end('certs/0', {
         kind: 'stale',
         reasons: [{ kind: 'san-changed', added: [one], removed: [two] }],
-        repairOnly: false,
       })
       reporter.note(three)
       reporter.problem(failure, 'ca')

@@ -3,16 +3,8 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../lib/auth-dir.ts'
-import {
-  judgePair,
-  makePair,
-  readCaCertificate,
-  readIssuer,
-  readPair,
-  repairModes,
-  validityPeriod,
-} from '../../lib/pair.ts'
-import { formatReason } from '../../lib/reason.ts'
+import { judgePair, makePair, readCaCertificate, readIssuer, readPair, validityPeriod } from '../../lib/pair.ts'
+import { formatReason, isRepair } from '../../lib/reason.ts'
 import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from './cluster-auth.ts'
 
 const day = year / 365
@@ -27,19 +19,19 @@ async function freshAuth(t: TestContext, { caValidity = 10 * year, validity = ye
 }
 
 function judge(auth: AuthDir, { profile = leafProfile(), at = now } = {}) {
-  return judgePair(readPair(auth, 'w0'), profile, readCaCertificate(auth), at, 30 * day)
+  return judgePair(readPair(auth, 'w0'), { profile, issuer: readCaCertificate(auth), now: at, renewBefore: 30 * day })
 }
 
 function reasons(auth: AuthDir, options: Parameters<typeof judge>[1] = {}): string[] {
   const verdict = judge(auth, options)
-  return verdict.kind === 'stale' ? verdict.reasons.map(formatReason) : []
+  return verdict.reasons.map(formatReason)
 }
 
 const path = (auth: AuthDir, name: string) => join(auth.path, name)
 
 test('a pair that was just made is fresh, until its end', async (t) => {
   const auth = await freshAuth(t)
-  assert.deepEqual(judge(auth), { kind: 'fresh', until: new Date(now.getTime() - 300_000 + year) })
+  assert.deepEqual(judge(auth), { reasons: [], until: new Date(now.getTime() - 300_000 + year) })
 })
 
 test('a file that is missing is named', async (t) => {
@@ -124,13 +116,12 @@ test('a wrong mode alone is repaired, and nothing is issued again', async (t) =>
   chmodSync(path(auth, 'w0-key.pem'), 0o644)
   chmodSync(path(auth, 'w0.pem'), 0o600)
   const verdict = judge(auth)
-  assert.ok(verdict.kind === 'stale')
-  assert.equal(verdict.repairOnly, true)
+  assert.equal(isRepair(verdict.reasons), true)
   assert.deepEqual(verdict.reasons.map(formatReason), [
     'w0.pem has mode 0600, not 0644',
     'w0-key.pem has mode 0644, not 0600',
   ])
-  assert.equal(repairModes(auth, verdict.reasons), true)
+  for (const reason of verdict.reasons) if (reason.kind === 'wrong-mode') auth.setMode(reason.path, reason.asked)
   assert.deepEqual(reasons(auth), [])
   assert.equal(readFileSync(path(auth, 'w0.pem'), 'utf8'), before)
 })
@@ -139,11 +130,8 @@ test('a wrong mode beside something else is not merely repaired', async (t) => {
   const auth = await freshAuth(t)
   chmodSync(path(auth, 'w0-key.pem'), 0o640)
   const verdict = judge(auth, { profile: leafProfile({ sans: ['w0'] }) })
-  assert.ok(verdict.kind === 'stale')
-  assert.equal(verdict.repairOnly, undefined)
-  assert.deepEqual(verdict.reasons.map(formatReason), ['SAN removed: 10.0.0.3', 'w0-key.pem has mode 0640, not 0600'])
-  assert.equal(repairModes(auth, verdict.reasons), false)
-  assert.equal(repairModes(auth, []), false)
+  assert.equal(isRepair(verdict.reasons), false)
+  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'SAN removed: 10.0.0.3'])
 })
 
 test('a certificate that is made again has a new key, unless one is kept', async (t) => {

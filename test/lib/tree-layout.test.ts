@@ -11,9 +11,9 @@ import { fakeTarget } from './fake-target.ts'
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
 const rows = 21
 
-const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'file' }], repairOnly: false }
-const fresh: Outcome = { kind: 'fresh' }
-const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'forced' }], repairOnly: false }
+const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'file' }] }
+const fresh: Outcome = { kind: 'fresh', reasons: [] }
+const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'forced' }] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('connection refused') }
 const cancelled: Outcome = { kind: 'cancelled', because: ['ca'] }
 
@@ -151,7 +151,7 @@ for (const [outcomes, mark, note] of [
   })
 
 test('a fresh phase says until when, by the first of its certificates that ends', () => {
-  const until = (date: string): Outcome => ({ kind: 'fresh', until: new Date(date) })
+  const until = (date: string): Outcome => ({ kind: 'fresh', reasons: [], until: new Date(date) })
   const view = phase('node-certs', 2)
   const [line] = layOut([progress(view, [until('2036-11-21'), until('2030-01-02')])], rows)
   assert.equal(line?.note, '2 fresh until 2030-01-02')

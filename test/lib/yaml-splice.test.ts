@@ -122,7 +122,7 @@ describe('a key is taken out with its value', () => {
       'in the middle': ['c: 3 # three\na: 1 # one\nb: 2 # two\n', 'c: 3 # three\nb: 2 # two\n'],
       'at the end': ['# start\nb: 2 # two\na: 1 # one\n# end\n', '# start\nb: 2 # two\n# end\n'],
       'with a block of text': ['b: 2\na: |\n  x\n  # y\n# end\n', 'b: 2\n# end\n'],
-      'with a nested map': ['b: 2\na:\n  x:\n  - y\n\nc: 3\n', 'b: 2\nc: 3\n'],
+      'with a nested map': ['b: 2\na:\n  x:\n  - y\n\nc: 3\n', 'b: 2\n\nc: 3\n'],
       'in flow style': ['{b: 2, a: 1, c: 3} # why\n', '{b: 2, c: 3} # why\n'],
       'at the end in flow style': ['{b: 2, a: 1 } # why\n', '{b: 2 } # why\n'],
       'at the beginning in JSON': ['{\n  "a": 1,\n  "b": 2\n}\n', '{\n  "b": 2\n}\n'],

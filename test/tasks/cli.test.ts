@@ -180,10 +180,10 @@ test('what would be replaced and may not be exits with 3, is told with each way 
   mkdirSync(join(folder, 'auth'))
   writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
   for (const args of [local, [...local, '--json'], [...local, '--dry-run'], [...local, '--force']]) {
-    const { status, stdout } = await run(folder, args)
+    const { status, stdout, stderr } = await run(folder, args)
     assert.equal(status, 3, stdout)
-    assert.match(stdout, /worker0\.pem, made under an earlier CA/)
-    assert.match(stdout, /npm run task -- ca --force/)
+    assert.match(stdout + stderr, /worker0\.pem, made under an earlier CA/)
+    assert.match(stdout + stderr, /npm run task -- ca --force/)
     assert.deepEqual(readdirSync(join(folder, 'auth')), ['worker0.pem'])
   }
 })
