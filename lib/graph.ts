@@ -13,6 +13,8 @@ export interface Verdict {
   readonly reasons: readonly Reason[]
   /** A fresh certificate's end. */
   readonly until?: Date | undefined
+  /** What is to be said of it where it is fresh. */
+  readonly note?: string | undefined
   /** What its user should know in any case. */
   readonly warning?: string | undefined
 }

@@ -64,6 +64,22 @@ export function compareKubeconfig(text: string, access: Access): string[] | unde
   )
 }
 
+/** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
+export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 'key'> | undefined {
+  const { clusters, users } = (parseMap(text) ?? {}) as {
+    clusters?: [{ cluster?: Fields }]
+    users?: [{ user?: Fields }]
+  }
+  const [ca, certificate, key] = [
+    clusters?.[0]?.cluster?.['certificate-authority-data'],
+    users?.[0]?.user?.['client-certificate-data'],
+    users?.[0]?.user?.['client-key-data'],
+  ].map((data) => (typeof data === 'string' ? Buffer.from(data, 'base64') : undefined))
+  return ca && certificate && key && { ca, certificate, key }
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
 function asData(access: Access): Record<string, unknown> {
   return {
     apiVersion: 'v1',

@@ -69,7 +69,7 @@ export function formatSummary({ targets, made, fresh, stale, failed, cancelled, 
 export function describeOutcome(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'fresh':
-      return outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh'
+      return outcome.note ?? (outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh')
     case 'built':
       return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
     case 'stale':

@@ -7,6 +7,7 @@ import { deployTargets } from './deploy.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
 import { localKubeconfigTargets } from './local-kubeconfig.ts'
+import { verifyTargets } from './verify.ts'
 
 export interface Phase {
   readonly name: string
@@ -53,14 +54,40 @@ export const phases: readonly Phase[] = [
   },
 ]
 
-/** Names for several phases at once. */
-export const phaseGroups: Readonly<Record<string, readonly string[]>> = {
-  bootstrap: phases.map(({ name }) => name),
-  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
+/** Phases, and names for several of them at once. */
+export interface PhaseTable {
+  readonly phases: readonly Phase[]
+  readonly groups: Readonly<Record<string, readonly string[]>>
 }
 
-export function clusterGraph(cluster: Cluster): Graph {
+export const bootstrapTable: PhaseTable = {
+  phases,
+  groups: {
+    bootstrap: phases.map(({ name }) => name),
+    certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
+  },
+}
+
+const arrows = {
+  etcd: 'etcd: peers and API server',
+  kubelets: 'API server to kubelets',
+  clients: 'Clients to API server',
+  keys: 'Tokens and Secrets',
+  strangers: 'Who must be kept out',
+}
+
+export const verifyTable: PhaseTable = {
+  phases: Object.entries(arrows).map(([name, title]) => ({
+    name,
+    title,
+    makes: '',
+    targets: (cluster) => verifyTargets(cluster, name),
+  })),
+  groups: { verify: Object.keys(arrows) },
+}
+
+export function clusterGraph(cluster: Cluster, table: PhaseTable): Graph {
   const targets: Target[] = []
-  for (const phase of phases) targets.push(...phase.targets(cluster, targets))
+  for (const phase of table.phases) targets.push(...phase.targets(cluster, targets))
   return buildGraph(targets)
 }

@@ -12,7 +12,7 @@ import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/rep
 import type { Ssh } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import type { Options } from './options.ts'
-import { clusterGraph, phases } from './phases.ts'
+import { bootstrapTable, clusterGraph, verifyTable } from './phases.ts'
 import { select } from './selection.ts'
 
 export interface RunRequest {
@@ -33,10 +33,12 @@ type Outcomes = ReadonlyMap<TargetId, Outcome>
 export async function run(request: RunRequest): Promise<number> {
   const { cluster, file, options, kubeconfigs, signal, report } = request
   const started = performance.now()
-  const graph = clusterGraph(cluster)
-  const { ids, forced } = select(graph, options)
+  const table = options.names.includes('verify') ? verifyTable : bootstrapTable
+  const dryRun = options.dryRun || table === verifyTable
+  const graph = clusterGraph(cluster, table)
+  const { ids, forced } = select(graph, table, options)
   const wanted = closure(graph, ids)
-  const reporter = await report(viewPhases(phases, wanted))
+  const reporter = await report(viewPhases(table.phases, wanted))
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
   const { connect, disconnect } = connector(cluster, folder, signal)
@@ -47,19 +49,18 @@ export async function run(request: RunRequest): Promise<number> {
     return new Map()
   }
   const work = async (): Promise<{ outcomes: Outcomes; status: number }> => {
-    const release = options.dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
+    const release = dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
     try {
       const refusals = await findRefusals(wanted, at, forced)
-      if (refusals.size > 0 && !options.dryRun) return { outcomes: refuse(refusals), status: 3 }
-      if (!options.dryRun && auth.tightenFolder())
-        reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      if (refusals.size > 0 && !dryRun) return { outcomes: refuse(refusals), status: 3 }
+      if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
       const limits = {
         cpu: pLimit(availableParallelism()),
         ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
       }
       const outcomes = await execute(wanted, {
         at,
-        dryRun: options.dryRun,
+        dryRun,
         forced,
         limits,
         signal,

@@ -3,7 +3,7 @@ import { Failure } from '../lib/failure.ts'
 import type { Force, Graph, Target, TargetId } from '../lib/graph.ts'
 import { suggest } from '../lib/suggest.ts'
 import type { Options } from './options.ts'
-import { phaseGroups, phases } from './phases.ts'
+import type { PhaseTable } from './phases.ts'
 
 export interface Selection {
   readonly ids: readonly TargetId[]
@@ -11,8 +11,8 @@ export interface Selection {
 }
 
 /** Throws a usage Failure for a name that is none, and for a selection that is empty. */
-export function select(graph: Graph, { names, nodes, force, renew }: Options): Selection {
-  const targets = names.flatMap((name) => named(graph, name))
+export function select(graph: Graph, table: PhaseTable, { names, nodes, force, renew }: Options): Selection {
+  const targets = names.flatMap((name) => named(graph, table, name))
   checkNodes(graph, nodes)
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length === 0)
@@ -31,13 +31,13 @@ export function select(graph: Graph, { names, nodes, force, renew }: Options): S
   return { ids: chosen.map(({ id }) => id), forced }
 }
 
-function named(graph: Graph, name: string): Target[] {
-  const wanted = Object.hasOwn(phaseGroups, name) ? phaseGroups[name] : undefined
+function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Target[] {
+  const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
   const isPhase = phases.some((phase) => phase.name === name)
   if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
-  const known = [...Object.keys(phaseGroups), ...phases.map((phase) => phase.name), ...graph.keys()]
+  const known = [...Object.keys(groups), 'verify', ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usage(`there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`)
 }
 

@@ -4,7 +4,7 @@ import { parseCluster } from '../../lib/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Force, Graph } from '../../lib/graph.ts'
 import { parseOptions } from '../../tasks/options.ts'
-import { clusterGraph, phases } from '../../tasks/phases.ts'
+import { bootstrapTable, clusterGraph, phases } from '../../tasks/phases.ts'
 import { type Selection, select } from '../../tasks/selection.ts'
 
 const yaml = `
@@ -19,11 +19,11 @@ nodes:
 function graphOf(text: string): Graph {
   const parsed = parseCluster(Buffer.from(text))
   assert.ok('cluster' in parsed, JSON.stringify(parsed))
-  return clusterGraph(parsed.cluster)
+  return clusterGraph(parsed.cluster, bootstrapTable)
 }
 
 const graph = graphOf(yaml)
-const selected = (line: string): Selection => select(graph, parseOptions(line.split(' ')))
+const selected = (line: string): Selection => select(graph, bootstrapTable, parseOptions(line.split(' ')))
 
 const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'].map(
   (name) => `component-certs/${name}`,
@@ -94,7 +94,7 @@ for (const [line, message] of refusals)
 
 test('a phase that cluster.yaml leaves out has nothing to select', () => {
   const without = graphOf(`${yaml}localKubeconfig: false\n`)
-  assert.throws(() => select(without, parseOptions(['local-kubeconfig'])), {
+  assert.throws(() => select(without, bootstrapTable, parseOptions(['local-kubeconfig'])), {
     kind: 'usage',
     message: 'nothing of local-kubeconfig is asked for by cluster.yaml',
   })

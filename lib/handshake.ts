@@ -1,0 +1,76 @@
+/** TLS 1.3 between two parties in memory, with Node's TLS: what each side makes of the other. */
+import { isIP } from 'node:net'
+import { duplexPair } from 'node:stream'
+import { connect, createServer, type TLSSocket } from 'node:tls'
+import { readCertificate } from './certificate.ts'
+
+/** PEM files, byte for byte: what a party trusts, and what it shows. */
+export interface Party {
+  readonly ca: Buffer
+  readonly certificate: Buffer | string
+  readonly key: Buffer | string
+}
+
+/** As Kubernetes reads it from a client's certificate: the user is CN, the groups are O. */
+export interface Identity {
+  readonly user: string
+  readonly groups: readonly string[]
+}
+
+export interface Handshake {
+  readonly server: Party
+  /** Undefined: a client without a certificate, that trusts what the server trusts. */
+  readonly client: Party | undefined
+  /** The name or address that the client dials. */
+  readonly dialled: string
+  /** etcd ends the handshake of a client that it does not know; the API server and kubelets take it for nobody. */
+  readonly strict: boolean
+}
+
+/** Whom the server sees, undefined for nobody; or why there is no connection. */
+export type Met = { readonly seen: Identity | undefined } | { readonly refused: string }
+
+export async function shakeHands({ server, client, dialled, strict }: Handshake): Promise<Met> {
+  const [near, far] = duplexPair()
+  const { ca, certificate: cert, key } = server
+  const listener = createServer({ ca, cert, key, minVersion: 'TLSv1.3', requestCert: true, rejectUnauthorized: strict })
+  const met = new Promise<Met>((resolve) => {
+    const refuse = (error: Error) => resolve({ refused: describe(error, dialled) })
+    listener.on('tlsClientError', refuse)
+    const dialling = connect({
+      socket: near,
+      host: dialled,
+      servername: isIP(dialled) ? '' : dialled,
+      ca: client?.ca ?? ca,
+      minVersion: 'TLSv1.3',
+      ...(client && { cert: client.certificate, key: client.key }),
+    })
+    dialling.on('error', refuse)
+    // In TLS 1.3 the client is done before the server has judged it: both have to be content.
+    const isDialled = new Promise<void>((done) => dialling.on('secureConnect', done))
+    listener.on('secureConnection', (socket) => isDialled.then(() => resolve({ seen: identityOf(socket) })))
+    listener.emit('connection', far)
+  })
+  try {
+    return await met
+  } finally {
+    near.destroy()
+    far.destroy()
+  }
+}
+
+function describe(error: Error, dialled: string): string {
+  if ('code' in error && error.code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `${dialled} is not in the server certificate's SANs`
+  // OpenSSL's own words stand between numbers and the place in its source.
+  return /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]*):/.exec(error.message)?.[1] ?? error.message
+}
+
+function identityOf(socket: TLSSocket): Identity | undefined {
+  const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined
+  const attributes = (certificate && readCertificate(certificate.raw)?.attributes) ?? []
+  const values = (name: string) =>
+    attributes.filter((each) => each.startsWith(`${name}=`)).map((each) => each.slice(name.length + 1))
+  const [user] = values('CN')
+  return user === undefined ? undefined : { user, groups: values('O') }
+}

@@ -1,0 +1,221 @@
+/**
+ * `verify`: every arrow of the guide's "who talks to whom" is made between the files in auth/, under the names that are
+ * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
+ */
+import { createPublicKey, sign, verify } from 'node:crypto'
+import type { AuthDir } from '../lib/auth-dir.ts'
+import { readCertificate, readPrivateKey } from '../lib/certificate.ts'
+import type { Cluster } from '../lib/cluster.ts'
+import { opensWhatItSeals, readEncryptionConfig } from '../lib/encryption.ts'
+import { Failure } from '../lib/failure.ts'
+import type { Target, Verdict } from '../lib/graph.ts'
+import { type Identity, type Party, shakeHands } from '../lib/handshake.ts'
+import { readEmbedded } from '../lib/kubeconfig.ts'
+import { certificateFile, keyFile, readIssuer } from '../lib/pair.ts'
+import type { Reason } from '../lib/reason.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import { generatePrivateKey, issueCertificate, type Profile, privateKeyPem } from '../lib/x509.ts'
+import { certTable } from './cert-table.ts'
+
+/** A client by its file name; `in` says whether what counts is its .pem files or its kubeconfig. */
+type Client = { readonly name: string; readonly in: 'pem' | 'kubeconfig' } | 'nobody' | 'of another CA' | 'expired'
+
+interface Arrow {
+  readonly id: string
+  readonly node?: string | undefined
+  readonly client: Client
+  readonly server: string
+  /** Every name and address that is dialled. */
+  readonly dialled: readonly string[]
+  /** etcd refuses whom it does not know; the others take him for nobody. */
+  readonly strict?: boolean
+  /** Undefined: the server sees nobody. */
+  readonly expected: Identity | 'refused' | undefined
+}
+
+const api = 'kubernetes'
+const etcd = { server: api, strict: true }
+const day = 86_400_000
+
+function arrowTable(cluster: Cluster): Arrow[] {
+  const { nodes, api: endpoint } = cluster
+  const kubelets = nodes.filter(({ role }) => role !== 'gateway')
+  const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
+  const apiServer: Client = { name: api, in: 'pem' }
+  const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
+  const seenApi = identities.get(api)
+  const strangers = (id: string, to: Pick<Arrow, 'server' | 'strict' | 'dialled'>): Arrow[] =>
+    (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
+      ...to,
+      id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
+      client,
+      expected: to.strict ? 'refused' : undefined,
+    }))
+  const [kubelet] = kubelets
+  return [
+    { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
+    { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
+    ...kubelets.map(
+      ({ name, ips }): Arrow => ({
+        id: `kubelets/${name}`,
+        node: name,
+        client: apiServer,
+        server: name,
+        dialled: [name, ...ips],
+        expected: seenApi,
+      }),
+    ),
+    ...certTable(cluster)
+      .filter(({ isClient }) => isClient)
+      .map(
+        ({ name, node }): Arrow => ({
+          id: `clients/${name}`,
+          node,
+          client: { name, in: 'kubeconfig' },
+          server: api,
+          dialled: [endpoint.host],
+          expected: identities.get(name),
+        }),
+      ),
+    ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
+    ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
+    ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
+    {
+      id: 'strangers/name-not-in-sans',
+      client: apiServer,
+      server: api,
+      dialled: ['elsewhere.invalid'],
+      expected: 'refused',
+    },
+  ]
+}
+
+function identityIn({ subject }: Profile): Identity {
+  return { user: subject.CN, groups: subject.O === undefined ? [] : [subject.O] }
+}
+
+export function verifyTargets(cluster: Cluster, phase: string): Target[] {
+  const arrows = arrowTable(cluster).map(
+    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (at) => checkArrow(at, arrow) }),
+  )
+  const token: Target = { ...base('keys/service-account-token'), check: ({ auth }) => checkToken(auth) }
+  const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
+  return [...arrows, token, seal].filter((target) => target.phase === phase)
+}
+
+function base(id: string, node?: string): Omit<Target, 'check'> {
+  const [phase = id] = id.split('/')
+  return { id, phase, node, needs: [], makes: [], lane: 'cpu', build: async () => undefined }
+}
+
+async function checkArrow(
+  at: Workspace,
+  { client, server, dialled, strict = false, expected }: Arrow,
+): Promise<Verdict> {
+  const { auth } = at
+  const missing = missingFiles(auth, [...filesOf(client), certificateFile(server), keyFile(server)])
+  if (missing.length > 0) return { reasons: missing }
+  const parties = { server: partyOf(auth, server), client: await clientOf(at, client) }
+  for (const name of dialled) {
+    const met = await shakeHands({ ...parties, dialled: name, strict })
+    const seen = 'refused' in met ? `refused: ${met.refused}` : describe(met.seen)
+    const isRight = expected === 'refused' ? 'refused' in met : seen === describe(expected)
+    if (!isRight)
+      throw new Failure(
+        `dialled as ${name}: ${seen}, where ${expected === 'refused' ? 'it had to be refused' : `it had to be ${describe(expected)}`}`,
+      )
+  }
+  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : describe(expected) }
+}
+
+function describe(seen: Identity | undefined): string {
+  return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
+}
+
+function filesOf(client: Client): string[] {
+  if (client === 'nobody') return []
+  if (typeof client === 'string') return [certificateFile('ca'), keyFile('ca')]
+  const pair = [certificateFile(client.name), keyFile(client.name)]
+  return client.in === 'pem' ? pair : [...pair, `${client.name}.kubeconfig`]
+}
+
+function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
+  return [...new Set([certificateFile('ca'), ...names])]
+    .filter((name) => !auth.tryBytes(name))
+    .map((path) => ({ kind: 'missing', path }))
+}
+
+function partyOf(auth: AuthDir, name: string): Party {
+  const ca = auth.bytes(certificateFile('ca'))
+  return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
+}
+
+async function clientOf({ auth, now, cluster }: Workspace, client: Client): Promise<Party | undefined> {
+  if (client === 'nobody') return undefined
+  if (typeof client === 'string') return stranger(auth, client, now, cluster)
+  const pair = partyOf(auth, client.name)
+  if (client.in === 'pem') return pair
+  const file = `${client.name}.kubeconfig`
+  const embedded = readEmbedded(auth.bytes(file).toString())
+  if (!embedded)
+    throw new Failure(`${file} is no kubeconfig with a CA, a certificate and a key in it`, {
+      remedy: 'npm run task -- kubeconfigs',
+    })
+  const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
+  if (!same)
+    throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
+      remedy: 'npm run task -- kubeconfigs',
+    })
+  return embedded
+}
+
+/** An admin made up in memory: by another CA of the same name, or by ours and expired yesterday. */
+async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
+  const rows = certTable(cluster)
+  const [ca, admin] = ['ca', 'admin'].map((name) => rows.find((row) => row.name === name)?.profile)
+  if (!ca || !admin) throw new Error('the table has no ca or no admin')
+  const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
+  const ours = readIssuer(auth)
+  const issuer = kind === 'expired' ? ours : { ...ours, privateKey: otherCaKey }
+  const period = {
+    notBefore: new Date(now.getTime() - 2 * day),
+    notAfter: new Date(now.getTime() + (kind === 'expired' ? -day : day)),
+  }
+  const certificate = issueCertificate(
+    { profile: { ...admin, key: 'ecdsa-p256' }, publicKey: createPublicKey(key), ...period },
+    issuer,
+  )
+  return { ca: auth.bytes(certificateFile('ca')), certificate, key: privateKeyPem(key) }
+}
+
+/** A JWT (RFC 7519) as kube-controller-manager signs it, judged as kube-apiserver does. */
+function checkToken(auth: AuthDir): Verdict {
+  const [certificateName, keyName] = [certificateFile('service-account'), keyFile('service-account')]
+  const missing = missingFiles(auth, [certificateName, keyName])
+  if (missing.length > 0) return { reasons: missing }
+  const key = readPrivateKey(auth.bytes(keyName))
+  const certificate = readCertificate(auth.bytes(certificateName))
+  if (!key || !certificate) throw new Failure(`${keyName} or ${certificateName} can't be read`)
+  const bits = { secp384r1: '384' }[String(key.asymmetricKeyDetails?.namedCurve)] ?? '256'
+  const alg = `${key.asymmetricKeyType === 'ec' ? 'ES' : 'RS'}${bits}`
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')
+  const signed = Buffer.from(`${encode({ alg })}.${encode({ sub: 'system:serviceaccount:default:default' })}`)
+  const [hash, dsaEncoding] = [`sha${bits}`, 'ieee-p1363' as const]
+  const signature = sign(hash, signed, { key, dsaEncoding })
+  if (!verify(hash, signed, { key: certificate.publicKey, dsaEncoding }, signature))
+    throw new Failure(`what ${keyName} signs does not verify with ${certificateName}`, {
+      remedy: 'npm run task -- component-certs/service-account',
+    })
+  return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
+}
+
+function checkSeal(auth: AuthDir): Verdict {
+  const name = 'encryption-config.yaml'
+  const file = auth.tryBytes(name)
+  if (!file) return { reasons: [{ kind: 'missing', path: name }] }
+  const config = readEncryptionConfig(file.toString())
+  const [key] = config?.keys ?? []
+  if (!config || !key) throw new Failure(`${name} is nothing that kube-apiserver would read, or has no key`)
+  if (!opensWhatItSeals(config.provider, key)) throw new Failure(`the key in ${name} does not open what it seals`)
+  return { reasons: [], note: `the ${config.provider} key opens what it seals` }
+}

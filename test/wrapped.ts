@@ -1,0 +1,22 @@
+/** The command line inside another command: strace, faketime, a shell with its own umask. */
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { entry, type Ran } from './harderway.ts'
+
+/** As harderway() of harderway.ts runs it, with `before` in front. */
+export function wrapped(place: string, before: readonly string[], ...args: string[]): Promise<Ran> {
+  const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
+  const [program = '', ...rest] = [...before, process.execPath, entry, ...args]
+  return new Promise((resolve) => {
+    const child = execFile(
+      program,
+      rest,
+      { cwd: place, env, maxBuffer: 2 ** 26 },
+      (_error, stdout: string, stderr: string) => {
+        const lines = args.includes('--json') ? stdout.split('\n').filter(Boolean) : []
+        resolve({ status: child.exitCode, stdout, stderr, events: lines.map((line) => JSON.parse(line)) })
+      },
+    )
+    child.stdin?.end()
+  })
+}
