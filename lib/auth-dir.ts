@@ -20,15 +20,17 @@ const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.
 
 export class AuthDir {
   readonly path: string
+  readonly #read = new Map<string, AuthFile | undefined>()
   readonly #derived = new Map<string, { readonly names: readonly string[]; readonly value: unknown }>()
 
   constructor(path: string) {
     this.path = path
   }
 
-  /** Undefined where nothing stands under that name. */
+  /** Undefined where nothing stands under that name. Read once: who holds the lock is the only one to change it. */
   read(name: string): AuthFile | undefined {
-    return readPlainFile(join(this.path, name))
+    if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
+    return this.#read.get(name)
   }
 
   /** Undefined where no plain file stands under that name. */
@@ -92,6 +94,7 @@ export class AuthDir {
         fs.closeSync(fd)
       }
     })
+    this.#forget(name)
   }
 
   /** Makes the folder with its final mode; one that is there already stays as it is. */
@@ -141,6 +144,7 @@ export class AuthDir {
   }
 
   #forget(name: string): void {
+    this.#read.delete(name)
     for (const [key, { names }] of this.#derived) if (names.includes(name)) this.#derived.delete(key)
   }
 }

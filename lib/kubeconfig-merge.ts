@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'yaml'
-import { type Access, clusterEntry, contextEntry, userEntry } from './kubeconfig.ts'
+import { type Access, type Fields, isFields, parseFields } from './kubeconfig.ts'
 import { addItem, type Place, removeKey, SpliceError, setKey } from './yaml-splice.ts'
 
 /** One of the three named things. */
@@ -19,27 +19,25 @@ export interface Stanza {
 
 export type Change = Stanza | { readonly currentContext: string }
 
-export function stanzasOf(access: Access): Stanza[] {
+export function stanzasOf({ cluster, server, user, context, ca, certificate, key }: Access): Stanza[] {
   return [
     {
       list: 'clusters',
       key: 'cluster',
-      name: access.cluster,
-      values: clusterEntry(access),
+      name: cluster,
+      values: { 'certificate-authority-data': ca.toString('base64'), server },
       dropped: ['certificate-authority', 'insecure-skip-tls-verify', 'tls-server-name'],
     },
     {
       list: 'users',
       key: 'user',
-      name: access.user,
-      values: userEntry(access),
+      name: user,
+      values: { 'client-certificate-data': certificate.toString('base64'), 'client-key-data': key.toString('base64') },
       dropped: ['client-certificate', 'client-key'],
     },
-    { list: 'contexts', key: 'context', name: access.context, values: contextEntry(access), dropped: [] },
+    { list: 'contexts', key: 'context', name: context, values: { cluster, user }, dropped: [] },
   ]
 }
-
-type Fields = Readonly<Record<string, unknown>>
 
 /** What a kubeconfig says, as far as it is asked here. */
 export interface ReadKubeconfig {
@@ -113,18 +111,4 @@ function expect(data: Record<string, unknown>, change: Change): Record<string, u
   Object.assign(entry[key], values)
   for (const field of dropped) delete entry[key][field]
   return data
-}
-
-function parseFields(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
-    return isFields(value) ? value : undefined
-  } catch {
-    // It holds private keys: what exactly could not be read is not passed on.
-    return undefined
-  }
-}
-
-function isFields(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -21,26 +21,35 @@ export function serverUrl({ api }: Cluster): string {
   return `https://${isIPv6 ? `[${api.host}]` : api.host}:${api.port}`
 }
 
-export function clusterEntry(access: Access): Record<string, string> {
-  return { 'certificate-authority-data': access.ca.toString('base64'), server: access.server }
+export function formatKubeconfig({ ca, certificate, key, ...access }: Access): string {
+  const [cluster, server, user, context] = [access.cluster, access.server, access.user, access.context].map(scalarText)
+  return `apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: ${ca.toString('base64')}
+    server: ${server}
+  name: ${cluster}
+contexts:
+- context:
+    cluster: ${cluster}
+    user: ${user}
+  name: ${context}
+current-context: ${context}
+kind: Config
+users:
+- name: ${user}
+  user:
+    client-certificate-data: ${certificate.toString('base64')}
+    client-key-data: ${key.toString('base64')}
+`
 }
 
-export function userEntry(access: Access): Record<string, string> {
-  return {
-    'client-certificate-data': access.certificate.toString('base64'),
-    'client-key-data': access.key.toString('base64'),
-  }
+/** Text as it stands behind a key. What is plainly no word of YAML's own is not worth asking the library. */
+function scalarText(text: string): string {
+  return /^[a-z]{6,}[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
 }
 
-export function contextEntry({ cluster, user }: Access): Record<string, string> {
-  return { cluster, user }
-}
-
-export function formatKubeconfig(access: Access): string {
-  return stringifyAsKubectl(asData(access))
-}
-
-/** Keys in kubectl's order, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
+/** Keys in the order given, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
 export function stringifyAsKubectl(value: unknown): string {
   const document = new Document(value, { version: '1.1' })
   visit(document, {
@@ -53,20 +62,20 @@ export function stringifyAsKubectl(value: unknown): string {
 
 /** In what the text means something else than the access; undefined where it is no kubeconfig. */
 export function compareKubeconfig(text: string, access: Access): string[] | undefined {
-  if (text === formatKubeconfig(access)) return []
-  const found = parseMap(text)
-  if (!found) return undefined
+  const askedText = formatKubeconfig(access)
+  if (text === askedText) return []
+  const [found, asked] = [parseFields(text), parseFields(askedText)]
+  if (!found || !asked || Object.keys(found).length === 0) return undefined
   // kubectl up to 1.33 writes it, and nothing reads it.
-  const { preferences, ...rest } = found
-  const asked = asData(access)
-  return [...new Set([...Object.keys(asked), ...Object.keys(rest)])].filter(
-    (key) => !isDeepStrictEqual(rest[key], asked[key]),
+  delete found.preferences
+  return [...new Set([...Object.keys(asked), ...Object.keys(found)])].filter(
+    (key) => !isDeepStrictEqual(found[key], asked[key]),
   )
 }
 
 /** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
 export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 'key'> | undefined {
-  const { clusters, users } = (parseMap(text) ?? {}) as {
+  const { clusters, users } = (parseFields(text) ?? {}) as {
     clusters?: [{ cluster?: Fields }]
     users?: [{ user?: Fields }]
   }
@@ -78,25 +87,19 @@ export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 
   return ca && certificate && key && { ca, certificate, key }
 }
 
-type Fields = Readonly<Record<string, unknown>>
+export type Fields = Record<string, unknown>
 
-function asData(access: Access): Record<string, unknown> {
-  return {
-    apiVersion: 'v1',
-    clusters: [{ cluster: clusterEntry(access), name: access.cluster }],
-    contexts: [{ context: contextEntry(access), name: access.context }],
-    'current-context': access.context,
-    kind: 'Config',
-    users: [{ name: access.user, user: userEntry(access) }],
+/** The map that the text holds, an empty one for nothing; undefined for anything else. */
+export function parseFields(text: string): Fields | undefined {
+  try {
+    const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
+    return isFields(value) ? value : undefined
+  } catch {
+    // It holds private keys: what exactly could not be read is not passed on.
+    return undefined
   }
 }
 
-function parseMap(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = parse(text, { maxAliasCount: 100 })
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined
-  } catch {
-    // It holds a private key: what exactly could not be read is not passed on.
-    return undefined
-  }
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
