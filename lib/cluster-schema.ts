@@ -18,12 +18,12 @@ const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$
 const isAddress = (text: string): boolean => addressBytes(text) !== undefined
 
 const day = 86_400_000
-const units = { y: 365 * day, d: day, h: 3_600_000 }
+const units = { y: 365 * day, d: day, h: 3_600_000, m: 60_000, s: 1000 }
 const longest = 1000 * units.y
 
-/** Milliseconds of `10y`, `365d` or `87600h`; a year is 365 days. NaN where it is none. */
+/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN where it is none. */
 export function parseDuration(text: string): number {
-  const [, count, unit] = /^(\d{1,9})([ydh])$/.exec(text) ?? []
+  const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
   return Number(count) * units[unit as keyof typeof units]
 }
 
@@ -68,7 +68,7 @@ const san = checked(
 )
 const duration = checked(
   'a duration, such as 10y, 365d or 87600h (up to 1000y)',
-  (s) => parseDuration(s) > 0 && parseDuration(s) <= longest,
+  (s) => /[ydh]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= longest,
 )
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',

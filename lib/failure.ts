@@ -7,19 +7,33 @@ export type FailureKind =
   /** Everything else: exit 1. */
   | 'failed'
 
+/** What several nodes may have in common: told once, with one remedy for all. */
+export interface SharedCause {
+  readonly what: string
+  readonly who: string
+  readonly host: string
+  /** For hosts separated by spaces. */
+  readonly remedyFor: (hosts: string) => string
+}
+
 export class Failure extends Error {
   readonly kind: FailureKind
   /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly word: string | undefined
+  readonly shared: SharedCause | undefined
 
-  constructor(message: string, options: { kind?: FailureKind; remedy?: string; word?: string } = {}) {
+  constructor(
+    message: string,
+    options: { kind?: FailureKind; remedy?: string; word?: string; shared?: SharedCause } = {},
+  ) {
     super(message)
     this.name = 'Failure'
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy
     this.word = options.word
+    this.shared = options.shared
   }
 }
 

@@ -5,6 +5,7 @@ import type { TargetId } from './graph.ts'
 import {
   describeOutcome,
   formatFailure,
+  formatFailures,
   formatSummary,
   type PhaseView,
   printable,
@@ -31,7 +32,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     if (detail !== 'quiet') write(printable(text))
   }
   const ended = (id: TargetId, outcome: Outcome) => {
-    if (outcome.kind === 'failed') write(`failed ${id}: ${formatFailure(outcome.failure)}`)
+    if (outcome.kind === 'failed') say(`${id}: failed: ${outcome.failure.message}`)
     else if (each) say(`${id}: ${describeOutcome(outcome)}`)
     if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
     const phase = phaseOf.get(id)
@@ -47,6 +48,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     note: say,
     problem: (failure: Failure, id) => writeError(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`),
     end: async (summary: Summary) => {
+      for (const text of formatFailures(summary.outcomes)) write(text)
       if (summary.targets > 0) say(formatSummary(summary))
     },
   }

@@ -124,6 +124,12 @@ ${removed.length === 0 ? '' : `rm -f -- ${removed.map(quote).join(' ')}`}
 `
 }
 
+/** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
+export function tryScript(folder: string, staging: string, size: number): string {
+  const path = quote(`${folder}/${staging}`)
+  return `${preamble}mkdir -p -- ${path} && head -c ${size} /dev/zero > ${path}/try && rm -- ${path}/try\n`
+}
+
 export function discardScript(folder: string, staging: string): string {
   return `rm -rf -- ${quote(`${folder}/${staging}`)}\n`
 }

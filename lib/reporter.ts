@@ -1,6 +1,6 @@
 /** What is told of a run, whoever tells it: the tree, plain lines and --json read the same events. */
 import type { Outcome, RunEvent } from './executor.ts'
-import type { Failure } from './failure.ts'
+import { Failure } from './failure.ts'
 import type { Graph, Target, TargetId } from './graph.ts'
 import { formatDate, formatNames, formatReasons, isRepair } from './reason.ts'
 
@@ -87,6 +87,22 @@ export function describeOutcome(outcome: Outcome): string {
 export function formatFailure(failure: Failure): string {
   const remedy = failure.remedy?.split('\n').map((line) => `\n    ${line}`)
   return printable(failure.message) + (remedy?.map(printable).join('') ?? '')
+}
+
+/** All failures at the end of a run: those of several nodes by their cause, with one remedy. */
+export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+  const failures = [...outcomes].flatMap(([id, outcome]) =>
+    outcome.kind === 'failed' ? [{ id, failure: outcome.failure }] : [],
+  )
+  const groups = Map.groupBy(failures, ({ id, failure }) => failure.shared?.what ?? id)
+  return [...groups.values()].flatMap((group) => {
+    const shared = group.flatMap(({ failure }) => failure.shared ?? [])
+    const [first] = shared
+    if (!first || shared.length === 1) return group.map(({ id, failure }) => `${id}: ${formatFailure(failure)}`)
+    const remedy = first.remedyFor(shared.map(({ host }) => host).join(' '))
+    const message = `${shared.length} nodes, ${first.what}: ${shared.map(({ who }) => who).join(', ')}`
+    return [formatFailure(new Failure(message, { remedy }))]
+  })
 }
 
 /** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */

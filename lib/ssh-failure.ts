@@ -13,7 +13,8 @@ interface Cause {
   /** The cause's name; with hyphens it is the word for scripts. */
   readonly name: string
   readonly pattern: RegExp
-  readonly remedy: (result: SshResult) => string
+  /** For all the hosts that have it, separated by spaces. */
+  readonly remedy: (hosts: string) => string
 }
 
 /** The first that fits. */
@@ -21,20 +22,20 @@ const causes: readonly Cause[] = [
   {
     name: 'host key changed',
     pattern: /REMOTE HOST IDENTIFICATION HAS CHANGED/,
-    remedy: ({ host }) =>
-      `if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: ssh-keygen -R ${host}; if it was not, somebody else answers under its name`,
+    remedy: (hosts) =>
+      `if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: ssh-keygen -R ${hosts}; if it was not, somebody else answers under its name`,
   },
   {
     name: 'host key unknown',
     pattern: /Host key verification failed|host key is known for/,
-    remedy: ({ host }) =>
-      `ssh-keyscan ${host} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf - and compare with what the machine says of itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); or choose ssh.options: {StrictHostKeyChecking: accept-new}`,
+    remedy: (hosts) =>
+      `ssh-keyscan ${hosts} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -\nand compare each fingerprint with what the machine says of itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\nor choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml`,
   },
   {
     name: 'authentication refused',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: ({ host }) =>
-      `see that this works without a question: ssh -o BatchMode=yes ${host} true (ssh-add for a key with a passphrase; ssh.user in cluster.yaml)`,
+    remedy: (hosts) =>
+      `see that this works without a question: ssh -o BatchMode=yes ${hosts} true (ssh-add for a key with a passphrase; ssh.user in cluster.yaml)`,
   },
   {
     name: 'name unknown',
@@ -75,17 +76,15 @@ const causes: readonly Cause[] = [
 ]
 
 export function sshFailure(result: SshResult): Failure {
-  const { node, stderr, exitCode, timedOut } = result
-  const cause = timedOut
-    ? causes.find(({ name }) => name === 'timed out')
-    : causes.find(({ pattern }) => pattern.test(stderr))
+  const { node, host, stderr, exitCode, timedOut } = result
+  const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(stderr)))
   const said = lastLine(stderr)
-  if (cause)
-    return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
-      word: cause.name.replaceAll(' ', '-'),
-      remedy: cause.remedy(result),
-    })
-  return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { word: 'other' })
+  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { word: 'other' })
+  return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
+    word: cause.name.replaceAll(' ', '-'),
+    remedy: cause.remedy(host),
+    shared: { what: cause.name, who: node, host, remedyFor: cause.remedy },
+  })
 }
 
 /** Short, on one line, and without a word so long that it could be a key. */

@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
 import { $, type ProcessOutput } from 'zx/core'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { doing, type Failure, isErrno } from './failure.ts'
@@ -16,6 +17,10 @@ import { sshFailure } from './ssh-failure.ts'
 const nodeTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
+/** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
+const halfOpen = 8
+/** What a machine answers that is still booting. */
+const isBooting = new Set(['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'])
 
 /** For the shell: also what a shell on a node reads, where it is given one as a script. */
 export function quote(text: string): string {
@@ -38,30 +43,41 @@ const ownOptions = {
 /** What the user may set otherwise in cluster.yaml. */
 const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
+export interface SshPlace {
+  /** Paths in cluster.yaml are relative to it. */
+  readonly folder: string
+  readonly signal: AbortSignal
+  /** Milliseconds to wait for nodes that are booting. */
+  readonly waitNodes: number
+}
+
 /** Connections of one run. Their sockets lie in a private folder, named relative to it: a path to a socket is short. */
 export class Ssh {
   readonly #cluster: Cluster
-  readonly #baseFolder: string
+  readonly #place: SshPlace
   readonly #sockets = makeSocketFolder()
+  readonly #limits = new Map<string, LimitFunction>()
   #count = 0
 
-  /** Paths in cluster.yaml are relative to the base folder. */
-  constructor(cluster: Cluster, baseFolder: string) {
+  constructor(cluster: Cluster, place: SshPlace) {
     this.#cluster = cluster
-    this.#baseFolder = baseFolder
+    this.#place = place
   }
 
-  connection(node: ClusterNode, signal: AbortSignal): Connection {
+  connection(node: ClusterNode): Connection {
     const { configFile, user, options } = this.#cluster.ssh
-    const place = { User: user, ...(node.port !== undefined && { Port: node.port }), ControlPath: `./${this.#count++}` }
-    const all = [...Object.entries({ ...ownOptions, ...place }), ...options, ...Object.entries(defaults)]
-    const file = configFile === undefined ? [] : ['-F', resolve(this.#baseFolder, configFile)]
-    return new Connection(
-      node,
-      [...file, ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`])],
-      this.#sockets,
-      signal,
-    )
+    const own = {
+      ...ownOptions,
+      User: user,
+      ...(node.port !== undefined && { Port: node.port }),
+      ControlPath: `./${this.#count++}`,
+    }
+    const all = [...Object.entries(own), ...options, ...Object.entries(defaults)]
+    const file = configFile === undefined ? [] : ['-F', resolve(this.#place.folder, configFile)]
+    const args = [...file, ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`])]
+    const limit = this.#limits.get(node.host) ?? pLimit(halfOpen)
+    this.#limits.set(node.host, limit)
+    return new Connection({ ...this.#place, node, args, limit, folder: this.#sockets })
   }
 
   /** When every connection is closed. */
@@ -70,64 +86,87 @@ export class Ssh {
   }
 }
 
+interface ConnectionParts {
+  readonly node: ClusterNode
+  readonly args: readonly string[]
+  /** Where the control socket is. */
+  readonly folder: string
+  readonly limit: LimitFunction
+  readonly signal: AbortSignal
+  readonly waitNodes: number
+}
+
 export class Connection {
-  readonly #node: ClusterNode
-  readonly #args: readonly string[]
-  readonly #folder: string
-  readonly #signal: AbortSignal
-  readonly #deadline = AbortSignal.timeout(nodeTimeLimit)
+  readonly #parts: ConnectionParts
+  #deadline = AbortSignal.timeout(nodeTimeLimit)
   #isOpen = false
 
-  constructor(node: ClusterNode, args: readonly string[], folder: string, signal: AbortSignal) {
-    this.#node = node
-    this.#args = args
-    this.#folder = folder
-    this.#signal = signal
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
   }
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. */
   async run(script: string): Promise<string> {
-    for (const pause of [...retryAfter, undefined]) {
-      const result = await this.#spawn(['ssh', ...this.#args, '--', this.#node.host, 'sh -s'], script)
+    const { node, args, signal, waitNodes, limit } = this.#parts
+    const waitUntil = Date.now() + waitNodes
+    const once = () => this.#spawn(['ssh', ...args, '--', node.host, 'sh -s'], script)
+    for (let tries = 0; ; tries++) {
+      const result = await (this.#isOpen ? once() : limit(once))
       this.#isOpen ||= result.exitCode !== 255
       if (result.exitCode === 0) return result.stdout
       const failure = this.#failure(result)
-      if (failure.word !== 'connection-lost' || this.#isOpen || pause === undefined) throw failure
-      await delay(pause, undefined, { signal: this.#signal })
+      const mayBoot = isBooting.has(String(failure.word)) && Date.now() < waitUntil
+      const pause = mayBoot ? 2000 : failure.word === 'connection-lost' ? retryAfter[tries] : undefined
+      if (this.#isOpen || pause === undefined) throw failure
+      await delay(pause, undefined, { signal })
+      if (mayBoot) this.#deadline = AbortSignal.timeout(nodeTimeLimit)
     }
-    throw new Error('unreachable')
   }
 
   /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFolder(from: string, to: string): Promise<void> {
-    const host = this.#node.host.includes(':') ? `[${this.#node.host}]` : this.#node.host
-    const result = await this.#spawn(['scp', '-q', '-r', ...this.#args, '--', from, `${host}:${to}`], '')
-    if (result.exitCode !== 0) throw this.#failure(result)
+    const { node, args } = this.#parts
+    const host = node.host.includes(':') ? `[${node.host}]` : node.host
+    const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${host}:${to}`], '')
+    if (result.exitCode === 0) return
+    const failure = this.#failure(result)
+    const isUp = failure.word === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
+    // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
+    throw isUp ? this.#failure({ exitCode: 1, stderr: 'subsystem request failed' }) : failure
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast(['ssh', ...this.#args, '--', this.#node.host, 'sh -s'], script)
+    if (this.#isOpen) await this.#spawnLast('sh -s', script)
   }
 
   /** Never throws: a connection that is not there needs no closing. */
   async close(): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast(['ssh', ...this.#args, '-O', 'exit', '--', this.#node.host], '')
+    if (this.#isOpen) await this.#spawnLast('', '', '-O', 'exit')
   }
 
   async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
-    this.#signal.throwIfAborted()
-    return spawn(command, { cwd: this.#folder, input, signal: AbortSignal.any([this.#signal, this.#deadline]) })
+    const { folder: cwd, signal } = this.#parts
+    signal.throwIfAborted()
+    return spawn(command, { cwd, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 
-  #spawnLast(command: readonly string[], input: string): Promise<ProcessOutput> {
-    return spawn(command, { cwd: this.#folder, input, signal: AbortSignal.timeout(5000) })
+  #spawnLast(command: string, input: string, ...options: string[]): Promise<ProcessOutput> {
+    const { folder: cwd, args, node } = this.#parts
+    const words = ['ssh', ...args, ...options, '--', node.host, ...(command ? [command] : [])]
+    return spawn(words, { cwd, input, signal: AbortSignal.timeout(5000) })
   }
 
-  #failure({ stderr, exitCode }: ProcessOutput): Failure {
-    this.#signal.throwIfAborted()
-    const { name: node, host } = this.#node
-    return sshFailure({ node, host, stderr, exitCode: exitCode ?? 0, timedOut: this.#deadline.aborted })
+  #failure({ stderr, exitCode }: Pick<ProcessOutput, 'stderr' | 'exitCode'>): Failure {
+    const { signal, node } = this.#parts
+    signal.throwIfAborted()
+    return sshFailure({
+      node: node.name,
+      host: node.host,
+      stderr,
+      exitCode: exitCode ?? 0,
+      timedOut: this.#deadline.aborted,
+    })
   }
 }
 

@@ -3,7 +3,15 @@ import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } fro
 import type { RunEvent } from './executor.ts'
 import type { Failure } from './failure.ts'
 import type { TargetId } from './graph.ts'
-import { formatFailure, formatSummary, type PhaseView, printable, type Reporter, type Summary } from './reporter.ts'
+import {
+  formatFailure,
+  formatFailures,
+  formatSummary,
+  type PhaseView,
+  printable,
+  type Reporter,
+  type Summary,
+} from './reporter.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
@@ -60,8 +68,7 @@ export function createTree({ phases, verbose, stdout, writeError }: TreeOptions)
     end: async (summary: Summary) => {
       for (const { done } of progress) done.resolve()
       await running
-      for (const [id, outcome] of summary.outcomes)
-        if (outcome.kind === 'failed') trailer.push(color.red(`${id}: ${formatFailure(outcome.failure)}`))
+      trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
       if (running) trailer.push(formatSummary(summary))
       for (const line of trailer) stdout.write(`${line}\n`)
     },

@@ -17,6 +17,7 @@ import {
   parseLook,
   type Swap,
   swapScript,
+  tryScript,
 } from '../lib/node-files.ts'
 import { formatNames, type Reason } from '../lib/reason.ts'
 import type { Connection } from '../lib/ssh.ts'
@@ -167,7 +168,12 @@ async function copyArchive(
   try {
     const path = join(local, archiveName)
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
-    await connection.copyFolder(local, `${swap.folder}/${swap.staging}`)
+    await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
+      // SFTP says "failure" where a shell would say what failed: one is asked to do the same.
+      if (error instanceof Failure && error.word === 'other')
+        await connection.run(tryScript(swap.folder, swap.staging, archive.length))
+      throw error
+    })
   } finally {
     rmSync(local, { recursive: true, force: true })
   }

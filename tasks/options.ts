@@ -1,5 +1,6 @@
 /** The command line: one table of options, read by the parser and by --help. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
+import { parseDuration } from '../lib/cluster-schema.ts'
 import { Failure } from '../lib/failure.ts'
 import { suggest } from '../lib/suggest.ts'
 
@@ -17,6 +18,11 @@ const table = {
     help: 'deploy over a node that holds another CA, service-account key or encryption key',
   },
   prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
+  'wait-nodes': {
+    type: 'string',
+    value: 'TIME',
+    help: 'deploy: wait that long (2m, 90s) for nodes that are still booting',
+  },
   concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
   'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/' },
   list: { type: 'boolean', help: 'the phases and what each makes' },
@@ -31,6 +37,8 @@ export interface Options {
   readonly nodes: readonly string[]
   readonly config: string | undefined
   readonly concurrency: number | undefined
+  /** Milliseconds. */
+  readonly waitNodes: number
   readonly dryRun: boolean
   readonly force: boolean
   readonly renew: boolean
@@ -60,6 +68,7 @@ export function parseOptions(args: readonly string[]): Options {
     nodes: ((values.node ?? []) as string[]).map(String),
     config: values.config as string | undefined,
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
+    waitNodes: values['wait-nodes'] === undefined ? 0 : duration(String(values['wait-nodes'])),
     dryRun: flag('dry-run'),
     force: flag('force'),
     renew: flag('renew'),
@@ -86,6 +95,12 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
     throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
   if (option.type === 'boolean' && value !== undefined) throw usage(`${rawName} takes no value`)
+}
+
+function duration(text: string): number {
+  const milliseconds = parseDuration(text)
+  if (milliseconds <= 24 * 3_600_000) return milliseconds
+  throw usage(`--wait-nodes ${text}: give a time such as 2m or 90s, up to 24h`)
 }
 
 function wholeNumber(text: string): number {

@@ -9,7 +9,7 @@ import { Failure } from '../lib/failure.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
-import type { Ssh } from '../lib/ssh.ts'
+import type { Ssh, SshPlace } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import type { Options } from './options.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from './phases.ts'
@@ -41,7 +41,7 @@ export async function run(request: RunRequest): Promise<number> {
   const reporter = await report(viewPhases(table.phases, wanted))
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
-  const { connect, disconnect } = connector(cluster, folder, signal)
+  const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const at: Workspace = { cluster, auth, now: new Date(), folder, kubeconfigs, connect, note: reporter.note, options }
 
   const refuse = (refusals: ReadonlyMap<TargetId, Failure>): Outcomes => {
@@ -85,15 +85,14 @@ export async function run(request: RunRequest): Promise<number> {
 /** zx is loaded by the first connection: most commands make none. */
 function connector(
   cluster: Cluster,
-  folder: string,
-  signal: AbortSignal,
+  place: SshPlace,
 ): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
   let ssh: Promise<Ssh> | undefined
-  const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, folder)
+  const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, place)
   return {
     connect: async (node) => {
       ssh ??= open()
-      return (await ssh).connection(node, signal)
+      return (await ssh).connection(node)
     },
     disconnect: async () => (await ssh)?.end(),
   }

@@ -39,7 +39,7 @@ for (const [outcome, line] of [
   ],
   [{ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, 'certs/0: to make: ca will be made'],
   [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, 'certs/0: to make: forced'],
-  [failed, 'failed certs/0: no room\n    make room\n    run it again'],
+  [failed, 'certs/0: failed: no room'],
   [{ kind: 'cancelled', because: ['ca', 'admin'] }, 'certs/0: not reached: ca, admin failed'],
   [{ kind: 'cancelled', because: [] }, 'certs/0: not reached'],
 ] as const satisfies readonly [Outcome, string][])
@@ -71,11 +71,7 @@ test('many targets are told by the phase, failures by name', () => {
   end('deploy/0', failed)
   end('certs/39', made)
   endAll({ ...deploy, targets: deploy.targets.slice(1) }, made)
-  assert.deepEqual(written, [
-    'failed deploy/0: no room\n    make room\n    run it again',
-    'The certs: 40 done',
-    'The deploy: 40 done',
-  ])
+  assert.deepEqual(written, ['deploy/0: failed: no room', 'The certs: 40 done', 'The deploy: 40 done'])
 })
 
 test('--verbose tells every target however many there are', () => {
@@ -94,7 +90,8 @@ for (const size of [1, 200])
     await reporter.end(summarise(new Map(), 0, 0))
     assert.deepEqual(written, [])
     endAll({ ...view, targets: view.targets.slice(0, 1) }, failed)
-    assert.deepEqual(written, ['failed certs/0: no room\n    make room\n    run it again'])
+    await reporter.end(summarise(new Map([['certs/0', failed]]), 0, 1))
+    assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
   })
 
 test('a problem is told with its target and what to do, with --quiet too', () => {
@@ -115,7 +112,7 @@ for (const [outcomes, text] of [
   test(`a run ends with a summary: ${text}`, async () => {
     const { written, reporter } = lines([])
     await reporter.end(summarise(new Map(outcomes.map((outcome, i) => [`t${i}`, outcome])), 1.25, 0))
-    assert.deepEqual(written, [text])
+    assert.equal(written.at(-1), text)
   })
 
 test('whatever comes from files and nodes, no control character is written but the line breaks of a layout', () => {
