@@ -1,34 +1,24 @@
 /**
- * The folder auth/: its files are the only state there is. Everything is read without following symbolic links,
- * and written beside its place and renamed into it, so that a reader sees the old bytes or the new ones.
+ * The folder auth/: its files are the only state there is.
  */
 import * as fs from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from './failure.ts'
+import { type PlainFile, readOnly, readPlainFile, replaceFile, secretMode, temporary } from './files.ts'
 import type { Reason } from './reason.ts'
 
-/** `other` is a folder, a symbolic link, a socket. */
-export type AuthFile =
-  | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
-  | { readonly kind: 'other' }
-
-export const secretMode = 0o600
-export const publicMode = 0o644
 const folderMode = 0o700
-const temporary = '.tmp-'
-const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
 export class AuthDir {
   readonly path: string
-  readonly #read = new Map<string, AuthFile | undefined>()
-  readonly #derived = new Map<string, { readonly names: readonly string[]; readonly value: unknown }>()
+  readonly #read = new Map<string, PlainFile | undefined>()
 
   constructor(path: string) {
     this.path = path
   }
 
   /** Undefined where nothing stands under that name. Read once: who holds the lock is the only one to change it. */
-  read(name: string): AuthFile | undefined {
+  read(name: string): PlainFile | undefined {
     if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
     return this.#read.get(name)
   }
@@ -71,16 +61,7 @@ export class AuthDir {
   /** `durable` waits for the disk: for what can't be made again. */
   write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
     replaceFile(join(this.path, name), data, mode, { durable })
-    this.#forget(name)
-  }
-
-  /** What is worked out from some files for many targets: kept until one of these files is written. */
-  derive<T>(what: string, names: readonly string[], work: () => T): T {
-    const kept = this.#derived.get(what)
-    if (kept) return kept.value as T
-    const value = work()
-    this.#derived.set(what, { names, value })
-    return value
+    this.#read.delete(name)
   }
 
   /** Of a plain file, by its name in the folder or its absolute path. */
@@ -94,7 +75,7 @@ export class AuthDir {
         fs.closeSync(fd)
       }
     })
-    this.#forget(name)
+    this.#read.delete(name)
   }
 
   /** Makes the folder with its final mode; one that is there already stays as it is. */
@@ -135,84 +116,22 @@ export class AuthDir {
 
   /** A new private folder for what is on its way to a node; a killed run's is swept away by the next. */
   makeTemporaryFolder(label: string): string {
-    return this.makeFolder(`${temporary}${process.pid}-${label}`)
+    return this.makeFolder(temporary + label)
   }
 
   remove(name: string): void {
     doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true, recursive: true }))
-    this.#forget(name)
-  }
-
-  #forget(name: string): void {
     this.#read.delete(name)
-    for (const [key, { names }] of this.#derived) if (names.includes(name)) this.#derived.delete(key)
   }
-}
 
-/** Undefined where nothing stands there. */
-export function readPlainFile(path: string): AuthFile | undefined {
-  return doing('read', path, () => {
-    let fd: number
-    try {
-      fd = fs.openSync(path, readOnly)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined
-      if (isErrno(error, 'ELOOP', 'EMLINK', 'ENXIO')) return { kind: 'other' }
-      throw error
-    }
-    try {
-      const stat = fs.fstatSync(fd)
-      return stat.isFile() ? { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 } : { kind: 'other' }
-    } finally {
-      fs.closeSync(fd)
-    }
-  })
-}
-
-/** Throws where a folder stands in the way; a symbolic link is replaced, never followed. */
-export function replaceFile(
-  path: string,
-  data: string | Uint8Array,
-  mode: number,
-  { durable }: { durable: boolean },
-): void {
-  const beside = join(dirname(path), `${temporary}${process.pid}-${basename(path)}`)
-  doing('write', path, () => {
-    try {
-      fs.rmSync(beside, { force: true })
-      writeNew(beside, data, mode, durable)
-      fs.renameSync(beside, path)
-      if (durable) syncFolder(dirname(path))
-    } catch (error) {
-      fs.rmSync(beside, { force: true })
-      throw error
-    }
-  })
-}
-
-function writeNew(path: string, data: string | Uint8Array, mode: number, durable: boolean): void {
-  const fd = fs.openSync(path, 'wx', mode)
-  try {
-    // The umask may have taken bits away; before the first byte is there nobody can have read one.
-    fs.fchmodSync(fd, mode)
-    fs.writeFileSync(fd, data)
-    if (durable) fs.fsyncSync(fd)
-  } finally {
-    fs.closeSync(fd)
-  }
-}
-
-/** The file that a temporary one would have become; undefined for any other name. */
-export function temporaryFileOf(name: string): string | undefined {
-  return name.startsWith(temporary) ? /^\d+-(.+)$/.exec(name.slice(temporary.length))?.[1] : undefined
-}
-
-/** Makes a rename in it durable: fsync(2). */
-function syncFolder(path: string): void {
-  const fd = fs.openSync(path, fs.constants.O_RDONLY)
-  try {
-    fs.fsyncSync(fd)
-  } finally {
-    fs.closeSync(fd)
+  /** Copies the named files to backup/<time>/; says where, or undefined where there was none of them. */
+  backUp(names: readonly string[], now: Date): string | undefined {
+    const folder = join('backup', now.toISOString().replace(/[:.]/g, '-'))
+    const found = names.filter((name) => this.tryBytes(name))
+    if (found.length === 0) return undefined
+    this.makeFolder('backup')
+    this.makeFolder(folder)
+    for (const name of found) this.write(join(folder, name), this.bytes(name), secretMode, { durable: true })
+    return join(this.path, folder)
   }
 }

@@ -1,7 +1,7 @@
-/** Reads a certificate and its key, and says in what they differ from what is asked. Pure: the clock is an argument. */
+/** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { canonicalAddress, formatAddress } from './address.ts'
-import { bitsOf, type Der, formatOid, inside, readDer } from './der.ts'
+import { canonicalAddress } from './address.ts'
+import { bitsOf, type Der, inside, readDer } from './der.ts'
 import { oids } from './oids.ts'
 import type { Reason } from './reason.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
@@ -10,6 +10,9 @@ import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 const digitalSignature = 0x80
 const certSign = 0x04
 const leafUsages = 0xa0
+/** 2.5.29.15 and 2.5.29.14. */
+const keyUsageOid = '551d0f'
+const subjectKeyIdentifierOid = '551d0e'
 
 export interface Certificate {
   readonly x509: X509Certificate
@@ -36,16 +39,20 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
     const [, , , , , subject, , ...optional] = inside(tbs)
     if (!subject) return undefined
     const extensions = readExtensions(optional.find(({ tag }) => tag === 0xa3))
-    const basic = extensions.get(oids.basicConstraints)
+    const usage = extensions.get(keyUsageOid)
     return {
       x509,
       subject: subject.bytes,
-      attributes: readAttributes(subject),
-      sans: readGeneralNames(extensions.get(oids.subjectAltName)),
-      isCa: basic !== undefined && inside(basic).some(({ tag, content }) => tag === 0x01 && content[0] !== 0),
-      keyUsage: readKeyUsage(extensions.get(oids.keyUsage)),
-      extKeyUsages: (extensions.has(oids.extKeyUsage) ? inside(extensions.get(oids.extKeyUsage)) : []).map(formatOid),
-      subjectKeyId: extensions.get(oids.subjectKeyIdentifier)?.content,
+      attributes: Object.entries(x509.toLegacyObject().subject).flatMap(([name, values]) =>
+        [values].flat().map((value) => `${name}=${value}`),
+      ),
+      sans: (x509.subjectAltName?.split(', ') ?? []).map((san) =>
+        canonicalAddress(san.replace(/^(DNS|IP Address):/, '')),
+      ),
+      isCa: x509.ca,
+      keyUsage: usage ? (bitsOf(usage)[0] ?? 0) : 0,
+      extKeyUsages: x509.keyUsage ?? [],
+      subjectKeyId: extensions.get(subjectKeyIdentifierOid)?.content,
       publicKey: x509.publicKey,
       notBefore: x509.validFromDate,
       notAfter: x509.validToDate,
@@ -82,9 +89,12 @@ export function compareWithProfile(certificate: Certificate, profile: Profile): 
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
   if (sans) reasons.push({ kind: 'san-changed', ...sans })
   if (!hasUsages(certificate, profile)) reasons.push({ kind: 'usages-changed' })
-  const kind = keyKindOf(certificate.publicKey)
-  if (kind !== profile.key) reasons.push({ kind: 'key-kind-changed', was: kind, asked: profile.key })
-  return reasons
+  return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
+}
+
+export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[] {
+  const was = keyKindOf(key)
+  return was === asked ? [] : [{ kind: 'key-kind-changed', was, asked }]
 }
 
 /** A CA must be able to sign; a leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
@@ -109,39 +119,13 @@ function difference(
   return added.length + removed.length > 0 ? { added, removed } : undefined
 }
 
+/** What node:crypto does not tell, by the OID in hex. */
 function readExtensions(tagged: Der | undefined): Map<string, Der> {
-  const extensions = new Map<string, Der>()
-  if (!tagged) return extensions
-  for (const extension of inside(inside(tagged)[0])) {
-    const parts = inside(extension)
-    const [value] = inside(parts.at(-1))
-    if (value) extensions.set(formatOid(parts[0]), value)
-  }
-  return extensions
-}
-
-const shortNames = new Map<string, string>(subjectOrder.map((name) => [oids[name], name]))
-
-function readAttributes(name: Der): string[] {
-  return inside(name)
-    .flatMap(inside)
-    .map((attribute) => {
-      const [type, value] = inside(attribute)
-      const id = formatOid(type)
-      return `${shortNames.get(id) ?? id}=${value?.content.toString('utf8')}`
-    })
-}
-
-/** Other kinds of name (e-mail, URI) are shown by their tag: none of them is ever asked for. */
-function readGeneralNames(names: Der | undefined): string[] {
-  return (names ? inside(names) : []).map(({ tag, content }) => {
-    if (tag === 0x82) return content.toString('latin1')
-    if (tag === 0x87 && (content.length === 4 || content.length === 16)) return formatAddress(content)
-    return `(${tag.toString(16)}) ${content.toString('latin1')}`
-  })
-}
-
-/** The first eight bits, digitalSignature highest. */
-function readKeyUsage(usage: Der | undefined): number {
-  return usage ? (bitsOf(usage)[0] ?? 0) : 0
+  const extensions = tagged ? inside(inside(tagged)[0]).map(inside) : []
+  return new Map(
+    extensions.flatMap(([oid, ...rest]): [string, Der][] => {
+      const [value] = inside(rest.at(-1))
+      return oid && value ? [[oid.content.toString('hex'), value]] : []
+    }),
+  )
 }

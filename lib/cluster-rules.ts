@@ -1,6 +1,6 @@
 /** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
 import { addressBytes, canonicalAddress, parseCidr } from './address.ts'
-import { clusterSchema, isDnsName, parseDuration, shown } from './cluster-schema.ts'
+import { clusterSchema, defaults, isDnsName, parseDuration, shown } from './cluster-schema.ts'
 import { suggest } from './suggest.ts'
 
 export type Path = readonly (string | number)[]
@@ -77,7 +77,7 @@ function nameProblems(raw: Raw): Problem[] {
 }
 
 function durationProblems(certificates: Raw): Problem[] {
-  const { validity = '10y', caValidity = '10y', renewBefore = '30d' } = certificates
+  const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
   const least = parseDuration(String(renewBefore))
   return Object.entries({ validity, caValidity })
     .filter(([, value]) => parseDuration(String(value)) > 0 && parseDuration(String(value)) <= least)

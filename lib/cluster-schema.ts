@@ -3,12 +3,14 @@
  * cluster.schema.json, for editors, is made from this (`npm run schema`).
  */
 import * as v from 'valibot'
-import { addressBytes, parseCidr } from './address.ts'
+import { addressBytes, canonicalAddress, parseCidr } from './address.ts'
 import { suggest } from './suggest.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 export const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
+
+export const defaults = { validity: '10y', caValidity: '10y', renewBefore: '30d' } as const
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
 const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
@@ -61,14 +63,22 @@ const printable = (most: number) =>
     return length >= 1 && length <= most && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s
   })
 const dns = checked('a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)', isDnsName)
-const address = checked('an IP address, such as 192.168.1.11', isAddress)
-const san = checked(
-  'a DNS name, such as example.org or *.example.org, or an IP address',
-  (s) => isHost(s.replace(/^\*\./, '')) || isAddress(s),
+const canonical = v.transform(canonicalAddress)
+const address = v.pipe(checked('an IP address, such as 192.168.1.11', isAddress), canonical)
+const san = v.pipe(
+  checked(
+    'a DNS name, such as example.org or *.example.org, or an IP address',
+    (s) => isHost(s.replace(/^\*\./, '')) || isAddress(s),
+  ),
+  canonical,
 )
-const duration = checked(
-  'a duration, such as 10y, 365d or 87600h (up to 1000y)',
-  (s) => /[ydh]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= longest,
+/** Milliseconds, once it is read. */
+const duration = v.pipe(
+  checked(
+    'a duration, such as 10y, 365d or 87600h (up to 1000y)',
+    (s) => /[ydh]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= longest,
+  ),
+  v.transform(parseDuration),
 )
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
@@ -134,15 +144,18 @@ export const clusterSchema = object({
   certificates: v.optional(
     object({
       key: v.optional(oneOf('kind of key', keyKinds), 'rsa-2048'),
-      validity: v.optional(duration, '10y'),
-      caValidity: v.optional(duration, '10y'),
-      renewBefore: v.optional(duration, '30d'),
+      validity: v.optional(duration, defaults.validity),
+      caValidity: v.optional(duration, defaults.caValidity),
+      renewBefore: v.optional(duration, defaults.renewBefore),
     }),
     {},
   ),
   api: object({
     host: v.optional(
-      checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
+      v.pipe(
+        checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
+        canonical,
+      ),
       'kubernetes',
     ),
     port: v.optional(integer(1, 65535), 6443),
@@ -185,7 +198,10 @@ export const clusterSchema = object({
         noList(
           v.record(
             v.string(),
-            v.union([v.string(), v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+            v.pipe(
+              v.union([v.string(), v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+              v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
+            ),
             mapMessage,
           ),
         ),

@@ -10,46 +10,16 @@ import {
   type YAMLMap,
   isMap as yamlIsMap,
 } from 'yaml'
-import { type Cidr, canonicalAddress, parseCidr } from './address.ts'
+import { parseCidr } from './address.ts'
 import { clusterProblems, type Path, type Problem } from './cluster-rules.ts'
-import {
-  type ClusterInput,
-  clusterSchema,
-  type keyKinds,
-  parseDuration,
-  type providers,
-  type roles,
-  shown,
-} from './cluster-schema.ts'
+import { type ClusterInput, clusterSchema, type keyKinds, type providers, shown } from './cluster-schema.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
-type Role = (typeof roles)[number]
 export type Provider = (typeof providers)[number]
 
-export interface ClusterNode {
-  readonly name: string
-  readonly role: Role
-  readonly ips: readonly string[]
-  readonly sans: readonly string[]
-  /** Where ssh finds it. */
-  readonly host: string
-  readonly port?: number
-  readonly directory: string
-}
-
-export interface Cluster {
-  readonly name: string
-  readonly domain: string
-  readonly subject: ClusterInput['subject']
-  /** Durations in milliseconds. */
-  readonly certificates: { key: KeyKind; validity: number; caValidity: number; renewBefore: number }
-  readonly api: ClusterInput['api']
-  readonly network: { serviceCIDRs: readonly Cidr[]; clusterDomain: string }
-  readonly encryption: { provider: Provider; resources: readonly string[] }
-  readonly ssh: { user: string; concurrency: number; configFile?: string; options: ReadonlyMap<string, string> }
-  readonly localKubeconfig: false | { path?: string | undefined; context: string; user: string }
-  readonly nodes: readonly ClusterNode[]
-}
+/** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */
+export type Cluster = Readonly<ReturnType<typeof complete>>
+export type ClusterNode = Readonly<Cluster['nodes'][number]>
 
 /** A problem with its place: line and column count from 1. */
 interface PlacedProblem {
@@ -162,50 +132,30 @@ function oneLine(text: string): string {
   return text.replace(/\s+/g, ' ').trim()
 }
 
-function complete(input: ClusterInput): Cluster {
-  const { name, domain = name, certificates, network, encryption, ssh, localKubeconfig } = input
-  const cidrs = [network.serviceCIDR].flat().map(parseCidr)
-  const { configFile, user, concurrency } = ssh
+function complete(input: ClusterInput) {
+  const { name, domain = name, network, encryption, ssh, localKubeconfig, nodes } = input
   return {
-    name,
+    ...input,
     domain,
-    subject: input.subject,
-    certificates: {
-      key: certificates.key,
-      validity: parseDuration(certificates.validity),
-      caValidity: parseDuration(certificates.caValidity),
-      renewBefore: parseDuration(certificates.renewBefore),
+    network: {
+      serviceCIDRs: [network.serviceCIDR]
+        .flat()
+        .map(parseCidr)
+        .filter((cidr) => typeof cidr !== 'string'),
+      clusterDomain: network.clusterDomain,
     },
-    api: {
-      ...input.api,
-      host: canonicalAddress(input.api.host),
-      virtualIP: canonicalAddress(input.api.virtualIP),
-      extraSANs: input.api.extraSANs.map(canonicalAddress),
-    },
-    network: { serviceCIDRs: cidrs.filter((cidr) => typeof cidr !== 'string'), clusterDomain: network.clusterDomain },
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
-    ssh: {
-      user,
-      concurrency,
-      options: new Map(Object.entries(ssh.options).map(([key, value]) => [key, sshValue(value)])),
-      ...(configFile !== undefined && { configFile }),
-    },
+    ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
     localKubeconfig: localKubeconfig && {
       path: localKubeconfig.path,
       context: localKubeconfig.context ?? name,
       user: localKubeconfig.user ?? 'admin',
     },
-    nodes: input.nodes.map(({ ip, ips, host, directory, port, sans, ...node }) => ({
+    nodes: nodes.map(({ ip, ips = [], host, directory, ...node }) => ({
       ...node,
-      sans: sans.map(canonicalAddress),
-      ips: [...(ips ?? []), ...(ip === undefined ? [] : [ip])].map(canonicalAddress),
+      ips: ip === undefined ? ips : [ip],
       host: host ?? node.name,
       directory: directory ?? ssh.directory,
-      ...(port !== undefined && { port }),
     })),
   }
-}
-
-function sshValue(value: string | number | boolean): string {
-  return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value)
 }

@@ -29,20 +29,6 @@ export function bitsOf(element: Der | undefined): Buffer {
   return element.content.subarray(1)
 }
 
-/** An object identifier in dotted form. */
-export function formatOid(element: Der | undefined): string {
-  const arcs: number[] = []
-  let arc = 0
-  for (const byte of element?.content ?? []) {
-    arc = arc * 128 + (byte & 0x7f)
-    if (byte & 0x80) continue
-    if (arcs.length === 0) arcs.push(Math.min(2, Math.floor(arc / 40)), arc - 40 * Math.min(2, Math.floor(arc / 40)))
-    else arcs.push(arc)
-    arc = 0
-  }
-  return arcs.join('.')
-}
-
 function elementAt(bytes: Buffer, at: number): Der {
   const first = bytes.readUInt8(at + 1)
   const lengthBytes = first < 0x80 ? 0 : first & 0x7f

@@ -4,6 +4,7 @@
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import * as v from 'valibot'
 import { parse, parseDocument, stringify } from 'yaml'
 import type { Provider } from './cluster.ts'
 
@@ -18,11 +19,29 @@ export interface EncryptionConfig {
   readonly keys: readonly Buffer[]
 }
 
-const keyBytes: Readonly<Record<string, readonly number[]>> = {
-  aescbc: [16, 24, 32],
-  aesgcm: [16, 24, 32],
-  secretbox: [32],
+const some = <T extends v.GenericSchema>(item: T) => v.pipe(v.array(item), v.minLength(1))
+
+/** Providers that have keys in the file: standard base64 of so many bytes. */
+const keyed = (...lengths: readonly number[]) => {
+  const isKey = (secret: string, bytes = Buffer.from(secret, 'base64')) =>
+    bytes.toString('base64') === secret && lengths.includes(bytes.length)
+  const key = v.strictObject({ name: v.pipe(v.string(), v.nonEmpty()), secret: v.pipe(v.string(), v.check(isKey)) })
+  return v.strictObject({ keys: some(key) })
 }
+const anything = v.optional(v.unknown())
+const kms = { apiVersion: anything, name: anything, cachesize: anything, endpoint: anything, timeout: anything }
+const provider = v.union([
+  v.strictObject({ aescbc: keyed(16, 24, 32) }),
+  v.strictObject({ aesgcm: keyed(16, 24, 32) }),
+  v.strictObject({ secretbox: keyed(32) }),
+  v.strictObject({ identity: v.strictObject({}) }),
+  v.strictObject({ kms: v.strictObject(kms) }),
+])
+const config = v.strictObject({
+  apiVersion: v.string(),
+  kind: v.string(),
+  resources: some(v.strictObject({ resources: some(v.string()), providers: some(provider) })),
+})
 
 export function newEncryptionConfig(provider: Provider, resources: readonly string[]): string {
   const keys = [{ name: 'key1', secret: randomBytes(32).toString('base64') }]
@@ -36,20 +55,30 @@ export function newEncryptionConfig(provider: Provider, resources: readonly stri
   )
 }
 
+type Inner = { readonly keys?: readonly { readonly secret: string }[] }
+
 /** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. */
 export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
+  const { success, output } = v.safeParse(config, parseOrNothing(text))
+  // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
+  const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']
+  if (!success || !versions.includes(`${output.apiVersion} ${output.kind}`)) return undefined
+  const [first, ...others] = output.resources
+  const providers = (first?.providers ?? []).flatMap((each) => Object.entries(each as Record<string, Inner>))
+  return {
+    resources: first?.resources ?? [],
+    otherResources: others.flatMap(({ resources }) => resources),
+    provider: providers[0]?.[0] ?? '',
+    keys: providers.flatMap(([, { keys = [] }]) => keys.map(({ secret }) => Buffer.from(secret, 'base64'))),
+  }
+}
+
+/** The file holds keys: what exactly could not be read is not passed on. */
+function parseOrNothing(text: string): unknown {
   try {
-    const config = fields(parse(text, { maxAliasCount: 0 }), ['apiVersion', 'kind', 'resources'])
-    const version = `${config.apiVersion} ${config.kind}`
-    // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
-    if (version !== 'apiserver.config.k8s.io/v1 EncryptionConfiguration' && version !== 'v1 EncryptionConfig')
-      return undefined
-    const [first, ...others] = items(config.resources).map(readEntry)
-    return first && { ...first, otherResources: others.flatMap(({ resources }) => resources) }
-  } catch (error) {
-    // The file holds keys: what exactly could not be read is not passed on.
-    if (error instanceof Error) return undefined
-    throw error
+    return parse(text, { maxAliasCount: 0 })
+  } catch {
+    return undefined
   }
 }
 
@@ -73,46 +102,4 @@ export function opensWhatItSeals(provider: string, key: Buffer): boolean {
   const decipher = createDecipheriv(name as CipherGCMTypes, key, iv, options)
   if (provider !== 'aescbc') decipher.setAuthTag(cipher.getAuthTag())
   return Buffer.concat([decipher.update(sealed), decipher.final()]).equals(secret)
-}
-
-function readEntry(value: unknown): Omit<EncryptionConfig, 'otherResources'> {
-  const entry = fields(value, ['resources', 'providers'])
-  const resources = items(entry.resources).map(textOf)
-  const providers = items(entry.providers).map(readProvider)
-  return { resources, provider: providers[0]?.provider ?? '', keys: providers.flatMap(({ keys }) => keys) }
-}
-
-function readProvider(value: unknown): { provider: string; keys: Buffer[] } {
-  const [[provider, inner] = ['', undefined], ...more] = Object.entries(
-    fields(value, [...Object.keys(keyBytes), 'identity', 'kms']),
-  )
-  if (more.length > 0 || provider === '') throw new TypeError('not one provider')
-  if (provider === 'identity') fields(inner, [])
-  if (provider === 'kms') fields(inner, ['apiVersion', 'name', 'cachesize', 'endpoint', 'timeout'])
-  if (!(provider in keyBytes)) return { provider, keys: [] }
-  return { provider, keys: items(fields(inner, ['keys']).keys).map((each) => readKey(provider, each)) }
-}
-
-function readKey(provider: string, value: unknown): Buffer {
-  const { name, secret } = fields(value, ['name', 'secret'])
-  const bytes = Buffer.from(textOf(secret), 'base64')
-  if (textOf(name) === '' || bytes.toString('base64') !== secret || !keyBytes[provider]?.includes(bytes.length))
-    throw new TypeError('no key of that provider')
-  return bytes
-}
-
-function fields(value: unknown, allowed: readonly string[]): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('no map')
-  if (!Object.keys(value).every((key) => allowed.includes(key))) throw new TypeError('an unknown field')
-  return value as Record<string, unknown>
-}
-
-function items(value: unknown): unknown[] {
-  if (!Array.isArray(value) || value.length === 0) throw new TypeError('no list')
-  return value
-}
-
-function textOf(value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError('no text')
-  return value
 }

@@ -42,9 +42,7 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
     }
     running.set(target.id, settle())
   }
-  const inOrder = new Map<TargetId, Outcome>()
-  for (const [id, outcome] of running) inOrder.set(id, await outcome)
-  return inOrder
+  return new Map(await Promise.all([...running].map(async ([id, ended]) => [id, await ended] as const)))
 }
 
 async function attempt(
@@ -56,11 +54,11 @@ async function attempt(
   const lost = needs.filter(([, need]) => need?.kind === 'failed' || need?.kind === 'cancelled').map(([id]) => id)
   if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const willChange = needs.filter(([, need]) => need?.kind === 'stale' && !isRepair(need.reasons)).map(([id]) => id)
-  const limit = options.limits[target.lane]
+  const limit: LimitedWork = target.lane ? options.limits[target.lane] : (work) => work()
   const look = (limited: LimitedWork) => lookAndBuild(target, willChange, options, limited)
   try {
     // Looking at a node is a connection, and counts as one; looking at a file is nothing to be limited.
-    if (target.lane === 'cpu') return await look(limit)
+    if (target.lane !== 'ssh') return await look(limit)
     return await limit(() => look((work) => work()).finally(() => target.release?.(options.at)))
   } catch (error) {
     if (options.signal.aborted) return { kind: 'cancelled', because: [] }
@@ -82,12 +80,13 @@ async function lookAndBuild(
   const force = options.forced.get(target.id)
   const verdict = await judge(target, willChange, force, at)
   const { reasons } = verdict
-  if (reasons.length === 0 || options.dryRun) return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
+  if (reasons.length === 0 || options.dryRun || !target.build)
+    return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
   return limited(async () => {
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
     if (isRepair(reasons)) for (const reason of reasons) at.auth.setMode(reason.path, reason.asked)
-    const warning = isRepair(reasons) ? undefined : await target.build(at, { reasons, force, signal })
+    const warning = isRepair(reasons) ? undefined : await target.build?.(at, { reasons, force, signal })
     const told = warning ?? verdict.warning
     return { kind: 'built', reasons, ...(told !== undefined && { warning: told }) }
   })

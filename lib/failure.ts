@@ -1,4 +1,6 @@
 /** What can go wrong without anybody having made a mistake in this code: it is shown as text, never as a stack trace. */
+import { getSystemErrorMessage } from 'node:util'
+
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
   | 'usage'
@@ -21,39 +23,37 @@ export class Failure extends Error {
   /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
-  readonly word: string | undefined
+  override readonly cause: string | undefined
   readonly shared: SharedCause | undefined
 
   constructor(
     message: string,
-    options: { kind?: FailureKind; remedy?: string; word?: string; shared?: SharedCause } = {},
+    options: { kind?: FailureKind; remedy?: string; cause?: string; shared?: SharedCause } = {},
   ) {
     super(message)
     this.name = 'Failure'
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy
-    this.word = options.word
+    this.cause = options.cause
     this.shared = options.shared
   }
 }
 
-export function isErrno(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
+export function usageFailure(message: string, remedy?: string): Failure {
+  return new Failure(message, { kind: 'usage', ...(remedy !== undefined && { remedy }) })
 }
 
-const systemErrors: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EPERM: 'not permitted',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space is left on the disk',
-  EDQUOT: 'the disk quota is used up',
-  ENOTDIR: 'a file stands where a folder should be',
-  EISDIR: 'a folder stands where a file should be',
-  ENOENT: 'there is no such file or folder',
-  ELOOP: 'a symbolic link stands there',
-  ENAMETOOLONG: 'the name is too long for the file system',
-  EMFILE: 'too many files are open',
-  EIO: 'the disk reports an error',
+/** Something irreplaceable would be replaced: what stands there, and each way out, a command or a sentence. */
+export function refusal(found: string, waysOut: readonly string[]): Failure {
+  return new Failure(found, {
+    kind: 'refused',
+    remedy: waysOut.map((way) => `- ${way}`).join('\n'),
+    cause: 'irreplaceable',
+  })
+}
+
+export function isErrno(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
 }
 
 /** Does it, and makes a Failure that names the path of what the file system refuses. */
@@ -61,9 +61,12 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   try {
     return work()
   } catch (error) {
-    if (error instanceof Error && 'syscall' in error && 'code' in error) {
+    if (error instanceof Error && 'errno' in error && 'code' in error) {
       const code = String(error.code)
-      throw new Failure(`can't ${what} ${path}: ${systemErrors[code] ?? code}`, { kind, word: code.toLowerCase() })
+      throw new Failure(
+        `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(Number(error.errno))}`,
+        { kind, cause: code.toLowerCase() },
+      )
     }
     throw error
   }

@@ -27,13 +27,13 @@ export interface Target {
   readonly needs: readonly TargetId[]
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
-  readonly lane: Lane
+  readonly lane?: Lane
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(at: Workspace): Verdict | Promise<Verdict>
-  /** Makes it. What it returns is a warning. */
-  build(at: Workspace, work: Work): Promise<string | undefined>
+  /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
+  build?(at: Workspace, work: Work): Promise<string | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */
   release?(at: Workspace): Promise<void>
 }

@@ -2,7 +2,6 @@
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { connect, createServer, type TLSSocket } from 'node:tls'
-import { readCertificate } from './certificate.ts'
 
 /** PEM files, byte for byte: what a party trusts, and what it shows. */
 export interface Party {
@@ -67,10 +66,7 @@ function describe(error: Error, dialled: string): string {
 }
 
 function identityOf(socket: TLSSocket): Identity | undefined {
-  const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined
-  const attributes = (certificate && readCertificate(certificate.raw)?.attributes) ?? []
-  const values = (name: string) =>
-    attributes.filter((each) => each.startsWith(`${name}=`)).map((each) => each.slice(name.length + 1))
-  const [user] = values('CN')
-  return user === undefined ? undefined : { user, groups: values('O') }
+  if (!socket.authorized) return undefined
+  const { CN, O } = socket.getPeerCertificate().subject
+  return { user: [CN].flat().join(), groups: [O ?? []].flat() }
 }

@@ -33,6 +33,6 @@ function plainOutcome(outcome: Outcome): object {
   return 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
 }
 
-function plainFailure({ message, remedy, word }: Failure): object {
-  return { message, ...(remedy !== undefined && { remedy }), ...(word !== undefined && { cause: word }) }
+function plainFailure({ message, remedy, cause }: Failure): object {
+  return { message, ...(remedy !== undefined && { remedy }), ...(cause !== undefined && { cause }) }
 }

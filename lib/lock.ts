@@ -147,7 +147,7 @@ function describe(owner: Owner | 'nameless'): string {
 
 function heldBy(path: string, owner: Owner | 'nameless'): Failure {
   return new Failure(`${path} is held by ${describe(owner)}`, {
-    word: 'locked',
+    cause: 'locked',
     remedy: `wait for it to end; if you know that it has ended, remove ${path}`,
   })
 }

@@ -1,6 +1,4 @@
 /** What is done on a node, as scripts for its POSIX sh (with coreutils or busybox): look, make a folder, swap. Pure. */
-import { quote } from './ssh.ts'
-
 /** What stands on a node under one name. */
 interface NodeFile {
   readonly mode: number
@@ -19,6 +17,11 @@ export interface Look {
   readonly files: ReadonlyMap<string, NodeFile>
   /** Of the files asked for, those whose digest was another. */
   readonly contents: ReadonlyMap<string, Buffer>
+}
+
+/** For a POSIX shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
 /** `~` is the home of the user that we are there. */

@@ -1,6 +1,6 @@
 /** A certificate and its private key as two files of auth/: judged, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { type AuthDir, publicMode, secretMode } from './auth-dir.ts'
+import type { AuthDir } from './auth-dir.ts'
 import {
   type Certificate,
   compareWithProfile,
@@ -10,6 +10,7 @@ import {
   readPrivateKey,
 } from './certificate.ts'
 import { Failure } from './failure.ts'
+import { once, publicMode, secretMode } from './files.ts'
 import type { Verdict } from './graph.ts'
 import type { Reason } from './reason.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem, subjectKeyId } from './x509.ts'
@@ -82,24 +83,26 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
   auth.write(certificateFile(name), certificate, publicMode, { durable })
 }
 
-export interface SigningIssuer extends Issuer {
-  readonly notAfter: Date
-}
+export type SigningIssuer = Issuer & { readonly notAfter: Date }
 
-/** The CA's certificate, read once a run; undefined before there is one. */
+const [readOnce, readKeyOnce] = [once(readCertificate), once(readPrivateKey)]
+
+/** Undefined before there is a CA. */
 export function readCaCertificate(auth: AuthDir): Certificate | undefined {
-  return auth.derive('CA certificate', [certificateFile('ca')], () => readPair(auth, 'ca').certificate)
+  const bytes = auth.tryBytes(certificateFile('ca'))
+  return bytes && readOnce(bytes)
 }
 
-/** The CA with its key, read once a run. */
+/** The CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir): SigningIssuer {
-  return auth.derive('issuer', [certificateFile('ca'), keyFile('ca')], () => {
-    const { certificate, key } = readPair(auth, 'ca')
-    if (!certificate || !key)
-      throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
-    const { subject, subjectKeyId: keyId = subjectKeyId(certificate.publicKey), notAfter } = certificate
-    return { subject, keyId, notAfter, privateKey: key }
-  })
+  const [certificate, privateKey] = [
+    readOnce(auth.bytes(certificateFile('ca'))),
+    readKeyOnce(auth.bytes(keyFile('ca'))),
+  ]
+  if (!certificate || !privateKey)
+    throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
+  const { subject, subjectKeyId: keyId = subjectKeyId(certificate.publicKey), notAfter } = certificate
+  return { subject, keyId, notAfter, privateKey }
 }
 
 /** From five minutes ago for as long as asked (in milliseconds), but not past the issuer's end. */

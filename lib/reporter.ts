@@ -13,18 +13,7 @@ export interface Reporter {
   end(summary: Summary): Promise<void>
 }
 
-export interface Summary {
-  readonly targets: number
-  readonly made: number
-  readonly fresh: number
-  /** A dry run's: what would be made. */
-  readonly stale: number
-  readonly failed: number
-  readonly cancelled: number
-  readonly seconds: number
-  readonly exit: number
-  readonly outcomes: ReadonlyMap<TargetId, Outcome>
-}
+export type Summary = Readonly<ReturnType<typeof summarise>>
 
 /** A phase as it is shown. */
 export interface PhaseView {
@@ -39,12 +28,13 @@ export function viewPhases(phases: readonly { name: string; title: string }[], g
     .filter(({ targets }) => targets.length > 0)
 }
 
-export function summarise(outcomes: ReadonlyMap<TargetId, Outcome>, seconds: number, exit: number): Summary {
+export function summarise(outcomes: ReadonlyMap<TargetId, Outcome>, seconds: number, exit: number) {
   const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
   return {
     targets: outcomes.size,
     made: count('built'),
     fresh: count('fresh'),
+    /** A dry run's: what would be made. */
     stale: count('stale'),
     failed: count('failed'),
     cancelled: count('cancelled'),

@@ -35,7 +35,7 @@ const causes: readonly Cause[] = [
     name: 'authentication refused',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: (hosts) =>
-      `see that this works without a question: ssh -o BatchMode=yes ${hosts} true (ssh-add for a key with a passphrase; ssh.user in cluster.yaml)`,
+      `see that this works without a question: ssh -o BatchMode=yes USER@${hosts} true, with ssh.user of cluster.yaml for USER (a key with a passphrase belongs into ssh-agent: ssh-add)`,
   },
   {
     name: 'name unknown',
@@ -79,9 +79,9 @@ export function sshFailure(result: SshResult): Failure {
   const { node, host, stderr, exitCode, timedOut } = result
   const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(stderr)))
   const said = lastLine(stderr)
-  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { word: 'other' })
+  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { cause: 'other' })
   return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
-    word: cause.name.replaceAll(' ', '-'),
+    cause: cause.name.replaceAll(' ', '-'),
     remedy: cause.remedy(host),
     shared: { what: cause.name, who: node, host, remedyFor: cause.remedy },
   })

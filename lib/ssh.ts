@@ -11,6 +11,7 @@ import { $, type ProcessOutput } from 'zx/core'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { doing, type Failure, isErrno } from './failure.ts'
 import { isRunning } from './lock.ts'
+import { quote } from './node-files.ts'
 import { sshFailure } from './ssh-failure.ts'
 
 /** Milliseconds: for all that is done on one node. */
@@ -21,11 +22,6 @@ const retryAfter = [250, 750, 2000]
 const halfOpen = 8
 /** What a machine answers that is still booting. */
 const isBooting = new Set(['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'])
-
-/** For the shell: also what a shell on a node reads, where it is given one as a script. */
-export function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-}
 
 /** What harderway sets itself: ssh takes the first value that it finds for an option. */
 const ownOptions = {
@@ -115,8 +111,8 @@ export class Connection {
       this.#isOpen ||= result.exitCode !== 255
       if (result.exitCode === 0) return result.stdout
       const failure = this.#failure(result)
-      const mayBoot = isBooting.has(String(failure.word)) && Date.now() < waitUntil
-      const pause = mayBoot ? 2000 : failure.word === 'connection-lost' ? retryAfter[tries] : undefined
+      const mayBoot = isBooting.has(String(failure.cause)) && Date.now() < waitUntil
+      const pause = mayBoot ? 2000 : failure.cause === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
       await delay(pause, undefined, { signal })
       if (mayBoot) this.#deadline = AbortSignal.timeout(nodeTimeLimit)
@@ -130,7 +126,7 @@ export class Connection {
     const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${host}:${to}`], '')
     if (result.exitCode === 0) return
     const failure = this.#failure(result)
-    const isUp = failure.word === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
+    const isUp = failure.cause === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
     // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
     throw isUp ? this.#failure({ exitCode: 1, stderr: 'subsystem request failed' }) : failure
   }

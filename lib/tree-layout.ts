@@ -121,6 +121,6 @@ function isActive(state: TargetState | undefined): boolean {
   return state === 'looking' || state === 'building'
 }
 
-function isDone({ view, states }: PhaseState): boolean {
+export function isDone({ view, states }: Pick<PhaseState, 'view' | 'states'>): boolean {
   return view.targets.every(({ id }) => isOutcome(states.get(id)))
 }

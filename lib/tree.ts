@@ -12,7 +12,7 @@ import {
   type Reporter,
   type Summary,
 } from './reporter.ts'
-import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+import { isDone, layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80
@@ -29,7 +29,6 @@ interface PhaseProgress {
   readonly states: Map<TargetId, TargetState>
   begun: number | undefined
   ended: number | undefined
-  left: number
   readonly done: PromiseWithResolvers<void>
 }
 
@@ -40,7 +39,6 @@ export function createTree({ phases, verbose, stdout, writeError }: TreeOptions)
       states: new Map(),
       begun: undefined,
       ended: undefined,
-      left: view.targets.length,
       done: Promise.withResolvers(),
     }),
   )
@@ -82,8 +80,7 @@ function apply(phase: PhaseProgress, event: RunEvent): void {
     return
   }
   phase.states.set(event.id, event.outcome)
-  phase.left--
-  if (phase.left > 0) return
+  if (!isDone(phase)) return
   phase.ended = performance.now()
   phase.done.resolve()
 }
@@ -104,8 +101,7 @@ function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: Node
     #redraw: NodeJS.Timeout | undefined
 
     override create(): string {
-      const rows =
-        verbose && progress.every(({ left }) => left === 0) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
+      const rows = verbose && progress.every(isDone) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
       const lines = layOut(progress.map(snapshot), rows)
       return lines
         .flatMap(({ level, mark, text, note }) =>

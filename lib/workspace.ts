@@ -8,8 +8,6 @@ export interface Workspace {
   readonly auth: AuthDir
   /** One moment for the whole run. */
   readonly now: Date
-  /** The folder of the cluster.yaml in use: paths in it are relative to that. */
-  readonly folder: string
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: readonly string[]
   /** A connection to the node, opened by its first command. */

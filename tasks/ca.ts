@@ -1,14 +1,14 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
-import { type AuthDir, publicMode, secretMode } from '../lib/auth-dir.ts'
-import { compareWithProfile } from '../lib/certificate.ts'
+import type { AuthDir } from '../lib/auth-dir.ts'
+import { compareKeyKind, compareWithProfile } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
-import { Failure } from '../lib/failure.ts'
+import { Failure, refusal } from '../lib/failure.ts'
+import { publicMode, secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
-import { backUp, refusal } from '../lib/irreplaceable.ts'
 import { certificateFile, keyFile, type Pair, readPair, validityPeriod } from '../lib/pair.ts'
-import { formatDate, formatNames, formatReasons, type Reason } from '../lib/reason.ts'
+import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
-import { generatePrivateKey, keyKindOf, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
+import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
 import { certTable } from './cert-table.ts'
 
 const certificate = certificateFile('ca')
@@ -61,9 +61,11 @@ function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
   )
   if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver])
-  const was = pair.key ? keyKindOf(pair.key) : profile.key
-  const otherKey: Reason[] = was === profile.key ? [] : [{ kind: 'key-kind-changed', was, asked: profile.key }]
-  const asked = pair.certificate ? compareWithProfile(pair.certificate, profile) : otherKey
+  const asked = pair.certificate
+    ? compareWithProfile(pair.certificate, profile)
+    : pair.key
+      ? compareKeyKind(pair.key, profile)
+      : []
   if (asked.length === 0) return
   const keep = 'change cluster.yaml to what the CA has'
   throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [keep, startOver])
@@ -97,7 +99,7 @@ async function build(
     throw new Failure(`${auth.path} has no CA to renew`, { remedy: 'npm run task -- ca makes one' })
   if (force === 'renew') refuseOtherCa(pair, profile, auth)
   const kept = force === 'replace' ? undefined : pair.key
-  const old = force && backUp(auth, [certificate, key], now)
+  const old = force && auth.backUp([certificate, key], now)
   // At no moment may a certificate stand beside a key that is not its own.
   if (!kept) auth.remove(certificate)
   const privateKey = kept ?? (await generatePrivateKey(profile.key))

@@ -1,7 +1,8 @@
 /** Phases `cluster-cert`, `component-certs` and `node-certs`: every certificate that the CA signs. */
+import { compareKeyKind } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
+import { refusal } from '../lib/failure.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
-import { backUp, refusal } from '../lib/irreplaceable.ts'
 import {
   certificateFile,
   judgePair,
@@ -12,15 +13,16 @@ import {
   readIssuer,
   readPair,
 } from '../lib/pair.ts'
-import { formatReasons, type Reason } from '../lib/reason.ts'
+import { formatReasons } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
-import { keyKindOf } from '../lib/x509.ts'
 import { type CertRow, certTable } from './cert-table.ts'
 
 /** Its key signs the tokens of every service account: it is kept when the certificate is issued again. */
 const tokenSigner = 'service-account'
 
-export function leafTargets(cluster: Cluster, phase: 'cluster-cert' | 'component-certs' | 'node-certs'): Target[] {
+export type LeafPhase = Exclude<CertRow['phase'], 'ca'>
+
+export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
   return certTable(cluster)
     .filter((row) => row.phase === phase)
     .map((row) => ({
@@ -54,8 +56,7 @@ function refuseOtherTokenKey({ auth }: Workspace, { name, profile }: CertRow, { 
     (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
   )
   const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(certificateFile(name)) === undefined
-  const was = key ? keyKindOf(key) : profile.key
-  const other: Reason[] = was === profile.key ? [] : [{ kind: 'key-kind-changed', was, asked: profile.key }]
+  const other = key ? compareKeyKind(key, profile) : []
   if (isNew || lost.length + other.length === 0) return
   throw refusal(`the service-account key in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
@@ -72,7 +73,7 @@ async function build(
 ): Promise<string | undefined> {
   const keeps = name === tokenSigner
   const key = keeps && force !== 'replace' ? readPair(auth, name).key : undefined
-  const old = force === 'replace' ? backUp(auth, [certificateFile(name), keyFile(name)], now) : undefined
+  const old = force === 'replace' ? auth.backUp([certificateFile(name), keyFile(name)], now) : undefined
   // A new key beside the old certificate would look like a lost one.
   if (keeps && !key) auth.remove(certificateFile(name))
   const { validity } = cluster.certificates

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, parseCluster } from '../lib/cluster.ts'
-import { doing, Failure } from '../lib/failure.ts'
+import { doing, Failure, usageFailure } from '../lib/failure.ts'
 import { createJsonLines } from '../lib/json-lines.ts'
 import { createLines } from '../lib/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/reporter.ts'
@@ -31,10 +31,10 @@ async function command(
     if (options.help) return show(helpText(phases.map(({ name }) => name)))
     if (options.list) return showPhases(options.json)
     if (options.names.length === 0)
-      throw new Failure('which phase or target?', {
-        kind: 'usage',
-        remedy: 'npm run task -- --list shows them; npm run bootstrap is all of them',
-      })
+      throw usageFailure(
+        'which phase or target?',
+        'npm run task -- --list shows them; npm run bootstrap is all of them',
+      )
     const file = configPath(options.config)
     const cluster = readCluster(file)
     const kubeconfigs = kubeconfigPaths(cluster, dirname(file))
@@ -84,7 +84,7 @@ function readCluster(file: string): Cluster {
   const parsed = parseCluster(doing('read', file, () => readFileSync(file), 'usage'))
   if ('cluster' in parsed) return parsed.cluster
   const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)
-  throw new Failure(lines.join('\n'), { kind: 'usage' })
+  throw usageFailure(lines.join('\n'))
 }
 
 function showPhases(json: boolean): number {

@@ -2,12 +2,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { secretMode } from '../lib/auth-dir.ts'
 import type { Cluster, ClusterNode } from '../lib/cluster.ts'
-import { doing, Failure } from '../lib/failure.ts'
+import { doing, Failure, refusal } from '../lib/failure.ts'
+import { once, secretMode } from '../lib/files.ts'
 import type { Target, TargetId, Verdict } from '../lib/graph.ts'
 import { identityFiles, isSameIdentity } from '../lib/identity.ts'
-import { refusal } from '../lib/irreplaceable.ts'
 import {
   archiveName,
   discardScript,
@@ -69,16 +68,11 @@ function identityDigests({ auth }: Workspace, node: ClusterNode): Map<string, st
   return new Map(names.map((name) => [name, digestOf({ auth }, name) ?? '-']))
 }
 
-/** Kept for the run where many nodes get the same file. */
-function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
-  return auth.derive(`digest of ${name}`, [name], () => {
-    const bytes = auth.tryBytes(name)
-    return bytes && sha256(bytes)
-  })
-}
+const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
-function sha256(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
+function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
+  const bytes = auth.tryBytes(name)
+  return bytes && sha256(bytes)
 }
 
 function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<string>): Verdict {
@@ -115,7 +109,7 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
   if (others.length === 0) return
   const what = others.map((name) => `${identityFiles.get(name)} (${name})`)
   throw refusal(`${node.name} holds another ${formatNames(what)} than ${auth.path}`, [
-    `if the node's is the right one, fetch it: scp ${cluster.ssh.user}@${node.host}:${node.directory}/{${others.join(',')}} and the keys, into auth/`,
+    `if the node's is the right one, fetch it, and its key: ${others.map((name) => `scp ${cluster.ssh.user}@${node.host}:${node.directory}/${name} ${auth.path}/`).join('; ')}`,
     `if ours is, put it over the node's: npm run task -- deploy --node ${node.name} --replace-identity`,
   ])
 }
@@ -170,7 +164,7 @@ async function copyArchive(
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
     await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
       // SFTP says "failure" where a shell would say what failed: one is asked to do the same.
-      if (error instanceof Failure && error.word === 'other')
+      if (error instanceof Failure && error.cause === 'other')
         await connection.run(tryScript(swap.folder, swap.staging, archive.length))
       throw error
     })

@@ -1,8 +1,9 @@
 /** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
-import { secretMode } from '../lib/auth-dir.ts'
+
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../lib/encryption.ts'
+import { refusal } from '../lib/failure.ts'
+import { secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
-import { backUp, refusal } from '../lib/irreplaceable.ts'
 import { formatNames } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 
@@ -46,7 +47,7 @@ function check({ auth, cluster }: Workspace): Verdict {
 async function build({ auth, cluster, now }: Workspace, { reasons, force }: Work): Promise<string | undefined> {
   const { provider, resources } = cluster.encryption
   const added = reasons.flatMap((reason) => (reason.kind === 'resources-added' ? reason.added : []))
-  const old = force === 'replace' ? backUp(auth, [file], now) : undefined
+  const old = force === 'replace' ? auth.backUp([file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })

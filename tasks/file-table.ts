@@ -1,6 +1,7 @@
 /** Which files of auth/ belong on a node, by its role: the guide's lists, and ca.pem for a gateway. */
-import { publicMode, secretMode } from '../lib/auth-dir.ts'
+
 import type { ClusterNode } from '../lib/cluster.ts'
+import { publicMode, secretMode } from '../lib/files.ts'
 
 const controlPlane = [
   'ca.pem',

@@ -1,6 +1,7 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
-import { secretMode } from '../lib/auth-dir.ts'
+
 import type { Cluster } from '../lib/cluster.ts'
+import { secretMode } from '../lib/files.ts'
 import type { Target, Verdict } from '../lib/graph.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, serverUrl } from '../lib/kubeconfig.ts'
 import { certificateFile, keyFile } from '../lib/pair.ts'
@@ -43,13 +44,12 @@ export function hasAccess({ auth }: Workspace, { name }: CertRow): boolean {
 }
 
 export function readAccess({ auth, cluster }: Workspace, { name, profile }: CertRow): Access {
-  const ca = certificateFile('ca')
   return {
     cluster: cluster.name,
     server: serverUrl(cluster),
     user: profile.subject.CN,
     context: 'default',
-    ca: auth.derive(ca, [ca], () => auth.bytes(ca)),
+    ca: auth.bytes(certificateFile('ca')),
     certificate: auth.bytes(certificateFile(name)),
     key: auth.bytes(keyFile(name)),
   }

@@ -1,11 +1,10 @@
 /** Phase `local-kubeconfig`: the admin's entry in the kubeconfig of whoever runs this. kubectl need not be there. */
-import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
-import { type AuthFile, readPlainFile, replaceFile, secretMode, temporaryFileOf } from '../lib/auth-dir.ts'
+import { existsSync, mkdirSync, realpathSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Cluster } from '../lib/cluster.ts'
-import { doing, Failure } from '../lib/failure.ts'
+import { doing, Failure, refusal } from '../lib/failure.ts'
+import { type PlainFile, readPlainFile, replaceFile, secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
-import { refusal } from '../lib/irreplaceable.ts'
 import type { Access } from '../lib/kubeconfig.ts'
 import {
   applyChanges,
@@ -35,7 +34,6 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       phase: id,
       needs: ['ca', certTargetId(admin)],
       makes: [],
-      lane: 'cpu',
       check: (at) => (hasAccess(at, admin) ? check(at, access(at)) : { reasons: [] }),
       build: (at, work) => build(at, access(at), work),
     },
@@ -44,7 +42,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
 
 interface Place {
   readonly path: string
-  readonly file: AuthFile | undefined
+  readonly file: PlainFile | undefined
   readonly text: string
   readonly content: ReadKubeconfig
 }
@@ -159,14 +157,7 @@ function write({ path, file, text }: Place, changes: readonly Change[]): void {
         'take its YAML anchors out (kubectl config view --raw writes it plainly), or set localKubeconfig.path in cluster.yaml',
     })
   const real = existsSync(path) ? realpathSync(path) : path
-  removeLeftovers(real)
   const copy = `${real}.before-harderway`
   if (file && changes.length > 0 && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true })
   replaceFile(real, changed, secretMode, { durable: true })
-}
-
-/** Of a run that was killed while it wrote. Only for the holder of the lock. */
-function removeLeftovers(path: string): void {
-  for (const name of readdirSync(dirname(path)))
-    if (temporaryFileOf(name) === basename(path)) rmSync(join(dirname(path), name), { force: true })
 }

@@ -1,7 +1,7 @@
 /** The command line: one table of options, read by the parser and by --help. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { parseDuration } from '../lib/cluster-schema.ts'
-import { Failure } from '../lib/failure.ts'
+import { type Failure, usageFailure } from '../lib/failure.ts'
 import { suggest } from '../lib/suggest.ts'
 
 const table = {
@@ -32,28 +32,10 @@ const table = {
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const
 
-export interface Options {
-  readonly names: readonly string[]
-  readonly nodes: readonly string[]
-  readonly config: string | undefined
-  readonly concurrency: number | undefined
-  /** Milliseconds. */
-  readonly waitNodes: number
-  readonly dryRun: boolean
-  readonly force: boolean
-  readonly renew: boolean
-  readonly replaceIdentity: boolean
-  readonly prune: boolean
-  readonly lockWait: boolean
-  readonly list: boolean
-  readonly json: boolean
-  readonly verbose: boolean
-  readonly quiet: boolean
-  readonly help: boolean
-}
+export type Options = Readonly<ReturnType<typeof parseOptions>>
 
 /** Throws a usage Failure. */
-export function parseOptions(args: readonly string[]): Options {
+export function parseOptions(args: readonly string[]) {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
     options: table as unknown as ParseArgsOptionsConfig,
@@ -64,8 +46,8 @@ export function parseOptions(args: readonly string[]): Options {
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
   const flag = (name: keyof typeof table) => values[name] === true
   const options = {
-    names: positionals,
-    nodes: ((values.node ?? []) as string[]).map(String),
+    names: positionals as readonly string[],
+    nodes: ((values.node ?? []) as string[]).map(String) as readonly string[],
     config: values.config as string | undefined,
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
     waitNodes: values['wait-nodes'] === undefined ? 0 : duration(String(values['wait-nodes'])),
@@ -121,6 +103,8 @@ export function helpText(phaseNames: readonly string[]): string {
   npm run bootstrap               every phase, in order
   npm run task -- NAME...         a phase, a target such as node-certs/worker0,
                                   or certs; with whatever it needs
+  npm run task -- verify          every handshake of the cluster, made
+                                  between the files in auth/
   npm run task -- --list          the phases and what each makes
 
 Phases: ${wrap(phaseNames.join(', '), 70).join('\n        ')}
@@ -129,7 +113,8 @@ Options
 ${options.join('\n')}
 
 Exit status: 0 all well, 1 a target failed, 2 bad usage or cluster.yaml,
-3 refused to replace something irreplaceable, 4 --dry-run found work to do,
+3 refused to replace something irreplaceable, 4 --dry-run or verify found
+something to make,
 128 + signal when ended by one.`
 }
 
@@ -138,5 +123,5 @@ function wrap(text: string, width: number): string[] {
 }
 
 function usage(message: string): Failure {
-  return new Failure(message, { kind: 'usage', remedy: 'npm run task -- --help' })
+  return usageFailure(message, 'npm run task -- --help')
 }

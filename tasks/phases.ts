@@ -2,7 +2,7 @@
 import type { Cluster } from '../lib/cluster.ts'
 import { buildGraph, type Graph, type Target } from '../lib/graph.ts'
 import { caTargets } from './ca.ts'
-import { leafTargets } from './certs.ts'
+import { type LeafPhase, leafTargets } from './certs.ts'
 import { deployTargets } from './deploy.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
@@ -18,26 +18,19 @@ export interface Phase {
   readonly targets: (cluster: Cluster, earlier: readonly Target[]) => Target[]
 }
 
+function certPhase(name: LeafPhase, title: string, makes: string): Phase {
+  return { name, title, makes, targets: (cluster) => leafTargets(cluster, name) }
+}
+
 export const phases: readonly Phase[] = [
   { name: 'ca', title: 'Certificate authority', makes: 'ca.pem and its key', targets: caTargets },
-  {
-    name: 'cluster-cert',
-    title: 'Cluster certificate',
-    makes: 'kubernetes.pem and its key: the API server and etcd',
-    targets: (cluster) => leafTargets(cluster, 'cluster-cert'),
-  },
-  {
-    name: 'component-certs',
-    title: 'Component certificates',
-    makes: 'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
-    targets: (cluster) => leafTargets(cluster, 'component-certs'),
-  },
-  {
-    name: 'node-certs',
-    title: 'Node certificates',
-    makes: "each node's kubelet, as server and as client",
-    targets: (cluster) => leafTargets(cluster, 'node-certs'),
-  },
+  certPhase('cluster-cert', 'Cluster certificate', 'kubernetes.pem and its key: the API server and etcd'),
+  certPhase(
+    'component-certs',
+    'Component certificates',
+    'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
+  ),
+  certPhase('node-certs', 'Node certificates', "each node's kubelet, as server and as client"),
   { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig', targets: kubeconfigTargets },
   { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml', targets: encryptionKeyTargets },
   {
@@ -58,6 +51,8 @@ export const phases: readonly Phase[] = [
 export interface PhaseTable {
   readonly phases: readonly Phase[]
   readonly groups: Readonly<Record<string, readonly string[]>>
+  /** Nothing in it is ever made. */
+  readonly looksOnly?: true
 }
 
 export const bootstrapTable: PhaseTable = {
@@ -84,6 +79,7 @@ export const verifyTable: PhaseTable = {
     targets: (cluster) => verifyTargets(cluster, name),
   })),
   groups: { verify: Object.keys(arrows) },
+  looksOnly: true,
 }
 
 export function clusterGraph(cluster: Cluster, table: PhaseTable): Graph {

@@ -42,7 +42,7 @@ export async function run(request: RunRequest): Promise<number> {
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const at: Workspace = { cluster, auth, now: new Date(), folder, kubeconfigs, connect, note: reporter.note, options }
+  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, note: reporter.note, options }
 
   const refuse = (refusals: ReadonlyMap<TargetId, Failure>): Outcomes => {
     for (const [id, failure] of refusals) reporter.problem(failure, id)

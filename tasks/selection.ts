@@ -1,5 +1,5 @@
 /** From the names on the command line to targets. Pure. */
-import { Failure } from '../lib/failure.ts'
+import { usageFailure } from '../lib/failure.ts'
 import type { Force, Graph, Target, TargetId } from '../lib/graph.ts'
 import { suggest } from '../lib/suggest.ts'
 import type { Options } from './options.ts'
@@ -13,14 +13,16 @@ export interface Selection {
 /** Throws a usage Failure for a name that is none, and for a selection that is empty. */
 export function select(graph: Graph, table: PhaseTable, { names, nodes, force, renew }: Options): Selection {
   const targets = names.flatMap((name) => named(graph, table, name))
+  if (table.looksOnly && (names.length > 1 || force || renew))
+    throw usageFailure(`${names.find((name) => name in table.groups)} goes alone: it only looks`)
   checkNodes(graph, nodes)
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length === 0)
-    throw usage(
+    throw usageFailure(
       `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
     )
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
-    throw usage('--renew goes with ca alone: npm run task -- ca --renew')
+    throw usageFailure('--renew goes with ca alone: npm run task -- ca --renew')
   const forced = new Map<TargetId, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -38,15 +40,16 @@ function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Targ
   const target = graph.get(name)
   if (target) return [target]
   const known = [...Object.keys(groups), 'verify', ...phases.map((phase) => phase.name), ...graph.keys()]
-  throw usage(`there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`)
+  throw usageFailure(
+    `there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
+  )
 }
 
 function checkNodes(graph: Graph, nodes: readonly string[]): void {
   const known = [...new Set([...graph.values()].flatMap(({ node }) => node ?? []))]
   for (const node of nodes)
-    if (!known.includes(node)) throw usage(`--node ${node}: cluster.yaml has no such node: ${suggest(node, known)}`)
-}
-
-function usage(message: string): Failure {
-  return new Failure(message.replace(/: $/, ''), { kind: 'usage' })
+    if (!known.includes(node))
+      throw usageFailure(
+        `--node ${node}: cluster.yaml has no such node: ${suggest(node, known) || `it has ${known.length}`}`,
+      )
 }

@@ -16,8 +16,9 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
-import { AuthDir, publicMode, secretMode, temporaryFileOf } from '../../lib/auth-dir.ts'
+import { AuthDir } from '../../lib/auth-dir.ts'
 import { Failure } from '../../lib/failure.ts'
+import { publicMode, secretMode, temporaryFileOf } from '../../lib/files.ts'
 import { scratch } from '../scratch.ts'
 
 const isRoot = process.getuid?.() === 0

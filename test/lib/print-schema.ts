@@ -5,7 +5,7 @@ import { clusterSchema } from '../../lib/cluster-schema.ts'
 const schema = toJsonSchema(clusterSchema, {
   typeMode: 'input',
   // What they check has no words in JSON Schema; any other action without an equivalent throws.
-  ignoreActions: ['check', 'raw_check'],
+  ignoreActions: ['check', 'raw_check', 'transform'],
   overrideSchema: ({ valibotSchema, jsonSchema }) =>
     valibotSchema.type === 'object' ? { ...jsonSchema, additionalProperties: false } : undefined,
 })

@@ -108,7 +108,7 @@ test('what fits no cause is told as it is, or by the status where nothing was sa
 
 test('a limit that ran out is told as such, whatever was said before it', () => {
   const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
-  assert.equal(failure.word, 'timed-out')
+  assert.equal(failure.cause, 'timed-out')
   assert.equal(failure.message, 'worker0: timed out')
 })
 
