@@ -55,7 +55,7 @@ export class AuthDir {
   }
 
   names(): string[] {
-    return doing('list', this.path, () => (fs.existsSync(this.path) ? fs.readdirSync(this.path).sort() : []))
+    return this.#list('.')
   }
 
   /** `durable` waits for the disk: for what can't be made again. */
@@ -85,10 +85,11 @@ export class AuthDir {
     })
   }
 
-  /** Takes from the folder's mode what is too wide. Says whether there was something. */
+  /** Takes from the folder's mode what is too wide. Says whether there was something. A link to a folder is the user's. */
   tightenFolder(): boolean {
     return doing('set the mode of', this.path, () => {
-      const isWide = (fs.statSync(this.path).mode & 0o777 & ~folderMode) !== 0
+      const stat = fs.lstatSync(this.path)
+      const isWide = stat.isDirectory() && (stat.mode & 0o777 & ~folderMode) !== 0
       if (isWide) fs.chmodSync(this.path, folderMode)
       return isWide
     })
@@ -96,7 +97,14 @@ export class AuthDir {
 
   /** Removes what a killed run left. Only for the holder of the lock. */
   sweep(): void {
-    for (const name of this.names().filter((each) => each.startsWith(temporary))) this.remove(name)
+    const folders = ['.', ...this.#list('backup').map((name) => join('backup', name))]
+    const left = folders.flatMap((folder) =>
+      this.#list(folder)
+        .filter((name) => name.startsWith(temporary))
+        .map((name) => join(folder, name)),
+    )
+    for (const name of left)
+      doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { recursive: true, force: true }))
   }
 
   /** A private folder inside auth/; one that is there already stays. */
@@ -119,19 +127,39 @@ export class AuthDir {
     return this.makeFolder(temporary + label)
   }
 
+  /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
-    doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true, recursive: true }))
+    doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true }))
     this.#read.delete(name)
   }
 
-  /** Copies the named files to backup/<time>/; says where, or undefined where there was none of them. */
+  /** Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. */
   backUp(names: readonly string[], now: Date): string | undefined {
     const folder = join('backup', now.toISOString().replace(/[:.]/g, '-'))
-    const found = names.filter((name) => this.tryBytes(name))
-    if (found.length === 0) return undefined
+    const found = names.filter((name) => fs.existsSync(join(this.path, name)))
+    const copies = found.map((name) => ({
+      name,
+      bytes: doing('read', join(this.path, name), () => fs.readFileSync(join(this.path, name))),
+    }))
+    if (copies.length === 0) return undefined
     this.makeFolder('backup')
     this.makeFolder(folder)
-    for (const name of found) this.write(join(folder, name), this.bytes(name), secretMode, { durable: true })
+    for (const { name, bytes } of copies) this.write(join(folder, name), bytes, secretMode, { durable: true })
     return join(this.path, folder)
+  }
+
+  /** Whether an earlier file of that name was kept. */
+  hasBackup(name: string): boolean {
+    return this.#list('backup').some((time) => this.tryBytes(join('backup', time, name)))
+  }
+
+  /** Sorted; empty where there is no such folder. */
+  #list(folder: string): string[] {
+    const path = join(this.path, folder)
+    return doing('list', path, () =>
+      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
+        ? fs.readdirSync(path).sort()
+        : [],
+    )
   }
 }

@@ -37,6 +37,7 @@ export function clusterProblems(value: unknown): Problem[] {
     ...cidrProblems(map(raw.network).serviceCIDR),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...nodeProblems(list(raw.nodes).map(map)),
+    ...composedNameProblems(raw),
   ]
 }
 
@@ -74,6 +75,23 @@ function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
   return [{ path: ['name'], message: `${shown(name)} is also the domain, and is no DNS name: set domain` }]
+}
+
+/** Names that are made of two keys: each alone may be right, and both together no DNS name. */
+function composedNameProblems(raw: Raw): Problem[] {
+  const { domain = raw.name, api, network } = raw
+  const { host = 'kubernetes' } = map(api)
+  const { clusterDomain = 'cluster.local' } = map(network)
+  const composed: [Path, string][] = [
+    [['api', 'host'], `${host}.${domain}`],
+    [['network', 'clusterDomain'], `kubernetes.default.svc.${clusterDomain}`],
+    ...list(raw.nodes).map((node, i): [Path, string] => [['nodes', i, 'name'], `${map(node).name}.${domain}`]),
+  ]
+  return composed.flatMap(([path, name]): Problem[] => {
+    if (name.length > 253)
+      return [{ path, message: `makes a DNS name of ${name.length} characters, of which there are at most 253` }]
+    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address and no name` }] : []
+  })
 }
 
 function durationProblems(certificates: Raw): Problem[] {

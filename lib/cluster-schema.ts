@@ -84,10 +84,10 @@ const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
 )
-const path = checked('a path', (s) => s !== '' && !/[\p{Cc}\p{Cs}]/u.test(s))
+const path = checked('a path', (s) => s !== '' && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s))
 const nodeDirectory = checked(
   'a folder on the node: ~, ~/folder or /folder, without .. in it',
-  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)|[\p{Cc}\p{Cs}]/u.test(s),
+  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)|[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s),
 )
 const cidr = v.pipe(
   text('an address block, such as 10.32.0.0/16'),

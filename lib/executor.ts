@@ -1,6 +1,6 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import type { LimitFunction } from 'p-limit'
-import { Failure } from './failure.ts'
+import { Failure, isErrno } from './failure.ts'
 import type { Force, Graph, Lane, Target, TargetId, Verdict } from './graph.ts'
 import { isRepair, type Reason } from './reason.ts'
 import type { Workspace } from './workspace.ts'
@@ -99,8 +99,8 @@ async function judge(
   force: Force | undefined,
   at: Workspace,
 ): Promise<Verdict> {
-  if (force === 'replace' || force === 'renew') return { reasons: [{ kind: 'forced' }] }
-  const verdict = await check(target, willChange, at)
+  if (force === 'replace') return { reasons: [{ kind: 'forced' }] }
+  const verdict = await check(target, willChange, at, force)
   const needs: Reason[] =
     willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced' }] : []
@@ -108,9 +108,9 @@ async function judge(
 }
 
 /** What will be made anew is stale even where it can't be looked at. */
-async function check(target: Target, willChange: readonly TargetId[], at: Workspace): Promise<Verdict> {
+async function check(target: Target, willChange: readonly TargetId[], at: Workspace, force?: Force): Promise<Verdict> {
   try {
-    return await target.check(at)
+    return await target.check(at, force)
   } catch (error) {
     if (willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
     throw error
@@ -122,21 +122,23 @@ export async function findRefusals(
   graph: Graph,
   at: Workspace,
   forced: ReadonlyMap<TargetId, Force>,
-): Promise<Map<TargetId, Failure>> {
-  const refusals = new Map<TargetId, Failure>()
+): Promise<[TargetId, Failure][]> {
+  const refusals: [TargetId, Failure][] = []
   for (const target of graph.values()) {
     if (!target.irreplaceable) continue
     try {
       await judge(target, [], forced.get(target.id), at)
     } catch (error) {
-      if (error instanceof Failure && error.kind === 'refused') refusals.set(target.id, error)
+      if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }
   }
   return refusals
 }
 
-function asFailure(error: unknown): Failure {
+/** What is no Failure yet: the system's refusals of what nobody thought of, and mistakes in this code. */
+export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
+  if (isErrno(error)) return new Failure(error.message, { cause: String(error.code).toLowerCase() })
   const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   return new Failure(`a mistake in harderway itself: ${detail}`, {
     remedy: 'please report it, with the command you ran and what --json prints',

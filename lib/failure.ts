@@ -52,8 +52,14 @@ export function refusal(found: string, waysOut: readonly string[]): Failure {
   })
 }
 
+/** A refusal of the system's; with codes, one of these. */
 export function isErrno(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
+  return (
+    error instanceof Error &&
+    'errno' in error &&
+    'code' in error &&
+    (codes.length === 0 || codes.includes(String(error.code)))
+  )
 }
 
 /** Does it, and makes a Failure that names the path of what the file system refuses. */

@@ -36,23 +36,25 @@ export function readPlainFile(path: string): PlainFile | undefined {
   })
 }
 
+export interface ReplaceOptions {
+  /** Waits for the disk: for what can't be made again. */
+  readonly durable: boolean
+  /** Whose it is to be, where that is not the user. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+}
+
 /**
  * Throws where a folder stands in the way; a symbolic link is replaced, never followed. Only for who holds the lock:
  * a killed run's leftover is simply replaced.
  */
-export function replaceFile(
-  path: string,
-  data: string | Uint8Array,
-  mode: number,
-  { durable }: { durable: boolean },
-): void {
+export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
   const beside = join(dirname(path), temporary + basename(path))
   doing('write', path, () => {
     try {
       fs.rmSync(beside, { force: true })
-      writeNew(beside, data, mode, durable)
+      writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
-      if (durable) syncFolder(dirname(path))
+      if (options.durable) syncFolder(dirname(path))
     } catch (error) {
       fs.rmSync(beside, { force: true })
       throw error
@@ -60,11 +62,13 @@ export function replaceFile(
   })
 }
 
-function writeNew(path: string, data: string | Uint8Array, mode: number, durable: boolean): void {
+function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
   const fd = fs.openSync(path, 'wx', mode)
   try {
     // The umask may have taken bits away; before the first byte is there nobody can have read one.
     fs.fchmodSync(fd, mode)
+    const made = owner && fs.fstatSync(fd)
+    if (owner && made && (made.uid !== owner.uid || made.gid !== owner.gid)) fs.fchownSync(fd, owner.uid, owner.gid)
     fs.writeFileSync(fd, data)
     if (durable) fs.fsyncSync(fd)
   } finally {

@@ -31,7 +31,7 @@ export interface Target {
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(at: Workspace): Verdict | Promise<Verdict>
+  check(at: Workspace, force?: Force): Verdict | Promise<Verdict>
   /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
   build?(at: Workspace, work: Work): Promise<string | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */

@@ -1,11 +1,14 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the key of stored Secrets. Pure. */
-import { readCertificate } from './certificate.ts'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { readCertificate, readPrivateKey } from './certificate.ts'
 import { readEncryptionConfig } from './encryption.ts'
 
-/** The files that carry an identity, with what is lost where they are replaced. */
+/** The files that carry an identity, with what is lost where they are replaced or removed. */
 export const identityFiles: ReadonlyMap<string, string> = new Map([
   ['ca.pem', 'CA'],
+  ['ca-key.pem', 'CA'],
   ['service-account.pem', 'service-account key'],
+  ['service-account-key.pem', 'service-account key'],
   ['encryption-config.yaml', 'encryption key'],
 ])
 
@@ -13,11 +16,17 @@ export const identityFiles: ReadonlyMap<string, string> = new Map([
 export function isSameIdentity(name: string, ours: Buffer | undefined, theirs: Buffer): boolean {
   if (theirs.length === 0) return true
   if (!ours) return false
-  if (name !== 'encryption-config.yaml') {
-    const [our, their] = [readCertificate(ours), readCertificate(theirs)]
-    return our !== undefined && their !== undefined && our.publicKey.equals(their.publicKey)
+  if (name.endsWith('.pem')) {
+    const [our, their] = [publicKeyIn(name, ours), publicKeyIn(name, theirs)]
+    return our !== undefined && their !== undefined && our.equals(their)
   }
   const sealing = readEncryptionConfig(theirs.toString())?.keys[0]
   const known = readEncryptionConfig(ours.toString())?.keys ?? []
   return sealing !== undefined && known.some((key) => key.equals(sealing))
+}
+
+function publicKeyIn(name: string, pem: Buffer): KeyObject | undefined {
+  if (!name.endsWith('-key.pem')) return readCertificate(pem)?.publicKey
+  const key = readPrivateKey(pem)
+  return key && createPublicKey(key)
 }

@@ -9,6 +9,7 @@ import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno } from './failure.ts'
+import { readPlainFile } from './files.ts'
 
 interface Owner {
   readonly pid: number
@@ -36,17 +37,20 @@ export async function takeLock(path: string, options: LockOptions): Promise<() =
   const beside = `${path}.${process.pid}-${mine.token}`
   const since = Date.now()
   let waiting = false
-  doing('write', beside, () => writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 }))
   try {
+    doing('write', beside, () => writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 }))
     for (;;) {
       if (tryLink(beside, path)) break
       const owner = readOwner(path)
-      if (owner === 'gone') continue
+      options.signal.throwIfAborted()
+      if (owner === 'gone') {
+        await delay(1)
+        continue
+      }
       if (owner !== 'nameless' && isDead(owner)) {
         if (await replaceDeadOwner(path, beside, owner, options)) break
         continue
       }
-      options.signal.throwIfAborted()
       const patience = owner === 'nameless' ? options.waitForNameless : options.wait
       if (Date.now() - since >= patience) throw heldBy(path, owner)
       if (!waiting) options.onWait(`waiting for ${describe(owner)}, which holds ${path}`)
@@ -56,11 +60,17 @@ export async function takeLock(path: string, options: LockOptions): Promise<() =
   } finally {
     rmSync(beside, { force: true })
   }
-  removeLeftovers(path)
-  return () => {
+  const release = () => {
     const owner = readOwner(path)
     if (typeof owner === 'object' && owner.token === mine.token) rmSync(path, { force: true })
   }
+  try {
+    removeLeftovers(path)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return release
 }
 
 /**
@@ -82,13 +92,22 @@ async function replaceDeadOwner(path: string, beside: string, dead: Owner, optio
 
 /** What takers that were killed left beside the lock; one killed early left an empty file, which its name tells of. */
 function removeLeftovers(path: string): void {
+  const ours = /^(?:(\d+)-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
   const prefix = `${basename(path)}.`
-  for (const name of readdirSync(dirname(path)).filter((each) => each.startsWith(prefix))) {
+  const names = doing('list', dirname(path), () => readdirSync(dirname(path)))
+  for (const name of names.filter((each) => each.startsWith(prefix))) {
+    const [isOurs, pid] = ours.exec(name.slice(prefix.length)) ?? []
+    if (isOurs === undefined) continue
     const owner = readOwner(join(dirname(path), name))
-    const [, pid] = /^(\d+)-[0-9a-f-]{36}$/.exec(name.slice(prefix.length)) ?? []
     const isLeft = typeof owner === 'object' ? isDead(owner) : pid !== undefined && !isRunning(Number(pid))
     if (isLeft) rmSync(join(dirname(path), name), { force: true })
   }
+}
+
+/** A lock whose owner is no longer there blocks whoever can't tell, as kubectl. */
+export function isLeftLock(path: string): boolean {
+  const owner = readOwner(path)
+  return typeof owner === 'object' && isDead(owner)
 }
 
 /** A hard link is made or not made, and its content is there at once. */
@@ -105,17 +124,15 @@ function tryLink(from: string, to: string): boolean {
 }
 
 function readOwner(path: string): Owner | 'gone' | 'nameless' {
-  return doing('read', path, () => {
-    try {
-      const owner: unknown = JSON.parse(readFileSync(path, 'utf8'))
-      const isOwner = typeof owner === 'object' && owner !== null && 'token' in owner && 'pid' in owner
-      return isOwner && /^[0-9a-f-]{36}$/.test(String(owner.token)) ? (owner as Owner) : 'nameless'
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return 'gone'
-      if (error instanceof SyntaxError) return 'nameless'
-      throw error
-    }
-  })
+  const file = readPlainFile(path)
+  if (!file) return 'gone'
+  try {
+    const owner: unknown = JSON.parse(file.kind === 'file' ? file.bytes.toString() : '')
+    const isOwner = typeof owner === 'object' && owner !== null && 'token' in owner && 'pid' in owner
+    return isOwner && /^[0-9a-f-]{36}$/.test(String(owner.token)) ? (owner as Owner) : 'nameless'
+  } catch {
+    return 'nameless'
+  }
 }
 
 /** A process on another host can't be looked at: it counts as living. */

@@ -17,6 +17,8 @@ export interface Look {
   readonly files: ReadonlyMap<string, NodeFile>
   /** Of the files asked for, those whose digest was another. */
   readonly contents: ReadonlyMap<string, Buffer>
+  /** Staging folders that are there. */
+  readonly leftovers: readonly string[]
 }
 
 /** For a POSIX shell. */
@@ -41,6 +43,9 @@ export function lookScript(directory: string, expected: ReadonlyMap<string, stri
   return `${preamble}printf 'uid %s\\n' "$(id -u)"
 cd -- ${changeFolder(directory)} 2>/dev/null || exit 0
 printf 'folder %s\\n' "$(pwd -P)"
+for f in .harderway-*; do
+  if [ -d "$f" ] && [ ! -L "$f" ]; then printf 'leftover %s\\n' "$f"; fi
+done
 set --
 for f in *.pem *.kubeconfig encryption-config.yaml; do
   if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
@@ -78,14 +83,20 @@ export function parseLook(output: string): Look {
     const [name = '', base64 = ''] = line.split(' ')
     return [name, Buffer.from(base64, 'base64')]
   })
-  return { folder: all('folder')[0], uid: Number(all('uid')[0]), files: new Map(files), contents: new Map(contents) }
+  return {
+    folder: all('folder')[0],
+    uid: Number(all('uid')[0]),
+    files: new Map(files),
+    contents: new Map(contents),
+    leftovers: all('leftover'),
+  }
 }
 
 export function makeFolderScript(directory: string): string {
   return `${preamble}set -e
 mkdir -p -- ${changeFolder(directory)}
 cd -- ${changeFolder(directory)}
-pwd -P
+printf 'folder %s\\n' "$(pwd -P)"
 `
 }
 
@@ -119,11 +130,12 @@ sha256sum -c >/dev/null <<'SUMS'
 ${copied.map(({ name, digest }) => `${digest}  ${name}`).join('\n')}
 SUMS
 ${copied.map(({ name, mode }) => chmod(mode, name)).join('\n')}
+trap '' HUP INT TERM
 mv -f -- ${names.join(' ')} ..
 cd ..`
 }
 ${modes.map(({ name, mode }) => chmod(mode, name)).join('\n')}
-${removed.length === 0 ? '' : `rm -f -- ${removed.map(quote).join(' ')}`}
+${removed.length === 0 ? '' : `rm -rf -- ${removed.map(quote).join(' ')}`}
 `
 }
 

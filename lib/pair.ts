@@ -49,7 +49,8 @@ export interface Demands {
 export function judgePair({ certificate, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
   const { profile, issuer } = demands
-  const issued: Reason[] = issuer && isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
+  // Before there is a CA, a dry run says that it will be made.
+  const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
   const all = [...reasons, ...compareWithProfile(certificate, profile), ...issued, ...timeReasons(certificate, demands)]
   return { reasons: all, until: certificate.notAfter }
 }

@@ -24,8 +24,11 @@ export type Reason =
       readonly wrongOwner: readonly string[]
       /** Files of ours that don't belong there, to be removed by --prune. */
       readonly pruned: readonly string[]
+      /** Staging folders of our runs that were killed. */
+      readonly leftovers: readonly string[]
     }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
+  | { readonly kind: 'left-lock'; readonly path: string }
   | { readonly kind: 'forced' }
 
 /** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
@@ -71,11 +74,14 @@ export function formatReason(reason: Reason): string {
         formatList(reason.wrongMode, 'with a wrong mode'),
         formatList(reason.wrongOwner, 'with a wrong owner'),
         formatList(reason.pruned, 'removed'),
+        formatList(reason.leftovers, 'left by a killed run'),
       ]
         .filter(Boolean)
         .join('; ')
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
+    case 'left-lock':
+      return `${reason.path} was left by a killed run`
     case 'forced':
       return 'forced'
     default:

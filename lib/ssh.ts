@@ -2,14 +2,14 @@
  * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
  * ssh and scp: his configuration, agent and known_hosts count.
  */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { lstatSync, mkdtempSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { $, type ProcessOutput } from 'zx/core'
 import type { Cluster, ClusterNode } from './cluster.ts'
-import { doing, type Failure, isErrno } from './failure.ts'
+import { doing, Failure, isErrno } from './failure.ts'
 import { isRunning } from './lock.ts'
 import { quote } from './node-files.ts'
 import { sshFailure } from './ssh-failure.ts'
@@ -20,6 +20,8 @@ const nodeTimeLimit = 120_000
 const retryAfter = [250, 750, 2000]
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
+/** Bytes: a look at a node with thousands of certificates stays far below it. */
+const mostOutput = 4e6
 /** What a machine answers that is still booting. */
 const isBooting = new Set(['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'])
 
@@ -173,10 +175,11 @@ interface Spawning {
 }
 
 async function spawn(command: readonly string[], { cwd, input, signal }: Spawning): Promise<ProcessOutput> {
+  const flooded = new AbortController()
   const shell = $({
     cwd,
     input,
-    signal,
+    signal: AbortSignal.any([signal, flooded.signal]),
     quiet: true,
     nothrow: true,
     // Its own process group: Ctrl-C in the terminal reaches it through us, when a script on a node may still be tidied up after.
@@ -185,30 +188,45 @@ async function spawn(command: readonly string[], { cwd, input, signal }: Spawnin
     prefix: 'exec ',
     postfix: '',
     quote,
+    // Against ZX_TIMEOUT in the environment.
+    timeout: '60m',
     stdio: ['pipe', 'pipe', 'pipe'],
   })
   const running = shell`${command}`
   // What ended before it read its input tells why by its exit status.
   running.stdin.on('error', () => {})
-  return running
+  let size = 0
+  for (const stream of [running.stdout, running.stderr])
+    stream.on('data', (chunk: Buffer | string) => {
+      size += chunk.length
+      if (size > mostOutput) flooded.abort()
+    })
+  const result = await running
+  if (flooded.signal.aborted)
+    throw new Failure(`${command.at(-2)}: sends more than ${mostOutput / 1e6} MB where a few kB are due`, {
+      remedy: 'see what its shell prints at its start (.bashrc)',
+    })
+  return result
 }
-
-const socketFolder = 'harderway-'
 
 /** A new folder only for this run; those of runs that were killed are removed. */
 function makeSocketFolder(): string {
-  for (const name of readdirSync(tmpdir()).filter((each) => each.startsWith(socketFolder))) {
-    const pid = Number(name.slice(socketFolder.length).split('-')[0])
-    if (pid > 0 && !isRunning(pid)) tryRemove(join(tmpdir(), name))
-  }
-  return doing('make a folder in', tmpdir(), () => mkdtempSync(join(tmpdir(), `${socketFolder}${process.pid}-`)))
+  return doing('make a folder in', tmpdir(), () => {
+    for (const name of readdirSync(tmpdir())) {
+      const [, pid] = /^harderway-(\d+)-[A-Za-z0-9]{6}$/.exec(name) ?? []
+      if (pid !== undefined && !isRunning(Number(pid))) tryRemoveSockets(join(tmpdir(), name))
+    }
+    return mkdtempSync(join(tmpdir(), `harderway-${process.pid}-`))
+  })
 }
 
-/** Another user's folder stays. */
-function tryRemove(path: string): void {
+/** Only a folder of our own, and only where nothing but sockets is in it. */
+function tryRemoveSockets(folder: string): void {
   try {
-    rmSync(path, { recursive: true, force: true })
+    if (lstatSync(folder).uid !== process.getuid?.()) return
+    for (const name of readdirSync(folder)) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
+    rmdirSync(folder)
   } catch (error) {
-    if (!isErrno(error, 'EACCES', 'EPERM', 'ENOTEMPTY')) throw error
+    if (!isErrno(error)) throw error
   }
 }

@@ -9,9 +9,11 @@ export interface Workspace {
   /** One moment for the whole run. */
   readonly now: Date
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
-  readonly kubeconfigs: readonly string[]
+  readonly kubeconfigs: () => readonly string[]
   /** A connection to the node, opened by its first command. */
   connect(node: ClusterNode): Promise<Connection>
+  /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
+  command(task: string): string
   /** Tells the user something that is no target's. */
   note(text: string): void
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }

@@ -1,10 +1,10 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
-import type { AuthDir } from '../lib/auth-dir.ts'
-import { compareKeyKind, compareWithProfile } from '../lib/certificate.ts'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
 import { Failure, refusal } from '../lib/failure.ts'
 import { publicMode, secretMode } from '../lib/files.ts'
-import type { Target, Verdict, Work } from '../lib/graph.ts'
+import type { Force, Target, Verdict, Work } from '../lib/graph.ts'
 import { certificateFile, keyFile, type Pair, readPair, validityPeriod } from '../lib/pair.ts'
 import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
@@ -14,8 +14,9 @@ import { certTable } from './cert-table.ts'
 const certificate = certificateFile('ca')
 const key = keyFile('ca')
 const restore = `put ${certificate} and ${key} back, from a backup or from a control node (its folder of ssh.directory)`
-const startOver = 'or give up this cluster identity, and have every certificate made anew: npm run task -- ca --force'
-const renew = 'certify the same key anew: npm run task -- ca --renew'
+const startOver = ({ command }: Workspace) =>
+  `or give up this cluster identity, and have every certificate made anew: ${command('ca --force')}`
+const renew = ({ command }: Workspace) => `certify the same key anew: ${command('ca --renew')}`
 
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
@@ -27,16 +28,34 @@ export function caTargets(cluster: Cluster): Target[] {
       makes: [certificate, key],
       lane: 'cpu',
       irreplaceable: 'whole',
-      check: (at) => check(at, profile),
+      check: (at, force) => check(at, profile, force),
       build: (at, work) => build(at, profile, work),
     }))
 }
 
-function check(at: Workspace, profile: Profile): Verdict {
+function check(at: Workspace, profile: Profile, force?: Force): Verdict {
   const pair = readPair(at.auth, 'ca')
-  if (isAbsent(pair)) refuseNewCa(at.auth)
-  else refuseOtherCa(pair, profile, at.auth)
-  return pair.certificate ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
+  if (isAbsent(pair)) refuseNewCa(at)
+  else refuseOtherCa(pair, profile, at)
+  if (isAbsent(pair) && force === 'renew')
+    throw new Failure(`${at.auth.path} has no CA to renew`, { remedy: `${at.command('ca')} makes one` })
+  if (!pair.certificate && pair.key) refuseForeignKey(pair.key, at)
+  return pair.certificate && force !== 'renew' ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
+}
+
+/** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
+function refuseForeignKey(privateKey: KeyObject, at: Workspace): void {
+  const { auth, cluster } = at
+  const publicKey = createPublicKey(privateKey)
+  const names = certTable(cluster)
+    .filter(({ phase }) => phase !== 'ca')
+    .map(({ name }) => certificateFile(name))
+  const made = names.flatMap((name) => readCertificate(auth.tryBytes(name) ?? '') ?? [])
+  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
+  throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
+    restore,
+    startOver(at),
+  ])
 }
 
 function isAbsent({ reasons }: Pair): boolean {
@@ -44,23 +63,25 @@ function isAbsent({ reasons }: Pair): boolean {
 }
 
 /** Without a CA, whatever was issued under an earlier one would become worthless. */
-function refuseNewCa(auth: AuthDir): void {
+function refuseNewCa(at: Workspace): void {
+  const { auth } = at
   const made = auth
     .names()
     .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
       restore,
-      startOver,
+      startOver(at),
     ])
 }
 
 /** A certificate alone may be missing: it can be made anew from the key. */
-function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
+function refuseOtherCa(pair: Pair, profile: Profile, at: Workspace): void {
+  const { auth } = at
   const broken = pair.reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
   )
-  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver])
+  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver(at)])
   const asked = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key
@@ -68,36 +89,33 @@ function refuseOtherCa(pair: Pair, profile: Profile, auth: AuthDir): void {
       : []
   if (asked.length === 0) return
   const keep = 'change cluster.yaml to what the CA has'
-  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [keep, startOver])
+  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+    keep,
+    startOver(at),
+  ])
 }
 
-function judgeTimes(
-  { reasons }: Pair,
-  { notBefore, notAfter }: { notBefore: Date; notAfter: Date },
-  { now, cluster, auth }: Workspace,
-): Verdict {
-  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew])
+function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at: Workspace): Verdict {
+  const { now, cluster, auth } = at
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(at)])
   if (notBefore > now)
     throw refusal(
       `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
-      ["set this machine's clock"],
+      ["set this machine's clock", `or, where the clock is right, ${renew(at)}`],
     )
   const isEnding = notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
   const warning = isEnding
-    ? `the CA ends on ${formatDate(notAfter)}, and all that it issued with it; ${renew}`
+    ? `the CA ends on ${formatDate(notAfter)}, and all that it issued with it; ${renew(at)}`
     : undefined
   return { reasons, until: notAfter, warning }
 }
 
 async function build(
-  { auth, now, cluster }: Workspace,
+  { auth, now, cluster, command }: Workspace,
   profile: Profile,
   { force }: Work,
 ): Promise<string | undefined> {
   const pair = readPair(auth, 'ca')
-  if (force === 'renew' && isAbsent(pair))
-    throw new Failure(`${auth.path} has no CA to renew`, { remedy: 'npm run task -- ca makes one' })
-  if (force === 'renew') refuseOtherCa(pair, profile, auth)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
   // At no moment may a certificate stand beside a key that is not its own.
@@ -110,6 +128,6 @@ async function build(
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined
   return force === 'renew'
-    ? `the old ${certificate} is in ${old}; now: npm run bootstrap, then restart what has ca.pem open`
-    : `the old CA is in ${old}; now: npm run bootstrap -- --replace-identity, then restart every component on every node`
+    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart what has ca.pem open`
+    : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
 }

@@ -51,7 +51,7 @@ function check(at: Workspace, row: CertRow): Verdict {
 }
 
 /** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
-function refuseOtherTokenKey({ auth }: Workspace, { name, profile }: CertRow, { key, reasons }: Pair): void {
+function refuseOtherTokenKey({ auth, command }: Workspace, { name, profile }: CertRow, { key, reasons }: Pair): void {
   const lost = reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
   )
@@ -62,12 +62,12 @@ function refuseOtherTokenKey({ auth }: Workspace, { name, profile }: CertRow, { 
     other.length > 0
       ? 'change certificates.key in cluster.yaml to what the key is'
       : `put ${keyFile(name)} and ${certificateFile(name)} back, from a backup or from a control node (its folder of ssh.directory)`,
-    `or give up every service-account token there is: npm run task -- component-certs/${name} --force`,
+    `or give up every service-account token there is: ${command(`component-certs/${name} --force`)}`,
   ])
 }
 
 async function build(
-  { auth, now, cluster }: Workspace,
+  { auth, now, cluster, command }: Workspace,
   { name, profile }: CertRow,
   { force }: Work,
 ): Promise<string | undefined> {
@@ -80,6 +80,6 @@ async function build(
   await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, durable: keeps })
   return (
     old &&
-    `the old key is in ${old}; now: npm run bootstrap -- --replace-identity, then restart kube-apiserver and kube-controller-manager`
+    `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart kube-apiserver and kube-controller-manager`
   )
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, parseCluster } from '../lib/cluster.ts'
+import { asFailure } from '../lib/executor.ts'
 import { doing, Failure, usageFailure } from '../lib/failure.ts'
 import { createJsonLines } from '../lib/json-lines.ts'
 import { createLines } from '../lib/lines.ts'
@@ -37,7 +38,7 @@ async function command(
       )
     const file = configPath(options.config)
     const cluster = readCluster(file)
-    const kubeconfigs = kubeconfigPaths(cluster, dirname(file))
+    const kubeconfigs = () => kubeconfigPaths(cluster, dirname(file))
     return await run({
       cluster,
       file,
@@ -48,10 +49,10 @@ async function command(
       report: (views) => createReporter(options, views),
     })
   } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    if (args.includes('--json')) createJsonLines(print).problem(error)
-    else printError(formatFailure(error))
-    return { usage: 2, refused: 3, failed: 1 }[error.kind]
+    const failure = asFailure(error)
+    if (args.includes('--json')) createJsonLines(print).problem(failure)
+    else printError(formatFailure(failure))
+    return { usage: 2, refused: 3, failed: 1 }[failure.kind]
   }
 }
 

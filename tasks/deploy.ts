@@ -1,6 +1,7 @@
 /** Phase `deploy`: each node's files, as one set: all of them are there and right, or the old ones are. */
 import { createHash, randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Cluster, ClusterNode } from '../lib/cluster.ts'
 import { doing, Failure, refusal } from '../lib/failure.ts'
@@ -14,6 +15,7 @@ import {
   lookScript,
   makeFolderScript,
   parseLook,
+  quote,
   type Swap,
   swapScript,
   tryScript,
@@ -47,7 +49,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
     check: async (at) => {
       const session: Session = { connection: await at.connect(node) }
       sessions.set(node.name, session)
-      session.look = parseLook(await session.connection.run(lookScript(node.directory, identityDigests(at, node))))
+      session.look = parseLook(await session.connection.run(lookScript(node.directory, identityDigests(at))))
       return judge(at, node, session.look, known)
     },
     build: async (at, { reasons }) => {
@@ -63,9 +65,9 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   }))
 }
 
-function identityDigests({ auth }: Workspace, node: ClusterNode): Map<string, string> {
-  const names = nodeFiles(node).filter((name) => identityFiles.has(name))
-  return new Map(names.map((name) => [name, digestOf({ auth }, name) ?? '-']))
+/** Whatever of an identity stands on the node is compared, whether it belongs there or not. */
+function identityDigests({ auth }: Workspace): Map<string, string> {
+  return new Map([...identityFiles.keys()].map((name) => [name, digestOf({ auth }, name) ?? '-']))
 }
 
 const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
@@ -88,6 +90,7 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
     wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
     wrongMode: names(({ name, there }) => there?.isPlain === true && there.mode !== fileMode(name)),
     pruned: at.options.prune ? foreign : [],
+    leftovers: look.leftovers.filter((name) => name.startsWith(stagingPrefix(at))),
   }
   const kept = at.options.prune ? [] : foreign
   const prunable = `${node.name} holds ${formatNames(kept)}, which does not belong there: --prune removes it`
@@ -99,24 +102,46 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
 /** What runs with another CA or key would not survive ours. */
 function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
   const { auth, cluster } = at
-  const others = nodeFiles(node).filter((name) => {
+  // With --prune, what does not belong there would be removed.
+  const names = at.options.prune ? [...identityFiles.keys()] : nodeFiles(node).filter((name) => identityFiles.has(name))
+  const others = names.filter((name) => {
     const there = files.get(name)
-    if (!identityFiles.has(name) || !there || there.digest === digestOf(at, name)) return false
+    if (!there || there.digest === digestOf(at, name)) return false
     // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
     const theirs = contents.get(name)
     return !theirs || !isSameIdentity(name, auth.tryBytes(name), theirs)
   })
   if (others.length === 0) return
   const what = others.map((name) => `${identityFiles.get(name)} (${name})`)
-  throw refusal(`${node.name} holds another ${formatNames(what)} than ${auth.path}`, [
-    `if the node's is the right one, fetch it, and its key: ${others.map((name) => `scp ${cluster.ssh.user}@${node.host}:${node.directory}/${name} ${auth.path}/`).join('; ')}`,
-    `if ours is, put it over the node's: npm run task -- deploy --node ${node.name} --replace-identity`,
+  const { user, configFile, options } = cluster.ssh
+  const words = [
+    ...(configFile === undefined ? [] : ['-F', configFile]),
+    ...(node.port === undefined ? [] : ['-P', String(node.port)]),
+    ...[...options].flatMap(([name, value]) => ['-o', `${name}=${value}`]),
+    ...others.map((name) => `${user}@${node.host}:${node.directory}/${name}`),
+  ]
+  throw refusal(`${node.name} holds another ${formatNames([...new Set(what)])} than ${auth.path}`, [
+    `if the node's is the right one, fetch it, and the keys beside it: scp ${words.map(quote).join(' ')} ${quote(auth.path)}`,
+    `if ours is, put it over the node's: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
   ])
+}
+
+/** Says whose it is: while we hold auth/, no other run of ours can be using one of that name. */
+function stagingPrefix({ auth }: Workspace): string {
+  return `.harderway-${sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12)}-`
 }
 
 /** For a build that nothing found on the node gave reason for: --force. */
 function everything(node: ClusterNode): NodeReason {
-  return { kind: 'on-node', missing: [], differ: nodeFiles(node), wrongMode: [], wrongOwner: [], pruned: [] }
+  return {
+    kind: 'on-node',
+    missing: [],
+    differ: nodeFiles(node),
+    wrongMode: [],
+    wrongOwner: [],
+    pruned: [],
+    leftovers: [],
+  }
 }
 
 async function push(
@@ -127,7 +152,8 @@ async function push(
   reason: NodeReason,
 ): Promise<void> {
   refuseFolders(node, look)
-  const folder = look.folder ?? (await connection.run(makeFolderScript(node.directory))).trim()
+  const folder = look.folder ?? parseLook(await connection.run(makeFolderScript(node.directory))).folder
+  if (folder === undefined) throw new Failure(`${node.name}: ${node.directory} could not be made`)
   const copied = [...new Set([...reason.missing, ...reason.differ, ...reason.wrongOwner])].map((name) => ({
     name,
     mode: fileMode(name),
@@ -135,12 +161,12 @@ async function push(
   }))
   const swap: Swap = {
     folder,
-    staging: `.harderway-${randomBytes(8).toString('hex')}`,
+    staging: `${stagingPrefix(at)}${randomBytes(8).toString('hex')}`,
     copied: copied.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: reason.wrongMode
       .filter((name) => !copied.some((file) => file.name === name))
       .map((name) => ({ name, mode: fileMode(name) })),
-    removed: reason.pruned,
+    removed: [...reason.pruned, ...reason.leftovers],
   }
   try {
     if (copied.length > 0) await copyArchive(at, node, connection, swap, buildTar(copied))

@@ -8,7 +8,8 @@ import { formatNames } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 
 const file = 'encryption-config.yaml'
-const giveUp = 'or give up every Secret that is stored: npm run task -- encryption-key --force'
+const giveUp = ({ command }: Workspace) =>
+  `or give up every Secret that is stored: ${command('encryption-key --force')}`
 const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
 
 export function encryptionKeyTargets(): Target[] {
@@ -16,7 +17,8 @@ export function encryptionKeyTargets(): Target[] {
   return [{ id, phase: id, needs: [], makes: [file], lane: 'cpu', irreplaceable: 'whole', check, build }]
 }
 
-function check({ auth, cluster }: Workspace): Verdict {
+function check(at: Workspace): Verdict {
+  const { auth, cluster } = at
   const { provider, resources } = cluster.encryption
   const { value: config, reasons } = auth.judge(file, secretMode, 'encryption config', (bytes) =>
     readEncryptionConfig(bytes.toString()),
@@ -25,13 +27,13 @@ function check({ auth, cluster }: Workspace): Verdict {
   if (!config)
     throw refusal(
       `${auth.path}/${file} is nothing that kube-apiserver would read, and may hold the key of stored Secrets`,
-      ['mend it, or put it back from a backup or from a control node', giveUp],
+      ['mend it, or put it back from a backup or from a control node', giveUp(at)],
     )
   if (config.provider !== provider)
     throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [
       `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
       `or change it without losing a Secret: add ${provider} with a key as the second provider in that file, deploy, restart every kube-apiserver; make it the first, deploy, restart; ${rewrite}; then take ${config.provider} out, and set encryption.provider`,
-      giveUp,
+      giveUp(at),
     ])
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)
@@ -44,7 +46,10 @@ function check({ auth, cluster }: Workspace): Verdict {
   return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons }
 }
 
-async function build({ auth, cluster, now }: Workspace, { reasons, force }: Work): Promise<string | undefined> {
+async function build(
+  { auth, cluster, now, command }: Workspace,
+  { reasons, force }: Work,
+): Promise<string | undefined> {
   const { provider, resources } = cluster.encryption
   const added = reasons.flatMap((reason) => (reason.kind === 'resources-added' ? reason.added : []))
   const old = force === 'replace' ? auth.backUp([file], now) : undefined
@@ -53,6 +58,6 @@ async function build({ auth, cluster, now }: Workspace, { reasons, force }: Work
   auth.write(file, text, secretMode, { durable: true })
   return (
     old &&
-    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: npm run bootstrap -- --replace-identity, then restart every kube-apiserver`
+    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart every kube-apiserver`
   )
 }

@@ -1,5 +1,5 @@
 /** Phase `local-kubeconfig`: the admin's entry in the kubeconfig of whoever runs this. kubectl need not be there. */
-import { existsSync, mkdirSync, realpathSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../lib/cluster.ts'
 import { doing, Failure, refusal } from '../lib/failure.ts'
@@ -14,7 +14,7 @@ import {
   readKubeconfig,
   stanzasOf,
 } from '../lib/kubeconfig-merge.ts'
-import { takeLock } from '../lib/lock.ts'
+import { isLeftLock, takeLock } from '../lib/lock.ts'
 import type { Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
@@ -49,16 +49,24 @@ interface Place {
 
 /** The files of kubectl's list, in its order. Throws a Failure for one that can't be read. */
 function readPlaces({ kubeconfigs }: Workspace): Place[] {
-  return kubeconfigs.map((path) => {
+  return kubeconfigs().map((path) => {
     const file = readPlainFile(existsSync(path) ? realpathSync(path) : path)
-    const text = file?.kind === 'file' ? file.bytes.toString() : ''
-    const content = file?.kind === 'other' ? undefined : readKubeconfig(text)
-    if (!content)
+    const text = file?.kind === 'file' ? decodeUtf8(file.bytes) : ''
+    const content = file?.kind === 'other' || text === undefined ? undefined : readKubeconfig(text)
+    if (!content || text === undefined)
       throw refusal(`${path} is no kubeconfig that can be read, and is left as it is`, [
         'mend it, or set localKubeconfig.path in cluster.yaml',
       ])
     return { path, file, text, content }
   })
+}
+
+function decodeUtf8(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return undefined
+  }
 }
 
 /** What has to change, by the file that it has to change in. */
@@ -93,7 +101,10 @@ function check(at: Workspace, access: Access): Verdict {
       ? [{ kind: 'wrong-mode', path: realpathSync(path), was: file.mode, asked: secretMode }]
       : []
   })
-  return { reasons: [...reasons, ...modes] }
+  const locks = places
+    .filter(({ path }) => isLeftLock(`${path}.lock`))
+    .map(({ path }): Reason => ({ kind: 'left-lock', path: `${path}.lock` }))
+  return { reasons: [...reasons, ...modes, ...locks] }
 }
 
 function describe(change: Change, path: string): string {
@@ -130,7 +141,7 @@ async function build(at: Workspace, access: Access, { signal }: Work): Promise<s
   const releases: (() => void)[] = []
   try {
     // In one order for all, as kubectl does: of two runs with two lists neither waits for the other's second lock.
-    for (const path of at.kubeconfigs.toSorted()) releases.push(await lock(path, signal, at.note))
+    for (const path of at.kubeconfigs().toSorted()) releases.push(await lock(path, signal, at.note))
     // Read again: it is ours alone only now.
     const places = readPlaces(at)
     refuseConflicts(places, access)
@@ -158,6 +169,9 @@ function write({ path, file, text }: Place, changes: readonly Change[]): void {
     })
   const real = existsSync(path) ? realpathSync(path) : path
   const copy = `${real}.before-harderway`
-  if (file && changes.length > 0 && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true })
-  replaceFile(real, changed, secretMode, { durable: true })
+  // As root with the user's HOME: it stays the user's.
+  const owner = file ? statSync(real) : undefined
+  if (file && changes.length > 0 && !existsSync(copy))
+    replaceFile(copy, file.kind === 'file' ? file.bytes : '', secretMode, { durable: true, owner })
+  replaceFile(real, changed, secretMode, { durable: true, owner })
 }

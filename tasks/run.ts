@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import { AuthDir } from '../lib/auth-dir.ts'
 import type { Cluster } from '../lib/cluster.ts'
-import { execute, findRefusals, type Outcome } from '../lib/executor.ts'
-import { Failure } from '../lib/failure.ts'
+import { asFailure, execute, findRefusals, type Outcome } from '../lib/executor.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
+import { quote } from '../lib/node-files.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
 import type { Ssh, SshPlace } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
@@ -20,14 +20,12 @@ export interface RunRequest {
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly options: Options
-  readonly kubeconfigs: readonly string[]
+  readonly kubeconfigs: () => readonly string[]
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
   readonly endedStatus: () => number | undefined
   readonly report: (phases: readonly PhaseView[]) => Promise<Reporter>
 }
-
-type Outcomes = ReadonlyMap<TargetId, Outcome>
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
 export async function run(request: RunRequest): Promise<number> {
@@ -42,41 +40,33 @@ export async function run(request: RunRequest): Promise<number> {
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, note: reporter.note, options }
+  const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
+  const command = (task: string) => `npm run task -- ${task}${config}`
+  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note: reporter.note, options }
 
-  const refuse = (refusals: ReadonlyMap<TargetId, Failure>): Outcomes => {
+  let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
+  let status = 1
+  let release = () => {}
+  try {
+    if (!dryRun) release = await holdAuth(auth, options, signal, reporter)
+    const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
     for (const [id, failure] of refusals) reporter.problem(failure, id)
-    return new Map()
-  }
-  const work = async (): Promise<{ outcomes: Outcomes; status: number }> => {
-    const release = dryRun ? () => {} : await holdAuth(auth, options, signal, reporter)
-    try {
-      const refusals = await findRefusals(wanted, at, forced)
-      if (refusals.size > 0 && !dryRun) return { outcomes: refuse(refusals), status: 3 }
+    if (refusals.length > 0) status = 3
+    else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
       const limits = {
         cpu: pLimit(availableParallelism()),
         ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
       }
-      const outcomes = await execute(wanted, {
-        at,
-        dryRun,
-        forced,
-        limits,
-        signal,
-        emit: reporter.event,
-      })
-      return { outcomes, status: exitStatus(outcomes) }
-    } finally {
-      await disconnect()
-      release()
+      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
+      status = exitStatus(outcomes)
     }
+  } catch (error) {
+    if (!signal.aborted) reporter.problem(asFailure(error))
+  } finally {
+    await disconnect()
+    release()
   }
-  const { outcomes, status } = await work().catch((error: unknown) => {
-    if (!signal.aborted && !(error instanceof Failure)) throw error
-    if (!signal.aborted) reporter.problem(error as Failure)
-    return { outcomes: new Map(), status: 1 }
-  })
   const exit = request.endedStatus() ?? status
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
   return exit
@@ -94,24 +84,30 @@ function connector(
       ssh ??= open()
       return (await ssh).connection(node)
     },
-    disconnect: async () => (await ssh)?.end(),
+    // Where it could not be opened, that has been said.
+    disconnect: async () => (await ssh?.catch(() => undefined))?.end(),
   }
 }
 
 async function holdAuth(auth: AuthDir, options: Options, signal: AbortSignal, reporter: Reporter): Promise<() => void> {
   auth.make()
-  const wait = options.lockWait ? Number.POSITIVE_INFINITY : 0
+  const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
   const release = await takeLock(join(auth.path, '.lock'), {
     signal,
     wait,
-    waitForNameless: 10_000,
+    waitForNameless,
     onWait: reporter.note,
   })
-  auth.sweep()
+  try {
+    auth.sweep()
+  } catch (error) {
+    release()
+    throw error
+  }
   return release
 }
 
-function exitStatus(outcomes: Outcomes): number {
+function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {
   const all = [...outcomes.values()]
   if (all.some((outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused')) return 3
   if (all.some(({ kind }) => kind === 'failed' || kind === 'cancelled')) return 1

@@ -98,7 +98,7 @@ export function verifyTargets(cluster: Cluster, phase: string): Target[] {
   const arrows = arrowTable(cluster).map(
     (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (at) => checkArrow(at, arrow) }),
   )
-  const token: Target = { ...base('keys/service-account-token'), check: ({ auth }) => checkToken(auth) }
+  const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
   return [...arrows, token, seal].filter((target) => target.phase === phase)
 }
@@ -150,7 +150,8 @@ function partyOf(auth: AuthDir, name: string): Party {
   return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
 }
 
-async function clientOf({ auth, now, cluster }: Workspace, client: Client): Promise<Party | undefined> {
+async function clientOf(at: Workspace, client: Client): Promise<Party | undefined> {
+  const { auth, now, cluster } = at
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
@@ -159,12 +160,12 @@ async function clientOf({ auth, now, cluster }: Workspace, client: Client): Prom
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
     throw new Failure(`${file} is no kubeconfig with a CA, a certificate and a key in it`, {
-      remedy: 'npm run task -- kubeconfigs',
+      remedy: at.command('kubeconfigs'),
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
   if (!same)
     throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
-      remedy: 'npm run task -- kubeconfigs',
+      remedy: at.command('kubeconfigs'),
     })
   return embedded
 }
@@ -189,7 +190,7 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
 }
 
 /** A JWT (RFC 7519) as kube-controller-manager signs it, judged as kube-apiserver does. */
-function checkToken(auth: AuthDir): Verdict {
+function checkToken({ auth, command }: Workspace): Verdict {
   const [certificateName, keyName] = [certificateFile('service-account'), keyFile('service-account')]
   const missing = missingFiles(auth, [certificateName, keyName])
   if (missing.length > 0) return { reasons: missing }
@@ -204,7 +205,7 @@ function checkToken(auth: AuthDir): Verdict {
   const signature = sign(hash, signed, { key, dsaEncoding })
   if (!verify(hash, signed, { key: certificate.publicKey, dsaEncoding }, signature))
     throw new Failure(`what ${keyName} signs does not verify with ${certificateName}`, {
-      remedy: 'npm run task -- component-certs/service-account',
+      remedy: command('component-certs/service-account'),
     })
   return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
 }

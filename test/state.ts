@@ -34,8 +34,9 @@ function secretsInText(text: string): string[] {
   const encryption = [...text.matchAll(/secret: (\S+)/g)].map(([, data = '']) => data)
   const lines = [...keys, ...embedded.map((data) => Buffer.from(data, 'base64').toString())]
     .flatMap((key) => key.split('\n'))
-    .filter((line) => line.length > 20 && !line.startsWith('-----'))
+    .filter((line) => !line.startsWith('-----'))
   const encoded = keys.map((key) => Buffer.from(key).toString('base64'))
   // The armour around each key is the same: of the base64 of a key its middle is what gives it away.
-  return [...lines, ...encryption, ...[...embedded, ...encoded].map((data) => data.slice(60, 120))]
+  const all = [...lines, ...encryption, ...[...embedded, ...encoded].map((data) => data.slice(60, 120))]
+  return all.filter((secret) => secret.length > 20)
 }

@@ -18,7 +18,7 @@ import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { AuthDir } from '../../lib/auth-dir.ts'
 import { Failure } from '../../lib/failure.ts'
-import { publicMode, secretMode, temporaryFileOf } from '../../lib/files.ts'
+import { once, publicMode, secretMode } from '../../lib/files.ts'
 import { scratch } from '../scratch.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -268,39 +268,24 @@ test('a sweep does not follow a symbolic link out of the folder', (t) => {
   assert.deepEqual(outside.names(), ['theirs'])
 })
 
-test('a temporary name tells which file it would have become', () => {
-  assert.equal(temporaryFileOf('.tmp-12-worker0-key.pem'), 'worker0-key.pem')
-  for (const name of ['ca.pem', '.tmp-', '.tmp-ca.pem', '.tmp-12-', 'x.tmp-12-ca.pem'])
-    assert.equal(temporaryFileOf(name), undefined, name)
-})
-
-test('what is worked out from files is kept until one of them is written or removed', (t) => {
+test('a file is read once, and again when it has been written or removed', (t) => {
   const auth = folder(t)
   auth.write('a', '1', publicMode)
-  let works = 0
-  const derive = () =>
-    auth.derive('sum', ['a', 'b'], () => {
-      works++
-      return auth.bytes('a').toString()
-    })
-  assert.equal(derive(), '1')
-  assert.equal(derive(), '1')
-  auth.write('c', 'other', publicMode)
-  derive()
-  assert.equal(works, 1)
+  const first = auth.bytes('a')
+  writeFileSync(join(auth.path, 'a'), 'changed by somebody else')
+  assert.equal(auth.bytes('a'), first)
   auth.write('a', '2', publicMode)
-  assert.equal(derive(), '2')
-  auth.write('b', '', publicMode)
-  derive()
-  auth.remove('b')
-  derive()
-  assert.equal(works, 4)
+  assert.equal(auth.bytes('a').toString(), '2')
+  auth.remove('a')
+  assert.equal(auth.read('a'), undefined)
 })
 
-test('what could not be worked out is tried again', (t) => {
-  const auth = folder(t)
-  const derive = () => auth.derive('a', ['a'], () => auth.bytes('a').toString())
-  assert.throws(derive, Failure)
-  writeFileSync(join(auth.path, 'a'), 'now')
-  assert.equal(derive(), 'now')
+test('what is worked out from bytes is worked out once', () => {
+  let works = 0
+  const size = once((bytes) => {
+    works++
+    return bytes.length
+  })
+  const bytes = Buffer.from('abc')
+  assert.deepEqual([size(bytes), size(bytes), size(Buffer.from('abc')), works], [3, 3, 3, 2])
 })

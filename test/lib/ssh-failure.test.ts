@@ -84,8 +84,8 @@ for (const [cause, messages] of Object.entries(said))
   describe(`${cause} is recognised`, () => {
     for (const stderr of messages)
       test(JSON.stringify(stderr.slice(0, 90)), () => {
-        const { word, kind, message, remedy } = failed(stderr)
-        assert.equal(word, cause)
+        const { cause: found, kind, message, remedy } = failed(stderr)
+        assert.equal(found, cause)
         assert.equal(kind, 'failed')
         assert.match(message, /^worker0: [^\r\n]+$/)
         assert.equal(remedy === undefined, cause === 'other')

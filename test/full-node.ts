@@ -1,0 +1,47 @@
+/**
+ * For disk.test.ts, in a mount namespace of its own: the home of control0 is a small disk that gets full, and has more
+ * and more room at each further try. Prints what each try said of it; ends with an AssertionError where something is lost.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fill } from './full-disk.ts'
+import { assertComplete, assertKept, assertNothingHalf, readIdentity } from './invariants.ts'
+import { start } from './started.ts'
+import { makeThreeNodes } from './three-nodes.ts'
+
+let home = ''
+const place = await makeThreeNodes((path) => {
+  home = join(path, 'lab/control0/home')
+  mkdirSync(home, { recursive: true })
+  execFileSync('/bin/sh', ['-c', `mount -t tmpfs -o size=512k none ${home}`])
+  return { name: 'control0' }
+})
+try {
+  for (const pages of [0, 1, 2, 6, 10, 14, 18]) {
+    place.reset('changed')
+    const identity = readIdentity(place)
+    fill(join(home, 'theirs'), pages)
+    const { status, stdout, stderr } = await start(place.path, ['bootstrap', '--json']).ended
+    const failed = stdout.split('\n').find((line) => line.startsWith('{"type":"failed"'))
+    const said = failed === undefined ? undefined : JSON.parse(failed)
+    process.stdout.write(`${JSON.stringify({ pages, status, id: said?.id, message: said?.message })}\n`)
+    assert.equal(stderr, '')
+    assertNothingHalf(place, 'changed')
+    assert.deepEqual(
+      readdirSync(home).filter((name) => name.startsWith('.harderway')),
+      [],
+      `with ${pages} pages left`,
+    )
+    rmSync(join(home, 'theirs'))
+    const next = await start(place.path, ['bootstrap']).ended
+    assert.equal(next.status, 0, next.stdout + next.stderr)
+    assertComplete(place)
+    assertKept(identity, place, readIdentity(place))
+  }
+} finally {
+  await place.lab.stop()
+  execFileSync('/bin/sh', ['-c', `umount ${home}`])
+  await place[Symbol.asyncDispose]()
+}

@@ -1,0 +1,111 @@
+/** A run that is still going on, in a place of its own: with its own home and its own folder for temporary files. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as wait } from 'node:timers/promises'
+import { entry } from './harderway.ts'
+
+const preload = join(import.meta.dirname, 'at-event.ts')
+
+interface AtEvent {
+  /** As at-event.ts names it; without one the events are only counted. */
+  readonly event?: string
+  readonly do?: 'kill' | 'hold'
+  /** Ends the hold once it is there. */
+  readonly go?: string
+  readonly eventsTo?: string
+}
+
+export interface Ended {
+  readonly status: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface Started {
+  readonly child: ChildProcess & { readonly stdout: Readable; readonly stdin: Writable }
+  readonly pid: number
+  /** Resolves when stdout holds the text; rejects when the run ends before. */
+  told(text: string): Promise<void>
+  readonly ended: Promise<Ended>
+}
+
+export interface Start {
+  readonly at?: AtEvent
+  readonly env?: Readonly<Record<string, string>>
+  /** Another program that starts it: gets it as a command for the shell. */
+  readonly through?: (command: string) => readonly [program: string, ...args: string[]]
+}
+
+export const temporaryFolder = (place: string): string => join(place, 'tmp')
+
+/** Node's arguments and environment for a run: what a wrapper has to start. */
+export function commandOf(place: string, args: readonly string[], { at, env }: Start = {}) {
+  mkdirSync(temporaryFolder(place), { recursive: true })
+  const { event, do: what, go, eventsTo } = at ?? {}
+  const asked = Object.entries({ AT_EVENT: event, AT_DO: what, GO: go, EVENTS_TO: eventsTo })
+  return {
+    args: [...(at ? ['--import', preload] : []), entry, ...args],
+    env: {
+      PATH: process.env.PATH,
+      HOME: join(place, 'home'),
+      TMPDIR: temporaryFolder(place),
+      ...Object.fromEntries(asked.filter(([, value]) => value !== undefined)),
+      ...env,
+    },
+  }
+}
+
+export function start(place: string, args: readonly string[], options: Start = {}): Started {
+  const command = commandOf(place, args, options)
+  const line = [process.execPath, ...command.args]
+  const [program = '', ...rest] = options.through?.(line.join(' ')) ?? line
+  const child = spawn(program, rest, { cwd: place, env: command.env, stdio: 'pipe' })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  child.stdin.on('error', () => {})
+  const ended = once(child, 'close').then(([status, signal]): Ended => ({ status, signal, stdout, stderr }))
+  const told = (text: string) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => stdout.includes(text) && resolve()
+      look()
+      child.stdout.on('data', look)
+      child.on('close', () => reject(new Error(`ended without "${text}": ${stdout}${stderr}`)))
+    })
+  return { child, pid: child.pid ?? 0, told, ended }
+}
+
+/** The processes that ssh and scp are for the runs of a place, by the folder that they were started in (Linux). */
+export function sshProcesses(place: string, { pid, masters = true }: { pid?: number; masters?: boolean } = {}) {
+  const folder = join(temporaryFolder(place), `harderway-${pid === undefined ? '' : `${pid}-`}`)
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        // A master calls itself "ssh: ./0 [mux]".
+        const isMaster = () => readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith('ssh: ')
+        return readlinkSync(`/proc/${name}/cwd`).startsWith(folder) && (masters || !isMaster())
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+}
+
+/** Throws where the list has not become empty after so many seconds. */
+export async function untilNone(list: () => readonly unknown[], what: string, seconds = 5): Promise<void> {
+  const deadline = Date.now() + seconds * 1000
+  while (list().length > 0) {
+    if (Date.now() > deadline) throw new Error(`still there after ${seconds} s: ${what} ${list().join(', ')}`)
+    await wait(5)
+  }
+}
