@@ -26,8 +26,8 @@ export interface Handshake {
   readonly strict: boolean
 }
 
-/** Whom the server sees, undefined for nobody; or why there is no connection. */
-export type Met = { readonly seen: Identity | undefined } | { readonly refused: string }
+/** Whom the server sees, or why nobody; or why there is no connection. */
+export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
 export async function shakeHands({ server, client, dialled, strict }: Handshake): Promise<Met> {
   const [near, far] = duplexPair()
@@ -35,7 +35,10 @@ export async function shakeHands({ server, client, dialled, strict }: Handshake)
   const listener = createServer({ ca, cert, key, minVersion: 'TLSv1.3', requestCert: true, rejectUnauthorized: strict })
   const met = new Promise<Met>((resolve) => {
     const refuse = (error: Error) => resolve({ refused: describe(error, dialled) })
-    listener.on('tlsClientError', refuse)
+    // Node's server ends a connection that it does not accept without a word; the reason stands in its socket.
+    listener.on('tlsClientError', (error, { authorizationError: why }) =>
+      why ? resolve({ refused: words(why) }) : refuse(error),
+    )
     const dialling = connect({
       socket: near,
       host: dialled,
@@ -47,7 +50,9 @@ export async function shakeHands({ server, client, dialled, strict }: Handshake)
     dialling.on('error', refuse)
     // In TLS 1.3 the client is done before the server has judged it: both have to be content.
     const isDialled = new Promise<void>((done) => dialling.on('secureConnect', done))
-    listener.on('secureConnection', (socket) => isDialled.then(() => resolve({ seen: identityOf(socket) })))
+    listener.on('secureConnection', (socket) =>
+      isDialled.then(() => resolve({ seen: identityOf(socket), why: words(socket.authorizationError) })),
+    )
     listener.emit('connection', far)
   })
   try {
@@ -56,6 +61,13 @@ export async function shakeHands({ server, client, dialled, strict }: Handshake)
     near.destroy()
     far.destroy()
   }
+}
+
+/** CERT_HAS_EXPIRED as words. */
+function words(code: unknown): string {
+  return String(code ?? '')
+    .toLowerCase()
+    .replaceAll('_', ' ')
 }
 
 function describe(error: Error, dialled: string): string {

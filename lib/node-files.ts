@@ -112,31 +112,36 @@ export interface Swap {
 
 export const archiveName = 'files.tar'
 
-/** Unpacks and checks every file in the staging folder, then renames them into place one right after the other. */
+/**
+ * Unpacks and checks every file in the staging folder, then renames them into place one right after the other. Before
+ * that the folder gets another name: who discards it, because the run was ended, takes nothing from under the renames.
+ */
 export function swapScript({ folder, staging, copied, modes, removed }: Swap): string {
+  const [stage, swap] = [`${folder}/${staging}`, `${folder}/${staging}-swap`].map(quote)
   const names = copied.map(({ name }) => quote(name))
-  const chmod = (mode: number, name: string) => `chmod ${mode.toString(8)} -- ${quote(name)}`
-  return `${preamble}set -e
-cd -- ${quote(folder)}
-discard() { rm -rf -- ${quote(`${folder}/${staging}`)}; }
-trap discard EXIT
-trap 'exit 1' HUP INT TERM
-${
-  copied.length === 0
-    ? ''
-    : `cd ./${staging}
-tar -xof ${archiveName} -- ${names.join(' ')}
-sha256sum -c >/dev/null <<'SUMS'
-${copied.map(({ name, digest }) => `${digest}  ${name}`).join('\n')}
-SUMS
-${copied.map(({ name, mode }) => chmod(mode, name)).join('\n')}
-trap '' HUP INT TERM
-mv -f -- ${names.join(' ')} ..
-cd ..`
-}
-${modes.map(({ name, mode }) => chmod(mode, name)).join('\n')}
-${removed.length === 0 ? '' : `rm -rf -- ${removed.map(quote).join(' ')}`}
-`
+  const chmods = (files: Swap['modes']) => files.map(({ name, mode }) => `chmod ${mode.toString(8)} -- ${quote(name)}`)
+  const swapping = [
+    `cd ${stage}`,
+    `tar -xof ${archiveName} -- ${names.join(' ')}`,
+    "sha256sum -c >/dev/null <<'SUMS'",
+    ...copied.map(({ name, digest }) => `${digest}  ${name}`),
+    'SUMS',
+    ...chmods(copied),
+    "trap '' HUP INT TERM",
+    `mv -- ${stage} ${swap}`,
+    `mv -f -- ${names.join(' ')} ..`,
+    'cd ..',
+  ]
+  return [
+    `${preamble}set -e`,
+    `trap ${quote(`rm -rf -- ${stage} ${swap}`)} EXIT`,
+    "trap 'exit 1' HUP INT TERM",
+    `cd -- ${quote(folder)}`,
+    ...(copied.length > 0 ? swapping : []),
+    ...chmods(modes),
+    ...(removed.length > 0 ? [`rm -rf -- ${removed.map(quote).join(' ')}`] : []),
+    '',
+  ].join('\n')
 }
 
 /** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */

@@ -28,7 +28,7 @@ export type Reason =
       readonly leftovers: readonly string[]
     }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
-  | { readonly kind: 'left-lock'; readonly path: string }
+  | { readonly kind: 'locked'; readonly path: string }
   | { readonly kind: 'forced' }
 
 /** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
@@ -80,8 +80,8 @@ export function formatReason(reason: Reason): string {
         .join('; ')
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
-    case 'left-lock':
-      return `${reason.path} was left by a killed run`
+    case 'locked':
+      return `${reason.path} is there`
     case 'forced':
       return 'forced'
     default:

@@ -98,6 +98,7 @@ export class Connection {
   readonly #parts: ConnectionParts
   #deadline = AbortSignal.timeout(nodeTimeLimit)
   #isOpen = false
+  #wasTried = false
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
@@ -140,12 +141,13 @@ export class Connection {
 
   /** Never throws: a connection that is not there needs no closing. */
   async close(): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast('', '', '-O', 'exit')
+    if (this.#wasTried) await this.#spawnLast('', '', '-O', 'exit')
   }
 
   async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
     const { folder: cwd, signal } = this.#parts
     signal.throwIfAborted()
+    this.#wasTried = true
     return spawn(command, { cwd, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 

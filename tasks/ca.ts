@@ -103,10 +103,13 @@ function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at:
       `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
       ["set this machine's clock", `or, where the clock is right, ${renew(at)}`],
     )
-  const isEnding = notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
-  const warning = isEnding
-    ? `the CA ends on ${formatDate(notAfter)}, and all that it issued with it; ${renew(at)}`
-    : undefined
+  const end = `the CA ends on ${formatDate(notAfter)}`
+  if (notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore)
+    return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(at)}` }
+  // cfssl gives a CA five years where none are asked for, whatever it issues.
+  const leaf = certificateFile('kubernetes')
+  const leafEnd = readCertificate(auth.tryBytes(leaf) ?? '')?.notAfter ?? notAfter
+  const warning = leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(at)}` : undefined
   return { reasons, until: notAfter, warning }
 }
 

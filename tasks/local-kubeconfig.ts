@@ -14,7 +14,7 @@ import {
   readKubeconfig,
   stanzasOf,
 } from '../lib/kubeconfig-merge.ts'
-import { isLeftLock, takeLock } from '../lib/lock.ts'
+import { takeLock } from '../lib/lock.ts'
 import type { Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
@@ -86,6 +86,9 @@ function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
 }
 
 function check(at: Workspace, access: Access): Verdict {
+  // What is being written is judged again once the lock is ours; what a killed run left of one would block kubectl.
+  const locked = at.kubeconfigs().find((path) => existsSync(`${path}.lock`))
+  if (locked) return { reasons: [{ kind: 'locked', path: `${locked}.lock` }] }
   const places = readPlaces(at)
   refuseConflicts(places, access)
   const changes = plan(places, access)
@@ -101,10 +104,7 @@ function check(at: Workspace, access: Access): Verdict {
       ? [{ kind: 'wrong-mode', path: realpathSync(path), was: file.mode, asked: secretMode }]
       : []
   })
-  const locks = places
-    .filter(({ path }) => isLeftLock(`${path}.lock`))
-    .map(({ path }): Reason => ({ kind: 'left-lock', path: `${path}.lock` }))
-  return { reasons: [...reasons, ...modes, ...locks] }
+  return { reasons: [...reasons, ...modes] }
 }
 
 function describe(change: Change, path: string): string {

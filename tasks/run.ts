@@ -41,7 +41,12 @@ export async function run(request: RunRequest): Promise<number> {
   const auth = new AuthDir(join(folder, 'auth'))
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
-  const command = (task: string) => `npm run task -- ${task}${config}`
+  const command = (task: string) => {
+    const words = task.replace(/^bootstrap ?/, '') + config
+    return task.startsWith('bootstrap')
+      ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
+      : `npm run task -- ${words}`
+  }
   const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note: reporter.note, options }
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()

@@ -3,6 +3,7 @@
  * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
  */
 import { createPublicKey, sign, verify } from 'node:crypto'
+import { addressBytes, firstAddress } from '../lib/address.ts'
 import type { AuthDir } from '../lib/auth-dir.ts'
 import { readCertificate, readPrivateKey } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
@@ -11,8 +12,8 @@ import { Failure } from '../lib/failure.ts'
 import type { Target, Verdict } from '../lib/graph.ts'
 import { type Identity, type Party, shakeHands } from '../lib/handshake.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
-import { certificateFile, keyFile, readIssuer } from '../lib/pair.ts'
-import type { Reason } from '../lib/reason.ts'
+import { certificateFile, keyFile, readIssuer, readPair } from '../lib/pair.ts'
+import { formatReasons, type Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { generatePrivateKey, issueCertificate, type Profile, privateKeyPem } from '../lib/x509.ts'
 import { certTable } from './cert-table.ts'
@@ -38,7 +39,7 @@ const etcd = { server: api, strict: true }
 const day = 86_400_000
 
 function arrowTable(cluster: Cluster): Arrow[] {
-  const { nodes, api: endpoint } = cluster
+  const { nodes, api: endpoint, network } = cluster
   const kubelets = nodes.filter(({ role }) => role !== 'gateway')
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: Client = { name: api, in: 'pem' }
@@ -52,6 +53,14 @@ function arrowTable(cluster: Cluster): Arrow[] {
       expected: to.strict ? 'refused' : undefined,
     }))
   const [kubelet] = kubelets
+  const outside = [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), endpoint.virtualIP]
+  const inside = [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
+  ]
   return [
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
@@ -73,10 +82,13 @@ function arrowTable(cluster: Cluster): Arrow[] {
           node,
           client: { name, in: 'kubeconfig' },
           server: api,
-          dialled: [endpoint.host],
+          // People come through the load balancer too.
+          dialled: name === 'admin' ? [endpoint.host, ...outside] : [endpoint.host],
           expected: identities.get(name),
         }),
       ),
+    // A pod shows a token in place of a certificate.
+    { id: 'clients/pods', client: 'nobody', server: api, dialled: inside, expected: undefined },
     ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
     ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
@@ -113,30 +125,35 @@ async function checkArrow(
   { client, server, dialled, strict = false, expected }: Arrow,
 ): Promise<Verdict> {
   const { auth } = at
-  const missing = missingFiles(auth, [...filesOf(client), certificateFile(server), keyFile(server)])
+  const missing = missingFiles(auth, filesOf(client, server))
   if (missing.length > 0) return { reasons: missing }
+  for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server), client: await clientOf(at, client) }
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
-    const seen = 'refused' in met ? `refused: ${met.refused}` : describe(met.seen)
-    const isRight = expected === 'refused' ? 'refused' in met : seen === describe(expected)
-    if (!isRight)
-      throw new Failure(
-        `dialled as ${name}: ${seen}, where ${expected === 'refused' ? 'it had to be refused' : `it had to be ${describe(expected)}`}`,
-      )
+    const isRight =
+      expected === 'refused' ? 'refused' in met : 'seen' in met && describe(met.seen) === describe(expected)
+    const found = 'refused' in met ? `refused: ${met.refused}` : describe(met.seen) + (met.why && ` (${met.why})`)
+    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${describe(expected)}`
+    if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
   }
   return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : describe(expected) }
+}
+
+function refuseBrokenPair(auth: AuthDir, name: string): void {
+  const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
+  if (broken.length > 0) throw new Failure(formatReasons(broken))
 }
 
 function describe(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
 }
 
-function filesOf(client: Client): string[] {
-  if (client === 'nobody') return []
-  if (typeof client === 'string') return [certificateFile('ca'), keyFile('ca')]
-  const pair = [certificateFile(client.name), keyFile(client.name)]
-  return client.in === 'pem' ? pair : [...pair, `${client.name}.kubeconfig`]
+function filesOf(client: Client, server: string): string[] {
+  const pair = (name: string) => [certificateFile(name), keyFile(name)]
+  if (client === 'nobody') return pair(server)
+  if (typeof client === 'string') return [...pair(server), ...pair('ca')]
+  return [...pair(server), ...pair(client.name), ...(client.in === 'pem' ? [] : [`${client.name}.kubeconfig`])]
 }
 
 function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {

@@ -157,7 +157,7 @@ test('a symbolic link where the temporary file goes is not followed', (t) => {
   const auth = folder(t)
   const outside = folder(t)
   writeFileSync(join(outside.path, 'theirs'), 'theirs')
-  symlinkSync(join(outside.path, 'theirs'), join(auth.path, `.tmp-${process.pid}-key`))
+  symlinkSync(join(outside.path, 'theirs'), join(auth.path, '.tmp-key'))
   auth.write('key', 'ours', secretMode)
   assert.equal(readFileSync(join(outside.path, 'theirs'), 'utf8'), 'theirs')
   assert.deepEqual(auth.names(), ['key'])
@@ -197,7 +197,10 @@ test('a folder in the way of a file stays, with what it holds, and a Failure nam
   const auth = folder(t)
   mkdirSync(join(auth.path, 'key'))
   writeFileSync(join(auth.path, 'key', 'inside'), '')
-  assert.throws(() => auth.write('key', 'x', secretMode), naming(join(auth.path, 'key'), /a folder stands/))
+  assert.throws(
+    () => auth.write('key', 'x', secretMode),
+    naming(join(auth.path, 'key'), /illegal operation on a directory/),
+  )
   assert.deepEqual(readdirSync(auth.path, { recursive: true }).map(String).sort(), ['key', 'key/inside'])
 })
 
@@ -211,7 +214,7 @@ console.log(JSON.stringify({ failed, names: auth.names(), old: auth.bytes('key')
     'mount -t tmpfs -o size=64k,mode=700 tmpfs "$PWD"',
   )
   assert.deepEqual(JSON.parse(found), {
-    failed: `Failure: can't write ${join(auth.path, 'key')}: no space is left on the disk`,
+    failed: `Failure: can't write ${join(auth.path, 'key')}: no space left on device`,
     names: ['key'],
     old: 'old',
   })
@@ -226,7 +229,7 @@ console.log(JSON.stringify({ failed, names: auth.names(), old: auth.bytes('key')
     'mount -t tmpfs tmpfs "$PWD"; cd "$PWD"; printf old > key; mount -o remount,ro "$PWD"',
   )
   assert.deepEqual(JSON.parse(found), {
-    failed: `Failure: can't write ${join(auth.path, 'key')}: the file system is read-only`,
+    failed: `Failure: can't write ${join(auth.path, 'key')}: read-only file system`,
     names: ['key'],
     old: 'old',
   })

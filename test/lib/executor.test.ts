@@ -415,7 +415,7 @@ test('a forced rebuild is refused as an unforced one is', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'failed' })
 })
 
-for (const force of ['replace', 'renew'] as const satisfies readonly Force[])
+for (const force of ['replace'] as const satisfies readonly Force[])
   test(`a target that is forced to ${force} is built without being asked`, async () => {
     const forces: unknown[] = []
     const build = async (_: unknown, { force }: Work) => {

@@ -86,5 +86,8 @@ describe('encryption-config.yaml', () => {
   test('ours is missing: another', () => assert.equal(isSameIdentity(name, undefined, config(cbc(1))), false))
 })
 
-test('three files carry an identity', () =>
-  assert.deepEqual([...identityFiles.keys()], ['ca.pem', 'service-account.pem', 'encryption-config.yaml']))
+test('five files carry an identity', () =>
+  assert.deepEqual(
+    [...identityFiles.keys()],
+    ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
+  ))
