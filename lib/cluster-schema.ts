@@ -7,7 +7,7 @@ import { addressBytes, canonicalAddress, parseCidr } from './address.ts'
 import { suggest } from './suggest.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
-export const roles = ['control', 'worker', 'gateway'] as const
+const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 
 export const defaults = { validity: '10y', caValidity: '10y', renewBefore: '30d' } as const

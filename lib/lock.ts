@@ -104,6 +104,12 @@ function removeLeftovers(path: string): void {
   }
 }
 
+/** A lock whose owner is no longer there blocks whoever can't tell, as kubectl. */
+export function isLeftLock(path: string): boolean {
+  const owner = readOwner(path)
+  return typeof owner === 'object' && isDead(owner)
+}
+
 /** A hard link is made or not made, and its content is there at once. */
 function tryLink(from: string, to: string): boolean {
   return doing('make the lock', to, () => {

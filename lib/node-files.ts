@@ -129,6 +129,7 @@ export function swapScript({ folder, staging, copied, modes, removed }: Swap): s
     ...chmods(copied),
     "trap '' HUP INT TERM",
     `mv -- ${stage} ${swap}`,
+    `cd ${swap}`,
     `mv -f -- ${names.join(' ')} ..`,
     'cd ..',
   ]

@@ -2,7 +2,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { readCertificate } from '../lib/certificate.ts'
 import type { Cluster, ClusterNode } from '../lib/cluster.ts'
 import { doing, Failure, refusal } from '../lib/failure.ts'
 import { once, secretMode } from '../lib/files.ts'
@@ -24,6 +25,7 @@ import { formatNames, type Reason } from '../lib/reason.ts'
 import type { Connection } from '../lib/ssh.ts'
 import { buildTar } from '../lib/tar.ts'
 import type { Workspace } from '../lib/workspace.ts'
+import { certTable } from './cert-table.ts'
 import { fileMode, nodeFiles } from './file-table.ts'
 
 /** What check found out and build goes on from. */
@@ -63,6 +65,23 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       sessions.delete(node.name)
     },
   }))
+}
+
+/** Machines that have a certificate in auth/ and no place in cluster.yaml any more; what is on them stays there. */
+export function formerNodes({ auth, cluster }: Workspace): string[] {
+  const known = new Set(certTable(cluster).map(({ name }) => name))
+  return auth.names().flatMap((file) => {
+    const name = file.endsWith('.pem') && !file.endsWith('-key.pem') ? file.slice(0, -'.pem'.length) : ''
+    if (name === '' || known.has(name) || !isNodeCertificate(name, auth.tryBytes(file))) return []
+    const held = [file, `${name}-key.pem`, `${name}.kubeconfig`].filter((each) => auth.tryBytes(each))
+    return [
+      `${name} is no longer in cluster.yaml: it and ${auth.path} still hold ${held.join(', ')}, which are valid until they end`,
+    ]
+  })
+}
+
+function isNodeCertificate(name: string, pem: Buffer | undefined): boolean {
+  return readCertificate(pem ?? '')?.attributes.includes(`CN=system:node:${name}`) === true
 }
 
 /** Whatever of an identity stands on the node is compared, whether it belongs there or not. */
@@ -112,16 +131,20 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     return !theirs || !isSameIdentity(name, auth.tryBytes(name), theirs)
   })
   if (others.length === 0) return
-  const what = others.map((name) => `${identityFiles.get(name)} (${name})`)
+  const labels = new Set(others.map((name) => identityFiles.get(name)))
+  const what = [...labels].map(
+    (label) => `${label} (${others.filter((name) => identityFiles.get(name) === label).join(', ')})`,
+  )
+  const whole = nodeFiles(node).filter((name) => identityFiles.has(name) && labels.has(identityFiles.get(name)))
   const { user, configFile, options } = cluster.ssh
   const words = [
-    ...(configFile === undefined ? [] : ['-F', configFile]),
+    ...(configFile === undefined ? [] : ['-F', resolve(auth.path, '..', configFile)]),
     ...(node.port === undefined ? [] : ['-P', String(node.port)]),
     ...[...options].flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-    ...others.map((name) => `${user}@${node.host}:${node.directory}/${name}`),
+    ...whole.map((name) => `${user}@${node.host}:${node.directory}/${name}`),
   ]
-  throw refusal(`${node.name} holds another ${formatNames([...new Set(what)])} than ${auth.path}`, [
-    `if the node's is the right one, fetch it, and the keys beside it: scp ${words.map(quote).join(' ')} ${quote(auth.path)}`,
+  throw refusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, [
+    `if the node's is the right one, move ours away and fetch it: scp ${words.map(quote).join(' ')} ${quote(auth.path)}`,
     `if ours is, put it over the node's: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
   ])
 }

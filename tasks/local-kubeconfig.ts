@@ -14,7 +14,7 @@ import {
   readKubeconfig,
   stanzasOf,
 } from '../lib/kubeconfig-merge.ts'
-import { takeLock } from '../lib/lock.ts'
+import { isLeftLock, takeLock } from '../lib/lock.ts'
 import type { Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
@@ -69,6 +69,16 @@ function decodeUtf8(bytes: Buffer): string | undefined {
   }
 }
 
+function isUnreadable(at: Workspace): boolean {
+  try {
+    readPlaces(at)
+    return false
+  } catch (error) {
+    if (error instanceof Failure) return true
+    throw error
+  }
+}
+
 /** What has to change, by the file that it has to change in. */
 function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
@@ -87,8 +97,9 @@ function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
 
 function check(at: Workspace, access: Access): Verdict {
   // What is being written is judged again once the lock is ours; what a killed run left of one would block kubectl.
-  const locked = at.kubeconfigs().find((path) => existsSync(`${path}.lock`))
-  if (locked) return { reasons: [{ kind: 'locked', path: `${locked}.lock` }] }
+  const locks = at.kubeconfigs().map((path) => `${path}.lock`)
+  const locked = locks.find(isLeftLock) ?? (isUnreadable(at) ? locks.find((path) => existsSync(path)) : undefined)
+  if (locked !== undefined) return { reasons: [{ kind: 'locked', path: locked }] }
   const places = readPlaces(at)
   refuseConflicts(places, access)
   const changes = plan(places, access)

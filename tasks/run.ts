@@ -11,6 +11,7 @@ import { quote } from '../lib/node-files.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
 import type { Ssh, SshPlace } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
+import { formerNodes } from './deploy.ts'
 import type { Options } from './options.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from './phases.ts'
 import { select } from './selection.ts'
@@ -65,6 +66,7 @@ export async function run(request: RunRequest): Promise<number> {
       }
       outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
       status = exitStatus(outcomes)
+      if (ids.some((id) => id.startsWith('deploy/'))) for (const former of formerNodes(at)) reporter.note(former)
     }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))

@@ -493,6 +493,7 @@ describe('what a look printed is read', () => {
       uid: 1000,
       files: new Map([['ca.pem', { mode: 0o644, uid: 1000, isPlain: true, isFolder: false, digest }]]),
       contents: new Map([['ca.pem', Buffer.from('x')]]),
+      leftovers: [],
     })
   })
 

@@ -222,14 +222,10 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     test('temporary files of a run that was killed are swept away, those of others are not', async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)
-      write(join(dirname(config), '.tmp-4194304-config'), 'half')
-      write(join(dirname(config), '.tmp-4194304-other'), 'half')
+      write(join(dirname(config), '.tmp-config'), 'half')
+      write(join(dirname(config), '.tmp-other'), 'half')
       assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
-      assert.deepEqual(readdirSync(dirname(config)).toSorted(), [
-        '.tmp-4194304-other',
-        'config',
-        'config.before-harderway',
-      ])
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['.tmp-other', 'config', 'config.before-harderway'])
     })
 
     test('an entry of ours that was said otherwise is put right, what the user added to it stays', async (t) => {
