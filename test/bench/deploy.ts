@@ -1,0 +1,144 @@
+/**
+ * How long a deploy takes beside the guide's: whole runs in pairs, seven nodes, medians. `node test/bench/deploy.ts`, with
+ * `--pairs N` and `--json`. The guide's side is its scp calls alone, without the shell that would start them.
+ */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, rmSync } from 'node:fs'
+import { loadavg, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { command } from '../guide/command.ts'
+import { deployauth } from '../guide/deployauth.ts'
+import { guideNodes } from '../guide/requests.ts'
+import { entry, gateway, harderway, labEdits, makePlace, writeCluster } from '../harderway.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { shellFiles } from '../three-nodes.ts'
+
+const names = [...guideNodes().map(({ name }) => name), 'gateway']
+
+interface Comparison {
+  readonly what: string
+  /** Seconds, one of each pair. */
+  readonly ours: readonly number[]
+  readonly guide: readonly number[]
+  readonly goal: number
+}
+
+const { values } = parseArgs({ options: { pairs: { type: 'string', default: '7' }, json: { type: 'boolean' } } })
+const load = loadavg().map((each) => Number(each.toFixed(2)))
+const comparisons = await compare(Number(values.pairs))
+if (values.json) say(JSON.stringify({ load, comparisons: comparisons.map((each) => ({ ...each, ...figures(each) })) }))
+else printTable(comparisons)
+
+async function compare(pairs: number): Promise<Comparison[]> {
+  const place = makePlace()
+  const labs: Lab[] = []
+  try {
+    const add = async (name: string, delayMs?: number) => {
+      const nodes = names.map((node) => ({ name: node, ...(delayMs !== undefined && { relay: { delayMs } }) }))
+      const lab = await startLab({ dir: join(place, name), nodes })
+      labs.push(lab)
+      return lab
+    }
+    const near = await add('near')
+    const far = await add('far', 10)
+    writeCluster(place, [...labEdits(near), gateway])
+    const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+    const onLoopback = await measure(place, near, pairs)
+    const atDistance = await measure(place, far, pairs)
+    return [
+      { what: 'cold, loopback', ours: onLoopback.cold, guide: onLoopback.guide, goal: 1 },
+      { what: 'cold, 20 ms round trips', ours: atDistance.cold, guide: atDistance.guide, goal: 0.12 },
+      { what: 'nothing to do, 20 ms round trips', ours: atDistance.fresh, guide: atDistance.guide, goal: 0.08 },
+    ]
+  } finally {
+    await Promise.all(labs.map((lab) => lab.stop()))
+    rmSync(place, { recursive: true, force: true })
+  }
+}
+
+/** Who begins changes from pair to pair; a pair that is not counted warms up what is cached. */
+async function measure(place: string, lab: Lab, pairs: number) {
+  writeCluster(place, [...labEdits(lab), gateway])
+  const times: { cold: number[]; fresh: number[]; guide: number[] } = { cold: [], fresh: [], guide: [] }
+  const ours = async (counts: boolean) => {
+    empty(lab)
+    const cold = await timed(() => deploy(place))
+    const fresh = await timed(() => deploy(place))
+    if (counts) times.cold.push(cold)
+    if (counts) times.fresh.push(fresh)
+  }
+  const guide = async (counts: boolean) => {
+    empty(lab)
+    const seconds = await timed(() => guideDeploy(place, lab))
+    if (counts) times.guide.push(seconds)
+  }
+  for (let pair = 0; pair <= pairs; pair++)
+    for (const side of pair % 2 === 0 ? [ours, guide] : [guide, ours]) await side(pair > 0)
+  return times
+}
+
+function empty(lab: Lab): void {
+  for (const { home } of lab.nodes)
+    for (const name of readdirSync(home).filter((each) => !shellFiles.includes(each)))
+      rmSync(join(home, name), { recursive: true })
+}
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const begun = performance.now()
+  await work()
+  return (performance.now() - begun) / 1000
+}
+
+async function deploy(place: string): Promise<void> {
+  const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
+  const child = spawn(process.execPath, [entry, 'deploy', '--quiet'], { cwd: place, env, stdio: 'inherit' })
+  const [status] = await once(child, 'exit')
+  assert.equal(status, 0)
+}
+
+async function guideDeploy(place: string, { sshConfig }: Lab): Promise<void> {
+  const auth = join(place, 'auth')
+  const user = userInfo().username
+  await deployauth(auth, guideNodes(), { sshConfig, user })
+  await command({ cwd: auth }, 'scp', '-F', sshConfig, 'ca.pem', `${user}@gateway:~`)
+}
+
+/** The ratio is that of the medians; beside it the least and the greatest of one pair. */
+function figures({ ours, guide, goal }: Comparison) {
+  const ratio = median(ours) / median(guide)
+  const ratios = ours.map((seconds, i) => seconds / (guide[i] ?? Number.NaN))
+  return {
+    medians: { ours: median(ours), guide: median(guide) },
+    ratio,
+    least: Math.min(...ratios),
+    greatest: Math.max(...ratios),
+    isReached: ratio <= goal,
+  }
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  const upper = sorted.length >> 1
+  const middle = sorted.length % 2 === 1 ? [sorted[upper]] : [sorted[upper - 1], sorted[upper]]
+  return middle.reduce((sum: number, each = Number.NaN) => sum + each, 0) / middle.length
+}
+
+function printTable(rows: readonly Comparison[]): void {
+  say(`seven nodes, medians of ${rows[0]?.ours.length} pairs, load at the start ${load.join(' ')}\n`)
+  say('| what | ours | guide | ratio (pairs) | goal | reached |')
+  say('| --- | --- | --- | --- | --- | --- |')
+  for (const row of rows) {
+    const { medians, ratio, least, greatest, isReached } = figures(row)
+    const seconds = [medians.ours, medians.guide].map((each) => `${each.toFixed(2)} s`).join(' | ')
+    const ratios = `${ratio.toFixed(3)} (${least.toFixed(3)} to ${greatest.toFixed(3)})`
+    say(`| ${row.what} | ${seconds} | ${ratios} | ${row.goal} | ${isReached ? 'yes' : 'no'} |`)
+  }
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
