@@ -9,13 +9,19 @@ export type FailureKind =
   /** Everything else: exit 1. */
   | 'failed'
 
+/** Where ssh finds a node. */
+export interface SshPlace {
+  readonly host: string
+  readonly port: number | undefined
+  readonly user: string
+}
+
 /** What several nodes may have in common: told once, with one remedy for all. */
 export interface SharedCause {
   readonly what: string
   readonly who: string
-  readonly host: string
-  /** For hosts separated by spaces. */
-  readonly remedyFor: (hosts: string) => string
+  readonly place: SshPlace
+  readonly remedyFor: (places: readonly SshPlace[]) => string
 }
 
 export class Failure extends Error {

@@ -89,7 +89,8 @@ export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string
     const shared = group.flatMap(({ failure }) => failure.shared ?? [])
     const [first] = shared
     if (!first || shared.length === 1) return group.map(({ id, failure }) => `${id}: ${formatFailure(failure)}`)
-    const remedy = first.remedyFor(shared.map(({ host }) => host).join(' '))
+    const places = new Map(shared.map(({ place }) => [`${place.host} ${place.port}`, place]))
+    const remedy = first.remedyFor([...places.values()])
     const message = `${shared.length} nodes, ${first.what}: ${shared.map(({ who }) => who).join(', ')}`
     return [formatFailure(new Failure(message, { remedy }))]
   })

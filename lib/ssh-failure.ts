@@ -1,9 +1,9 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
-import { Failure } from './failure.ts'
+import { Failure, type SshPlace } from './failure.ts'
 
 export interface SshResult {
   readonly node: string
-  readonly host: string
+  readonly place: SshPlace
   readonly stderr: string
   readonly exitCode: number
   readonly timedOut: boolean
@@ -13,8 +13,8 @@ interface Cause {
   /** The cause's name; with hyphens it is the word for scripts. */
   readonly name: string
   readonly pattern: RegExp
-  /** For all the hosts that have it, separated by spaces. */
-  readonly remedy: (hosts: string) => string
+  /** For all the places that have it. */
+  readonly remedy: (places: readonly SshPlace[]) => string
 }
 
 /** The first that fits. */
@@ -22,20 +22,27 @@ const causes: readonly Cause[] = [
   {
     name: 'host key changed',
     pattern: /REMOTE HOST IDENTIFICATION HAS CHANGED/,
-    remedy: (hosts) =>
-      `if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: ssh-keygen -R ${hosts}; if it was not, somebody else answers under its name`,
+    remedy: (places) =>
+      `if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:\n${places.map(({ host, port }) => `ssh-keygen -R ${port === undefined ? host : `'[${host}]:${port}'`}`).join('\n')}\nif it was not, somebody else answers under its name`,
   },
   {
     name: 'host key unknown',
     pattern: /Host key verification failed|host key is known for/,
-    remedy: (hosts) =>
-      `ssh-keyscan ${hosts} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -\nand compare each fingerprint with what the machine says of itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\nor choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml`,
+    remedy: (places) =>
+      [
+        ...[...Map.groupBy(places, ({ port }) => port)].map(
+          ([port, some]) =>
+            `ssh-keyscan ${port === undefined ? '' : `-p ${port} `}${some.map(({ host }) => host).join(' ')} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -`,
+        ),
+        'and compare each fingerprint with what the machine says of itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub',
+        'or choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
+      ].join('\n'),
   },
   {
     name: 'authentication refused',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: (hosts) =>
-      `see that this works without a question: ssh -o BatchMode=yes USER@${hosts} true, with ssh.user of cluster.yaml for USER (a key with a passphrase belongs into ssh-agent: ssh-add)`,
+    remedy: ([place]) =>
+      `see that this works without a question: ssh -o BatchMode=yes ${place?.port === undefined ? '' : `-p ${place.port} `}${place?.user}@${place?.host} true (a key with a passphrase belongs into ssh-agent: ssh-add)`,
   },
   {
     name: 'name unknown',
@@ -75,15 +82,16 @@ const causes: readonly Cause[] = [
   },
 ]
 
-export function sshFailure(result: SshResult): Failure {
-  const { node, host, stderr, exitCode, timedOut } = result
-  const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(stderr)))
-  const said = lastLine(stderr)
+export function sshFailure({ node, place, stderr, exitCode, timedOut }: SshResult): Failure {
+  // A connection that was closed before anybody had logged in is ended by ssh without a word.
+  const text = exitCode === 255 && stderr.trim() === '' ? 'Connection closed' : stderr
+  const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(text)))
+  const said = lastLine(text)
   if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { cause: 'other' })
   return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
     cause: cause.name.replaceAll(' ', '-'),
-    remedy: cause.remedy(host),
-    shared: { what: cause.name, who: node, host, remedyFor: cause.remedy },
+    remedy: cause.remedy([place]),
+    shared: { what: cause.name, who: node, place, remedyFor: cause.remedy },
   })
 }
 

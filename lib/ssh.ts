@@ -41,7 +41,7 @@ const ownOptions = {
 /** What the user may set otherwise in cluster.yaml. */
 const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
-export interface SshPlace {
+export interface SshRun {
   /** Paths in cluster.yaml are relative to it. */
   readonly folder: string
   readonly signal: AbortSignal
@@ -52,14 +52,14 @@ export interface SshPlace {
 /** Connections of one run. Their sockets lie in a private folder, named relative to it: a path to a socket is short. */
 export class Ssh {
   readonly #cluster: Cluster
-  readonly #place: SshPlace
+  readonly #run: SshRun
   readonly #sockets = makeSocketFolder()
   readonly #limits = new Map<string, LimitFunction>()
   #count = 0
 
-  constructor(cluster: Cluster, place: SshPlace) {
+  constructor(cluster: Cluster, run: SshRun) {
     this.#cluster = cluster
-    this.#place = place
+    this.#run = run
   }
 
   connection(node: ClusterNode): Connection {
@@ -71,11 +71,14 @@ export class Ssh {
       ControlPath: `./${this.#count++}`,
     }
     const all = [...Object.entries(own), ...options, ...Object.entries(defaults)]
-    const file = configFile === undefined ? [] : ['-F', resolve(this.#place.folder, configFile)]
+    const file = configFile === undefined ? [] : ['-F', resolve(this.#run.folder, configFile)]
     const args = [...file, ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`])]
-    const limit = this.#limits.get(node.host) ?? pLimit(halfOpen)
-    this.#limits.set(node.host, limit)
-    return new Connection({ ...this.#place, node, args, limit, folder: this.#sockets })
+    // Behind one bastion, or under names that ssh alone can resolve, nodes may share an sshd.
+    const shared = configFile !== undefined || [...options.keys()].some((name) => /^proxy(jump|command)$/i.test(name))
+    const sshd = shared ? '' : node.host
+    const limit = this.#limits.get(sshd) ?? pLimit(halfOpen)
+    this.#limits.set(sshd, limit)
+    return new Connection({ ...this.#run, node, user, args, limit, folder: this.#sockets })
   }
 
   /** When every connection is closed. */
@@ -86,6 +89,7 @@ export class Ssh {
 
 interface ConnectionParts {
   readonly node: ClusterNode
+  readonly user: string
   readonly args: readonly string[]
   /** Where the control socket is. */
   readonly folder: string
@@ -117,7 +121,8 @@ export class Connection {
       const mayBoot = isBooting.has(String(failure.cause)) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.cause === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
-      await delay(pause, undefined, { signal })
+      // Not all at once again.
+      await delay(pause * (0.5 + Math.random()), undefined, { signal })
       if (mayBoot) this.#deadline = AbortSignal.timeout(nodeTimeLimit)
     }
   }
@@ -158,15 +163,10 @@ export class Connection {
   }
 
   #failure({ stderr, exitCode }: Pick<ProcessOutput, 'stderr' | 'exitCode'>): Failure {
-    const { signal, node } = this.#parts
+    const { signal, node, user } = this.#parts
     signal.throwIfAborted()
-    return sshFailure({
-      node: node.name,
-      host: node.host,
-      stderr,
-      exitCode: exitCode ?? 0,
-      timedOut: this.#deadline.aborted,
-    })
+    const place = { host: node.host, port: node.port, user }
+    return sshFailure({ node: node.name, place, stderr, exitCode: exitCode ?? 0, timedOut: this.#deadline.aborted })
   }
 }
 

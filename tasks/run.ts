@@ -9,7 +9,7 @@ import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
 import { quote } from '../lib/node-files.ts'
 import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
-import type { Ssh, SshPlace } from '../lib/ssh.ts'
+import type { Ssh, SshRun } from '../lib/ssh.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { formerNodes } from './deploy.ts'
 import type { Options } from './options.ts'
@@ -82,7 +82,7 @@ export async function run(request: RunRequest): Promise<number> {
 /** zx is loaded by the first connection: most commands make none. */
 function connector(
   cluster: Cluster,
-  place: SshPlace,
+  place: SshRun,
 ): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
   let ssh: Promise<Ssh> | undefined
   const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, place)

@@ -60,7 +60,12 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
 
   test('says which have another host key than they had', async () => {
     await Promise.all(nodes().map((node) => node.rotateHostKey()))
-    await assertTwoFail(seven, { two: direct, words: 'host key changed', remedy: /ssh-keygen -R/, mend: learn })
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'host key changed',
+      remedy: /ssh-keygen -R control1\n\s+ssh-keygen -R worker0\n/,
+      mend: learn,
+    })
   })
 
   test('says of which the host key is not known', async () => {
@@ -159,7 +164,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
         const tried = once(server, 'connection').then(async ([socket]) => {
           const closed = once(server, 'close')
           server.close()
-          socket.destroy()
+          socket.resume().end()
           await closed
           await node.start()
         })

@@ -3,7 +3,14 @@ import { describe, test } from 'node:test'
 import { type SshResult, sshFailure } from '../../lib/ssh-failure.ts'
 
 function failed(stderr: string, more: Partial<SshResult> = {}) {
-  return sshFailure({ node: 'worker0', host: 'worker0.lan', stderr, exitCode: 255, timedOut: false, ...more })
+  return sshFailure({
+    node: 'worker0',
+    place: { host: 'worker0.lan', port: undefined, user: 'ubuntu' },
+    stderr,
+    exitCode: 255,
+    timedOut: false,
+    ...more,
+  })
 }
 
 const changed = `@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
@@ -70,9 +77,9 @@ const said: Readonly<Record<string, readonly string[]>> = {
     'client_loop: send disconnect: Broken pipe\r\n',
     'mux_client_request_session: read from master failed: Broken pipe\r\n',
     'lost connection\n',
+    '',
   ],
   other: [
-    '',
     'sh: 1: sha256sum: not found\n',
     'scp: dest open "/srv/files.tar": Permission denied\r\n',
     'ca.pem: FAILED\nsha256sum: WARNING: 1 computed checksum did NOT match\n',
