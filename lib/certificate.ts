@@ -43,9 +43,8 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
     return {
       x509,
       subject: subject.bytes,
-      attributes: Object.entries(x509.toLegacyObject().subject).flatMap(([name, values]) =>
-        [values].flat().map((value) => `${name}=${value}`),
-      ),
+      // OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone: none is ever asked for.
+      attributes: x509.subject.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1')),
       sans: (x509.subjectAltName?.split(', ') ?? []).map((san) =>
         canonicalAddress(san.replace(/^(DNS|IP Address):/, '')),
       ),

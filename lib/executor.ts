@@ -1,4 +1,5 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
+import { setImmediate } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
 import { Failure, isErrno } from './failure.ts'
 import type { Force, Graph, Lane, Target, TargetId, Verdict } from './graph.ts'
@@ -76,6 +77,8 @@ async function lookAndBuild(
 ): Promise<Outcome> {
   const { at, signal, emit } = options
   if (signal.aborted) return { kind: 'cancelled', because: [] }
+  // Nothing is awaited between this question and the look: else all would ask first, and then look.
+  while (isTurnOver()) await nextTurn()
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
   const verdict = await judge(target, willChange, force, at)
@@ -90,6 +93,23 @@ async function lookAndBuild(
     const told = warning ?? verdict.warning
     return { kind: 'built', reasons, ...(told !== undefined && { warning: told }) }
   })
+}
+
+/** Milliseconds that looking at files may hold the thread: then signals and the tree have their turn. */
+const slice = 20
+let turnBegan = performance.now()
+let turn: Promise<void> | undefined
+
+function isTurnOver(): boolean {
+  return performance.now() - turnBegan > slice
+}
+
+function nextTurn(): Promise<void> {
+  turn ??= setImmediate().then(() => {
+    turnBegan = performance.now()
+    turn = undefined
+  })
+  return turn
 }
 
 /** The target's own verdict, with what only the run knows: that it is forced, and that what it is made of will change. */

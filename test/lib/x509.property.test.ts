@@ -43,7 +43,7 @@ const node = fc.record({
 
 const clusterFile = fc.record({
   name: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,40}$/),
-  domain: dnsName,
+  domain: hostName,
   subject: fc.record(
     {
       country: fc.stringMatching(/^[A-Z]{2}$/),
