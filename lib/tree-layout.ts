@@ -32,14 +32,14 @@ export function layOut(phases: readonly PhaseState[], rows: number): Line[] {
 }
 
 /**
- * Failed and active targets are shown as long as there is room; then whole groups, the active phases' first and the
+ * Failed targets, then those that are built or looked at, are shown as long as there is room; then whole groups, the active phases' first and the
  * latest before the earlier, where all that is left of the group fits.
  */
 function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseState, Target[]> {
   const groups = phases.filter(({ view }) => view.targets.length > 1)
   const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
   let left = rows
-  for (const wanted of [isFailed, isActive]) {
+  for (const wanted of [isFailed, isBuilding, isActive]) {
     for (const phase of groups) {
       const targets = phase.view.targets.filter(({ id }) => wanted(phase.states.get(id))).slice(0, Math.max(0, left))
       for (const target of targets) chosen.get(phase)?.add(target)
@@ -69,7 +69,7 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
   })
   if (seconds === undefined && ended.length === 0) return line('waiting')
   if (ended.length < targets.length)
-    return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length), time)
+    return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length, seconds))
   const [only] = ended.length === 1 ? ended : []
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
   return line(worst, only ? describeOutcome(only) : summariseGroup(ended), worst === 'fresh' ? '' : time)
@@ -98,9 +98,20 @@ function summariseGroup(outcomes: readonly Outcome[]): string {
   )
 }
 
-function progress(done: number, total: number): string {
+/** "▕███████   ▏ 3,412/5,000  118/s  0:13": rate and time left where there are enough to tell. */
+function progress(done: number, total: number, seconds = 0): string {
+  if (total === 1) return `${seconds.toFixed(1)} s`
   const width = 10
-  return total === 1 ? '' : `▕${'█'.repeat(Math.floor((done / total) * width)).padEnd(width)}▏ ${done}/${total}`
+  const bar = `▕${'█'.repeat(Math.floor((done / total) * width)).padEnd(width)}▏ ${count(done)}/${count(total)}`
+  if (total < 100 || done === 0 || seconds < 1) return `${bar}  ${seconds.toFixed(1)} s`
+  const rate = done / seconds
+  const left = Math.ceil((total - done) / rate)
+  return `${bar}  ${count(Math.round(rate))}/s  ${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
+}
+
+/** 5,000 */
+function count(number: number): string {
+  return number.toLocaleString('en-US')
 }
 
 function markOf(state: TargetState | undefined): Mark {
@@ -115,6 +126,10 @@ function isOutcome(state: TargetState | undefined): state is Outcome {
 
 function isFailed(state: TargetState | undefined): boolean {
   return isOutcome(state) && state.kind === 'failed'
+}
+
+function isBuilding(state: TargetState | undefined): boolean {
+  return state === 'building'
 }
 
 function isActive(state: TargetState | undefined): boolean {

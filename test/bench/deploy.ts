@@ -15,6 +15,7 @@ import { guideNodes } from '../guide/requests.ts'
 import { entry, gateway, harderway, labEdits, makePlace, writeCluster } from '../harderway.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { shellFiles } from '../three-nodes.ts'
+import { median } from './figures.ts'
 
 const names = [...guideNodes().map(({ name }) => name), 'gateway']
 
@@ -26,13 +27,25 @@ interface Comparison {
   readonly goal: number
 }
 
-const { values } = parseArgs({ options: { pairs: { type: 'string', default: '7' }, json: { type: 'boolean' } } })
-const load = loadavg().map((each) => Number(each.toFixed(2)))
-const comparisons = await compare(Number(values.pairs))
-if (values.json) say(JSON.stringify({ load, comparisons: comparisons.map((each) => ({ ...each, ...figures(each) })) }))
-else printTable(comparisons)
+/** Goals as parts of the guide's time. */
+export const deployRows = [
+  { what: 'deploy, cold, loopback', goal: 1 },
+  { what: 'deploy, cold, 20 ms round trips', goal: 0.12 },
+  { what: 'deploy, nothing to do, 20 ms round trips', goal: 0.08 },
+] as const
 
-async function compare(pairs: number): Promise<Comparison[]> {
+if (import.meta.main) await main()
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { pairs: { type: 'string', default: '7' }, json: { type: 'boolean' } } })
+  const load = loadavg().map((each) => Number(each.toFixed(2)))
+  const comparisons = await compare(Number(values.pairs))
+  if (values.json)
+    say(JSON.stringify({ load, comparisons: comparisons.map((each) => ({ ...each, ...figures(each) })) }))
+  else printTable(comparisons, load)
+}
+
+export async function compare(pairs: number): Promise<Comparison[]> {
   const place = makePlace()
   const labs: Lab[] = []
   try {
@@ -49,10 +62,11 @@ async function compare(pairs: number): Promise<Comparison[]> {
     assert.equal(made.status, 0, made.stdout + made.stderr)
     const onLoopback = await measure(place, near, pairs)
     const atDistance = await measure(place, far, pairs)
+    const [cold, coldFar, freshFar] = deployRows
     return [
-      { what: 'cold, loopback', ours: onLoopback.cold, guide: onLoopback.guide, goal: 1 },
-      { what: 'cold, 20 ms round trips', ours: atDistance.cold, guide: atDistance.guide, goal: 0.12 },
-      { what: 'nothing to do, 20 ms round trips', ours: atDistance.fresh, guide: atDistance.guide, goal: 0.08 },
+      { ...cold, ours: onLoopback.cold, guide: onLoopback.guide },
+      { ...coldFar, ours: atDistance.cold, guide: atDistance.guide },
+      { ...freshFar, ours: atDistance.fresh, guide: atDistance.guide },
     ]
   } finally {
     await Promise.all(labs.map((lab) => lab.stop()))
@@ -120,14 +134,7 @@ function figures({ ours, guide, goal }: Comparison) {
   }
 }
 
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b)
-  const upper = sorted.length >> 1
-  const middle = sorted.length % 2 === 1 ? [sorted[upper]] : [sorted[upper - 1], sorted[upper]]
-  return middle.reduce((sum: number, each = Number.NaN) => sum + each, 0) / middle.length
-}
-
-function printTable(rows: readonly Comparison[]): void {
+function printTable(rows: readonly Comparison[], load: readonly number[]): void {
   say(`seven nodes, medians of ${rows[0]?.ours.length} pairs, load at the start ${load.join(' ')}\n`)
   say('| what | ours | guide | ratio (pairs) | goal | reached |')
   say('| --- | --- | --- | --- | --- | --- |')

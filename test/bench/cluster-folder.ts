@@ -1,0 +1,58 @@
+/** Folders with a cluster.yaml, one to each cold run. */
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { writeCluster } from '../harderway.ts'
+import type { Manifest } from './bare-make.ts'
+
+export type Fill = (folder: string) => void
+
+/** The cluster.yaml of the guide. */
+export const guideCluster: Fill = (folder) => writeCluster(folder)
+
+/** One control node and as many workers as asked. */
+export function bigCluster(workers: number, key: 'rsa-2048' | 'ecdsa-p256'): Fill {
+  const nodes = Array.from({ length: workers + 1 }, (_, i) => ({
+    name: i === 0 ? 'control0' : `worker${i - 1}`,
+    role: i === 0 ? 'control' : 'worker',
+    ip: `10.0.${i >> 8}.${i & 0xff}`,
+  }))
+  const edits = [
+    [['certificates', 'key'], key],
+    [['nodes'], nodes],
+  ] as const
+  return (folder) => writeCluster(folder, edits)
+}
+
+export function makeFolder(place: string, fill: Fill): string {
+  const folder = mkdtempSync(join(place, 'cluster-'))
+  fill(folder)
+  return folder
+}
+
+/** Gone after the work. */
+export async function inNewFolder<T>(place: string, fill: Fill, work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = makeFolder(place, fill)
+  try {
+    return await work(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** An empty one, to write auth/ in. */
+export const noCluster: Fill = (folder) => mkdirSync(join(folder, 'auth'))
+
+export function keyCount(folder: string): number {
+  return readdirSync(join(folder, 'auth')).filter((name) => name.endsWith('-key.pem')).length
+}
+
+/** What bare-make.ts is to make; the path of the file that says it. */
+export function writeManifest(folder: string): string {
+  const names = readdirSync(join(folder, 'auth'))
+  const sizes = Object.fromEntries(names.map((name) => [name, statSync(join(folder, 'auth', name)).size]))
+  const keys = keyCount(folder)
+  const signatures = names.filter((name) => name.endsWith('.pem')).length - keys
+  const path = join(folder, 'manifest.json')
+  writeFileSync(path, JSON.stringify({ keys, signatures, sizes } satisfies Manifest))
+  return path
+}

@@ -1,0 +1,160 @@
+/**
+ * What is measured beside what. The sides of a group run one after the other, so many times, and each row compares two
+ * of them.
+ */
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { entry } from '../harderway.ts'
+import {
+  bigCluster,
+  type Fill,
+  guideCluster,
+  inNewFolder,
+  keyCount,
+  makeFolder,
+  noCluster,
+  writeManifest,
+} from './cluster-folder.ts'
+import { runNode, runNodeOnTerminal, runProcess, type Sample } from './process.ts'
+
+export interface Row {
+  readonly what: string
+  readonly ours: string
+  /** Without it the goal is one of ours, in the row's unit. */
+  readonly theirs?: string
+  readonly of: keyof Sample
+  readonly goal: number
+  /** Of ours and of theirs: the row is then a node's share, in thousandths. */
+  readonly nodes?: readonly [number, number]
+}
+
+export interface Group {
+  readonly pairs: number
+  /** Commands without which its rows are left out. */
+  readonly parts: readonly string[]
+  readonly rows: readonly Row[]
+  /** What it makes first is not measured. */
+  prepare(place: string): Promise<Readonly<Record<string, () => Promise<Sample>>>>
+}
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const local = ['certs', 'kubeconfigs', 'encryption-key']
+const quietly = (folder: string) => ['--quiet', '--config', join(folder, 'cluster.yaml')]
+const cold = (place: string, fill: Fill, ...names: readonly string[]) =>
+  inNewFolder(place, fill, (folder) => runNode(place, entry, ...names, ...quietly(folder)))
+
+async function made(place: string, fill: Fill, ...names: readonly string[]): Promise<string> {
+  const folder = makeFolder(place, fill)
+  await runNode(place, entry, ...names, ...quietly(folder))
+  return folder
+}
+
+const guide: Group = {
+  pairs: 5,
+  parts: ['cfssl', 'cfssljson', 'kubectl'],
+  rows: [
+    { what: "the guide's cluster, cold, npm run", ours: 'npm', theirs: 'guide', of: 'seconds', goal: 0.28 },
+    { what: "the guide's cluster, cold, node", ours: 'node', theirs: 'guide', of: 'seconds', goal: 0.22 },
+  ],
+  async prepare(place) {
+    const task = ['run', '-s', 'task', '--', ...local]
+    return {
+      npm: () => inNewFolder(place, guideCluster, (folder) => runProcess(place, 'npm', ...task, ...quietly(folder))),
+      node: () =>
+        inNewFolder(place, guideCluster, (folder) =>
+          runProcess(place, process.execPath, entry, ...local, ...quietly(folder)),
+        ),
+      guide: () =>
+        inNewFolder(place, guideCluster, (folder) =>
+          runProcess(place, process.execPath, here('../guide/genauth.ts'), join(folder, 'auth')),
+        ),
+    }
+  },
+}
+
+const idle: Group = {
+  pairs: 11,
+  parts: [],
+  rows: [{ what: "the guide's cluster, nothing to do, node", ours: 'idle', theirs: 'bare', of: 'seconds', goal: 4.5 }],
+  async prepare(place) {
+    const folder = await made(place, guideCluster, ...local)
+    return {
+      idle: () => runProcess(place, process.execPath, entry, ...local, ...quietly(folder)),
+      bare: () => runProcess(place, process.execPath, '-e', '0'),
+    }
+  },
+}
+
+const rsa: Group = {
+  pairs: 3,
+  parts: [],
+  rows: [
+    { what: '200 workers, cold, RSA, beside the keys alone', ours: 'ours', theirs: 'bare', of: 'seconds', goal: 1.1 },
+  ],
+  async prepare(place) {
+    const keys = keyCount(await made(place, bigCluster(200, 'ecdsa-p256'), 'certs'))
+    return {
+      ours: () => cold(place, bigCluster(200, 'rsa-2048'), 'certs'),
+      bare: () => runNode(place, here('bare-rsa.ts'), String(keys)),
+    }
+  },
+}
+
+const large: Group = {
+  pairs: 3,
+  parts: [],
+  rows: [
+    { what: '5,000 nodes, cold, P-256, beside a bare script', ours: 'cold', theirs: 'make', of: 'seconds', goal: 3 },
+    {
+      what: '5,000 nodes, nothing to do, beside a bare script',
+      ours: 'idle',
+      theirs: 'read',
+      of: 'seconds',
+      goal: 2.5,
+    },
+    ...(['cold', 'idle'] as const).map((name): Row => {
+      const what = `CPU a node, 5,000 beside 500, ${name === 'idle' ? 'nothing to do' : name}`
+      return { what, ours: name, theirs: `${name}500`, of: 'cpu', goal: 1.15, nodes: [5000, 500] }
+    }),
+    { what: 'peak memory, 5,000 nodes, cold', ours: 'cold', of: 'mebibytes', goal: 400 },
+    { what: 'peak memory, 5,000 nodes, nothing to do', ours: 'idle', of: 'mebibytes', goal: 400 },
+  ],
+  async prepare(place) {
+    const [many, few] = [bigCluster(4999, 'ecdsa-p256'), bigCluster(499, 'ecdsa-p256')]
+    const folder = await made(place, many, ...local)
+    const folder500 = await made(place, few, ...local)
+    const manifest = writeManifest(folder)
+    return {
+      cold: () => cold(place, many, ...local),
+      make: () =>
+        inNewFolder(place, noCluster, (to) => runNode(place, here('bare-make.ts'), manifest, join(to, 'auth'))),
+      cold500: () => cold(place, few, ...local),
+      idle: () => runNode(place, entry, ...local, ...quietly(folder)),
+      read: () => runNode(place, here('bare-read.ts'), join(folder, 'auth')),
+      idle500: () => runNode(place, entry, ...local, ...quietly(folder500)),
+    }
+  },
+}
+
+/** With 496 workers it would be 1,000 targets, and would take as long as all other rows together. */
+const tree: Group = {
+  pairs: 2,
+  parts: ['script'],
+  rows: [
+    { what: 'CPU of the live tree, 750 targets, beside --quiet', ours: 'live', theirs: 'quiet', of: 'cpu', goal: 1.15 },
+  ],
+  async prepare(place) {
+    const fill = bigCluster(371, 'rsa-2048')
+    const names = ['certs', 'kubeconfigs']
+    return {
+      live: () =>
+        inNewFolder(place, fill, (folder) => {
+          const [, ...config] = quietly(folder)
+          return runNodeOnTerminal(place, entry, ...names, ...config)
+        }),
+      quiet: () => cold(place, fill, ...names),
+    }
+  },
+}
+
+export const groups: readonly Group[] = [guide, rsa, idle, large, tree]
