@@ -3,15 +3,18 @@
  * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
  */
 import { createPublicKey, sign, verify } from 'node:crypto'
+import { existsSync, realpathSync } from 'node:fs'
 import { addressBytes, firstAddress } from '../lib/address.ts'
 import type { AuthDir } from '../lib/auth-dir.ts'
 import { readCertificate, readPrivateKey } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
 import { opensWhatItSeals, readEncryptionConfig } from '../lib/encryption.ts'
 import { Failure } from '../lib/failure.ts'
+import { readPlainFile } from '../lib/files.ts'
 import type { Target, Verdict } from '../lib/graph.ts'
 import { type Identity, type Party, shakeHands } from '../lib/handshake.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
+import { readKubeconfig } from '../lib/kubeconfig-merge.ts'
 import { certificateFile, keyFile, readIssuer, readPair } from '../lib/pair.ts'
 import { formatReasons, type Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
@@ -112,7 +115,8 @@ export function verifyTargets(cluster: Cluster, phase: string): Target[] {
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
-  return [...arrows, token, seal].filter((target) => target.phase === phase)
+  const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
+  return [...arrows, ...local, token, seal].filter((target) => target.phase === phase)
 }
 
 function base(id: string, node?: string): Omit<Target, 'check'> {
@@ -143,6 +147,11 @@ async function checkArrow(
 function refuseBrokenPair(auth: AuthDir, name: string): void {
   const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
   if (broken.length > 0) throw new Failure(formatReasons(broken))
+}
+
+function textOf(path: string): string {
+  const file = existsSync(path) ? readPlainFile(realpathSync(path)) : undefined
+  return file?.kind === 'file' ? file.bytes.toString() : ''
 }
 
 function describe(seen: Identity | undefined): string {
@@ -185,6 +194,38 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
       remedy: at.command('kubeconfigs'),
     })
   return embedded
+}
+
+/** The user's own kubeconfig is shown, and judged by nothing more than a warning: it is not in auth/. */
+async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
+  const missing = missingFiles(auth, filesOf('nobody', api))
+  if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
+  const files = kubeconfigs().flatMap((path) => readKubeconfig(textOf(path)) ?? [])
+  const find = (list: 'clusters' | 'users', name: string, field: string) => {
+    const data = files.map((file) => file.find(list, name)).find(Boolean)?.[field]
+    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
+  }
+  const { user } = cluster.localKubeconfig
+  const [ca, certificate, key] = [
+    find('clusters', cluster.name, 'certificate-authority-data'),
+    find('users', user, 'client-certificate-data'),
+    find('users', user, 'client-key-data'),
+  ]
+  if (!ca || !certificate || !key) return { reasons: [], note: 'not in your kubeconfig' }
+  if (readPair(auth, api).reasons.some(({ kind }) => kind !== 'wrong-mode')) return { reasons: [], note: 'not tried' }
+  const met = await shakeHands({
+    server: partyOf(auth, api),
+    client: { ca, certificate, key },
+    dialled: cluster.api.host,
+    strict: false,
+  })
+  if ('seen' in met && met.seen) return { reasons: [], note: describe(met.seen) }
+  const why = 'refused' in met ? met.refused : met.why
+  return {
+    reasons: [],
+    note: 'not accepted',
+    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command('local-kubeconfig')}`,
+  }
 }
 
 /** An admin made up in memory: by another CA of the same name, or by ours and expired yesterday. */

@@ -136,15 +136,21 @@ const large: Group = {
   },
 }
 
-/** With 496 workers it would be 1,000 targets, and would take as long as all other rows together. */
+/** 496 workers: as many certificates and kubeconfigs, and those of one control node and the components. */
 const tree: Group = {
   pairs: 2,
   parts: ['script'],
   rows: [
-    { what: 'CPU of the live tree, 750 targets, beside --quiet', ours: 'live', theirs: 'quiet', of: 'cpu', goal: 1.15 },
+    {
+      what: 'CPU of the live tree, 1,000 targets, beside --quiet',
+      ours: 'live',
+      theirs: 'quiet',
+      of: 'cpu',
+      goal: 1.15,
+    },
   ],
   async prepare(place) {
-    const fill = bigCluster(371, 'rsa-2048')
+    const fill = bigCluster(496, 'rsa-2048')
     const names = ['certs', 'kubeconfigs']
     return {
       live: () =>

@@ -299,3 +299,21 @@ function messageOf(ran: Ran, id: string): unknown {
 function assertStatus(ran: Ran, status: number): void {
   assert.equal(ran.status, status, ran.stdout + ran.stderr)
 }
+
+test('a node that was taken out of cluster.yaml is named, with what is still held of it', async () => {
+  const place = makePlace()
+  writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256']])
+  await harderway(place, 'node-certs', 'kubeconfigs')
+  const edits: Edit[] = [
+    [['nodes', 5], undefined],
+    [['ssh', 'options'], { ConnectTimeout: 1 }],
+    [['certificates', 'key'], 'ecdsa-p256'],
+  ]
+  writeCluster(place, edits)
+  const ran = await harderway(place, 'deploy')
+  assert.match(
+    ran.stdout,
+    /^worker2 is no longer in cluster\.yaml: it and \S+ still hold worker2\.pem, worker2-key\.pem, worker2\.kubeconfig/m,
+  )
+  rmSync(place, { recursive: true, force: true })
+})

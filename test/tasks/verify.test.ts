@@ -25,6 +25,7 @@ const arrows: Readonly<Record<string, RegExp>> = {
   'clients/kube-controller-manager': /^seen as system:kube-controller-manager of system:kube-controller-manager$/,
   'clients/kube-proxy': /^seen as system:kube-proxy of system:node-proxier$/,
   'clients/pods': /^seen as nobody$/,
+  'clients/local-kubeconfig': /^not in your kubeconfig$/,
   ...Object.fromEntries(
     kubelets.map((name) => [`clients/${name}`, new RegExp(`^seen as system:node:${name} of system:nodes$`)]),
   ),
@@ -177,7 +178,7 @@ const rows: readonly Row[] = [
   {
     title: 'a key of the API that is not its own',
     spoil: (auth) => cpSync(join(auth, 'worker0-key.pem'), join(auth, 'kubernetes-key.pem')),
-    named: Object.keys(arrows).filter((id) => !/^keys|^strangers.kubelet/.test(id)),
+    named: Object.keys(arrows).filter((id) => !/^keys|^strangers.kubelet|local-kubeconfig/.test(id)),
     reason: /kubernetes-key\.pem is not the certificate's key/,
   },
   {
