@@ -16,7 +16,15 @@ export interface CertRow {
   readonly isClient: boolean
 }
 
-export function certTable(cluster: Cluster): CertRow[] {
+const tables = new WeakMap<Cluster, readonly CertRow[]>()
+
+export function certTable(cluster: Cluster): readonly CertRow[] {
+  const table = tables.get(cluster) ?? buildTable(cluster)
+  tables.set(cluster, table)
+  return table
+}
+
+function buildTable(cluster: Cluster): CertRow[] {
   const { key } = cluster.certificates
   const { country: C, state: ST, locality: L, organization, organizationalUnit: OU } = cluster.subject
   const place = { ...(C && { C }), ...(ST && { ST }), ...(L && { L }) }

@@ -1,5 +1,6 @@
 // Plain JavaScript, so that a Node too old to run TypeScript reads it and says so.
 import module from 'node:module'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 const [major = 0] = process.versions.node.split('.').map(Number)
@@ -9,6 +10,8 @@ if (major < 24) {
   )
   process.exit(2)
 }
+// Keys are made on libuv's threads, of which there are four unless it is told otherwise before it makes the first.
+process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, availableParallelism()))
 module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compile', import.meta.url)))
 const { main } = await import('./cli.ts')
 process.exitCode = await main(process.argv.slice(2))

@@ -12,7 +12,7 @@ import { opensWhatItSeals, readEncryptionConfig } from '../lib/encryption.ts'
 import { Failure } from '../lib/failure.ts'
 import { readPlainFile } from '../lib/files.ts'
 import type { Target, Verdict } from '../lib/graph.ts'
-import { type Identity, type Party, shakeHands } from '../lib/handshake.ts'
+import type { Handshake, Identity, Met, Party } from '../lib/handshake.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
 import { readKubeconfig } from '../lib/kubeconfig-merge.ts'
 import { certificateFile, keyFile, readIssuer, readPair } from '../lib/pair.ts'
@@ -147,6 +147,11 @@ async function checkArrow(
 function refuseBrokenPair(auth: AuthDir, name: string): void {
   const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
   if (broken.length > 0) throw new Failure(formatReasons(broken))
+}
+
+/** Node's TLS is loaded by the first handshake: other commands make none. */
+async function shakeHands(handshake: Handshake): Promise<Met> {
+  return (await import('../lib/handshake.ts')).shakeHands(handshake)
 }
 
 function textOf(path: string): string {
