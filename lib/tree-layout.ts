@@ -136,6 +136,6 @@ function isActive(state: TargetState | undefined): boolean {
   return state === 'looking' || state === 'building'
 }
 
-export function isDone({ view, states }: Pick<PhaseState, 'view' | 'states'>): boolean {
+function isDone({ view, states }: PhaseState): boolean {
   return view.targets.every(({ id }) => isOutcome(states.get(id)))
 }

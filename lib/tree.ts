@@ -12,7 +12,7 @@ import {
   type Reporter,
   type Summary,
 } from './reporter.ts'
-import { isDone, layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80
@@ -29,6 +29,8 @@ interface PhaseProgress {
   readonly states: Map<TargetId, TargetState>
   begun: number | undefined
   ended: number | undefined
+  /** Counted, since asking every target at every event would cost its square. */
+  left: number
   readonly done: PromiseWithResolvers<void>
 }
 
@@ -39,6 +41,7 @@ export function createTree({ phases, verbose, stdout, writeError }: TreeOptions)
       states: new Map(),
       begun: undefined,
       ended: undefined,
+      left: view.targets.length,
       done: Promise.withResolvers(),
     }),
   )
@@ -80,7 +83,8 @@ function apply(phase: PhaseProgress, event: RunEvent): void {
     return
   }
   phase.states.set(event.id, event.outcome)
-  if (!isDone(phase)) return
+  phase.left--
+  if (phase.left > 0) return
   phase.ended = performance.now()
   phase.done.resolve()
 }
@@ -101,7 +105,8 @@ function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: Node
     #redraw: NodeJS.Timeout | undefined
 
     override create(): string {
-      const rows = verbose && progress.every(isDone) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
+      const rows =
+        verbose && progress.every(({ left }) => left === 0) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
       const lines = layOut(progress.map(snapshot), rows)
       return lines
         .flatMap(({ level, mark, text, note }) =>

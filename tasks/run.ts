@@ -60,8 +60,9 @@ export async function run(request: RunRequest): Promise<number> {
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      // One more than there are cores: while a certificate is signed, every core goes on making keys.
       const limits = {
-        cpu: pLimit(availableParallelism()),
+        cpu: pLimit(availableParallelism() + 1),
         ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
       }
       outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
