@@ -86,6 +86,7 @@ async function lookAndBuild(
   if (reasons.length === 0 || options.dryRun || !target.build)
     return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
   return limited(async () => {
+    while (isTurnOver()) await nextTurn()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
     if (isRepair(reasons)) for (const reason of reasons) at.auth.setMode(reason.path, reason.asked)
@@ -95,7 +96,7 @@ async function lookAndBuild(
   })
 }
 
-/** Milliseconds that looking at files may hold the thread: then signals and the tree have their turn. */
+/** Milliseconds that looking at files, and writing them, may hold the thread: then signals and the tree have their turn. */
 const slice = 20
 let turnBegan = performance.now()
 let turn: Promise<void> | undefined
