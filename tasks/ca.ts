@@ -10,10 +10,12 @@ import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
 import { certTable } from './cert-table.ts'
+import { fetchCommand } from './fetch.ts'
 
 const certificate = certificateFile('ca')
 const key = keyFile('ca')
-const restore = `put ${certificate} and ${key} back, from a backup or from a control node (its folder of ssh.directory)`
+const restore = (at: Workspace) =>
+  `put ${certificate} and ${key} back, from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
 const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate made anew: ${command('ca --force')}`
 const renew = ({ command }: Workspace) => `certify the same key anew: ${command('ca --renew')}`
@@ -53,7 +55,7 @@ function refuseForeignKey(privateKey: KeyObject, at: Workspace): void {
   const made = names.flatMap((name) => readCertificate(auth.tryBytes(name) ?? '') ?? [])
   if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
   throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
-    restore,
+    restore(at),
     startOver(at),
   ])
 }
@@ -70,7 +72,7 @@ function refuseNewCa(at: Workspace): void {
     .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
-      restore,
+      restore(at),
       startOver(at),
     ])
 }
@@ -81,7 +83,7 @@ function refuseOtherCa(pair: Pair, profile: Profile, at: Workspace): void {
   const broken = pair.reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
   )
-  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore, startOver(at)])
+  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore(at), startOver(at)])
   const asked = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key

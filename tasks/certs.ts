@@ -16,6 +16,7 @@ import {
 import { formatReasons } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { type CertRow, certTable } from './cert-table.ts'
+import { fetchCommand } from './fetch.ts'
 
 /** Its key signs the tokens of every service account: it is kept when the certificate is issued again. */
 const tokenSigner = 'service-account'
@@ -51,7 +52,8 @@ function check(at: Workspace, row: CertRow): Verdict {
 }
 
 /** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
-function refuseOtherTokenKey({ auth, command }: Workspace, { name, profile }: CertRow, { key, reasons }: Pair): void {
+function refuseOtherTokenKey(at: Workspace, { name, profile }: CertRow, { key, reasons }: Pair): void {
+  const { auth, command } = at
   const lost = reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
   )
@@ -61,7 +63,7 @@ function refuseOtherTokenKey({ auth, command }: Workspace, { name, profile }: Ce
   throw refusal(`the service-account key in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to what the key is'
-      : `put ${keyFile(name)} and ${certificateFile(name)} back, from a backup or from a control node (its folder of ssh.directory)`,
+      : `put ${keyFile(name)} and ${certificateFile(name)} back, from a backup or from a control node: ${fetchCommand(at, [keyFile(name), certificateFile(name)])}`,
     `or give up every service-account token there is: ${command(`component-certs/${name} --force`)}`,
   ])
 }

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { readCertificate } from '../lib/certificate.ts'
 import type { Cluster, ClusterNode } from '../lib/cluster.ts'
 import { doing, Failure, refusal } from '../lib/failure.ts'
@@ -16,7 +16,6 @@ import {
   lookScript,
   makeFolderScript,
   parseLook,
-  quote,
   type Swap,
   swapScript,
   tryScript,
@@ -26,6 +25,7 @@ import type { Connection } from '../lib/ssh.ts'
 import { buildTar } from '../lib/tar.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
+import { fetchCommand } from './fetch.ts'
 import { fileMode, nodeFiles } from './file-table.ts'
 
 /** What check found out and build goes on from. */
@@ -120,7 +120,7 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
 
 /** What runs with another CA or key would not survive ours. */
 function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
-  const { auth, cluster } = at
+  const { auth } = at
   // With --prune, what does not belong there would be removed.
   const names = at.options.prune ? [...identityFiles.keys()] : nodeFiles(node).filter((name) => identityFiles.has(name))
   const others = names.filter((name) => {
@@ -136,15 +136,8 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     (label) => `${label} (${others.filter((name) => identityFiles.get(name) === label).join(', ')})`,
   )
   const whole = nodeFiles(node).filter((name) => identityFiles.has(name) && labels.has(identityFiles.get(name)))
-  const { user, configFile, options } = cluster.ssh
-  const words = [
-    ...(configFile === undefined ? [] : ['-F', resolve(auth.path, '..', configFile)]),
-    ...(node.port === undefined ? [] : ['-P', String(node.port)]),
-    ...[...options].flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-    ...whole.map((name) => `${user}@${node.host}:${node.directory}/${name}`),
-  ]
   throw refusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, [
-    `if the node's is the right one, move ours away and fetch it: scp ${words.map(quote).join(' ')} ${quote(auth.path)}`,
+    `if the node's is the right one, move ours away and fetch it: ${fetchCommand(at, whole, node)}`,
     `if ours is, put it over the node's: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
   ])
 }

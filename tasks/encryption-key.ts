@@ -6,6 +6,7 @@ import { secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
 import { formatNames } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
+import { fetchCommand } from './fetch.ts'
 
 const file = 'encryption-config.yaml'
 const giveUp = ({ command }: Workspace) =>
@@ -27,7 +28,7 @@ function check(at: Workspace): Verdict {
   if (!config)
     throw refusal(
       `${auth.path}/${file} is nothing that kube-apiserver would read, and may hold the key of stored Secrets`,
-      ['mend it, or put it back from a backup or from a control node', giveUp(at)],
+      [`mend it, or put it back from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
     )
   if (config.provider !== provider)
     throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [

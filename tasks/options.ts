@@ -113,9 +113,8 @@ Options
 ${options.join('\n')}
 
 Exit status: 0 all well, 1 a target failed, 2 bad usage or cluster.yaml,
-3 refused to replace something irreplaceable, 4 --dry-run or verify found
-something to make,
-128 + signal when ended by one.`
+3 refused to replace something irreplaceable, 4 found something to make
+(--dry-run, verify), 128 + signal when ended by one.`
 }
 
 function wrap(text: string, width: number): string[] {
