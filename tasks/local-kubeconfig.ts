@@ -42,6 +42,8 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
 
 interface Place {
   readonly path: string
+  /** Behind a symbolic link, if the path is one. */
+  readonly real: string
   readonly file: PlainFile | undefined
   readonly text: string
   readonly content: ReadKubeconfig
@@ -50,14 +52,15 @@ interface Place {
 /** The files of kubectl's list, in its order. Throws a Failure for one that can't be read. */
 function readPlaces({ kubeconfigs }: Workspace): Place[] {
   return kubeconfigs().map((path) => {
-    const file = readPlainFile(existsSync(path) ? realpathSync(path) : path)
+    const real = existsSync(path) ? realpathSync(path) : path
+    const file = readPlainFile(real)
     const text = file?.kind === 'file' ? decodeUtf8(file.bytes) : ''
     const content = file?.kind === 'other' || text === undefined ? undefined : readKubeconfig(text)
     if (!content || text === undefined)
       throw refusal(`${path} is no kubeconfig that can be read, and is left as it is`, [
         'mend it, or set localKubeconfig.path in cluster.yaml',
       ])
-    return { path, file, text, content }
+    return { path, real, file, text, content }
   })
 }
 
@@ -66,16 +69,6 @@ function decodeUtf8(bytes: Buffer): string | undefined {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
     return undefined
-  }
-}
-
-function isUnreadable(at: Workspace): boolean {
-  try {
-    readPlaces(at)
-    return false
-  } catch (error) {
-    if (error instanceof Failure) return true
-    throw error
   }
 }
 
@@ -96,11 +89,20 @@ function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
 }
 
 function check(at: Workspace, access: Access): Verdict {
-  // What is being written is judged again once the lock is ours; what a killed run left of one would block kubectl.
   const locks = at.kubeconfigs().map((path) => `${path}.lock`)
-  const locked = locks.find(isLeftLock) ?? (isUnreadable(at) ? locks.find((path) => existsSync(path)) : undefined)
-  if (locked !== undefined) return { reasons: [{ kind: 'locked', path: locked }] }
-  const places = readPlaces(at)
+  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
+  // What a killed run left of a lock would block kubectl.
+  const left = locks.find(isLeftLock)
+  if (left !== undefined) return lockedBy(left)
+  let places: Place[]
+  try {
+    places = readPlaces(at)
+  } catch (error) {
+    // What is being written is judged again once the lock is ours.
+    const held = error instanceof Failure ? locks.find((path) => existsSync(path)) : undefined
+    if (held === undefined) throw error
+    return lockedBy(held)
+  }
   refuseConflicts(places, access)
   const changes = plan(places, access)
   const reasons = [...changes].map(
@@ -109,10 +111,10 @@ function check(at: Workspace, access: Access): Verdict {
         ? { kind: 'content-changed', path, what: list.map((change) => describe(change, path)) }
         : { kind: 'missing', path },
   )
-  const modes = places.flatMap(({ path, file, content }): Reason[] => {
+  const modes = places.flatMap(({ real, file, content }): Reason[] => {
     const holdsOurs = content.find('users', access.user) !== undefined
     return file?.kind === 'file' && holdsOurs && (file.mode & 0o077) !== 0
-      ? [{ kind: 'wrong-mode', path: realpathSync(path), was: file.mode, asked: secretMode }]
+      ? [{ kind: 'wrong-mode', path: real, was: file.mode, asked: secretMode }]
       : []
   })
   return { reasons: [...reasons, ...modes] }
@@ -170,7 +172,7 @@ async function lock(path: string, signal: AbortSignal, onWait: (text: string) =>
   return takeLock(`${path}.lock`, { signal, wait: 30_000, waitForNameless: 10_000, onWait })
 }
 
-function write({ path, file, text }: Place, changes: readonly Change[]): void {
+function write({ path, real, file, text }: Place, changes: readonly Change[]): void {
   if (changes.length === 0 && (file?.kind !== 'file' || (file.mode & 0o077) === 0)) return
   const changed = applyChanges(text, changes)
   if (changed === undefined)
@@ -178,7 +180,6 @@ function write({ path, file, text }: Place, changes: readonly Change[]): void {
       remedy:
         'take its YAML anchors out (kubectl config view --raw writes it plainly), or set localKubeconfig.path in cluster.yaml',
     })
-  const real = existsSync(path) ? realpathSync(path) : path
   const copy = `${real}.before-harderway`
   // As root with the user's HOME: it stays the user's.
   const owner = file ? statSync(real) : undefined

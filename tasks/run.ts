@@ -33,7 +33,7 @@ export async function run(request: RunRequest): Promise<number> {
   const { cluster, file, options, kubeconfigs, signal, report } = request
   const started = performance.now()
   const table = options.names.includes('verify') ? verifyTable : bootstrapTable
-  const dryRun = options.dryRun || table === verifyTable
+  const dryRun = options.dryRun || table.looksOnly === true
   const graph = clusterGraph(cluster, table)
   const { ids, forced } = select(graph, table, options)
   const wanted = closure(graph, ids)
