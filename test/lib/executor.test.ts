@@ -5,7 +5,7 @@ import { findRefusals, type Outcome } from '../../lib/executor.ts'
 import { Failure } from '../../lib/failure.ts'
 import { buildGraph, type Force, type Target, type Verdict, type Work } from '../../lib/graph.ts'
 import type { Reason } from '../../lib/reason.ts'
-import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from './fake-target.ts'
+import { clock, fakeTarget, fresh, nowhere, runFakes, settled, stale } from './fake-target.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
 const throws = (error: unknown) => () => {
@@ -90,6 +90,18 @@ test("lanes do not take each other's slots", async () => {
   cpu.open()
   ssh.open()
   await run.outcomes
+})
+
+test('looking that takes long leaves signals and the tree a turn', async () => {
+  const turn = new Promise<void>((resolve) => setImmediate(resolve))
+  const slow = () => {
+    clock.milliseconds += 1000
+    return fresh
+  }
+  const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b')])
+  await turn
+  assert.ok(!run.told.includes('started b'), run.told.join(', '))
+  assert.deepEqual(kinds(await run.outcomes), { a: 'fresh', b: 'built' })
 })
 
 test('an ssh target holds its slot from before its check until it is released', async () => {

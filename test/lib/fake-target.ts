@@ -1,4 +1,5 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
+import { mock } from 'node:test'
 import pLimit from 'p-limit'
 import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/executor.ts'
 import { buildGraph, type Force, type Target, type TargetId, type Verdict } from '../../lib/graph.ts'
@@ -6,6 +7,10 @@ import type { Workspace } from '../../lib/workspace.ts'
 
 export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: Verdict = { reasons: [] }
+
+/** Moved on by hand: else a machine that stalls would have the executor leave turns where a test counts them. */
+export const clock = { milliseconds: 0 }
+mock.method(performance, 'now', () => clock.milliseconds)
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
 export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
