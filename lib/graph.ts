@@ -27,6 +27,10 @@ export interface Target {
   readonly needs: readonly TargetId[]
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
+  /** What it is for, in fourteen letters at most. */
+  readonly purpose?: string
+  /** The components that have its files open, and read them anew when they are restarted. */
+  readonly usedBy?: readonly string[]
   readonly lane?: Lane
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined

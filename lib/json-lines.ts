@@ -1,10 +1,11 @@
 /** A run as one JSON object a line: `--json`. */
 import type { Outcome, RunEvent } from './executor.ts'
 import type { Failure } from './failure.ts'
-import type { Reporter } from './reporter.ts'
-import { describeOutcome } from './reporter.ts'
+import { planSteps } from './plan.ts'
+import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
 
-export function createJsonLines(write: (line: string) => void): Reporter {
+/** With the phases, the plan of a dry run is told too. */
+export function createJsonLines(write: (line: string) => void, planned: readonly PhaseView[] = []): Reporter {
   // JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text.
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
   const say = (value: object) => write(JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029]/g, escapeChar))
@@ -17,7 +18,11 @@ export function createJsonLines(write: (line: string) => void): Reporter {
         ...(id !== undefined && { id }),
         ...plainFailure(failure),
       }),
-    end: async ({ outcomes, ...counts }) => say({ type: 'summary', ...counts }),
+    end: async ({ outcomes, ...counts }) => {
+      for (const { targets, why, follows, restart } of planSteps(planned, outcomes))
+        say({ type: 'plan', ids: targets.map(({ id }) => id), why, follows: follows.map(({ id }) => id), restart })
+      say({ type: 'summary', ...counts })
+    },
   }
 }
 

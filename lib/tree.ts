@@ -20,6 +20,8 @@ const redrawEvery = 80
 export interface TreeOptions {
   readonly phases: readonly PhaseView[]
   readonly verbose: boolean
+  /** Only progress: it is gone at the end, and nothing is told of what came of it. */
+  readonly transient: boolean
   readonly stdout: NodeJS.WriteStream
   readonly writeError: (text: string) => void
 }
@@ -34,7 +36,8 @@ interface PhaseProgress {
   readonly done: PromiseWithResolvers<void>
 }
 
-export function createTree({ phases, verbose, stdout, writeError }: TreeOptions): Reporter {
+export function createTree(options: TreeOptions): Reporter {
+  const { phases, transient, stdout, writeError } = options
   const progress = phases.map(
     (view): PhaseProgress => ({
       view,
@@ -58,9 +61,9 @@ export function createTree({ phases, verbose, stdout, writeError }: TreeOptions)
     event: (event) => {
       const phase = byTarget.get(event.id)
       if (!phase) return
-      running ??= draw(progress, verbose, stdout)
+      running ??= draw(progress, options)
       apply(phase, event)
-      if (event.type === 'ended' && 'warning' in event.outcome && event.outcome.warning)
+      if (!transient && event.type === 'ended' && 'warning' in event.outcome && event.outcome.warning)
         trailer.push(color.yellow(`${event.id}: ${printable(event.outcome.warning)}`))
     },
     note: (text) => say(color.dim(printable(text))),
@@ -69,8 +72,8 @@ export function createTree({ phases, verbose, stdout, writeError }: TreeOptions)
     end: async (summary: Summary) => {
       for (const { done } of progress) done.resolve()
       await running
-      trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
-      if (running) trailer.push(formatSummary(summary))
+      if (!transient) trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
+      if (running && !transient) trailer.push(formatSummary(summary))
       for (const line of trailer) stdout.write(`${line}\n`)
     },
   }
@@ -90,7 +93,7 @@ function apply(phase: PhaseProgress, event: RunEvent): void {
 }
 
 /** Until every phase is done. */
-function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: NodeJS.WriteStream): Promise<unknown> {
+function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }: TreeOptions): Promise<unknown> {
   const spinner = new Spinner()
   const icons: Readonly<Record<Mark, () => string>> = {
     waiting: () => color.dim('◼'),
@@ -133,7 +136,7 @@ function draw(progress: readonly PhaseProgress[], verbose: boolean, stdout: Node
     registerSignalListeners: false,
     // listr2's types know its own renderers by name only.
     renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
-    rendererOptions: { spinner, formatOutput: 'truncate' },
+    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
   }).run()
 }
 

@@ -23,11 +23,13 @@ const renew = ({ command }: Workspace) => `certify the same key anew: ${command(
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
     .filter(({ phase }) => phase === 'ca')
-    .map(({ profile }) => ({
+    .map(({ profile, purpose, usedBy }) => ({
       id: 'ca',
       phase: 'ca',
       needs: [],
       makes: [certificate, key],
+      purpose,
+      usedBy,
       lane: 'cpu',
       irreplaceable: 'whole',
       check: (at, force) => check(at, profile, force),

@@ -14,6 +14,12 @@ export interface CertRow {
   readonly profile: Profile
   /** It is the identity of a client of the API: <name>.kubeconfig is made of it. */
   readonly isClient: boolean
+  /** In fourteen letters at most. */
+  readonly purpose: string
+  /** The components that have it open, and read it anew when they are restarted. */
+  readonly usedBy: readonly string[]
+  /** What the key lets a thief do. */
+  readonly power: string
 }
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
@@ -34,26 +40,61 @@ function buildTable(cluster: Cluster): CertRow[] {
     isCa,
     key,
   })
-  const component = (name: string, subject: Profile): CertRow => ({
+  const component = (name: string, subject: Profile, use: Pick<CertRow, 'purpose' | 'usedBy' | 'power'>): CertRow => ({
     phase: 'component-certs',
     name,
     profile: subject,
     isClient: true,
+    ...use,
   })
   return [
-    { phase: 'ca', name: 'ca', profile: profile('Kubernetes', organization, [], true), isClient: false },
+    {
+      phase: 'ca',
+      name: 'ca',
+      profile: profile('Kubernetes', organization, [], true),
+      isClient: false,
+      purpose: 'signs the rest',
+      usedBy: ['every component'],
+      power: 'becomes anyone: signs certificates for any user and any server',
+    },
     // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
     {
       phase: 'cluster-cert',
       name: 'kubernetes',
       profile: profile('kubernetes', organization, apiSans(cluster)),
       isClient: false,
+      purpose: 'API, etcd',
+      usedBy: ['etcd', 'kube-apiserver'],
+      power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
     },
-    component('admin', profile('admin', 'system:masters')),
-    component('kube-scheduler', profile('system:kube-scheduler', 'system:kube-scheduler')),
-    component('kube-controller-manager', profile('system:kube-controller-manager', 'system:kube-controller-manager')),
-    component('kube-proxy', profile('system:kube-proxy', 'system:node-proxier')),
-    { ...component('service-account', profile('service-accounts', organization)), isClient: false },
+    component('admin', profile('admin', 'system:masters'), {
+      purpose: 'administrators',
+      usedBy: [],
+      power: 'does everything through the API, past every rule',
+    }),
+    component('kube-scheduler', profile('system:kube-scheduler', 'system:kube-scheduler'), {
+      purpose: 'scheduler',
+      usedBy: ['kube-scheduler'],
+      power: 'places pods on nodes',
+    }),
+    component('kube-controller-manager', profile('system:kube-controller-manager', 'system:kube-controller-manager'), {
+      purpose: 'controllers',
+      usedBy: ['kube-controller-manager'],
+      power: 'reads Secrets and makes tokens through the API',
+    }),
+    component('kube-proxy', profile('system:kube-proxy', 'system:node-proxier'), {
+      purpose: 'proxies',
+      usedBy: ['kube-proxy'],
+      power: 'reads services, endpoints and nodes',
+    }),
+    {
+      ...component('service-account', profile('service-accounts', organization), {
+        purpose: 'signs tokens',
+        usedBy: ['kube-apiserver', 'kube-controller-manager'],
+        power: 'signs a token for any service account',
+      }),
+      isClient: false,
+    },
     ...cluster.nodes
       .filter(({ role }) => role !== 'gateway')
       .map(
@@ -68,6 +109,9 @@ function buildTable(cluster: Cluster): CertRow[] {
             unique([...nodeSans(node, cluster), ...node.sans]),
           ),
           isClient: true,
+          purpose: 'kubelet',
+          usedBy: ['kubelet'],
+          power: 'acts as this node, and reads the Secrets of its pods',
         }),
       ),
   ]

@@ -32,6 +32,8 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
       node: row.node,
       needs: ['ca'],
       makes: [certificateFile(row.name), keyFile(row.name)],
+      purpose: row.purpose,
+      usedBy: row.usedBy,
       lane: 'cpu',
       irreplaceable: row.name === tokenSigner ? 'key' : undefined,
       check: (at) => check(at, row),

@@ -46,7 +46,7 @@ async function command(
       kubeconfigs,
       signal,
       endedStatus,
-      report: (views) => createReporter(options, views),
+      report: (views, isPlan) => createReporter(options, views, isPlan),
     })
   } catch (error) {
     const failure = asFailure(error)
@@ -56,14 +56,27 @@ async function command(
   }
 }
 
-async function createReporter(options: Options, views: readonly PhaseView[]): Promise<Reporter> {
-  if (options.json) return createJsonLines(print)
+async function createReporter(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
+  if (options.json) return createJsonLines(print, isPlan ? views : [])
+  const progress = await createProgress(options, views, isPlan)
+  if (!isPlan) return progress
+  const { createPlan } = await import('../lib/plan.ts')
+  return createPlan(
+    { phases: views, quiet: options.quiet, width: process.stdout.columns || 80, write: print },
+    progress,
+  )
+}
+
+/** Told while it runs; before a plan, no word of what came of it. */
+async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
   if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
     const { createTree } = await import('../lib/tree.ts')
-    return createTree({ phases: views, verbose: options.verbose, stdout: process.stdout, writeError: printError })
+    const { verbose } = options
+    return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }
   const detail = options.verbose ? 'verbose' : options.quiet ? 'quiet' : 'normal'
-  return createLines({ phases: views, detail, write: print, writeError: printError })
+  const lines = createLines({ phases: views, detail, write: print, writeError: printError })
+  return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */

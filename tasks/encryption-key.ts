@@ -15,7 +15,20 @@ const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl 
 
 export function encryptionKeyTargets(): Target[] {
   const id = 'encryption-key'
-  return [{ id, phase: id, needs: [], makes: [file], lane: 'cpu', irreplaceable: 'whole', check, build }]
+  return [
+    {
+      id,
+      phase: id,
+      needs: [],
+      makes: [file],
+      purpose: 'seals Secrets',
+      usedBy: ['kube-apiserver'],
+      lane: 'cpu',
+      irreplaceable: 'whole',
+      check,
+      build,
+    },
+  ]
 }
 
 function check(at: Workspace): Verdict {

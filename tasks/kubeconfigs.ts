@@ -18,6 +18,8 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
       node: row.node,
       needs: ['ca', certTargetId(row)],
       makes: [kubeconfigFile(row.name)],
+      purpose: 'its kubeconfig',
+      usedBy: row.usedBy,
       lane: 'cpu',
       check: (at) => check(at, row),
       build: async (at) => {

@@ -34,6 +34,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       phase: id,
       needs: ['ca', certTargetId(admin)],
       makes: [],
+      purpose: 'your kubectl',
       check: (at) => (hasAccess(at, admin) ? check(at, access(at)) : { reasons: [] }),
       build: (at, work) => build(at, access(at), work),
     },

@@ -25,7 +25,7 @@ export interface RunRequest {
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
   readonly endedStatus: () => number | undefined
-  readonly report: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly report: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
 }
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
@@ -37,7 +37,7 @@ export async function run(request: RunRequest): Promise<number> {
   const graph = clusterGraph(cluster, table)
   const { ids, forced } = select(graph, table, options)
   const wanted = closure(graph, ids)
-  const reporter = await report(viewPhases(table.phases, wanted))
+  const reporter = await report(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
