@@ -88,10 +88,15 @@ export type SigningIssuer = Issuer & { readonly notAfter: Date }
 
 const [readOnce, readKeyOnce] = [once(readCertificate), once(readPrivateKey)]
 
+/** Undefined where there is none; nothing is said of its mode or its key. */
+export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
+  const bytes = auth.tryBytes(certificateFile(name))
+  return bytes && readOnce(bytes)
+}
+
 /** Undefined before there is a CA. */
 export function readCaCertificate(auth: AuthDir): Certificate | undefined {
-  const bytes = auth.tryBytes(certificateFile('ca'))
-  return bytes && readOnce(bytes)
+  return tryCertificate(auth, 'ca')
 }
 
 /** The CA with its key, which a target has just made or checked. */

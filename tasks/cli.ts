@@ -10,7 +10,14 @@ import { createLines } from '../lib/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/reporter.ts'
 import { helpText, type Options, parseOptions } from './options.ts'
 import { phases } from './phases.ts'
+import type { Request } from './request.ts'
 import { run } from './run.ts'
+
+const commands: Readonly<Record<string, (request: Request) => Promise<number>>> = {
+  status: async (request) => (await import('./status.ts')).status(request),
+  graph: async (request) => (await import('./graph.ts')).graph(request),
+  report: async (request) => (await import('./report.ts')).report(request),
+}
 
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -39,7 +46,8 @@ async function command(
     const file = configPath(options.config)
     const cluster = readCluster(file)
     const kubeconfigs = () => kubeconfigPaths(cluster, dirname(file))
-    return await run({
+    const perform = commands[options.names[0] ?? ''] ?? run
+    return await perform({
       cluster,
       file,
       options,
@@ -47,6 +55,9 @@ async function command(
       signal,
       endedStatus,
       report: (views, isPlan) => createReporter(options, views, isPlan),
+      progress: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
+      print,
+      width: process.stdout.columns || 80,
     })
   } catch (error) {
     const failure = asFailure(error)

@@ -73,6 +73,28 @@ function decodeUtf8(bytes: Buffer): string | undefined {
   }
 }
 
+/** What kubectl would use as our user against our cluster; undefined where it is not all there. */
+export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
+  if (!cluster.localKubeconfig) return undefined
+  const files = kubeconfigs().flatMap((path) => readKubeconfig(textOf(path)) ?? [])
+  const find = (list: 'clusters' | 'users', name: string, field: string) => {
+    const data = files.map((file) => file.find(list, name)).find(Boolean)?.[field]
+    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
+  }
+  const { user } = cluster.localKubeconfig
+  const [ca, certificate, key] = [
+    find('clusters', cluster.name, 'certificate-authority-data'),
+    find('users', user, 'client-certificate-data'),
+    find('users', user, 'client-key-data'),
+  ]
+  return ca && certificate && key && { ca, certificate, key }
+}
+
+function textOf(path: string): string {
+  const file = existsSync(path) ? readPlainFile(realpathSync(path)) : undefined
+  return file?.kind === 'file' ? file.bytes.toString() : ''
+}
+
 /** What has to change, by the file that it has to change in. */
 function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
   // A new entry and the current context go to the first file that exists, else to the last of the list.

@@ -4,6 +4,9 @@ import { parseDuration } from '../lib/cluster-schema.ts'
 import { type Failure, usageFailure } from '../lib/failure.ts'
 import { suggest } from '../lib/suggest.ts'
 
+/** The commands that show and never make. */
+export const looks = ['verify', 'status', 'graph', 'report'] as const
+
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; touch nothing' },
@@ -25,6 +28,9 @@ const table = {
   },
   concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
   'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/' },
+  'on-nodes': { type: 'boolean', help: 'status: compare with what is on the nodes' },
+  'sort-by': { type: 'string', value: 'KEY', help: 'status: by "end", what ends first before the rest' },
+  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot, svg or json; report: html, prometheus or ics' },
   list: { type: 'boolean', help: 'the phases and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line" },
@@ -57,14 +63,37 @@ export function parseOptions(args: readonly string[]) {
     replaceIdentity: flag('replace-identity'),
     prune: flag('prune'),
     lockWait: !flag('no-lock-wait'),
+    onNodes: flag('on-nodes'),
+    sortBy: values['sort-by'] as string | undefined,
+    format: values.format as string | undefined,
     list: flag('list'),
     json: flag('json'),
     verbose: flag('verbose'),
     quiet: flag('quiet'),
     help: flag('help'),
   }
-  if (options.quiet && options.verbose) throw usage('--quiet and --verbose exclude each other')
+  checkCombination(options)
   return options
+}
+
+type Combination = Record<
+  'quiet' | 'verbose' | 'force' | 'renew' | 'replaceIdentity' | 'prune' | 'onNodes',
+  boolean
+> & {
+  names: readonly string[]
+  sortBy: string | undefined
+  format: string | undefined
+}
+
+function checkCombination(options: Combination): void {
+  const { names, quiet, verbose, force, renew, replaceIdentity, prune, onNodes, sortBy, format } = options
+  if (quiet && verbose) throw usage('--quiet and --verbose exclude each other')
+  const look = looks.find((name) => names.includes(name))
+  if (look && (names.length > 1 || force || renew || replaceIdentity || prune))
+    throw usage(`${look} goes alone: it only looks`)
+  if ((onNodes || sortBy !== undefined) && look !== 'status') throw usage('--on-nodes and --sort-by go with status')
+  if (sortBy !== undefined && sortBy !== 'end') throw usage(`--sort-by ${sortBy}: it can be sorted by end`)
+  if (format !== undefined && look !== 'graph' && look !== 'report') throw usage('--format goes with graph or report')
 }
 
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
@@ -103,9 +132,14 @@ export function helpText(phaseNames: readonly string[]): string {
   npm run bootstrap               every phase, in order
   npm run task -- NAME...         a phase, a target such as node-certs/worker0,
                                   or certs; with whatever it needs
+  npm run task -- --list          the phases and what each makes
+
+  npm run task -- status          all that was made: whether it is right, when it ends
   npm run task -- verify          every handshake of the cluster, made
                                   between the files in auth/
-  npm run task -- --list          the phases and what each makes
+  npm run task -- report          auth/report.html: when what ends, who holds
+                                  which key, each certificate, the last run
+  npm run task -- graph           what is made of what, as a picture
 
 Phases: ${wrap(phaseNames.join(', '), 70).join('\n        ')}
 
@@ -114,7 +148,7 @@ ${options.join('\n')}
 
 Exit status: 0 all well, 1 a target failed, 2 bad usage or cluster.yaml,
 3 refused to replace something irreplaceable, 4 found something to make
-(--dry-run, verify), 128 + signal when ended by one.`
+(--dry-run, status, verify), 128 + signal when ended by one.`
 }
 
 function wrap(text: string, width: number): string[] {

@@ -1,36 +1,22 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
-import { availableParallelism } from 'node:os'
-import { dirname, join } from 'node:path'
-import pLimit from 'p-limit'
-import { AuthDir } from '../lib/auth-dir.ts'
-import type { Cluster } from '../lib/cluster.ts'
-import { asFailure, execute, findRefusals, type Outcome } from '../lib/executor.ts'
+import { join } from 'node:path'
+import type { AuthDir } from '../lib/auth-dir.ts'
+import { asFailure, execute, findRefusals, type Outcome, type RunEvent } from '../lib/executor.ts'
+import { secretMode } from '../lib/files.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
 import { takeLock } from '../lib/lock.ts'
-import { quote } from '../lib/node-files.ts'
-import { type PhaseView, type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
-import type { Ssh, SshRun } from '../lib/ssh.ts'
+import { type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
+import { createRecorder, lastRunFile } from '../lib/run-record.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { formerNodes } from './deploy.ts'
 import type { Options } from './options.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from './phases.ts'
+import { openWorkspace, type Request } from './request.ts'
 import { select } from './selection.ts'
 
-export interface RunRequest {
-  readonly cluster: Cluster
-  /** The cluster.yaml in use: auth/ is beside it. */
-  readonly file: string
-  readonly options: Options
-  readonly kubeconfigs: () => readonly string[]
-  readonly signal: AbortSignal
-  /** 128 + signal, where a signal has ended the run. */
-  readonly endedStatus: () => number | undefined
-  readonly report: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
-}
-
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
-export async function run(request: RunRequest): Promise<number> {
-  const { cluster, file, options, kubeconfigs, signal, report } = request
+export async function run(request: Request): Promise<number> {
+  const { cluster, options, signal, report } = request
   const started = performance.now()
   const table = options.names.includes('verify') ? verifyTable : bootstrapTable
   const dryRun = options.dryRun || table.looksOnly === true
@@ -38,17 +24,8 @@ export async function run(request: RunRequest): Promise<number> {
   const { ids, forced } = select(graph, table, options)
   const wanted = closure(graph, ids)
   const reporter = await report(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
-  const folder = dirname(file)
-  const auth = new AuthDir(join(folder, 'auth'))
-  const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
-  const command = (task: string) => {
-    const words = task.replace(/^bootstrap ?/, '') + config
-    return task.startsWith('bootstrap')
-      ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
-      : `npm run task -- ${words}`
-  }
-  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note: reporter.note, options }
+  const { at, limits, close } = openWorkspace(request, reporter.note)
+  const { auth } = at
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   let status = 1
@@ -60,19 +37,20 @@ export async function run(request: RunRequest): Promise<number> {
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      // One more than there are cores: while a certificate is signed, every core goes on making keys.
-      const limits = {
-        cpu: pLimit(availableParallelism() + 1),
-        ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+      const recorder = createRecorder(options.names, wanted)
+      const emit = (event: RunEvent) => {
+        recorder.event(event)
+        reporter.event(event)
       }
-      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
+      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit })
       status = exitStatus(outcomes)
+      if (!dryRun) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
       if (ids.some((id) => id.startsWith('deploy/'))) for (const former of formerNodes(at)) reporter.note(former)
     }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
-    await disconnect()
+    await close()
     release()
   }
   const exit = request.endedStatus() ?? status
@@ -80,20 +58,12 @@ export async function run(request: RunRequest): Promise<number> {
   return exit
 }
 
-/** zx is loaded by the first connection: most commands make none. */
-function connector(
-  cluster: Cluster,
-  place: SshRun,
-): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
-  let ssh: Promise<Ssh> | undefined
-  const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, place)
-  return {
-    connect: async (node) => {
-      ssh ??= open()
-      return (await ssh).connection(node)
-    },
-    // Where it could not be opened, that has been said.
-    disconnect: async () => (await ssh?.catch(() => undefined))?.end(),
+/** What became of the targets does not depend on it. */
+function keepRecord({ auth, note }: Workspace, record: string): void {
+  try {
+    auth.write(lastRunFile, record, secretMode)
+  } catch (error) {
+    note(asFailure(error).message)
   }
 }
 

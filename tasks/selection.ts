@@ -2,7 +2,7 @@
 import { usageFailure } from '../lib/failure.ts'
 import type { Force, Graph, Target, TargetId } from '../lib/graph.ts'
 import { suggest } from '../lib/suggest.ts'
-import type { Options } from './options.ts'
+import { looks, type Options } from './options.ts'
 import type { PhaseTable } from './phases.ts'
 
 export interface Selection {
@@ -13,9 +13,7 @@ export interface Selection {
 /** Throws a usage Failure for a name that is none, and for a selection that is empty. */
 export function select(graph: Graph, table: PhaseTable, { names, nodes, force, renew }: Options): Selection {
   const targets = names.flatMap((name) => named(graph, table, name))
-  if (table.looksOnly && (names.length > 1 || force || renew))
-    throw usageFailure(`${names.find((name) => name in table.groups)} goes alone: it only looks`)
-  checkNodes(graph, nodes)
+  checkNodes([...new Set([...graph.values()].flatMap(({ node }) => node ?? []))], nodes)
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length === 0)
     throw usageFailure(
@@ -39,14 +37,14 @@ function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Targ
   if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
-  const known = [...Object.keys(groups), 'verify', ...phases.map((phase) => phase.name), ...graph.keys()]
+  const known = [...Object.keys(groups), ...looks, ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usageFailure(
     `there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
   )
 }
 
-function checkNodes(graph: Graph, nodes: readonly string[]): void {
-  const known = [...new Set([...graph.values()].flatMap(({ node }) => node ?? []))]
+/** Throws a usage Failure. */
+export function checkNodes(known: readonly string[], nodes: readonly string[]): void {
   for (const node of nodes)
     if (!known.includes(node))
       throw usageFailure(

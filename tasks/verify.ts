@@ -3,23 +3,21 @@
  * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
  */
 import { createPublicKey, sign, verify } from 'node:crypto'
-import { existsSync, realpathSync } from 'node:fs'
 import type { AuthDir } from '../lib/auth-dir.ts'
 import { readCertificate, readPrivateKey } from '../lib/certificate.ts'
 import type { Cluster } from '../lib/cluster.ts'
 import { opensWhatItSeals, readEncryptionConfig } from '../lib/encryption.ts'
 import { Failure } from '../lib/failure.ts'
-import { readPlainFile } from '../lib/files.ts'
 import type { Target, Verdict } from '../lib/graph.ts'
 import type { Handshake, Identity, Met, Party } from '../lib/handshake.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
-import { readKubeconfig } from '../lib/kubeconfig-merge.ts'
 import { certificateFile, keyFile, readIssuer, readPair } from '../lib/pair.ts'
 import { formatReasons, type Reason } from '../lib/reason.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../lib/x509.ts'
 import { type Arrow, arrowTable, type Client } from './arrow-table.ts'
 import { certTable } from './cert-table.ts'
+import { readLocalPair } from './local-kubeconfig.ts'
 
 const api = 'kubernetes'
 const day = 86_400_000
@@ -69,11 +67,6 @@ async function shakeHands(handshake: Handshake): Promise<Met> {
   return (await import('../lib/handshake.ts')).shakeHands(handshake)
 }
 
-function textOf(path: string): string {
-  const file = existsSync(path) ? readPlainFile(realpathSync(path)) : undefined
-  return file?.kind === 'file' ? file.bytes.toString() : ''
-}
-
 function describe(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
 }
@@ -120,22 +113,13 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
 async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
   const missing = missingFiles(auth, filesOf('nobody', api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
-  const files = kubeconfigs().flatMap((path) => readKubeconfig(textOf(path)) ?? [])
-  const find = (list: 'clusters' | 'users', name: string, field: string) => {
-    const data = files.map((file) => file.find(list, name)).find(Boolean)?.[field]
-    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
-  }
   const { user } = cluster.localKubeconfig
-  const [ca, certificate, key] = [
-    find('clusters', cluster.name, 'certificate-authority-data'),
-    find('users', user, 'client-certificate-data'),
-    find('users', user, 'client-key-data'),
-  ]
-  if (!ca || !certificate || !key) return { reasons: [], note: 'not in your kubeconfig' }
+  const client = readLocalPair({ cluster, kubeconfigs })
+  if (!client) return { reasons: [], note: 'not in your kubeconfig' }
   if (readPair(auth, api).reasons.some(({ kind }) => kind !== 'wrong-mode')) return { reasons: [], note: 'not tried' }
   const met = await shakeHands({
     server: partyOf(auth, api),
-    client: { ca, certificate, key },
+    client,
     dialled: cluster.api.host,
     strict: false,
   })

@@ -1,0 +1,141 @@
+/** Everything that was made, with what it is for, when it ends, and whether it is still what cluster.yaml asks for. */
+import type { X509Certificate } from 'node:crypto'
+import { type Certificate, isIssuedBy, readCertificate } from '../lib/certificate.ts'
+import type { Outcome } from '../lib/executor.ts'
+import type { Target, TargetId } from '../lib/graph.ts'
+import { readEmbedded } from '../lib/kubeconfig.ts'
+import { readCaCertificate, tryCertificate } from '../lib/pair.ts'
+import { formatNames, formatReasons, type Reason } from '../lib/reason.ts'
+import { nameInPhase } from '../lib/reporter.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import { nodeFiles } from './file-table.ts'
+import { readLocalPair } from './local-kubeconfig.ts'
+import type { Seen } from './look.ts'
+
+export type State = 'fresh' | 'stale' | 'failed'
+
+export interface Item {
+  readonly id: TargetId
+  readonly phase: string
+  readonly node: string | undefined
+  /** Without the ending of its file. */
+  readonly name: string
+  readonly files: readonly string[]
+  readonly purpose: string
+  /** The certificate, or the one in the kubeconfig. */
+  readonly certificate: Certificate | undefined
+  /** `ca` for the present one, `itself`, or the issuer's CN. */
+  readonly issuer: string | undefined
+  /** The end that counts: the earliest along the chain. */
+  readonly end: Date | undefined
+  /** Whether it ends within certificates.renewBefore. */
+  readonly endsSoon: boolean
+  readonly state: State
+  /** Why it is not fresh, or what to know of it. */
+  readonly why: string
+  /** How it is on each node that has it, by the node's name; empty where no node was looked at. */
+  readonly onNodes: ReadonlyMap<string, OnNode>
+}
+
+export type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
+
+/** Of the outcomes of a dry run. */
+export function takeInventory({ at, graph, outcomes }: Seen): Item[] {
+  const ca = readCaCertificate(at.auth)
+  return [...graph.values()]
+    .filter(({ phase }) => phase !== 'deploy')
+    .map((target) => {
+      const outcome = outcomes.get(target.id)
+      const { certificate, ca: itsCa = ca } = readChain(at, target, outcome?.kind === 'fresh')
+      const issuer = certificate && nameIssuer(certificate, ca)
+      const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
+      const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
+      const endsSoon = end !== undefined && end.getTime() - at.now.getTime() <= at.cluster.certificates.renewBefore
+      return {
+        id: target.id,
+        phase: target.phase,
+        node: target.node,
+        name: target.makes[0]?.replace(/\.[a-z]+$/, '') ?? nameInPhase(target),
+        files: target.makes,
+        purpose: target.purpose ?? '',
+        certificate,
+        issuer,
+        end,
+        endsSoon,
+        state: stateOf(outcome),
+        why: explain(outcome) || (endsSoon ? 'ends within renewBefore' : ''),
+        onNodes: compareOnNodes(at, target, outcomes),
+      }
+    })
+}
+
+function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: boolean) {
+  const { auth } = at
+  const name = file.replace(/\.(pem|kubeconfig)$/, '')
+  // A fresh kubeconfig holds the very files beside it, and need not be parsed.
+  if (file.endsWith('.pem') || (file.endsWith('.kubeconfig') && isFresh))
+    return { certificate: tryCertificate(auth, name) }
+  const embedded = id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(auth.tryBytes(file) ?? ''))
+  return {
+    certificate: embedded && readCertificate(embedded.certificate),
+    ca: embedded && readCertificate(embedded.ca),
+  }
+}
+
+function nameIssuer(certificate: Certificate, ca: Certificate | undefined): string {
+  const { x509, publicKey } = certificate
+  if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
+  return ca && isIssuedBy(certificate, ca) ? 'ca' : commonName(x509)
+}
+
+function commonName({ issuer }: X509Certificate): string {
+  return /^CN=(.*)$/m.exec(issuer)?.[1] ?? issuer.replaceAll('\n', ', ')
+}
+
+export function stateOf(outcome: Outcome | undefined): State {
+  if (outcome?.kind === 'fresh') return 'fresh'
+  return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
+}
+
+function explain(outcome: Outcome | undefined): string {
+  switch (outcome?.kind) {
+    case 'stale':
+      return explainReasons(outcome.reasons)
+    case 'failed':
+      return outcome.failure.message
+    case 'cancelled':
+      return outcome.because.length === 0 ? 'not looked at' : `hangs on ${formatNames(outcome.because)}`
+    default:
+      return ''
+  }
+}
+
+/** Nothing is about to be made: what would be follows from what is stale. */
+export function explainReasons(reasons: readonly Reason[]): string {
+  const own = reasons.filter(({ kind }) => kind !== 'need-rebuilt')
+  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
+  return [formatReasons(own), needs.length > 0 && `hangs on ${formatNames(needs)}`].filter(Boolean).join('; ')
+}
+
+function compareOnNodes(
+  { cluster }: Workspace,
+  { makes }: Target,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+): Map<string, OnNode> {
+  return new Map(
+    cluster.nodes.flatMap((node): [string, OnNode][] => {
+      const outcome = outcomes.get(`deploy/${node.name}`)
+      const files = nodeFiles(node).filter((file) => makes.includes(file))
+      return outcome && files.length > 0 ? [[node.name, compareFiles(files, outcome)]] : []
+    }),
+  )
+}
+
+function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
+  if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
+  const found = outcome.reasons.find((reason): reason is Reason & { kind: 'on-node' } => reason.kind === 'on-node')
+  if (!found) return 'same'
+  if (files.some((file) => found.missing.includes(file))) return 'missing'
+  const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]
+  return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
+}

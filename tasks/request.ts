@@ -1,0 +1,76 @@
+/** What a command is asked, and the workspace that it does it in. */
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+import pLimit from 'p-limit'
+import { AuthDir } from '../lib/auth-dir.ts'
+import type { Cluster } from '../lib/cluster.ts'
+import type { RunOptions } from '../lib/executor.ts'
+import { quote } from '../lib/node-files.ts'
+import type { PhaseView, Reporter } from '../lib/reporter.ts'
+import type { Ssh, SshRun } from '../lib/ssh.ts'
+import type { Workspace } from '../lib/workspace.ts'
+import type { Options } from './options.ts'
+
+export interface Request {
+  readonly cluster: Cluster
+  /** The cluster.yaml in use: auth/ is beside it. */
+  readonly file: string
+  readonly options: Options
+  readonly kubeconfigs: () => readonly string[]
+  readonly signal: AbortSignal
+  /** 128 + signal, where a signal has ended the run. */
+  readonly endedStatus: () => number | undefined
+  readonly report: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
+  /** Shows that there is something going on, and no more. */
+  readonly progress: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly print: (line: string) => void
+  /** Columns of the terminal. */
+  readonly width: number
+}
+
+export interface OpenWorkspace {
+  readonly at: Workspace
+  readonly limits: RunOptions['limits']
+  /** Ends the connections. */
+  close(): Promise<void>
+}
+
+export function openWorkspace(request: Request, note: (text: string) => void): OpenWorkspace {
+  const { cluster, file, options, kubeconfigs, signal } = request
+  const folder = dirname(file)
+  const auth = new AuthDir(join(folder, 'auth'))
+  const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
+  const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
+  const command = (task: string) => {
+    const words = task.replace(/^bootstrap ?/, '') + config
+    return task.startsWith('bootstrap')
+      ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
+      : `npm run task -- ${words}`
+  }
+  return {
+    at: { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options },
+    limits: {
+      // One more than there are cores: while a certificate is signed, every core goes on making keys.
+      cpu: pLimit(availableParallelism() + 1),
+      ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+    },
+    close: disconnect,
+  }
+}
+
+/** zx is loaded by the first connection: most commands make none. */
+function connector(
+  cluster: Cluster,
+  place: SshRun,
+): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
+  let ssh: Promise<Ssh> | undefined
+  const open = async () => new (await import('../lib/ssh.ts')).Ssh(cluster, place)
+  return {
+    connect: async (node) => {
+      ssh ??= open()
+      return (await ssh).connection(node)
+    },
+    // Where it could not be opened, that has been said.
+    disconnect: async () => (await ssh?.catch(() => undefined))?.end(),
+  }
+}
