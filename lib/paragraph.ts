@@ -1,11 +1,15 @@
 /** Text broken to fit a terminal. Pure. */
 import wrapAnsi from 'wrap-ansi'
 
+/** Columns below which nothing can be read: there, lines are as long as if it had these. */
+const narrowest = 20
+
 /** The first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
-  // What does not fit a narrow terminal goes on one column after another.
-  const lines = wrapAnsi(' '.repeat(first) + text, Math.max(width - others, 20), { hard: true, trim: false }).split(
-    '\n',
-  )
-  return lines.map((line, i) => (i === 0 ? line : ' '.repeat(others) + line.trimStart()).trimEnd())
+  const wrap = (words: string, indent: number) =>
+    wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
+  const [head = ''] = wrap(text, first)
+  const rest = text.slice(head.length).trimStart()
+  const lines = rest === '' ? [] : wrap(rest, others)
+  return [' '.repeat(first) + head, ...lines.map((line) => ' '.repeat(others) + line)]
 }
