@@ -12,6 +12,7 @@ import {
   printable,
   type Reporter,
   type Summary,
+  withoutOwnName,
 } from './reporter.ts'
 
 /** Targets of one phase for which there is one reason. */
@@ -44,8 +45,10 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
     .toReversed()
     .flatMap((phase) => {
       const caused = phase.targets.filter((target) => own(target).length > 0)
-      const groups = Map.groupBy(caused, (target) => describe(target, own(target)))
-      return [...groups].toReversed().map(([why, group]): Step => {
+      const groups = Map.groupBy(caused, (target) => withoutOwnName(describe(target, own(target)), nameInPhase(target)))
+      return [...groups].toReversed().map(([shared, group]): Step => {
+        const [only] = group
+        const why = only && group.length === 1 ? describe(only, own(only)) : shared
         const isNew = group.every((target) => isMadeFirst(target, own(target)))
         const all = followers(group, dependents, targets)
         // What is missing too has a line of its own.
@@ -142,6 +145,7 @@ export function formatPlan(phases: readonly PhaseView[], { outcomes }: Summary, 
 
 function formatStep({ targets, why, follows, restart }: Step, width: number): string[] {
   const names = formatNames(targets.map((target) => target.makes[0] ?? nameInPhase(target)))
+  const namesItself = targets.some(({ makes }) => makes.some((file) => why.startsWith(file)))
   const chain = [
     ...Map.groupBy(follows, ({ phase }) => phase)
       .entries()
@@ -149,7 +153,7 @@ function formatStep({ targets, why, follows, restart }: Step, width: number): st
     ...(restart.length > 0 ? [`then restart ${restart.join(', ')}`] : []),
   ]
   return [
-    ...breakLines(`${names}: ${printable(why)}`, width, 2, 4),
+    ...breakLines(printable(namesItself ? why : `${names}: ${why}`), width, 2, 4),
     ...(chain.length > 0 ? breakLines(chain.map((link) => `→ ${link}`).join(' '), width, 4, 6) : []),
   ]
 }

@@ -106,3 +106,8 @@ export function printable(text: string): string {
 export function nameInPhase({ id, phase }: Target): string {
   return id === phase ? id : id.slice(phase.length + 1)
 }
+
+/** With `*` for a target's own name in the names of its files: so that what is true of many is said once. */
+export function withoutOwnName(text: string, name: string): string {
+  return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|\\.)`, 'g'), '*')
+}

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import { breakLines } from '../lib/paragraph.ts'
 import { formatDate, formatNames } from '../lib/reason.ts'
-import { printable } from '../lib/reporter.ts'
+import { printable, withoutOwnName } from '../lib/reporter.ts'
 import type { Item, State } from './inventory.ts'
 
 const hour = 3_600_000
@@ -89,10 +89,12 @@ function formatLeft(milliseconds: number): string {
 }
 
 function foldRows(rows: readonly Row[]): Row[] {
-  const alike = Map.groupBy(rows, ({ name, ...rest }) => JSON.stringify(rest))
+  const shared = ({ name, why }: Row) => withoutOwnName(why, name)
+  const alike = Map.groupBy(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) }))
   return [...alike.values()].flatMap((group) => {
     const [first] = group
-    return first && group.length > 1 ? [{ ...first, name: `${first.name} and ${group.length - 1} more` }] : group
+    if (!first || group.length === 1) return group
+    return [{ ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first) }]
   })
 }
 
