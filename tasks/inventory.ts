@@ -46,8 +46,9 @@ export function takeInventory({ at, graph, outcomes }: Seen): Item[] {
     .filter(({ phase }) => phase !== 'deploy')
     .map((target) => {
       const outcome = outcomes.get(target.id)
-      const { certificate, ca: itsCa = ca } = readChain(at, target, outcome?.kind === 'fresh')
-      const issuer = certificate && nameIssuer(certificate, ca)
+      const isFresh = outcome?.kind === 'fresh'
+      const { certificate, ca: itsCa = ca } = readChain(at, target, isFresh)
+      const issuer = certificate && nameIssuer(certificate, ca, isFresh)
       const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
       const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
       const endsSoon = end !== undefined && end.getTime() - at.now.getTime() <= at.cluster.certificates.renewBefore
@@ -82,8 +83,10 @@ function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: b
   }
 }
 
-function nameIssuer(certificate: Certificate, ca: Certificate | undefined): string {
+function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
   const { x509, publicKey } = certificate
+  // What is fresh has just been found to be signed by it.
+  if (isFresh && x509.subject !== x509.issuer) return 'ca'
   if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
   return ca && isIssuedBy(certificate, ca) ? 'ca' : commonName(x509)
 }

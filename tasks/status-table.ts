@@ -49,7 +49,7 @@ export function formatStatus({ items, nodes, now, width, verbose }: StatusTable)
       : []),
     ...(nodes.length > 0 ? ['', ...formatRows('NODE', [], foldRows(nodes.map(nodeRow)), width)] : []),
     '',
-    ...breakLines(countItems(items, now), width, 0, 2),
+    ...breakLines(countItems(items.filter(isOurs), now), width, 0, 2),
   ]
 }
 
@@ -137,6 +137,11 @@ function countItems(items: readonly Item[], now: Date): string {
   const ending =
     first && `. First to end: ${formatNames([...new Set(names)])}, on ${formatDate(first)}, in ${days} days`
   return `${items.length} items: ${counts.join(', ')}${ending ?? ''}`
+}
+
+/** The user's own kubeconfig is shown, and does not count. */
+export function isOurs({ id }: Item): boolean {
+  return id !== 'local-kubeconfig'
 }
 
 export function firstEnd(items: readonly Item[]): Date | undefined {

@@ -6,7 +6,7 @@ import { explainReasons, type Item, stateOf, takeInventory } from './inventory.t
 import { look, type Seen } from './look.ts'
 import type { Request } from './request.ts'
 import { checkNodes } from './selection.ts'
-import { firstEnd, formatStatus, type NodeItem } from './status-table.ts'
+import { firstEnd, formatStatus, isOurs, type NodeItem } from './status-table.ts'
 
 /** The exit status: 4 where something is stale or ends soon, 1 where something could not be looked at. */
 export async function status(request: Request): Promise<number> {
@@ -53,9 +53,8 @@ function describeNode(outcome: Outcome, same: string): string {
   }
 }
 
-/** The user's own kubeconfig is shown, and does not count. */
 function exitStatus(items: readonly Item[], nodes: readonly NodeItem[]): number {
-  const counted = [...items.filter(({ id }) => id !== 'local-kubeconfig'), ...nodes]
+  const counted = [...items.filter(isOurs), ...nodes]
   if (counted.some(({ state }) => state === 'failed')) return 1
   return counted.some((each) => each.state === 'stale' || ('endsSoon' in each && each.endsSoon)) ? 4 : 0
 }
@@ -90,7 +89,8 @@ function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly 
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })
   for (const { node, state, what } of nodes) say({ type: 'node', node, state, message: what })
-  const count = (state: string) => items.filter((item) => item.state === state).length
+  const ours = items.filter(isOurs)
+  const count = (state: string) => ours.filter((item) => item.state === state).length
   const counts = { fresh: count('fresh'), stale: count('stale'), failed: count('failed') }
-  say({ type: 'summary', items: items.length, ...counts, firstEnd: firstEnd(items), exit })
+  say({ type: 'summary', items: ours.length, ...counts, firstEnd: firstEnd(ours), exit })
 }
