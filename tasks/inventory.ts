@@ -40,8 +40,10 @@ export interface Item {
 export type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 
 /** Of the outcomes of a dry run. */
-export function takeInventory({ at, graph, outcomes }: Seen): Item[] {
+export function takeInventory(seen: Seen): Item[] {
+  const { at, graph, outcomes } = seen
   const ca = readCaCertificate(at.auth)
+  const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ phase }) => phase !== 'deploy')
     .map((target) => {
@@ -65,7 +67,9 @@ export function takeInventory({ at, graph, outcomes }: Seen): Item[] {
         endsSoon,
         state: stateOf(outcome),
         why: explain(outcome) || (endsSoon ? 'ends within renewBefore' : ''),
-        onNodes: compareOnNodes(at, target, outcomes),
+        onNodes: new Map(
+          (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
+        ),
       }
     })
 }
@@ -120,18 +124,18 @@ export function explainReasons(reasons: readonly Reason[]): string {
   return [formatReasons(own), needs.length > 0 && `hangs on ${formatNames(needs)}`].filter(Boolean).join('; ')
 }
 
-function compareOnNodes(
-  { cluster }: Workspace,
-  { makes }: Target,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-): Map<string, OnNode> {
-  return new Map(
-    cluster.nodes.flatMap((node): [string, OnNode][] => {
-      const outcome = outcomes.get(`deploy/${node.name}`)
-      const files = nodeFiles(node).filter((file) => makes.includes(file))
-      return outcome && files.length > 0 ? [[node.name, compareFiles(files, outcome)]] : []
-    }),
-  )
+/** The nodes that were looked at, by the file that belongs on them. */
+function findHolders({ at, outcomes }: Seen): Map<string, [node: string, outcome: Outcome][]> {
+  const holders = new Map<string, [string, Outcome][]>()
+  for (const node of at.cluster.nodes) {
+    const outcome = outcomes.get(`deploy/${node.name}`)
+    if (!outcome) continue
+    for (const file of nodeFiles(node)) {
+      if (!holders.has(file)) holders.set(file, [])
+      holders.get(file)?.push([node.name, outcome])
+    }
+  }
+  return holders
 }
 
 function compareFiles(files: readonly string[], outcome: Outcome): OnNode {

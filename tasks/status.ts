@@ -2,7 +2,7 @@
 import type { Outcome } from '../lib/executor.ts'
 import { formatFailures, printable } from '../lib/reporter.ts'
 import { nodeFiles } from './file-table.ts'
-import { explainReasons, type Item, stateOf, takeInventory } from './inventory.ts'
+import { explainReasons, type Item, type State, stateOf, takeInventory } from './inventory.ts'
 import { look, type Seen } from './look.ts'
 import type { Request } from './request.ts'
 import { checkNodes } from './selection.ts'
@@ -56,7 +56,11 @@ function describeNode(outcome: Outcome, same: string): string {
 function exitStatus(items: readonly Item[], nodes: readonly NodeItem[]): number {
   const counted = [...items.filter(isOurs), ...nodes]
   if (counted.some(({ state }) => state === 'failed')) return 1
-  return counted.some((each) => each.state === 'stale' || ('endsSoon' in each && each.endsSoon)) ? 4 : 0
+  return counted.some(isWrong) ? 4 : 0
+}
+
+function isWrong({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
+  return state !== 'fresh' || endsSoon
 }
 
 function tell(
@@ -66,9 +70,9 @@ function tell(
   nodes: readonly NodeItem[],
 ): void {
   const { at, outcomes, notes } = seen
-  const isToTell = (each: Item | NodeItem) =>
-    !options.quiet || each.state !== 'fresh' || ('endsSoon' in each && each.endsSoon)
-  const shown = { items: items.filter(isToTell), nodes: nodes.filter(isToTell) }
+  const shown = options.quiet
+    ? { items: items.filter((item) => isOurs(item) && isWrong(item)), nodes: nodes.filter(isWrong) }
+    : { items, nodes }
   if (!options.quiet || shown.items.length + shown.nodes.length > 0)
     for (const line of formatStatus({ ...shown, now: at.now, width, verbose: options.verbose })) print(line)
   const warnings = [...outcomes].flatMap(([id, outcome]) =>
