@@ -79,3 +79,17 @@ export function readRunRecord(text: string): RunRecord | undefined {
     return undefined
   }
 }
+
+/** From the target that ended last back to the one that began the chain: each is what the next waited for longest. In order. */
+export function criticalPath(targets: readonly TargetRecord[]): Set<TargetRecord> {
+  const byId = new Map(targets.map((target) => [target.id, target]))
+  const later = (a: TargetRecord | undefined, b: TargetRecord) => (a && a.ended >= b.ended ? a : b)
+  const path: TargetRecord[] = []
+  let next = targets.reduce<TargetRecord | undefined>(later, undefined)
+  // A record that was changed by hand could go round in circles.
+  while (next && !path.includes(next)) {
+    path.unshift(next)
+    next = next.needs.flatMap((need) => byId.get(need) ?? []).reduce<TargetRecord | undefined>(later, undefined)
+  }
+  return new Set(path)
+}

@@ -1,4 +1,41 @@
+/** `report`: auth/report.html, one page to read anywhere; or the same ends as metrics, or as a calendar. */
+import { Failure, usageFailure } from '../lib/failure.ts'
+import { publicMode } from '../lib/files.ts'
+import { takeInventory } from './inventory.ts'
+import { look } from './look.ts'
+import type { ReportData } from './report/page.ts'
 import type { Request } from './request.ts'
-export async function report(_: Request): Promise<number> {
+
+interface Format {
+  readonly file: string
+  readonly format: (data: ReportData) => Promise<string>
+}
+
+const formats: Readonly<Record<string, Format>> = {
+  html: { file: 'report.html', format: async (data) => (await import('./report/page.ts')).formatPage(data) },
+  prometheus: {
+    file: 'report.prom',
+    format: async (data) => (await import('./report/metrics.ts')).formatMetrics(data),
+  },
+  ics: { file: 'report.ics', format: async (data) => (await import('./report/calendar.ts')).formatCalendar(data) },
+}
+
+/** The exit status. Throws a usage Failure for a format that there is not, and a Failure where there is no auth/. */
+export async function report(request: Request): Promise<number> {
+  const { options, print, endedStatus } = request
+  const name = options.format ?? 'html'
+  const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
+  if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
+  if (options.nodes.length > 0 || options.onNodes)
+    throw usageFailure('report shows the whole cluster, as it is in auth/')
+  const { file, format } = chosen
+  const seen = await look(request, false)
+  const { auth, command } = seen.at
+  if (auth.names().length === 0)
+    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
+  const text = await format({ ...seen, items: takeInventory(seen) })
+  if (endedStatus() === undefined) auth.write(file, text, publicMode)
+  const path = `${auth.path}/${file}`
+  print(options.json ? JSON.stringify({ type: 'report', path }) : path)
   return 0
 }

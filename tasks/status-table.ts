@@ -82,7 +82,7 @@ function urgency({ state, end, endsSoon }: Item, now: Date): Colour {
 }
 
 /** "3649d", "31h" where it is less than two days, "ended". */
-function formatLeft(milliseconds: number): string {
+export function formatLeft(milliseconds: number): string {
   if (milliseconds <= 0) return 'ended'
   const hours = Math.floor(milliseconds / hour)
   return hours < 48 ? `${hours}h` : `${Math.floor(hours / 24)}d`

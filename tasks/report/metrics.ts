@@ -1,0 +1,57 @@
+/**
+ * The ends as metrics, for the textfile collector of Prometheus' node_exporter:
+ * https://prometheus.io/docs/instrumenting/exposition_formats/
+ */
+import type { Item } from '../inventory.ts'
+import { isOurs } from '../status-table.ts'
+import type { ReportData } from './page.ts'
+
+interface Metric {
+  readonly name: string
+  readonly help: string
+  readonly value: (item: Item) => number | undefined
+}
+
+const seconds = (date: Date | undefined) => date && Math.floor(date.getTime() / 1000)
+const metrics: readonly Metric[] = [
+  {
+    name: 'harderway_not_after_timestamp_seconds',
+    help: 'End of the certificate, or of the one in the kubeconfig.',
+    value: ({ certificate }) => seconds(certificate?.notAfter),
+  },
+  {
+    name: 'harderway_end_timestamp_seconds',
+    help: 'The end that counts: the earliest along the chain.',
+    value: ({ end }) => seconds(end),
+  },
+  {
+    name: 'harderway_fresh',
+    help: 'Whether it is what cluster.yaml asks for.',
+    value: ({ state }) => (state === 'fresh' ? 1 : 0),
+  },
+]
+
+export function formatMetrics({ at, items }: ReportData): string {
+  const cluster = at.cluster.name
+  const families = metrics.map(({ name, help, value }) => [
+    ...head(name, help),
+    ...items.filter(isOurs).flatMap((item) => {
+      const number = value(item)
+      const { id, node = '', purpose } = item
+      return number === undefined ? [] : [`${name}${labels({ cluster, id, node, purpose })} ${number}`]
+    }),
+  ])
+  const time = 'harderway_report_timestamp_seconds'
+  return `${[...families.flat(), ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(at.now)}`].join('\n')}\n`
+}
+
+function head(name: string, help: string): string[] {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} gauge`]
+}
+
+function labels(values: Readonly<Record<string, string>>): string {
+  const quoted = (value: string) => value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')
+  return `{${Object.entries(values)
+    .map(([name, value]) => `${name}="${quoted(value)}"`)
+    .join(',')}}`
+}

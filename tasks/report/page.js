@@ -1,0 +1,44 @@
+// Search, and details that open where a link leads. Without it, everything is still there to read.
+const input = document.querySelector('#search')
+const found = document.querySelector('#found')
+const entries = [...document.querySelectorAll('#list details')]
+let texts
+
+function search() {
+  // What is folded away is text too; PEM is not for searching.
+  texts ??= entries.map((entry) =>
+    `${entry.querySelector('summary').textContent} ${entry.querySelector('dl').textContent}`.toLowerCase(),
+  )
+  const words = input.value.toLowerCase().split(/\s+/).filter(Boolean)
+  let count = 0
+  for (const [i, entry] of entries.entries()) {
+    const isFound = words.every((word) => texts[i].includes(word))
+    if (isFound) count++
+    entry.hidden = !isFound
+  }
+  found.textContent = words.length === 0 ? '' : `${count} of ${entries.length}`
+}
+
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1))
+  if (!target?.matches('#list details')) return
+  input.value = ''
+  search()
+  target.open = true
+  target.scrollIntoView()
+  target.querySelector('summary').focus()
+}
+
+input.addEventListener('input', search)
+input.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return
+  input.value = ''
+  search()
+})
+document.addEventListener('keydown', (event) => {
+  if (event.key !== '/' || event.target.matches('input') || event.ctrlKey || event.metaKey || event.altKey) return
+  event.preventDefault()
+  input.focus()
+})
+addEventListener('hashchange', openTarget)
+openTarget()

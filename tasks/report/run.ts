@@ -1,0 +1,63 @@
+/** The last run as a waterfall: what ran when, what waited for what, and the chain of targets that it could not end before. */
+import { scaleLinear } from 'd3-scale'
+import { html } from 'ghtml'
+import { printable } from '../../lib/reporter.ts'
+import { criticalPath, type RunRecord, type TargetRecord } from '../../lib/run-record.ts'
+import { type Bar, showBars } from './bars.ts'
+
+/** With more targets than this, only the critical path and the slowest are shown. */
+const mostRows = 60
+
+export function showRun(record: RunRecord): string {
+  const { targets, names, began, exit } = record
+  const path = criticalPath(targets)
+  const length = targets.reduce((latest, { ended }) => Math.max(latest, ended), 1)
+  const scale = scaleLinear().domain([0, length]).range([0, 1])
+  const byTime = targets.toSorted((a, b) => timeOf(b) - timeOf(a))
+  const chosen =
+    targets.length > mostRows ? new Set([...path, ...byTime.slice(0, mostRows - path.size)]) : new Set(targets)
+  const shown = targets
+    .filter((target) => chosen.has(target))
+    .toSorted((a, b) => (a.started ?? a.ended) - (b.started ?? b.ended))
+  const ends = new Map(targets.map(({ id, ended }) => [id, ended]))
+  const bars = shown.map((target): Bar => {
+    const { id, started, building, ended, message, needs } = target
+    const ready = needs.reduce((latest, need) => Math.max(latest, ends.get(need) ?? 0), 0)
+    const begin = started ?? ended
+    return {
+      name: id,
+      detail: printable(message),
+      cells: [path.has(target) ? 'yes' : '', `${Math.round(timeOf(target))} ms`],
+      segments: [
+        { from: scale(ready), to: scale(begin), kind: 'waiting' },
+        { from: scale(begin), to: scale(building ?? ended), kind: 'looking' },
+        ...(building === null
+          ? []
+          : [{ from: scale(building), to: scale(ended), kind: target.outcome === 'failed' ? 'failed' : 'building' }]),
+      ],
+      isMarked: path.has(target),
+    }
+  })
+  const ticks = scale
+    .ticks(6)
+    .map((time) => ({ at: scale(time), text: length < 3000 ? `${time} ms` : `${time / 1000} s` }))
+  const left = targets.length - shown.length
+  return html`<p><code>${names.join(' ')}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited for a turn; light: it was looked at; full: it was made. The critical path is what each next target waited for: ${[...path].map(({ id }) => id).join(' → ')}.</p>
+!${showBars({ label: 'Targets of the run', headings: ['Target', 'Critical', 'Time'], bars, ticks })}
+!${
+    left > 0
+      ? html`<p>And ${left} more, none slower than ${Math.round(
+          Math.max(
+            ...byTime
+              .filter((target) => !chosen.has(target))
+              .slice(0, 1)
+              .map(timeOf),
+          ),
+        )} ms.</p>`
+      : ''
+  }`
+}
+
+function timeOf({ started, ended }: TargetRecord): number {
+  return ended - (started ?? ended)
+}

@@ -1,0 +1,49 @@
+/** What ends when: a bar from beginning to end, for all that begin and end together. */
+import { scaleUtc } from 'd3-scale'
+import { html } from 'ghtml'
+import { formatDate, formatNames } from '../../lib/reason.ts'
+import type { Workspace } from '../../lib/workspace.ts'
+import type { Item } from '../inventory.ts'
+import { phases } from '../phases.ts'
+import { formatLeft } from '../status-table.ts'
+import { type Bar, showBars } from './bars.ts'
+
+const titles = new Map(phases.map(({ name, title }) => [name, title]))
+
+export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
+  const dated = items.flatMap(({ phase, name, certificate, end }) =>
+    certificate && end && !phase.endsWith('kubeconfigs') && phase !== 'local-kubeconfig'
+      ? [{ phase, name, begin: certificate.notBefore, ownEnd: certificate.notAfter, end }]
+      : [],
+  )
+  if (dated.length === 0) return '<p>There is no certificate.</p>'
+  const times = [now, ...dated.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
+  const earliest = times.reduce((a, b) => Math.min(a, b))
+  const latest = times.reduce((a, b) => Math.max(a, b))
+  const scale = scaleUtc().domain([earliest, latest]).range([0, 1])
+  const alike = Map.groupBy(dated, ({ phase, begin, ownEnd, end }) =>
+    [phase, formatDate(begin), formatDate(ownEnd), formatDate(end)].join(' '),
+  )
+  const groups = [...alike.values()].flatMap((group) =>
+    group[0] ? [{ ...group[0], names: group.map(({ name }) => name) }] : [],
+  )
+  const bars = groups
+    .toSorted((a, b) => a.end.getTime() - b.end.getTime())
+    .map(({ phase, names, begin, ownEnd, end }): Bar => {
+      const renewal = new Date(Math.max(end.getTime() - cluster.certificates.renewBefore, begin.getTime()))
+      const own = ownEnd > end ? ` (its own is ${formatDate(ownEnd)})` : ''
+      return {
+        name: titles.get(phase) ?? phase,
+        detail: formatNames(names),
+        cells: [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())],
+        segments: [
+          { from: scale(begin), to: scale(renewal), kind: 'valid' },
+          { from: scale(renewal), to: scale(end), kind: 'renewal' },
+          ...(own ? [{ from: scale(end), to: scale(ownEnd), kind: 'worthless' }] : []),
+        ],
+        isMarked: renewal <= now,
+      }
+    })
+  const ticks = scale.ticks(6).map((date) => ({ at: scale(date), text: scale.tickFormat()(date) }))
+  return html`<p>The line is today. What is left of a bar when <code>renewBefore</code> begins is striped.</p>!${showBars({ label: 'Ends of certificates', headings: ['Certificates', 'End that counts', 'Left'], bars, ticks, line: scale(now) })}`
+}
