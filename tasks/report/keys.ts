@@ -57,7 +57,9 @@ export function showKeys(cluster: Cluster): string {
   const rows = holders(cluster).map(({ name, keys }) => {
     const worst = [...powers].find(([key]) => keys.has(key))
     const cells = [...powers.keys()].map((key) =>
-      keys.has(key) ? html`<td class="${gravity(key)}">holds</td>` : '<td></td>',
+      keys.has(key)
+        ? html`<td class="${gravity(key)}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        : '<td></td>',
     )
     return html`<tr><th scope="row">${name}<small>${worst ? worst[1] : 'nothing'}</small></th>!${cells}</tr>
 `

@@ -1,8 +1,8 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { formatDate } from '../../lib/reason.ts'
-import { printable } from '../../lib/reporter.ts'
+import { formatDate, formatNames } from '../../lib/reason.ts'
+import { printable, withoutOwnName } from '../../lib/reporter.ts'
 import { lastRunFile, readRunRecord } from '../../lib/run-record.ts'
 import { formerNodes } from '../deploy.ts'
 import type { Item } from '../inventory.ts'
@@ -74,11 +74,16 @@ function summarise({ at, items }: ReportData): string {
 
 /** Empty where all is well. */
 function showWrong({ at, items, outcomes }: ReportData): string {
-  const wrong = items.filter(({ state, endsSoon }) => state !== 'fresh' || endsSoon)
+  const wrong = items.filter((item) => isOurs(item) && (item.state !== 'fresh' || item.endsSoon))
+  const alike = Map.groupBy(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
+  const folded = [...alike.values()].map((group) => {
+    const [{ name = '', why = '' } = {}] = group
+    return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
+  })
   const warnings = [...outcomes].flatMap(([id, outcome]) =>
     'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
   )
-  const lines = [...wrong.map(({ id, why }) => `${id}: ${why}`), ...warnings, ...formerNodes(at)]
+  const lines = [...folded, ...warnings, ...formerNodes(at)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${at.command('bootstrap --dry-run')}</code> says what would be done.</p>`

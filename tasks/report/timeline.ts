@@ -45,5 +45,5 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
       }
     })
   const ticks = scale.ticks(6).map((date) => ({ at: scale(date), text: scale.tickFormat()(date) }))
-  return html`<p>The line is today. What is left of a bar when <code>renewBefore</code> begins is striped.</p>!${showBars({ label: 'Ends of certificates', headings: ['Certificates', 'End that counts', 'Left'], bars, ticks, line: scale(now) })}`
+  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p>!${showBars({ label: 'Ends of certificates', headings: ['Certificates', 'End that counts', 'Left'], bars, ticks, line: scale(now) })}`
 }
