@@ -1,11 +1,10 @@
 /** `npm run demo`: the guide's cluster, bootstrapped onto throw-away nodes on this machine, each a real sshd. */
 import { spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
+import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseDocument } from 'yaml'
-import { type Lab, startLab } from './lab.ts'
+import { startGuideLab } from './guide-lab.ts'
+import type { Lab } from './lab.ts'
 import { sshdPath } from './sshd.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -18,16 +17,8 @@ async function demo(): Promise<number> {
     return 1
   }
   rmSync(dir, { recursive: true, force: true })
-  mkdirSync(dir, { mode: 0o700 })
-  const cluster = parseDocument(readFileSync(join(root, 'cluster.yaml'), 'utf8'))
-  cluster.addIn(['nodes'], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' })
-  const names = (cluster.toJS().nodes as { name: string }[]).map(({ name }) => name)
-  const lab = await startLab({ dir: join(dir, 'lab'), nodes: names.map((name) => ({ name })) })
+  const lab = await startGuideLab(dir)
   try {
-    cluster.setIn(['ssh', 'configFile'], lab.sshConfig)
-    cluster.setIn(['ssh', 'user'], userInfo().username)
-    cluster.setIn(['localKubeconfig', 'path'], './kubeconfig')
-    writeFileSync(join(dir, 'cluster.yaml'), cluster.toString())
     return await show(lab)
   } finally {
     await lab.stop()

@@ -34,6 +34,7 @@ const tests: readonly Part[] = [
   { command: 'strace', debian: 'strace', brew: '' },
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },
+  { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
 ]
 
 const enabledIn = '/etc/systemd/system'

@@ -1,0 +1,20 @@
+/** The guide's cluster and a gateway as throw-away nodes, in a folder with the cluster.yaml that reaches them. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { parseDocument } from 'yaml'
+import { type Lab, startLab } from './lab.ts'
+import type { RelayBehaviour } from './relay.ts'
+
+/** The nodes' own files are in dir/lab, which stop() leaves there. */
+export async function startGuideLab(dir: string, relay?: RelayBehaviour): Promise<Lab> {
+  const cluster = parseDocument(readFileSync(new URL('../../cluster.yaml', import.meta.url), 'utf8'))
+  cluster.addIn(['nodes'], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' })
+  cluster.setIn(['ssh', 'configFile'], './lab/ssh_config')
+  cluster.setIn(['ssh', 'user'], userInfo().username)
+  cluster.setIn(['localKubeconfig', 'path'], './kubeconfig')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  writeFileSync(join(dir, 'cluster.yaml'), cluster.toString())
+  const names = (cluster.toJS().nodes as { name: string }[]).map(({ name }) => name)
+  return startLab({ dir: join(dir, 'lab'), nodes: names.map((name) => ({ name, ...(relay && { relay }) })) })
+}
