@@ -1,19 +1,8 @@
-/** What a dry run found, told as a plan: what would be done and why, what follows from it, and nothing of what stays. */
-import { styleText } from 'node:util'
+/** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
 import type { Outcome } from './executor.ts'
 import type { Target, TargetId, Verdict } from './graph.ts'
-import { breakLines } from './paragraph.ts'
-import { formatNames, formatReasons, type Reason } from './reason.ts'
-import {
-  formatFailures,
-  formatSummary,
-  nameInPhase,
-  type PhaseView,
-  printable,
-  type Reporter,
-  type Summary,
-  withoutOwnName,
-} from './reporter.ts'
+import { formatReasons, type Reason } from './reason.ts'
+import { nameInPhase, type PhaseView, withoutOwnName } from './reporter.ts'
 
 /** Targets of one phase for which there is one reason. */
 export interface Step {
@@ -108,58 +97,4 @@ function componentsToRestart(
   const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
   const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]
   return components.includes('every component') ? ['every component'] : components
-}
-
-export interface PlanOptions {
-  readonly phases: readonly PhaseView[]
-  readonly quiet: boolean
-  /** Columns. */
-  readonly width: number
-  readonly write: (text: string) => void
-}
-
-/** Progress is what is told before: by a tree that is gone when the plan comes, or by nothing but notes. */
-export function createPlan({ phases, quiet, width, write }: PlanOptions, progress: Reporter): Reporter {
-  return {
-    ...progress,
-    end: async (summary) => {
-      await progress.end(summary)
-      if (!quiet) for (const line of formatPlan(phases, summary, width)) write(line)
-      for (const text of formatFailures(summary.outcomes)) write(text)
-      if (!quiet && summary.targets > 0) write(formatSummary(summary))
-    },
-  }
-}
-
-export function formatPlan(phases: readonly PhaseView[], { outcomes }: Summary, width: number): string[] {
-  const byPhase = Map.groupBy(planSteps(phases, outcomes), ({ phase }) => phase)
-  const lines = [...byPhase].flatMap(([{ title }, steps]) => [
-    styleText('bold', title),
-    ...steps.flatMap((step) => formatStep(step, width)),
-  ])
-  const warnings = [...outcomes].flatMap(([id, outcome]) =>
-    'warning' in outcome && outcome.warning ? breakLines(printable(`${id}: ${outcome.warning}`), width, 0, 2) : [],
-  )
-  return [...lines, ...(lines.length > 0 ? [''] : []), ...warnings]
-}
-
-function formatStep({ targets, why, follows, restart }: Step, width: number): string[] {
-  const names = formatNames(targets.map((target) => target.makes[0] ?? nameInPhase(target)))
-  const namesItself = targets.some(({ makes }) => makes.some((file) => why.startsWith(file)))
-  const chain = [
-    ...Map.groupBy(follows, ({ phase }) => phase)
-      .entries()
-      .map(([phase, group]) => describeGroup(phase, group)),
-    ...(restart.length > 0 ? [`then restart ${restart.join(', ')}`] : []),
-  ]
-  return [
-    ...breakLines(printable(namesItself ? why : `${names}: ${why}`), width, 2, 4),
-    ...(chain.length > 0 ? breakLines(chain.map((link) => `→ ${link}`).join(' '), width, 4, 6) : []),
-  ]
-}
-
-/** "deploy control0, control1"; "local-kubeconfig", where a phase has one target. */
-function describeGroup(phase: string, targets: readonly Target[]): string {
-  const names = targets.map(nameInPhase)
-  return names.length === 1 && names[0] === phase ? phase : `${phase} ${formatNames(names)}`
 }

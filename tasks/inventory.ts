@@ -37,7 +37,7 @@ export interface Item {
   readonly onNodes: ReadonlyMap<string, OnNode>
 }
 
-export type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
+type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 
 /** Of the outcomes of a dry run. */
 export function takeInventory(seen: Seen): Item[] {

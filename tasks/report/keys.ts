@@ -41,7 +41,7 @@ function keysIn(files: readonly string[], node: string): Set<string> {
   return new Set(names.map((name) => (name === node ? own : name)))
 }
 
-export function holders(cluster: Cluster): Holder[] {
+function holders(cluster: Cluster): Holder[] {
   const all = new Set(keyPowers(cluster).keys())
   const local = cluster.localKubeconfig ? [{ name: 'your kubeconfig', keys: new Set(['admin']) }] : []
   const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysIn(nodeFiles(node), node.name) }))
