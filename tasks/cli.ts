@@ -71,8 +71,8 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   if (options.json) return createJsonLines(print, isPlan ? views : [])
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
-  const { createPlan } = await import('../lib/plan.ts')
-  return createPlan(
+  const { createPlanLines } = await import('../lib/plan-lines.ts')
+  return createPlanLines(
     { phases: views, quiet: options.quiet, width: process.stdout.columns || 80, write: print },
     progress,
   )
