@@ -54,7 +54,7 @@ function formatStep({ targets, why, follows, restart }: Step, width: number): st
     ...Map.groupBy(follows, ({ phase }) => phase)
       .entries()
       .map(([phase, group]) => describeGroup(phase, group)),
-    ...(restart.length > 0 ? [`then restart ${restart.join(', ')}`] : []),
+    ...(restart.length > 0 ? [`${follows.length > 0 ? 'then ' : ''}restart ${restart.join(', ')}`] : []),
   ]
   return [
     ...breakLines(printable(namesItself ? why : `${names}: ${why}`), width, 2, 4),

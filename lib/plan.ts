@@ -1,7 +1,7 @@
 /** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
 import type { Outcome } from './executor.ts'
 import type { Target, TargetId, Verdict } from './graph.ts'
-import { formatReasons, type Reason } from './reason.ts'
+import { formatReasons, ownReasons, type Reason } from './reason.ts'
 import { nameInPhase, type PhaseView, withoutOwnName } from './reporter.ts'
 
 /** Targets of one phase for which there is one reason. */
@@ -27,7 +27,8 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
   for (const target of targets)
     for (const need of neededBy(stale.get(target.id))) dependents.set(need, [...(dependents.get(need) ?? []), target])
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
-  const own = ({ id }: Target) => ownReasons(stale.get(id))
+  // What has no reason of its own follows from something else.
+  const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
   const told = new Set<Target>()
   // Backwards: what follows from several new things is told with the last of them.
   return phases
@@ -47,11 +48,6 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
       })
     })
     .toReversed()
-}
-
-/** Those that are no need's: what has none of its own follows from something else. */
-function ownReasons(outcome: Verdict | undefined): readonly Reason[] {
-  return outcome?.reasons.filter(({ kind }) => kind !== 'need-rebuilt') ?? []
 }
 
 function neededBy(outcome: Verdict | undefined): readonly TargetId[] {

@@ -36,6 +36,11 @@ export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reaso
   return reasons.every(({ kind }) => kind === 'wrong-mode')
 }
 
+/** What is wrong with a target itself: those that are no need's. */
+export function ownReasons(reasons: readonly Reason[]): Reason[] {
+  return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
+}
+
 /** One clause, without a full stop: "SAN added: 192.168.1.22". */
 export function formatReason(reason: Reason): string {
   switch (reason.kind) {

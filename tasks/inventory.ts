@@ -5,7 +5,7 @@ import type { Outcome } from '../lib/executor.ts'
 import type { Target, TargetId } from '../lib/graph.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
 import { readCaCertificate, tryCertificate } from '../lib/pair.ts'
-import { formatNames, formatReasons, type Reason } from '../lib/reason.ts'
+import { formatNames, formatReasons, ownReasons, type Reason } from '../lib/reason.ts'
 import { nameInPhase } from '../lib/reporter.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { nodeFiles } from './file-table.ts'
@@ -111,17 +111,18 @@ function explain(outcome: Outcome | undefined): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      return outcome.because.length === 0 ? 'not looked at' : `hangs on ${formatNames(outcome.because)}`
+      return outcome.because.length === 0 ? 'not looked at' : `depends on ${formatNames(outcome.because)}`
     default:
       return ''
   }
 }
 
-/** Nothing is about to be made: what would be follows from what is stale. */
-export function explainReasons(reasons: readonly Reason[]): string {
-  const own = reasons.filter(({ kind }) => kind !== 'need-rebuilt')
+/** Nothing is about to be made: what would be made anew depends on what is stale. */
+function explainReasons(reasons: readonly Reason[]): string {
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  return [formatReasons(own), needs.length > 0 && `hangs on ${formatNames(needs)}`].filter(Boolean).join('; ')
+  return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
+    .filter(Boolean)
+    .join('; ')
 }
 
 /** The nodes that were looked at, by the file that belongs on them. */

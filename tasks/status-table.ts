@@ -19,6 +19,8 @@ export interface NodeItem {
 export interface StatusTable {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
+  /** What the last line sums up: all, though not all may be shown. */
+  readonly counted: readonly Item[]
   readonly now: Date
   /** Columns. */
   readonly width: number
@@ -36,7 +38,7 @@ interface Row {
   readonly why: string
 }
 
-export function formatStatus({ items, nodes, now, width, verbose }: StatusTable): string[] {
+export function formatStatus({ items, nodes, counted, now, width, verbose }: StatusTable): string[] {
   const fold = !verbose && items.length + nodes.length > mostRows
   const rows = items.map((item) => itemRow(item, now))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
@@ -49,7 +51,7 @@ export function formatStatus({ items, nodes, now, width, verbose }: StatusTable)
       : []),
     ...(nodes.length > 0 ? ['', ...formatRows('NODE', [], foldRows(nodes.map(nodeRow)), width)] : []),
     '',
-    ...breakLines(countItems(items.filter(isOurs), now), width, 0, 2),
+    ...breakLines(countItems(counted.filter(isOurs), now), width, 0, 2),
   ]
 }
 
@@ -136,7 +138,7 @@ function countItems(items: readonly Item[], now: Date): string {
   const days = first ? Math.floor((first.getTime() - now.getTime()) / (24 * hour)) : 0
   const ending =
     first && `. First to end: ${formatNames([...new Set(names)])}, on ${formatDate(first)}, in ${days} days`
-  return `${items.length} items: ${counts.join(', ')}${ending ?? ''}`
+  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.join(', ')}${ending ?? ''}`
 }
 
 /** The user's own kubeconfig is shown, and does not count. */

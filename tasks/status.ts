@@ -1,8 +1,10 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
+import { formatReasons, ownReasons } from '../lib/reason.ts'
 import { formatFailures, printable } from '../lib/reporter.ts'
 import { nodeFiles } from './file-table.ts'
-import { explainReasons, type Item, type State, stateOf, takeInventory } from './inventory.ts'
+import { type Item, type State, stateOf, takeInventory } from './inventory.ts'
 import { look, type Seen } from './look.ts'
 import type { Request } from './request.ts'
 import { checkNodes } from './selection.ts'
@@ -34,23 +36,19 @@ function endOf({ end }: Item): number {
 function nodeItems({ at, outcomes }: Seen): NodeItem[] {
   return at.cluster.nodes.flatMap((node): NodeItem[] => {
     const outcome = outcomes.get(`deploy/${node.name}`)
-    const count = nodeFiles(node).length
-    const same = `${count === 1 ? '1 file' : `${count} files`}, as in auth/`
-    return outcome
-      ? [{ node: node.name, state: stateOf(outcome), what: describeNode(outcome, same).replace(`${node.name}: `, '') }]
-      : []
+    return outcome ? [{ node: node.name, ...judgeNode(node, outcome) }] : []
   })
 }
 
-function describeNode(outcome: Outcome, same: string): string {
-  switch (outcome.kind) {
-    case 'failed':
-      return outcome.failure.message
-    case 'cancelled':
-      return 'not looked at'
-    default:
-      return explainReasons(outcome.reasons) || same
-  }
+/** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
+function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'what'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', what: 'not looked at' }
+  if (outcome.kind === 'failed')
+    return { state: stateOf(outcome), what: outcome.failure.message.replace(`${node.name}: `, '') }
+  const reasons = ownReasons(outcome.reasons)
+  const count = nodeFiles(node).length
+  if (reasons.length > 0) return { state: 'stale', what: formatReasons(reasons) }
+  return { state: 'fresh', what: `${count === 1 ? '1 file' : `${count} files`}, as in auth/` }
 }
 
 function exitStatus(items: readonly Item[], nodes: readonly NodeItem[]): number {
@@ -74,7 +72,8 @@ function tell(
     ? { items: items.filter((item) => isOurs(item) && isWrong(item)), nodes: nodes.filter(isWrong) }
     : { items, nodes }
   if (!options.quiet || shown.items.length + shown.nodes.length > 0)
-    for (const line of formatStatus({ ...shown, now: at.now, width, verbose: options.verbose })) print(line)
+    for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
+      print(line)
   const warnings = [...outcomes].flatMap(([id, outcome]) =>
     'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
   )
