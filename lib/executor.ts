@@ -128,12 +128,13 @@ async function judge(
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 
-/** What will be made anew is stale even where it can't be looked at. */
+/** A file that will be made anew is stale even where it can't be read; of a node that can't be reached nobody knows. */
 async function check(target: Target, willChange: readonly TargetId[], at: Workspace, force?: Force): Promise<Verdict> {
   try {
     return await target.check(at, force)
   } catch (error) {
-    if (willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
+    const isFile = target.lane !== 'ssh'
+    if (isFile && willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
     throw error
   }
 }

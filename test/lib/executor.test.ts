@@ -389,12 +389,16 @@ test('a repair becomes a rebuild in a dry run where a need will be built', async
   })
 })
 
-test('a dry run takes a target that cannot be looked at for stale only where its need will be built', async () => {
+test('a dry run takes a file that cannot be looked at for stale only where its need will be built, and a node never', async () => {
   const check = throws(new Failure('ca.pem is gone'))
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check }), fakeTarget('c', { check })], {
-    dryRun: true,
-  })
-  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale', c: 'failed' })
+  const targets = [
+    fakeTarget('a'),
+    fakeTarget('b', { needs: ['a'], check }),
+    fakeTarget('node', { needs: ['a'], check, lane: 'ssh' }),
+    fakeTarget('c', { check }),
+  ]
+  const run = runFakes(targets, { dryRun: true })
+  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale', node: 'failed', c: 'failed' })
 })
 
 test('a dry run shows a refusal even where a need will be built', async () => {
