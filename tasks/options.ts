@@ -33,7 +33,7 @@ const table = {
   format: { type: 'string', value: 'F', help: 'graph: mermaid, dot, svg or json; report: html, prometheus or ics' },
   list: { type: 'boolean', help: 'the phases and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
-  verbose: { type: 'boolean', help: "every target's line" },
+  verbose: { type: 'boolean', help: "every target's line; nothing folded" },
   quiet: { type: 'boolean', help: 'only failures' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const
@@ -134,7 +134,7 @@ export function helpText(phaseNames: readonly string[]): string {
                                   or certs; with whatever it needs
   npm run task -- --list          the phases and what each makes
 
-  npm run task -- status          all that was made: whether it is right, when it ends
+  npm run task -- status          what was made: is it right, when does it end
   npm run task -- verify          every handshake of the cluster, made
                                   between the files in auth/
   npm run task -- report          auth/report.html: when what ends, who holds
