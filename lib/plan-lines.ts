@@ -12,6 +12,7 @@ import {
   printable,
   type Reporter,
   type Summary,
+  warningsOf,
 } from './reporter.ts'
 
 export interface PlanLinesOptions {
@@ -41,9 +42,7 @@ function formatPlan(phases: readonly PhaseView[], { outcomes }: Summary, width: 
     styleText('bold', title),
     ...steps.flatMap((step) => formatStep(step, width)),
   ])
-  const warnings = [...outcomes].flatMap(([id, outcome]) =>
-    'warning' in outcome && outcome.warning ? breakLines(printable(`${id}: ${outcome.warning}`), width, 0, 2) : [],
-  )
+  const warnings = warningsOf(outcomes).flatMap((text) => breakLines(printable(text), width, 0, 2))
   return [...lines, ...(lines.length > 0 ? [''] : []), ...warnings]
 }
 

@@ -96,6 +96,13 @@ export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string
   })
 }
 
+/** What their user should know of the targets in any case, each with its target's id. */
+export function warningsOf(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+  return [...outcomes].flatMap(([id, outcome]) =>
+    'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
+  )
+}
+
 /** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>

@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
 import { formatReasons, ownReasons } from '../lib/reason.ts'
-import { formatFailures, printable } from '../lib/reporter.ts'
+import { formatFailures, printable, warningsOf } from '../lib/reporter.ts'
 import { nodeFiles } from './file-table.ts'
 import { type Item, type State, stateOf, takeInventory } from './inventory.ts'
 import { look, type Seen } from './look.ts'
@@ -74,10 +74,7 @@ function tell(
   if (!options.quiet || shown.items.length + shown.nodes.length > 0)
     for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
       print(line)
-  const warnings = [...outcomes].flatMap(([id, outcome]) =>
-    'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
-  )
-  for (const text of [...notes, ...warnings]) print(printable(text))
+  for (const text of [...notes, ...warningsOf(outcomes)]) print(printable(text))
   for (const text of formatFailures(outcomes)) print(text)
 }
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { formatDate, formatNames } from '../../lib/reason.ts'
-import { printable, withoutOwnName } from '../../lib/reporter.ts'
+import { printable, warningsOf, withoutOwnName } from '../../lib/reporter.ts'
 import { lastRunFile, readRunRecord } from '../../lib/run-record.ts'
 import { formerNodes } from '../deploy.ts'
 import type { Item } from '../inventory.ts'
@@ -80,10 +80,7 @@ function showWrong({ at, items, outcomes }: ReportData): string {
     const [{ name = '', why = '' } = {}] = group
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
-  const warnings = [...outcomes].flatMap(([id, outcome]) =>
-    'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
-  )
-  const lines = [...folded, ...warnings, ...formerNodes(at)]
+  const lines = [...folded, ...warningsOf(outcomes), ...formerNodes(at)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${at.command('bootstrap --dry-run')}</code> says what would be done.</p>`
