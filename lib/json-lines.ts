@@ -4,11 +4,15 @@ import type { Failure } from './failure.ts'
 import { planSteps } from './plan.ts'
 import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
 
+/** JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text. */
+export function formatJsonLine(value: object): string {
+  const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029]/g, escapeChar)
+}
+
 /** With the phases, the plan of a dry run is told too. */
 export function createJsonLines(write: (line: string) => void, planned: readonly PhaseView[] = []): Reporter {
-  // JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text.
-  const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
-  const say = (value: object) => write(JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029]/g, escapeChar))
+  const say = (value: object) => write(formatJsonLine(value))
   return {
     event: (event) => say(plainEvent(event)),
     note: (message) => say({ type: 'note', message }),

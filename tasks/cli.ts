@@ -5,7 +5,7 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, parseCluster } from '../lib/cluster.ts'
 import { asFailure } from '../lib/executor.ts'
 import { doing, Failure, usageFailure } from '../lib/failure.ts'
-import { createJsonLines } from '../lib/json-lines.ts'
+import { createJsonLines, formatJsonLine } from '../lib/json-lines.ts'
 import { createLines } from '../lib/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/reporter.ts'
 import { helpText, type Options, parseOptions } from './options.ts'
@@ -114,7 +114,7 @@ function readCluster(file: string): Cluster {
 
 function showPhases(json: boolean): number {
   for (const { name, title, makes } of phases)
-    print(json ? JSON.stringify({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`)
+    print(json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`)
   return 0
 }
 

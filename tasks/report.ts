@@ -1,6 +1,7 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same ends as metrics, or as a calendar. */
 import { Failure, usageFailure } from '../lib/failure.ts'
 import { publicMode } from '../lib/files.ts'
+import { formatJsonLine } from '../lib/json-lines.ts'
 import { takeInventory } from './inventory.ts'
 import { look } from './look.ts'
 import type { ReportData } from './report/page.ts'
@@ -34,8 +35,10 @@ export async function report(request: Request): Promise<number> {
   if (auth.names().length === 0)
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
   const text = await format({ ...seen, items: takeInventory(seen) })
-  if (endedStatus() === undefined) auth.write(file, text, publicMode)
+  const ended = endedStatus()
+  if (ended !== undefined) return ended
+  auth.write(file, text, publicMode)
   const path = `${auth.path}/${file}`
-  print(options.json ? JSON.stringify({ type: 'report', path }) : path)
+  print(options.json ? formatJsonLine({ type: 'report', path }) : path)
   return 0
 }

@@ -1,6 +1,7 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
+import { formatJsonLine } from '../lib/json-lines.ts'
 import { formatReasons, ownReasons } from '../lib/reason.ts'
 import { formatFailures, printable, warningsOf } from '../lib/reporter.ts'
 import { nodeFiles } from './file-table.ts'
@@ -23,9 +24,11 @@ export async function status(request: Request): Promise<number> {
   const items = takeInventory(seen).filter(isWanted)
   const nodes = nodeItems(seen).filter(isWanted)
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
-  const exit = endedStatus() ?? exitStatus(items, nodes)
+  const ended = endedStatus()
+  if (ended !== undefined) return ended
+  const exit = exitStatus(items, nodes)
   if (options.json) tellAsJson(request, items, nodes, exit)
-  else tell(request, seen, items, nodes)
+  else if (!options.quiet || exit !== 0) tell(request, seen, items, nodes)
   return exit
 }
 
@@ -71,15 +74,14 @@ function tell(
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && isWrong(item)), nodes: nodes.filter(isWrong) }
     : { items, nodes }
-  if (!options.quiet || shown.items.length + shown.nodes.length > 0)
-    for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
-      print(line)
+  for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
+    print(line)
   for (const text of [...notes, ...warningsOf(outcomes)]) print(printable(text))
   for (const text of formatFailures(outcomes)) print(text)
 }
 
 function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {
-  const say = (value: object) => print(JSON.stringify(value))
+  const say = (value: object) => print(formatJsonLine(value))
   for (const { certificate, onNodes, why, ...item } of items)
     say({
       type: 'item',
