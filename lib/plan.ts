@@ -1,7 +1,7 @@
 /** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
 import type { Outcome } from './executor.ts'
 import type { Target, TargetId, Verdict } from './graph.ts'
-import { formatReasons, ownReasons, type Reason } from './reason.ts'
+import { formatReasons, isRepair, ownReasons, type Reason } from './reason.ts'
 import { nameInPhase, type PhaseView, withoutOwnName } from './reporter.ts'
 
 /** Targets of one phase for which there is one reason. */
@@ -23,9 +23,10 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
       return outcome?.kind === 'stale' ? [[id, outcome]] : []
     }),
   )
-  const dependents = new Map<TargetId, Target[]>()
+  const changes = [...stale].filter(([, { reasons }]) => !isRepair(reasons)).map(([id]) => id)
+  const dependents = new Map(changes.map((id): [TargetId, Target[]] => [id, []]))
   for (const target of targets)
-    for (const need of neededBy(stale.get(target.id))) dependents.set(need, [...(dependents.get(need) ?? []), target])
+    if (stale.has(target.id)) for (const need of target.needs) dependents.get(need)?.push(target)
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
   // What has no reason of its own follows from something else.
   const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
@@ -48,10 +49,6 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
       })
     })
     .toReversed()
-}
-
-function neededBy(outcome: Verdict | undefined): readonly TargetId[] {
-  return outcome?.reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : [])) ?? []
 }
 
 function isMadeFirst({ makes }: Target, reasons: readonly Reason[]): boolean {
