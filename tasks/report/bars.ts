@@ -23,7 +23,10 @@ export interface BarTable {
 
 /** The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning. */
 export function showBars({ label, headings, bars, ticks, line }: BarTable): string {
-  const marks = ticks.map(({ at, text }) => html`<span style="left:${percent(at)}">${text}</span>`)
+  // Further to the right there is no room for a text.
+  const marks = ticks
+    .filter(({ at }) => at < 0.88)
+    .map(({ at, text }) => html`<span style="left:${percent(at)}">${text}</span>`)
   const style = line === undefined ? '' : html` style="--line:${percent(line)}"`
   return html`<div class="scroll" role="region" aria-label="${label}" tabindex="0">
 <table class="bars" role="table"!${style}>
