@@ -39,7 +39,9 @@ export function showBars({ label, headings, bars, ticks, line }: BarTable): stri
 
 function showBar({ name, detail, cells, segments, isMarked }: Bar): string {
   const spans = segments.map(
-    ({ from, to, kind }) => html`<i class="${kind}" style="left:${percent(from)};width:${percent(to - from)}"></i>`,
+    // As narrow as 2px, and within the track even where it begins at its end.
+    ({ from, to, kind }) =>
+      html`<i class="${kind}" style="left:min(${percent(from)},100% - 2px);width:${percent(to - from)}"></i>`,
   )
   return html`<tr role="row"!${isMarked ? ' class="marked"' : ''}><th scope="row" role="rowheader">${name}!${detail && html`<small>${detail}</small>`}</th>!${cells.map(
     (cell) => html`<td role="cell">${cell}</td>`,
