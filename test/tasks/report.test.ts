@@ -259,15 +259,22 @@ function pieces(text: string, length: number): Set<string> {
   return new Set(Array.from({ length: Math.max(text.length - length + 1, 0) }, (_, at) => text.slice(at, at + length)))
 }
 
-/** Of a key, a kubeconfig or an encryption config: what is secret in it, decoded. */
+/** Of a key, a kubeconfig or an encryption config: what is secret in it, decoded and as it stands there. */
 function secretBytes(text: string): Buffer[] {
   const keys = text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/g) ?? []
   const decoded = [...text.matchAll(/^ +(?:secret|client-key-data): (\S+)$/gm)].map(([, data = '']) => data)
   return [
-    ...keys.map((key) => Buffer.from(key.replace(/-----.*?-----|\s/g, ''), 'base64')),
+    ...keys.flatMap((key) => {
+      const body = key.replace(/-----.*?-----/g, '').trim()
+      return [Buffer.from(body, 'base64'), Buffer.from(body)]
+    }),
     ...decoded.flatMap((data) => {
       const bytes = Buffer.from(data, 'base64')
-      return [bytes, ...secretBytes(bytes.toString('latin1').startsWith('-----') ? bytes.toString() : '')]
+      return [
+        bytes,
+        Buffer.from(data),
+        ...secretBytes(bytes.toString('latin1').startsWith('-----') ? bytes.toString() : ''),
+      ]
     }),
   ]
 }
