@@ -23,7 +23,10 @@ export interface BarTable {
 
 /** The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning. */
 export function showBars({ label, headings, bars, ticks, line }: BarTable): string {
-  const marks = ticks.map(({ at, text }) => html`<span style="left:${percent(at)}">${text}</span>`)
+  // Further to the right there is no room for a text.
+  const marks = ticks
+    .filter(({ at }) => at < 0.88)
+    .map(({ at, text }) => html`<span style="left:${percent(at)}">${text}</span>`)
   const style = line === undefined ? '' : html` style="--line:${percent(line)}"`
   return html`<div class="scroll" role="region" aria-label="${label}" tabindex="0">
 <table class="bars" role="table"!${style}>
@@ -36,7 +39,9 @@ export function showBars({ label, headings, bars, ticks, line }: BarTable): stri
 
 function showBar({ name, detail, cells, segments, isMarked }: Bar): string {
   const spans = segments.map(
-    ({ from, to, kind }) => html`<i class="${kind}" style="left:${percent(from)};width:${percent(to - from)}"></i>`,
+    // As narrow as 2px, and within the track even where it begins at its end.
+    ({ from, to, kind }) =>
+      html`<i class="${kind}" style="left:min(${percent(from)},100% - 2px);width:${percent(to - from)}"></i>`,
   )
   return html`<tr role="row"!${isMarked ? ' class="marked"' : ''}><th scope="row" role="rowheader">${name}!${detail && html`<small>${detail}</small>`}</th>!${cells.map(
     (cell) => html`<td role="cell">${cell}</td>`,

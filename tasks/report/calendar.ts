@@ -22,7 +22,6 @@ export function formatCalendar({ at, items }: ReportData): string {
       id: `${createHash('sha256').update(`${cluster.name} ${day}`).digest('hex').slice(0, 32)}@harderway`,
       start: first.end,
       allDay: true,
-      timezone: 'UTC',
       stamp: now,
       summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'ends' : 'end'} (${names})`,
       description: `${names}: before that day, ${command('bootstrap')}`,

@@ -24,17 +24,20 @@ export function showChain(items: readonly Item[]): string {
   const kubeconfigs = new Set(
     items.filter(({ phase, certificate }) => phase === 'kubeconfigs' && certificate).map(({ name }) => name),
   )
-  const roots = all.filter(({ issuer }) => issuer === 'itself')
+  // The CA may be signed by another, above it.
+  const isRoot = ({ phase, issuer }: Item) => phase === 'ca' || issuer === 'itself'
+  const roots = all.filter(isRoot)
+  const signed = all.filter((item) => !isRoot(item))
   const leaf = (item: Certified) =>
     html`<li>!${link(item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${item.name}.kubeconfig</li></ul>` : ''}</li>`
   const branches = phases.flatMap(({ name, title }) => {
-    const leaves = all.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
+    const leaves = signed.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
     if (leaves.length === 0) return []
     return [
       html`<li><details!${leaves.length > mostLeaves ? '' : ' open'}><summary>${title} (${leaves.length})</summary><ul>!${leaves.map(leaf)}</ul></details></li>`,
     ]
   })
-  const others = all.filter(({ issuer }) => issuer !== 'ca' && issuer !== 'itself')
+  const others = signed.filter(({ issuer }) => issuer !== 'ca')
   const strangers = others.length > 0 ? html`<p>Signed by none of these:</p><ul>!${others.map(leaf)}</ul>` : ''
   return html`<ul class="chain">!${roots.map((root) => html`<li>!${link(root)} <small>${root.purpose}</small><ul>!${root.name === 'ca' ? branches : ''}</ul></li>`)}</ul>!${strangers}`
 }
@@ -50,12 +53,17 @@ export function showCertificates(items: readonly Item[]): string {
 !${certified(items).map(showCertificate)}</div>`
 }
 
+/** As the subject is shown: on one line, without OpenSSL's escapes. */
+function oneLine(name: string): string {
+  return name.replaceAll('\n', ', ').replace(/\\([^0-9A-F])/g, '$1')
+}
+
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
   const { x509, attributes, sans, extKeyUsages, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = extKeyUsages.map((oid) => ({ [oids.serverAuth]: 'server', [oids.clientAuth]: 'client' })[oid] ?? oid)
   const facts: [string, string][] = [
     ['Subject', attributes.join(', ')],
-    ['Issuer', issuer === 'itself' ? 'itself' : x509.issuer.replaceAll('\n', ', ')],
+    ['Issuer', issuer === 'itself' ? 'itself' : oneLine(x509.issuer)],
     ['Valid', `${notBefore.toISOString()} to ${notAfter.toISOString()}`],
     ['Names and addresses', sans.join(', ')],
     ['Use', isCa ? 'signs certificates' : usages.join(', ')],

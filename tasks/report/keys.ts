@@ -64,7 +64,7 @@ export function showKeys(cluster: Cluster): string {
     return html`<tr><th scope="row">${name}<small>${worst ? worst[1] : 'nothing'}</small></th>!${cells}</tr>
 `
   })
-  return html`<p>By the roles in cluster.yaml. Under each machine stands the worst that its thief could do; each key that it holds adds to that.</p>
+  return html`<p>By the roles in cluster.yaml. Under each machine stands the worst that its thief could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
 <thead><tr><th scope="col">Machine</th>!${[...powers.keys()].map((key) => html`<th scope="col"><span>${key}</span></th>`)}</tr></thead>

@@ -41,4 +41,10 @@ document.addEventListener('keydown', (event) => {
   input.focus()
 })
 addEventListener('hashchange', openTarget)
+// A link that is followed again changes nothing.
+document.addEventListener('click', (event) => {
+  if (!event.target.matches('.chain a') || event.target.hash !== location.hash) return
+  event.preventDefault()
+  openTarget()
+})
 openTarget()

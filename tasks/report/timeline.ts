@@ -31,7 +31,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     .toSorted((a, b) => a.end.getTime() - b.end.getTime())
     .map(({ phase, names, begin, ownEnd, end }): Bar => {
       const renewal = new Date(Math.max(end.getTime() - cluster.certificates.renewBefore, begin.getTime()))
-      const own = ownEnd > end ? ` (its own is ${formatDate(ownEnd)})` : ''
+      const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
       return {
         name: titles.get(phase) ?? phase,
         detail: formatNames(names),
@@ -44,6 +44,6 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
         isMarked: renewal <= now,
       }
     })
-  const ticks = scale.ticks(6).map((date) => ({ at: scale(date), text: scale.tickFormat()(date) }))
+  const ticks = scale.ticks(4).map((date) => ({ at: scale(date), text: scale.tickFormat()(date) }))
   return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p>!${showBars({ label: 'Ends of certificates', headings: ['Certificates', 'End that counts', 'Left'], bars, ticks, line: scale(now) })}`
 }

@@ -3,7 +3,8 @@
  * of them.
  */
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { startBrowser } from '../browser.ts'
 import { entry } from '../harderway.ts'
 import {
   bigCluster,
@@ -163,4 +164,23 @@ const tree: Group = {
   },
 }
 
-export const groups: readonly Group[] = [guide, rsa, idle, large, tree]
+const page: Group = {
+  pairs: 5,
+  parts: ['chromium'],
+  rows: [{ what: 'report at 1,000 nodes: opens in Chromium', ours: 'open', of: 'seconds', goal: 2 }],
+  async prepare(place) {
+    const folder = await made(place, bigCluster(999, 'ecdsa-p256'), ...local)
+    await runNode(place, entry, 'report', ...quietly(folder))
+    const url = pathToFileURL(join(folder, 'auth/report.html')).href
+    const open = async () => {
+      await using browser = await startBrowser()
+      const page = await browser.newPage()
+      await page.goto(url)
+      const ended = await page.evaluate<number>(`performance.getEntriesByType('navigation')[0].loadEventEnd`)
+      return { seconds: ended / 1000, cpu: Number.NaN, mebibytes: Number.NaN }
+    }
+    return { open }
+  },
+}
+
+export const groups: readonly Group[] = [guide, rsa, idle, large, tree, page]

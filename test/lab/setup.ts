@@ -35,6 +35,8 @@ const tests: readonly Part[] = [
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
+  { command: 'chromium', debian: 'chromium', brew: '' },
+  { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
 ]
 
 const enabledIn = '/etc/systemd/system'

@@ -1,0 +1,32 @@
+/** `npm run screenshot`: docs/report.png, the report of a real run down to the end of the table of keys. */
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { startBrowser } from '../browser.ts'
+import { harderway } from '../harderway.ts'
+import { startGuideLab } from './guide-lab.ts'
+
+const path = fileURLToPath(new URL('../../docs/report.png', import.meta.url))
+const width = 1280
+
+async function screenshot(dir: string): Promise<void> {
+  await using _lab = await startGuideLab(dir)
+  for (const command of ['bootstrap', 'report']) {
+    const { status, stdout, stderr } = await harderway(dir, command)
+    if (status !== 0) throw new Error(`${command} ended with ${status}:\n${stdout}${stderr}`)
+  }
+  await using browser = await startBrowser()
+  const page = await browser.newPage({ viewport: { width, height: 800 }, colorScheme: 'light' })
+  await page.goto(pathToFileURL(join(dir, 'auth/report.html')).href)
+  const end = await page.evaluate<number>(`document.querySelector('#keys details').getBoundingClientRect().bottom`)
+  const png = await page.screenshot({ path, fullPage: true, clip: { x: 0, y: 0, width, height: Math.ceil(end) + 16 } })
+  process.stdout.write(`${path}: ${(png.length / 1000).toFixed(0)} kB\n`)
+}
+
+const dir = realpathSync(mkdtempSync(join(tmpdir(), 'kubenet-')))
+try {
+  await screenshot(dir)
+} finally {
+  rmSync(dir, { recursive: true, force: true })
+}
