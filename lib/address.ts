@@ -22,6 +22,11 @@ export function formatAddress(bytes: Buffer): string {
   return shortestIPv6(Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(i * 2).toString(16)).join(':'))
 }
 
+/** As it stands before a colon: https://[fd00::1]:6443, [fd00::1]:path. */
+export function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
 export type Cidr = { readonly network: Buffer; readonly prefix: number }
 
 /** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver asks. */

@@ -18,7 +18,7 @@ export interface Certificate {
   readonly x509: X509Certificate
   /** DER of the subject, as it stands there. */
   readonly subject: Buffer
-  /** `CN=kubernetes`, … : attributes of the table above by name, others by OID. */
+  /** `CN=kubernetes`, … : attributes of a known OID by name, others by OID. */
   readonly attributes: readonly string[]
   readonly sans: readonly string[]
   readonly isCa: boolean

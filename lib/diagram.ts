@@ -1,7 +1,6 @@
 /** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
-import type { Graph, Target } from './graph.ts'
-import { formatNames } from './reason.ts'
-import { nameInPhase } from './reporter.ts'
+import { type Graph, nameInPhase, type Target } from './graph.ts'
+import { formatNames } from './wording.ts'
 
 /** Of one phase, targets with needs of the same kinds are one box where there are more. */
 const mostAlike = 2
@@ -94,9 +93,4 @@ export function formatDot(boxes: readonly Box[]): string {
     ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} -> ${id}`)),
     '}',
   ].join('\n')
-}
-
-export function formatGraphJson(graph: Graph): string {
-  const targets = [...graph.values()].map(({ id, phase, node, needs, makes }) => ({ id, phase, node, needs, makes }))
-  return JSON.stringify({ targets }, undefined, 2)
 }

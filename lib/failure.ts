@@ -73,13 +73,23 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   try {
     return work()
   } catch (error) {
-    if (error instanceof Error && 'errno' in error && 'code' in error) {
+    if (isErrno(error)) {
       const code = String(error.code)
       throw new Failure(
         `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(Number(error.errno))}`,
         { kind, cause: code.toLowerCase() },
       )
     }
+    throw error
+  }
+}
+
+/** For what is only shown: undefined where it can't be read, which is said elsewhere. */
+export function tryTo<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Failure) return undefined
     throw error
   }
 }

@@ -5,6 +5,9 @@ import type { Workspace } from './workspace.ts'
 /** `node-certs/worker0`; the phase's own name where it has one target. */
 export type TargetId = string
 
+/** In `usedBy`, for what all of them have open. */
+export const everyComponent = 'every component'
+
 /** Which limit a target's work counts against. */
 export type Lane = 'cpu' | 'ssh'
 
@@ -27,7 +30,7 @@ export interface Target {
   readonly needs: readonly TargetId[]
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
-  /** What it is for, in fourteen letters at most. */
+  /** What it is for, in a few letters: a column of a table. */
   readonly purpose?: string
   /** The components that have its files open, and read them anew when they are restarted. */
   readonly usedBy?: readonly string[]
@@ -54,12 +57,18 @@ export interface Work {
 
 export type Graph = ReadonlyMap<TargetId, Target>
 
-/** Throws an Error (a mistake in the table of targets) for a repeated id, an unknown need or a cycle. */
+/** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown need or a cycle. */
 export function buildGraph(targets: readonly Target[]): Graph {
   const byId = new Map<TargetId, Target>()
+  const makers = new Map<string, TargetId>()
   for (const target of targets) {
-    if (byId.has(target.id)) throw new Error(`two targets are called ${target.id}`)
-    byId.set(target.id, target)
+    const { id, makes } = target
+    if (byId.has(id)) throw new Error(`two targets are called ${id}`)
+    byId.set(id, target)
+    for (const file of makes) {
+      if (makers.has(file)) throw new Error(`${makers.get(file)} and ${id} both make ${file}`)
+      makers.set(file, id)
+    }
   }
   return closure(byId, byId.keys())
 }
@@ -80,4 +89,8 @@ export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
   }
   for (const id of ids) visit(id)
   return wanted
+}
+
+export function nameInPhase({ id, phase }: Target): string {
+  return id === phase ? id : id.slice(phase.length + 1)
 }

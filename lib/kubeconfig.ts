@@ -1,7 +1,7 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
 import { Document, parse, visit } from 'yaml'
-import { addressBytes } from './address.ts'
+import { bracketed } from './address.ts'
 import type { Cluster } from './cluster.ts'
 
 export interface Access {
@@ -17,8 +17,7 @@ export interface Access {
 }
 
 export function serverUrl({ api }: Cluster): string {
-  const isIPv6 = addressBytes(api.host)?.length === 16
-  return `https://${isIPv6 ? `[${api.host}]` : api.host}:${api.port}`
+  return `https://${bracketed(api.host)}:${api.port}`
 }
 
 export function formatKubeconfig({ ca, certificate, key, ...access }: Access): string {

@@ -8,10 +8,10 @@ import {
   formatFailures,
   formatSummary,
   type PhaseView,
-  printable,
   type Reporter,
   type Summary,
 } from './reporter.ts'
+import { printable } from './wording.ts'
 
 /** Where there are more targets than this, fresh and made ones are told by the phase. */
 const mostLines = 60

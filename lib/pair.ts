@@ -9,7 +9,7 @@ import {
   readCertificate,
   readPrivateKey,
 } from './certificate.ts'
-import { Failure } from './failure.ts'
+import { Failure, tryTo } from './failure.ts'
 import { once, publicMode, secretMode } from './files.ts'
 import type { Verdict } from './graph.ts'
 import type { Reason } from './reason.ts'
@@ -88,15 +88,16 @@ export type SigningIssuer = Issuer & { readonly notAfter: Date }
 
 const [readOnce, readKeyOnce] = [once(readCertificate), once(readPrivateKey)]
 
-/** Undefined where there is none; nothing is said of its mode or its key. */
+/** Undefined where there is none that can be read; nothing is said of its mode or its key. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
-  const bytes = auth.tryBytes(certificateFile(name))
+  const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
   return bytes && readOnce(bytes)
 }
 
 /** Undefined before there is a CA. */
 export function readCaCertificate(auth: AuthDir): Certificate | undefined {
-  return tryCertificate(auth, 'ca')
+  const bytes = auth.tryBytes(certificateFile('ca'))
+  return bytes && readOnce(bytes)
 }
 
 /** The CA with its key, which a target has just made or checked. */

@@ -8,8 +8,10 @@ const narrowest = 20
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
-  const [head = ''] = wrap(text, first)
-  const rest = text.slice(head.length).trimStart()
+  // The library composes letters: only composed already do they keep their places.
+  const words = text.normalize()
+  const [head = ''] = wrap(words, first)
+  const rest = words.slice(head.length).trimStart()
   const lines = rest === '' ? [] : wrap(rest, others)
   return [' '.repeat(first) + head, ...lines.map((line) => ' '.repeat(others) + line)]
 }

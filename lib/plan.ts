@@ -1,8 +1,9 @@
 /** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
 import type { Outcome } from './executor.ts'
-import type { Target, TargetId, Verdict } from './graph.ts'
+import { everyComponent, nameInPhase, type Target, type TargetId, type Verdict } from './graph.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from './reason.ts'
-import { nameInPhase, type PhaseView, withoutOwnName } from './reporter.ts'
+import type { PhaseView } from './reporter.ts'
+import { groupAlike, withoutOwnName } from './wording.ts'
 
 /** Targets of one phase for which there is one reason. */
 export interface Step {
@@ -30,16 +31,16 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
   // What has no reason of its own follows from something else.
   const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
+  const sharedReason = (target: Target) => withoutOwnName(describe(target, own(target)), nameInPhase(target))
   const told = new Set<Target>()
   // Backwards: what follows from several new things is told with the last of them.
   return phases
     .toReversed()
     .flatMap((phase) => {
       const caused = phase.targets.filter((target) => own(target).length > 0)
-      const groups = Map.groupBy(caused, (target) => withoutOwnName(describe(target, own(target)), nameInPhase(target)))
-      return [...groups].toReversed().map(([shared, group]): Step => {
-        const [only] = group
-        const why = only && group.length === 1 ? describe(only, own(only)) : shared
+      const groups = groupAlike(caused, sharedReason)
+      return groups.toReversed().map((group): Step => {
+        const why = group.length === 1 ? describe(group[0], own(group[0])) : sharedReason(group[0])
         const isNew = group.every((target) => isMadeFirst(target, own(target)))
         const all = followers(group, dependents, targets)
         // What is missing too has a line of its own.
@@ -89,5 +90,5 @@ function componentsToRestart(
   const replaced = causes.flatMap((cause) => onNode(cause)?.differ ?? []).flatMap((file) => makers.get(file) ?? [])
   const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
   const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]
-  return components.includes('every component') ? ['every component'] : components
+  return components.includes(everyComponent) ? [everyComponent] : components
 }

@@ -1,5 +1,6 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
 import type { TargetId } from './graph.ts'
+import { formatDate, formatNames } from './wording.ts'
 
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
@@ -100,10 +101,6 @@ export function formatReasons(reasons: readonly Reason[]): string {
   return [...(missing.length > 0 ? [`${formatNames(missing)} missing`] : []), ...others].join('; ')
 }
 
-export function formatDate(date: Date): string {
-  return date.toISOString().slice(0, 10)
-}
-
 function formatChange(
   what: string,
   { added, removed }: { added: readonly string[]; removed: readonly string[] },
@@ -115,13 +112,6 @@ function formatChange(
 
 function formatList(names: readonly string[], what: string): string {
   return names.length === 0 ? '' : `${formatNames(names)} ${what}`
-}
-
-/** The first few by name, the rest by number. */
-export function formatNames(names: readonly string[]): string {
-  const shown = names.length > 4 ? 3 : names.length
-  const rest = names.length - shown
-  return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
 function octal(mode: number): string {

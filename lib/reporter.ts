@@ -2,7 +2,8 @@
 import type { Outcome, RunEvent } from './executor.ts'
 import { Failure } from './failure.ts'
 import type { Graph, Target, TargetId } from './graph.ts'
-import { formatDate, formatNames, formatReasons, isRepair } from './reason.ts'
+import { formatReasons, isRepair } from './reason.ts'
+import { formatDate, formatNames, printable } from './wording.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -101,20 +102,4 @@ export function warningsOf(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) =>
     'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
   )
-}
-
-/** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
-    char === '\n' ? char : '\uFFFD',
-  )
-}
-
-export function nameInPhase({ id, phase }: Target): string {
-  return id === phase ? id : id.slice(phase.length + 1)
-}
-
-/** With `*` for a target's own name in the names of its files: so that what is true of many is said once. */
-export function withoutOwnName(text: string, name: string): string {
-  return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|\\.)`, 'g'), '*')
 }

@@ -9,7 +9,6 @@ export const lastRunFile = 'last-run.json'
 const milliseconds = v.pipe(v.number(), v.minValue(0))
 const targetSchema = v.object({
   id: v.string(),
-  phase: v.string(),
   needs: v.array(v.string()),
   /** Null for what was not reached. */
   started: v.nullable(milliseconds),
@@ -42,31 +41,26 @@ export function createRecorder(names: readonly string[], graph: Graph): Recorder
   const start = performance.now()
   const elapsed = () => Math.round((performance.now() - start) * 10) / 10
   const [started, building] = [new Map<TargetId, number>(), new Map<TargetId, number>()]
-  const targets: string[] = []
+  const targets: TargetRecord[] = []
   return {
     event: (event) => {
       const { type, id } = event
       if (type === 'started') started.set(id, elapsed())
       else if (type === 'building') building.set(id, elapsed())
       else {
-        const { phase = id, needs = [] } = graph.get(id) ?? {}
-        const record = {
+        targets.push({
           id,
-          phase,
-          needs: [...needs],
+          needs: [...(graph.get(id)?.needs ?? [])],
           started: started.get(id) ?? null,
           building: building.get(id) ?? null,
           ended: elapsed(),
           outcome: event.outcome.kind,
           message: describeOutcome(event.outcome),
-        } satisfies TargetRecord
-        targets.push(JSON.stringify(record))
+        })
       }
     },
-    finish: (exit) => {
-      const { targets: _, ...head } = { version: 1, names: [...names], began, exit, targets: [] } satisfies RunRecord
-      return `${JSON.stringify(head).slice(0, -1)},"targets":[\n${targets.join(',\n')}\n]}\n`
-    },
+    finish: (exit) =>
+      `${JSON.stringify({ version: 1, names: [...names], began, exit, targets } satisfies RunRecord)}\n`,
   }
 }
 

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { $, type ProcessOutput } from 'zx/core'
+import { bracketed } from './address.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { doing, Failure, isErrno } from './failure.ts'
 import { isRunning } from './lock.ts'
@@ -130,8 +131,7 @@ export class Connection {
   /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFolder(from: string, to: string): Promise<void> {
     const { node, args } = this.#parts
-    const host = node.host.includes(':') ? `[${node.host}]` : node.host
-    const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${host}:${to}`], '')
+    const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`], '')
     if (result.exitCode === 0) return
     const failure = this.#failure(result)
     const isUp = failure.cause === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0

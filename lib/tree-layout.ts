@@ -1,8 +1,8 @@
 /** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
 import type { Outcome } from './executor.ts'
-import type { Target, TargetId } from './graph.ts'
-import { formatDate } from './reason.ts'
-import { describeOutcome, nameInPhase, type PhaseView } from './reporter.ts'
+import { nameInPhase, type Target, type TargetId } from './graph.ts'
+import { describeOutcome, type PhaseView } from './reporter.ts'
+import { formatDate } from './wording.ts'
 
 export type TargetState = 'looking' | 'building' | Outcome
 

@@ -8,11 +8,12 @@ import {
   formatFailures,
   formatSummary,
   type PhaseView,
-  printable,
   type Reporter,
   type Summary,
+  warningsOf,
 } from './reporter.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+import { printable } from './wording.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80
@@ -63,8 +64,6 @@ export function createTree(options: TreeOptions): Reporter {
       if (!phase) return
       running ??= draw(progress, options)
       apply(phase, event)
-      if (!transient && event.type === 'ended' && 'warning' in event.outcome && event.outcome.warning)
-        trailer.push(color.yellow(`${event.id}: ${printable(event.outcome.warning)}`))
     },
     note: (text) => say(color.dim(printable(text))),
     problem: (failure: Failure, id) =>
@@ -72,8 +71,11 @@ export function createTree(options: TreeOptions): Reporter {
     end: async (summary: Summary) => {
       for (const { done } of progress) done.resolve()
       await running
-      if (!transient) trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
-      if (running && !transient) trailer.push(formatSummary(summary))
+      if (!transient) {
+        trailer.push(...warningsOf(summary.outcomes).map((text) => color.yellow(printable(text))))
+        trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
+        if (running) trailer.push(formatSummary(summary))
+      }
       for (const line of trailer) stdout.write(`${line}\n`)
     },
   }

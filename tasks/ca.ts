@@ -5,8 +5,9 @@ import type { Cluster } from '../lib/cluster.ts'
 import { Failure, refusal } from '../lib/failure.ts'
 import { publicMode, secretMode } from '../lib/files.ts'
 import type { Force, Target, Verdict, Work } from '../lib/graph.ts'
-import { certificateFile, keyFile, type Pair, readPair, validityPeriod } from '../lib/pair.ts'
-import { formatDate, formatNames, formatReasons } from '../lib/reason.ts'
+import { certificateFile, keyFile, type Pair, readPair, tryCertificate, validityPeriod } from '../lib/pair.ts'
+import { formatReasons } from '../lib/reason.ts'
+import { formatDate, formatNames } from '../lib/wording.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../lib/x509.ts'
 import { certTable } from './cert-table.ts'
@@ -112,7 +113,7 @@ function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at:
     return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(at)}` }
   // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
-  const leafEnd = readCertificate(auth.tryBytes(leaf) ?? '')?.notAfter ?? notAfter
+  const leafEnd = tryCertificate(auth, 'kubernetes')?.notAfter ?? notAfter
   const warning = leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(at)}` : undefined
   return { reasons, until: notAfter, warning }
 }

@@ -4,6 +4,7 @@
  */
 import { addressBytes, firstAddress } from '../lib/address.ts'
 import type { Cluster, ClusterNode } from '../lib/cluster.ts'
+import { everyComponent } from '../lib/graph.ts'
 import type { Profile } from '../lib/x509.ts'
 
 export interface CertRow {
@@ -14,12 +15,14 @@ export interface CertRow {
   readonly profile: Profile
   /** It is the identity of a client of the API: <name>.kubeconfig is made of it. */
   readonly isClient: boolean
-  /** In fourteen letters at most. */
+  /** In a few letters. */
   readonly purpose: string
   /** The components that have it open, and read it anew when they are restarted. */
   readonly usedBy: readonly string[]
   /** What the key lets a thief do. */
   readonly power: string
+  /** Whether the whole cluster is lost with the key. */
+  readonly isGrave?: true
 }
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
@@ -40,7 +43,11 @@ function buildTable(cluster: Cluster): CertRow[] {
     isCa,
     key,
   })
-  const component = (name: string, subject: Profile, use: Pick<CertRow, 'purpose' | 'usedBy' | 'power'>): CertRow => ({
+  const component = (
+    name: string,
+    subject: Profile,
+    use: Pick<CertRow, 'purpose' | 'usedBy' | 'power' | 'isGrave'>,
+  ): CertRow => ({
     phase: 'component-certs',
     name,
     profile: subject,
@@ -54,8 +61,9 @@ function buildTable(cluster: Cluster): CertRow[] {
       profile: profile('Kubernetes', organization, [], true),
       isClient: false,
       purpose: 'signs the rest',
-      usedBy: ['every component'],
+      usedBy: [everyComponent],
       power: 'becomes anyone: signs certificates for any user and any server',
+      isGrave: true,
     },
     // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
     {
@@ -66,11 +74,13 @@ function buildTable(cluster: Cluster): CertRow[] {
       purpose: 'API, etcd',
       usedBy: ['etcd', 'kube-apiserver'],
       power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
+      isGrave: true,
     },
     component('admin', profile('admin', 'system:masters'), {
       purpose: 'administrators',
       usedBy: [],
       power: 'does everything through the API, past every rule',
+      isGrave: true,
     }),
     component('kube-scheduler', profile('system:kube-scheduler', 'system:kube-scheduler'), {
       purpose: 'scheduler',
@@ -92,6 +102,7 @@ function buildTable(cluster: Cluster): CertRow[] {
         purpose: 'signs tokens',
         usedBy: ['kube-apiserver', 'kube-controller-manager'],
         power: 'signs a token for any service account',
+        isGrave: true,
       }),
       isClient: false,
     },

@@ -13,11 +13,11 @@ import { phases } from './phases.ts'
 import type { Request } from './request.ts'
 import { run } from './run.ts'
 
-const commands: Readonly<Record<string, (request: Request) => Promise<number>>> = {
-  status: async (request) => (await import('./status.ts')).status(request),
-  graph: async (request) => (await import('./graph.ts')).graph(request),
-  report: async (request) => (await import('./report.ts')).report(request),
-}
+const commands = new Map<string, (request: Request) => Promise<number>>([
+  ['status', async (request) => (await import('./status.ts')).status(request)],
+  ['graph', async (request) => (await import('./graph.ts')).graph(request)],
+  ['report', async (request) => (await import('./report.ts')).report(request)],
+])
 
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -46,7 +46,7 @@ async function command(
     const file = configPath(options.config)
     const cluster = readCluster(file)
     const kubeconfigs = () => kubeconfigPaths(cluster, dirname(file))
-    const perform = commands[options.names[0] ?? ''] ?? run
+    const perform = commands.get(options.names[0] ?? '') ?? run
     return await perform({
       cluster,
       file,
@@ -54,8 +54,8 @@ async function command(
       kubeconfigs,
       signal,
       endedStatus,
-      report: (views, isPlan) => createReporter(options, views, isPlan),
-      progress: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
+      reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
+      progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
       print,
       width: process.stdout.columns || 80,
     })
@@ -72,10 +72,8 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/plan-lines.ts')
-  return createPlanLines(
-    { phases: views, quiet: options.quiet, width: process.stdout.columns || 80, write: print },
-    progress,
-  )
+  const { columns } = process.stdout
+  return createPlanLines({ phases: views, detail: detailOf(options), width: columns || 80, write: print }, progress)
 }
 
 /** Told while it runs; before a plan, no word of what came of it. */
@@ -85,9 +83,12 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }
-  const detail = options.verbose ? 'verbose' : options.quiet ? 'quiet' : 'normal'
-  const lines = createLines({ phases: views, detail, write: print, writeError: printError })
+  const lines = createLines({ phases: views, detail: detailOf(options), write: print, writeError: printError })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
+}
+
+function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
+  return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */

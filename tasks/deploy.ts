@@ -20,9 +20,10 @@ import {
   swapScript,
   tryScript,
 } from '../lib/node-files.ts'
-import { formatNames, type Reason } from '../lib/reason.ts'
+import type { Reason } from '../lib/reason.ts'
 import type { Connection } from '../lib/ssh.ts'
 import { buildTar } from '../lib/tar.ts'
+import { formatNames } from '../lib/wording.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { certTable } from './cert-table.ts'
 import { fetchCommand } from './fetch.ts'

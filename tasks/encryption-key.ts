@@ -1,10 +1,9 @@
 /** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
-
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../lib/encryption.ts'
 import { refusal } from '../lib/failure.ts'
 import { secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
-import { formatNames } from '../lib/reason.ts'
+import { formatNames } from '../lib/wording.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { fetchCommand } from './fetch.ts'
 

@@ -1,5 +1,6 @@
 /** The command that brings files of auth/ back from a node, for whoever has lost them. */
 import { resolve } from 'node:path'
+import { bracketed } from '../lib/address.ts'
 import type { ClusterNode } from '../lib/cluster.ts'
 import { quote } from '../lib/node-files.ts'
 import type { Workspace } from '../lib/workspace.ts'
@@ -12,7 +13,7 @@ export function fetchCommand({ auth, cluster }: Workspace, names: readonly strin
     ...(configFile === undefined ? [] : ['-F', resolve(auth.path, '..', configFile)]),
     ...(node?.port === undefined ? [] : ['-P', String(node.port)]),
     ...[...options].flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-    ...names.map((name) => `${user}@${node?.host}:${node?.directory}/${name}`),
+    ...names.map((name) => `${user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
     auth.path,
   ]
   return `scp ${words.map(quote).join(' ')}`

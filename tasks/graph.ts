@@ -1,7 +1,8 @@
 /** `graph`: what is made of what, for the cluster.yaml in use: a picture of the graph that a run walks. */
-import { drawBoxes, formatDot, formatGraphJson, formatMermaid } from '../lib/diagram.ts'
+import { drawBoxes, formatDot, formatMermaid } from '../lib/diagram.ts'
 import { usageFailure } from '../lib/failure.ts'
 import { closure } from '../lib/graph.ts'
+import { formatJsonLine } from '../lib/json-lines.ts'
 import { bootstrapTable, clusterGraph, phases } from './phases.ts'
 import type { Request } from './request.ts'
 import { select } from './selection.ts'
@@ -9,27 +10,26 @@ import { select } from './selection.ts'
 /** The exit status. Throws a usage Failure for a format that there is not. */
 export async function graph({ cluster, options, print }: Request): Promise<number> {
   const all = clusterGraph(cluster, bootstrapTable)
-  const { ids } = select(all, bootstrapTable, { ...options, names: ['bootstrap'] })
-  const targets = closure(all, ids)
-  const format = options.format ?? (options.json ? 'json' : 'mermaid')
-  const titles = new Map(phases.map(({ name, title }) => [name, title]))
-  const boxes = drawBoxes(targets, titles, !options.verbose)
-  switch (format) {
-    case 'mermaid':
-      print(formatMermaid(boxes))
-      return 0
-    case 'dot':
-      print(formatDot(boxes))
-      return 0
-    case 'svg':
-      print(await drawSvg(formatDot(boxes)))
-      return 0
-    case 'json':
-      print(formatGraphJson(targets))
-      return 0
-    default:
-      throw usageFailure(`--format ${format}: graph knows mermaid, dot, svg and json`)
+  const { ids } = select(cluster, all, bootstrapTable, { ...options, names: ['bootstrap'] })
+  const wanted = closure(all, ids)
+  const targets = [...wanted.values()].map(({ id, phase, node, needs, makes }) => ({ id, phase, node, needs, makes }))
+  if (options.json) {
+    for (const target of targets) print(formatJsonLine({ type: 'target', ...target }))
+    return 0
   }
+  const titles = new Map(phases.map(({ name, title }) => [name, title]))
+  const boxes = drawBoxes(wanted, titles, !options.verbose)
+  const formats = new Map<string, () => string | Promise<string>>([
+    ['mermaid', () => formatMermaid(boxes)],
+    ['dot', () => formatDot(boxes)],
+    ['svg', () => drawSvg(formatDot(boxes))],
+    ['json', () => JSON.stringify({ targets }, undefined, 2)],
+  ])
+  const format = options.format ?? 'mermaid'
+  const draw = formats.get(format)
+  if (!draw) throw usageFailure(`--format ${format}: graph knows ${[...formats.keys()].join(', ')}`)
+  print(await draw())
+  return 0
 }
 
 /** Light or dark as the page that shows it. */

@@ -1,12 +1,14 @@
-/** Everything that was made, with what it is for, when it ends, and whether it is still what cluster.yaml asks for. */
+/** Everything that was made, and what is on the nodes, with what it is for, when it ends, and whether it is still what cluster.yaml asks for. */
 import type { X509Certificate } from 'node:crypto'
 import { type Certificate, isIssuedBy, readCertificate } from '../lib/certificate.ts'
+import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
-import type { Target, TargetId } from '../lib/graph.ts'
+import { tryTo } from '../lib/failure.ts'
+import { nameInPhase, type Target, type TargetId } from '../lib/graph.ts'
 import { readEmbedded } from '../lib/kubeconfig.ts'
-import { readCaCertificate, tryCertificate } from '../lib/pair.ts'
-import { formatNames, formatReasons, ownReasons, type Reason } from '../lib/reason.ts'
-import { nameInPhase } from '../lib/reporter.ts'
+import { tryCertificate } from '../lib/pair.ts'
+import { formatReasons, ownReasons, type Reason } from '../lib/reason.ts'
+import { formatNames } from '../lib/wording.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { nodeFiles } from './file-table.ts'
 import { readLocalPair } from './local-kubeconfig.ts'
@@ -39,10 +41,35 @@ export interface Item {
 
 type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 
-/** Of the outcomes of a dry run. */
+/** What a report is made of. */
+export interface ReportData extends Seen {
+  readonly items: readonly Item[]
+}
+
+export interface NodeItem {
+  readonly node: string
+  readonly state: State
+  /** What is there, or what is wrong. */
+  readonly why: string
+}
+
+/** The user's own kubeconfig is shown, and does not count. */
+export function isOurs({ id }: Item): boolean {
+  return id !== 'local-kubeconfig'
+}
+
+export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
+  return state === 'fresh' && !endsSoon
+}
+
+export function firstEnd(items: readonly Item[]): Date | undefined {
+  const ends = items.flatMap(({ end }) => end?.getTime() ?? [])
+  return ends.length > 0 ? new Date(ends.reduce((least, end) => Math.min(least, end))) : undefined
+}
+
 export function takeInventory(seen: Seen): Item[] {
   const { at, graph, outcomes } = seen
-  const ca = readCaCertificate(at.auth)
+  const ca = tryCertificate(at.auth, 'ca')
   const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ phase }) => phase !== 'deploy')
@@ -80,7 +107,8 @@ function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: b
   // A fresh kubeconfig holds the very files beside it, and need not be parsed.
   if (file.endsWith('.pem') || (file.endsWith('.kubeconfig') && isFresh))
     return { certificate: tryCertificate(auth, name) }
-  const embedded = id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(auth.tryBytes(file) ?? ''))
+  const embedded =
+    id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {
     certificate: embedded && readCertificate(embedded.certificate),
     ca: embedded && readCertificate(embedded.ca),
@@ -99,7 +127,7 @@ function commonName({ issuer }: X509Certificate): string {
   return /^CN=(.*)$/m.exec(issuer)?.[1] ?? issuer.replaceAll('\n', ', ')
 }
 
-export function stateOf(outcome: Outcome | undefined): State {
+function stateOf(outcome: Outcome | undefined): State {
   if (outcome?.kind === 'fresh') return 'fresh'
   return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
 }
@@ -117,7 +145,7 @@ function explain(outcome: Outcome | undefined): string {
   }
 }
 
-/** Nothing is about to be made: what would be made anew depends on what is stale. */
+/** Nothing is about to be made here: "will be made", a dry run's reason, is told as "depends on". */
 function explainReasons(reasons: readonly Reason[]): string {
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
@@ -146,4 +174,23 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   if (files.some((file) => found.missing.includes(file))) return 'missing'
   const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
+}
+
+/** Of the nodes that were looked at. */
+export function takeNodeInventory({ at, outcomes }: Seen): NodeItem[] {
+  return at.cluster.nodes.flatMap((node): NodeItem[] => {
+    const outcome = outcomes.get(`deploy/${node.name}`)
+    return outcome ? [{ node: node.name, ...judgeNode(node, outcome) }] : []
+  })
+}
+
+/** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
+function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not looked at' }
+  if (outcome.kind === 'failed')
+    return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
+  const reasons = ownReasons(outcome.reasons)
+  const count = nodeFiles(node).length
+  if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
+  return { state: 'fresh', why: `${count === 1 ? '1 file' : `${count} files`}, as in auth/` }
 }

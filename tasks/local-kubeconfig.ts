@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../lib/cluster.ts'
-import { doing, Failure, refusal } from '../lib/failure.ts'
+import { doing, Failure, refusal, tryTo } from '../lib/failure.ts'
 import { type PlainFile, readPlainFile, replaceFile, secretMode } from '../lib/files.ts'
 import type { Target, Verdict, Work } from '../lib/graph.ts'
 import type { Access } from '../lib/kubeconfig.ts'
@@ -76,7 +76,7 @@ function decodeUtf8(bytes: Buffer): string | undefined {
 /** What kubectl would use as our user against our cluster; undefined where it is not all there. */
 export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
-  const files = kubeconfigs().flatMap((path) => readKubeconfig(textOf(path)) ?? [])
+  const files = kubeconfigs().flatMap((path) => readKubeconfig(tryTo(() => textOf(path)) ?? '') ?? [])
   const find = (list: 'clusters' | 'users', name: string, field: string) => {
     const data = files.map((file) => file.find(list, name)).find(Boolean)?.[field]
     return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined

@@ -1,4 +1,4 @@
-/** A look at every target, as a dry run takes it, for the commands that only show. */
+/** A look at the targets, as a dry run takes it, for the commands that only show. */
 import { execute, type Outcome } from '../lib/executor.ts'
 import { closure, type Graph, type TargetId } from '../lib/graph.ts'
 import { summarise, viewPhases } from '../lib/reporter.ts'
@@ -10,23 +10,22 @@ export interface Seen {
   readonly at: Workspace
   readonly graph: Graph
   readonly outcomes: ReadonlyMap<TargetId, Outcome>
-  readonly notes: readonly string[]
 }
 
-/** At the nodes too, where that is asked for. */
+/** At all of auth/; and, where that is asked for, at the nodes, or at those of --node. */
 export async function look(request: Request, onNodes: boolean): Promise<Seen> {
-  const { cluster, signal, progress } = request
+  const { cluster, signal, progressFor, options } = request
   const all = clusterGraph(cluster, bootstrapTable)
-  const ids = [...all.values()].filter(({ phase }) => onNodes || phase !== 'deploy').map(({ id }) => id)
+  const isWanted = (node = '') => onNodes && (options.nodes.length === 0 || options.nodes.includes(node))
+  const ids = [...all.values()].filter(({ phase, node }) => phase !== 'deploy' || isWanted(node)).map(({ id }) => id)
   const graph = closure(all, ids)
-  const reporter = await progress(viewPhases(bootstrapTable.phases, graph))
-  const notes: string[] = []
-  const { at, limits, close } = openWorkspace(request, (text) => notes.push(text))
+  const reporter = await progressFor(viewPhases(bootstrapTable.phases, graph))
+  const { at, limits, close } = openWorkspace(request, reporter.note)
   try {
     const { event: emit } = reporter
     const outcomes = await execute(graph, { at, dryRun: true, forced: new Map(), limits, signal, emit })
     await reporter.end(summarise(outcomes, 0, 0))
-    return { at, graph, outcomes, notes }
+    return { at, graph, outcomes }
   } finally {
     await close()
   }

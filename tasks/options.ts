@@ -5,7 +5,7 @@ import { type Failure, usageFailure } from '../lib/failure.ts'
 import { suggest } from '../lib/suggest.ts'
 
 /** The commands that show and never make. */
-export const looks = ['verify', 'status', 'graph', 'report'] as const
+export const lookCommands = ['verify', 'status', 'graph', 'report'] as const
 
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
@@ -38,10 +38,16 @@ const table = {
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const
 
-export type Options = Readonly<ReturnType<typeof parseOptions>>
+export type Options = Readonly<ReturnType<typeof readOptions>>
 
 /** Throws a usage Failure. */
-export function parseOptions(args: readonly string[]) {
+export function parseOptions(args: readonly string[]): Options {
+  const options = readOptions(args)
+  checkCombination(options)
+  return options
+}
+
+function readOptions(args: readonly string[]) {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
     options: table as unknown as ParseArgsOptionsConfig,
@@ -51,7 +57,7 @@ export function parseOptions(args: readonly string[]) {
   })
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
   const flag = (name: keyof typeof table) => values[name] === true
-  const options = {
+  return {
     names: positionals as readonly string[],
     nodes: ((values.node ?? []) as string[]).map(String) as readonly string[],
     config: values.config as string | undefined,
@@ -72,23 +78,12 @@ export function parseOptions(args: readonly string[]) {
     quiet: flag('quiet'),
     help: flag('help'),
   }
-  checkCombination(options)
-  return options
 }
 
-type Combination = Record<
-  'quiet' | 'verbose' | 'force' | 'renew' | 'replaceIdentity' | 'prune' | 'onNodes',
-  boolean
-> & {
-  names: readonly string[]
-  sortBy: string | undefined
-  format: string | undefined
-}
-
-function checkCombination(options: Combination): void {
+function checkCombination(options: Options): void {
   const { names, quiet, verbose, force, renew, replaceIdentity, prune, onNodes, sortBy, format } = options
   if (quiet && verbose) throw usage('--quiet and --verbose exclude each other')
-  const look = looks.find((name) => names.includes(name))
+  const look = lookCommands.find((name) => names.includes(name))
   if (look && (names.length > 1 || force || renew || replaceIdentity || prune))
     throw usage(`${look} goes alone: it only looks`)
   if ((onNodes || sortBy !== undefined) && look !== 'status') throw usage('--on-nodes and --sort-by go with status')

@@ -2,9 +2,8 @@
 import { Failure, usageFailure } from '../lib/failure.ts'
 import { publicMode } from '../lib/files.ts'
 import { formatJsonLine } from '../lib/json-lines.ts'
-import { takeInventory } from './inventory.ts'
+import { type ReportData, takeInventory } from './inventory.ts'
 import { look } from './look.ts'
-import type { ReportData } from './report/page.ts'
 import type { Request } from './request.ts'
 
 interface Format {
@@ -27,8 +26,7 @@ export async function report(request: Request): Promise<number> {
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
-  if (options.nodes.length > 0 || options.onNodes)
-    throw usageFailure('report shows the whole cluster, as it is in auth/')
+  if (options.nodes.length > 0) throw usageFailure('report shows the whole cluster, as it is in auth/')
   const { file, format } = chosen
   const seen = await look(request, false)
   const { auth, command } = seen.at

@@ -20,22 +20,15 @@ export interface Request {
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
   readonly endedStatus: () => number | undefined
-  readonly report: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
+  readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
   /** Shows that there is something going on, and no more. */
-  readonly progress: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
   readonly print: (line: string) => void
   /** Columns of the terminal. */
   readonly width: number
 }
 
-export interface OpenWorkspace {
-  readonly at: Workspace
-  readonly limits: RunOptions['limits']
-  /** Ends the connections. */
-  close(): Promise<void>
-}
-
-export function openWorkspace(request: Request, note: (text: string) => void): OpenWorkspace {
+export function openWorkspace(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
   const auth = new AuthDir(join(folder, 'auth'))
@@ -47,15 +40,13 @@ export function openWorkspace(request: Request, note: (text: string) => void): O
       ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
       : `npm run task -- ${words}`
   }
-  return {
-    at: { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options },
-    limits: {
-      // One more than there are cores: while a certificate is signed, every core goes on making keys.
-      cpu: pLimit(availableParallelism() + 1),
-      ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
-    },
-    close: disconnect,
+  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options }
+  const limits: RunOptions['limits'] = {
+    // One more than there are cores: while a certificate is signed, every core goes on making keys.
+    cpu: pLimit(availableParallelism() + 1),
+    ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
   }
+  return { at, limits, close: disconnect }
 }
 
 /** zx is loaded by the first connection: most commands make none. */

@@ -16,14 +16,14 @@ import { select } from './selection.ts'
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
 export async function run(request: Request): Promise<number> {
-  const { cluster, options, signal, report } = request
+  const { cluster, options, signal, reporterFor } = request
   const started = performance.now()
   const table = options.names.includes('verify') ? verifyTable : bootstrapTable
   const dryRun = options.dryRun || table.looksOnly === true
   const graph = clusterGraph(cluster, table)
-  const { ids, forced } = select(graph, table, options)
+  const { ids, forced } = select(cluster, graph, table, options)
   const wanted = closure(graph, ids)
-  const reporter = await report(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
+  const reporter = await reporterFor(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
   const { at, limits, close } = openWorkspace(request, reporter.note)
   const { auth } = at
 

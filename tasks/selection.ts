@@ -1,8 +1,9 @@
 /** From the names on the command line to targets. Pure. */
+import type { Cluster } from '../lib/cluster.ts'
 import { usageFailure } from '../lib/failure.ts'
 import type { Force, Graph, Target, TargetId } from '../lib/graph.ts'
 import { suggest } from '../lib/suggest.ts'
-import { looks, type Options } from './options.ts'
+import { lookCommands, type Options } from './options.ts'
 import type { PhaseTable } from './phases.ts'
 
 export interface Selection {
@@ -11,9 +12,10 @@ export interface Selection {
 }
 
 /** Throws a usage Failure for a name that is none, and for a selection that is empty. */
-export function select(graph: Graph, table: PhaseTable, { names, nodes, force, renew }: Options): Selection {
+export function select(cluster: Cluster, graph: Graph, table: PhaseTable, options: Options): Selection {
+  const { names, nodes, force, renew } = options
   const targets = names.flatMap((name) => named(graph, table, name))
-  checkNodes([...new Set([...graph.values()].flatMap(({ node }) => node ?? []))], nodes)
+  checkNodes(cluster, nodes)
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length === 0)
     throw usageFailure(
@@ -37,14 +39,15 @@ function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Targ
   if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
-  const known = [...Object.keys(groups), ...looks, ...phases.map((phase) => phase.name), ...graph.keys()]
+  const known = [...Object.keys(groups), ...lookCommands, ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usageFailure(
     `there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
   )
 }
 
-/** Throws a usage Failure. */
-export function checkNodes(known: readonly string[], nodes: readonly string[]): void {
+/** Throws a usage Failure for a name that is no node's. */
+export function checkNodes(cluster: Cluster, nodes: readonly string[]): void {
+  const known = cluster.nodes.map(({ name }) => name)
   for (const node of nodes)
     if (!known.includes(node))
       throw usageFailure(

@@ -1,20 +1,11 @@
 /** The table of `status`, to fit a terminal. Pure. */
 import { styleText } from 'node:util'
 import { breakLines } from '../lib/paragraph.ts'
-import { formatDate, formatNames } from '../lib/reason.ts'
-import { printable, withoutOwnName } from '../lib/reporter.ts'
-import type { Item, State } from './inventory.ts'
+import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../lib/wording.ts'
+import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from './inventory.ts'
 
-const hour = 3_600_000
 /** With more rows than this, those that differ in nothing but their name are one. */
 const mostRows = 60
-
-export interface NodeItem {
-  readonly node: string
-  readonly state: State
-  /** What is there, or what is wrong. */
-  readonly what: string
-}
 
 export interface StatusTable {
   readonly items: readonly Item[]
@@ -41,17 +32,17 @@ interface Row {
 export function formatStatus({ items, nodes, counted, now, width, verbose }: StatusTable): string[] {
   const fold = !verbose && items.length + nodes.length > mostRows
   const rows = items.map((item) => itemRow(item, now))
+  const nodeRows = nodes.map(nodeRow)
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'ENDS', 'LEFT', ...(withNodes ? ['NODES'] : [])]
-  const cutShort = items.find((item) => endsWithItsCa(item))
+  const cutShort = items.find(endsWithItsCa)
+  const paragraph = (text: string) => ['', ...breakLines(text, width, 0, 2)]
   return [
-    ...formatRows('NAME', headings, fold ? foldRows(rows) : rows, width),
-    ...(cutShort?.end
-      ? ['', ...breakLines(`* until its CA ends, on ${formatDate(cutShort.end)}: that comes first`, width, 0, 2)]
-      : []),
-    ...(nodes.length > 0 ? ['', ...formatRows('NODE', [], foldRows(nodes.map(nodeRow)), width)] : []),
-    '',
-    ...breakLines(countItems(counted.filter(isOurs), now), width, 0, 2),
+    ...(items.length > 0 ? formatRows('NAME', headings, fold ? foldRows(rows) : rows, width) : []),
+    ...(cutShort?.end ? paragraph(`* until its CA ends, on ${formatDate(cutShort.end)}: that comes first`) : []),
+    ...(items.length > 0 && nodes.length > 0 ? [''] : []),
+    ...(nodes.length > 0 ? formatRows('NODE', [], fold ? foldRows(nodeRows) : nodeRows, width) : []),
+    ...(counted.length > 0 ? paragraph(countItems(counted.filter(isOurs), now)) : []),
   ]
 }
 
@@ -59,44 +50,38 @@ function itemRow(item: Item, now: Date): Row {
   const { state, name, purpose, issuer = '', certificate, end, why, onNodes } = item
   const left = end === undefined ? '' : formatLeft(end.getTime() - now.getTime()) + (endsWithItsCa(item) ? '*' : '')
   const same = [...onNodes.values()].filter((on) => on === 'same').length
+  const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
   const cells = [purpose, issuer.slice(0, 10), certificate ? formatDate(certificate.notAfter) : '', left]
   return {
     state,
     colour: urgency(item, now),
     name,
-    cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}` : ''],
+    cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
     why: printable(why),
   }
 }
 
-function nodeRow({ node, state, what }: NodeItem): Row {
+function nodeRow({ node, state, why }: NodeItem): Row {
   const colour = ({ fresh: 'green', stale: 'yellow', failed: 'red' } as const)[state]
-  return { state, colour, name: node, cells: [], why: printable(what) }
+  return { state, colour, name: node, cells: [], why: printable(why) }
 }
 
 function endsWithItsCa({ certificate, end }: Item): boolean {
   return certificate !== undefined && end !== undefined && end < certificate.notAfter
 }
 
-function urgency({ state, end, endsSoon }: Item, now: Date): Colour {
-  if (state === 'failed' || (end && end <= now)) return 'red'
-  return state === 'stale' || endsSoon ? 'yellow' : 'green'
-}
-
-/** "3649d", "31h" where it is less than two days, "ended". */
-export function formatLeft(milliseconds: number): string {
-  if (milliseconds <= 0) return 'ended'
-  const hours = Math.floor(milliseconds / hour)
-  return hours < 48 ? `${hours}h` : `${Math.floor(hours / 24)}d`
+function urgency(item: Item, now: Date): Colour {
+  if (item.state === 'failed' || (item.end && item.end <= now)) return 'red'
+  return isRight(item) ? 'green' : 'yellow'
 }
 
 function foldRows(rows: readonly Row[]): Row[] {
   const shared = ({ name, why }: Row) => withoutOwnName(why, name)
-  const alike = Map.groupBy(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) }))
-  return [...alike.values()].flatMap((group) => {
+  const alike = groupAlike(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) }))
+  return alike.map((group) => {
     const [first] = group
-    if (!first || group.length === 1) return group
-    return [{ ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first) }]
+    if (group.length === 1) return first
+    return { ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first) }
   })
 }
 
@@ -126,27 +111,25 @@ function cut(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text
 }
 
-/** "25 items: 24 fresh, 1 stale. First to end: ca, on 2036-11-22, in 3649 days" */
+/** "25 items: 24 fresh, 1 stale. First to end: ca, on 2036-11-22, in 3649d" */
 function countItems(items: readonly Item[], now: Date): string {
   const count = (state: State) => items.filter((item) => item.state === state).length
-  const words = { fresh: 'fresh', stale: 'stale', failed: 'not readable' } as const
-  const counts = (['fresh', 'stale', 'failed'] as const)
-    .filter((state) => state === 'fresh' || count(state) > 0)
-    .map((state) => `${count(state)} ${words[state]}`)
+  const soon = items.filter((item) => item.state === 'fresh' && !isRight(item)).length
+  const counts = [
+    `${count('fresh')} fresh`,
+    soon > 0 && `${soon} of these ${soon === 1 ? 'ends' : 'end'} within renewBefore`,
+    count('stale') > 0 && `${count('stale')} stale`,
+    count('failed') > 0 && `${count('failed')} not readable`,
+  ]
+  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${describeFirstEnd(items, now)}`
+}
+
+function describeFirstEnd(items: readonly Item[], now: Date): string {
   const first = firstEnd(items)
-  const names = items.filter(({ end }) => end && end.getTime() === first?.getTime()).map(({ name }) => name)
-  const days = first ? Math.floor((first.getTime() - now.getTime()) / (24 * hour)) : 0
-  const ending =
-    first && `. First to end: ${formatNames([...new Set(names)])}, on ${formatDate(first)}, in ${days} days`
-  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.join(', ')}${ending ?? ''}`
-}
-
-/** The user's own kubeconfig is shown, and does not count. */
-export function isOurs({ id }: Item): boolean {
-  return id !== 'local-kubeconfig'
-}
-
-export function firstEnd(items: readonly Item[]): Date | undefined {
-  const ends = items.flatMap(({ end }) => end?.getTime() ?? [])
-  return ends.length > 0 ? new Date(ends.reduce((least, end) => Math.min(least, end))) : undefined
+  if (!first) return ''
+  const names = items.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)
+  const what = `${formatNames([...new Set(names)])}, on ${formatDate(first)}`
+  return first <= now
+    ? `. Ended: ${what}`
+    : `. First to end: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
 }

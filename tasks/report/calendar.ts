@@ -1,9 +1,10 @@
 /** The ends as a calendar (RFC 5545): a day for all of a phase that end on it, with an alarm when renewing is due. */
 import { createHash } from 'node:crypto'
 import ical, { ICalAlarmType } from 'ical-generator'
-import { formatDate, formatNames } from '../../lib/reason.ts'
-import { isOurs } from '../status-table.ts'
-import type { ReportData } from './page.ts'
+import { formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
+import { isOurs, type ReportData } from '../inventory.ts'
+
+const dayOf = ({ phase, end }: { phase: string; end: Date }) => `${phase} ${formatDate(end)}`
 
 export function formatCalendar({ at, items }: ReportData): string {
   const { cluster, command, now } = at
@@ -12,14 +13,15 @@ export function formatCalendar({ at, items }: ReportData): string {
     prodId: { company: 'harderway', product: 'harderway' },
   })
   const dated = items.filter(isOurs).flatMap(({ phase, name, end }) => (end ? [{ phase, name, end }] : []))
-  const days = Map.groupBy(dated, ({ phase, end }) => `${phase} ${formatDate(end)}`)
-  for (const [day, group] of days) {
+  for (const group of groupAlike(dated, dayOf)) {
     const [first] = group
-    if (!first) continue
     const names = formatNames(group.map(({ name }) => name))
     const event = calendar.createEvent({
-      // The same for the same end: a calendar that is read again is brought up to date.
-      id: `${createHash('sha256').update(`${cluster.name} ${day}`).digest('hex').slice(0, 32)}@harderway`,
+      // The same for the same end: who reads the file again has no event twice.
+      id: `${createHash('sha256')
+        .update(`${cluster.name} ${dayOf(first)}`)
+        .digest('hex')
+        .slice(0, 32)}@harderway`,
       start: first.end,
       allDay: true,
       stamp: now,

@@ -2,8 +2,7 @@
 import { html } from 'ghtml'
 import type { Certificate } from '../../lib/certificate.ts'
 import { oids } from '../../lib/oids.ts'
-import { formatDate } from '../../lib/reason.ts'
-import { printable } from '../../lib/reporter.ts'
+import { formatDate, printable } from '../../lib/wording.ts'
 import { keyKindOf } from '../../lib/x509.ts'
 import type { Item } from '../inventory.ts'
 import { phases } from '../phases.ts'
@@ -13,7 +12,7 @@ const mostLeaves = 20
 
 type Certified = Item & { readonly certificate: Certificate }
 
-function certified(items: readonly Item[]): Certified[] {
+export function certified(items: readonly Item[]): Certified[] {
   return items.filter(
     (item): item is Certified => item.certificate !== undefined && item.files.some((file) => file.endsWith('.pem')),
   )

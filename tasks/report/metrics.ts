@@ -2,9 +2,7 @@
  * The ends as metrics, for the textfile collector of Prometheus' node_exporter:
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-import type { Item } from '../inventory.ts'
-import { isOurs } from '../status-table.ts'
-import type { ReportData } from './page.ts'
+import { type Item, isOurs, type ReportData } from '../inventory.ts'
 
 interface Metric {
   readonly name: string

@@ -1,21 +1,15 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { formatDate, formatNames } from '../../lib/reason.ts'
-import { printable, warningsOf, withoutOwnName } from '../../lib/reporter.ts'
+import { warningsOf } from '../../lib/reporter.ts'
 import { lastRunFile, readRunRecord } from '../../lib/run-record.ts'
+import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 import { formerNodes } from '../deploy.ts'
-import type { Item } from '../inventory.ts'
-import type { Seen } from '../look.ts'
-import { firstEnd, isOurs } from '../status-table.ts'
+import { firstEnd, isOurs, isRight, type ReportData } from '../inventory.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
-import { showRun } from './run.ts'
 import { showTimeline } from './timeline.ts'
-
-export interface ReportData extends Seen {
-  readonly items: readonly Item[]
-}
+import { showRun } from './waterfall.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -63,21 +57,22 @@ export function formatPage(data: ReportData): string {
 
 function summarise({ at, items }: ReportData): string {
   const ours = items.filter(isOurs)
-  const wrong = ours.filter(({ state }) => state !== 'fresh').length
+  const wrong = ours.filter((item) => !isRight(item)).length
   const end = firstEnd(ours)
+  const verb = end && end <= at.now ? 'ended' : 'ends'
   const time = `${at.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return [
-    `${ours.length} items on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
-    end ? `The first to end does so on ${formatDate(end)}.` : '',
+    `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
+    end ? `What ends first ${verb} on ${formatDate(end)}.` : '',
   ].join(' ')
 }
 
 /** Empty where all is well. */
 function showWrong({ at, items, outcomes }: ReportData): string {
-  const wrong = items.filter((item) => isOurs(item) && (item.state !== 'fresh' || item.endsSoon))
-  const alike = Map.groupBy(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
-  const folded = [...alike.values()].map((group) => {
-    const [{ name = '', why = '' } = {}] = group
+  const wrong = items.filter((item) => isOurs(item) && !isRight(item))
+  const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
+  const folded = alike.map((group) => {
+    const [{ name, why }] = group
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const lines = [...folded, ...warningsOf(outcomes), ...formerNodes(at)]

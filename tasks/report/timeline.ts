@@ -1,34 +1,34 @@
 /** What ends when: a bar from beginning to end, for all that begin and end together. */
 import { scaleUtc } from 'd3-scale'
 import { html } from 'ghtml'
-import { formatDate, formatNames } from '../../lib/reason.ts'
+import { formatDate, formatLeft, formatNames, groupAlike } from '../../lib/wording.ts'
 import type { Workspace } from '../../lib/workspace.ts'
 import type { Item } from '../inventory.ts'
 import { phases } from '../phases.ts'
-import { formatLeft } from '../status-table.ts'
 import { type Bar, showBars } from './bars.ts'
+import { certified } from './certificates.ts'
 
 const titles = new Map(phases.map(({ name, title }) => [name, title]))
 
 export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
-  const dated = items.flatMap(({ phase, name, certificate, end }) =>
-    certificate && end && !phase.endsWith('kubeconfigs') && phase !== 'local-kubeconfig'
-      ? [{ phase, name, begin: certificate.notBefore, ownEnd: certificate.notAfter, end }]
-      : [],
-  )
+  const dated = certified(items).map(({ phase, name, certificate: { notBefore, notAfter }, end = notAfter }) => ({
+    phase,
+    name,
+    begin: notBefore,
+    ownEnd: notAfter,
+    end,
+  }))
   if (dated.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...dated.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
   const earliest = times.reduce((a, b) => Math.min(a, b))
   const latest = times.reduce((a, b) => Math.max(a, b))
   const scale = scaleUtc().domain([earliest, latest]).range([0, 1])
-  const alike = Map.groupBy(dated, ({ phase, begin, ownEnd, end }) =>
+  const alike = groupAlike(dated, ({ phase, begin, ownEnd, end }) =>
     [phase, formatDate(begin), formatDate(ownEnd), formatDate(end)].join(' '),
   )
-  const groups = [...alike.values()].flatMap((group) =>
-    group[0] ? [{ ...group[0], names: group.map(({ name }) => name) }] : [],
-  )
-  const bars = groups
-    .toSorted((a, b) => a.end.getTime() - b.end.getTime())
+  const bars = alike
+    .map((group) => ({ ...group[0], names: group.map(({ name }) => name) }))
+    .sort((a, b) => a.end.getTime() - b.end.getTime())
     .map(({ phase, names, begin, ownEnd, end }): Bar => {
       const renewal = new Date(Math.max(end.getTime() - cluster.certificates.renewBefore, begin.getTime()))
       const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''

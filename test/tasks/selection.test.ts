@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseCluster } from '../../lib/cluster.ts'
+import { type Cluster, parseCluster } from '../../lib/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Force, Graph } from '../../lib/graph.ts'
+import type { Force } from '../../lib/graph.ts'
 import { parseOptions } from '../../tasks/options.ts'
 import { bootstrapTable, clusterGraph, phases } from '../../tasks/phases.ts'
 import { type Selection, select } from '../../tasks/selection.ts'
@@ -16,14 +16,15 @@ nodes:
   - {name: gateway, role: gateway, ip: 192.168.1.10}
 `
 
-function graphOf(text: string): Graph {
+function clusterOf(text: string): Cluster {
   const parsed = parseCluster(Buffer.from(text))
   assert.ok('cluster' in parsed, JSON.stringify(parsed))
-  return clusterGraph(parsed.cluster, bootstrapTable)
+  return parsed.cluster
 }
 
-const graph = graphOf(yaml)
-const selected = (line: string): Selection => select(graph, bootstrapTable, parseOptions(line.split(' ')))
+const cluster = clusterOf(yaml)
+const graph = clusterGraph(cluster, bootstrapTable)
+const selected = (line: string): Selection => select(cluster, graph, bootstrapTable, parseOptions(line.split(' ')))
 
 const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'].map(
   (name) => `component-certs/${name}`,
@@ -93,8 +94,8 @@ for (const [line, message] of refusals)
   })
 
 test('a phase that cluster.yaml leaves out has nothing to select', () => {
-  const without = graphOf(`${yaml}localKubeconfig: false\n`)
-  assert.throws(() => select(without, bootstrapTable, parseOptions(['local-kubeconfig'])), {
+  const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`), bootstrapTable)
+  assert.throws(() => select(cluster, without, bootstrapTable, parseOptions(['local-kubeconfig'])), {
     kind: 'usage',
     message: 'nothing of local-kubeconfig is asked for by cluster.yaml',
   })

@@ -1,8 +1,8 @@
 /** The last run as a waterfall: what ran when, what waited for what, and the chain of targets that it could not end before. */
 import { scaleLinear } from 'd3-scale'
 import { html } from 'ghtml'
-import { printable } from '../../lib/reporter.ts'
 import { criticalPath, type RunRecord, type TargetRecord } from '../../lib/run-record.ts'
+import { printable } from '../../lib/wording.ts'
 import { type Bar, showBars } from './bars.ts'
 
 /** With more targets than this, only the critical path and the slowest are shown. */
@@ -41,21 +41,10 @@ export function showRun(record: RunRecord): string {
   const ticks = scale
     .ticks(4)
     .map((time) => ({ at: scale(time), text: length < 3000 ? `${time} ms` : `${time / 1000} s` }))
-  const left = targets.length - shown.length
+  const left = byTime.filter((target) => !chosen.has(target))
   return html`<p><code>${names.join(' ')}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited for a turn; light: it was looked at; full: it was made. The critical path is what each next target waited for: ${[...path].map(({ id }) => id).join(' → ')}.</p>
 !${showBars({ label: 'Targets of the run', headings: ['Target', 'Critical', 'Time'], bars, ticks })}
-!${
-    left > 0
-      ? html`<p>And ${left} more, none slower than ${Math.round(
-          Math.max(
-            ...byTime
-              .filter((target) => !chosen.has(target))
-              .slice(0, 1)
-              .map(timeOf),
-          ),
-        )} ms.</p>`
-      : ''
-  }`
+!${left[0] ? html`<p>And ${left.length} more, none slower than ${Math.round(timeOf(left[0]))} ms.</p>` : ''}`
 }
 
 function timeOf({ started, ended }: TargetRecord): number {

@@ -1,0 +1,38 @@
+/** Words that are used wherever something is told. Pure. */
+
+const hour = 3_600_000
+
+export function formatDate(date: Date): string {
+  return date.toISOString().slice(0, 10)
+}
+
+/** Of milliseconds: "3649d", "31h" where it is less than two days, "ended". */
+export function formatLeft(milliseconds: number): string {
+  if (milliseconds <= 0) return 'ended'
+  const hours = Math.floor(milliseconds / hour)
+  return hours < 48 ? `${hours}h` : `${Math.floor(hours / 24)}d`
+}
+
+/** The first few by name, the rest by number. */
+export function formatNames(names: readonly string[]): string {
+  const shown = names.length > 4 ? 3 : names.length
+  const rest = names.length - shown
+  return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
+}
+
+/** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
+    char === '\n' ? char : '\uFFFD',
+  )
+}
+
+/** With `<name>` for a target's own name in names of files and hosts: so that what is true of many is said once. */
+export function withoutOwnName(text: string, name: string): string {
+  return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|\\.)`, 'g'), '<name>')
+}
+
+/** Groups of at least one, in the order of their first. */
+export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T, ...T[]][] {
+  return [...Map.groupBy(items, key).values()] as [T, ...T[]][]
+}
