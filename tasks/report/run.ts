@@ -15,7 +15,9 @@ export function showRun(record: RunRecord): string {
   const scale = scaleLinear().domain([0, length]).range([0, 1])
   const byTime = targets.toSorted((a, b) => timeOf(b) - timeOf(a))
   const chosen =
-    targets.length > mostRows ? new Set([...path, ...byTime.slice(0, mostRows - path.size)]) : new Set(targets)
+    targets.length > mostRows
+      ? new Set([...path, ...byTime.slice(0, Math.max(mostRows - path.size, 0))])
+      : new Set(targets)
   const shown = targets
     .filter((target) => chosen.has(target))
     .toSorted((a, b) => (a.started ?? a.ended) - (b.started ?? b.ended))
