@@ -39,8 +39,8 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
   let files: readonly string[]
 
   before(async () => {
-    browser = await startBrowser()
     place = makePlace()
+    browser = await startBrowser(join(place, 'home'))
     auth = join(place, 'auth')
     url = pathToFileURL(join(auth, 'report.html')).href
     writeCluster(place, [p256, gateway])
@@ -320,7 +320,7 @@ test('the report of 1,000 nodes opens, has every certificate and finds one', { s
   }
   const files = readdirSync(join(place, 'auth')).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
   assert.equal(files.length, 1007)
-  await using browser = await startBrowser()
+  await using browser = await startBrowser(join(place, 'home'))
   const page = await browser.newPage()
   await page.goto(pathToFileURL(join(place, 'auth/report.html')).href)
   assert.equal(await page.locator('#list details').count(), files.length)

@@ -190,7 +190,7 @@ describe('report', { concurrency: 2 }, () => {
     const ran = await harderway(place, 'report')
     assert.equal(ran.status, 0, ran.stderr)
     cpSync(join(auth, 'report.html'), file)
-    await using browser = await startBrowser()
+    await using browser = await startBrowser(join(place, 'home'))
     const page = await browser.newPage()
     const happened: string[] = []
     page.on('dialog', (dialog) => {
