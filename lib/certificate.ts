@@ -37,7 +37,8 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
     const x509 = new X509Certificate(pem)
     const [tbs] = inside(readDer(x509.raw)[0])
     const [, , , , , subject, , ...optional] = inside(tbs)
-    if (!subject) return undefined
+    if (!subject || Number.isNaN(x509.validFromDate.getTime()) || Number.isNaN(x509.validToDate.getTime()))
+      return undefined
     const extensions = readExtensions(optional.find(({ tag }) => tag === 0xa3))
     const usage = extensions.get(keyUsageOid)
     return {

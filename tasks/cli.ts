@@ -57,6 +57,7 @@ async function command(
       reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
       progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
       print,
+      printError,
       width: process.stdout.columns || 80,
     })
   } catch (error) {

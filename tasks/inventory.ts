@@ -26,7 +26,7 @@ export interface Item {
   readonly purpose: string
   /** The certificate, or the one in the kubeconfig. */
   readonly certificate: Certificate | undefined
-  /** `ca` for the present one, `itself`, or the issuer's CN. */
+  /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
   /** The end that counts: the earliest along the chain. */
   readonly end: Date | undefined
@@ -116,15 +116,15 @@ function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: b
 }
 
 function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
-  const { x509, publicKey } = certificate
+  const { x509, publicKey, isCa } = certificate
   // What is fresh has just been found to be signed by it.
-  if (isFresh && x509.subject !== x509.issuer) return 'ca'
+  if (isFresh && !isCa) return 'ca'
   if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
-  return ca && isIssuedBy(certificate, ca) ? 'ca' : commonName(x509)
+  return ca && isIssuedBy(certificate, ca) ? 'ca' : issuerName(x509)
 }
 
-function commonName({ issuer }: X509Certificate): string {
-  return /^CN=(.*)$/m.exec(issuer)?.[1] ?? issuer.replaceAll('\n', ', ')
+function issuerName({ issuer }: X509Certificate): string {
+  return /^CN=.*$/m.exec(issuer)?.[0] ?? issuer.replaceAll('\n', ', ')
 }
 
 function stateOf(outcome: Outcome | undefined): State {

@@ -4,7 +4,7 @@ import { publicMode } from '../lib/files.ts'
 import { formatJsonLine } from '../lib/json-lines.ts'
 import { type ReportData, takeInventory } from './inventory.ts'
 import { look } from './look.ts'
-import type { Request } from './request.ts'
+import { authBeside, lockAuth, type Request } from './request.ts'
 
 interface Format {
   readonly file: string
@@ -22,21 +22,25 @@ const formats: Readonly<Record<string, Format>> = {
 
 /** The exit status. Throws a usage Failure for a format that there is not, and a Failure where there is no auth/. */
 export async function report(request: Request): Promise<number> {
-  const { options, print, endedStatus } = request
+  const { options, print, printError, endedStatus } = request
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
   if (options.nodes.length > 0) throw usageFailure('report shows the whole cluster, as it is in auth/')
-  const { file, format } = chosen
-  const seen = await look(request, false)
-  const { auth, command } = seen.at
+  const auth = authBeside(request.file)
   if (auth.names().length === 0)
-    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
-  const text = await format({ ...seen, items: takeInventory(seen) })
-  const ended = endedStatus()
-  if (ended !== undefined) return ended
-  auth.write(file, text, publicMode)
-  const path = `${auth.path}/${file}`
+    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: 'npm run bootstrap' })
+  const release = await lockAuth(auth, request, printError)
+  try {
+    const seen = await look(request, false)
+    const text = await chosen.format({ ...seen, items: takeInventory(seen) })
+    const ended = endedStatus()
+    if (ended !== undefined) return ended
+    auth.write(chosen.file, text, publicMode)
+  } finally {
+    release()
+  }
+  const path = `${auth.path}/${chosen.file}`
   print(options.json ? formatJsonLine({ type: 'report', path }) : path)
   return 0
 }

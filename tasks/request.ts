@@ -5,6 +5,7 @@ import pLimit from 'p-limit'
 import { AuthDir } from '../lib/auth-dir.ts'
 import type { Cluster } from '../lib/cluster.ts'
 import type { RunOptions } from '../lib/executor.ts'
+import { takeLock } from '../lib/lock.ts'
 import { quote } from '../lib/node-files.ts'
 import type { PhaseView, Reporter } from '../lib/reporter.ts'
 import type { Ssh, SshRun } from '../lib/ssh.ts'
@@ -24,14 +25,19 @@ export interface Request {
   /** Shows that there is something going on, and no more. */
   readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
   readonly print: (line: string) => void
+  readonly printError: (text: string) => void
   /** Columns of the terminal. */
   readonly width: number
+}
+
+export function authBeside(file: string): AuthDir {
+  return new AuthDir(join(dirname(file), 'auth'))
 }
 
 export function openWorkspace(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
-  const auth = new AuthDir(join(folder, 'auth'))
+  const auth = authBeside(file)
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
   const command = (task: string) => {
@@ -47,6 +53,16 @@ export function openWorkspace(request: Request, note: (text: string) => void) {
     ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
   }
   return { at, limits, close: disconnect }
+}
+
+/** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
+export function lockAuth(
+  auth: AuthDir,
+  { options, signal }: Request,
+  onWait: (text: string) => void,
+): Promise<() => void> {
+  const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
+  return takeLock(join(auth.path, '.lock'), { signal, wait, waitForNameless, onWait })
 }
 
 /** zx is loaded by the first connection: most commands make none. */

@@ -1,17 +1,14 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
-import { join } from 'node:path'
 import type { AuthDir } from '../lib/auth-dir.ts'
 import { asFailure, execute, findRefusals, type Outcome, type RunEvent } from '../lib/executor.ts'
 import { secretMode } from '../lib/files.ts'
 import { closure, type TargetId } from '../lib/graph.ts'
-import { takeLock } from '../lib/lock.ts'
-import { type Reporter, summarise, viewPhases } from '../lib/reporter.ts'
+import { summarise, viewPhases } from '../lib/reporter.ts'
 import { createRecorder, lastRunFile } from '../lib/run-record.ts'
 import type { Workspace } from '../lib/workspace.ts'
 import { formerNodes } from './deploy.ts'
-import type { Options } from './options.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from './phases.ts'
-import { openWorkspace, type Request } from './request.ts'
+import { lockAuth, openWorkspace, type Request } from './request.ts'
 import { select } from './selection.ts'
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
@@ -31,7 +28,7 @@ export async function run(request: Request): Promise<number> {
   let status = 1
   let release = () => {}
   try {
-    if (!dryRun) release = await holdAuth(auth, options, signal, reporter)
+    if (!dryRun) release = await holdAuth(auth, request, reporter.note)
     const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
     for (const [id, failure] of refusals) reporter.problem(failure, id)
     if (refusals.length > 0) status = 3
@@ -67,15 +64,9 @@ function keepRecord({ auth, note }: Workspace, record: string): void {
   }
 }
 
-async function holdAuth(auth: AuthDir, options: Options, signal: AbortSignal, reporter: Reporter): Promise<() => void> {
+async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {
   auth.make()
-  const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
-  const release = await takeLock(join(auth.path, '.lock'), {
-    signal,
-    wait,
-    waitForNameless,
-    onWait: reporter.note,
-  })
+  const release = await lockAuth(auth, request, note)
   try {
     auth.sweep()
   } catch (error) {

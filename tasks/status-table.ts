@@ -51,7 +51,7 @@ function itemRow(item: Item, now: Date): Row {
   const left = end === undefined ? '' : formatLeft(end.getTime() - now.getTime()) + (endsWithItsCa(item) ? '*' : '')
   const same = [...onNodes.values()].filter((on) => on === 'same').length
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
-  const cells = [purpose, issuer.slice(0, 10), certificate ? formatDate(certificate.notAfter) : '', left]
+  const cells = [purpose, cut(printable(issuer), 13), certificate ? formatDate(certificate.notAfter) : '', left]
   return {
     state,
     colour: urgency(item, now),

@@ -1,4 +1,4 @@
-/** Chromium, with a profile that is new and gone afterwards, and without a word to the network on its own account. */
+/** Chromium, with a profile that is new and gone afterwards, and without a word to the network on its own account. What it writes besides goes into the given home. */
 import { type Browser, chromium } from 'playwright-core'
 
 const args = [
@@ -11,6 +11,7 @@ const args = [
   '--disable-sync',
 ]
 
-export function startBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', args })
+export function startBrowser(home: string): Promise<Browser> {
+  const env = { PATH: process.env.PATH, HOME: home }
+  return chromium.launch({ executablePath: '/usr/bin/chromium', args, env })
 }

@@ -15,7 +15,9 @@ export function showRun(record: RunRecord): string {
   const scale = scaleLinear().domain([0, length]).range([0, 1])
   const byTime = targets.toSorted((a, b) => timeOf(b) - timeOf(a))
   const chosen =
-    targets.length > mostRows ? new Set([...path, ...byTime.slice(0, mostRows - path.size)]) : new Set(targets)
+    targets.length > mostRows
+      ? new Set([...path, ...byTime.slice(0, Math.max(mostRows - path.size, 0))])
+      : new Set(targets)
   const shown = targets
     .filter((target) => chosen.has(target))
     .toSorted((a, b) => (a.started ?? a.ended) - (b.started ?? b.ended))
@@ -42,7 +44,7 @@ export function showRun(record: RunRecord): string {
     .ticks(4)
     .map((time) => ({ at: scale(time), text: length < 3000 ? `${time} ms` : `${time / 1000} s` }))
   const left = byTime.filter((target) => !chosen.has(target))
-  return html`<p><code>${names.join(' ')}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited for a turn; light: it was looked at; full: it was made. The critical path is what each next target waited for: ${[...path].map(({ id }) => id).join(' → ')}.</p>
+  return html`<p><code>${names.join(' ')}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited to be looked at; light: it was looked at, and waited for its turn; full: it was made. The critical path is what each next target waited for: ${[...path].map(({ id }) => id).join(' → ')}.</p>
 !${showBars({ label: 'Targets of the run', headings: ['Target', 'Critical', 'Time'], bars, ticks })}
 !${left[0] ? html`<p>And ${left.length} more, none slower than ${Math.round(timeOf(left[0]))} ms.</p>` : ''}`
 }

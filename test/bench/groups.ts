@@ -173,7 +173,7 @@ const page: Group = {
     await runNode(place, entry, 'report', ...quietly(folder))
     const url = pathToFileURL(join(folder, 'auth/report.html')).href
     const open = async () => {
-      await using browser = await startBrowser()
+      await using browser = await startBrowser(place)
       const page = await browser.newPage()
       await page.goto(url)
       const ended = await page.evaluate<number>(`performance.getEntriesByType('navigation')[0].loadEventEnd`)

@@ -16,7 +16,7 @@ async function screenshot(dir: string): Promise<void> {
     const { status, stdout, stderr } = await harderway(dir, command)
     if (status !== 0) throw new Error(`${command} ended with ${status}:\n${stdout}${stderr}`)
   }
-  await using browser = await startBrowser()
+  await using browser = await startBrowser(dir)
   const page = await browser.newPage({ viewport: { width, height: 800 }, colorScheme: 'light' })
   await page.goto(pathToFileURL(join(dir, 'auth/report.html')).href)
   const end = await page.evaluate<number>(`document.querySelector('#keys details').getBoundingClientRect().bottom`)

@@ -11,6 +11,7 @@ import { startBrowser } from '../browser.ts'
 import { type Edit, gateway, harderway, makePlace, writeCluster } from '../harderway.ts'
 import { openssl } from '../lib/openssl.ts'
 import { needs } from '../parts.ts'
+import { scratch } from '../scratch.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -38,8 +39,8 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
   let files: readonly string[]
 
   before(async () => {
-    browser = await startBrowser()
     place = makePlace()
+    browser = await startBrowser(join(place, 'home'))
     auth = join(place, 'auth')
     url = pathToFileURL(join(auth, 'report.html')).href
     writeCluster(place, [p256, gateway])
@@ -309,8 +310,9 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
   })
 })
 
-test('the report of 1,000 nodes opens, has every certificate and finds one', { skip: needs('chromium') }, async () => {
-  const place = makePlace()
+test('the report of 1,000 nodes opens, has every certificate and finds one', { skip: needs('chromium') }, async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'home'))
   bigCluster(999, 'ecdsa-p256')(place)
   for (const names of [phases, ['report']]) {
     const ran = await harderway(place, ...names)
@@ -318,7 +320,7 @@ test('the report of 1,000 nodes opens, has every certificate and finds one', { s
   }
   const files = readdirSync(join(place, 'auth')).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
   assert.equal(files.length, 1007)
-  await using browser = await startBrowser()
+  await using browser = await startBrowser(join(place, 'home'))
   const page = await browser.newPage()
   await page.goto(pathToFileURL(join(place, 'auth/report.html')).href)
   assert.equal(await page.locator('#list details').count(), files.length)
@@ -326,5 +328,4 @@ test('the report of 1,000 nodes opens, has every certificate and finds one', { s
   await page.keyboard.type('10.0.3.77')
   await page.getByText(`1 of ${files.length}`, { exact: true }).waitFor()
   assert.deepEqual(await page.locator('#list details:visible b').allInnerTexts(), ['worker844.pem'])
-  rmSync(place, { recursive: true, force: true })
 })
