@@ -14,12 +14,13 @@ interface Key {
   readonly isGrave?: boolean
 }
 
-/** The gravest first, else in the order of the tables. */
+/** The gravest first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster): Key[] {
   const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
   const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isGrave: true }]
-  const unique = new Map(all.map((key) => [key.name, key]))
-  return [...unique.values()].sort((a, b) => Number(b.isGrave ?? false) - Number(a.isGrave ?? false))
+  const unique = [...new Map(all.map((key) => [key.name, key])).values()]
+  const rank = ({ name, isGrave }: Key) => (isGrave ? 0 : name === own ? 1 : 2)
+  return unique.sort((a, b) => rank(a) - rank(b))
 }
 
 interface Holder {

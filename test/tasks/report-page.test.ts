@@ -21,7 +21,7 @@ const narrow = { width: 390, height: 844 }
 /** What a role's files hold of private keys, in the order of the columns. */
 const columns = [
   ...['ca', 'kubernetes', 'admin', 'service-account', 'encryption key'],
-  ...['kube-controller-manager', 'kube-scheduler', 'its own node', 'kube-proxy'],
+  ...['its own node', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy'],
 ]
 const held = [
   ['auth/ on this machine', columns],
