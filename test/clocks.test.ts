@@ -11,7 +11,7 @@ import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
 import { isMade, stateOf } from './state.ts'
-import { wrapped } from './wrapped.ts'
+import { clock, wrapped } from './wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
@@ -298,12 +298,6 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     assert.match(ran.stdout, /^cluster-cert: fresh until 2028-02-28$/m)
   })
 })
-
-/** The command that sets the clock of another; timers keep the real one. */
-function clock(time: Date): string[] {
-  const seconds = Math.ceil((time.getTime() - Date.now()) / 1000)
-  return ['faketime', '--exclude-monotonic', '-f', `${seconds < 0 ? '' : '+'}${seconds}s`]
-}
 
 function runAt(place: string, time: Date, ...args: string[]): Promise<Ran> {
   return wrapped(place, clock(time), ...phases, ...args, '--json')
