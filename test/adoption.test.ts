@@ -61,11 +61,45 @@ for (const [kind, requested] of kinds)
       assert.match(String(warning), /^the CA ends on \d{4}-\d\d-\d\d, before /)
     })
 
+    test('has --quiet say nothing of it in status, which exits with 0', async () => {
+      const { status, stdout } = await harderway(place, 'status', '--quiet')
+      assert.deepEqual([status, stdout], [0, ''])
+    })
+
     test('is then fresh without a word about modes', async () => {
       const again = await harderway(place, ...phases, '--json')
       assert.equal(again.status, 0, again.stdout)
       assert.equal(again.events.at(-1)?.fresh, 24)
       assert.deepEqual(filesOf(auth, isMade), made)
+    })
+
+    test('is shown by status to end with its CA, whatever the certificates say', {
+      skip: needs('openssl'),
+    }, async () => {
+      const endOf = (name: string) =>
+        new Date(
+          openssl('x509', '-in', join(auth, `${name}.pem`), '-noout', '-enddate')
+            .trim()
+            .replace('notAfter=', ''),
+        )
+      const [ca, worker0] = [endOf('ca'), endOf('worker0')].map((end) => end.toISOString())
+      assert.ok(ca && worker0 && ca < worker0)
+      const json = await harderway(place, 'status', '--json')
+      assert.equal(json.status, 0, json.stdout)
+      const items = new Map(json.events.map((event) => [event.id, event]))
+      for (const id of ['node-certs/worker0', 'kubeconfigs/worker0']) {
+        const { notAfter, end, issuer, state } = items.get(id) ?? {}
+        assert.deepEqual([notAfter, end, issuer, state], [worker0, ca, 'ca', 'fresh'], id)
+      }
+      assert.equal(json.events.at(-1)?.firstEnd, ca)
+      const { stdout } = await harderway(place, 'status')
+      const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
+      assert.equal(rows.length, 3, stdout)
+      for (const row of rows) {
+        assert.equal(row.endsWith('*'), row.startsWith('✔ worker0'), row)
+        assert.ok(row.includes(`  ${(row.startsWith('✔ ca') ? ca : worker0).slice(0, 10)}  `), row)
+      }
+      assert.ok(stdout.includes(`\n* until its CA ends, on ${ca.slice(0, 10)}: that comes first\n`), stdout)
     })
 
     test('passes verify', async () => {
