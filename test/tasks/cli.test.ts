@@ -441,6 +441,41 @@ test('on a terminal a failure is told below the tree, with what to do', onTermin
   assert.ok(lines.some((line) => line.startsWith('kubeconfigs/admin: ')))
 })
 
+test('on a terminal a dry run leaves the plan, and nothing of a tree', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, local)
+  rmSync(join(folder, 'auth', 'admin.kubeconfig'))
+  const { status, stdout } = await startOnTerminal(folder, [...local, '--dry-run']).ended
+  assert.equal(status, 4)
+  const { lines, isCursorShown, isStyled } = showOn(size, stdout)
+  assert.match(
+    lines.join('\n'),
+    /^Kubeconfigs\n {2}admin\.kubeconfig: new\n\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\n$/,
+  )
+  assert.deepEqual([isCursorShown, isStyled], [true, true])
+})
+
+test(
+  'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
+  onTerminal,
+  async (t) => {
+    const folder = place(t)
+    await run(folder, local)
+    rmSync(join(folder, 'auth', 'admin.kubeconfig'))
+    const { status, stdout } = await startOnTerminal(folder, ['status']).ended
+    assert.equal(status, 4)
+    const { lines, isCursorShown } = showOn(size, stdout)
+    assert.match(lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +ENDS +LEFT$/)
+    assert.match(lines.findLast(Boolean) ?? '', /on \d{4}-\d\d-\d\d, in \d+ days$|^ {2}/)
+    assert.equal(isCursorShown, true)
+    const [, table = ''] = stdout.split('NAME')
+    assert.deepEqual(
+      table.match(/\x1b\[3\dm[✔●✖] \S+/g),
+      ['● admin', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
+    )
+  },
+)
+
 test('on a terminal a warning is told below the tree', onTerminal, async (t) => {
   const folder = place(t)
   await run(folder, ['certs'])
