@@ -3,12 +3,16 @@ import assert from 'node:assert/strict'
 import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Ran } from './harderway.ts'
+import type { Edit, Ran } from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { makeSevenNodes, type SevenNodes, sevenNames } from './seven-nodes.ts'
 
 const controls = sevenNames.slice(0, 3)
+const moreResources: Edit = [
+  ['encryption', 'resources'],
+  ['secrets', 'configmaps'],
+]
 const idsOf = ({ events }: Ran, type: string) =>
   events.flatMap((event) => (event.type === type ? [String(event.id)] : [])).toSorted()
 
@@ -95,10 +99,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
   })
 
   test('for a resource more to encrypt restarts the API servers', async () => {
-    seven.write([
-      ['encryption', 'resources'],
-      ['secrets', 'configmaps'],
-    ])
+    seven.write(moreResources)
     const { plan } = await planAndRun()
     assert.deepEqual(plan, [
       'Encryption key',
@@ -118,6 +119,22 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
       '  worker0: worker0-key.pem with a wrong mode',
       '  worker2: worker2.kubeconfig missing',
     ])
+  })
+
+  test('for a kubeconfig that is lost here and right on its node deploys nothing and restarts nothing', async () => {
+    rmSync(join(seven.path, 'auth/worker1.kubeconfig'))
+    const { plan } = await planAndRun()
+    assert.deepEqual(plan, ['Kubeconfigs', '  worker1.kubeconfig: new'])
+  })
+
+  test('for a change that concerns a node with something else wrong too deploys it there, and says what to restart', async () => {
+    seven.write([['api', 'virtualIP'], '192.168.1.98'], moreResources)
+    for (const name of controls) rmSync(join(seven.lab.node(name).home, 'admin.kubeconfig'))
+    const { plan } = await planAndRun()
+    assert.ok(
+      plan.includes('    → deploy control0, control1, control2 → then restart etcd, kube-apiserver'),
+      plan.join('\n'),
+    )
   })
 
   test('of a first run has a reason for everything, and restarts nothing', async () => {
