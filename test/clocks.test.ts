@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../lib/certificate.ts'
 import { selfSign } from '../lib/x509.ts'
-import { type Edit, gateway, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, oneOfEach as edits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
@@ -15,18 +15,6 @@ import { clock, wrapped } from './wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['certificates', 'validity'], '1y'],
-  [
-    ['nodes'],
-    [
-      { name: 'control0', role: 'control', ip: '192.168.1.11' },
-      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
-      gateway[1],
-    ],
-  ],
-]
 /** When everything is made: the first moment of a day, so that a run that takes a second stays in it. */
 const made = new Date('2027-03-01T00:00:00Z')
 const leaves = [

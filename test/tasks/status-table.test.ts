@@ -35,6 +35,7 @@ test('up to sixty rows are told one by one; of more, those that differ in nothin
     '    odd.pem missing',
   ])
   assert.match(last(many(61)), /^61 items: 61 fresh\./)
+  assert.equal(format({ items: many(61) }).filter((line) => line.startsWith('✔')).length, 1)
   assert.equal(format({ items: many(61), verbose: true }).filter((line) => line.startsWith('✔')).length, 61)
 })
 

@@ -4,7 +4,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFi
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
-import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from '../harderway.ts'
+import { type Edit, oneOfEach as edits, harderway, labEdits, makePlace, type Ran, writeCluster } from '../harderway.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { openssl } from '../lib/openssl.ts'
 import { needs } from '../parts.ts'
@@ -15,18 +15,6 @@ import { clock, wrapped } from '../wrapped.ts'
 const day = 86_400_000
 /** When everything is made; leaves end a year later, and the CA ten years. */
 const made = Date.parse('2027-03-01T00:00:00Z')
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['certificates', 'validity'], '1y'],
-  [
-    ['nodes'],
-    [
-      { name: 'control0', role: 'control', ip: '192.168.1.11' },
-      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
-      gateway[1],
-    ],
-  ],
-]
 const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy']
 const nodes = ['control0', 'worker0']
 const pairs = ['ca', 'kubernetes', ...components, 'service-account', ...nodes]
