@@ -34,6 +34,8 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const lines = words.stdout.trimEnd().split('\n')
     for (const line of lines) assert.ok(line.length <= 80, line)
     const planned = dry.events.filter(({ type }) => type === 'plan')
+    const last = dry.events.slice(-planned.length - 1).map(({ type }) => type)
+    assert.deepEqual(last, [...planned.map(() => 'plan'), 'summary'])
     const { stale, fresh } = dry.events.at(-1) ?? {}
     assert.match(
       String(lines.at(-1)),
@@ -44,6 +46,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const run = await seven.run('bootstrap', '--json')
     assert.equal(run.status, 0, run.stdout)
     assert.deepEqual(idsOf(run, 'built'), idsOf(dry, 'stale'))
+    assert.ok(run.events.every(({ type }) => type !== 'plan'))
     const { made, fresh: left } = run.events.at(-1) ?? {}
     assert.deepEqual([made, left], [stale, fresh])
     assert.equal((await seven.run('bootstrap', '--dry-run')).status, 0)

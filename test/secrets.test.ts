@@ -167,6 +167,16 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       assert.equal(told.status, 0, told.stdout + told.stderr)
       assertShowsNone(told, secrets)
     }
+    for (const args of [
+      ['status', '--on-nodes'],
+      ['status', '--on-nodes', '--json'],
+      ['graph', '--format', 'json'],
+    ]) {
+      const told = await harderway(place, ...args)
+      assert.equal(told.status, 0, told.stdout + told.stderr)
+      assertShowsNone(told, secrets)
+    }
+    assertRecordHasNone(join(place, 'auth'), secrets)
   })
 
   test('a node whose programs print keys in their complaints gives none of them away', async () => {
@@ -181,6 +191,12 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       assert.equal(failed.status, 1, failed.stdout + failed.stderr)
       assert.match(failed.stdout, /control0: .*…/)
       assertShowsNone(failed, secrets)
+      assertRecordHasNone(join(place, 'auth'), secrets)
+    }
+    for (const args of [[], ['--json'], ['--quiet']]) {
+      const failed = await harderway(place, 'status', '--on-nodes', ...args)
+      assert.equal(failed.status, 1, failed.stdout + failed.stderr)
+      assertShowsNone(failed, secrets)
     }
     await lab.node('control0').restart({ env: {} })
   })
@@ -194,7 +210,11 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       const refused = await harderway(place, 'deploy', args)
       assert.equal(refused.status, 3)
       assertShowsNone(refused, [...secrets, other])
+      assertRecordHasNone(join(place, 'auth'), [...secrets, other])
     }
+    const looked = await harderway(place, 'status', '--on-nodes')
+    assert.equal(looked.status, 4)
+    assertShowsNone(looked, [...secrets, other])
     writeFileSync(join(home, 'encryption-config.yaml'), ours)
     await lab.node('worker0').stop()
     const failed = await harderway(place, 'deploy', '--json')
@@ -364,6 +384,8 @@ describe('in auth/', { concurrency: 2 }, () => {
         assertShowsNone(ran, secrets)
         assert.notEqual(ran.status, 2)
       }
+      for (const args of [[], ['--json']]) assertShowsNone(await harderway(place, 'status', ...args), secrets)
+      assertRecordHasNone(auth, secrets)
     })
 
   test('a cluster.yaml into which a key was pasted does not show it whole', async (t) => {
@@ -403,6 +425,11 @@ function assertNarrow(modes: Traced['modes']): void {
     modes.filter(isWide).map(({ call, path, mode }) => `${call} ${path} ${mode.toString(8)}`),
     [],
   )
+}
+
+function assertRecordHasNone(auth: string, secrets: readonly string[]): void {
+  const record = readFileSync(join(auth, 'last-run.json'), 'utf8')
+  for (const secret of secrets) assert.ok(!record.includes(secret), 'the record of the run holds a secret')
 }
 
 function assertShowsNone(ran: Ran, secrets: readonly string[]): void {
