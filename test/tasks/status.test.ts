@@ -321,6 +321,24 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     })
   })
 
+  for (const [how, args] of [
+    ['the table', []],
+    ['the JSON', ['--json']],
+  ] as const)
+    test(`${how} shows no character of a certificate that is taken for more than text`, async (t) => {
+      const { place, auth } = copied(t)
+      const sign = (name: string, subject: string, ...issuer: string[]) =>
+        openssl('req', '-x509', '-utf8', '-subj', subject, ...issuer, '-key', join(auth, `${name}-key.pem`))
+      const other = join(place, 'other.pem')
+      writeFileSync(other, sign('admin', '/CN=\u009b31mCA'))
+      const issuer = ['-CA', other, '-CAkey', join(auth, 'admin-key.pem')]
+      writeFileSync(join(auth, 'worker0.pem'), sign('worker0', '/O=a\u009b31mb\u2028c/CN=x', ...issuer))
+      const ran = await statusAt(place, 1, ...args)
+      assert.equal(ran.status, 4)
+      assert.match(ran.stdout, /subject added/)
+      assert.doesNotMatch(ran.stdout, /[\x7f-\x9f\u2028\u2029]/)
+    })
+
   test('says of what has ended how long ago that was', async (t) => {
     const { place } = copied(t)
     const { stdout } = await statusAt(place, 400)
