@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import type { Certificate } from '../../lib/certificate.ts'
-import type { Item, OnNode } from '../../tasks/inventory.ts'
+import type { Item } from '../../tasks/inventory.ts'
 import { formatStatus, type NodeItem, type StatusTable } from '../../tasks/status-table.ts'
 
 const day = 86_400_000
@@ -21,8 +21,10 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
 }
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
-const format = (told: Partial<StatusTable>) =>
-  formatStatus({ items: [], nodes: [], now, width: 80, verbose: false, ...told }).map(stripVTControlCharacters)
+const format = ({ items = [], ...told }: Partial<StatusTable>) =>
+  formatStatus({ items, nodes: [], counted: items, now, width: 80, verbose: false, ...told }).map(
+    stripVTControlCharacters,
+  )
 const last = (items: readonly Item[]) => format({ items, width: 200 }).at(-1) ?? ''
 
 test('up to sixty rows are told one by one; of more, those that differ in nothing but the name are one', () => {
@@ -40,7 +42,7 @@ test('up to sixty rows are told one by one; of more, those that differ in nothin
 })
 
 test('what ends on another day, or is another way on its nodes, has a row of its own', () => {
-  const onNodes = (...how: OnNode[]) => new Map(how.map((each, i) => [`node${i}`, each]))
+  const onNodes = (...how: ('same' | 'missing' | 'unknown')[]) => new Map(how.map((each, i) => [`node${i}`, each]))
   const told = format({
     items: [
       ...many(60),
@@ -99,10 +101,9 @@ for (const width of [60, 80, 200])
 
 test('no control character of a file or a node reaches the terminal', () => {
   const what = 'cat: \x1b[2Jno such file'
-  const told = formatStatus({
-    ...{ items: [item('a', { state: 'stale', why: what })], nodes: [{ node: 'b', state: 'failed', what }] },
-    ...{ now, width: 80, verbose: false },
-  })
+  const items = [item('a', { state: 'stale', why: what })]
+  const nodes: NodeItem[] = [{ node: 'b', state: 'failed', what }]
+  const told = formatStatus({ items, nodes, counted: items, now, width: 80, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
@@ -118,4 +119,13 @@ test('the last line counts each kind, and names what ends first', () => {
 
 test('one item is one item, and one day is one day', () => {
   assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to end: a, on 2027-03-03, in 1 day')
+})
+
+test('the last line counts what is not shown too, and the kubeconfig of the user never', () => {
+  const shown = [item('a', { state: 'stale' })]
+  const counted = [...shown, ...many(3), item('mine', { id: 'local-kubeconfig', state: 'stale', days: 1 })]
+  assert.equal(
+    format({ items: shown, counted, width: 200 }).at(-1),
+    '4 items: 3 fresh, 1 stale. First to end: a, worker0, worker1, worker2, on 2027-12-26, in 300 days',
+  )
 })
