@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { type Lab, startLab } from './lab/lab.ts'
 import { needs } from './parts.ts'
+import { freePorts } from './server.ts'
 import { isMade } from './state.ts'
 
 const names = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
@@ -153,14 +154,32 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
   })
 })
 
-test('a dry run in an empty folder makes nothing, names every target with its reason and exits 4', async () => {
+test('a dry run in an empty folder makes nothing, names every target with its reason, and nodes that can not be reached', async () => {
   const place = makePlace()
-  writeCluster(place, [[['ssh', 'options'], { ConnectTimeout: 1 }]])
+  const [port] = await freePorts(1)
+  const nodes = names.slice(0, 6).map((name, i) => {
+    return { name, role: name.replace(/\d/, ''), ip: `192.168.1.${11 + i}`, host: '127.0.0.1', port }
+  })
+  writeFileSync(join(place, 'ssh_config'), '')
+  writeCluster(place, [
+    [['nodes'], nodes],
+    [['ssh', 'configFile'], './ssh_config'],
+  ])
   const dry = await harderway(place, 'bootstrap', '--dry-run', '--json')
-  assert.equal(dry.status, 4)
+  assert.equal(dry.status, 1)
+  assert.deepEqual(
+    idsOf(dry, 'failed'),
+    names
+      .slice(0, 6)
+      .map((name) => `deploy/${name}`)
+      .toSorted(),
+  )
   const stale = dry.events.filter(({ type }) => type === 'stale')
-  assert.equal(stale.length, 31)
+  assert.equal(stale.length, 25)
   for (const event of stale) assert.ok((event.reasons as unknown[]).length > 0, String(event.id))
+  const local = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig', '--dry-run')
+  assert.equal(local.status, 4)
+  rmSync(join(place, 'ssh_config'))
   assert.deepEqual(readdirSync(place).toSorted(), ['cluster.yaml', 'home'])
   assert.deepEqual(readdirSync(join(place, 'home')), [])
   rmSync(place, { recursive: true, force: true })
