@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { type Box, drawBoxes, formatDot, formatGraphJson, formatMermaid } from '../../lib/diagram.ts'
+import { type Box, drawBoxes, formatDot, formatMermaid } from '../../lib/diagram.ts'
 import { buildGraph, type Graph, type Target } from '../../lib/graph.ts'
 import { fakeTarget } from './fake-target.ts'
 
@@ -155,14 +155,4 @@ describe('a picture', () => {
       '  leaf_leaf0 -> node_node0',
     ])
   })
-})
-
-test('as JSON the graph is told as it is: every target, with its files and every need', () => {
-  const { targets } = JSON.parse(formatGraphJson(family(2, 1)))
-  assert.deepEqual(targets, [
-    { id: 'root', phase: 'root', needs: [], makes: [] },
-    { id: 'leaf/leaf0', phase: 'leaf', needs: ['root'], makes: ['leaf0.pem'] },
-    { id: 'leaf/leaf1', phase: 'leaf', needs: ['root'], makes: ['leaf1.pem'] },
-    { id: 'node/node0', phase: 'node', needs: ['root', 'leaf/leaf0', 'leaf/leaf1'], makes: [] },
-  ])
 })

@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import { buildGraph, type Target, type Verdict } from '../../lib/graph.ts'
 import { planSteps } from '../../lib/plan.ts'
-import { createPlanLines } from '../../lib/plan-lines.ts'
+import { createPlanLines, type PlanLinesOptions } from '../../lib/plan-lines.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { type Reporter, summarise, viewPhases } from '../../lib/reporter.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
@@ -38,13 +38,15 @@ export async function planFakes(all: readonly Target[]) {
     ...rest,
   }))
   /** As they are written, without a colour; progress says when it ends. */
-  const tell = async ({ width = 80, quiet = false } = {}) => {
+  const tell = async (options: Partial<Pick<PlanLinesOptions, 'width' | 'detail'>> = {}) => {
     const told: string[] = []
     const nothing = () => {}
     const end = async () => void told.push('the progress ends')
     const progress: Reporter = { event: nothing, note: nothing, problem: nothing, end }
-    const options = { phases: views, quiet, width, write: (text: string) => void told.push(text) }
-    await createPlanLines(options, progress).end(summarise(outcomes, 0.3, 4))
+    const write = (text: string) => void told.push(text)
+    await createPlanLines({ phases: views, detail: 'normal', width: 80, write, ...options }, progress).end(
+      summarise(outcomes, 0.3, 4),
+    )
     return told.map(stripVTControlCharacters)
   }
   return { outcomes, steps, tell }

@@ -24,7 +24,7 @@ test('the progress ends before the plan begins, and the counts come last', async
 
 test('where it is to be quiet a plan is nothing, and a failure is told', async () => {
   const { tell } = await planFakes(fakeCluster({ leaf: changed }))
-  assert.deepEqual(await tell({ quiet: true }), ['the progress ends'])
+  assert.deepEqual(await tell({ detail: 'quiet' }), ['the progress ends'])
   const failing = await planFakes([
     fakeTarget('leaf', {
       check: () => {
@@ -32,7 +32,7 @@ test('where it is to be quiet a plan is nothing, and a failure is told', async (
       },
     }),
   ])
-  assert.deepEqual((await failing.tell({ quiet: true })).slice(1), ['leaf: the disk is gone\n    bring it back'])
+  assert.deepEqual((await failing.tell({ detail: 'quiet' })).slice(1), ['leaf: the disk is gone\n    bring it back'])
 })
 
 test('where nothing is stale the plan is the counts alone', async () => {
@@ -103,6 +103,16 @@ test('no line is wider than the terminal, however much there is to tell', async 
     (await tell({ width: 1000 })).join('\n'),
     /→ deploy a-node-with-a-long-name-0, .* and 27 more → then restart/,
   )
+})
+
+test('with all detail every name is told', async () => {
+  const names = Array.from({ length: 9 }, (_, i) => `node${i}`)
+  const { tell } = await planFakes([
+    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], lane: 'ssh', check: () => fresh })),
+  ])
+  assert.ok((await tell({ detail: 'verbose', width: 200 })).includes(`    → deploy ${names.join(', ')}`))
+  assert.ok((await tell()).includes('    → deploy node0, node1, node2 and 6 more'))
 })
 
 test('no control character of a file that is read is shown', async () => {

@@ -44,11 +44,11 @@ describe('the record of a run', () => {
     assert.equal(targets.length, 4)
     assert.equal(byId.size, 4)
     assert.deepEqual(byId.get('ca'), {
-      ...{ id: 'ca', phase: 'ca', needs: [], started: 1.5, building: null, ended: 3 },
+      ...{ id: 'ca', needs: [], started: 1.5, building: null, ended: 3 },
       ...{ outcome: 'fresh', message: 'fresh' },
     })
     const [a, b, one] = ['leaf/a', 'leaf/b', 'deploy/one'].map((id) => byId.get(id))
-    assert.deepEqual([a?.phase, a?.needs, a?.outcome, a?.message], ['leaf', ['ca'], 'built', 'made: file missing'])
+    assert.deepEqual([a?.needs, a?.outcome, a?.message], [['ca'], 'built', 'made: file missing'])
     assert.deepEqual([b?.outcome, b?.message], ['failed', 'the disk is full'])
     assert.deepEqual([one?.started, one?.building, one?.outcome], [null, null, 'cancelled'])
     assert.equal(one?.message, 'not reached: leaf/b failed')
@@ -65,11 +65,6 @@ describe('the record of a run', () => {
     )
   })
 
-  test('has a line a target, for those who read it with grep', async () => {
-    const { text } = await record([fakeTarget('ca'), fakeTarget('encryption-key')])
-    assert.match(text, /^\{"version":1,.*"targets":\[\n\{"id":"ca".*\},\n\{"id":"encryption-key".*\}\n\]\}\n$/)
-  })
-
   test('of a run that was ended before anything was begun is a record', async () => {
     const recorder = createRecorder(['bootstrap'], buildGraph([fakeTarget('ca')]))
     assert.deepEqual(readRunRecord(recorder.finish(130))?.targets, [])
@@ -81,7 +76,7 @@ describe('what is read as a record', () => {
     ...{ version: 1, names: ['certs'], began: '2026-11-25T01:02:03.004Z', exit: 0 },
     targets: [
       {
-        ...{ id: 'ca', phase: 'ca', needs: [], started: 0, building: null, ended: 1.2 },
+        ...{ id: 'ca', needs: [], started: 0, building: null, ended: 1.2 },
         ...{ outcome: 'fresh', message: 'fresh' },
       },
     ],

@@ -82,10 +82,14 @@ describe('graph', { concurrency: 2 }, () => {
     assert.equal(targets.flatMap(({ makes }) => makes).length, 2 * 13 + 10 + 1)
   })
 
-  test('with --json is told as every command tells it, one JSON object a line', async (t) => {
-    const { status, events } = await harderway(makeFolder(t), 'graph', '--json')
+  test('with --json is told as every command tells it, one JSON object a line: the same targets', async (t) => {
+    const place = makeFolder(t)
+    const { status, events } = await harderway(place, 'graph', '--json')
     assert.equal(status, 0)
-    assert.ok(JSON.stringify(events).includes('"id":"deploy/worker0"'))
+    assert.deepEqual(
+      events.map(({ type, ...target }) => (type === 'target' ? target : type)),
+      readTargets(await draw(place, '--format', 'json')),
+    )
   })
 
   test('of a node has what belongs to it, and what that is made of', async (t) => {
@@ -145,7 +149,7 @@ describe('graph', { concurrency: 2 }, () => {
   })
 
   for (const [args, said] of [
-    [['--format', 'png'], /--format png: graph knows mermaid, dot, svg and json/],
+    [['--format', 'png'], /--format png: graph knows mermaid, dot, svg, json/],
     [['--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
     [['certs'], /graph goes alone/],
     [['--force'], /graph goes alone/],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
-import { helpText, looks, type Options, parseOptions } from '../../tasks/options.ts'
+import { helpText, lookCommands, type Options, parseOptions } from '../../tasks/options.ts'
 
 const nothing: Partial<Options> = {
   names: [],
@@ -151,7 +151,7 @@ test('the help names every option, with the kind of value it takes, every phase 
   ])
     assert.match(help, new RegExp(`^  ${option} +\\S`, 'm'))
   assert.match(help, /one-phase, another-phase/)
-  for (const look of looks) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
+  for (const look of lookCommands) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
 })
 
 test('the help loses no word of a long explanation', () => {

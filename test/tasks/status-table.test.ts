@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import type { Certificate } from '../../lib/certificate.ts'
-import type { Item } from '../../tasks/inventory.ts'
-import { formatStatus, type NodeItem, type StatusTable } from '../../tasks/status-table.ts'
+import type { Item, NodeItem } from '../../tasks/inventory.ts'
+import { formatStatus, type StatusTable } from '../../tasks/status-table.ts'
 
 const day = 86_400_000
 const now = new Date('2027-03-01T12:00:00Z')
@@ -41,7 +41,7 @@ test('up to sixty rows are told one by one; of more, those that differ in nothin
   assert.equal(format({ items: many(61), verbose: true }).filter((line) => line.startsWith('✔')).length, 61)
 })
 
-test('what ends on another day, or is another way on its nodes, has a row of its own', () => {
+test('what ends on another day, or is another way on its nodes, has a row of its own; ? is a node that was not seen', () => {
   const onNodes = (...how: ('same' | 'missing' | 'unknown')[]) => new Map(how.map((each, i) => [`node${i}`, each]))
   const told = format({
     items: [
@@ -53,17 +53,23 @@ test('what ends on another day, or is another way on its nodes, has a row of its
   assert.deepEqual(told.slice(1, 4), [
     '✔ worker0 and 59 more  kubelet  ca      2027-12-26  300d',
     '✔ later                kubelet  ca      2027-12-27  301d',
-    '✔ there                kubelet  ca      2027-12-26  300d  1/3',
+    '✔ there                kubelet  ca      2027-12-26  300d  1/3?',
   ])
 })
 
-test('nodes that are alike are one row, however few', () => {
-  const nodes = ['a', 'b', 'c'].map((node): NodeItem => ({ node, state: 'fresh', what: '5 files, as in auth/' }))
-  const told = format({ items: many(1), nodes: [...nodes, { node: 'd', state: 'failed', what: 'connection refused' }] })
-  assert.deepEqual(told.slice(3, 6), [
-    '  NODE',
-    '✔ a and 2 more  5 files, as in auth/',
-    '✖ d             connection refused',
+test('nodes that are alike are one row where there are many, and have a row each where there are few', () => {
+  const nodes: NodeItem[] = [
+    ...['a', 'b', 'c'].map((node): NodeItem => ({ node, state: 'fresh', why: '5 files, as in auth/' })),
+    { node: 'd', state: 'failed', why: 'connection refused' },
+  ]
+  const rows = (items: Item[]) => {
+    const told = format({ items, nodes })
+    return told.slice(told.indexOf('  NODE') + 1, -2)
+  }
+  assert.deepEqual(rows(many(57)), ['✔ a and 2 more  5 files, as in auth/', '✖ d             connection refused'])
+  assert.deepEqual(rows(many(56)), [
+    ...['✔ a     5 files, as in auth/', '✔ b     5 files, as in auth/', '✔ c     5 files, as in auth/'],
+    '✖ d     connection refused',
   ])
 })
 
@@ -90,7 +96,7 @@ const long = {
       onNodes: new Map([['x', 'same']]),
     }),
   ),
-  nodes: [{ node: 'c'.repeat(52), state: 'failed', what: 'connection refused '.repeat(9).trim() }] as NodeItem[],
+  nodes: [{ node: 'c'.repeat(52), state: 'failed', why: 'connection refused '.repeat(9).trim() }] as NodeItem[],
 }
 for (const width of [60, 80, 200])
   test(`in ${width} columns no line is wider, however long names and reasons are, and each has its name`, () => {
@@ -100,9 +106,9 @@ for (const width of [60, 80, 200])
   })
 
 test('no control character of a file or a node reaches the terminal', () => {
-  const what = 'cat: \x1b[2Jno such file'
-  const items = [item('a', { state: 'stale', why: what })]
-  const nodes: NodeItem[] = [{ node: 'b', state: 'failed', what }]
+  const why = 'cat: \x1b[2Jno such file'
+  const items = [item('a', { state: 'stale', why })]
+  const nodes: NodeItem[] = [{ node: 'b', state: 'failed', why }]
   const told = formatStatus({ items, nodes, counted: items, now, width: 80, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
@@ -114,11 +120,11 @@ test('the last line counts each kind, and names what ends first', () => {
     item('c', { state: 'failed' }),
     item('key', { certificate: undefined, end: undefined }),
   ]
-  assert.equal(last(items), '4 items: 2 fresh, 1 stale, 1 not readable. First to end: a, b, on 2027-03-11, in 10 days')
+  assert.equal(last(items), '4 items: 2 fresh, 1 stale, 1 not readable. First to end: a, b, on 2027-03-11, in 10d')
 })
 
-test('one item is one item, and one day is one day', () => {
-  assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to end: a, on 2027-03-03, in 1 day')
+test('one item is one item', () => {
+  assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to end: a, on 2027-03-03, in 36h')
 })
 
 test('the last line counts what is not shown too, and the kubeconfig of the user never', () => {
@@ -126,6 +132,6 @@ test('the last line counts what is not shown too, and the kubeconfig of the user
   const counted = [...shown, ...many(3), item('mine', { id: 'local-kubeconfig', state: 'stale', days: 1 })]
   assert.equal(
     format({ items: shown, counted, width: 200 }).at(-1),
-    '4 items: 3 fresh, 1 stale. First to end: a, worker0, worker1, worker2, on 2027-12-26, in 300 days',
+    '4 items: 3 fresh, 1 stale. First to end: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
   )
 })

@@ -167,7 +167,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       expected.map(([name, end]) => [name, end?.slice(0, 10)]),
     )
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
-    assert.match(table.stdout, /^16 items: 16 fresh\. First to end: kubernetes, .*on\s+2028-02-28, in 363 days$/ms)
+    assert.match(table.stdout, /^16 items: 16 fresh\. First to end: kubernetes, .*on\s+2028-02-28, in 363d$/ms)
     assertNarrow(table)
   })
 
