@@ -64,7 +64,7 @@ test('nodes that are alike are one row where there are many, and have a row each
   ]
   const rows = (items: Item[]) => {
     const told = format({ items, nodes })
-    return told.slice(told.indexOf('  NODE') + 1, -2)
+    return told.slice(told.indexOf('  NODE')).filter((line) => /^[✔✖]/.test(line))
   }
   assert.deepEqual(rows(many(57)), ['✔ a and 2 more  5 files, as in auth/', '✖ d             connection refused'])
   assert.deepEqual(rows(many(56)), [
