@@ -12,6 +12,7 @@ import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } fro
 import { type Lab, startLab } from './lab/lab.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
+import { isMade } from './state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const kinds: readonly (readonly [kind: string, requested: RequestedKey])[] = [
@@ -44,7 +45,7 @@ for (const [kind, requested] of kinds)
     })
 
     test('is left as it is, every file with its inode, its time and its bytes', () => {
-      assert.deepEqual(filesOf(auth), made)
+      assert.deepEqual(filesOf(auth, isMade), made)
     })
 
     test('is closed to others where it was not', () => {
@@ -60,11 +61,45 @@ for (const [kind, requested] of kinds)
       assert.match(String(warning), /^the CA ends on \d{4}-\d\d-\d\d, before /)
     })
 
+    test('has --quiet say nothing of it in status, which exits with 0', async () => {
+      const { status, stdout } = await harderway(place, 'status', '--quiet')
+      assert.deepEqual([status, stdout], [0, ''])
+    })
+
     test('is then fresh without a word about modes', async () => {
       const again = await harderway(place, ...phases, '--json')
       assert.equal(again.status, 0, again.stdout)
       assert.equal(again.events.at(-1)?.fresh, 24)
-      assert.deepEqual(filesOf(auth), made)
+      assert.deepEqual(filesOf(auth, isMade), made)
+    })
+
+    test('is shown by status to end with its CA, whatever the certificates say', {
+      skip: needs('openssl'),
+    }, async () => {
+      const endOf = (name: string) =>
+        new Date(
+          openssl('x509', '-in', join(auth, `${name}.pem`), '-noout', '-enddate')
+            .trim()
+            .replace('notAfter=', ''),
+        )
+      const [ca, worker0] = [endOf('ca'), endOf('worker0')].map((end) => end.toISOString())
+      assert.ok(ca && worker0 && ca < worker0)
+      const json = await harderway(place, 'status', '--json')
+      assert.equal(json.status, 0, json.stdout)
+      const items = new Map(json.events.map((event) => [event.id, event]))
+      for (const id of ['node-certs/worker0', 'kubeconfigs/worker0']) {
+        const { notAfter, end, issuer, state } = items.get(id) ?? {}
+        assert.deepEqual([notAfter, end, issuer, state], [worker0, ca, 'ca', 'fresh'], id)
+      }
+      assert.equal(json.events.at(-1)?.firstEnd, ca)
+      const { stdout } = await harderway(place, 'status')
+      const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
+      assert.equal(rows.length, 3, stdout)
+      for (const row of rows) {
+        assert.equal(row.endsWith('*'), row.startsWith('✔ worker0'), row)
+        assert.ok(row.includes(`  ${(row.startsWith('✔ ca') ? ca : worker0).slice(0, 10)}  `), row)
+      }
+      assert.ok(stdout.includes(`\n* until its CA ends, on ${ca.slice(0, 10)}: that comes first\n`), stdout)
     })
 
     test('passes verify', async () => {
@@ -78,7 +113,7 @@ for (const [kind, requested] of kinds)
       const forced = await harderway(place, 'node-certs/worker0', '--force', '--json')
       assert.equal(forced.status, 0, forced.stdout)
       openssl('verify', '-x509_strict', '-CAfile', join(auth, 'ca.pem'), join(auth, 'worker0.pem'))
-      const now = filesOf(auth)
+      const now = filesOf(auth, isMade)
       const changed = Object.keys(made).filter((name) => now[name] !== made[name])
       assert.deepEqual(changed, ['worker0-key.pem', 'worker0.pem'])
       assert.deepEqual(Object.keys(now), Object.keys(made))
@@ -174,8 +209,8 @@ describe("the guide's deployauth and setuplocalkubeconfig", {
 })
 
 /** Inode, time and content of every file, by its name. */
-function filesOf(folder: string): Record<string, string> {
-  const names = readdirSync(folder).filter((name) => lstatSync(join(folder, name)).isFile())
+function filesOf(folder: string, isMeant: (name: string) => boolean = () => true): Record<string, string> {
+  const names = readdirSync(folder).filter((name) => isMeant(name) && lstatSync(join(folder, name)).isFile())
   return Object.fromEntries(
     names.toSorted().map((name) => {
       const { ino, mtimeMs } = lstatSync(join(folder, name))

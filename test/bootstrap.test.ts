@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { type Lab, startLab } from './lab/lab.ts'
 import { needs } from './parts.ts'
+import { freePorts } from './server.ts'
+import { isMade } from './state.ts'
 
 const names = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
 const own = (name: string) => [`${name}-key.pem`, `${name}.kubeconfig`, `${name}.pem`]
@@ -67,6 +69,7 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
       ...pairs.flatMap((name) => [`${name}.pem`, `${name}-key.pem`]),
       ...clients.map((name) => `${name}.kubeconfig`),
       'encryption-config.yaml',
+      'last-run.json',
     ]
     assert.deepEqual(readdirSync(auth).toSorted(), expected.toSorted())
     assert.equal(lstatSync(auth).mode & 0o777, 0o700)
@@ -106,8 +109,8 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
     assert.equal(lstatSync(join(place, 'home/.kube/config')).mode & 0o777, 0o600)
   })
 
-  test('a second run builds nothing, changes no file, costs a connection a node and exits 0', async () => {
-    const auth = snapshot(join(place, 'auth'))
+  test('a second run builds nothing, changes no file but its own record, costs a connection a node and exits 0', async () => {
+    const auth = snapshot(join(place, 'auth'), isMade)
     const kubeconfig = snapshot(join(place, 'home/.kube'))
     const homes = lab.nodes.map(({ home }) => snapshot(home))
     const second = await harderway(place, 'bootstrap', '--json')
@@ -116,7 +119,7 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
       second.events.filter(({ type }) => type !== 'started' && type !== 'summary').map(({ type }) => type),
       new Array(32).fill('fresh'),
     )
-    assert.deepEqual(snapshot(join(place, 'auth')), auth)
+    assert.deepEqual(snapshot(join(place, 'auth'), isMade), auth)
     assert.deepEqual(snapshot(join(place, 'home/.kube')), kubeconfig)
     assert.deepEqual(
       lab.nodes.map(({ home }) => snapshot(home)),
@@ -151,14 +154,32 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
   })
 })
 
-test('a dry run in an empty folder makes nothing, names every target with its reason and exits 4', async () => {
+test('a dry run in an empty folder makes nothing, names every target with its reason, and nodes that can not be reached', async () => {
   const place = makePlace()
-  writeCluster(place, [[['ssh', 'options'], { ConnectTimeout: 1 }]])
+  const [port] = await freePorts(1)
+  const nodes = names.slice(0, 6).map((name, i) => {
+    return { name, role: name.replace(/\d/, ''), ip: `192.168.1.${11 + i}`, host: '127.0.0.1', port }
+  })
+  writeFileSync(join(place, 'ssh_config'), '')
+  writeCluster(place, [
+    [['nodes'], nodes],
+    [['ssh', 'configFile'], './ssh_config'],
+  ])
   const dry = await harderway(place, 'bootstrap', '--dry-run', '--json')
-  assert.equal(dry.status, 4)
+  assert.equal(dry.status, 1)
+  assert.deepEqual(
+    idsOf(dry, 'failed'),
+    names
+      .slice(0, 6)
+      .map((name) => `deploy/${name}`)
+      .toSorted(),
+  )
   const stale = dry.events.filter(({ type }) => type === 'stale')
-  assert.equal(stale.length, 31)
+  assert.equal(stale.length, 25)
   for (const event of stale) assert.ok((event.reasons as unknown[]).length > 0, String(event.id))
+  const local = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig', '--dry-run')
+  assert.equal(local.status, 4)
+  rmSync(join(place, 'ssh_config'))
   assert.deepEqual(readdirSync(place).toSorted(), ['cluster.yaml', 'home'])
   assert.deepEqual(readdirSync(join(place, 'home')), [])
   rmSync(place, { recursive: true, force: true })
@@ -176,9 +197,11 @@ function digest(path: string): string {
 }
 
 /** Every file's inode, mode and times. */
-function snapshot(folder: string): string[] {
-  return readdirSync(folder).map((name) => {
-    const { ino, mode, mtimeMs, ctimeMs } = lstatSync(join(folder, name))
-    return [name, ino, mode, mtimeMs, ctimeMs].join(' ')
-  })
+function snapshot(folder: string, isMeant: (name: string) => boolean = () => true): string[] {
+  return readdirSync(folder)
+    .filter(isMeant)
+    .map((name) => {
+      const { ino, mode, mtimeMs, ctimeMs } = lstatSync(join(folder, name))
+      return [name, ino, mode, mtimeMs, ctimeMs].join(' ')
+    })
 }

@@ -6,27 +6,15 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../lib/certificate.ts'
 import { selfSign } from '../lib/x509.ts'
-import { type Edit, gateway, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, oneOfEach as edits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
-import { stateOf } from './state.ts'
-import { wrapped } from './wrapped.ts'
+import { isMade, stateOf } from './state.ts'
+import { clock, wrapped } from './wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['certificates', 'validity'], '1y'],
-  [
-    ['nodes'],
-    [
-      { name: 'control0', role: 'control', ip: '192.168.1.11' },
-      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
-      gateway[1],
-    ],
-  ],
-]
 /** When everything is made: the first moment of a day, so that a run that takes a second stays in it. */
 const made = new Date('2027-03-01T00:00:00Z')
 const leaves = [
@@ -92,12 +80,12 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
 
     test('a day before it everything is fresh', async (t) => {
       const { place, auth } = copied(t)
-      const state = stateOf(auth)
+      const state = stateOf(auth, isMade)
       const ran = await runAt(place, new Date(renewal - day))
       assert.equal(ran.status, 0)
       assert.deepEqual(idsOf(ran, 'built'), [])
       assert.ok(!ran.stdout.includes('"warning"'))
-      assert.deepEqual(stateOf(auth), state)
+      assert.deepEqual(stateOf(auth, isMade), state)
     })
 
     test('a day after it every leaf is issued again, with the reason, and the CA is not', async (t) => {
@@ -202,14 +190,14 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       )
       for (const name of leaves)
         assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
-      const state = stateOf(auth)
+      const state = stateOf(auth, isMade)
       for (const days of [29, 20, 1]) {
         const again = await runAt(place, new Date(caEnd - days * day))
         assert.equal(again.status, 0)
         assert.deepEqual(idsOf(again, 'built'), [])
         assert.match(again.stdout, /"warning":"the CA ends on/)
       }
-      assert.deepEqual(stateOf(auth), state)
+      assert.deepEqual(stateOf(auth, isMade), state)
     })
 
     test('leaves that a CA outlives by less than their validity are cut to it before any warning', async (t) => {
@@ -298,12 +286,6 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     assert.match(ran.stdout, /^cluster-cert: fresh until 2028-02-28$/m)
   })
 })
-
-/** The command that sets the clock of another; timers keep the real one. */
-function clock(time: Date): string[] {
-  const seconds = Math.ceil((time.getTime() - Date.now()) / 1000)
-  return ['faketime', '--exclude-monotonic', '-f', `${seconds < 0 ? '' : '+'}${seconds}s`]
-}
 
 function runAt(place: string, time: Date, ...args: string[]): Promise<Ran> {
   return wrapped(place, clock(time), ...phases, ...args, '--json')

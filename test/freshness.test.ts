@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Edit, harderway, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { needs } from './parts.ts'
+import { isMade } from './state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const quick: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -338,10 +339,9 @@ function filesOf(id: string): string[] {
 function inodes(place: string): Map<string, string> {
   const auth = join(place, 'auth')
   return new Map(
-    readdirSync(auth).map((name) => [
-      name,
-      `${lstatSync(join(auth, name)).ino} ${lstatSync(join(auth, name)).mtimeMs}`,
-    ]),
+    readdirSync(auth)
+      .filter(isMade)
+      .map((name) => [name, `${lstatSync(join(auth, name)).ino} ${lstatSync(join(auth, name)).mtimeMs}`]),
   )
 }
 

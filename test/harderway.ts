@@ -72,3 +72,17 @@ export function labEdits(lab: Lab): Edit[] {
 }
 
 export const gateway: Edit = [['nodes', 6], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' }]
+
+/** A node of each role; their keys are made at once, and end in a year. */
+export const oneOfEach: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['certificates', 'validity'], '1y'],
+  [
+    ['nodes'],
+    [
+      { name: 'control0', role: 'control', ip: '192.168.1.11' },
+      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+      gateway[1],
+    ],
+  ],
+]

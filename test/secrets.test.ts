@@ -19,7 +19,7 @@ import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeClus
 import { type Lab, startLab } from './lab/lab.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
-import { secretsIn, stateOf } from './state.ts'
+import { isMade, secretsIn, stateOf } from './state.ts'
 import { readTrace, straceArgs, type Traced, watch } from './trace.ts'
 import { wrapped } from './wrapped.ts'
 
@@ -167,6 +167,16 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       assert.equal(told.status, 0, told.stdout + told.stderr)
       assertShowsNone(told, secrets)
     }
+    for (const args of [
+      ['status', '--on-nodes'],
+      ['status', '--on-nodes', '--json'],
+      ['graph', '--format', 'json'],
+    ]) {
+      const told = await harderway(place, ...args)
+      assert.equal(told.status, 0, told.stdout + told.stderr)
+      assertShowsNone(told, secrets)
+    }
+    assertRecordHasNone(join(place, 'auth'), secrets)
   })
 
   test('a node whose programs print keys in their complaints gives none of them away', async () => {
@@ -181,6 +191,12 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       assert.equal(failed.status, 1, failed.stdout + failed.stderr)
       assert.match(failed.stdout, /control0: .*…/)
       assertShowsNone(failed, secrets)
+      assertRecordHasNone(join(place, 'auth'), secrets)
+    }
+    for (const args of [[], ['--json'], ['--quiet']]) {
+      const failed = await harderway(place, 'status', '--on-nodes', ...args)
+      assert.equal(failed.status, 1, failed.stdout + failed.stderr)
+      assertShowsNone(failed, secrets)
     }
     await lab.node('control0').restart({ env: {} })
   })
@@ -194,7 +210,11 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       const refused = await harderway(place, 'deploy', args)
       assert.equal(refused.status, 3)
       assertShowsNone(refused, [...secrets, other])
+      assertRecordHasNone(join(place, 'auth'), [...secrets, other])
     }
+    const looked = await harderway(place, 'status', '--on-nodes')
+    assert.equal(looked.status, 4)
+    assertShowsNone(looked, [...secrets, other])
     writeFileSync(join(home, 'encryption-config.yaml'), ours)
     await lab.node('worker0').stop()
     const failed = await harderway(place, 'deploy', '--json')
@@ -307,10 +327,10 @@ describe('in auth/', { concurrency: 2 }, () => {
     const { place, auth } = copied(t)
     mkdirSync(join(place, 'elsewhere'))
     symlinkSync(join(place, 'elsewhere'), join(auth, 'backup'))
-    const state = stateOf(auth)
+    const state = stateOf(auth, isMade)
     assert.equal((await harderway(place, 'ca', '--force')).status, 1)
     assert.deepEqual(readdirSync(join(place, 'elsewhere')), [])
-    assert.deepEqual(stateOf(auth), state)
+    assert.deepEqual(stateOf(auth, isMade), state)
   })
 
   test('a mode that was widened is set right and told, and nothing is made again', async (t) => {
@@ -324,7 +344,11 @@ describe('in auth/', { concurrency: 2 }, () => {
     ]
     for (const name of files) chmodSync(join(auth, name), 0o644)
     chmodSync(auth, 0o755)
-    const before = readdirSync(auth).map((name) => readFileSync(join(auth, name), 'utf8'))
+    const contents = () =>
+      readdirSync(auth)
+        .filter(isMade)
+        .map((name) => readFileSync(join(auth, name), 'utf8'))
+    const before = contents()
     const dry = await harderway(place, ...phases, '--dry-run')
     assert.equal(dry.status, 4)
     assert.equal(lstatSync(auth).mode & 0o777, 0o755)
@@ -336,10 +360,7 @@ describe('in auth/', { concurrency: 2 }, () => {
       assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600, name)
     }
     assert.equal(lstatSync(auth).mode & 0o7777, 0o700)
-    assert.deepEqual(
-      readdirSync(auth).map((name) => readFileSync(join(auth, name), 'utf8')),
-      before,
-    )
+    assert.deepEqual(contents(), before)
   })
 
   const halve = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size - 30))
@@ -363,6 +384,8 @@ describe('in auth/', { concurrency: 2 }, () => {
         assertShowsNone(ran, secrets)
         assert.notEqual(ran.status, 2)
       }
+      for (const args of [[], ['--json']]) assertShowsNone(await harderway(place, 'status', ...args), secrets)
+      assertRecordHasNone(auth, secrets)
     })
 
   test('a cluster.yaml into which a key was pasted does not show it whole', async (t) => {
@@ -402,6 +425,11 @@ function assertNarrow(modes: Traced['modes']): void {
     modes.filter(isWide).map(({ call, path, mode }) => `${call} ${path} ${mode.toString(8)}`),
     [],
   )
+}
+
+function assertRecordHasNone(auth: string, secrets: readonly string[]): void {
+  const record = readFileSync(join(auth, 'last-run.json'), 'utf8')
+  for (const secret of secrets) assert.ok(!record.includes(secret), 'the record of the run holds a secret')
 }
 
 function assertShowsNone(ran: Ran, secrets: readonly string[]): void {

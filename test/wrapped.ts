@@ -20,3 +20,9 @@ export function wrapped(place: string, before: readonly string[], ...args: strin
     child.stdin?.end()
   })
 }
+
+/** The command that sets the clock of another; timers keep the real one. */
+export function clock(time: Date): string[] {
+  const seconds = Math.ceil((time.getTime() - Date.now()) / 1000)
+  return ['faketime', '--exclude-monotonic', '-f', `${seconds < 0 ? '' : '+'}${seconds}s`]
+}

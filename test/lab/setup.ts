@@ -34,6 +34,7 @@ const tests: readonly Part[] = [
   { command: 'strace', debian: 'strace', brew: '' },
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },
+  { command: 'dot', debian: 'graphviz', brew: 'graphviz' },
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },

@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/lock.ts'
 import { scratch } from '../scratch.ts'
+import { isMade } from '../state.ts'
 import { showOn } from '../terminal.ts'
 
 const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
@@ -19,6 +20,14 @@ nodes:
   - {name: control0, role: control, ip: 192.168.1.11}
 ${Array.from({ length: workers }, (_, i) => `  - {name: worker${i}, role: worker, ip: 192.168.2.${i}}`).join('\n')}
 `
+const titles = [
+  'Certificate authority',
+  'Cluster certificate',
+  'Component certificates',
+  'Node certificates',
+  'Kubeconfigs',
+  'Encryption key',
+]
 /** How many targets the local phases have for one control node and one worker. */
 const localTargets = 9 + 6 + 1
 
@@ -88,14 +97,14 @@ async function holdAuth(folder: string): Promise<() => void> {
   return takeLock(join(folder, 'auth', '.lock'), { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
 }
 
-const certificates = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
+const made = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem', 'last-run.json']
 
 /** The next run after one that was ended finds what that one made, and makes the rest. */
 async function assertCompletes(folder: string): Promise<void> {
   const { status, stdout } = await run(folder, ['local-kubeconfig'])
   assert.equal(status, 0, stdout)
   assert.match(stdout, /^3 targets: 1 made, 2 fresh, 0 failed/m)
-  assert.deepEqual(readdirSync(join(folder, 'auth')).sort(), certificates)
+  assert.deepEqual(readdirSync(join(folder, 'auth')).sort(), made)
   assert.deepEqual(readdirSync(join(folder, '.kube')), ['config'])
 }
 
@@ -108,8 +117,9 @@ test('the local phases make their files, and exit with 0; a second run makes not
     new RegExp(`^${localTargets} targets: ${localTargets} made, 0 fresh, 0 failed in .* s$`, 'm'),
   )
   const files = readdirSync(join(folder, 'auth')).sort()
-  assert.equal(files.length, 2 * 9 + 6 + 1)
-  const bytes = () => files.map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
+  assert.equal(files.length, 2 * 9 + 6 + 1 + 1)
+  assert.ok(files.includes('last-run.json'))
+  const bytes = () => files.filter(isMade).map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
   const before = bytes()
   const second = await run(folder, local)
   assert.equal(second.status, 0)
@@ -188,14 +198,22 @@ test('what would be replaced and may not be exits with 3, is told with each way 
   }
 })
 
-test('a dry run of an empty folder exits with 4, tells of every target why, and makes nothing at all', async (t) => {
+test('a dry run of an empty folder exits with 4, tells of every phase what is new, and makes nothing at all', async (t) => {
   const folder = place(t)
   const { status, stdout } = await run(folder, [...local, '--dry-run'])
   assert.equal(status, 4)
-  const lines = stdout.trim().split('\n')
-  assert.equal(lines.length, localTargets + 1)
-  for (const line of lines.slice(0, -1)) assert.match(line, /^[a-z0-9/-]+: to make: .* missing/)
-  assert.match(lines.at(-1) ?? '', new RegExp(`^${localTargets} targets: ${localTargets} to make, 0 fresh`))
+  const [plan = '', summary = ''] = stdout.split('\n\n')
+  const told = plan.replaceAll('\n  ', ' ').split('\n')
+  assert.deepEqual(
+    told.map((line) => line.split('  ')[0]?.replace(/ [\w-]+\.\w+.*/, '')),
+    titles,
+  )
+  for (const line of told) assert.match(line, /: new$/)
+  assert.match(summary, new RegExp(`^${localTargets} targets: ${localTargets} to make, 0 fresh`))
+  const planned = parse((await run(folder, [...local, '--dry-run', '--json'])).stdout).filter(
+    ({ type }) => type === 'plan',
+  )
+  assert.equal(new Set(planned.flatMap(({ ids }) => ids)).size, localTargets)
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
@@ -301,7 +319,7 @@ for (const [signal, status] of [
     assert.deepEqual([ended.status, ended.stderr], [status, ''])
     const ends = parse(ended.stdout).map(({ type, id }) => `${type} ${id ?? ''}`.trim())
     assert.deepEqual(ends.slice(-2), ['cancelled local-kubeconfig', 'summary'])
-    assert.deepEqual(readdirSync(auth).sort(), certificates)
+    assert.deepEqual(readdirSync(auth).sort(), made)
     rmSync(lock)
     await assertCompletes(folder)
   })
@@ -383,15 +401,6 @@ function startOnTerminal(folder: string, args: readonly string[], env: Env = {})
   return start(folder, ['-qec', command, '/dev/null'], { ...env, NODE: process.execPath }, 'script')
 }
 
-const titles = [
-  'Certificate authority',
-  'Cluster certificate',
-  'Component certificates',
-  'Node certificates',
-  'Kubeconfigs',
-  'Encryption key',
-]
-
 for (const workers of [1, 15, 50])
   test(
     `on a terminal the tree of ${workers + 1} nodes ends with a whole last frame, drawn once`,
@@ -431,6 +440,41 @@ test('on a terminal a failure is told below the tree, with what to do', onTermin
   assert.ok(lines.some((line) => line.startsWith('  ✖ admin  ')))
   assert.ok(lines.some((line) => line.startsWith('kubeconfigs/admin: ')))
 })
+
+test('on a terminal a dry run leaves the plan, and nothing of a tree', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, local)
+  rmSync(join(folder, 'auth', 'admin.kubeconfig'))
+  const { status, stdout } = await startOnTerminal(folder, [...local, '--dry-run']).ended
+  assert.equal(status, 4)
+  const { lines, isCursorShown, isStyled } = showOn(size, stdout)
+  assert.match(
+    lines.join('\n'),
+    /^Kubeconfigs\n {2}admin\.kubeconfig: new\n\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\n$/,
+  )
+  assert.deepEqual([isCursorShown, isStyled], [true, true])
+})
+
+test(
+  'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
+  onTerminal,
+  async (t) => {
+    const folder = place(t)
+    await run(folder, local)
+    rmSync(join(folder, 'auth', 'admin.kubeconfig'))
+    const { status, stdout } = await startOnTerminal(folder, ['status']).ended
+    assert.equal(status, 4)
+    const { lines, isCursorShown } = showOn(size, stdout)
+    assert.match(lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +ENDS +LEFT$/)
+    assert.match(lines.findLast(Boolean) ?? '', /on \d{4}-\d\d-\d\d, in \d+ days$|^ {2}/)
+    assert.equal(isCursorShown, true)
+    const [, table = ''] = stdout.split('NAME')
+    assert.deepEqual(
+      table.match(/\x1b\[3\dm[✔●✖] \S+/g),
+      ['● admin', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
+    )
+  },
+)
 
 test('on a terminal a warning is told below the tree', onTerminal, async (t) => {
   const folder = place(t)

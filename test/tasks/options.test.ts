@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
-import { helpText, type Options, parseOptions } from '../../tasks/options.ts'
+import { helpText, lookCommands, type Options, parseOptions } from '../../tasks/options.ts'
 
 const nothing: Partial<Options> = {
   names: [],
@@ -14,6 +14,9 @@ const nothing: Partial<Options> = {
   replaceIdentity: false,
   prune: false,
   lockWait: true,
+  onNodes: false,
+  sortBy: undefined,
+  format: undefined,
   list: false,
   json: false,
   verbose: false,
@@ -44,6 +47,11 @@ const understood: readonly [string, Partial<Options>][] = [
   ['--json --quiet', { json: true, quiet: true }],
   ['--help', { help: true }],
   ['-h', { help: true }],
+  ['status', { names: ['status'] }],
+  ['status --on-nodes --sort-by end', { names: ['status'], onNodes: true, sortBy: 'end' }],
+  ['--sort-by=end status --node worker0', { names: ['status'], sortBy: 'end', nodes: ['worker0'] }],
+  ['graph --format dot', { names: ['graph'], format: 'dot' }],
+  ['report --format=html', { names: ['report'], format: 'html' }],
   ['certs -- --force', { names: ['certs', '--force'] }],
 ]
 
@@ -83,6 +91,22 @@ const refused: readonly [string, RegExp][] = [
   ['--json=false', /--json takes no value/],
   ['--help=all', /--help takes no value/],
   ['--quiet --verbose', /--quiet and --verbose exclude each other/],
+  ['status certs', /status goes alone: it only looks/],
+  ['bootstrap graph', /graph goes alone/],
+  ['status verify', /goes alone/],
+  ['status --force', /status goes alone/],
+  ['graph --renew', /graph goes alone/],
+  ['report --prune', /report goes alone/],
+  ['status --replace-identity', /status goes alone/],
+  ['certs --on-nodes', /--on-nodes and --sort-by go with status/],
+  ['graph --on-nodes', /--on-nodes and --sort-by go with status/],
+  ['verify --sort-by end', /--on-nodes and --sort-by go with status/],
+  ['status --on-nodes=yes', /--on-nodes takes no value/],
+  ['status --sort-by', /--sort-by needs a value: --sort-by KEY/],
+  ['status --sort-by name', /--sort-by name: it can be sorted by end/],
+  ['status --format dot', /--format goes with graph or report/],
+  ['bootstrap --format html', /--format goes with graph or report/],
+  ['graph --format', /--format needs a value: --format F/],
 ]
 
 for (const [line, message] of refused)
@@ -104,7 +128,7 @@ test('the help fits 80 columns', () => {
   for (const line of helpText([...names, 'local-kubeconfig']).split('\n')) assert.ok(line.length <= 80, line)
 })
 
-test('the help names every option, with the kind of value it takes, and every phase', () => {
+test('the help names every option, with the kind of value it takes, every phase and every look', () => {
   const help = helpText(['one-phase', 'another-phase'])
   for (const option of [
     '--config FILE',
@@ -116,6 +140,9 @@ test('the help names every option, with the kind of value it takes, and every ph
     '--prune',
     '--concurrency N',
     '--no-lock-wait',
+    '--on-nodes',
+    '--sort-by KEY',
+    '--format F',
     '--list',
     '--json',
     '--verbose',
@@ -124,6 +151,7 @@ test('the help names every option, with the kind of value it takes, and every ph
   ])
     assert.match(help, new RegExp(`^  ${option} +\\S`, 'm'))
   assert.match(help, /one-phase, another-phase/)
+  for (const look of lookCommands) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
 })
 
 test('the help loses no word of a long explanation', () => {
