@@ -120,7 +120,7 @@ async function judge(
   force: Force | undefined,
   at: Workspace,
 ): Promise<Verdict> {
-  if (force === 'replace') return { reasons: [{ kind: 'forced' }] }
+  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const verdict = await check(target, willChange, at, force)
   const needs: Reason[] =
     willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []

@@ -85,8 +85,8 @@ function componentsToRestart(
   makers: ReadonlyMap<string, Target>,
 ): string[] {
   const onNode = (target: Target) => own(target).find((reason) => reason.kind === 'on-node')
-  const isThere = ({ makes: [file = ''] }: Target) =>
-    follows.some((target) => target.lane === 'ssh' && !onNode(target)?.missing.includes(file))
+  const isThere = ({ id, makes: [file = ''] }: Target) =>
+    follows.some((node) => node.lane === 'ssh' && node.needs.includes(id) && !onNode(node)?.missing.includes(file))
   const replaced = causes.flatMap((cause) => onNode(cause)?.differ ?? []).flatMap((file) => makers.get(file) ?? [])
   const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
   const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]

@@ -30,7 +30,7 @@ export type Reason =
     }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
   | { readonly kind: 'locked'; readonly path: string }
-  | { readonly kind: 'forced' }
+  | { readonly kind: 'forced'; readonly replaces?: true }
 
 /** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
 export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {
@@ -89,7 +89,7 @@ export function formatReason(reason: Reason): string {
     case 'locked':
       return `${reason.path} is there`
     case 'forced':
-      return 'forced'
+      return reason.replaces ? 'replaced by a new one; the old is kept in backup/' : 'forced'
     default:
       return reason satisfies never
   }

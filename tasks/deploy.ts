@@ -106,7 +106,8 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
   const reason: NodeReason = {
     kind: 'on-node',
     missing: names(({ there }) => !there),
-    differ: names(({ name, there }) => there !== undefined && there.digest !== digestOf(at, name)),
+    // What is not in auth/ yet is compared when it is.
+    differ: names(({ name, there }) => there !== undefined && there.digest !== (digestOf(at, name) ?? there.digest)),
     wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
     wrongMode: names(({ name, there }) => there?.isPlain === true && there.mode !== fileMode(name)),
     pruned: at.options.prune ? foreign : [],

@@ -7,6 +7,8 @@ import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from 
 /** With more rows than this, those that differ in nothing but their name are one. */
 const mostRows = 60
 
+const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
+
 export interface StatusTable {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
@@ -22,7 +24,7 @@ export interface StatusTable {
 type Colour = 'red' | 'yellow' | 'green'
 
 interface Row {
-  readonly state: State
+  readonly mark: string
   readonly colour: Colour
   readonly name: string
   readonly cells: readonly string[]
@@ -53,17 +55,18 @@ function itemRow(item: Item, now: Date): Row {
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
   const cells = [purpose, cut(printable(issuer), 13), certificate ? formatDate(certificate.notAfter) : '', left]
   return {
-    state,
+    mark: isRight(item) || state === 'failed' ? marks[state] : marks.stale,
     colour: urgency(item, now),
     name,
     cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
-    why: printable(why),
+    // That it ends soon is seen.
+    why: state === 'fresh' ? '' : printable(why),
   }
 }
 
 function nodeRow({ node, state, why }: NodeItem): Row {
   const colour = ({ fresh: 'green', stale: 'yellow', failed: 'red' } as const)[state]
-  return { state, colour, name: node, cells: [], why: printable(why) }
+  return { mark: marks[state], colour, name: node, cells: [], why: printable(why) }
 }
 
 function endsWithItsCa({ certificate, end }: Item): boolean {
@@ -85,8 +88,6 @@ function foldRows(rows: readonly Row[]): Row[] {
   })
 }
 
-const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
-
 function formatRows(nameHeading: string, headings: readonly string[], rows: readonly Row[], width: number): string[] {
   const widths = headings.map((heading, i) =>
     Math.max(heading.length, ...rows.map(({ cells }) => cells[i]?.length ?? 0)),
@@ -96,12 +97,12 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
   const nameWidth = Math.min(longest, Math.max(width - taken, 12))
   const line = (name: string, cells: readonly string[]) =>
     [cut(name, nameWidth).padEnd(nameWidth), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
-  const format = ({ state, colour, name, cells, why }: Row): string[] => {
-    const text = `${marks[state]} ${line(name, cells)}`
+  const format = ({ mark, colour, name, cells, why }: Row): string[] => {
+    const text = `${mark} ${line(name, cells)}`
     const lines =
       headings.length > 0
         ? [text.trimEnd(), ...(why ? breakLines(why, width, 4, 4) : [])]
-        : breakLines(`${text}  ${why}`, width, 0, nameWidth + 4)
+        : breakLines(`${text}  ${why}`, width, 0, nameWidth > width / 2 ? 4 : nameWidth + 4)
     return lines.map((each) => (colour === 'green' ? each : styleText(colour, each)))
   }
   return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]

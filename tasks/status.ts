@@ -1,5 +1,6 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { formatJsonLine } from '../lib/json-lines.ts'
+import { breakLines } from '../lib/paragraph.ts'
 import { formatFailures, warningsOf } from '../lib/reporter.ts'
 import { printable } from '../lib/wording.ts'
 import { formerNodes } from './deploy.ts'
@@ -51,8 +52,10 @@ function tell(
   const told = new Set([...items.map(({ id }) => id), ...nodes.map(({ node }) => `deploy/${node}`)])
   const own = new Map([...outcomes].filter(([id]) => told.has(id)))
   const former = options.nodes.length === 0 ? formerNodes(at) : []
-  for (const text of [...former, ...warningsOf(own)]) print(printable(text))
-  for (const text of formatFailures(own)) print(text)
+  const notes = [...former, ...warningsOf(own)].flatMap((text) => breakLines(printable(text), width, 0, 2))
+  const failures = formatFailures(own)
+  if (notes.length + failures.length > 0) print('')
+  for (const text of [...notes, ...failures]) print(text)
 }
 
 function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {

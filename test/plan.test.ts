@@ -124,10 +124,16 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     ])
   })
 
-  test('for a kubeconfig that is lost here and right on its node deploys nothing and restarts nothing', async () => {
+  test('for a kubeconfig that is lost here goes on to its node, where the run then finds the same', async () => {
     rmSync(join(seven.path, 'auth/worker1.kubeconfig'))
-    const { plan } = await planAndRun()
-    assert.deepEqual(plan, ['Kubeconfigs', '  worker1.kubeconfig: new'])
+    const { status, stdout } = await seven.run('bootstrap', '--dry-run')
+    assert.equal(status, 4)
+    assert.deepEqual(stdout.split('\n').slice(0, 3), [
+      'Kubeconfigs',
+      '  worker1.kubeconfig: new',
+      '    → deploy worker1 → then restart kubelet',
+    ])
+    assert.deepEqual(idsOf(await seven.run('bootstrap', '--json'), 'built'), ['kubeconfigs/worker1'])
   })
 
   test('for a change that concerns a node with something else wrong too deploys it there, and says what to restart', async () => {

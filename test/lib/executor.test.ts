@@ -431,20 +431,17 @@ test('a forced rebuild is refused as an unforced one is', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'failed' })
 })
 
-for (const force of ['replace'] as const satisfies readonly Force[])
-  test(`a target that is forced to ${force} is built without being asked`, async () => {
-    const forces: unknown[] = []
-    const build = async (_: unknown, { force }: Work) => {
-      forces.push(force)
-      return undefined
-    }
-    const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build })], { forced: { a: force } })
-    assert.deepEqual(
-      await run.outcomes,
-      new Map<string, Outcome>([['a', { kind: 'built', reasons: [{ kind: 'forced' }] }]]),
-    )
-    assert.deepEqual(forces, [force])
-  })
+test('a target that is to be replaced is built without being asked', async () => {
+  const forces: unknown[] = []
+  const build = async (_: unknown, { force }: Work) => {
+    forces.push(force)
+    return undefined
+  }
+  const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build })], { forced: { a: 'replace' } })
+  const reasons: Reason[] = [{ kind: 'forced', replaces: true }]
+  assert.deepEqual(await run.outcomes, new Map<string, Outcome>([['a', { kind: 'built', reasons }]]))
+  assert.deepEqual(forces, ['replace'])
+})
 
 test('a dry run says what is forced, and what follows from it', async () => {
   const run = runFakes(

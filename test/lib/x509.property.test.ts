@@ -35,7 +35,9 @@ const printableText = fc.stringMatching(/^[A-Za-z0-9'()+,./:=?_*@&-]{1,64}$/)
 const text = fc.oneof(printableText, subjectText)
 
 const node = fc.record({
-  name: fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$/).filter((name) => !name.endsWith('-key')),
+  name: fc
+    .stringMatching(/^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$/)
+    .filter((name) => !name.endsWith('-key') && name !== 'ca' && name !== 'admin'),
   role: fc.constantFrom('control', 'worker', 'gateway'),
   ips: fc.uniqueArray(address, { minLength: 1, maxLength: 2, selector: canonicalAddress }),
   sans: fc.array(san, { maxLength: 3 }),
