@@ -30,6 +30,7 @@ const tests: readonly Part[] = [
   { command: 'gnutls-serv', debian: 'gnutls-bin', brew: 'gnutls' },
   { command: 'zlint', debian: 'zlint', brew: 'zlint' },
   { command: 'tar', debian: 'tar', brew: '' },
+  { command: 'bsdtar', debian: 'libarchive-tools', brew: 'libarchive' },
   { command: 'script', debian: 'bsdutils', brew: '' },
   { command: 'strace', debian: 'strace', brew: '' },
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
