@@ -20,6 +20,8 @@ export interface Certificate {
   readonly subject: Buffer
   /** `CN=kubernetes`, … : attributes of a known OID by name, others by OID. */
   readonly attributes: readonly string[]
+  /** Of the issuer. */
+  readonly issuerAttributes: readonly string[]
   readonly sans: readonly string[]
   readonly isCa: boolean
   /** The first eight bits. */
@@ -44,8 +46,8 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
     return {
       x509,
       subject: subject.bytes,
-      // OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone: none is ever asked for.
-      attributes: x509.subject.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1')),
+      attributes: attributesIn(x509.subject),
+      issuerAttributes: attributesIn(x509.issuer),
       sans: (x509.subjectAltName?.split(', ') ?? []).map((san) =>
         canonicalAddress(san.replace(/^(DNS|IP Address):/, '')),
       ),
@@ -61,6 +63,11 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
     // Whatever openssl or the DER reader stumbled on: to the caller it is a file that holds no certificate.
     return undefined
   }
+}
+
+/** OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone: none is ever asked for. */
+function attributesIn(name: string | undefined): string[] {
+  return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 
 /** The private key of the PEM; undefined where there is none that can be read without a passphrase. */

@@ -122,10 +122,19 @@ async function judge(
 ): Promise<Verdict> {
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const verdict = await check(target, willChange, at, force)
+  for (const reason of verdict.reasons)
+    if (reason.kind === 'not-a-file' && reason.isFolder) refuseFolder(at, reason.path)
   const needs: Reason[] =
     willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced' }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
+}
+
+/** A rename replaces anything but a folder, which may be the user's. */
+function refuseFolder({ auth }: Workspace, name: string): never {
+  throw new Failure(`a folder stands in the place of ${auth.path}/${name}`, {
+    remedy: 'move it away, then run the same command again',
+  })
 }
 
 /** A file that will be made anew is stale even where it can't be read; of a node that can't be reached nobody knows. */

@@ -76,7 +76,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
     if (isErrno(error)) {
       const code = String(error.code)
       throw new Failure(
-        `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(Number(error.errno))}`,
+        `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(-Math.abs(Number(error.errno)))}`,
         { kind, cause: code.toLowerCase() },
       )
     }

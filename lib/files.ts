@@ -1,12 +1,15 @@
 /** Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new. */
 import * as fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { doing, isErrno } from './failure.ts'
+import { doing, Failure, isErrno } from './failure.ts'
 
-/** `other` is a folder, a symbolic link, a socket. */
+/** `other` is a symbolic link, a socket: what a rename replaces. */
 export type PlainFile =
   | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
-  | { readonly kind: 'other' }
+  | { readonly kind: 'folder' | 'other' }
+
+/** Bytes; nothing that is read here comes near. */
+const largest = 64 * 1024 * 1024
 
 export const secretMode = 0o600
 export const publicMode = 0o644
@@ -29,7 +32,9 @@ export function readPlainFile(path: string): PlainFile | undefined {
     }
     try {
       const stat = fs.fstatSync(fd)
-      return stat.isFile() ? { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 } : { kind: 'other' }
+      if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
+      if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
     } finally {
       fs.closeSync(fd)
     }
@@ -51,7 +56,7 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
   const beside = join(dirname(path), temporary + basename(path))
   doing('write', path, () => {
     try {
-      fs.rmSync(beside, { force: true })
+      fs.rmSync(beside, { force: true, recursive: true })
       writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
       if (options.durable) syncFolder(dirname(path))

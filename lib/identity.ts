@@ -12,20 +12,24 @@ export const identityFiles: ReadonlyMap<string, string> = new Map([
   ['encryption-config.yaml', 'encryption key'],
 ])
 
-/** What can't be shown to be the same counts as another; an empty file holds nothing that could be lost. */
-export function isSameIdentity(name: string, ours: Buffer | undefined, theirs: Buffer): boolean {
+/**
+ * What can't be shown to be the same counts as another; an empty file holds nothing that could be lost. Of ours, the
+ * certificate or its key will do: from the key a lost certificate is made anew.
+ */
+export function isSameIdentity(name: string, read: (name: string) => Buffer | undefined, theirs: Buffer): boolean {
   if (theirs.length === 0) return true
-  if (!ours) return false
   if (name.endsWith('.pem')) {
-    const [our, their] = [publicKeyIn(name, ours), publicKeyIn(name, theirs)]
-    return our !== undefined && their !== undefined && our.equals(their)
+    const their = publicKeyIn(name, theirs)
+    const files = [name, name.endsWith('-key.pem') ? name.replace('-key', '') : name.replace('.pem', '-key.pem')]
+    return their !== undefined && files.some((file) => publicKeyIn(file, read(file))?.equals(their))
   }
   const sealing = readEncryptionConfig(theirs.toString())?.keys[0]
-  const known = readEncryptionConfig(ours.toString())?.keys ?? []
+  const known = readEncryptionConfig(read(name)?.toString() ?? '')?.keys ?? []
   return sealing !== undefined && known.some((key) => key.equals(sealing))
 }
 
-function publicKeyIn(name: string, pem: Buffer): KeyObject | undefined {
+function publicKeyIn(name: string, pem: Buffer | undefined): KeyObject | undefined {
+  if (!pem) return undefined
   if (!name.endsWith('-key.pem')) return readCertificate(pem)?.publicKey
   const key = readPrivateKey(pem)
   return key && createPublicKey(key)

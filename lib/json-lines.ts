@@ -7,7 +7,7 @@ import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
 /** JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text. */
 export function formatJsonLine(value: object): string {
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
-  return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029]/g, escapeChar)
+  return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escapeChar)
 }
 
 /** With the phases, the plan of a dry run is told too. */

@@ -148,11 +148,12 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Field 22 of /proc/<pid>/stat: a pid that is used again has another one. */
+/** Field 22 of /proc/<pid>/stat: a pid that is used again has another one; '' for a zombie, which is dead. */
 function startOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    const [state = 'X', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return 'ZX'.includes(state) ? '' : (fields[18] ?? '')
   } catch {
     return ''
   }

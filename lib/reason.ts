@@ -5,7 +5,7 @@ import { formatDate, formatNames } from './wording.ts'
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
   | { readonly kind: 'unreadable'; readonly path: string; readonly what: string }
-  | { readonly kind: 'not-a-file'; readonly path: string }
+  | { readonly kind: 'not-a-file'; readonly path: string; readonly isFolder?: true }
   | { readonly kind: 'wrong-mode'; readonly path: string; readonly was: number; readonly asked: number }
   | { readonly kind: 'key-mismatch'; readonly path: string }
   | { readonly kind: 'subject-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }

@@ -6,7 +6,7 @@ import { describeOutcome } from './reporter.ts'
 
 export const lastRunFile = 'last-run.json'
 
-const milliseconds = v.pipe(v.number(), v.minValue(0))
+const milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0))
 const targetSchema = v.object({
   id: v.string(),
   needs: v.array(v.string()),

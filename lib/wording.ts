@@ -27,9 +27,9 @@ export function printable(text: string): string {
   )
 }
 
-/** With `<name>` for a target's own name in names of files and hosts: so that what is true of many is said once. */
+/** With `<name>` for a target's own name, in names of files, hosts and targets: so that what is true of many is said once. */
 export function withoutOwnName(text: string, name: string): string {
-  return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|\\.)`, 'g'), '<name>')
+  return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|[.,;\\s]|$)`, 'g'), '<name>')
 }
 
 /** Groups of at least one, in the order of their first. */

@@ -61,6 +61,7 @@ async function command(
       width: process.stdout.columns || 80,
     })
   } catch (error) {
+    if (signal.aborted) return 1
     const failure = asFailure(error)
     if (args.includes('--json')) createJsonLines(print).problem(failure)
     else printError(formatFailure(failure))

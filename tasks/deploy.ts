@@ -130,7 +130,7 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     if (!there || there.digest === digestOf(at, name)) return false
     // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
     const theirs = contents.get(name)
-    return !theirs || !isSameIdentity(name, auth.tryBytes(name), theirs)
+    return !theirs || !isSameIdentity(name, (file) => auth.tryBytes(file), theirs)
   })
   if (others.length === 0) return
   const labels = new Set(others.map((name) => identityFiles.get(name)))

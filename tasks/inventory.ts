@@ -1,5 +1,4 @@
 /** Everything that was made, and what is on the nodes, with what it is for, when it ends, and whether it is still what cluster.yaml asks for. */
-import type { X509Certificate } from 'node:crypto'
 import { type Certificate, isIssuedBy, readCertificate } from '../lib/certificate.ts'
 import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
@@ -116,15 +115,13 @@ function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: b
 }
 
 function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
-  const { x509, publicKey, isCa } = certificate
+  const { x509, publicKey, isCa, issuerAttributes } = certificate
   // What is fresh has just been found to be signed by it.
   if (isFresh && !isCa) return 'ca'
   if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
-  return ca && isIssuedBy(certificate, ca) ? 'ca' : issuerName(x509)
-}
-
-function issuerName({ issuer }: X509Certificate): string {
-  return /^CN=.*$/m.exec(issuer)?.[0] ?? issuer.replaceAll('\n', ', ')
+  return ca && isIssuedBy(certificate, ca)
+    ? 'ca'
+    : (issuerAttributes.find((each) => each.startsWith('CN=')) ?? 'nobody')
 }
 
 function stateOf(outcome: Outcome | undefined): State {

@@ -35,7 +35,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       needs: ['ca', certTargetId(admin)],
       makes: [],
       purpose: 'your kubectl',
-      check: (at) => (hasAccess(at, admin) ? check(at, access(at)) : { reasons: [] }),
+      check: (at) => check(at, { cluster: cluster.name, context }, hasAccess(at, admin) ? access(at) : undefined),
       build: (at, work) => build(at, access(at), work),
     },
   ]
@@ -56,7 +56,7 @@ function readPlaces({ kubeconfigs }: Workspace): Place[] {
     const real = existsSync(path) ? realpathSync(path) : path
     const file = readPlainFile(real)
     const text = file?.kind === 'file' ? decodeUtf8(file.bytes) : ''
-    const content = file?.kind === 'other' || text === undefined ? undefined : readKubeconfig(text)
+    const content = (file && file.kind !== 'file') || text === undefined ? undefined : readKubeconfig(text)
     if (!content || text === undefined)
       throw refusal(`${path} is no kubeconfig that can be read, and is left as it is`, [
         'mend it, or set localKubeconfig.path in cluster.yaml',
@@ -111,7 +111,8 @@ function plan(places: readonly Place[], access: Access): Map<Place, Change[]> {
   return changes
 }
 
-function check(at: Workspace, access: Access): Verdict {
+/** Without the admin's pair, which a dry run may have to do without, only what stands in the way is looked for. */
+function check(at: Workspace, names: Pick<Access, 'cluster' | 'context'>, access: Access | undefined): Verdict {
   const locks = at.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
   // What a killed run left of a lock would block kubectl.
@@ -126,6 +127,8 @@ function check(at: Workspace, access: Access): Verdict {
     if (held === undefined) throw error
     return lockedBy(held)
   }
+  refuseOtherContext(places, names)
+  if (!access) return { reasons: [] }
   refuseConflicts(places, access)
   const changes = plan(places, access)
   const reasons = [...changes].map(
@@ -147,15 +150,20 @@ function describe(change: Change, path: string): string {
   return 'currentContext' in change ? `current-context in ${path}` : `${change.key} ${change.name} in ${path}`
 }
 
+/** The user's own context of that name, for another cluster, is not overwritten. */
+function refuseOtherContext(places: readonly Place[], { cluster, context }: Pick<Access, 'cluster' | 'context'>): void {
+  const own = places.flatMap(({ content }) => content.contexts).find(({ name }) => name === context)
+  if (own && own.cluster !== cluster)
+    throw refusal(`your kubeconfig has a context ${context}, for the cluster ${String(own.cluster)}`, [
+      'give ours another name: localKubeconfig.context in cluster.yaml',
+    ])
+}
+
 /** What another context of the user's relies on is not overwritten. */
 function refuseConflicts(places: readonly Place[], access: Access): void {
   const contexts = places.flatMap(({ content }) => content.contexts)
   const others = contexts.filter(({ name }) => name !== access.context)
   const own = contexts.find(({ name }) => name === access.context)
-  if (own && own.cluster !== access.cluster)
-    throw refusal(`your kubeconfig has a context ${access.context}, for the cluster ${String(own.cluster)}`, [
-      'give ours another name: localKubeconfig.context in cluster.yaml',
-    ])
   for (const stanza of stanzasOf(access)) {
     const found = places.map(({ content }) => content.find(stanza.list, stanza.name)).find(Boolean)
     if (!found || isAsAsked(found, stanza)) continue
@@ -180,6 +188,7 @@ async function build(at: Workspace, access: Access, { signal }: Work): Promise<s
     for (const path of at.kubeconfigs().toSorted()) releases.push(await lock(path, signal, at.note))
     // Read again: it is ours alone only now.
     const places = readPlaces(at)
+    refuseOtherContext(places, access)
     refuseConflicts(places, access)
     const changes = plan(places, access)
     for (const place of places) write(place, changes.get(place) ?? [])

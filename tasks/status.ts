@@ -49,9 +49,12 @@ function tell(
     : { items, nodes }
   for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
     print(line)
-  const told = new Set([...items.map(({ id }) => id), ...nodes.map(({ node }) => `deploy/${node}`)])
+  const counted = options.quiet ? items.filter(isOurs) : items
+  const told = new Set([...counted.map(({ id }) => id), ...nodes.map(({ node }) => `deploy/${node}`)])
   const own = new Map([...outcomes].filter(([id]) => told.has(id)))
   const former = options.nodes.length === 0 ? formerNodes(at) : []
+  if (items.length + nodes.length === 0)
+    print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
   const notes = [...former, ...warningsOf(own)].flatMap((text) => breakLines(printable(text), width, 0, 2))
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')

@@ -530,7 +530,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         /Secrets sealed with it can't be read.*npm run bootstrap -- --replace-identity, then restart every kube-apiserver/,
       )
       assert.ok(ran.stdout.includes(folder))
-      assert.ok(!isSameIdentity(config, readFileSync(join(auth, config)), Buffer.from(old[config] ?? '')))
+      assert.ok(!isSameIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))
     })
 
     test('of one of the three is no licence to replace another that is damaged', async (t) => {

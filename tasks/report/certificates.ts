@@ -52,17 +52,12 @@ export function showCertificates(items: readonly Item[]): string {
 !${certified(items).map(showCertificate)}</div>`
 }
 
-/** As the subject is shown: on one line, without OpenSSL's escapes. */
-function oneLine(name: string): string {
-  return name.replaceAll('\n', ', ').replace(/\\([^0-9A-F])/g, '$1')
-}
-
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
-  const { x509, attributes, sans, extKeyUsages, isCa, publicKey, notBefore, notAfter } = certificate
+  const { x509, attributes, issuerAttributes, sans, extKeyUsages, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = extKeyUsages.map((oid) => ({ [oids.serverAuth]: 'server', [oids.clientAuth]: 'client' })[oid] ?? oid)
   const facts: [string, string][] = [
     ['Subject', attributes.join(', ')],
-    ['Issuer', issuer === 'itself' ? 'itself' : oneLine(x509.issuer)],
+    ['Issuer', issuer === 'itself' ? 'itself' : issuerAttributes.join(', ')],
     ['Valid', `${notBefore.toISOString()} to ${notAfter.toISOString()}`],
     ['Names and addresses', sans.join(', ')],
     ['Use', isCa ? 'signs certificates' : usages.join(', ')],

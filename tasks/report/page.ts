@@ -1,6 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
+import { tryTo } from '../../lib/failure.ts'
 import { warningsOf } from '../../lib/reporter.ts'
 import { lastRunFile, readRunRecord } from '../../lib/run-record.ts'
 import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
@@ -16,7 +17,7 @@ const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'ut
 export function formatPage(data: ReportData): string {
   const { at, items } = data
   const { name } = at.cluster
-  const record = readRunRecord(at.auth.tryBytes(lastRunFile)?.toString() ?? '')
+  const record = readRunRecord(String(tryTo(() => at.auth.tryBytes(lastRunFile)) ?? ''))
   const sections = [
     { id: 'wrong', title: 'What is not right', content: showWrong(data) },
     { id: 'ends', title: 'What ends when', content: showTimeline(items, at) },

@@ -27,7 +27,7 @@ export function showRun(record: RunRecord): string {
     const ready = needs.reduce((latest, need) => Math.max(latest, ends.get(need) ?? 0), 0)
     const begin = started ?? ended
     return {
-      name: id,
+      name: printable(id),
       detail: printable(message),
       cells: [path.has(target) ? 'yes' : '', `${Math.round(timeOf(target))} ms`],
       segments: [
@@ -44,7 +44,7 @@ export function showRun(record: RunRecord): string {
     .ticks(4)
     .map((time) => ({ at: scale(time), text: length < 3000 ? `${time} ms` : `${time / 1000} s` }))
   const left = byTime.filter((target) => !chosen.has(target))
-  return html`<p><code>${names.join(' ')}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited to be looked at; light: it was looked at, and waited for its turn; full: it was made. The critical path is what each next target waited for: ${[...path].map(({ id }) => id).join(' → ')}.</p>
+  return html`<p><code>${printable(names.join(' '))}</code> began ${began.slice(0, 19).replace('T', ' ')} UTC, took ${(length / 1000).toFixed(1)} s and ended with exit status ${exit}. Thin: it waited to be looked at; light: it was looked at, and waited for its turn; full: it was made. The critical path is what each next target waited for: ${printable([...path].map(({ id }) => id).join(' → '))}.</p>
 !${showBars({ label: 'Targets of the run', headings: ['Target', 'Critical', 'Time'], bars, ticks })}
 !${left[0] ? html`<p>And ${left.length} more, none slower than ${Math.round(timeOf(left[0]))} ms.</p>` : ''}`
 }

@@ -5,6 +5,8 @@ import { stringify } from 'yaml'
 import { identityFiles, isSameIdentity } from '../../lib/identity.ts'
 import { privateKeyPem, selfSign } from '../../lib/x509.ts'
 
+const only = (name: string, bytes: Buffer) => (file: string) => (file === name ? bytes : undefined)
+
 const newKey = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
 const day = 86_400_000
 
@@ -31,12 +33,20 @@ for (const name of ['ca.pem', 'service-account.pem'])
       'nothing in it: nothing that could be lost': [Buffer.alloc(0), true],
     }
     for (const [title, [theirs, isSame]] of Object.entries(cases))
-      test(title, () => assert.equal(isSameIdentity(name, ours, theirs), isSame))
+      test(title, () => assert.equal(isSameIdentity(name, only(name, ours), theirs), isSame))
 
-    test('ours is missing: another', () => assert.equal(isSameIdentity(name, undefined, ours), false))
+    test('ours is missing: another', () =>
+      assert.equal(
+        isSameIdentity(name, () => undefined, ours),
+        false,
+      ))
     test('ours is missing and theirs is empty: nothing that could be lost', () =>
-      assert.equal(isSameIdentity(name, undefined, Buffer.alloc(0)), true))
-    test('ours can not be read: another', () => assert.equal(isSameIdentity(name, Buffer.from('x'), ours), false))
+      assert.equal(
+        isSameIdentity(name, () => undefined, Buffer.alloc(0)),
+        true,
+      ))
+    test('ours can not be read: another', () =>
+      assert.equal(isSameIdentity(name, only(name, Buffer.from('x')), ours), false))
   })
 
 describe('encryption-config.yaml', () => {
@@ -81,9 +91,13 @@ describe('encryption-config.yaml', () => {
     'theirs is empty: nothing that could be lost': [config(cbc(1)), Buffer.alloc(0), true],
   }
   for (const [title, [our, their, isSame]] of Object.entries(cases))
-    test(title, () => assert.equal(isSameIdentity(name, our, their), isSame))
+    test(title, () => assert.equal(isSameIdentity(name, only(name, our), their), isSame))
 
-  test('ours is missing: another', () => assert.equal(isSameIdentity(name, undefined, config(cbc(1))), false))
+  test('ours is missing: another', () =>
+    assert.equal(
+      isSameIdentity(name, () => undefined, config(cbc(1))),
+      false,
+    ))
 })
 
 test('five files carry an identity', () =>

@@ -141,7 +141,7 @@ test('a target that fails exits with 1, is named, and the others run', async (t)
   assert.ok(existsSync(join(folder, 'auth', 'worker0.kubeconfig')))
   const quiet = await run(folder, [...local, '--quiet'])
   assert.equal(quiet.status, 1)
-  assert.match(quiet.stdout, /^kubeconfigs\/admin: [^\n]*\n$/)
+  assert.match(quiet.stdout, /^kubeconfigs\/admin: [^\n]*\n {4}move it away[^\n]*\n$/)
 })
 
 for (const [args, message] of [
