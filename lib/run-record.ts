@@ -74,16 +74,24 @@ export function readRunRecord(text: string): RunRecord | undefined {
   }
 }
 
+/** What the target waited for longest. */
+export function lastNeed(target: TargetRecord, byId: ReadonlyMap<string, TargetRecord>): TargetRecord | undefined {
+  return latest(target.needs.flatMap((need) => byId.get(need) ?? []))
+}
+
+function latest(targets: readonly TargetRecord[]): TargetRecord | undefined {
+  return targets.reduce<TargetRecord | undefined>((a, b) => (a && a.ended >= b.ended ? a : b), undefined)
+}
+
 /** From the target that ended last back to the one that began the chain: each is what the next waited for longest. In order. */
 export function criticalPath(targets: readonly TargetRecord[]): Set<TargetRecord> {
   const byId = new Map(targets.map((target) => [target.id, target]))
-  const later = (a: TargetRecord | undefined, b: TargetRecord) => (a && a.ended >= b.ended ? a : b)
   const path: TargetRecord[] = []
-  let next = targets.reduce<TargetRecord | undefined>(later, undefined)
+  let next = latest(targets)
   // A record that was changed by hand could go round in circles.
   while (next && !path.includes(next)) {
     path.unshift(next)
-    next = next.needs.flatMap((need) => byId.get(need) ?? []).reduce<TargetRecord | undefined>(later, undefined)
+    next = lastNeed(next, byId)
   }
   return new Set(path)
 }

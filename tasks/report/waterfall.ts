@@ -1,7 +1,7 @@
 /** The last run as a waterfall: what ran when, what waited for what, and the chain of targets that it could not end before. */
 import { scaleLinear } from 'd3-scale'
 import { html } from 'ghtml'
-import { criticalPath, type RunRecord, type TargetRecord } from '../../lib/run-record.ts'
+import { criticalPath, lastNeed, type RunRecord, type TargetRecord } from '../../lib/run-record.ts'
 import { printable } from '../../lib/wording.ts'
 import { type Bar, showBars } from './bars.ts'
 
@@ -21,17 +21,17 @@ export function showRun(record: RunRecord): string {
   const shown = targets
     .filter((target) => chosen.has(target))
     .toSorted((a, b) => (a.started ?? a.ended) - (b.started ?? b.ended))
-  const ends = new Map(targets.map(({ id, ended }) => [id, ended]))
+  const byId = new Map(targets.map((target) => [target.id, target]))
   const bars = shown.map((target): Bar => {
-    const { id, started, building, ended, message, needs } = target
-    const ready = needs.reduce((latest, need) => Math.max(latest, ends.get(need) ?? 0), 0)
+    const { id, started, building, ended, message } = target
+    const awaited = lastNeed(target, byId)
     const begin = started ?? ended
     return {
       name: printable(id),
-      detail: printable(message),
+      detail: printable(awaited ? `${message}; waited for ${awaited.id}` : message),
       cells: [path.has(target) ? 'yes' : '', `${Math.round(timeOf(target))} ms`],
       segments: [
-        { from: scale(ready), to: scale(begin), kind: 'waiting' },
+        { from: scale(awaited?.ended ?? 0), to: scale(begin), kind: 'waiting' },
         { from: scale(begin), to: scale(building ?? ended), kind: 'looking' },
         ...(building === null
           ? []
