@@ -120,7 +120,10 @@ async function judge(
   force: Force | undefined,
   at: Workspace,
 ): Promise<Verdict> {
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
+  if (force === 'replace') {
+    for (const name of target.makes) if (at.auth.read(name)?.kind === 'folder') refuseFolder(at, name)
+    return { reasons: [{ kind: 'forced', replaces: true }] }
+  }
   const verdict = await check(target, willChange, at, force)
   for (const reason of verdict.reasons)
     if (reason.kind === 'not-a-file' && reason.isFolder) refuseFolder(at, reason.path)

@@ -1,6 +1,6 @@
 /** What --dry-run says of a cluster that is deployed on real sshd, and that the run then does just that. */
 import assert from 'node:assert/strict'
-import { chmodSync, rmSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Edit, Ran } from './harderway.ts'
@@ -144,6 +144,18 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
       plan.includes('    → deploy control0, control1, control2 → then restart etcd, kube-apiserver'),
       plan.join('\n'),
     )
+  })
+
+  test('for a certificate that is lost or garbage, with its key still there, takes no node for one of another cluster', async () => {
+    rmSync(join(seven.path, 'auth/ca.pem'))
+    writeFileSync(join(seven.path, 'auth/service-account.pem'), 'garbage')
+    const dry = await seven.run('bootstrap', '--dry-run')
+    assert.equal(dry.status, 4, dry.stdout)
+    assert.doesNotMatch(dry.stdout + dry.stderr, /another/)
+    assert.match(dry.stdout, /^ {2}ca\.pem missing$/m)
+    const ran = await seven.run('bootstrap')
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.equal((await seven.run('bootstrap', '--dry-run')).status, 0)
   })
 
   test('of a first run has a reason for everything, and restarts nothing', async () => {

@@ -26,9 +26,9 @@ export interface Ended {
 }
 
 export interface Started {
-  readonly child: ChildProcess & { readonly stdout: Readable; readonly stdin: Writable }
+  readonly child: ChildProcess & { readonly stdout: Readable; readonly stderr: Readable; readonly stdin: Writable }
   readonly pid: number
-  /** Resolves when stdout holds the text; rejects when the run ends before. */
+  /** Resolves when stdout or stderr holds the text; rejects when the run ends before. */
   told(text: string): Promise<void>
   readonly ended: Promise<Ended>
 }
@@ -76,9 +76,9 @@ export function start(place: string, args: readonly string[], options: Start = {
   const ended = once(child, 'close').then(([status, signal]): Ended => ({ status, signal, stdout, stderr }))
   const told = (text: string) =>
     new Promise<void>((resolve, reject) => {
-      const look = () => stdout.includes(text) && resolve()
+      const look = () => (stdout.includes(text) || stderr.includes(text)) && resolve()
       look()
-      child.stdout.on('data', look)
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', look)
       child.on('close', () => reject(new Error(`ended without "${text}": ${stdout}${stderr}`)))
     })
   return { child, pid: child.pid ?? 0, told, ended }

@@ -1,5 +1,5 @@
 /** The command line inside another command: strace, faketime, a shell with its own umask. */
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { entry, type Ran } from './harderway.ts'
 
@@ -19,6 +19,16 @@ export function wrapped(place: string, before: readonly string[], ...args: strin
     )
     child.stdin?.end()
   })
+}
+
+/** In front of a command: what a mode closes is closed to it, though it is root that runs the tests. */
+export const obeysModes: readonly string[] =
+  process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] : []
+
+/** For `{ skip }`. */
+export function needsModes(): false | string {
+  const [program, ...args] = obeysModes
+  return program !== undefined && spawnSync(program, [...args, 'true']).status !== 0 && 'root, and no setpriv'
 }
 
 /** The command that sets the clock of another; timers keep the real one. */

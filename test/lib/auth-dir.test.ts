@@ -202,6 +202,8 @@ test('a folder in the way of a file stays, with what it holds, and a Failure nam
     () => auth.write('key', 'x', secretMode),
     naming(join(auth.path, 'key'), /illegal operation on a directory/),
   )
+  // fs.rmSync gives the error's number without its sign.
+  assert.throws(() => auth.remove('key'), naming(join(auth.path, 'key'), /illegal operation on a directory/))
   assert.deepEqual(readdirSync(auth.path, { recursive: true }).map(String).sort(), ['key', 'key/inside'])
 })
 

@@ -47,6 +47,24 @@ for (const name of ['ca.pem', 'service-account.pem'])
       ))
     test('ours can not be read: another', () =>
       assert.equal(isSameIdentity(name, only(name, Buffer.from('x')), ours), false))
+
+    const keyName = name.replace('.pem', '-key.pem')
+    const pemOf = (held: KeyObject) => Buffer.from(privateKeyPem(held))
+    for (const [what, lost] of [
+      ['lost', undefined],
+      ['garbage', Buffer.from('x')],
+    ] as const) {
+      test(`our certificate is ${what} and our key is there: the key tells`, () => {
+        const holding = (held: KeyObject) => (file: string) => ({ [name]: lost, [keyName]: pemOf(held) })[file]
+        assert.equal(isSameIdentity(name, holding(key), ours), true)
+        assert.equal(isSameIdentity(name, holding(otherKey), ours), false)
+      })
+      test(`our key is ${what} and our certificate is there: the certificate tells`, () => {
+        const holding = (file: string) => ({ [name]: ours, [keyName]: lost })[file]
+        assert.equal(isSameIdentity(keyName, holding, pemOf(key)), true)
+        assert.equal(isSameIdentity(keyName, holding, pemOf(otherKey)), false)
+      })
+    }
   })
 
 describe('encryption-config.yaml', () => {

@@ -92,8 +92,21 @@ test('a run ends with a summary of numbers', async () => {
   ])
 })
 
-test('whatever a message holds, it is one line that gives it back, and no escape sequence', () => {
-  const control = fc.constantFrom('\x1b[2J', '\n', '\r\n', '\x08', '\0', '"', '\\')
+test('whatever a message holds, it is one line that gives it back, and nothing that moves the cursor or turns the text round', () => {
+  const control = fc.constantFrom(
+    '\x1b[2J',
+    '\x9b2J',
+    '\u2028',
+    '\u202e',
+    '\u2066',
+    '\u200f',
+    '\n',
+    '\r\n',
+    '\x08',
+    '\0',
+    '"',
+    '\\',
+  )
   const text = fc.array(fc.oneof(control, fc.string()), { maxLength: 5 }).map((parts) => parts.join(''))
   fc.assert(
     fc.property(text, text, (message, remedy) => {
@@ -105,7 +118,8 @@ test('whatever a message holds, it is one line that gives it back, and no escape
         [message, message],
       )
       assert.equal(values()[1].remedy, remedy)
-      for (const line of written) assert.doesNotMatch(line, /[\0-\x1f]/)
+      for (const line of written)
+        assert.doesNotMatch(line, /[\0-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/)
     }),
   )
 })

@@ -182,6 +182,25 @@ test('a lock that names a living pid which began at another time is a dead one',
   release()
 })
 
+test(
+  'a lock whose owner has ended, though nobody has asked for its exit status yet, is a dead one',
+  onLinux,
+  async (t) => {
+    const lock = join(scratch(t), '.lock')
+    // The cat knows nothing of the child that the shell before it had.
+    const parent = spawn('sh', ['-c', 'true & echo $!; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    t.after(() => parent.kill('SIGKILL'))
+    const [line] = await once(createInterface(parent.stdout), 'line')
+    const pid = Number(line)
+    const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
+    while (stat()[0] !== 'Z') await new Promise(setImmediate)
+    writeFileSync(lock, owner({ pid, start: stat()[19] }))
+    const release = await take(lock)
+    assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
+    release()
+  },
+)
+
 test('a living owner is named with its host and the file, where the wait is over', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')

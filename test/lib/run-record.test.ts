@@ -99,6 +99,12 @@ describe('what is read as a record', () => {
       assert.equal(readRunRecord(JSON.stringify(other)), undefined)
     })
 
+  test('is none with a time beyond all measure', () => {
+    const text = JSON.stringify(whole).replace('"ended":1.2', '"ended":1e999')
+    assert.equal(JSON.parse(text).targets[0].ended, Number.POSITIVE_INFINITY)
+    assert.equal(readRunRecord(text), undefined)
+  })
+
   for (const text of ['', 'null', JSON.stringify(whole).slice(0, -5), '\0'])
     test(`is none from ${JSON.stringify(text.slice(-12))}`, () => {
       assert.equal(readRunRecord(text), undefined)

@@ -144,11 +144,30 @@ test('a target that fails exits with 1, is named, and the others run', async (t)
   assert.match(quiet.stdout, /^kubeconfigs\/admin: [^\n]*\n {4}move it away[^\n]*\n$/)
 })
 
+test('a folder in the place of a certificate exits with 1 and is named, by a dry run and by status as by the run', async (t) => {
+  const folder = place(t)
+  await run(folder, local)
+  const file = join(folder, 'auth', 'kubernetes.pem')
+  rmSync(file)
+  mkdirSync(join(file, 'theirs'), { recursive: true })
+  for (const args of [[...local, '--dry-run'], ['status'], local]) {
+    const { status, stdout } = await run(folder, [...args, '--json'])
+    assert.equal(status, 1, stdout)
+    const told = parse(stdout).find(({ id, message }) => id === 'cluster-cert' && message !== undefined)
+    assert.equal(told?.message, `a folder stands in the place of ${file}`)
+  }
+  assert.deepEqual(readdirSync(file), ['theirs'])
+})
+
 for (const [args, message] of [
   [['certz'], /there is no phase or target "certz": did you mean certs\?/],
   [['certs', '--dryrun'], /there is no option --dryrun: did you mean --dry-run\?/],
   [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
   [['certs', '--renew'], /--renew goes with ca alone/],
+  [['verify', '--prune'], /verify goes alone/],
+  [['report', '--renew'], /report goes alone/],
+  [['constructor'], /there is no phase or target "constructor"/],
+  [['__proto__'], /there is no phase or target "__proto__"/],
   [[], /which phase or target\?/],
 ] as const)
   test(`"${args.join(' ')}" is bad usage: it exits with 2 and does nothing`, async (t) => {

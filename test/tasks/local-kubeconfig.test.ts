@@ -390,6 +390,22 @@ contexts:
         assert.deepEqual(readdirSync(dirname(config)), ['config'])
       })
 
+    test('where nothing was ever made and our context is for another cluster, which a dry run tells too', async (t) => {
+      const { folder, config } = place(t)
+      rmSync(join(folder, 'auth'), { recursive: true })
+      write(config, 'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n')
+      const first = state(config)
+      const said = /has a context kubenet, for the cluster another/
+      const dry = await run(folder, 'local-kubeconfig', '--dry-run')
+      assert.equal(dry.status, 3, dry.output)
+      assert.match(dry.output, said)
+      assert.ok(!existsSync(join(folder, 'auth')))
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 3, ran.output)
+      assert.match(ran.output, said)
+      assert.deepEqual(state(config), first)
+    })
+
     test('where it is a folder', async (t) => {
       const { folder, config } = place(t)
       mkdirSync(config, { recursive: true })

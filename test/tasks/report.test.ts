@@ -1,15 +1,29 @@
 /** The command `report`: what it writes and what it leaves alone, whatever is in auth/; and that no secret is in it. */
 import assert from 'node:assert/strict'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { takeLock } from '../../lib/lock.ts'
 import { startBrowser } from '../browser.ts'
 import { type Edit, gateway, harderway, makePlace, writeCluster } from '../harderway.ts'
 import { openssl } from '../lib/openssl.ts'
 import { needs } from '../parts.ts'
 import { scratch } from '../scratch.ts'
+import { start } from '../started.ts'
 import { secretsIn, stateOf } from '../state.ts'
+import { needsModes, obeysModes, wrapped } from '../wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]
@@ -84,13 +98,23 @@ describe('report', { concurrency: 2 }, () => {
   const truncate = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
   const record = (targets: readonly object[]) =>
     JSON.stringify({
-      ...{ version: 1, names: [script], began: '2026-11-25T00:00:00.000Z', exit: 0 },
+      ...{ version: 1, names: [`${script}\u202e`], began: '2026-11-25T00:00:00.000Z', exit: 0 },
       targets: targets.map((target) => ({
         ...{ phase: 'x', needs: [], started: 0, building: null, ended: 1, outcome: 'fresh', message: script },
         ...target,
       })),
     })
-  for (const [what, spoil, said] of [
+  const nameless = (auth: string, name: string) =>
+    openssl(
+      ...['req', '-x509', '-new', '-key', join(auth, `${name}-key.pem`), '-subj', '/', '-days', '99'],
+      ...['-out', join(auth, `${name}.pem`)],
+    )
+  interface More {
+    readonly skip?: false | string
+    /** Of `status`. */
+    readonly status: number
+  }
+  for (const [what, spoil, said, { skip = false, status } = {}] of [
     [
       'files are missing',
       (auth) => {
@@ -115,7 +139,8 @@ describe('report', { concurrency: 2 }, () => {
         rmSync(join(auth, 'worker0.pem'))
         mkdirSync(join(auth, 'worker0.pem'))
       },
-      /a folder stands in the place of [^<]*worker0\.pem/,
+      /a folder stands in the place of \S+worker0\.pem/,
+      { status: 1 },
     ],
     ['last-run.json is garbage', (auth) => writeFileSync(join(auth, 'last-run.json'), script), /None is recorded/],
     [
@@ -124,17 +149,17 @@ describe('report', { concurrency: 2 }, () => {
       /None is recorded/,
     ],
     [
-      'last-run.json has targets that need each other, and some that are not there',
+      'last-run.json has targets that need each other, that are not there, that turn the text round',
       (auth) =>
         writeFileSync(
           join(auth, 'last-run.json'),
           record([
-            { id: 'a', needs: ['b', 'nowhere'], ended: 7 },
-            { id: 'b', needs: ['a', 'b'] },
+            { id: 'a\u202e', needs: ['b', 'nowhere'], ended: 7 },
+            { id: 'b', needs: ['a\u202e', 'b'] },
             { id: 'c', needs: ['c'], started: null, ended: 0 },
           ]),
         ),
-      /b → a\./,
+      /b → a\uFFFD\./,
     ],
     [
       'last-run.json has 200 targets, and a critical path of 100',
@@ -153,10 +178,52 @@ describe('report', { concurrency: 2 }, () => {
       'last-run.json has times beyond all measure',
       (auth) =>
         writeFileSync(join(auth, 'last-run.json'), record([{ id: 'a', ended: 7e300 }]).replace('7e+300', '1e999')),
-      /The last run/,
+      /None is recorded/,
     ],
-  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp])[])
-    test(`is written where ${what}, and changes nothing`, async (t) => {
+    [
+      "a certificate has no name, neither its own nor an issuer's",
+      (auth) => nameless(auth, 'admin'),
+      /subject added/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      "ca.pem has no name, neither its own nor an issuer's",
+      (auth) => nameless(auth, 'ca'),
+      /subject added/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      'the issuer of a certificate has no name',
+      (auth) => {
+        const [request, issuer] = ['request.pem', 'issuer.pem'].map((name) => join(auth, '..', name)) as [
+          string,
+          string,
+        ]
+        const keyOf = (name: string) => join(auth, `${name}-key.pem`)
+        openssl('req', '-x509', '-new', '-key', keyOf('ca'), '-subj', '/', '-out', issuer)
+        openssl('req', '-new', '-key', keyOf('worker0'), '-subj', '/CN=worker0', '-out', request)
+        openssl(
+          ...['x509', '-req', '-in', request, '-CA', issuer, '-CAkey', keyOf('ca'), '-days', '99'],
+          ...['-out', join(auth, 'worker0.pem')],
+        )
+      },
+      /Signed by none of these/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      'a certificate ends at a time that there is not',
+      (auth) => {
+        const file = join(auth, 'admin.pem')
+        const der = new X509Certificate(readFileSync(file)).raw
+        der.write('369922000000Z', der.toString('latin1').search(/(?<=\d{12}Z\x17\x0d)\d{12}Z/))
+        const lines = der.toString('base64').replace(/.{64}/g, '$&\n')
+        writeFileSync(file, `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`)
+      },
+      /admin\.pem is no certificate/,
+      { status: 4 },
+    ],
+  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, more?: More])[])
+    test(`is written where ${what}, and changes nothing`, { skip }, async (t) => {
       const { place, auth } = copied(t)
       spoil(auth)
       const before = stateOf(auth)
@@ -165,11 +232,70 @@ describe('report', { concurrency: 2 }, () => {
         assert.deepEqual([ran.status, ran.stderr], [0, ''], format)
         const text = readFileSync(join(auth, file), 'utf8')
         if (format === 'html') assert.ok(said.test(text), `${said}`)
-        assert.ok(!text.includes('<img'))
+        assert.doesNotMatch(text, /<img|\u202e/)
         rmSync(join(auth, file))
       }
       assert.deepEqual(stateOf(auth), before)
+      if (status === undefined) return
+      const shown = await harderway(place, 'status')
+      assert.equal(shown.status, status, shown.stdout)
+      assert.doesNotMatch(shown.stdout + shown.stderr, /mistake in harderway/)
     })
+
+  for (const [what, spoil] of [
+    ['may not be read', (file: string) => chmodSync(file, 0)],
+    ['is larger than anything that is read', (file: string) => truncateSync(file, 2 ** 26 + 1)],
+  ] as const)
+    test(`is written where last-run.json ${what}`, { skip: needsModes() }, async (t) => {
+      const { place, auth } = copied(t)
+      spoil(join(auth, 'last-run.json'))
+      const ran = await wrapped(place, obeysModes, 'report')
+      assert.deepEqual([ran.status, ran.stderr], [0, ''])
+      assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /None is recorded/)
+    })
+
+  test('is written where a folder has the name that it is to have until it is whole', async (t) => {
+    const { place, auth } = copied(t)
+    mkdirSync(join(auth, '.tmp-report.html/inside'), { recursive: true })
+    const ran = await harderway(place, 'report')
+    assert.deepEqual(ran, { status: 0, stdout: `${join(auth, 'report.html')}\n`, stderr: '', events: [] })
+    assert.ok(!readdirSync(auth).includes('.tmp-report.html'))
+  })
+
+  describe('while another run holds auth/', () => {
+    const held = async (t: { after(work: () => void): void }) => {
+      const { place, auth } = copied(t)
+      const { signal } = new AbortController()
+      const lock = join(auth, '.lock')
+      await takeLock(lock, { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+      return { place, auth, lock, before: stateOf(auth) }
+    }
+
+    for (const [signal, status] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const)
+      for (const args of [[], ['--json']])
+        test(`${['report', ...args].join(' ')} waits, and ${signal} ends it with ${status}, without a word more`, async (t) => {
+          const { place, auth, lock, before } = await held(t)
+          const waiting = start(place, ['report', ...args])
+          await waiting.told(`waiting for process ${process.pid}`)
+          waiting.child.kill(signal)
+          const { stderr, ...ended } = await waiting.ended
+          assert.deepEqual(ended, { status, signal: null, stdout: '' })
+          assert.match(stderr, /^waiting for process [^\n]*\n$/)
+          assert.ok(stderr.includes(lock))
+          assert.deepEqual(stateOf(auth), before)
+        })
+
+    test('report --no-lock-wait stops at once, and names who holds it', async (t) => {
+      const { place, auth, lock, before } = await held(t)
+      const ran = await harderway(place, 'report', '--no-lock-wait')
+      assert.deepEqual([ran.status, ran.stdout], [1, ''])
+      assert.ok(ran.stderr.startsWith(`${lock} is held by process ${process.pid} on `), ran.stderr)
+      assert.deepEqual(stateOf(auth), before)
+    })
+  })
 
   test('shows HTML in a certificate of another CA, and in last-run.json, as text: no browser runs it', {
     skip: needs('openssl', 'chromium'),

@@ -1,6 +1,6 @@
 /** `status`, as its users and their cron call it; dates and certificates are read by openssl. */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
@@ -10,7 +10,7 @@ import { openssl } from '../lib/openssl.ts'
 import { needs } from '../parts.ts'
 import { scratch } from '../scratch.ts'
 import { secretsIn, stateOf } from '../state.ts'
-import { clock, wrapped } from '../wrapped.ts'
+import { clock, needsModes, obeysModes, wrapped } from '../wrapped.ts'
 
 const day = 86_400_000
 /** When everything is made; leaves end a year later, and the CA ten years. */
@@ -246,6 +246,17 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       assert.match(without.stdout, /^● local-kubeconfig +your kubectl\n +\S*\/home\/\.kube\/config missing$/m)
     })
 
+    test('is shown where it may not be read, and does not change the exit status', {
+      skip: needsModes(),
+    }, async (t) => {
+      const { place } = copied(t)
+      chmodSync(join(place, 'home/.kube/config'), 0)
+      const at = [...obeysModes, ...clock(new Date(made + day))]
+      const ran = await wrapped(place, at, 'status', '--json')
+      assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
+      assert.match(String(itemOf(ran, 'local-kubeconfig')?.message), /permission denied$/)
+    })
+
     test('is not shown where cluster.yaml asks for none', async (t) => {
       const { place } = copied(t, [[['localKubeconfig'], false]])
       const ran = await statusAt(place, 1, '--json')
@@ -316,8 +327,10 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     test('shows what is not well, and nothing else', async (t) => {
       const { place, auth } = copied(t)
       rmSync(join(auth, 'worker0.kubeconfig'))
+      writeFileSync(join(place, 'home/.kube/config'), 'no kubeconfig')
       const quiet = await statusAt(place, 1, '--quiet')
       assert.deepEqual([quiet.status, rowsOf(quiet)], [4, [['worker0', 'its kubeconfig']]])
+      assert.doesNotMatch(quiet.stdout, /local-kubeconfig/)
     })
   })
 
@@ -332,12 +345,23 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       const other = join(place, 'other.pem')
       writeFileSync(other, sign('admin', '/CN=\u009b31mCA'))
       const issuer = ['-CA', other, '-CAkey', join(auth, 'admin-key.pem')]
-      writeFileSync(join(auth, 'worker0.pem'), sign('worker0', '/O=a\u009b31mb\u2028c/CN=x', ...issuer))
+      writeFileSync(join(auth, 'worker0.pem'), sign('worker0', '/O=a\u009b31mb\u2028c\u202ed/CN=x', ...issuer))
       const ran = await statusAt(place, 1, ...args)
       assert.equal(ran.status, 4)
       assert.match(ran.stdout, /subject added/)
-      assert.doesNotMatch(ran.stdout, /[\x7f-\x9f\u2028\u2029]/)
+      assert.doesNotMatch(ran.stdout, /[\x7f-\x9f\u2028\u2029\u202e]/)
     })
+
+  test('exits with 1 where a file is too large to be read, and names it', async (t) => {
+    const { place, auth } = copied(t)
+    truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
+    const ran = await statusAt(place, 1, '--json')
+    assert.equal(ran.status, 1, ran.stdout)
+    const { state, message } = itemOf(ran, 'kubeconfigs/admin') ?? {}
+    assert.equal(state, 'failed')
+    assert.match(String(message), /auth\/admin\.kubeconfig is too large to be read/)
+    assert.doesNotMatch(ran.stdout + ran.stderr, /mistake in harderway/)
+  })
 
   test('says of what has ended how long ago that was', async (t) => {
     const { place } = copied(t)
@@ -498,6 +522,15 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     assert.equal(ran.status, 4)
     assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'same', worker0: 'same', gateway: 'unknown' })
     assert.match(String(nodesOf(ran)[2]), /^gateway,stale,gateway holds another CA|^gateway,stale,holds another CA/)
+  })
+
+  test('--node of one that has nothing of its own here says so, and looks at it with --on-nodes', async () => {
+    const here = await status('--node', 'gateway')
+    assert.equal(here.status, 0)
+    assert.match(here.stdout, /^auth\/ has nothing that belongs to gateway: --on-nodes looks there$/m)
+    const there = await status('--node', 'gateway', '--on-nodes')
+    assert.deepEqual([there.status, rowsOf(there)], [0, [['gateway', '1 file, as in auth/']]])
+    assert.doesNotMatch(there.stdout, /nothing that belongs/)
   })
 
   describe('with a node that is down', () => {

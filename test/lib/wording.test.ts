@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
+
+const hour = 3_600_000
+
+describe("a target's own name is <name>", () => {
+  for (const [text, without] of [
+    ['n7.pem missing', '<name>.pem missing'],
+    ['n7-key.pem has mode 0644, not 0600', '<name>-key.pem has mode 0644, not 0600'],
+    ['n7.pem is no certificate; n7-key.pem missing', '<name>.pem is no certificate; <name>-key.pem missing'],
+    ['SAN added: n7.example.org', 'SAN added: <name>.example.org'],
+    ['SAN added: n7, n7.example.org; SAN removed: n7', 'SAN added: <name>, <name>.example.org; SAN removed: <name>'],
+    ['depends on node-certs/n7', 'depends on node-certs/<name>'],
+    ['depends on node-certs/n7 and 3 more', 'depends on node-certs/<name> and 3 more'],
+  ] as const)
+    test(`in "${text}"`, () => assert.equal(withoutOwnName(text, 'n7'), without))
+
+  for (const text of [
+    'n77.pem missing',
+    'my-n7.pem missing',
+    'n7-b.pem missing',
+    'an7.pem missing',
+    'SAN added: n7-b.example.org',
+    'depends on node-certs/n77, node-certs/n7-b',
+  ])
+    test(`and not in "${text}"`, () => assert.equal(withoutOwnName(text, 'n7'), text))
+})
+
+for (const [hours, said] of [
+  [-1, 'ended'],
+  [0, 'ended'],
+  [0.5, '0h'],
+  [47.9, '47h'],
+  [48, '2d'],
+  [71.9, '2d'],
+  [3649 * 24, '3649d'],
+] as const)
+  test(`${hours} hours are told as ${said}`, () => assert.equal(formatLeft(hours * hour), said))
+
+test('up to four names are told, of more the first three and how many there are besides', () => {
+  const told = [0, 1, 4, 5, 1000].map((count) => formatNames(Array.from({ length: count }, (_, i) => `n${i}`)))
+  assert.deepEqual(told, ['', 'n0', 'n0, n1, n2, n3', 'n0, n1, n2 and 2 more', 'n0, n1, n2 and 997 more'])
+})
+
+test('what moves the cursor, recolours or turns the text round is replaced; lines and other alphabets stay', () => {
+  assert.equal(printable('a\nb\tc\x1b[31md\x9be\x7ff'), 'a\nb\uFFFDc\uFFFD[31md\uFFFDe\uFFFDf')
+  assert.equal(printable('\u2028\u2029\u200e\u200f\u202a\u202e\u2066\u2069'), '\uFFFD'.repeat(8))
+  assert.equal(printable('Kraków שלום 😀'), 'Kraków שלום 😀')
+})
+
+test('groups are in the order of their first, and what is in them too', () => {
+  const words = ['two', 'three', 'one', 'seven', 'four', 'six']
+  assert.deepEqual(
+    groupAlike(words, ({ length }) => length),
+    [['two', 'one', 'six'], ['three', 'seven'], ['four']],
+  )
+  assert.deepEqual(
+    groupAlike([], (item) => item),
+    [],
+  )
+})
