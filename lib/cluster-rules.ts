@@ -1,6 +1,6 @@
 /** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
 import { addressBytes, canonicalAddress, parseCidr } from './address.ts'
-import { clusterSchema, defaults, isDnsName, parseDuration, shown } from './cluster-schema.ts'
+import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from './cluster-schema.ts'
 import { suggest } from './suggest.ts'
 
 export type Path = readonly (string | number)[]
@@ -83,9 +83,12 @@ function composedNameProblems(raw: Raw): Problem[] {
   const { host = 'kubernetes' } = map(api)
   const { clusterDomain = 'cluster.local' } = map(network)
   const composed: [Path, string][] = [
-    [['api', 'host'], `${host}.${domain}`],
-    [['network', 'clusterDomain'], `kubernetes.default.svc.${clusterDomain}`],
-    ...list(raw.nodes).map((node, i): [Path, string] => [['nodes', i, 'name'], `${map(node).name}.${domain}`]),
+    [['api', 'host'], `${textOf(host)}.${textOf(domain)}`],
+    [['network', 'clusterDomain'], `kubernetes.default.svc.${textOf(clusterDomain)}`],
+    ...list(raw.nodes).map((node, i): [Path, string] => [
+      ['nodes', i, 'name'],
+      `${textOf(map(node).name)}.${textOf(domain)}`,
+    ]),
   ]
   return composed.flatMap(([path, name]): Problem[] => {
     if (name.length > 253)
@@ -96,12 +99,12 @@ function composedNameProblems(raw: Raw): Problem[] {
 
 function durationProblems(certificates: Raw): Problem[] {
   const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
-  const least = parseDuration(String(renewBefore))
+  const least = parseDuration(textOf(renewBefore))
   return Object.entries({ validity, caValidity })
-    .filter(([, value]) => parseDuration(String(value)) > 0 && parseDuration(String(value)) <= least)
+    .filter(([, value]) => parseDuration(textOf(value)) > 0 && parseDuration(textOf(value)) <= least)
     .map(([key, value]) => ({
       path: ['certificates', key],
-      message: `${shown(value)} must be longer than renewBefore (${String(renewBefore)}), or every certificate would be stale at once`,
+      message: `${shown(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
     }))
 }
 
@@ -109,7 +112,7 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   if (!Array.isArray(serviceCIDR)) return []
   const path = ['network', 'serviceCIDR']
   const families = serviceCIDR
-    .map((text) => parseCidr(String(text)))
+    .map((text) => parseCidr(textOf(text)))
     .map((cidr) => (typeof cidr === 'string' ? 0 : cidr.network.length))
   if (serviceCIDR.length > 2) return [{ path, message: 'has more than two blocks: one, or an IPv4 and an IPv6 one' }]
   if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
@@ -124,11 +127,11 @@ function sshOptionProblems(options: Raw): Problem[] {
       return [{ path, at: 'key', message: 'is no ssh option: a word such as ConnectTimeout (man ssh_config)' }]
     const reserved = reservedSshOptions.get(key.toLowerCase())
     if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
-    if (/[\p{Cc}\p{Cs}]/u.test(String(value))) return [{ path, message: `${shown(value)} has a control character` }]
+    if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
     const trusting = `${shown(value)} would trust any machine that answers`
-    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(String(value)))
+    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
       return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
-    if (key.toLowerCase() === 'userknownhostsfile' && /\/dev\/null|none/i.test(String(value)))
+    if (key.toLowerCase() === 'userknownhostsfile' && /\/dev\/null|none/i.test(textOf(value)))
       return [{ path, message: `${trusting}: give a file` }]
     return []
   })

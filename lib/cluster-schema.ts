@@ -36,7 +36,7 @@ const checked = (what: string, right: (text: string) => boolean) =>
     v.check(right, ({ input }) => `${shown(input)} is not ${what}`),
   )
 const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
-  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(String(input), options)}`)
+  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
 const integer = (low: number, high: number) => {
   const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
@@ -230,7 +230,16 @@ export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a map'
-  const json = JSON.stringify(String(value)) ?? ''
+  const json = JSON.stringify(textOf(value)) ?? ''
   const short = json.length > 62 ? `${json.slice(0, 60)}…"` : json
-  return typeof value === 'string' ? short : String(value).slice(0, 40)
+  return typeof value === 'string' ? short : textOf(value).slice(0, 40)
+}
+
+/** A map of the user's may have a key toString, and then is no text. */
+export function textOf(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return '[object Object]'
+  }
 }
