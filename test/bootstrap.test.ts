@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { gateway, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { type Lab, startLab } from './lab/lab.ts'
 import { needs } from './parts.ts'
 import { freePorts } from './server.ts'
@@ -184,13 +184,6 @@ test('a dry run in an empty folder makes nothing, names every target with its re
   assert.deepEqual(readdirSync(join(place, 'home')), [])
   rmSync(place, { recursive: true, force: true })
 })
-
-function idsOf(ran: Ran, type: string): string[] {
-  return ran.events
-    .filter((event) => event.type === type)
-    .map(({ id }) => String(id))
-    .toSorted()
-}
 
 function digest(path: string): string {
   return createHash('sha256').update(readFileSync(path)).digest('hex')

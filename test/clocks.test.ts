@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../lib/certificate.ts'
 import { selfSign } from '../lib/x509.ts'
-import { type Edit, oneOfEach as edits, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, oneOfEach as edits, idsOf, makePlace, messageOf, type Ran, writeCluster } from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
@@ -289,17 +289,6 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
 
 function runAt(place: string, time: Date, ...args: string[]): Promise<Ran> {
   return wrapped(place, clock(time), ...phases, ...args, '--json')
-}
-
-function idsOf(ran: Ran, type: string): string[] {
-  return ran.events
-    .filter((event) => event.type === type)
-    .map(({ id }) => String(id))
-    .toSorted()
-}
-
-function messageOf(ran: Ran, id: string): unknown {
-  return ran.events.find((event) => event.id === id && 'message' in event)?.message
 }
 
 function certificateIn(auth: string, name: string): Certificate {

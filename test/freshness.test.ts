@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { type Edit, harderway, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, harderway, idsOf, makePlace, writeCluster } from './harderway.ts'
 import { needs } from './parts.ts'
 import { isMade } from './state.ts'
 
@@ -321,13 +321,6 @@ function sign(auth: string, name: string, { subject, extendedKeyUsage, newKey, d
   )
   chmodSync(file(`${name}.pem`), 0o644)
   chmodSync(file(`${name}-key.pem`), 0o600)
-}
-
-function idsOf(ran: Ran, type: string): string[] {
-  return ran.events
-    .filter((event) => event.type === type)
-    .map(({ id }) => String(id))
-    .toSorted()
 }
 
 function filesOf(id: string): string[] {

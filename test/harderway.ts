@@ -18,6 +18,19 @@ export interface Ran {
   readonly events: readonly Record<string, unknown>[]
 }
 
+/** The targets that an event of this type was told of, sorted. */
+export function idsOf(ran: Ran, type: string): string[] {
+  return ran.events
+    .filter((event) => event.type === type)
+    .map(({ id }) => String(id))
+    .toSorted()
+}
+
+/** What was told of a target first. */
+export function messageOf(ran: Ran, id: string): unknown {
+  return ran.events.find((event) => event.id === id && 'message' in event)?.message
+}
+
 /** In a place of its own: neither the user's home nor his kubeconfig are touched. */
 export function harderway(place: string, ...args: string[]): Promise<Ran> {
   const env = { PATH: process.env.PATH, HOME: join(place, 'home'), ...(process.env.TZ && { TZ: process.env.TZ }) }

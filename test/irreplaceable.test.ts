@@ -18,7 +18,7 @@ import { after, before, beforeEach, describe, type TestContext, test } from 'nod
 import { type Certificate, readCertificate } from '../lib/certificate.ts'
 import { isSameIdentity } from '../lib/identity.ts'
 import { selfSign } from '../lib/x509.ts'
-import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, gateway, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 import { type Lab, startLab } from './lab/lab.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
@@ -1001,13 +1001,6 @@ function typesOf(ran: Ran): unknown[] {
   return ran.events
     .map(({ type }) => type)
     .filter((type) => type !== 'refused' && type !== 'note' && type !== 'summary')
-}
-
-function idsOf(ran: Ran, type: string): string[] {
-  return ran.events
-    .filter((event) => event.type === type)
-    .map(({ id }) => String(id))
-    .toSorted()
 }
 
 /** A real run tells them before it begins; a dry run as failed targets. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Edit, Ran } from './harderway.ts'
+import { type Edit, idsOf } from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { makeSevenNodes, type SevenNodes, sevenNames } from './seven-nodes.ts'
@@ -13,9 +13,6 @@ const moreResources: Edit = [
   ['encryption', 'resources'],
   ['secrets', 'configmaps'],
 ]
-const idsOf = ({ events }: Ran, type: string) =>
-  events.flatMap((event) => (event.type === type ? [String(event.id)] : [])).toSorted()
-
 describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   let seven: SevenNodes
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
-import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../harderway.ts'
+import { type Edit, harderway, idsOf, labEdits, makePlace, messageOf, type Ran, writeCluster } from '../harderway.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { needs } from '../parts.ts'
 import { isMade, stateOf } from '../state.ts'
@@ -284,17 +284,6 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     })
   })
 })
-
-function idsOf(ran: Ran, type: string): string[] {
-  return ran.events
-    .filter((event) => event.type === type)
-    .map(({ id }) => String(id))
-    .toSorted()
-}
-
-function messageOf(ran: Ran, id: string): unknown {
-  return ran.events.find((event) => event.id === id && 'message' in event)?.message
-}
 
 function assertStatus(ran: Ran, status: number): void {
   assert.equal(ran.status, status, ran.stdout + ran.stderr)
