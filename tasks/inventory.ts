@@ -1,4 +1,4 @@
-/** Everything that was made, and what is on the nodes, with what it is for, when it ends, and whether it is still what cluster.yaml asks for. */
+/** Everything that was made, and what is on the nodes: what for, until when, and whether it is what cluster.yaml asks for. */
 import { type Certificate, isIssuedBy, readCertificate } from '../lib/certificate.ts'
 import type { ClusterNode } from '../lib/cluster.ts'
 import type { Outcome } from '../lib/executor.ts'
