@@ -187,11 +187,16 @@ test(
   onLinux,
   async (t) => {
     const lock = join(scratch(t), '.lock')
-    // The cat knows nothing of the child that the shell before it had.
-    const parent = spawn('sh', ['-c', 'true & echo $!; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    // The cat knows nothing of the child that the shell before it had, and which ends when its own pipe does.
+    const script = 'cat <&3 >/dev/null & exec 3<&-; echo $!; exec cat'
+    const parent = spawn('sh', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] })
     t.after(() => parent.kill('SIGKILL'))
-    const [line] = await once(createInterface(parent.stdout), 'line')
-    const pid = Number(line)
+    const [stdin, stdout, , own] = parent.stdio as unknown as [Writable, Readable, null, Writable]
+    const lines = createInterface(stdout)[Symbol.asyncIterator]()
+    const pid = Number((await lines.next()).value)
+    stdin.write('is the shell a cat?\n')
+    await lines.next()
+    own.end()
     const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
     while (stat()[0] !== 'Z') await new Promise(setImmediate)
     writeFileSync(lock, owner({ pid, start: stat()[19] }))
