@@ -230,9 +230,9 @@ export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a map'
-  const json = JSON.stringify(textOf(value)) ?? ''
+  const json = JSON.stringify(String(value)) ?? ''
   const short = json.length > 62 ? `${json.slice(0, 60)}…"` : json
-  return typeof value === 'string' ? short : textOf(value).slice(0, 40)
+  return typeof value === 'string' ? short : String(value).slice(0, 40)
 }
 
 /** A map of the user's may have a key toString, and then is no text. */

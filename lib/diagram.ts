@@ -1,6 +1,6 @@
 /** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
 import { type Graph, nameInPhase, type Target } from './graph.ts'
-import { formatNames } from './wording.ts'
+import { formatNames, groupAlike } from './wording.ts'
 
 /** Of one phase, targets with needs of the same kinds are one box where there are more. */
 const mostAlike = 2
@@ -17,8 +17,7 @@ export interface Box {
 
 export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean): Box[] {
   const kinds = kindsOf(graph)
-  const alike = Map.groupBy(graph.values(), ({ id }) => kinds.get(id))
-  const groups = [...alike.values()].flatMap((group) =>
+  const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap((group): [Target, ...Target[]][] =>
     fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
   )
   const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
@@ -30,15 +29,15 @@ export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fol
   )
   return groups.map((group) => ({
     id: idOf(group),
-    title: titles.get(group[0]?.phase ?? '') ?? '',
+    title: titles.get(group[0].phase) ?? '',
     names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
     isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
     needs: withoutImplied(needs, idOf(group)),
   }))
 }
 
-function idOf([first]: readonly Target[]): string {
-  return (first?.id ?? '').replace(/\W/g, '_')
+function idOf([first]: readonly [Target, ...Target[]]): string {
+  return first.id.replace(/\W/g, '_')
 }
 
 /** Targets are of one kind where they are in one phase, are equally irreplaceable, and need the same kinds. */

@@ -58,7 +58,7 @@ async function command(
       progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
       print,
       printError,
-      width: process.stdout.columns || 80,
+      width: width(),
     })
   } catch (error) {
     if (signal.aborted) return 1
@@ -74,8 +74,7 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/plan-lines.ts')
-  const { columns } = process.stdout
-  return createPlanLines({ phases: views, detail: detailOf(options), width: columns || 80, write: print }, progress)
+  return createPlanLines({ phases: views, detail: detailOf(options), width: width(), write: print }, progress)
 }
 
 /** Told while it runs; before a plan, no word of what came of it. */
@@ -87,6 +86,11 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
   }
   const lines = createLines({ phases: views, detail: detailOf(options), write: print, writeError: printError })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
+}
+
+/** Columns; a pseudo-terminal may have none. */
+function width(): number {
+  return process.stdout.columns || 80
 }
 
 function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {

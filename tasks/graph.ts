@@ -3,7 +3,7 @@ import { drawBoxes, formatDot, formatMermaid } from '../lib/diagram.ts'
 import { usageFailure } from '../lib/failure.ts'
 import { closure } from '../lib/graph.ts'
 import { formatJsonLine } from '../lib/json-lines.ts'
-import { bootstrapTable, clusterGraph, phases } from './phases.ts'
+import { bootstrapTable, clusterGraph, phaseTitles } from './phases.ts'
 import type { Request } from './request.ts'
 import { select } from './selection.ts'
 
@@ -17,8 +17,7 @@ export async function graph({ cluster, options, print }: Request): Promise<numbe
     for (const target of targets) print(formatJsonLine({ type: 'target', ...target }))
     return 0
   }
-  const titles = new Map(phases.map(({ name, title }) => [name, title]))
-  const boxes = drawBoxes(wanted, titles, !options.verbose)
+  const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
   const formats = new Map<string, () => string | Promise<string>>([
     ['mermaid', () => formatMermaid(boxes)],
     ['dot', () => formatDot(boxes)],

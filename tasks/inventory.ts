@@ -166,7 +166,7 @@ function findHolders({ at, outcomes }: Seen): Map<string, [node: string, outcome
 
 function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
-  const found = outcome.reasons.find((reason): reason is Reason & { kind: 'on-node' } => reason.kind === 'on-node')
+  const found = outcome.reasons.find((reason) => reason.kind === 'on-node')
   if (!found) return 'same'
   if (files.some((file) => found.missing.includes(file))) return 'missing'
   const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]

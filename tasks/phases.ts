@@ -47,6 +47,8 @@ export const phases: readonly Phase[] = [
   },
 ]
 
+export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
+
 /** Phases, and names for several of them at once. */
 export interface PhaseTable {
   readonly phases: readonly Phase[]

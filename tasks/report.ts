@@ -4,7 +4,7 @@ import { publicMode } from '../lib/files.ts'
 import { formatJsonLine } from '../lib/json-lines.ts'
 import { type ReportData, takeInventory } from './inventory.ts'
 import { look } from './look.ts'
-import { authBeside, lockAuth, type Request } from './request.ts'
+import { authBeside, formatCommand, lockAuth, type Request } from './request.ts'
 
 interface Format {
   readonly file: string
@@ -29,7 +29,7 @@ export async function report(request: Request): Promise<number> {
   if (options.nodes.length > 0) throw usageFailure('report shows the whole cluster, as it is in auth/')
   const auth = authBeside(request.file)
   if (auth.names().length === 0)
-    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: 'npm run bootstrap' })
+    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })
   const release = await lockAuth(auth, request, printError)
   try {
     const seen = await look(request, false)

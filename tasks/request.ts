@@ -34,18 +34,20 @@ export function authBeside(file: string): AuthDir {
   return new AuthDir(join(dirname(file), 'auth'))
 }
 
+/** As its user would type it, for the cluster.yaml in use: `ca --force`. */
+export function formatCommand(task: string, { config }: Options): string {
+  const words = task.replace(/^bootstrap ?/, '') + (config === undefined ? '' : ` --config ${quote(config)}`)
+  return task.startsWith('bootstrap')
+    ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
+    : `npm run task -- ${words}`
+}
+
 export function openWorkspace(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
   const auth = authBeside(file)
   const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const config = options.config === undefined ? '' : ` --config ${quote(options.config)}`
-  const command = (task: string) => {
-    const words = task.replace(/^bootstrap ?/, '') + config
-    return task.startsWith('bootstrap')
-      ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
-      : `npm run task -- ${words}`
-  }
+  const command = (task: string) => formatCommand(task, options)
   const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options }
   const limits: RunOptions['limits'] = {
     // One more than there are cores: while a certificate is signed, every core goes on making keys.

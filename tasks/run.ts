@@ -34,14 +34,14 @@ export async function run(request: Request): Promise<number> {
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      const recorder = createRecorder(options.names, wanted)
+      const recorder = dryRun ? undefined : createRecorder(options.names, wanted)
       const emit = (event: RunEvent) => {
-        recorder.event(event)
+        recorder?.event(event)
         reporter.event(event)
       }
       outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit })
       status = exitStatus(outcomes)
-      if (!dryRun) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
+      if (recorder) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
       if (ids.some((id) => id.startsWith('deploy/'))) for (const former of formerNodes(at)) reporter.note(former)
     }
   } catch (error) {

@@ -1,12 +1,21 @@
 /** Certificates and clocks. The tool's clock is set by libfaketime, which works with the Node that npm ci brings. */
 import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../lib/certificate.ts'
 import { selfSign } from '../lib/x509.ts'
-import { type Edit, oneOfEach as edits, idsOf, makePlace, messageOf, type Ran, writeCluster } from './harderway.ts'
+import {
+  copyPlace,
+  type Edit,
+  oneOfEach as edits,
+  idsOf,
+  makePlace,
+  messageOf,
+  type Ran,
+  writeCluster,
+} from './harderway.ts'
 import { openssl } from './lib/openssl.ts'
 import { needs } from './parts.ts'
 import { scratch } from './scratch.ts'
@@ -39,12 +48,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
   })
   after(() => rmSync(origin, { recursive: true, force: true }))
 
-  const copied = (t: TestContext, more: readonly Edit[] = []) => {
-    const place = scratch(t)
-    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
-    writeCluster(place, [...edits, ...more])
-    return { place, auth: join(place, 'auth') }
-  }
+  const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
 
   test('that is set by faketime the tool runs, and knows the time', async (t) => {
     assert.equal(first.status, 0, first.stdout + first.stderr)

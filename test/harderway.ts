@@ -1,11 +1,13 @@
 /** Runs the command line as its users' scripts do: the entry, by the Node that runs the tests. */
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
 import type { Lab } from './lab/lab.ts'
+import { scratch } from './scratch.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 export const entry = join(root, 'tasks/main.js')
@@ -99,3 +101,11 @@ export const oneOfEach: readonly Edit[] = [
     ],
   ],
 ]
+
+/** A place as the origin is, with a cluster.yaml of its own; gone with the test. */
+export function copyPlace(t: TestContext, origin: string, edits: readonly Edit[]): { place: string; auth: string } {
+  const place = scratch(t)
+  cpSync(origin, place, { recursive: true, preserveTimestamps: true })
+  writeCluster(place, edits)
+  return { place, auth: join(place, 'auth') }
+}

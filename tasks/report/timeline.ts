@@ -4,11 +4,9 @@ import { html } from 'ghtml'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../lib/wording.ts'
 import type { Workspace } from '../../lib/workspace.ts'
 import type { Item } from '../inventory.ts'
-import { phases } from '../phases.ts'
+import { phaseTitles } from '../phases.ts'
 import { type Bar, showBars } from './bars.ts'
 import { certified } from './certificates.ts'
-
-const titles = new Map(phases.map(({ name, title }) => [name, title]))
 
 export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
   const dated = certified(items).map(({ phase, name, certificate: { notBefore, notAfter }, end = notAfter }) => ({
@@ -33,7 +31,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
       const renewal = new Date(Math.max(end.getTime() - cluster.certificates.renewBefore, begin.getTime()))
       const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
       return {
-        name: titles.get(phase) ?? phase,
+        name: phaseTitles.get(phase) ?? phase,
         detail: formatNames(names),
         cells: [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())],
         segments: [

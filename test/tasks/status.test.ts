@@ -4,7 +4,16 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncat
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
-import { type Edit, oneOfEach as edits, harderway, labEdits, makePlace, type Ran, writeCluster } from '../harderway.ts'
+import {
+  copyPlace,
+  type Edit,
+  oneOfEach as edits,
+  harderway,
+  labEdits,
+  makePlace,
+  type Ran,
+  writeCluster,
+} from '../harderway.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { openssl } from '../lib/openssl.ts'
 import { needs } from '../parts.ts'
@@ -129,12 +138,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
   })
   after(() => rmSync(origin, { recursive: true, force: true }))
 
-  const copied = (t: TestContext, more: readonly Edit[] = []) => {
-    const place = scratch(t)
-    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
-    writeCluster(place, [...edits, ...more])
-    return { place, auth: join(place, 'auth') }
-  }
+  const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
   const statusAt = (place: string, days: number, ...args: string[]) =>
     wrapped(place, clock(new Date(made + days * day)), 'status', ...args)
 
