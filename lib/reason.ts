@@ -1,5 +1,5 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
-import type { TargetId } from './graph.ts'
+import type { TargetId } from './targets/graph.ts'
 import { formatDate, formatNames } from './wording.ts'
 
 export type Reason =

@@ -2,21 +2,21 @@
 import { readFileSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
-import { type Cluster, parseCluster } from '../lib/cluster.ts'
-import { asFailure } from '../lib/executor.ts'
+import { type Cluster, parseCluster } from '../lib/cluster/cluster.ts'
 import { doing, Failure, usageFailure } from '../lib/failure.ts'
-import { createJsonLines, formatJsonLine } from '../lib/json-lines.ts'
-import { createLines } from '../lib/lines.ts'
-import { formatFailure, type PhaseView, type Reporter } from '../lib/reporter.ts'
-import { helpText, type Options, parseOptions } from './options.ts'
+import { asFailure } from '../lib/targets/executor.ts'
+import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
+import { createLines } from '../lib/views/lines.ts'
+import { formatFailure, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
+import { run } from './commands/run.ts'
 import { phases } from './phases.ts'
-import type { Request } from './request.ts'
-import { run } from './run.ts'
+import { helpText, type Options, parseOptions } from './request/options.ts'
+import type { Request } from './request/session.ts'
 
 const commands = new Map<string, (request: Request) => Promise<number>>([
-  ['status', async (request) => (await import('./status.ts')).status(request)],
-  ['graph', async (request) => (await import('./graph.ts')).graph(request)],
-  ['report', async (request) => (await import('./report.ts')).report(request)],
+  ['status', async (request) => (await import('./commands/status.ts')).status(request)],
+  ['graph', async (request) => (await import('./commands/graph.ts')).graph(request)],
+  ['report', async (request) => (await import('./commands/report/report.ts')).report(request)],
 ])
 
 /** The exit status. */
@@ -73,14 +73,14 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   if (options.json) return createJsonLines(print, isPlan ? views : [])
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
-  const { createPlanLines } = await import('../lib/plan-lines.ts')
+  const { createPlanLines } = await import('../lib/views/plan-lines.ts')
   return createPlanLines({ phases: views, detail: detailOf(options), width: width(), write: print }, progress)
 }
 
 /** Told while it runs; before a plan, no word of what came of it. */
 async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
   if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
-    const { createTree } = await import('../lib/tree.ts')
+    const { createTree } = await import('../lib/views/tree.ts')
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }

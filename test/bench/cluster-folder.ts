@@ -1,7 +1,7 @@
 /** Folders with a cluster.yaml, one to each cold run. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeCluster } from '../harderway.ts'
+import { writeCluster } from '../support/harderway.ts'
 import type { Manifest } from './bare-make.ts'
 
 export type Fill = (folder: string) => void

@@ -12,9 +12,9 @@ import { parseArgs } from 'node:util'
 import { command } from '../guide/command.ts'
 import { deployauth } from '../guide/deployauth.ts'
 import { guideNodes } from '../guide/requests.ts'
-import { entry, gateway, harderway, labEdits, makePlace, writeCluster } from '../harderway.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
-import { shellFiles } from '../three-nodes.ts'
+import { entry, gateway, harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { shellFiles } from '../support/three-nodes.ts'
 import { median } from './figures.ts'
 
 const names = [...guideNodes().map(({ name }) => name), 'gateway']

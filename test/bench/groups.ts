@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { startBrowser } from '../browser.ts'
-import { entry } from '../harderway.ts'
+import { startBrowser } from '../support/browser.ts'
+import { entry } from '../support/harderway.ts'
 import {
   bigCluster,
   type Fill,

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { phases } from '../../tasks/phases.ts'
-import { needs } from '../parts.ts'
+import { needs } from '../support/parts.ts'
 import { formatRecording } from './recording.ts'
 import { type Chunk, type Frame, readFrames } from './screens.ts'
 

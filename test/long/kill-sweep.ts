@@ -12,9 +12,9 @@ import {
   assertNothingHalf,
   type Identity,
   readIdentity,
-} from '../invariants.ts'
-import { type Ended, type Start, type Started, sshProcesses, start, untilNone } from '../started.ts'
-import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../three-nodes.ts'
+} from '../support/invariants.ts'
+import { type Ended, type Start, type Started, sshProcesses, start, untilNone } from '../support/started.ts'
+import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 /** At an event, as at-event.ts names it, or so many milliseconds after the start. */
 type Moment = { readonly event: string } | { readonly after: number }

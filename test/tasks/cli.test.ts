@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { takeLock } from '../../lib/lock.ts'
-import { scratch } from '../scratch.ts'
-import { isMade } from '../state.ts'
-import { showOn } from '../terminal.ts'
+import { takeLock } from '../../lib/files/lock.ts'
+import { scratch } from '../support/scratch.ts'
+import { isMade } from '../support/state.ts'
+import { showOn } from '../support/terminal.ts'
 
 const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
 const local = ['certs', 'kubeconfigs', 'encryption-key']

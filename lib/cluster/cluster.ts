@@ -1,0 +1,161 @@
+/** cluster.yaml as text to a Cluster with every default filled in, or to all that is wrong with it. Pure. */
+import * as v from 'valibot'
+import {
+  type Document,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type YAMLMap,
+  isMap as yamlIsMap,
+} from 'yaml'
+import { parseCidr } from '../address.ts'
+import { clusterProblems, type Path, type Problem } from './rules.ts'
+import { type ClusterInput, clusterSchema, type keyKinds, type providers, shown } from './schema.ts'
+
+export type KeyKind = (typeof keyKinds)[number]
+export type Provider = (typeof providers)[number]
+
+/** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */
+export type Cluster = Readonly<ReturnType<typeof complete>>
+export type ClusterNode = Readonly<Cluster['nodes'][number]>
+
+/** A problem with its place: line and column count from 1. */
+interface PlacedProblem {
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
+export type ParsedCluster = { readonly cluster: Cluster } | { readonly problems: readonly PlacedProblem[] }
+
+export function parseCluster(bytes: Uint8Array): ParsedCluster {
+  const lines = new LineCounter()
+  const placed = (offset: number, message: string): PlacedProblem => {
+    const { line, col } = lines.linePos(offset)
+    return { line: Math.max(1, line), column: Math.max(1, col), message }
+  }
+  const parsed = parseYaml(bytes, lines)
+  if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
+  const { document, value } = parsed
+  const result = v.safeParse(clusterSchema, value)
+  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value)]
+  if (result.success && problems.length === 0) return { cluster: complete(result.output) }
+  const all = problems.map(({ path, message, at }) => {
+    const name = formatPath(path)
+    return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
+  })
+  // Two checks of one value may say the same.
+  const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
+  return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
+}
+
+type ParsedYaml =
+  | { readonly document: Document; readonly value: unknown }
+  | { readonly errors: readonly { offset: number; message: string }[] }
+
+function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
+    const [error] = document.errors
+    // One mistake in the syntax makes the parser report the rest of the file as mistaken: only the first is true.
+    if (error) {
+      const isSecond = error.code === 'MULTIPLE_DOCS'
+      return {
+        errors: [
+          {
+            offset: error.pos[0],
+            message: isSecond ? 'a second document begins (---): a file holds one cluster' : oneLine(error.message),
+          },
+        ],
+      }
+    }
+    if (document.contents === null)
+      return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
+    return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
+  } catch (error) {
+    if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
+    // Aliases that multiply, or that have no anchor.
+    if (error instanceof ReferenceError)
+      return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
+    if (error instanceof RangeError) return { errors: [{ offset: 0, message: 'is nested too deeply' }] }
+    throw error
+  }
+}
+
+/** A key with nothing behind it (`subject:` with all below it commented out) counts as absent. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls)
+  if (value === null || typeof value !== 'object') return value
+  const entries = Object.entries(value).filter(([, inner]) => inner !== null)
+  return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
+}
+
+/** Where one of several kinds may stand, what is wrong inside the kind that was meant says more than that none fits. */
+function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[] {
+  const path = [...above, ...(issue.path ?? []).map(({ key }) => key as string | number)]
+  const inner = (issue.issues ?? []).filter((each) => (each.path ?? []).length > 0)
+  return inner.length > 0 ? inner.flatMap((each) => issueProblems(each, path)) : [{ path, message: issue.message }]
+}
+
+/** The place of the value at the path; of its key where asked; of what is around it where there is none. */
+function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value'): number {
+  for (let length = path.length; length > 0; length--) {
+    const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
+    const key = path[length - 1]
+    if (yamlIsMap(above)) {
+      const pair = (above as YAMLMap).items.find(
+        (item) => isScalar(item.key) && String(item.key.value ?? '') === String(key),
+      )
+      const keyAsked = at === 'key' && length === path.length
+      const found =
+        keyAsked || !isNode(pair?.value) || pair.value.range?.[0] === pair.value.range?.[1] ? pair?.key : pair?.value
+      if (isNode(found) && found.range) return found.range[0]
+    }
+    if (isSeq(above)) {
+      const item = above.items[Number(key)]
+      if (isNode(item) && item.range) return item.range[0]
+    }
+  }
+  return isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0
+}
+
+/** nodes[3].role; a key that is no plain word is quoted. */
+function formatPath(path: Path): string {
+  const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim()
+}
+
+function complete(input: ClusterInput) {
+  const { name, domain = name, network, encryption, ssh, localKubeconfig, nodes } = input
+  return {
+    ...input,
+    domain,
+    network: {
+      serviceCIDRs: [network.serviceCIDR]
+        .flat()
+        .map(parseCidr)
+        .filter((cidr) => typeof cidr !== 'string'),
+      clusterDomain: network.clusterDomain,
+    },
+    encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
+    ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
+    localKubeconfig: localKubeconfig && {
+      path: localKubeconfig.path,
+      context: localKubeconfig.context ?? name,
+      user: localKubeconfig.user ?? 'admin',
+    },
+    nodes: nodes.map(({ ip, ips = [], host, directory, ...node }) => ({
+      ...node,
+      ips: ip === undefined ? ips : [ip],
+      host: host ?? node.name,
+      directory: directory ?? ssh.directory,
+    })),
+  }
+}

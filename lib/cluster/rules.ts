@@ -1,0 +1,188 @@
+/** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
+import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { suggest } from '../suggest.ts'
+import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from './schema.ts'
+
+export type Path = readonly (string | number)[]
+export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
+
+const reservedNodeNames = new Set(
+  'ca kubernetes admin kube-scheduler kube-controller-manager kube-proxy service-account encryption-config'.split(' '),
+)
+
+/** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
+const reservedSshOptions = new Map(
+  Object.entries({
+    user: 'set ssh.user',
+    port: 'set port of the node',
+    hostname: 'set host of the node',
+    nohostauthenticationforlocalhost: 'host keys are always checked',
+  }),
+)
+for (const option of [
+  ...['batchmode', 'controlmaster', 'controlpath', 'controlpersist', 'remotecommand', 'requesttty', 'sessiontype'],
+  ...['forkafterauthentication', 'stdinnull', 'permitlocalcommand', 'clearallforwardings', 'loglevel'],
+])
+  reservedSshOptions.set(option, 'harderway sets it itself')
+
+type Raw = Readonly<Record<string, unknown>>
+
+/** Every broken rule in what the YAML holds, whatever else is wrong with it. */
+export function clusterProblems(value: unknown): Problem[] {
+  const raw = map(value)
+  return [
+    ...unknownKeys(clusterSchema as unknown as SchemaShape, value, []),
+    ...nameProblems(raw),
+    ...durationProblems(map(raw.certificates)),
+    ...cidrProblems(map(raw.network).serviceCIDR),
+    ...sshOptionProblems(map(map(raw.ssh).options)),
+    ...nodeProblems(list(raw.nodes).map(map)),
+    ...composedNameProblems(raw),
+  ]
+}
+
+/** The parts of a valibot schema that say which keys may stand where. */
+interface SchemaShape {
+  readonly type: string
+  readonly entries?: Readonly<Record<string, SchemaShape>>
+  readonly item?: SchemaShape
+  readonly wrapped?: SchemaShape
+  readonly options?: readonly SchemaShape[]
+}
+
+function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
+  if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
+  if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
+  const { item, entries } = schema
+  if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
+  if (!entries) return []
+  return Object.entries(map(value)).flatMap(([key, inner]) => {
+    const known = Object.hasOwn(entries, key) ? entries[key] : undefined
+    if (known) return unknownKeys(known, inner, [...path, key])
+    const words = path.filter((part) => typeof part === 'string').join('.')
+    const where = { '': 'a cluster', nodes: 'a node' }[words] ?? words
+    return [
+      {
+        path: [...path, key],
+        at: 'key' as const,
+        message: `is no key of ${where}: ${suggest(key, Object.keys(entries))}`,
+      },
+    ]
+  })
+}
+
+function nameProblems(raw: Raw): Problem[] {
+  const { name, domain } = raw
+  if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
+  return [{ path: ['name'], message: `${shown(name)} is also the domain, and is no DNS name: set domain` }]
+}
+
+/** Names that are made of two keys: each alone may be right, and both together no DNS name. */
+function composedNameProblems(raw: Raw): Problem[] {
+  const { domain = raw.name, api, network } = raw
+  const { host = 'kubernetes' } = map(api)
+  const { clusterDomain = 'cluster.local' } = map(network)
+  const composed: [Path, string][] = [
+    [['api', 'host'], `${textOf(host)}.${textOf(domain)}`],
+    [['network', 'clusterDomain'], `kubernetes.default.svc.${textOf(clusterDomain)}`],
+    ...list(raw.nodes).map((node, i): [Path, string] => [
+      ['nodes', i, 'name'],
+      `${textOf(map(node).name)}.${textOf(domain)}`,
+    ]),
+  ]
+  return composed.flatMap(([path, name]): Problem[] => {
+    if (name.length > 253)
+      return [{ path, message: `makes a DNS name of ${name.length} characters, of which there are at most 253` }]
+    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address and no name` }] : []
+  })
+}
+
+function durationProblems(certificates: Raw): Problem[] {
+  const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
+  const least = parseDuration(textOf(renewBefore))
+  return Object.entries({ validity, caValidity })
+    .filter(([, value]) => parseDuration(textOf(value)) > 0 && parseDuration(textOf(value)) <= least)
+    .map(([key, value]) => ({
+      path: ['certificates', key],
+      message: `${shown(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+    }))
+}
+
+function cidrProblems(serviceCIDR: unknown): Problem[] {
+  if (!Array.isArray(serviceCIDR)) return []
+  const path = ['network', 'serviceCIDR']
+  const families = serviceCIDR
+    .map((text) => parseCidr(textOf(text)))
+    .map((cidr) => (typeof cidr === 'string' ? 0 : cidr.network.length))
+  if (serviceCIDR.length > 2) return [{ path, message: 'has more than two blocks: one, or an IPv4 and an IPv6 one' }]
+  if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
+    return [{ path, message: 'has two blocks of one family: dual-stack is an IPv4 and an IPv6 one' }]
+  return []
+}
+
+function sshOptionProblems(options: Raw): Problem[] {
+  return Object.entries(options).flatMap(([key, value]): Problem[] => {
+    const path = ['ssh', 'options', key]
+    if (!/^[A-Za-z][A-Za-z0-9]{1,60}$/.test(key))
+      return [{ path, at: 'key', message: 'is no ssh option: a word such as ConnectTimeout (man ssh_config)' }]
+    const reserved = reservedSshOptions.get(key.toLowerCase())
+    if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
+    if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
+    const trusting = `${shown(value)} would trust any machine that answers`
+    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
+      return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
+    if (key.toLowerCase() === 'userknownhostsfile' && /\/dev\/null|none/i.test(textOf(value)))
+      return [{ path, message: `${trusting}: give a file` }]
+    return []
+  })
+}
+
+function nodeProblems(nodes: readonly Raw[]): Problem[] {
+  const names = nodes.flatMap(({ name }, i) =>
+    typeof name === 'string' ? [{ value: name, path: ['nodes', i, 'name'] }] : [],
+  )
+  const addresses = nodes.flatMap(({ ip, ips }, i) => [
+    ...list(ips).map((value, j) => ({ value, path: ['nodes', i, 'ips', j] })),
+    { value: ip, path: ['nodes', i, 'ip'] },
+  ])
+  const known = addresses.flatMap(({ value, path }) =>
+    typeof value === 'string' && addressBytes(value) ? [{ value: canonicalAddress(value), path }] : [],
+  )
+  return [
+    ...names
+      .filter(({ value }) => reservedNodeNames.has(value) || value.endsWith('-key'))
+      .map(({ value, path }) => ({
+        path,
+        message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,
+      })),
+    ...duplicates(names, 'is the name of another node too'),
+    ...duplicates(known, 'is given as an address already'),
+    ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
+      if (ip === undefined && ips === undefined)
+        return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
+      if (ip !== undefined && ips !== undefined)
+        return [{ path: ['nodes', i, 'ips'], message: 'stands beside ip: give one of the two' }]
+      return []
+    }),
+    ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')
+      ? [{ path: ['nodes'], at: 'key' as const, message: 'has no node with role: control' }]
+      : []),
+  ]
+}
+
+function duplicates(values: readonly { value: string; path: Path }[], what: string): Problem[] {
+  const seen = new Set<string>()
+  return values.flatMap(({ value, path }) => {
+    if (seen.has(value)) return [{ path, message: `"${value}" ${what}` }]
+    seen.add(value)
+    return []
+  })
+}
+
+function map(value: unknown): Raw {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Raw) : {}
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}

@@ -1,0 +1,168 @@
+/**
+ * The folder auth/: its files are the only state there is.
+ */
+import * as fs from 'node:fs'
+import { join, resolve } from 'node:path'
+import { doing, Failure, isErrno } from '../failure.ts'
+import type { Reason } from '../reason.ts'
+import { type PlainFile, readOnly, readPlainFile, replaceFile, secretMode, temporary } from './plain-file.ts'
+
+const folderMode = 0o700
+
+export class AuthDir {
+  readonly path: string
+  readonly #read = new Map<string, PlainFile | undefined>()
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /** Undefined where nothing stands under that name. Read once: who holds the lock is the only one to change it. */
+  read(name: string): PlainFile | undefined {
+    if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
+    return this.#read.get(name)
+  }
+
+  /** Undefined where no plain file stands under that name. */
+  tryBytes(name: string): Buffer | undefined {
+    const file = this.read(name)
+    return file?.kind === 'file' ? file.bytes : undefined
+  }
+
+  /** Its bytes, where a target that is needed has just made or checked it. */
+  bytes(name: string): Buffer {
+    const bytes = this.tryBytes(name)
+    if (bytes) return bytes
+    throw new Failure(`${join(this.path, name)} was there a moment ago and is gone`, {
+      remedy: 'run the same command again',
+    })
+  }
+
+  /** What is in a file that must be there, with its mode; and all that is wrong with it. */
+  judge<T>(
+    name: string,
+    mode: number,
+    what: string,
+    read: (bytes: Buffer) => T | undefined,
+  ): { value: T | undefined; reasons: Reason[] } {
+    const file = this.read(name)
+    if (!file) return { value: undefined, reasons: [{ kind: 'missing', path: name }] }
+    if (file.kind !== 'file') {
+      const isFolder = file.kind === 'folder'
+      return { value: undefined, reasons: [{ kind: 'not-a-file', path: name, ...(isFolder && { isFolder }) }] }
+    }
+    const value = read(file.bytes)
+    const reasons: Reason[] = value === undefined ? [{ kind: 'unreadable', path: name, what }] : []
+    if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, asked: mode })
+    return { value, reasons }
+  }
+
+  names(): string[] {
+    return this.#list('.')
+  }
+
+  /** `durable` waits for the disk: for what can't be made again. */
+  write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
+    replaceFile(join(this.path, name), data, mode, { durable })
+    this.#read.delete(name)
+  }
+
+  /** Of a plain file, by its name in the folder or its absolute path. */
+  setMode(name: string, mode: number): void {
+    const path = resolve(this.path, name)
+    doing('set the mode of', path, () => {
+      const fd = fs.openSync(path, readOnly)
+      try {
+        fs.fchmodSync(fd, mode)
+      } finally {
+        fs.closeSync(fd)
+      }
+    })
+    this.#read.delete(name)
+  }
+
+  /** Makes the folder with its final mode; one that is there already stays as it is. */
+  make(): void {
+    doing('make the folder', this.path, () => {
+      if (fs.mkdirSync(this.path, { recursive: true, mode: folderMode })) fs.chmodSync(this.path, folderMode)
+    })
+  }
+
+  /** Takes from the folder's mode what is too wide. Says whether there was something. A link to a folder is the user's. */
+  tightenFolder(): boolean {
+    return doing('set the mode of', this.path, () => {
+      const stat = fs.lstatSync(this.path)
+      const isWide = stat.isDirectory() && (stat.mode & 0o777 & ~folderMode) !== 0
+      if (isWide) fs.chmodSync(this.path, folderMode)
+      return isWide
+    })
+  }
+
+  /** Removes what a killed run left. Only for the holder of the lock. */
+  sweep(): void {
+    const folders = ['.', ...this.#list('backup').map((name) => join('backup', name))]
+    const left = folders.flatMap((folder) =>
+      this.#list(folder)
+        .filter((name) => name.startsWith(temporary))
+        .map((name) => join(folder, name)),
+    )
+    for (const name of left)
+      doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { recursive: true, force: true }))
+  }
+
+  /** A private folder inside auth/; one that is there already stays. */
+  makeFolder(name: string): string {
+    const path = join(this.path, name)
+    doing('make the folder', path, () => {
+      try {
+        fs.mkdirSync(path, { mode: folderMode })
+        fs.chmodSync(path, folderMode)
+      } catch (error) {
+        // Where a symbolic link stands instead, what goes into the folder would go elsewhere.
+        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
+      }
+    })
+    return path
+  }
+
+  /** A new private folder for what is on its way to a node; a killed run's is swept away by the next. */
+  makeTemporaryFolder(label: string): string {
+    return this.makeFolder(temporary + label)
+  }
+
+  /** A file or a symbolic link; a folder is the user's. */
+  remove(name: string): void {
+    doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true }))
+    this.#read.delete(name)
+  }
+
+  /** Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. */
+  backUp(names: readonly string[], now: Date): string | undefined {
+    const folder = join('backup', now.toISOString().replace(/[:.]/g, '-'))
+    const found = names.filter((name) => fs.existsSync(join(this.path, name)))
+    const copies = found.map((name) => ({
+      name,
+      bytes: doing('read', join(this.path, name), () => fs.readFileSync(join(this.path, name))),
+    }))
+    if (copies.length === 0) return undefined
+    this.makeFolder('backup')
+    this.makeFolder(folder)
+    for (const { name, bytes } of copies) this.write(join(folder, name), bytes, secretMode, { durable: true })
+    return join(this.path, folder)
+  }
+
+  /** Whether an earlier file of that name was kept. */
+  hasBackup(name: string): boolean {
+    return this.#list('backup').some((time) => this.tryBytes(join('backup', time, name)))
+  }
+
+  /** Sorted; empty where there is no such folder. */
+  #list(folder: string): string[] {
+    const path = join(this.path, folder)
+    return doing('list', path, () =>
+      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
+        ? fs.readdirSync(path).sort()
+        : [],
+    )
+  }
+}

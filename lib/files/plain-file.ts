@@ -1,0 +1,101 @@
+/** Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new. */
+import * as fs from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { doing, Failure, isErrno } from '../failure.ts'
+
+/** `other` is a symbolic link, a socket: what a rename replaces. */
+export type PlainFile =
+  | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
+  | { readonly kind: 'folder' | 'other' }
+
+/** Bytes; nothing that is read here comes near. */
+const largest = 64 * 1024 * 1024
+
+export const secretMode = 0o600
+export const publicMode = 0o644
+/** What a file is called until it is whole. */
+export const temporary = '.tmp-'
+
+/** Without following a symbolic link, and without waiting for who would write into a pipe. */
+export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
+
+/** Undefined where nothing stands there. */
+export function readPlainFile(path: string): PlainFile | undefined {
+  return doing('read', path, () => {
+    let fd: number
+    try {
+      fd = fs.openSync(path, readOnly)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined
+      if (isErrno(error, 'ELOOP', 'EMLINK', 'ENXIO')) return { kind: 'other' }
+      throw error
+    }
+    try {
+      const stat = fs.fstatSync(fd)
+      if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
+      if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
+    } finally {
+      fs.closeSync(fd)
+    }
+  })
+}
+
+export interface ReplaceOptions {
+  /** Waits for the disk: for what can't be made again. */
+  readonly durable: boolean
+  /** Whose it is to be, where that is not the user. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+}
+
+/**
+ * Throws where a folder stands in the way; a symbolic link is replaced, never followed. Only for who holds the lock:
+ * a killed run's leftover is simply replaced.
+ */
+export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
+  const beside = join(dirname(path), temporary + basename(path))
+  doing('write', path, () => {
+    try {
+      fs.rmSync(beside, { force: true, recursive: true })
+      writeNew(beside, data, mode, options)
+      fs.renameSync(beside, path)
+      if (options.durable) syncFolder(dirname(path))
+    } catch (error) {
+      fs.rmSync(beside, { force: true })
+      throw error
+    }
+  })
+}
+
+function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
+  const fd = fs.openSync(path, 'wx', mode)
+  try {
+    // The umask may have taken bits away; before the first byte is there nobody can have read one.
+    fs.fchmodSync(fd, mode)
+    const made = owner && fs.fstatSync(fd)
+    if (owner && made && (made.uid !== owner.uid || made.gid !== owner.gid)) fs.fchownSync(fd, owner.uid, owner.gid)
+    fs.writeFileSync(fd, data)
+    if (durable) fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Makes a rename in it durable: fsync(2). */
+function syncFolder(path: string): void {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY)
+  try {
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Worked out once for the same bytes: auth/ hands out the same Buffer until the file is written. */
+export function once<T>(work: (bytes: Buffer) => T): (bytes: Buffer) => T {
+  const known = new WeakMap<Buffer, T>()
+  return (bytes) => {
+    if (!known.has(bytes)) known.set(bytes, work(bytes))
+    return known.get(bytes) as T
+  }
+}

@@ -1,0 +1,104 @@
+/** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
+import { isDeepStrictEqual } from 'node:util'
+import { Document, parse, visit } from 'yaml'
+import { bracketed } from '../address.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+
+export interface Access {
+  /** Name of the cluster entry. */
+  readonly cluster: string
+  readonly server: string
+  readonly user: string
+  readonly context: string
+  /** PEM files, byte for byte. */
+  readonly ca: Buffer
+  readonly certificate: Buffer
+  readonly key: Buffer
+}
+
+export function serverUrl({ api }: Cluster): string {
+  return `https://${bracketed(api.host)}:${api.port}`
+}
+
+export function formatKubeconfig({ ca, certificate, key, ...access }: Access): string {
+  const [cluster, server, user, context] = [access.cluster, access.server, access.user, access.context].map(scalarText)
+  return `apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: ${ca.toString('base64')}
+    server: ${server}
+  name: ${cluster}
+contexts:
+- context:
+    cluster: ${cluster}
+    user: ${user}
+  name: ${context}
+current-context: ${context}
+kind: Config
+users:
+- name: ${user}
+  user:
+    client-certificate-data: ${certificate.toString('base64')}
+    client-key-data: ${key.toString('base64')}
+`
+}
+
+/** Text as it stands behind a key. What is plainly no word of YAML's own is not worth asking the library. */
+function scalarText(text: string): string {
+  return /^[a-z]{6,}[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
+}
+
+/** Keys in the order given, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
+export function stringifyAsKubectl(value: unknown): string {
+  const document = new Document(value, { version: '1.1' })
+  visit(document, {
+    Scalar: (_, scalar) => {
+      if (/^[0-9][0-9a-fobx_.:+-]*$/i.test(String(scalar.value))) scalar.type = 'QUOTE_DOUBLE'
+    },
+  })
+  return document.toString({ indentSeq: false, lineWidth: 0 })
+}
+
+/** In what the text means something else than the access; undefined where it is no kubeconfig. */
+export function compareKubeconfig(text: string, access: Access): string[] | undefined {
+  const askedText = formatKubeconfig(access)
+  if (text === askedText) return []
+  const [found, asked] = [parseFields(text), parseFields(askedText)]
+  if (!found || !asked || Object.keys(found).length === 0) return undefined
+  // kubectl up to 1.33 writes it, and nothing reads it.
+  delete found.preferences
+  return [...new Set([...Object.keys(asked), ...Object.keys(found)])].filter(
+    (key) => !isDeepStrictEqual(found[key], asked[key]),
+  )
+}
+
+/** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
+export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 'key'> | undefined {
+  const { clusters, users } = (parseFields(text) ?? {}) as {
+    clusters?: [{ cluster?: Fields }]
+    users?: [{ user?: Fields }]
+  }
+  const [ca, certificate, key] = [
+    clusters?.[0]?.cluster?.['certificate-authority-data'],
+    users?.[0]?.user?.['client-certificate-data'],
+    users?.[0]?.user?.['client-key-data'],
+  ].map((data) => (typeof data === 'string' ? Buffer.from(data, 'base64') : undefined))
+  return ca && certificate && key && { ca, certificate, key }
+}
+
+export type Fields = Record<string, unknown>
+
+/** The map that the text holds, an empty one for nothing; undefined for anything else. */
+export function parseFields(text: string): Fields | undefined {
+  try {
+    const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
+    return isFields(value) ? value : undefined
+  } catch {
+    // It holds private keys: what exactly could not be read is not passed on.
+    return undefined
+  }
+}
+
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

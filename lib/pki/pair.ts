@@ -1,0 +1,120 @@
+/** A certificate and its private key as two files of auth/: judged, and made. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { Failure, tryTo } from '../failure.ts'
+import type { AuthDir } from '../files/auth-dir.ts'
+import { once, publicMode, secretMode } from '../files/plain-file.ts'
+import type { Reason } from '../reason.ts'
+import type { Verdict } from '../targets/graph.ts'
+import {
+  type Certificate,
+  compareWithProfile,
+  isIssuedBy,
+  isKeyOf,
+  readCertificate,
+  readPrivateKey,
+} from './certificate.ts'
+import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem, subjectKeyId } from './x509.ts'
+
+export const certificateFile = (name: string): string => `${name}.pem`
+export const keyFile = (name: string): string => `${name}-key.pem`
+
+/** Certificates are valid from five minutes ago, for clocks that are a little behind. */
+const backdating = 300_000
+
+export interface Pair {
+  readonly certificate: Certificate | undefined
+  readonly key: KeyObject | undefined
+  /** What is wrong with the files themselves. */
+  readonly reasons: readonly Reason[]
+}
+
+export function readPair(auth: AuthDir, name: string): Pair {
+  const certificate = auth.judge(certificateFile(name), publicMode, 'certificate', readCertificate)
+  const key = auth.judge(keyFile(name), secretMode, 'private key without a passphrase', readPrivateKey)
+  const reasons = [...certificate.reasons, ...key.reasons]
+  if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
+    reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
+  return { certificate: certificate.value, key: key.value, reasons }
+}
+
+export interface Demands {
+  readonly profile: Profile
+  /** Undefined before there is a CA. */
+  readonly issuer: Certificate | undefined
+  readonly now: Date
+  /** Milliseconds. */
+  readonly renewBefore: number
+}
+
+export function judgePair({ certificate, reasons }: Pair, demands: Demands): Verdict {
+  if (!certificate) return { reasons }
+  const { profile, issuer } = demands
+  // Before there is a CA, a dry run says that it will be made.
+  const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
+  const all = [...reasons, ...compareWithProfile(certificate, profile), ...issued, ...timeReasons(certificate, demands)]
+  return { reasons: all, until: certificate.notAfter }
+}
+
+function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
+  if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
+  // A leaf that was cut to its CA's end would not get more by being issued again.
+  const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
+  const left = notAfter.getTime() - now.getTime()
+  return left <= 0 || (left <= renewBefore && !isCutToIssuer) ? [{ kind: 'expires', notAfter, expired: left <= 0 }] : []
+}
+
+export interface Signing {
+  readonly profile: Profile
+  readonly issuer: SigningIssuer
+  readonly now: Date
+  /** Milliseconds. */
+  readonly validity: number
+  /** A key to keep; else a new one is made. */
+  readonly key?: KeyObject | undefined
+  readonly durable?: boolean
+}
+
+/** Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. */
+export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<void> {
+  const { profile, issuer, now, validity, durable = false } = signing
+  const key = signing.key ?? (await generatePrivateKey(profile.key))
+  const period = validityPeriod(now, validity, issuer.notAfter)
+  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
+  if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
+  auth.write(certificateFile(name), certificate, publicMode, { durable })
+}
+
+export type SigningIssuer = Issuer & { readonly notAfter: Date }
+
+const [readOnce, readKeyOnce] = [once(readCertificate), once(readPrivateKey)]
+
+/** Undefined where there is none that can be read; nothing is said of its mode or its key. */
+export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
+  const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
+  return bytes && readOnce(bytes)
+}
+
+/** Undefined before there is a CA. */
+export function readCaCertificate(auth: AuthDir): Certificate | undefined {
+  const bytes = auth.tryBytes(certificateFile('ca'))
+  return bytes && readOnce(bytes)
+}
+
+/** The CA with its key, which a target has just made or checked. */
+export function readIssuer(auth: AuthDir): SigningIssuer {
+  const [certificate, privateKey] = [
+    readOnce(auth.bytes(certificateFile('ca'))),
+    readKeyOnce(auth.bytes(keyFile('ca'))),
+  ]
+  if (!certificate || !privateKey)
+    throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
+  const { subject, subjectKeyId: keyId = subjectKeyId(certificate.publicKey), notAfter } = certificate
+  return { subject, keyId, notAfter, privateKey }
+}
+
+/** From five minutes ago for as long as asked (in milliseconds), but not past the issuer's end. */
+export function validityPeriod(now: Date, validity: number, end?: Date): { notBefore: Date; notAfter: Date } {
+  const notBefore = new Date(now.getTime() - backdating)
+  const notAfter = Math.min(notBefore.getTime() + validity, end?.getTime() ?? Number.POSITIVE_INFINITY)
+  return { notBefore, notAfter: new Date(notAfter) }
+}

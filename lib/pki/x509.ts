@@ -1,0 +1,206 @@
+/**
+ * Makes X.509 certificates (RFC 5280): node-forge writes the ASN.1, node:crypto does the mathematics.
+ * The profile is cfssl's for the guide's requests, so that the two can stand beside each other.
+ */
+import { createHash, createPublicKey, generateKeyPair, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { promisify } from 'node:util'
+import type { asn1 as Asn1Module } from 'node-forge'
+import asn1 from 'node-forge/lib/asn1.js'
+import { addressBytes } from '../address.ts'
+import type { KeyKind } from '../cluster/cluster.ts'
+import { bitsOf, inside, readDer } from './der.ts'
+import { oids } from './oids.ts'
+
+type Asn1 = Asn1Module.Asn1
+
+/** A distinguished name; the attributes stand in the certificate in this order. */
+export interface Subject {
+  readonly C?: string
+  readonly ST?: string
+  readonly L?: string
+  readonly O?: string
+  readonly OU?: string
+  readonly CN: string
+}
+
+export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
+
+/** What a certificate is asked to say, apart from its key and its times. */
+export interface Profile {
+  readonly subject: Subject
+  /** DNS names and IP addresses; empty means no such extension. */
+  readonly sans: readonly string[]
+  readonly isCa: boolean
+  readonly key: KeyKind
+}
+
+export interface Issuer {
+  /** DER of the issuer's subject, byte for byte as it stands in its certificate: chains are built on it. */
+  readonly subject: Uint8Array
+  readonly keyId: Uint8Array
+  readonly privateKey: KeyObject
+}
+
+export interface CertificateRequest {
+  readonly profile: Profile
+  readonly publicKey: KeyObject
+  readonly notBefore: Date
+  readonly notAfter: Date
+  /** DER, in place of the profile's. */
+  readonly encodedSubject?: Uint8Array
+}
+
+const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
+const rsaBits = { 'rsa-2048': 2048, 'rsa-3072': 3072, 'rsa-4096': 4096 } as const
+const generate = promisify(generateKeyPair)
+
+/** A new private key, made on libuv's thread pool. */
+export async function generatePrivateKey(kind: KeyKind): Promise<KeyObject> {
+  const pair =
+    kind === 'ecdsa-p256' || kind === 'ecdsa-p384'
+      ? await generate('ec', { namedCurve: ellipticCurves[kind] })
+      : await generate('rsa', { modulusLength: rsaBits[kind] })
+  return pair.privateKey
+}
+
+/** `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY` (SEC 1), as cfssl writes them. */
+export function privateKeyPem(key: KeyObject): string {
+  return key.export({ type: key.asymmetricKeyType === 'ec' ? 'sec1' : 'pkcs1', format: 'pem' }).toString()
+}
+
+/** The kind of a private or public key; a text such as `rsa-1024` or `ed25519` for one that is not offered. */
+export function keyKindOf(key: KeyObject): string {
+  const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {}
+  if (key.asymmetricKeyType === 'rsa') return `rsa-${modulusLength}`
+  const [kind] = Object.entries(ellipticCurves).find(([, curve]) => curve === namedCurve) ?? []
+  return kind ?? String(namedCurve ?? key.asymmetricKeyType)
+}
+
+/** PEM of a certificate signed by the issuer. */
+export function issueCertificate(request: CertificateRequest, issuer: Issuer): string {
+  const { profile, publicKey, notBefore, notAfter } = request
+  const keyId = subjectKeyId(publicKey)
+  const algorithm = signatureAlgorithm(issuer.privateKey)
+  const tbs = sequence(
+    explicit(0, integer(Buffer.from([2]))),
+    integer(serialNumber()),
+    algorithm.identifier,
+    asn1.fromDer(binary(issuer.subject)),
+    sequence(time(notBefore), time(notAfter)),
+    asn1.fromDer(binary(request.encodedSubject ?? encodeSubject(profile.subject))),
+    asn1.fromDer(binary(publicKey.export({ type: 'spki', format: 'der' }))),
+    explicit(3, sequence(...extensions(profile, keyId, profile.isCa ? undefined : issuer.keyId))),
+  )
+  const signature = sign(algorithm.hash, bytesOf(tbs), issuer.privateKey)
+  return pem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
+}
+
+/** PEM of a certificate signed by its own key; a subject that is kept stays as it was, byte for byte. */
+export function selfSign(
+  request: Omit<CertificateRequest, 'publicKey'>,
+  privateKey: KeyObject,
+  keptSubject?: Uint8Array,
+): string {
+  const publicKey = createPublicKey(privateKey)
+  const subject = keptSubject ?? encodeSubject(request.profile.subject)
+  return issueCertificate(
+    { ...request, publicKey, encodedSubject: subject },
+    { subject, keyId: subjectKeyId(publicKey), privateKey },
+  )
+}
+
+/** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */
+export function subjectKeyId(publicKey: KeyObject): Buffer {
+  const [spki] = readDer(publicKey.export({ type: 'spki', format: 'der' }))
+  return createHash('sha1')
+    .update(bitsOf(inside(spki)[1]))
+    .digest()
+}
+
+export function encodeSubject(subject: Subject): Buffer {
+  const attributes = subjectOrder.flatMap((name) => {
+    const value = subject[name]
+    return value === undefined ? [] : [set(sequence(oid(oids[name]), directoryString(value)))]
+  })
+  return bytesOf(sequence(...attributes))
+}
+
+function extensions({ sans, isCa, key }: Profile, keyId: Buffer, authorityKeyId: Uint8Array | undefined): Asn1[] {
+  const extension = (id: string, value: Asn1, critical = false) =>
+    sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(bytesOf(value)))
+  const list = [extension(oids.keyUsage, keyUsage(isCa ? [5, 6] : key.startsWith('rsa') ? [0, 2] : [0]), true)]
+  if (!isCa) list.push(extension(oids.extKeyUsage, sequence(oid(oids.serverAuth), oid(oids.clientAuth))))
+  // The default, false, is left out of the value: DER.
+  list.push(extension(oids.basicConstraints, sequence(...(isCa ? [boolean(true)] : [])), true))
+  list.push(extension(oids.subjectKeyIdentifier, octets(keyId)))
+  if (authorityKeyId) list.push(extension(oids.authorityKeyIdentifier, sequence(implicit(0, authorityKeyId))))
+  if (sans.length > 0) list.push(extension(oids.subjectAltName, sequence(...generalNames(sans))))
+  return list
+}
+
+/** DNS names first, then addresses, as Go writes them. */
+function generalNames(sans: readonly string[]): Asn1[] {
+  const addresses = sans.flatMap((san) => addressBytes(san) ?? [])
+  const names = sans.filter((san) => addressBytes(san) === undefined)
+  return [...names.map((name) => implicit(2, Buffer.from(name))), ...addresses.map((bytes) => implicit(7, bytes))]
+}
+
+/** Named bits, numbered from the left; trailing zero bits are left out: DER. */
+function keyUsage(bits: readonly number[]): Asn1 {
+  const byte = bits.reduce((sum, bit) => sum | (0x80 >> bit), 0)
+  const unused = 7 - Math.max(...bits)
+  return primitive(asn1.Type.BITSTRING, Buffer.from([unused, byte]))
+}
+
+/** 20 bytes, positive and minimal: Go refuses others, RFC 5280 allows no more. */
+function serialNumber(): Buffer {
+  const bytes = randomBytes(20)
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40
+  return bytes
+}
+
+function signatureAlgorithm(key: KeyObject): { hash: string; identifier: Asn1 } {
+  const kind = keyKindOf(key)
+  const isEc = kind.startsWith('ecdsa')
+  const bits = { 'rsa-3072': 384, 'rsa-4096': 512, 'ecdsa-p384': 384 }[kind] ?? 256
+  const id = oids[`${isEc ? 'ecdsa' : 'rsa'}WithSha${bits as 256 | 384 | 512}`]
+  // RFC 4055: NULL for RSA; RFC 5758: nothing for ECDSA.
+  return {
+    hash: `sha${bits}`,
+    identifier: isEc ? sequence(oid(id)) : sequence(oid(id), primitive(asn1.Type.NULL, Buffer.alloc(0))),
+  }
+}
+
+/** UTCTime up to 2049, GeneralizedTime from 2050 on: RFC 5280, 4.1.2.5. */
+function time(date: Date): Asn1 {
+  const digits = `${date.toISOString().replace(/\.\d+|[-:T]/g, '')}`
+  return date.getUTCFullYear() < 2050
+    ? primitive(asn1.Type.UTCTIME, Buffer.from(digits.slice(2)))
+    : primitive(asn1.Type.GENERALIZEDTIME, Buffer.from(digits))
+}
+
+function directoryString(value: string): Asn1 {
+  const isPrintable = /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(value)
+  return primitive(isPrintable ? asn1.Type.PRINTABLESTRING : asn1.Type.UTF8, Buffer.from(value))
+}
+
+function pem(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+}
+
+const binary = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1')
+const bytesOf = (value: Asn1) => Buffer.from(asn1.toDer(value).getBytes(), 'latin1')
+const { UNIVERSAL, CONTEXT_SPECIFIC } = asn1.Class
+const constructed = (type: Asn1Module.Type, values: Asn1[]) => asn1.create(UNIVERSAL, type, true, values)
+const primitive = (type: Asn1Module.Type, bytes: Uint8Array) => asn1.create(UNIVERSAL, type, false, binary(bytes))
+const sequence = (...values: Asn1[]) => constructed(asn1.Type.SEQUENCE, values)
+const set = (...values: Asn1[]) => constructed(asn1.Type.SET, values)
+const oid = (id: string) => asn1.create(UNIVERSAL, asn1.Type.OID, false, asn1.oidToDer(id).getBytes())
+const integer = (bytes: Uint8Array) => primitive(asn1.Type.INTEGER, bytes)
+const boolean = (value: boolean) => primitive(asn1.Type.BOOLEAN, Buffer.from([value ? 0xff : 0]))
+const octets = (bytes: Uint8Array) => primitive(asn1.Type.OCTETSTRING, bytes)
+const bitString = (bytes: Uint8Array) => primitive(asn1.Type.BITSTRING, Buffer.concat([Buffer.from([0]), bytes]))
+const explicit = (tag: number, value: Asn1) => asn1.create(CONTEXT_SPECIFIC, tag as Asn1Module.Type, true, [value])
+const implicit = (tag: number, bytes: Uint8Array) =>
+  asn1.create(CONTEXT_SPECIFIC, tag as Asn1Module.Type, false, binary(bytes))

@@ -1,0 +1,21 @@
+/** What targets work on: handed to them, so that they know neither where auth/ is nor what time it is. */
+
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
+import type { AuthDir } from '../files/auth-dir.ts'
+import type { Connection } from '../nodes/ssh.ts'
+
+export interface Workspace {
+  readonly cluster: Cluster
+  readonly auth: AuthDir
+  /** One moment for the whole run. */
+  readonly now: Date
+  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
+  readonly kubeconfigs: () => readonly string[]
+  /** A connection to the node, opened by its first command. */
+  connect(node: ClusterNode): Promise<Connection>
+  /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
+  command(task: string): string
+  /** Tells the user something that is no target's. */
+  note(text: string): void
+  readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
+}

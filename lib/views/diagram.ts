@@ -1,0 +1,95 @@
+/** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
+import { type Graph, nameInPhase, type Target } from '../targets/graph.ts'
+import { formatNames, groupAlike } from '../wording.ts'
+
+/** Of one phase, targets with needs of the same kinds are one box where there are more. */
+const mostAlike = 2
+
+export interface Box {
+  readonly id: string
+  readonly title: string
+  /** The targets by name; none where the phase has one. */
+  readonly names: readonly string[]
+  readonly isIrreplaceable: boolean
+  /** The boxes that it needs, but for those that another of them needs. */
+  readonly needs: readonly string[]
+}
+
+export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean): Box[] {
+  const kinds = kindsOf(graph)
+  const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap((group): [Target, ...Target[]][] =>
+    fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
+  )
+  const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
+  const needs = new Map(
+    groups.map((group): [string, Set<string>] => [
+      idOf(group),
+      new Set(group.flatMap((target) => target.needs.map((need) => boxOf.get(need) ?? need))),
+    ]),
+  )
+  return groups.map((group) => ({
+    id: idOf(group),
+    title: titles.get(group[0].phase) ?? '',
+    names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
+    isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
+    needs: withoutImplied(needs, idOf(group)),
+  }))
+}
+
+function idOf([first]: readonly [Target, ...Target[]]): string {
+  return first.id.replace(/\W/g, '_')
+}
+
+/** Targets are of one kind where they are in one phase, are equally irreplaceable, and need the same kinds. */
+function kindsOf(graph: Graph): Map<string, string> {
+  const kinds = new Map<string, string>()
+  const numbers = new Map<string, string>()
+  for (const { id, phase, needs, irreplaceable = '' } of graph.values()) {
+    const description = [phase, irreplaceable, ...new Set(needs.map((need) => kinds.get(need)).sort())].join(' ')
+    const number = numbers.get(description) ?? `${phase}#${numbers.size}`
+    numbers.set(description, number)
+    kinds.set(id, number)
+  }
+  return kinds
+}
+
+/** The transitive reduction of its needs. */
+function withoutImplied(needs: ReadonlyMap<string, ReadonlySet<string>>, id: string): string[] {
+  const direct = [...(needs.get(id) ?? [])]
+  const implied = new Set<string>()
+  const imply = (need: string) => {
+    for (const further of needs.get(need) ?? [])
+      if (!implied.has(further)) {
+        implied.add(further)
+        imply(further)
+      }
+  }
+  for (const need of direct) imply(need)
+  return direct.filter((need) => !implied.has(need))
+}
+
+/** https://mermaid.js.org/syntax/flowchart.html */
+export function formatMermaid(boxes: readonly Box[]): string {
+  return [
+    'flowchart LR',
+    ...boxes.map(({ id, title, names }) => `  ${id}["${[title, formatNames(names)].filter(Boolean).join('<br>')}"]`),
+    ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} --> ${id}`)),
+    '  classDef irreplaceable stroke-width:3px',
+    `  class ${boxes.flatMap(({ id, isIrreplaceable }) => (isIrreplaceable ? [id] : [])).join(',')} irreplaceable`,
+  ].join('\n')
+}
+
+/** https://graphviz.org/doc/info/lang.html */
+export function formatDot(boxes: readonly Box[]): string {
+  return [
+    'digraph harderway {',
+    '  graph [rankdir=LR, bgcolor=transparent, fontname="sans-serif"]',
+    '  node [shape=box, style=rounded, fontname="sans-serif", fontsize=11]',
+    ...boxes.map(({ id, title, names, isIrreplaceable }) => {
+      const label = [title, formatNames(names)].filter(Boolean).join('\\n')
+      return `  ${id} [label="${label}"${isIrreplaceable ? ', penwidth=3' : ''}]`
+    }),
+    ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} -> ${id}`)),
+    '}',
+  ].join('\n')
+}

@@ -1,0 +1,48 @@
+/** A run as one JSON object a line: `--json`. */
+
+import type { Failure } from '../failure.ts'
+import type { Outcome, RunEvent } from '../targets/executor.ts'
+import { planSteps } from './plan.ts'
+import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
+
+/** JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text. */
+export function formatJsonLine(value: object): string {
+  const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escapeChar)
+}
+
+/** With the phases, the plan of a dry run is told too. */
+export function createJsonLines(write: (line: string) => void, planned: readonly PhaseView[] = []): Reporter {
+  const say = (value: object) => write(formatJsonLine(value))
+  return {
+    event: (event) => say(plainEvent(event)),
+    note: (message) => say({ type: 'note', message }),
+    problem: (failure, id) =>
+      say({
+        type: failure.kind === 'usage' ? 'error' : failure.kind,
+        ...(id !== undefined && { id }),
+        ...plainFailure(failure),
+      }),
+    end: async ({ outcomes, ...counts }) => {
+      for (const { targets, why, follows, restart } of planSteps(planned, outcomes))
+        say({ type: 'plan', ids: targets.map(({ id }) => id), why, follows: follows.map(({ id }) => id), restart })
+      say({ type: 'summary', ...counts })
+    },
+  }
+}
+
+/** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
+function plainEvent(event: RunEvent): object {
+  if (event.type !== 'ended') return event
+  const { id, outcome } = event
+  return { type: outcome.kind, id, ...plainOutcome(outcome), message: describeOutcome(outcome) }
+}
+
+function plainOutcome(outcome: Outcome): object {
+  const { kind, ...rest } = outcome
+  return 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
+}
+
+function plainFailure({ message, remedy, cause }: Failure): object {
+  return { message, ...(remedy !== undefined && { remedy }), ...(cause !== undefined && { cause }) }
+}

@@ -1,0 +1,95 @@
+/** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
+
+import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
+import type { Outcome } from '../targets/executor.ts'
+import { everyComponent, nameInPhase, type Target, type TargetId, type Verdict } from '../targets/graph.ts'
+import { groupAlike, withoutOwnName } from '../wording.ts'
+import type { PhaseView } from './reporter.ts'
+
+/** Targets of one phase for which there is one reason. */
+export interface Step {
+  readonly phase: PhaseView
+  readonly targets: readonly Target[]
+  readonly why: string
+  /** What will be made because of it, in the graph's order. */
+  readonly follows: readonly Target[]
+  /** The components that have what it replaces open. */
+  readonly restart: readonly string[]
+}
+
+export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<TargetId, Outcome>): Step[] {
+  const targets = phases.flatMap((phase) => phase.targets)
+  const stale = new Map(
+    targets.flatMap(({ id }): [TargetId, Verdict][] => {
+      const outcome = outcomes.get(id)
+      return outcome?.kind === 'stale' ? [[id, outcome]] : []
+    }),
+  )
+  const changes = [...stale].filter(([, { reasons }]) => !isRepair(reasons)).map(([id]) => id)
+  const dependents = new Map(changes.map((id): [TargetId, Target[]] => [id, []]))
+  for (const target of targets)
+    if (stale.has(target.id)) for (const need of target.needs) dependents.get(need)?.push(target)
+  const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
+  // What has no reason of its own follows from something else.
+  const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
+  const sharedReason = (target: Target) => withoutOwnName(describe(target, own(target)), nameInPhase(target))
+  const told = new Set<Target>()
+  // Backwards: what follows from several new things is told with the last of them.
+  return phases
+    .toReversed()
+    .flatMap((phase) => {
+      const caused = phase.targets.filter((target) => own(target).length > 0)
+      const groups = groupAlike(caused, sharedReason)
+      return groups.toReversed().map((group): Step => {
+        const why = group.length === 1 ? describe(group[0], own(group[0])) : sharedReason(group[0])
+        const isNew = group.every((target) => isMadeFirst(target, own(target)))
+        const all = followers(group, dependents, targets)
+        // What is missing too has a line of its own.
+        const follows = isNew ? all.filter((target) => own(target).length === 0 && !told.has(target)) : all
+        for (const target of follows) told.add(target)
+        return { phase, targets: group, why, follows, restart: componentsToRestart(group, all, own, makers) }
+      })
+    })
+    .toReversed()
+}
+
+function isMadeFirst({ makes }: Target, reasons: readonly Reason[]): boolean {
+  const missing = reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
+  return makes.length > 0 && makes.every((file) => missing.includes(file))
+}
+
+function describe(target: Target, reasons: readonly Reason[]): string {
+  return isMadeFirst(target, reasons) ? 'new' : formatReasons(reasons)
+}
+
+function followers(
+  causes: readonly Target[],
+  dependents: ReadonlyMap<TargetId, readonly Target[]>,
+  order: readonly Target[],
+): Target[] {
+  const reached = new Set<Target>()
+  const queue = [...causes]
+  for (let cause = queue.pop(); cause; cause = queue.pop())
+    for (const next of dependents.get(cause.id) ?? [])
+      if (!reached.has(next)) {
+        reached.add(next)
+        queue.push(next)
+      }
+  return reached.size === 0 ? [] : order.filter((target) => reached.has(target))
+}
+
+/** Nobody has open what no node has yet. */
+function componentsToRestart(
+  causes: readonly Target[],
+  follows: readonly Target[],
+  own: (target: Target) => readonly Reason[],
+  makers: ReadonlyMap<string, Target>,
+): string[] {
+  const onNode = (target: Target) => own(target).find((reason) => reason.kind === 'on-node')
+  const isThere = ({ id, makes: [file = ''] }: Target) =>
+    follows.some((node) => node.lane === 'ssh' && node.needs.includes(id) && !onNode(node)?.missing.includes(file))
+  const replaced = causes.flatMap((cause) => onNode(cause)?.differ ?? []).flatMap((file) => makers.get(file) ?? [])
+  const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
+  const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]
+  return components.includes(everyComponent) ? [everyComponent] : components
+}

@@ -1,0 +1,141 @@
+/** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
+import type { Outcome } from '../targets/executor.ts'
+import { nameInPhase, type Target, type TargetId } from '../targets/graph.ts'
+import { formatDate } from '../wording.ts'
+import { describeOutcome, type PhaseView } from './reporter.ts'
+
+export type TargetState = 'looking' | 'building' | Outcome
+
+export interface PhaseState {
+  readonly view: PhaseView
+  readonly states: ReadonlyMap<TargetId, TargetState>
+  /** Since its first target was begun; undefined before. */
+  readonly seconds: number | undefined
+}
+
+export type Mark = 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+
+export interface Line {
+  readonly level: 0 | 1
+  readonly mark: Mark
+  readonly text: string
+  /** Shown after the text, less loud. */
+  readonly note: string
+}
+
+export function layOut(phases: readonly PhaseState[], rows: number): Line[] {
+  const children = chooseChildren(phases, rows - phases.length)
+  return phases.flatMap((phase) => [
+    phaseLine(phase),
+    ...(children.get(phase) ?? []).map((target) => childLine(phase, target)),
+  ])
+}
+
+/**
+ * Failed targets, then those that are built or looked at, are shown as long as there is room; then whole groups, the active phases' first and the
+ * latest before the earlier, where all that is left of the group fits.
+ */
+function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseState, Target[]> {
+  const groups = phases.filter(({ view }) => view.targets.length > 1)
+  const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
+  let left = rows
+  for (const wanted of [isFailed, isBuilding, isActive]) {
+    for (const phase of groups) {
+      const targets = phase.view.targets.filter(({ id }) => wanted(phase.states.get(id))).slice(0, Math.max(0, left))
+      for (const target of targets) chosen.get(phase)?.add(target)
+      left -= targets.length
+    }
+  }
+  const byInterest = [...groups].reverse().sort((a, b) => Number(isDone(a)) - Number(isDone(b)))
+  for (const phase of byInterest) {
+    const rest = phase.view.targets.filter((target) => phase.states.has(target.id) && !chosen.get(phase)?.has(target))
+    if (rest.length > left) continue
+    for (const target of rest) chosen.get(phase)?.add(target)
+    left -= rest.length
+  }
+  return new Map(groups.map((phase) => [phase, phase.view.targets.filter((target) => chosen.get(phase)?.has(target))]))
+}
+
+function phaseLine({ view, states, seconds }: PhaseState): Line {
+  const { title, targets } = view
+  const ended = targets.map(({ id }) => states.get(id)).filter(isOutcome)
+  const time = seconds === undefined ? '' : `${seconds.toFixed(1)} s`
+  const marks = ended.map(markOf)
+  const line = (mark: Mark, ...notes: string[]): Line => ({
+    level: 0,
+    mark,
+    text: title,
+    note: notes.filter(Boolean).join('  '),
+  })
+  if (seconds === undefined && ended.length === 0) return line('waiting')
+  if (ended.length < targets.length)
+    return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length, seconds))
+  const [only] = ended.length === 1 ? ended : []
+  const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
+  return line(worst, only ? describeOutcome(only) : summariseGroup(ended), worst === 'fresh' ? '' : time)
+}
+
+function childLine({ states }: PhaseState, target: Target): Line {
+  const state = states.get(target.id)
+  const note = isOutcome(state) ? describeOutcome(state) : (state ?? '')
+  return { level: 1, mark: markOf(state), text: nameInPhase(target), note }
+}
+
+/** "5 made, 1 failed", "6 fresh until 2036-11-21" (the earliest end of them). */
+function summariseGroup(outcomes: readonly Outcome[]): string {
+  const count = (kind: Outcome['kind']) => outcomes.filter((outcome) => outcome.kind === kind).length
+  const ends = outcomes.flatMap((outcome) =>
+    outcome.kind === 'fresh' && outcome.until ? [outcome.until.getTime()] : [],
+  )
+  const earliest = ends.reduce((least, end) => Math.min(least, end), Number.POSITIVE_INFINITY)
+  const words = { built: 'made', stale: 'to make', failed: 'failed', cancelled: 'not reached', fresh: 'fresh' } as const
+  const counts = (Object.keys(words) as Outcome['kind'][])
+    .filter((kind) => count(kind) > 0)
+    .map((kind) => `${count(kind)} ${words[kind]}`)
+  return (
+    counts.join(', ') +
+    (count('fresh') > 0 && ends.length === count('fresh') ? ` until ${formatDate(new Date(earliest))}` : '')
+  )
+}
+
+/** "▕███████   ▏ 3,412/5,000  118/s  0:13": rate and time left where there are enough to tell. */
+function progress(done: number, total: number, seconds = 0): string {
+  if (total === 1) return `${seconds.toFixed(1)} s`
+  const width = 10
+  const bar = `▕${'█'.repeat(Math.floor((done / total) * width)).padEnd(width)}▏ ${count(done)}/${count(total)}`
+  if (total < 100 || done === 0 || seconds < 1) return `${bar}  ${seconds.toFixed(1)} s`
+  const rate = done / seconds
+  const left = Math.ceil((total - done) / rate)
+  return `${bar}  ${count(Math.round(rate))}/s  ${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
+}
+
+/** 5,000 */
+function count(number: number): string {
+  return number.toLocaleString('en-US')
+}
+
+function markOf(state: TargetState | undefined): Mark {
+  if (state === undefined) return 'waiting'
+  if (!isOutcome(state)) return 'active'
+  return state.kind === 'built' ? 'made' : state.kind
+}
+
+function isOutcome(state: TargetState | undefined): state is Outcome {
+  return typeof state === 'object'
+}
+
+function isFailed(state: TargetState | undefined): boolean {
+  return isOutcome(state) && state.kind === 'failed'
+}
+
+function isBuilding(state: TargetState | undefined): boolean {
+  return state === 'building'
+}
+
+function isActive(state: TargetState | undefined): boolean {
+  return state === 'looking' || state === 'building'
+}
+
+function isDone({ view, states }: PhaseState): boolean {
+  return view.targets.every(({ id }) => isOutcome(states.get(id)))
+}

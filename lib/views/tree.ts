@@ -1,0 +1,152 @@
+/** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
+import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import type { Failure } from '../failure.ts'
+import type { RunEvent } from '../targets/executor.ts'
+import type { TargetId } from '../targets/graph.ts'
+import { printable } from '../wording.ts'
+import {
+  formatFailure,
+  formatFailures,
+  formatSummary,
+  type PhaseView,
+  type Reporter,
+  type Summary,
+  warningsOf,
+} from './reporter.ts'
+import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+
+/** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
+const redrawEvery = 80
+
+export interface TreeOptions {
+  readonly phases: readonly PhaseView[]
+  readonly verbose: boolean
+  /** Only progress: it is gone at the end, and nothing is told of what came of it. */
+  readonly transient: boolean
+  readonly stdout: NodeJS.WriteStream
+  readonly writeError: (text: string) => void
+}
+
+interface PhaseProgress {
+  readonly view: PhaseView
+  readonly states: Map<TargetId, TargetState>
+  begun: number | undefined
+  ended: number | undefined
+  /** Counted, since asking every target at every event would cost its square. */
+  left: number
+  readonly done: PromiseWithResolvers<void>
+}
+
+export function createTree(options: TreeOptions): Reporter {
+  const { phases, transient, stdout, writeError } = options
+  const progress = phases.map(
+    (view): PhaseProgress => ({
+      view,
+      states: new Map(),
+      begun: undefined,
+      ended: undefined,
+      left: view.targets.length,
+      done: Promise.withResolvers(),
+    }),
+  )
+  const byTarget = new Map(
+    progress.flatMap((phase) => phase.view.targets.map(({ id }): [TargetId, PhaseProgress] => [id, phase])),
+  )
+  const trailer: string[] = []
+  let running: Promise<unknown> | undefined
+  const say = (text: string) => {
+    if (running) trailer.push(text)
+    else stdout.write(`${text}\n`)
+  }
+  return {
+    event: (event) => {
+      const phase = byTarget.get(event.id)
+      if (!phase) return
+      running ??= draw(progress, options)
+      apply(phase, event)
+    },
+    note: (text) => say(color.dim(printable(text))),
+    problem: (failure: Failure, id) =>
+      writeError(color.red(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`)),
+    end: async (summary: Summary) => {
+      for (const { done } of progress) done.resolve()
+      await running
+      if (!transient) {
+        trailer.push(...warningsOf(summary.outcomes).map((text) => color.yellow(printable(text))))
+        trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
+        if (running) trailer.push(formatSummary(summary))
+      }
+      for (const line of trailer) stdout.write(`${line}\n`)
+    },
+  }
+}
+
+function apply(phase: PhaseProgress, event: RunEvent): void {
+  phase.begun ??= performance.now()
+  if (event.type !== 'ended') {
+    phase.states.set(event.id, event.type === 'started' ? 'looking' : 'building')
+    return
+  }
+  phase.states.set(event.id, event.outcome)
+  phase.left--
+  if (phase.left > 0) return
+  phase.ended = performance.now()
+  phase.done.resolve()
+}
+
+/** Until every phase is done. */
+function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }: TreeOptions): Promise<unknown> {
+  const spinner = new Spinner()
+  const icons: Readonly<Record<Mark, () => string>> = {
+    waiting: () => color.dim('◼'),
+    active: () => color.yellow(spinner.fetch()),
+    made: () => color.green('✔'),
+    fresh: () => color.dim('↓'),
+    stale: () => color.yellow('●'),
+    failed: () => color.red('✖'),
+    cancelled: () => color.yellow('⊘'),
+  }
+  class FittedRenderer extends DefaultRenderer {
+    #redraw: NodeJS.Timeout | undefined
+
+    override create(): string {
+      const rows =
+        verbose && progress.every(({ left }) => left === 0) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
+      const lines = layOut(progress.map(snapshot), rows)
+      return lines
+        .flatMap(({ level, mark, text, note }) =>
+          this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
+        )
+        .join('\n')
+    }
+
+    override update(): void {
+      this.#redraw ??= setTimeout(() => {
+        this.#redraw = undefined
+        super.update()
+      }, redrawEvery)
+    }
+
+    override end(): void {
+      clearTimeout(this.#redraw)
+      super.end()
+    }
+  }
+  const tasks = progress.map(({ view, done }) => ({ title: view.title, task: () => done.promise }))
+  return new Listr(tasks, {
+    concurrent: true,
+    registerSignalListeners: false,
+    // listr2's types know its own renderers by name only.
+    renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
+    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
+  }).run()
+}
+
+function oneLine(text: string): string {
+  return printable(text).replaceAll('\n', ' ')
+}
+
+function snapshot({ view, states, begun, ended }: PhaseProgress): PhaseState {
+  const seconds = begun === undefined ? undefined : ((ended ?? performance.now()) - begun) / 1000
+  return { view, states, seconds }
+}

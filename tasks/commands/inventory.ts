@@ -1,0 +1,194 @@
+/** Everything that was made, and what is on the nodes: what for, until when, and whether it is what cluster.yaml asks for. */
+
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { tryTo } from '../../lib/failure.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
+import type { Outcome } from '../../lib/targets/executor.ts'
+import { nameInPhase, type Target, type TargetId } from '../../lib/targets/graph.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { readLocalPair } from '../phases/local-kubeconfig.ts'
+import { nodeFiles } from '../tables/files.ts'
+import type { Seen } from './look.ts'
+
+export type State = 'fresh' | 'stale' | 'failed'
+
+export interface Item {
+  readonly id: TargetId
+  readonly phase: string
+  readonly node: string | undefined
+  /** Without the ending of its file. */
+  readonly name: string
+  readonly files: readonly string[]
+  readonly purpose: string
+  /** The certificate, or the one in the kubeconfig. */
+  readonly certificate: Certificate | undefined
+  /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
+  readonly issuer: string | undefined
+  /** The end that counts: the earliest along the chain. */
+  readonly end: Date | undefined
+  /** Whether it ends within certificates.renewBefore. */
+  readonly endsSoon: boolean
+  readonly state: State
+  /** Why it is not fresh, or what to know of it. */
+  readonly why: string
+  /** How it is on each node that has it, by the node's name; empty where no node was looked at. */
+  readonly onNodes: ReadonlyMap<string, OnNode>
+}
+
+type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
+
+/** What a report is made of. */
+export interface ReportData extends Seen {
+  readonly items: readonly Item[]
+}
+
+export interface NodeItem {
+  readonly node: string
+  readonly state: State
+  /** What is there, or what is wrong. */
+  readonly why: string
+}
+
+/** The user's own kubeconfig is shown, and does not count. */
+export function isOurs({ id }: Item): boolean {
+  return id !== 'local-kubeconfig'
+}
+
+export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
+  return state === 'fresh' && !endsSoon
+}
+
+export function firstEnd(items: readonly Item[]): Date | undefined {
+  const ends = items.flatMap(({ end }) => end?.getTime() ?? [])
+  return ends.length > 0 ? new Date(ends.reduce((least, end) => Math.min(least, end))) : undefined
+}
+
+export function takeInventory(seen: Seen): Item[] {
+  const { at, graph, outcomes } = seen
+  const ca = tryCertificate(at.auth, 'ca')
+  const holders = findHolders(seen)
+  return [...graph.values()]
+    .filter(({ phase }) => phase !== 'deploy')
+    .map((target) => {
+      const outcome = outcomes.get(target.id)
+      const isFresh = outcome?.kind === 'fresh'
+      const { certificate, ca: itsCa = ca } = readChain(at, target, isFresh)
+      const issuer = certificate && nameIssuer(certificate, ca, isFresh)
+      const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
+      const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
+      const endsSoon = end !== undefined && end.getTime() - at.now.getTime() <= at.cluster.certificates.renewBefore
+      return {
+        id: target.id,
+        phase: target.phase,
+        node: target.node,
+        name: target.makes[0]?.replace(/\.[a-z]+$/, '') ?? nameInPhase(target),
+        files: target.makes,
+        purpose: target.purpose ?? '',
+        certificate,
+        issuer,
+        end,
+        endsSoon,
+        state: stateOf(outcome),
+        why: explain(outcome) || (endsSoon ? 'ends within renewBefore' : ''),
+        onNodes: new Map(
+          (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
+        ),
+      }
+    })
+}
+
+function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: boolean) {
+  const { auth } = at
+  const name = file.replace(/\.(pem|kubeconfig)$/, '')
+  // A fresh kubeconfig holds the very files beside it, and need not be parsed.
+  if (file.endsWith('.pem') || (file.endsWith('.kubeconfig') && isFresh))
+    return { certificate: tryCertificate(auth, name) }
+  const embedded =
+    id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+  return {
+    certificate: embedded && readCertificate(embedded.certificate),
+    ca: embedded && readCertificate(embedded.ca),
+  }
+}
+
+function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
+  const { x509, publicKey, isCa, issuerAttributes } = certificate
+  // What is fresh has just been found to be signed by it.
+  if (isFresh && !isCa) return 'ca'
+  if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
+  return ca && isIssuedBy(certificate, ca)
+    ? 'ca'
+    : (issuerAttributes.find((each) => each.startsWith('CN=')) ?? 'nobody')
+}
+
+function stateOf(outcome: Outcome | undefined): State {
+  if (outcome?.kind === 'fresh') return 'fresh'
+  return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
+}
+
+function explain(outcome: Outcome | undefined): string {
+  switch (outcome?.kind) {
+    case 'stale':
+      return explainReasons(outcome.reasons)
+    case 'failed':
+      return outcome.failure.message
+    case 'cancelled':
+      return outcome.because.length === 0 ? 'not looked at' : `depends on ${formatNames(outcome.because)}`
+    default:
+      return ''
+  }
+}
+
+/** Nothing is about to be made here: "will be made", a dry run's reason, is told as "depends on". */
+function explainReasons(reasons: readonly Reason[]): string {
+  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
+  return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
+    .filter(Boolean)
+    .join('; ')
+}
+
+/** The nodes that were looked at, by the file that belongs on them. */
+function findHolders({ at, outcomes }: Seen): Map<string, [node: string, outcome: Outcome][]> {
+  const holders = new Map<string, [string, Outcome][]>()
+  for (const node of at.cluster.nodes) {
+    const outcome = outcomes.get(`deploy/${node.name}`)
+    if (!outcome) continue
+    for (const file of nodeFiles(node)) {
+      if (!holders.has(file)) holders.set(file, [])
+      holders.get(file)?.push([node.name, outcome])
+    }
+  }
+  return holders
+}
+
+function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
+  if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
+  const found = outcome.reasons.find((reason) => reason.kind === 'on-node')
+  if (!found) return 'same'
+  if (files.some((file) => found.missing.includes(file))) return 'missing'
+  const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]
+  return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
+}
+
+/** Of the nodes that were looked at. */
+export function takeNodeInventory({ at, outcomes }: Seen): NodeItem[] {
+  return at.cluster.nodes.flatMap((node): NodeItem[] => {
+    const outcome = outcomes.get(`deploy/${node.name}`)
+    return outcome ? [{ node: node.name, ...judgeNode(node, outcome) }] : []
+  })
+}
+
+/** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
+function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not looked at' }
+  if (outcome.kind === 'failed')
+    return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
+  const reasons = ownReasons(outcome.reasons)
+  const count = nodeFiles(node).length
+  if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
+  return { state: 'fresh', why: `${count === 1 ? '1 file' : `${count} files`}, as in auth/` }
+}

@@ -1,0 +1,38 @@
+/** The ends as a calendar (RFC 5545): a day for all of a phase that end on it, with an alarm when renewing is due. */
+import { createHash } from 'node:crypto'
+import ical, { ICalAlarmType } from 'ical-generator'
+import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
+import { isOurs, type ReportData } from '../inventory.ts'
+
+const dayOf = ({ phase, end }: { phase: string; end: Date }) => `${phase} ${formatDate(end)}`
+
+export function formatCalendar({ at, items }: ReportData): string {
+  const { cluster, command, now } = at
+  const calendar = ical({
+    name: `${cluster.name}: certificates`,
+    prodId: { company: 'harderway', product: 'harderway' },
+  })
+  const dated = items.filter(isOurs).flatMap(({ phase, name, end }) => (end ? [{ phase, name, end }] : []))
+  for (const group of groupAlike(dated, dayOf)) {
+    const [first] = group
+    const names = formatNames(group.map(({ name }) => name))
+    const event = calendar.createEvent({
+      // The same for the same end: who reads the file again has no event twice.
+      id: `${createHash('sha256')
+        .update(`${cluster.name} ${dayOf(first)}`)
+        .digest('hex')
+        .slice(0, 32)}@harderway`,
+      start: first.end,
+      allDay: true,
+      stamp: now,
+      summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'ends' : 'end'} (${names})`,
+      description: `${names}: before that day, ${command('bootstrap')}`,
+    })
+    event.createAlarm({
+      type: ICalAlarmType.display,
+      trigger: cluster.certificates.renewBefore / 1000,
+      description: `${names}: time to renew`,
+    })
+  }
+  return calendar.toString()
+}

@@ -1,0 +1,71 @@
+/** Who holds which private key, and what it lets a thief do: the reach of a stolen machine. */
+import { html } from 'ghtml'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { formatNames, groupAlike } from '../../../lib/wording.ts'
+import { certTable } from '../../tables/certs.ts'
+import { nodeFiles } from '../../tables/files.ts'
+
+const own = 'its own node'
+const encryption = 'encryption key'
+
+interface Key {
+  readonly name: string
+  readonly power: string
+  readonly isGrave?: boolean
+}
+
+/** The gravest first, then a node's own, then the rest, in the order of the tables. */
+function keyColumns(cluster: Cluster): Key[] {
+  const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
+  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isGrave: true }]
+  const unique = [...new Map(all.map((key) => [key.name, key])).values()]
+  const rank = ({ name, isGrave }: Key) => (isGrave ? 0 : name === own ? 1 : 2)
+  return unique.sort((a, b) => rank(a) - rank(b))
+}
+
+interface Holder {
+  readonly name: string
+  readonly keys: ReadonlySet<string>
+}
+
+function keysIn(files: readonly string[], node: string): Set<string> {
+  const names = files.flatMap((file) => {
+    if (file === 'encryption-config.yaml') return [encryption]
+    return /^(.*?)(-key\.pem|\.kubeconfig)$/.exec(file)?.[1] ?? []
+  })
+  return new Set(names.map((name) => (name === node ? own : name)))
+}
+
+function holders(cluster: Cluster, columns: readonly Key[]): Holder[] {
+  const all = new Set(columns.map(({ name }) => name))
+  const local = cluster.localKubeconfig ? [{ name: 'your kubeconfig', keys: new Set(['admin']) }] : []
+  const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysIn(nodeFiles(node), node.name) }))
+  const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
+  const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
+  return [{ name: 'auth/ on this machine', keys: all }, ...local, ...folded]
+}
+
+export function showKeys(cluster: Cluster): string {
+  const columns = keyColumns(cluster)
+  const rows = holders(cluster, columns).map(({ name, keys }) => {
+    const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
+    const cells = columns.map((key) =>
+      keys.has(key.name)
+        ? html`<td class="${key.isGrave ? 'grave' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        : '<td></td>',
+    )
+    return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
+`
+  })
+  return html`<p>By the roles in cluster.yaml. Under each machine stands the worst that its thief could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+<div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
+<table class="keys">
+<thead><tr><th scope="col">Machine</th>!${columns.map(({ name }) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+<tbody>
+!${rows}</tbody>
+</table>
+</div>
+<details><summary>What each key lets a thief do</summary>
+<dl>!${columns.map(({ name, power }) => html`<dt>${name}</dt><dd>${power}</dd>`)}</dl>
+</details>`
+}

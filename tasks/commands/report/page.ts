@@ -1,0 +1,83 @@
+/** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
+import { readFileSync } from 'node:fs'
+import { html } from 'ghtml'
+import { tryTo } from '../../../lib/failure.ts'
+import { warningsOf } from '../../../lib/views/reporter.ts'
+import { lastRunFile, readRunRecord } from '../../../lib/views/run-record.ts'
+import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
+import { formerNodes } from '../../phases/deploy.ts'
+import { firstEnd, isOurs, isRight, type ReportData } from '../inventory.ts'
+import { showCertificates, showChain } from './certificates.ts'
+import { showKeys } from './keys.ts'
+import { showTimeline } from './timeline.ts'
+import { showRun } from './waterfall.ts'
+
+const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
+
+export function formatPage(data: ReportData): string {
+  const { at, items } = data
+  const { name } = at.cluster
+  const record = readRunRecord(String(tryTo(() => at.auth.tryBytes(lastRunFile)) ?? ''))
+  const sections = [
+    { id: 'wrong', title: 'What is not right', content: showWrong(data) },
+    { id: 'ends', title: 'What ends when', content: showTimeline(items, at) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(at.cluster) },
+    { id: 'chain', title: 'Who signed what', content: showChain(items) },
+    { id: 'certificates', title: 'Certificates', content: showCertificates(items) },
+    { id: 'run', title: 'The last run', content: record ? showRun(record) : '<p>None is recorded.</p>' },
+  ].filter(({ content }) => content !== '')
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>${name}: certificates and keys</title>
+<style>!${asset('page.css')}</style>
+</head>
+<body>
+<header>
+<h1>${name}</h1>
+<p>${summarise(data)}</p>
+<nav aria-label="Sections">!${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a> `)}</nav>
+</header>
+<main>
+!${sections.map(
+    ({ id, title, content }) => html`<section id="${id}" aria-labelledby="${id}-title">
+<h2 id="${id}-title">${title}</h2>
+!${content}
+</section>
+`,
+  )}</main>
+<script>!${asset('page.js')}</script>
+</body>
+</html>
+`
+}
+
+function summarise({ at, items }: ReportData): string {
+  const ours = items.filter(isOurs)
+  const wrong = ours.filter((item) => !isRight(item)).length
+  const end = firstEnd(ours)
+  const verb = end && end <= at.now ? 'ended' : 'ends'
+  const time = `${at.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  return [
+    `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
+    end ? `What ends first ${verb} on ${formatDate(end)}.` : '',
+  ].join(' ')
+}
+
+/** Empty where all is well. */
+function showWrong({ at, items, outcomes }: ReportData): string {
+  const wrong = items.filter((item) => isOurs(item) && !isRight(item))
+  const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
+  const folded = alike.map((group) => {
+    const [{ name, why }] = group
+    return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
+  })
+  const lines = [...folded, ...warningsOf(outcomes), ...formerNodes(at)]
+  if (lines.length === 0) return ''
+  return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
+<p><code>${at.command('bootstrap --dry-run')}</code> says what would be done.</p>`
+}

@@ -1,0 +1,84 @@
+/** One run: the lock, the refusals, the graph, and what is told of it. */
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { asFailure, execute, findRefusals, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
+import { closure, type TargetId } from '../../lib/targets/graph.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { createRecorder, lastRunFile } from '../../lib/views/run-record.ts'
+import { formerNodes } from '../phases/deploy.ts'
+import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
+import { select } from '../request/selection.ts'
+import { lockAuth, openWorkspace, type Request } from '../request/session.ts'
+
+/** The exit status. Throws a usage Failure, before anything is told or touched. */
+export async function run(request: Request): Promise<number> {
+  const { cluster, options, signal, reporterFor } = request
+  const started = performance.now()
+  const table = options.names.includes('verify') ? verifyTable : bootstrapTable
+  const dryRun = options.dryRun || table.looksOnly === true
+  const graph = clusterGraph(cluster, table)
+  const { ids, forced } = select(cluster, graph, table, options)
+  const wanted = closure(graph, ids)
+  const reporter = await reporterFor(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
+  const { at, limits, close } = openWorkspace(request, reporter.note)
+  const { auth } = at
+
+  let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
+  let status = 1
+  let release = () => {}
+  try {
+    if (!dryRun) release = await holdAuth(auth, request, reporter.note)
+    const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
+    for (const [id, failure] of refusals) reporter.problem(failure, id)
+    if (refusals.length > 0) status = 3
+    else {
+      if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      const recorder = dryRun ? undefined : createRecorder(options.names, wanted)
+      const emit = (event: RunEvent) => {
+        recorder?.event(event)
+        reporter.event(event)
+      }
+      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit })
+      status = exitStatus(outcomes)
+      if (recorder) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
+      if (ids.some((id) => id.startsWith('deploy/'))) for (const former of formerNodes(at)) reporter.note(former)
+    }
+  } catch (error) {
+    if (!signal.aborted) reporter.problem(asFailure(error))
+  } finally {
+    await close()
+    release()
+  }
+  const exit = request.endedStatus() ?? status
+  await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
+  return exit
+}
+
+/** What became of the targets does not depend on it. */
+function keepRecord({ auth, note }: Workspace, record: string): void {
+  try {
+    auth.write(lastRunFile, record, secretMode)
+  } catch (error) {
+    note(asFailure(error).message)
+  }
+}
+
+async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {
+  auth.make()
+  const release = await lockAuth(auth, request, note)
+  try {
+    auth.sweep()
+  } catch (error) {
+    release()
+    throw error
+  }
+  return release
+}
+
+function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {
+  const all = [...outcomes.values()]
+  if (all.some((outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused')) return 3
+  if (all.some(({ kind }) => kind === 'failed' || kind === 'cancelled')) return 1
+  return all.some(({ kind }) => kind === 'stale') ? 4 : 0
+}

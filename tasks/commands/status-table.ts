@@ -1,0 +1,136 @@
+/** The table of `status`, to fit a terminal. Pure. */
+import { styleText } from 'node:util'
+import { breakLines } from '../../lib/views/paragraph.ts'
+import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
+import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from './inventory.ts'
+
+/** With more rows than this, those that differ in nothing but their name are one. */
+const mostRows = 60
+
+const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
+
+export interface StatusTable {
+  readonly items: readonly Item[]
+  readonly nodes: readonly NodeItem[]
+  /** What the last line sums up: all, though not all may be shown. */
+  readonly counted: readonly Item[]
+  readonly now: Date
+  /** Columns. */
+  readonly width: number
+  /** A row for everything, however many there are. */
+  readonly verbose: boolean
+}
+
+type Colour = 'red' | 'yellow' | 'green'
+
+interface Row {
+  readonly mark: string
+  readonly colour: Colour
+  readonly name: string
+  readonly cells: readonly string[]
+  readonly why: string
+}
+
+export function formatStatus({ items, nodes, counted, now, width, verbose }: StatusTable): string[] {
+  const fold = !verbose && items.length + nodes.length > mostRows
+  const rows = items.map((item) => itemRow(item, now))
+  const nodeRows = nodes.map(nodeRow)
+  const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
+  const headings = ['FOR', 'ISSUER', 'ENDS', 'LEFT', ...(withNodes ? ['NODES'] : [])]
+  const cutShort = items.find(endsWithItsCa)
+  const paragraph = (text: string) => ['', ...breakLines(text, width, 0, 2)]
+  return [
+    ...(items.length > 0 ? formatRows('NAME', headings, fold ? foldRows(rows) : rows, width) : []),
+    ...(cutShort?.end ? paragraph(`* until its CA ends, on ${formatDate(cutShort.end)}: that comes first`) : []),
+    ...(items.length > 0 && nodes.length > 0 ? [''] : []),
+    ...(nodes.length > 0 ? formatRows('NODE', [], fold ? foldRows(nodeRows) : nodeRows, width) : []),
+    ...(counted.length > 0 ? paragraph(countItems(counted.filter(isOurs), now)) : []),
+  ]
+}
+
+function itemRow(item: Item, now: Date): Row {
+  const { state, name, purpose, issuer = '', certificate, end, why, onNodes } = item
+  const left = end === undefined ? '' : formatLeft(end.getTime() - now.getTime()) + (endsWithItsCa(item) ? '*' : '')
+  const same = [...onNodes.values()].filter((on) => on === 'same').length
+  const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
+  const cells = [purpose, cut(printable(issuer), 13), certificate ? formatDate(certificate.notAfter) : '', left]
+  return {
+    mark: isRight(item) || state === 'failed' ? marks[state] : marks.stale,
+    colour: urgency(item, now),
+    name,
+    cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
+    // That it ends soon is seen.
+    why: state === 'fresh' ? '' : printable(why),
+  }
+}
+
+function nodeRow({ node, state, why }: NodeItem): Row {
+  const colour = ({ fresh: 'green', stale: 'yellow', failed: 'red' } as const)[state]
+  return { mark: marks[state], colour, name: node, cells: [], why: printable(why) }
+}
+
+function endsWithItsCa({ certificate, end }: Item): boolean {
+  return certificate !== undefined && end !== undefined && end < certificate.notAfter
+}
+
+function urgency(item: Item, now: Date): Colour {
+  if (item.state === 'failed' || (item.end && item.end <= now)) return 'red'
+  return isRight(item) ? 'green' : 'yellow'
+}
+
+function foldRows(rows: readonly Row[]): Row[] {
+  const shared = ({ name, why }: Row) => withoutOwnName(why, name)
+  const alike = groupAlike(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) }))
+  return alike.map((group) => {
+    const [first] = group
+    if (group.length === 1) return first
+    return { ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first) }
+  })
+}
+
+function formatRows(nameHeading: string, headings: readonly string[], rows: readonly Row[], width: number): string[] {
+  const widths = headings.map((heading, i) =>
+    Math.max(heading.length, ...rows.map(({ cells }) => cells[i]?.length ?? 0)),
+  )
+  const taken = widths.reduce((sum, each) => sum + each + 2, 2)
+  const longest = Math.max(nameHeading.length, ...rows.map(({ name }) => name.length))
+  const nameWidth = Math.min(longest, Math.max(width - taken, 12))
+  const line = (name: string, cells: readonly string[]) =>
+    [cut(name, nameWidth).padEnd(nameWidth), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
+  const format = ({ mark, colour, name, cells, why }: Row): string[] => {
+    const text = `${mark} ${line(name, cells)}`
+    const lines =
+      headings.length > 0
+        ? [text.trimEnd(), ...(why ? breakLines(why, width, 4, 4) : [])]
+        : breakLines(`${text}  ${why}`, width, 0, nameWidth > width / 2 ? 4 : nameWidth + 4)
+    return lines.map((each) => (colour === 'green' ? each : styleText(colour, each)))
+  }
+  return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]
+}
+
+function cut(text: string, width: number): string {
+  return text.length > width ? `${text.slice(0, width - 1)}…` : text
+}
+
+/** "25 items: 24 fresh, 1 stale. First to end: ca, on 2036-11-22, in 3649d" */
+function countItems(items: readonly Item[], now: Date): string {
+  const count = (state: State) => items.filter((item) => item.state === state).length
+  const soon = items.filter((item) => item.state === 'fresh' && !isRight(item)).length
+  const counts = [
+    `${count('fresh')} fresh`,
+    soon > 0 && `${soon} of these ${soon === 1 ? 'ends' : 'end'} within renewBefore`,
+    count('stale') > 0 && `${count('stale')} stale`,
+    count('failed') > 0 && `${count('failed')} not readable`,
+  ]
+  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${describeFirstEnd(items, now)}`
+}
+
+function describeFirstEnd(items: readonly Item[], now: Date): string {
+  const first = firstEnd(items)
+  if (!first) return ''
+  const names = items.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)
+  const what = `${formatNames([...new Set(names)])}, on ${formatDate(first)}`
+  return first <= now
+    ? `. Ended: ${what}`
+    : `. First to end: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
+}

@@ -1,0 +1,141 @@
+/** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
+import { certificateFile, keyFile, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import { formatReasons } from '../../lib/reason.ts'
+import type { Force, Target, Verdict, Work } from '../../lib/targets/graph.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
+import { certTable } from '../tables/certs.ts'
+import { fetchCommand } from './fetch-command.ts'
+
+const certificate = certificateFile('ca')
+const key = keyFile('ca')
+const restore = (at: Workspace) =>
+  `put ${certificate} and ${key} back, from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
+const startOver = ({ command }: Workspace) =>
+  `or give up this cluster identity, and have every certificate made anew: ${command('ca --force')}`
+const renew = ({ command }: Workspace) => `certify the same key anew: ${command('ca --renew')}`
+
+export function caTargets(cluster: Cluster): Target[] {
+  return certTable(cluster)
+    .filter(({ phase }) => phase === 'ca')
+    .map(({ profile, purpose, usedBy }) => ({
+      id: 'ca',
+      phase: 'ca',
+      needs: [],
+      makes: [certificate, key],
+      purpose,
+      usedBy,
+      lane: 'cpu',
+      irreplaceable: 'whole',
+      check: (at, force) => check(at, profile, force),
+      build: (at, work) => build(at, profile, work),
+    }))
+}
+
+function check(at: Workspace, profile: Profile, force?: Force): Verdict {
+  const pair = readPair(at.auth, 'ca')
+  if (isAbsent(pair)) refuseNewCa(at)
+  else refuseOtherCa(pair, profile, at)
+  if (isAbsent(pair) && force === 'renew')
+    throw new Failure(`${at.auth.path} has no CA to renew`, { remedy: `${at.command('ca')} makes one` })
+  if (!pair.certificate && pair.key) refuseForeignKey(pair.key, at)
+  return pair.certificate && force !== 'renew' ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
+}
+
+/** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
+function refuseForeignKey(privateKey: KeyObject, at: Workspace): void {
+  const { auth, cluster } = at
+  const publicKey = createPublicKey(privateKey)
+  const names = certTable(cluster)
+    .filter(({ phase }) => phase !== 'ca')
+    .map(({ name }) => certificateFile(name))
+  const made = names.flatMap((name) => readCertificate(auth.tryBytes(name) ?? '') ?? [])
+  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
+  throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
+    restore(at),
+    startOver(at),
+  ])
+}
+
+function isAbsent({ reasons }: Pair): boolean {
+  return reasons.filter(({ kind }) => kind === 'missing').length === 2
+}
+
+/** Without a CA, whatever was issued under an earlier one would become worthless. */
+function refuseNewCa(at: Workspace): void {
+  const { auth } = at
+  const made = auth
+    .names()
+    .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
+  if (made.length > 0)
+    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+      restore(at),
+      startOver(at),
+    ])
+}
+
+/** A certificate alone may be missing: it can be made anew from the key. */
+function refuseOtherCa(pair: Pair, profile: Profile, at: Workspace): void {
+  const { auth } = at
+  const broken = pair.reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
+  )
+  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore(at), startOver(at)])
+  const asked = pair.certificate
+    ? compareWithProfile(pair.certificate, profile)
+    : pair.key
+      ? compareKeyKind(pair.key, profile)
+      : []
+  if (asked.length === 0) return
+  const keep = 'change cluster.yaml to what the CA has'
+  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+    keep,
+    startOver(at),
+  ])
+}
+
+function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at: Workspace): Verdict {
+  const { now, cluster, auth } = at
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(at)])
+  if (notBefore > now)
+    throw refusal(
+      `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
+      ["set this machine's clock", `or, where the clock is right, ${renew(at)}`],
+    )
+  const end = `the CA ends on ${formatDate(notAfter)}`
+  if (notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore)
+    return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(at)}` }
+  // cfssl gives a CA five years where none are asked for, whatever it issues.
+  const leaf = certificateFile('kubernetes')
+  const leafEnd = tryCertificate(auth, 'kubernetes')?.notAfter ?? notAfter
+  const warning = leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(at)}` : undefined
+  return { reasons, until: notAfter, warning }
+}
+
+async function build(
+  { auth, now, cluster, command }: Workspace,
+  profile: Profile,
+  { force }: Work,
+): Promise<string | undefined> {
+  const pair = readPair(auth, 'ca')
+  const kept = force === 'replace' ? undefined : pair.key
+  const old = force && auth.backUp([certificate, key], now)
+  // At no moment may a certificate stand beside a key that is not its own.
+  if (!kept) auth.remove(certificate)
+  const privateKey = kept ?? (await generatePrivateKey(profile.key))
+  if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
+  // What was issued under the old certificate names it by these bytes.
+  const subject = kept && pair.certificate?.subject
+  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity) }, privateKey, subject)
+  auth.write(certificate, pem, publicMode, { durable: true })
+  if (!old) return undefined
+  return force === 'renew'
+    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart what has ca.pem open`
+    : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+}

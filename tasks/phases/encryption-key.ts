@@ -1,0 +1,77 @@
+/** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
+
+import { refusal } from '../../lib/failure.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import type { Target, Verdict, Work } from '../../lib/targets/graph.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from './fetch-command.ts'
+
+const file = 'encryption-config.yaml'
+const giveUp = ({ command }: Workspace) =>
+  `or give up every Secret that is stored: ${command('encryption-key --force')}`
+const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
+
+export function encryptionKeyTargets(): Target[] {
+  const id = 'encryption-key'
+  return [
+    {
+      id,
+      phase: id,
+      needs: [],
+      makes: [file],
+      purpose: 'seals Secrets',
+      usedBy: ['kube-apiserver'],
+      lane: 'cpu',
+      irreplaceable: 'whole',
+      check,
+      build,
+    },
+  ]
+}
+
+function check(at: Workspace): Verdict {
+  const { auth, cluster } = at
+  const { provider, resources } = cluster.encryption
+  const { value: config, reasons } = auth.judge(file, secretMode, 'encryption config', (bytes) =>
+    readEncryptionConfig(bytes.toString()),
+  )
+  if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
+  if (!config)
+    throw refusal(
+      `${auth.path}/${file} is nothing that kube-apiserver would read, and may hold the key of stored Secrets`,
+      [`mend it, or put it back from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
+    )
+  if (config.provider !== provider)
+    throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [
+      `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
+      `or change it without losing a Secret: add ${provider} with a key as the second provider in that file, deploy, restart every kube-apiserver; make it the first, deploy, restart; ${rewrite}; then take ${config.provider} out, and set encryption.provider`,
+      giveUp(at),
+    ])
+  const removed = config.resources.filter((resource) => !resources.includes(resource))
+  if (removed.length > 0)
+    throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which cluster.yaml no longer asks for`, [
+      `keep it: add ${removed.join(', ')} to encryption.resources`,
+      `or decrypt what is stored first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, rewrite those objects with kubectl replace, then take them out of that file too`,
+    ])
+  const present = [...config.resources, ...config.otherResources]
+  const added = resources.filter((resource) => !present.includes(resource))
+  return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons }
+}
+
+async function build(
+  { auth, cluster, now, command }: Workspace,
+  { reasons, force }: Work,
+): Promise<string | undefined> {
+  const { provider, resources } = cluster.encryption
+  const added = reasons.flatMap((reason) => (reason.kind === 'resources-added' ? reason.added : []))
+  const old = force === 'replace' ? auth.backUp([file], now) : undefined
+  const text =
+    added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
+  auth.write(file, text, secretMode, { durable: true })
+  return (
+    old &&
+    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart every kube-apiserver`
+  )
+}

@@ -1,0 +1,56 @@
+/** From the names on the command line to targets. Pure. */
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { usageFailure } from '../../lib/failure.ts'
+import { suggest } from '../../lib/suggest.ts'
+import type { Force, Graph, Target, TargetId } from '../../lib/targets/graph.ts'
+import type { PhaseTable } from '../phases.ts'
+import { lookCommands, type Options } from './options.ts'
+
+export interface Selection {
+  readonly ids: readonly TargetId[]
+  readonly forced: ReadonlyMap<TargetId, Force>
+}
+
+/** Throws a usage Failure for a name that is none, and for a selection that is empty. */
+export function select(cluster: Cluster, graph: Graph, table: PhaseTable, options: Options): Selection {
+  const { names, nodes, force, renew } = options
+  const targets = names.flatMap((name) => named(graph, table, name))
+  checkNodes(cluster, nodes)
+  const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
+  if (chosen.length === 0)
+    throw usageFailure(
+      `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
+    )
+  if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
+    throw usageFailure('--renew goes with ca alone: npm run task -- ca --renew')
+  const forced = new Map<TargetId, Force>()
+  for (const { id, irreplaceable } of chosen) {
+    const isNamed = names.includes(id)
+    if (renew) forced.set(id, 'renew')
+    else if (force && irreplaceable && isNamed) forced.set(id, 'replace')
+    else if (force && irreplaceable !== 'whole') forced.set(id, 'rebuild')
+  }
+  return { ids: chosen.map(({ id }) => id), forced }
+}
+
+function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Target[] {
+  const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
+  const isPhase = phases.some((phase) => phase.name === name)
+  if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+  const target = graph.get(name)
+  if (target) return [target]
+  const known = [...Object.keys(groups), ...lookCommands, ...phases.map((phase) => phase.name), ...graph.keys()]
+  throw usageFailure(
+    `there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
+  )
+}
+
+/** Throws a usage Failure for a name that is no node's. */
+export function checkNodes(cluster: Cluster, nodes: readonly string[]): void {
+  const known = cluster.nodes.map(({ name }) => name)
+  for (const node of nodes)
+    if (!known.includes(node))
+      throw usageFailure(
+        `--node ${node}: cluster.yaml has no such node: ${suggest(node, known) || `it has ${known.length}`}`,
+      )
+}

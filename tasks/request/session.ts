@@ -1,0 +1,85 @@
+/** What a command is asked, and the workspace that it does it in. */
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+import pLimit from 'p-limit'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { takeLock } from '../../lib/files/lock.ts'
+import { quote } from '../../lib/nodes/scripts.ts'
+import type { Ssh, SshRun } from '../../lib/nodes/ssh.ts'
+import type { RunOptions } from '../../lib/targets/executor.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
+import type { Options } from './options.ts'
+
+export interface Request {
+  readonly cluster: Cluster
+  /** The cluster.yaml in use: auth/ is beside it. */
+  readonly file: string
+  readonly options: Options
+  readonly kubeconfigs: () => readonly string[]
+  readonly signal: AbortSignal
+  /** 128 + signal, where a signal has ended the run. */
+  readonly endedStatus: () => number | undefined
+  readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
+  /** Shows that there is something going on, and no more. */
+  readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly print: (line: string) => void
+  readonly printError: (text: string) => void
+  /** Columns of the terminal. */
+  readonly width: number
+}
+
+export function authBeside(file: string): AuthDir {
+  return new AuthDir(join(dirname(file), 'auth'))
+}
+
+/** As its user would type it, for the cluster.yaml in use: `ca --force`. */
+export function formatCommand(task: string, { config }: Options): string {
+  const words = task.replace(/^bootstrap ?/, '') + (config === undefined ? '' : ` --config ${quote(config)}`)
+  return task.startsWith('bootstrap')
+    ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
+    : `npm run task -- ${words}`
+}
+
+export function openWorkspace(request: Request, note: (text: string) => void) {
+  const { cluster, file, options, kubeconfigs, signal } = request
+  const folder = dirname(file)
+  const auth = authBeside(file)
+  const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
+  const command = (task: string) => formatCommand(task, options)
+  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options }
+  const limits: RunOptions['limits'] = {
+    // One more than there are cores: while a certificate is signed, every core goes on making keys.
+    cpu: pLimit(availableParallelism() + 1),
+    ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+  }
+  return { at, limits, close: disconnect }
+}
+
+/** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
+export function lockAuth(
+  auth: AuthDir,
+  { options, signal }: Request,
+  onWait: (text: string) => void,
+): Promise<() => void> {
+  const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
+  return takeLock(join(auth.path, '.lock'), { signal, wait, waitForNameless, onWait })
+}
+
+/** zx is loaded by the first connection: most commands make none. */
+function connector(
+  cluster: Cluster,
+  place: SshRun,
+): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
+  let ssh: Promise<Ssh> | undefined
+  const open = async () => new (await import('../../lib/nodes/ssh.ts')).Ssh(cluster, place)
+  return {
+    connect: async (node) => {
+      ssh ??= open()
+      return (await ssh).connection(node)
+    },
+    // Where it could not be opened, that has been said.
+    disconnect: async () => (await ssh?.catch(() => undefined))?.end(),
+  }
+}

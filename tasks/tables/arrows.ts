@@ -1,0 +1,97 @@
+/** Who talks to whom in the cluster, a row an arrow: by which file, under which names, and as whom he is seen. */
+import { addressBytes, firstAddress } from '../../lib/address.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Identity } from '../../lib/pki/handshake.ts'
+import type { Profile } from '../../lib/pki/x509.ts'
+import { certTable } from './certs.ts'
+
+/** A client by its file name; `in` says whether what counts is its .pem files or its kubeconfig. */
+export type Client =
+  | { readonly name: string; readonly in: 'pem' | 'kubeconfig' }
+  | 'nobody'
+  | 'of another CA'
+  | 'expired'
+
+export interface Arrow {
+  readonly id: string
+  readonly node?: string | undefined
+  readonly client: Client
+  readonly server: string
+  /** Every name and address that is dialled. */
+  readonly dialled: readonly string[]
+  /** etcd refuses whom it does not know; the others take him for nobody. */
+  readonly strict?: boolean
+  /** Undefined: the server sees nobody. */
+  readonly expected: Identity | 'refused' | undefined
+}
+
+const api = 'kubernetes'
+const etcd = { server: api, strict: true }
+
+export function arrowTable(cluster: Cluster): Arrow[] {
+  const { nodes, api: endpoint, network } = cluster
+  const kubelets = nodes.filter(({ role }) => role !== 'gateway')
+  const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
+  const apiServer: Client = { name: api, in: 'pem' }
+  const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
+  const seenApi = identities.get(api)
+  const strangers = (id: string, to: Pick<Arrow, 'server' | 'strict' | 'dialled'>): Arrow[] =>
+    (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
+      ...to,
+      id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
+      client,
+      expected: to.strict ? 'refused' : undefined,
+    }))
+  const [kubelet] = kubelets
+  const outside = [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), endpoint.virtualIP]
+  const inside = [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
+  ]
+  return [
+    { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
+    { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
+    ...kubelets.map(
+      ({ name, ips }): Arrow => ({
+        id: `kubelets/${name}`,
+        node: name,
+        client: apiServer,
+        server: name,
+        dialled: [name, ...ips],
+        expected: seenApi,
+      }),
+    ),
+    ...certTable(cluster)
+      .filter(({ isClient }) => isClient)
+      .map(
+        ({ name, node }): Arrow => ({
+          id: `clients/${name}`,
+          node,
+          client: { name, in: 'kubeconfig' },
+          server: api,
+          // People come through the load balancer too.
+          dialled: name === 'admin' ? [endpoint.host, ...outside] : [endpoint.host],
+          expected: identities.get(name),
+        }),
+      ),
+    // A pod shows a token in place of a certificate.
+    { id: 'clients/pods', client: 'nobody', server: api, dialled: inside, expected: undefined },
+    ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
+    ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
+    ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
+    {
+      id: 'strangers/name-not-in-sans',
+      client: apiServer,
+      server: api,
+      dialled: ['elsewhere.invalid'],
+      expected: 'refused',
+    },
+  ]
+}
+
+function identityIn({ subject }: Profile): Identity {
+  return { user: subject.CN, groups: subject.O === undefined ? [] : [subject.O] }
+}

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { edited, minimal, parsed, problemsOf, testBadFiles } from '../../support/bad-files.ts'
+
+const guide = readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8')
+const day = 86_400_000
+
+test("the guide's cluster.yaml says what the guide's commands do", () => {
+  const node = (name: string, role: 'control' | 'worker', ip: string) => ({
+    name,
+    role,
+    ips: [ip],
+    sans: [],
+    host: name,
+    directory: '~',
+  })
+  assert.deepEqual(parsed(guide), {
+    name: 'kubenet',
+    domain: 'kubenet',
+    subject: {
+      country: 'PL',
+      state: 'Lesser Poland',
+      locality: 'Krakow',
+      organization: 'Kubernetes',
+      organizationalUnit: 'kubenet',
+    },
+    certificates: { key: 'rsa-2048', validity: 3650 * day, caValidity: 3650 * day, renewBefore: 30 * day },
+    api: { host: 'kubernetes', port: 6443, virtualIP: '192.168.1.21', extraSANs: [] },
+    network: { serviceCIDRs: [{ network: Buffer.from([10, 32, 0, 0]), prefix: 16 }], clusterDomain: 'cluster.local' },
+    encryption: { provider: 'aescbc', resources: ['secrets'] },
+    ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
+    localKubeconfig: { path: undefined, context: 'kubenet', user: 'admin' },
+    nodes: [
+      node('control0', 'control', '192.168.1.11'),
+      node('control1', 'control', '192.168.1.12'),
+      node('control2', 'control', '192.168.1.13'),
+      node('worker0', 'worker', '192.168.1.14'),
+      node('worker1', 'worker', '192.168.1.15'),
+      node('worker2', 'worker', '192.168.1.16'),
+    ],
+  })
+})
+
+test('name, api.virtualIP and nodes are enough: the rest has its default', () => {
+  assert.deepEqual(parsed(minimal.replace('kubenet', 'home')), {
+    name: 'home',
+    domain: 'home',
+    subject: { organization: 'Kubernetes' },
+    certificates: { key: 'rsa-2048', validity: 3650 * day, caValidity: 3650 * day, renewBefore: 30 * day },
+    api: { host: 'kubernetes', port: 6443, virtualIP: '10.0.0.1', extraSANs: [] },
+    network: { serviceCIDRs: [{ network: Buffer.from([10, 32, 0, 0]), prefix: 16 }], clusterDomain: 'cluster.local' },
+    encryption: { provider: 'aescbc', resources: ['secrets'] },
+    ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
+    localKubeconfig: { path: undefined, context: 'home', user: 'admin' },
+    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', directory: '~' }],
+  })
+})
+
+test('a section with everything in it commented out has its defaults', () => {
+  assert.deepEqual(parsed(`${minimal}subject:\n  # country: PL\nssh:\n`), parsed(minimal))
+})
+
+test('a node may say where ssh finds it, in which folder, and under what other names it is known', () => {
+  const node =
+    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, directory: /srv/c0 }'
+  assert.deepEqual(parsed(edited('{ name: c0, role: control, ip: 10.0.0.2 }', node)).nodes, [
+    {
+      name: 'c0',
+      role: 'control',
+      ips: ['10.0.0.2', 'fd00::2'],
+      sans: ['c0.example.org'],
+      host: 'c0-ssh',
+      port: 22022,
+      directory: '/srv/c0',
+    },
+  ])
+})
+
+test('files go into ssh.directory on every node that names no folder of its own', () => {
+  assert.equal(parsed(`${minimal}ssh: { directory: /etc/kubernetes }\n`).nodes[0]?.directory, '/etc/kubernetes')
+})
+
+test('ssh options become the words that ssh reads', () => {
+  const { options } = parsed(
+    `${minimal}ssh:\n  options: { ConnectTimeout: 5, Compression: true, ProxyJump: bastion }\n`,
+  ).ssh
+  assert.deepEqual(
+    [...options],
+    [
+      ['ConnectTimeout', '5'],
+      ['Compression', 'yes'],
+      ['ProxyJump', 'bastion'],
+    ],
+  )
+})
+
+test('localKubeconfig: false leaves that phase out', () => {
+  assert.equal(parsed(`${minimal}localKubeconfig: false\n`).localKubeconfig, false)
+})
+
+test('a dual-stack cluster has a service block of each family', () => {
+  const { serviceCIDRs } = parsed(`${minimal}network: { serviceCIDR: [10.32.0.0/16, "fd00:32::/108"] }\n`).network
+  assert.deepEqual(
+    serviceCIDRs.map(({ network, prefix }) => [network.length, prefix]),
+    [
+      [4, 16],
+      [16, 108],
+    ],
+  )
+})
+
+test('hours, days and years of 365 days are durations', () => {
+  const { validity, caValidity, renewBefore } = parsed(
+    `${minimal}certificates: { validity: 87600h, caValidity: 2y, renewBefore: 1d }\n`,
+  ).certificates
+  assert.deepEqual([validity, caValidity, renewBefore], [3650 * day, 730 * day, day])
+})
+
+test('NO is the country Norway, not a boolean', () => {
+  assert.equal(parsed(`${minimal}subject: { country: NO }\n`).subject.country, 'NO')
+})
+
+test('line ends of Windows, a byte order mark and document markers make no difference', () => {
+  const cluster = parsed(minimal)
+  assert.deepEqual(parsed(minimal.replaceAll('\n', '\r\n')), cluster)
+  assert.deepEqual(parsed(`\u{feff}${minimal}`), cluster)
+  assert.deepEqual(parsed(`---\n${minimal}...\n`), cluster)
+})
+
+test('an anchor stands for its value', () => {
+  assert.equal(parsed(edited('name: kubenet', 'name: &n kubenet\ndomain: *n')).domain, 'kubenet')
+})
+
+test('loopback addresses are addresses of nodes too', () => {
+  assert.deepEqual(parsed(edited('10.0.0.2', '127.0.0.2')).nodes[0]?.ips, ['127.0.0.2'])
+})
+
+test('several mistakes are all named, in the order of the file', () => {
+  const text = guide
+    .replace('country: PL', 'country: pl')
+    .replace('key: rsa-2048', 'key: rsa-1024')
+    .replace('port: 6443', 'port: 0')
+    .replace('encryption:', 'encrypton:')
+    .replace('role: control, ip: 192.168.1.12', 'role: contorl, ip: 192.168.1.11')
+  assert.deepEqual(problemsOf(text), [
+    '6:12: subject.country "pl" is not a country: two capital letters, such as PL',
+    '12:8: certificates.key "rsa-1024" is not a kind of key: did you mean rsa-2048?',
+    '18:9: api.port 0 is not a whole number from 1 to 65535',
+    '24:1: encrypton is no key of a cluster: did you mean encryption?',
+    '38:29: nodes[1].role "contorl" is not a role: did you mean control?',
+    '38:42: nodes[1].ip "192.168.1.11" is given as an address already',
+  ])
+})
+
+testBadFiles({
+  'an empty file says what is needed': ['', '1:1: is empty: name, api.virtualIP and nodes are needed'],
+  'a file of comments is empty': ['# name: kubenet\n', '1:1: is empty: name, api.virtualIP and nodes are needed'],
+  'a text is not a cluster': ['hello\n', '1:1: "hello" is not a map of keys'],
+  'keys that are needed are named': ['{}\n', '1:1: name is missing', '1:1: api is missing', '1:1: nodes is missing'],
+  'a name without a value is missing': [edited('name: kubenet', 'name:'), '1:1: name is missing'],
+  'a list that does not end is named where it should have': [
+    'name: [\napi: }\n',
+    '2:1: Flow sequence in block collection must be sufficiently indented and end with a ]',
+  ],
+  'a key that is indented less than its neighbours is a mistake': [
+    `${minimal}network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x\n`,
+    '7:1: All mapping items must start at the same column',
+  ],
+  'a colon inside a value must be in quotes': [
+    `${minimal}subject: { state: a: b }\n`,
+    '5:19: Block collections are not allowed within flow collections',
+  ],
+  'a tab does not indent': ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1: Tabs are not allowed as indentation'],
+  'a key may not stand twice in the file': [`${minimal}name: other\n`, '5:1: Map keys must be unique'],
+  'a key may not stand twice in a node': [
+    edited('role: control', 'role: control, role: worker'),
+    '4:32: Map keys must be unique',
+  ],
+  'bytes that are no UTF-8 are no text': [Buffer.from('name: k\xe9\n', 'latin1'), '1:1: is not UTF-8 text'],
+  'aliases that multiply are not followed': [
+    [...'abcdefghi']
+      .map((key, i) => `${key}: &${key} [${Array(9).fill(i === 0 ? 'x' : `*${'abcdefghi'[i - 1]}`)}]\n`)
+      .join(''),
+    "1:1: can't be read as YAML: Excessive alias count indicates a resource exhaustion attack",
+  ],
+  'an alias needs an anchor': [
+    'name: *x\n',
+    "1:1: can't be read as YAML: Unresolved alias (the anchor must be set before the alias): x",
+  ],
+})
+
+test('nesting that no cluster needs is refused, whether it ends or not', () => {
+  for (const text of ['['.repeat(20_000), `name: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n`, 'name: &a [*a]\n'])
+    assert.equal(problemsOf(text).length, 1)
+})

@@ -1,0 +1,134 @@
+import { edited, minimal, testBadFiles } from '../../support/bad-files.ts'
+
+const known = 'known are name, domain, subject, certificates, api, network, encryption, ssh, localKubeconfig, nodes'
+const collides = "can't be a node's name: its files would collide with the cluster's own"
+const stale = 'or every certificate would be stale at once'
+
+testBadFiles({
+  'an unknown key is answered with the nearest known one': [
+    `${minimal}certificate: { key: rsa-2048 }\n`,
+    '5:1: certificate is no key of a cluster: did you mean certificates?',
+  ],
+  'an unknown key that is near none is answered with all there are': [
+    `${minimal}kubernetesVersion: 1.34\n`,
+    `5:1: kubernetesVersion is no key of a cluster: ${known}`,
+  ],
+  'the names of built-in properties are unknown keys': [
+    `${minimal}__proto__: { a: 1 }\nconstructor: { a: 1 }\n`,
+    `5:1: __proto__ is no key of a cluster: ${known}`,
+    `6:1: constructor is no key of a cluster: ${known}`,
+  ],
+  'an unknown key inside another is answered with the keys of that place': [
+    `${minimal}network: { podCIDR: 10.0.0.0/8 }\nsubject: { localty: Krakow }\n`,
+    '5:12: network.podCIDR is no key of network: known are serviceCIDR, clusterDomain',
+    '6:12: subject.localty is no key of subject: did you mean locality?',
+  ],
+  'the case of a key counts': [
+    edited('virtualIP: 10.0.0.1', 'virtualIp: 10.0.0.1'),
+    '2:6: api.virtualIP is missing',
+    '2:8: api.virtualIp is no key of api: did you mean virtualIP?',
+  ],
+  'an unknown key in a node is answered with the nearest known one': [
+    edited('role: control', 'role: control, prot: 22'),
+    '4:32: nodes[0].prot is no key of a node: did you mean port?',
+  ],
+  'an unknown key in localKubeconfig is one': [
+    `${minimal}localKubeconfig: { contxt: a }\n`,
+    '5:20: localKubeconfig.contxt is no key of localKubeconfig: did you mean context?',
+  ],
+  'a name that can not be a domain needs one beside it': [
+    edited('kubenet', 'Kube_Net'),
+    '1:7: name "Kube_Net" is also the domain, and is no DNS name: set domain',
+  ],
+  'a certificate outlives the time in which it is stale': [
+    `${minimal}certificates: { validity: 30d }\n`,
+    `5:27: certificates.validity "30d" must be longer than renewBefore (30d), ${stale}`,
+  ],
+  'renewBefore is compared with the defaults too': [
+    `${minimal}certificates: { renewBefore: 87600h, caValidity: 20y }\n`,
+    `5:15: certificates.validity "10y" must be longer than renewBefore (87600h), ${stale}`,
+  ],
+  'a CA outlives the time in which it is stale': [
+    `${minimal}certificates: { caValidity: 1y, renewBefore: 365d }\n`,
+    `5:29: certificates.caValidity "1y" must be longer than renewBefore (365d), ${stale}`,
+  ],
+  'two service blocks of one family are no dual-stack': [
+    `${minimal}network: { serviceCIDR: [10.32.0.0/16, 10.33.0.0/16] }\n`,
+    '5:25: network.serviceCIDR has two blocks of one family: dual-stack is an IPv4 and an IPv6 one',
+  ],
+  'three service blocks are too many': [
+    `${minimal}network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }\n`,
+    '5:25: network.serviceCIDR has more than two blocks: one, or an IPv4 and an IPv6 one',
+  ],
+  'ssh options that harderway sets itself say where they belong': [
+    `${minimal}ssh:
+  options:
+    User: root
+    port: 22
+    HostName: c0
+    BatchMode: no
+    ControlPath: /tmp/c
+    RemoteCommand: id
+    ConnectTimeout: 5
+`,
+    "7:5: ssh.options.User can't be set here: set ssh.user",
+    "8:5: ssh.options.port can't be set here: set port of the node",
+    "9:5: ssh.options.HostName can't be set here: set host of the node",
+    "10:5: ssh.options.BatchMode can't be set here: harderway sets it itself",
+    "11:5: ssh.options.ControlPath can't be set here: harderway sets it itself",
+    "12:5: ssh.options.RemoteCommand can't be set here: harderway sets it itself",
+  ],
+  'an ssh option is one line': [
+    `${minimal}ssh:\n  options: { ProxyCommand: "nc\\nid" }\n`,
+    '6:28: ssh.options.ProxyCommand "nc\\nid" has a control character',
+  ],
+  'the name of an ssh option is a word': [
+    `${minimal}ssh:\n  options: { "Proxy Jump": a, ProxyJump=b: c }\n`,
+    '6:14: ssh.options."Proxy Jump" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
+    '6:31: ssh.options."ProxyJump=b" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
+  ],
+  'host keys are checked, however ssh is told not to': [
+    `${minimal}ssh:\n  options: { StrictHostKeyChecking: no, stricthostkeychecking: false, STRICTHOSTKEYCHECKING: Off }\n`,
+    '6:37: ssh.options.StrictHostKeyChecking "no" would trust any machine that answers: accept-new, yes or ask, or nothing',
+    '6:64: ssh.options.stricthostkeychecking false would trust any machine that answers: accept-new, yes or ask, or nothing',
+    '6:94: ssh.options.STRICTHOSTKEYCHECKING "Off" would trust any machine that answers: accept-new, yes or ask, or nothing',
+  ],
+  'two nodes have two names': [
+    `${minimal}  - { name: c0, role: worker, ip: 10.0.0.3 }\n`,
+    '5:13: nodes[1].name "c0" is the name of another node too',
+  ],
+  'two nodes have two addresses': [
+    `${minimal}  - { name: w0, role: worker, ip: 10.0.0.2 }\n`,
+    '5:35: nodes[1].ip "10.0.0.2" is given as an address already',
+  ],
+  'two spellings of an address are one address': [
+    `${minimal}  - { name: w0, role: worker, ip: "fd00::1" }\n  - { name: w1, role: worker, ips: [10.0.0.3, "FD00:0:0:0::0001"] }\n`,
+    '6:47: nodes[2].ips[1] "fd00::1" is given as an address already',
+  ],
+  'a node has an address': [
+    edited(', ip: 10.0.0.2', ''),
+    '4:5: nodes[0] has no address: give ip, or ips for dual-stack',
+  ],
+  'a node has ip or ips, not both': [
+    edited('ip: 10.0.0.2', 'ip: 10.0.0.2, ips: [10.0.0.3]'),
+    '4:51: nodes[0].ips stands beside ip: give one of the two',
+  ],
+  'a cluster has a control node': [edited('control', 'worker'), '3:1: nodes has no node with role: control'],
+  "a node named as one of the cluster's own files would collide with it": [
+    `${minimal}${[
+      ...['ca', 'kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager'],
+      ...['kube-proxy', 'service-account', 'encryption-config', 'c0-key'],
+    ]
+      .map((name, i) => `  - { name: ${name}, role: worker, ip: 10.0.1.${i} }\n`)
+      .join('')}`,
+    `5:13: nodes[1].name "ca" ${collides}`,
+    `6:13: nodes[2].name "kubernetes" ${collides}`,
+    `7:13: nodes[3].name "admin" ${collides}`,
+    `8:13: nodes[4].name "kube-scheduler" ${collides}`,
+    `9:13: nodes[5].name "kube-controller-manager" ${collides}`,
+    `10:13: nodes[6].name "kube-proxy" ${collides}`,
+    `11:13: nodes[7].name "service-account" ${collides}`,
+    `12:13: nodes[8].name "encryption-config" ${collides}`,
+    `13:13: nodes[9].name "c0-key" ${collides}`,
+  ],
+})

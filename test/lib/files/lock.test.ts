@@ -1,0 +1,313 @@
+import assert from 'node:assert/strict'
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { createInterface, type Interface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
+
+function take(path: string, options: Partial<LockOptions> = {}): Promise<() => void> {
+  return takeLock(path, {
+    signal: new AbortController().signal,
+    wait: 0,
+    waitForNameless: 0,
+    onWait: () => {},
+    ...options,
+  })
+}
+
+interface LockProcess {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>
+  readonly lines: Interface
+  readonly exit: Promise<number | null>
+}
+
+/** Started, and as far as it was asked to be. */
+async function start(
+  t: TestContext,
+  args: ['hold', string] | ['count', string, string],
+  until?: 'waiting' | 'held',
+): Promise<LockProcess> {
+  const script = join(import.meta.dirname, '../../support/lock-process.ts')
+  const child = spawn(process.execPath, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
+  const exit = once(child, 'exit').then(([code]) => code as number | null)
+  const lines = createInterface(child.stdout)
+  if (until) {
+    const [line] = await once(lines, 'line')
+    assert.equal(line, until)
+  }
+  return { child, lines, exit }
+}
+
+async function killAbruptly({ child, exit }: LockProcess): Promise<void> {
+  child.kill('SIGKILL')
+  await exit
+}
+
+const endedPid = () => spawnSync('true').pid
+
+function owner(told: object = {}): string {
+  return JSON.stringify({ pid: endedPid(), host: hostname(), start: '1', token: randomUUID(), ...told })
+}
+
+const failure = (pattern: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof Failure, String(error))
+  assert.match(error.message, pattern)
+  assert.equal(error.cause, 'locked')
+  return true
+}
+
+test('a lock is a private file, gone with everything else when it is given back', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const release = await take(lock)
+  assert.deepEqual(readdirSync(path), ['.lock'])
+  assert.equal(statSync(lock).mode & 0o777, 0o600)
+  assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
+  release()
+  assert.deepEqual(readdirSync(path), [])
+  release()
+  ;(await take(lock))()
+})
+
+test('of thirty processes that count under the lock none loses a step', async (t) => {
+  const path = scratch(t)
+  const counter = join(path, 'counter')
+  const auth = join(path, 'auth')
+  mkdirSync(auth)
+  writeFileSync(counter, '0')
+  const processes = await Promise.all(
+    Array.from({ length: 30 }, () => start(t, ['count', join(auth, '.lock'), counter])),
+  )
+  const exits = await Promise.all(processes.map(({ exit }) => exit))
+  assert.deepEqual([...new Set(exits)], [0])
+  assert.equal(readFileSync(counter, 'utf8'), '30')
+  assert.deepEqual(readdirSync(auth), [])
+})
+
+test('the lock of a killed process is taken over by one after the other of those that wait', onLinux, async (t) => {
+  const path = scratch(t)
+  const counter = join(path, 'counter')
+  const auth = join(path, 'auth')
+  const lock = join(auth, '.lock')
+  mkdirSync(auth)
+  writeFileSync(counter, '0')
+  const holder = await start(t, ['hold', lock], 'held')
+  const takers = await Promise.all(Array.from({ length: 8 }, () => start(t, ['count', lock, counter], 'waiting')))
+  await killAbruptly(holder)
+  assert.deepEqual(
+    await Promise.all(takers.map(({ exit }) => exit)),
+    takers.map(() => 0),
+  )
+  assert.equal(readFileSync(counter, 'utf8'), '8')
+  assert.deepEqual(readdirSync(auth), [])
+})
+
+test('a process that was killed while it took over a dead lock keeps nobody from it', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const dead = owner()
+  writeFileSync(lock, dead)
+  writeFileSync(`${lock}.${JSON.parse(dead).token}`, owner())
+  const release = await take(lock)
+  release()
+  assert.deepEqual(readdirSync(path), [])
+})
+
+test('who may not take over a dead lock yet waits, and then leaves alone what has taken its place', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const dead = owner()
+  const takeover = `${lock}.${JSON.parse(dead).token}`
+  const successor = owner({ host: 'elsewhere.example' })
+  writeFileSync(lock, dead)
+  writeFileSync(takeover, owner({ host: 'elsewhere.example' }))
+  const abort = new AbortController()
+  const waits: string[] = []
+  const onWait = (message: string) => {
+    waits.push(message)
+    if (waits.length > 1) return abort.abort()
+    assert.equal(readFileSync(lock, 'utf8'), dead)
+    writeFileSync(lock, successor)
+    rmSync(takeover)
+  }
+  const options = { signal: abort.signal, wait: Number.POSITIVE_INFINITY, onWait }
+  await assert.rejects(take(lock, options), { name: 'AbortError' })
+  assert.deepEqual(
+    waits.map((wait) => wait.split('which holds ')[1]),
+    [takeover, lock],
+  )
+  assert.equal(readFileSync(lock, 'utf8'), successor)
+  assert.deepEqual(readdirSync(path), ['.lock'])
+})
+
+test('what a process that was killed while waiting leaves is removed by the next', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const release = await take(lock)
+  const waiter = await start(t, ['hold', lock], 'waiting')
+  await killAbruptly(waiter)
+  assert.equal(readdirSync(path).length, 2)
+  release()
+  ;(await take(lock))()
+  assert.deepEqual(readdirSync(path), [])
+})
+
+test('files beside the lock that are not of its making stay', async (t) => {
+  const path = scratch(t)
+  for (const [name, text] of [
+    ['.lock.notes', 'mine'],
+    ['.lock2', owner()],
+    ['other', ''],
+  ] as const)
+    writeFileSync(join(path, name), text)
+  ;(await take(join(path, '.lock')))()
+  assert.deepEqual(readdirSync(path).sort(), ['.lock.notes', '.lock2', 'other'])
+})
+
+test('a lock that names a living pid which began at another time is a dead one', onLinux, async (t) => {
+  const lock = join(scratch(t), '.lock')
+  writeFileSync(lock, owner({ pid: process.pid, start: '1' }))
+  const release = await take(lock)
+  assert.notEqual(JSON.parse(readFileSync(lock, 'utf8')).start, '1')
+  release()
+})
+
+test(
+  'a lock whose owner has ended, though nobody has asked for its exit status yet, is a dead one',
+  onLinux,
+  async (t) => {
+    const lock = join(scratch(t), '.lock')
+    // The cat knows nothing of the child that the shell before it had, and which ends when its own pipe does.
+    const script = 'cat <&3 >/dev/null & exec 3<&-; echo $!; exec cat'
+    const parent = spawn('sh', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] })
+    t.after(() => parent.kill('SIGKILL'))
+    const [stdin, stdout, , own] = parent.stdio as unknown as [Writable, Readable, null, Writable]
+    const lines = createInterface(stdout)[Symbol.asyncIterator]()
+    const pid = Number((await lines.next()).value)
+    stdin.write('is the shell a cat?\n')
+    await lines.next()
+    own.end()
+    const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
+    while (stat()[0] !== 'Z') await new Promise(setImmediate)
+    writeFileSync(lock, owner({ pid, start: stat()[19] }))
+    const release = await take(lock)
+    assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
+    release()
+  },
+)
+
+test('a living owner is named with its host and the file, where the wait is over', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const holder = await start(t, ['hold', lock], 'held')
+  await assert.rejects(take(lock), (error: Error) => {
+    assert.ok(failure(/is held by process/)(error))
+    for (const part of [String(holder.child.pid), hostname(), lock])
+      assert.ok(error.message.includes(part), `${part} in ${error.message}`)
+    return true
+  })
+  assert.deepEqual(readdirSync(path), ['.lock'])
+  holder.child.stdin.end()
+  assert.equal(await holder.exit, 0)
+  assert.deepEqual(readdirSync(path), [])
+})
+
+test('an owner on another host counts as living, and is named', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const other = owner({ host: 'elsewhere.example', pid: 4321 })
+  writeFileSync(lock, other)
+  await assert.rejects(take(lock), (error: Error) => {
+    assert.ok(failure(/process 4321 on elsewhere\.example/)(error))
+    assert.ok(error.message.includes(lock))
+    return true
+  })
+  assert.equal(readFileSync(lock, 'utf8'), other)
+  assert.deepEqual(readdirSync(path), ['.lock'])
+})
+
+for (const [what, text] of [
+  ['an empty file', ''],
+  ['half of an owner', '{"pid": 12, "ho'],
+  ['something that is no owner', '{"pid": 12}'],
+  ['null', 'null'],
+  ['an owner with a token that would lead out of the folder', owner({ token: '../../../../tmp/elsewhere' })],
+] as const)
+  test(`a lock that is ${what} names nobody: it is waited for, then a Failure names the file`, async (t) => {
+    const path = scratch(t)
+    const lock = join(path, '.lock')
+    writeFileSync(lock, text)
+    const waits: string[] = []
+    const options = { wait: Number.POSITIVE_INFINITY, waitForNameless: 1, onWait: (wait: string) => waits.push(wait) }
+    await assert.rejects(take(lock, options), (error: Error) => {
+      assert.ok(failure(/is held by another program/)(error))
+      assert.ok(error.message.includes(lock))
+      return true
+    })
+    assert.ok(waits.length <= 1)
+    assert.equal(readFileSync(lock, 'utf8'), text)
+    assert.deepEqual(readdirSync(path), ['.lock'])
+  })
+
+test('a lock that names nobody is taken as soon as it is gone', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  writeFileSync(lock, '')
+  const onWait = () => rmSync(lock)
+  const release = await take(lock, { waitForNameless: Number.POSITIVE_INFINITY, onWait })
+  assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
+  release()
+})
+
+test('the wait for a living owner is told once, with who and what', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  const release = await take(lock)
+  const waits: string[] = []
+  const onWait = (wait: string) => {
+    waits.push(wait)
+    setImmediate(release)
+  }
+  const second = await take(lock, { wait: Number.POSITIVE_INFINITY, onWait })
+  second()
+  assert.equal(waits.length, 1)
+  for (const part of [String(process.pid), hostname(), lock]) assert.ok(waits[0]?.includes(part), part)
+})
+
+test('only our own lock is given back', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  const release = await take(lock)
+  const other = owner({ host: 'elsewhere.example' })
+  writeFileSync(lock, other)
+  release()
+  assert.equal(readFileSync(lock, 'utf8'), other)
+  rmSync(lock)
+  release()
+})
+
+test('an abort ends the wait, and leaves nothing but the lock of its owner', async (t) => {
+  const path = scratch(t)
+  const lock = join(path, '.lock')
+  const release = await take(lock)
+  const abort = new AbortController()
+  const onWait = () => abort.abort()
+  await assert.rejects(take(lock, { signal: abort.signal, wait: Number.POSITIVE_INFINITY, onWait }), {
+    name: 'AbortError',
+  })
+  assert.deepEqual(readdirSync(path), ['.lock'])
+  release()
+})
+
+test('where there is no folder for the lock a Failure names it', async (t) => {
+  const lock = join(scratch(t), 'gone', '.lock')
+  await assert.rejects(take(lock), (error: unknown) => error instanceof Failure && error.message.includes(lock))
+  assert.ok(!existsSync(lock))
+})

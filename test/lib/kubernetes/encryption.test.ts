@@ -1,0 +1,255 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { parse, stringify } from 'yaml'
+import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+
+const secretOf = (length: number, fill = 1) => Buffer.alloc(length, fill).toString('base64')
+const secret = secretOf(32)
+
+/** As genenckey.sh writes it. */
+const guide = `kind: EncryptionConfig
+apiVersion: v1
+resources:
+- resources:
+  - secrets
+  providers:
+  - aescbc:
+      keys:
+      - name: key1
+        secret: ${secret}
+  - identity: {}
+`
+
+interface Entry {
+  resources?: unknown
+  providers?: unknown
+  [key: string]: unknown
+}
+
+const key1 = { name: 'key1', secret }
+const entry: Entry = { resources: ['secrets'], providers: [{ aescbc: { keys: [key1] } }, { identity: {} }] }
+const header = { apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration' }
+const read = (config: object) => readEncryptionConfig(stringify(config))
+const withEntry = (changed: Entry) => read({ ...header, resources: [{ ...entry, ...changed }] })
+const withProviders = (...providers: unknown[]) => withEntry({ providers })
+const withKeys = (provider: string, ...keys: unknown[]) => withProviders({ [provider]: { keys } })
+
+describe('a new config', () => {
+  for (const provider of ['aescbc', 'aesgcm', 'secretbox'] as const)
+    test(`encrypts with ${provider} and a key of 32 bytes, and is read back`, () => {
+      const config = readEncryptionConfig(newEncryptionConfig(provider, ['secrets', 'configmaps']))
+      assert.deepEqual(config?.resources, ['secrets', 'configmaps'])
+      assert.equal(config.provider, provider)
+      assert.deepEqual(
+        config.keys.map(({ length }) => length),
+        [32],
+      )
+    })
+
+  test('is in the current form, and what is not yet encrypted can be read: identity is last', () => {
+    const { apiVersion, kind, resources } = parse(newEncryptionConfig('aescbc', ['secrets']))
+    assert.deepEqual({ apiVersion, kind }, header)
+    assert.deepEqual(
+      resources[0].providers.map((provider: object) => Object.keys(provider)),
+      [['aescbc'], ['identity']],
+    )
+    assert.deepEqual(resources[0].providers[1], { identity: {} })
+  })
+
+  test('never has the key of another', () => {
+    const keys = Array.from(
+      { length: 20 },
+      () => parse(newEncryptionConfig('aescbc', ['secrets'])).resources[0].providers[0].aescbc.keys[0].secret,
+    )
+    assert.equal(new Set(keys).size, 20)
+  })
+})
+
+describe('what kube-apiserver reads is read', () => {
+  test("the guide's own file", () => {
+    assert.deepEqual(readEncryptionConfig(guide), {
+      otherResources: [],
+      resources: ['secrets'],
+      provider: 'aescbc',
+      keys: [Buffer.alloc(32, 1)],
+    })
+  })
+
+  test('the same in JSON', () =>
+    assert.deepEqual(readEncryptionConfig(JSON.stringify(parse(guide))), readEncryptionConfig(guide)))
+
+  for (const [provider, lengths] of Object.entries({ aescbc: [16, 24, 32], aesgcm: [16, 24, 32], secretbox: [32] }))
+    for (const length of lengths)
+      test(`a key of ${length} bytes for ${provider}`, () =>
+        assert.deepEqual(withKeys(provider, { name: 'a', secret: secretOf(length) })?.keys, [Buffer.alloc(length, 1)]))
+
+  test('identity as the first provider: it encrypts nothing, the keys behind it are there', () => {
+    const config = withProviders({ identity: {} }, { aescbc: { keys: [key1] } })
+    assert.equal(config?.provider, 'identity')
+    assert.deepEqual(config.keys, [Buffer.alloc(32, 1)])
+  })
+
+  test('kms as the first provider: its key is not in the file', () => {
+    const kms = { apiVersion: 'v2', name: 'vault', endpoint: 'unix:///run/kms.sock', timeout: '3s' }
+    const config = withProviders({ kms }, { aescbc: { keys: [key1] } }, { identity: {} })
+    assert.equal(config?.provider, 'kms')
+  })
+
+  test('every key of every provider, in the order in which they are tried', () => {
+    const keys = [1, 2, 3].map((fill) => ({ name: `key${fill}`, secret: secretOf(32, fill) }))
+    const config = withProviders({ secretbox: { keys: keys.slice(0, 2) } }, { aescbc: { keys: keys.slice(2) } })
+    assert.deepEqual(config?.keys, [Buffer.alloc(32, 1), Buffer.alloc(32, 2), Buffer.alloc(32, 3)])
+  })
+
+  test('of several entries, the first', () => {
+    const second = { resources: ['configmaps'], providers: [{ identity: {} }] }
+    assert.deepEqual(read({ ...header, resources: [entry, second] })?.resources, ['secrets'])
+  })
+})
+
+describe('what kube-apiserver refuses is no config', () => {
+  const bad: Readonly<Record<string, object | string>> = {
+    'an empty file': '',
+    'a list': '[]',
+    'a word': 'word',
+    'YAML that is cut off': guide.slice(0, 60),
+    'a broken line': guide.replace('  providers:', ' providers:'),
+    'a key that stands twice': `${guide}kind: EncryptionConfig\n`,
+    'two documents': `${guide}---\n${guide}`,
+    aliases: guide.replace('- secrets', '- &a secrets\n  - *a'),
+    'no kind': { apiVersion: header.apiVersion, resources: [entry] },
+    'the new version with the old kind': { ...header, kind: 'EncryptionConfig', resources: [entry] },
+    'the old version with the new kind': { ...header, apiVersion: 'v1', resources: [entry] },
+    'a beta version': { ...header, apiVersion: 'apiserver.config.k8s.io/v1beta1', resources: [entry] },
+    'an unknown field': { ...header, resources: [entry], metadata: {} },
+    'no resources': header,
+    'resources that are empty': { ...header, resources: [] },
+    'resources that are a map': { ...header, resources: entry },
+    'a second entry that is wrong': { ...header, resources: [entry, { resources: ['configmaps'] }] },
+  }
+  for (const [title, config] of Object.entries(bad))
+    test(title, () =>
+      assert.equal(readEncryptionConfig(typeof config === 'string' ? config : stringify(config)), undefined),
+    )
+
+  const entries: Readonly<Record<string, Entry>> = {
+    'an unknown field in an entry': { comment: 'x' },
+    'an entry without providers': { providers: undefined },
+    'an entry whose providers are empty': { providers: [] },
+    'an entry that names no resource': { resources: [] },
+    'a resource that is a number': { resources: [1] },
+    'a resource that is a word': { resources: 'secrets' },
+  }
+  for (const [title, changed] of Object.entries(entries)) test(title, () => assert.equal(withEntry(changed), undefined))
+
+  const providers: Readonly<Record<string, unknown>> = {
+    'two kinds in one provider': { aescbc: { keys: [key1] }, identity: {} },
+    'two kinds of key in one provider': { aescbc: { keys: [key1] }, aesgcm: { keys: [key1] } },
+    'a provider without a kind': {},
+    'an unknown kind': { aesctr: { keys: [key1] } },
+    'a kind in capitals': { AESCBC: { keys: [key1] } },
+    'a provider that is null': null,
+    'identity with a field': { identity: { keys: [] } },
+    'identity that is null': { identity: null },
+    'kms with an unknown field': { kms: { name: 'vault', endpoint: 'unix:///x', keys: [] } },
+    'a kind with an unknown field': { aescbc: { keys: [key1], iv: 1 } },
+    'a kind with no keys': { aescbc: { keys: [] } },
+    'a kind with keys that are null': { aescbc: { keys: null } },
+    'a kind with nothing': { aescbc: {} },
+  }
+  for (const [title, provider] of Object.entries(providers))
+    for (const at of ['first', 'second'])
+      test(`${title}, as the ${at} provider`, () => {
+        const good = { secretbox: { keys: [key1] } }
+        assert.equal(at === 'first' ? withProviders(provider, good) : withProviders(good, provider), undefined)
+      })
+
+  const keys: Readonly<Record<string, unknown>> = {
+    'a key without a name': { secret },
+    'a key with an empty name': { name: '', secret },
+    'a key whose name is a number': { name: 1, secret },
+    'a key without a secret': { name: 'key1' },
+    'a key with an empty secret': { name: 'key1', secret: '' },
+    'a key with an unknown field': { ...key1, created: 'today' },
+    'a key that is a text': secret,
+    'a secret that is a number': { name: 'key1', secret: 1234 },
+    'a secret without its padding': { name: 'key1', secret: secret.replace('=', '') },
+    'a secret with a blank': { name: 'key1', secret: ` ${secret}` },
+    'a secret in the alphabet for URLs': { name: 'key1', secret: `${'_-'.repeat(21)}8=` },
+    'a secret with a character that is none of base64': { name: 'key1', secret: `*${secret.slice(1)}` },
+    'a secret with bits behind its last byte': { name: 'key1', secret: secret.replace('E=', 'F=') },
+    'a secret in hex': { name: 'key1', secret: Buffer.alloc(32, 1).toString('hex') },
+  }
+  for (const [title, key] of Object.entries(keys)) test(title, () => assert.equal(withKeys('aescbc', key), undefined))
+
+  for (const [provider, lengths] of Object.entries({
+    aescbc: [1, 15, 31, 33, 64],
+    aesgcm: [8, 20, 48],
+    secretbox: [16, 24, 31, 33],
+  }))
+    for (const length of lengths)
+      test(`a key of ${length} bytes for ${provider}`, () =>
+        assert.equal(withKeys(provider, { name: 'key1', secret: secretOf(length) }), undefined))
+
+  test('a wrong key behind a right one', () =>
+    assert.equal(withKeys('aescbc', key1, { name: 'key2', secret: secretOf(31) }), undefined))
+})
+
+describe('added resources', () => {
+  const old = `# rotated in spring
+kind: EncryptionConfig # as the guide has it
+apiVersion: v1
+resources:
+- resources:
+  - secrets # what else
+  providers:
+  # key2 first: it encrypts
+  - aescbc:
+      keys:
+      - name: key2
+        secret: "${secretOf(32, 2)}" # in quotes
+      - name: key1
+        secret: ${secret}
+  - secretbox:
+      keys: [{ name: 'box', secret: ${secretOf(32, 3)} }]
+  - identity: {}
+- resources: [configmaps]
+  providers:
+  - identity: {}
+# the end
+`
+  const added = addResources(old, ['deployments.apps', 'events'])
+
+  test('stand behind those of the first entry', () =>
+    assert.deepEqual(readEncryptionConfig(added)?.resources, ['secrets', 'deployments.apps', 'events']))
+
+  test('leave everything else as it means', () => {
+    const [before, after] = [parse(old), parse(added)]
+    before.resources[0].resources.push('deployments.apps', 'events')
+    assert.deepEqual(after, before)
+  })
+
+  test('leave every comment', () => {
+    for (const [comment] of old.matchAll(/#.*/g)) assert.ok(added.includes(comment), comment)
+  })
+
+  test('leave every key: none is folded, and none has other quotes', () => {
+    for (const [line] of old.matchAll(/secret: [\w+/="]+/g)) assert.ok(added.includes(line), line)
+  })
+
+  test('work on the file of the guide, which stays in its form', () => {
+    assert.equal(addResources(guide, ['events']), guide.replace('  - secrets\n', '  - secrets\n  - events\n'))
+  })
+
+  test('work in flow style and in JSON', () => {
+    for (const text of [JSON.stringify(parse(guide)), stringify(parse(guide), { collectionStyle: 'flow' })])
+      assert.deepEqual(readEncryptionConfig(addResources(text, ['events'])), {
+        otherResources: [],
+        resources: ['secrets', 'events'],
+        provider: 'aescbc',
+        keys: [Buffer.alloc(32, 1)],
+      })
+  })
+
+  test('that are none change no meaning', () => assert.deepEqual(parse(addResources(old, [])), parse(old)))
+})

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { type SshResult, sshFailure } from '../../../lib/nodes/ssh-failure.ts'
+
+function failed(stderr: string, more: Partial<SshResult> = {}) {
+  return sshFailure({
+    node: 'worker0',
+    place: { host: 'worker0.lan', port: undefined, user: 'ubuntu' },
+    stderr,
+    exitCode: 255,
+    timedOut: false,
+    ...more,
+  })
+}
+
+const changed = `@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Someone could be eavesdropping on you right now (man-in-the-middle attack)!
+It is also possible that a host key has just been changed.
+The fingerprint for the ED25519 key sent by the remote host is
+SHA256:Vx1aqMU3xfL0tBvMf2O9dpkXLNkGVUwVQGq9NwkR2xY.
+Please contact your system administrator.
+Add correct host key in /home/me/.ssh/known_hosts to get rid of this message.
+Offending ED25519 key in /home/me/.ssh/known_hosts:7
+Host key for worker0.lan has changed and you have requested strict checking.
+Host key verification failed.\r
+`
+
+const said: Readonly<Record<string, readonly string[]>> = {
+  'host-key-changed': [changed],
+  'host-key-unknown': [
+    'No ED25519 host key is known for worker0.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
+    'Host key verification failed.\r\nscp: Connection closed\r\n',
+  ],
+  'authentication-refused': [
+    'ubuntu@worker0.lan: Permission denied (publickey,password).\r\n',
+    'ubuntu@worker0.lan: Permission denied (publickey).\r\nscp: Connection closed\r\n',
+    'Received disconnect from 192.168.1.14 port 22:2: Too many authentication failures\r\nDisconnected from 192.168.1.14 port 22\r\n',
+    'sign_and_send_pubkey: no mutual signature supported\r\nubuntu@worker0.lan: Permission denied (publickey).\r\n',
+    'Load key "/home/me/.ssh/id_ed25519": incorrect passphrase supplied to decrypt private key\r\n',
+  ],
+  'name-unknown': [
+    'ssh: Could not resolve hostname worker0.lan: Name or service not known\r\n',
+    'ssh: Could not resolve hostname worker0.lan: Temporary failure in name resolution\r\nscp: Connection closed\r\n',
+    'ssh: Could not resolve hostname worker0.lan: nodename nor servname provided, or not known\r\n',
+  ],
+  'connection-refused': [
+    'ssh: connect to host worker0.lan port 22: Connection refused\r\n',
+    'ssh: connect to host worker0.lan port 22: Connection refused\r\nscp: Connection closed\r\n',
+  ],
+  'timed-out': [
+    'ssh: connect to host worker0.lan port 22: Connection timed out\r\n',
+    'ssh: connect to host worker0.lan port 22: Operation timed out\r\n',
+    'ssh: connect to host worker0.lan port 22: No route to host\r\n',
+    'ssh: connect to host worker0.lan port 22: Network is unreachable\r\n',
+    'ssh: connect to host worker0.lan port 22: Host is down\r\n',
+    'Connection timed out during banner exchange\r\nConnection to 192.168.1.14 port 22 timed out\r\n',
+    'Timeout, server worker0.lan not responding.\r\n',
+  ],
+  'no-space': [
+    'scp: write remote "/home/ubuntu/.harderway-00/files.tar": No space left on device\r\n',
+    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n',
+    'mkdir: cannot create directory: Disk quota exceeded\n',
+  ],
+  'read-only': ["mkdir: cannot create directory '/home/ubuntu': Read-only file system\n"],
+  'no-sftp': [
+    'subsystem request failed on channel 0\r\nscp: Connection closed\r\n',
+    'sh: 1: /usr/lib/openssh/sftp-server: not found\r\nscp: Connection closed\r\n',
+    'bash: /usr/libexec/sftp-server: No such file or directory\nscp: Connection closed\n',
+  ],
+  'connection-lost': [
+    'kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 192.168.1.14 port 22\r\n',
+    'kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.168.1.14 port 22\r\n',
+    'Connection to worker0.lan closed by remote host.\r\n',
+    'client_loop: send disconnect: Broken pipe\r\n',
+    'mux_client_request_session: read from master failed: Broken pipe\r\n',
+    'lost connection\n',
+    '',
+  ],
+  other: [
+    'sh: 1: sha256sum: not found\n',
+    'scp: dest open "/srv/files.tar": Permission denied\r\n',
+    'ca.pem: FAILED\nsha256sum: WARNING: 1 computed checksum did NOT match\n',
+    'Bad owner or permissions on /home/me/.ssh/config\r\n',
+  ],
+}
+
+for (const [cause, messages] of Object.entries(said))
+  describe(`${cause} is recognised`, () => {
+    for (const stderr of messages)
+      test(JSON.stringify(stderr.slice(0, 90)), () => {
+        const { cause: found, kind, message, remedy } = failed(stderr)
+        assert.equal(found, cause)
+        assert.equal(kind, 'failed')
+        assert.match(message, /^worker0: [^\r\n]+$/)
+        assert.equal(remedy === undefined, cause === 'other')
+      })
+  })
+
+test('the message names the node, the cause and what ssh said last', () => {
+  const stderr = 'Warning: something\r\nssh: connect to host worker0.lan port 22: Connection refused\r\n'
+  assert.equal(
+    failed(stderr).message,
+    'worker0: connection refused (ssh: connect to host worker0.lan port 22: Connection refused)',
+  )
+})
+
+test('what fits no cause is told as it is, or by the status where nothing was said', () => {
+  assert.equal(failed('sh: 1: tar: not found\n', { exitCode: 127 }).message, 'worker0: sh: 1: tar: not found')
+  assert.equal(failed('', { exitCode: 7 }).message, 'worker0: ssh ended with status 7')
+  assert.equal(failed(' \r\n\r\n', { exitCode: 7 }).message, 'worker0: ssh ended with status 7')
+})
+
+test('a limit that ran out is told as such, whatever was said before it', () => {
+  const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
+  assert.equal(failure.cause, 'timed-out')
+  assert.equal(failure.message, 'worker0: timed out')
+})
+
+test('the way out names the host as ssh knows it', () => {
+  for (const stderr of [changed, 'Host key verification failed.\n', 'me@x: Permission denied (publickey).\n'])
+    assert.match(failed(stderr).remedy ?? '', /worker0\.lan/)
+  assert.match(failed(changed).remedy ?? '', /ssh-keygen -R worker0\.lan/)
+})
+
+describe('no long word that could be a key survives', () => {
+  const keys: Readonly<Record<string, string>> = {
+    'the key of Secrets': Buffer.alloc(32, 0xfb).toString('base64'),
+    'a line of a PEM': 'MIIEpAIBAAKCAQEA'.repeat(4),
+    'a digest': 'd2'.repeat(32),
+    'an address for URLs': Buffer.alloc(48, 0xfb).toString('base64url'),
+    'all of it on one line': Buffer.alloc(1200, 0xfb).toString('base64'),
+  }
+  for (const [title, key] of Object.entries(keys))
+    test(title, () => {
+      for (const stderr of [key, `secret: ${key}\n`, `sh: "${key}": not found`, `x ${key} No space left on device`]) {
+        const { message, remedy } = failed(stderr)
+        const words = `${message} ${remedy}`.match(/[A-Za-z0-9+/=_-]{40,}/g)
+        assert.equal(words, null)
+        assert.ok(!message.includes(key.slice(0, 20)))
+      }
+    })
+
+  test('and no message is longer than a line of a terminal or two', () => {
+    assert.ok(failed('word '.repeat(1000)).message.length < 200)
+    assert.ok(failed(`${'word '.repeat(1000)}Connection refused`).message.length < 220)
+  })
+})

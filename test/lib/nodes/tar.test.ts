@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { type ArchivedFile, buildTar } from '../../../lib/nodes/tar.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const bytesOf = (length: number) => Buffer.from(Array.from({ length }, (_, i) => (i * 31 + length) & 0xff))
+const longest = `${'a'.repeat(89)}.kubeconfig`
+const files: readonly ArchivedFile[] = [
+  { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('-----BEGIN CERTIFICATE-----\n') },
+  { name: 'ca-key.pem', mode: 0o600, bytes: bytesOf(1679) },
+  { name: 'empty', mode: 0o600, bytes: Buffer.alloc(0) },
+  { name: 'one-byte', mode: 0o600, bytes: bytesOf(1) },
+  { name: 'a-block-less-one', mode: 0o600, bytes: bytesOf(511) },
+  { name: 'a-block', mode: 0o400, bytes: bytesOf(512) },
+  { name: 'a-block-and-one', mode: 0o755, bytes: bytesOf(513) },
+  { name: 'big', mode: 0o600, bytes: bytesOf(3_000_000) },
+  { name: longest, mode: 0o600, bytes: bytesOf(10) },
+]
+const archive = buildTar(files)
+
+test('an archive is whole blocks, and ends with two of zeros', () => {
+  assert.equal(archive.length % 512, 0)
+  assert.ok(archive.subarray(-1024).every((byte) => byte === 0))
+  assert.equal(buildTar([]).length, 1024)
+})
+
+test('each header carries the sum of its bytes', () => {
+  const head = Buffer.from(archive.subarray(0, 512))
+  const said = Number.parseInt(head.toString('latin1', 148, 154), 8)
+  head.fill(' ', 148, 156)
+  assert.equal(
+    head.reduce((sum, byte) => sum + byte, 0),
+    said,
+  )
+})
+
+test('the same files are the same archive', () => assert.deepEqual(buildTar(files), archive))
+
+const tars: Readonly<Record<string, readonly [string, ...string[]]>> = {
+  tar: ['tar'],
+  bsdtar: ['bsdtar'],
+  busybox: ['busybox', 'tar'],
+}
+for (const [title, [program, ...first]] of Object.entries(tars))
+  describe(`${title} reads it`, { skip: needs(program) }, () => {
+    test('and lists every name, mode and size', () => {
+      const listing = execFileSync(program, [...first, '-tvf', '-'], { input: archive, encoding: 'utf8' })
+      const lines = listing.trim().split('\n')
+      assert.equal(lines.length, files.length)
+      for (const [i, { name, mode, bytes }] of files.entries()) {
+        const words = lines[i]?.split(/\s+/) ?? []
+        assert.equal(words[0], `-${letters(mode)}`)
+        assert.equal(words.at(-1), name)
+        assert.ok(words.includes(String(bytes.length)), name)
+      }
+    })
+
+    test('and says nothing against it', () => {
+      const { status, stderr } = spawnSync(program, [...first, '-tf', '-'], { input: archive, encoding: 'utf8' })
+      assert.deepEqual([status, stderr], [0, ''])
+    })
+
+    test('and unpacks every byte, for whoever unpacks it', (t) => {
+      const folder = scratch(t)
+      execFileSync(program, [...first, '-xof', '-'], { cwd: folder, input: archive })
+      assert.deepEqual(readdirSync(folder).toSorted(), files.map(({ name }) => name).toSorted())
+      for (const { name, mode, bytes } of files) {
+        assert.ok(readFileSync(join(folder, name)).equals(bytes), name)
+        const { uid, mode: made } = lstatSync(join(folder, name))
+        assert.equal(uid, process.getuid?.(), name)
+        // Less what the umask takes.
+        assert.equal(made & 0o700, mode & 0o700, name)
+        assert.equal(made & 0o077 & ~mode, 0, name)
+      }
+    })
+
+    test('and unpacks only the names that are asked for', (t) => {
+      const folder = scratch(t)
+      mkdirSync(join(folder, 'in'))
+      writeFileSync(join(folder, 'files.tar'), archive)
+      execFileSync(program, [...first, '-xof', '../files.tar', '--', 'ca.pem', 'empty'], { cwd: join(folder, 'in') })
+      assert.deepEqual(readdirSync(join(folder, 'in')).toSorted(), ['ca.pem', 'empty'])
+    })
+  })
+
+function letters(mode: number): string {
+  return [...'rwxrwxrwx'].map((letter, i) => ((mode >> (8 - i)) & 1 ? letter : '-')).join('')
+}

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { createPublicKey } from 'node:crypto'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import {
+  type Certificate,
+  compareWithProfile,
+  isIssuedBy,
+  isKeyOf,
+  readCertificate,
+  readPrivateKey,
+} from '../../../lib/pki/certificate.ts'
+import {
+  encodeSubject,
+  generatePrivateKey,
+  issueCertificate,
+  subjectKeyId as keyIdOf,
+  type Profile,
+  selfSign,
+} from '../../../lib/pki/x509.ts'
+import { formatReason } from '../../../lib/reason.ts'
+import { caProfile, leafProfile, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+import { openssl } from '../../support/openssl.ts'
+
+const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
+const caKey = await generatePrivateKey('ecdsa-p256')
+const leafKey = await generatePrivateKey('ecdsa-p256')
+const caPem = selfSign({ profile: caProfile, ...times }, caKey)
+
+function read(pem: string): Certificate {
+  const certificate = readCertificate(pem)
+  assert.ok(certificate)
+  return certificate
+}
+
+const ca = read(caPem)
+
+function leafPem(profile: Profile = leafProfile()): string {
+  assert.ok(ca.subjectKeyId)
+  const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: caKey }
+  return issueCertificate({ profile, publicKey: createPublicKey(leafKey), ...times }, issuer)
+}
+
+/** What is said of a certificate made for one profile when another is asked for. */
+function changes(asked: Partial<Profile>, made: Partial<Profile> = {}): string[] {
+  return compareWithProfile(read(leafPem(leafProfile(made))), leafProfile(asked)).map(formatReason)
+}
+
+test('a certificate says what it was made to say', () => {
+  const sans = ['w0', '*.example.org', '10.0.0.3', 'fd00::3']
+  const { x509, subject, subjectKeyId, publicKey, ...said } = read(leafPem(leafProfile({ sans })))
+  assert.deepEqual(subject, encodeSubject(leafProfile().subject))
+  assert.deepEqual(subjectKeyId, keyIdOf(createPublicKey(leafKey)))
+  assert.ok(publicKey.equals(createPublicKey(leafKey)))
+  assert.equal(x509.issuer, 'C=PL\nO=Kubernetes\nCN=Kubernetes')
+  assert.deepEqual(said, {
+    attributes: ['C=PL', 'O=system:nodes', 'CN=system:node:w0'],
+    issuerAttributes: ['C=PL', 'O=Kubernetes', 'CN=Kubernetes'],
+    sans,
+    isCa: false,
+    keyUsage: 0x80,
+    extKeyUsages: ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'],
+    ...times,
+  })
+})
+
+test('letters of any script are read as they were written', () => {
+  const subject = { C: 'PL', O: 'Zażółć gęślą jaźń 🐙', CN: 'ключ_1' }
+  assert.deepEqual(changes({ subject }, { subject }), [])
+})
+
+test('names in another order are the same names', () => {
+  assert.deepEqual(changes({ sans: ['10.0.0.3', 'w0'] }), [])
+})
+
+test('an IPv6 address in another spelling is the same address', () => {
+  assert.deepEqual(changes({ sans: ['FD00:0:0::0003'] }, { sans: ['fd00::3'] }), [])
+})
+
+test('names and addresses that are added and removed are named', () => {
+  assert.deepEqual(changes({ sans: ['w0', 'w0.kubenet', '10.0.0.4'] }), [
+    'SAN added: w0.kubenet, 10.0.0.4; SAN removed: 10.0.0.3',
+  ])
+})
+
+test('a subject that changes is named', () => {
+  assert.deepEqual(changes({ subject: { C: 'DE', O: 'system:nodes', OU: 'kubenet', CN: 'system:node:w0' } }), [
+    'subject added: C=DE, OU=kubenet; subject removed: C=PL',
+  ])
+})
+
+test('a group that is no longer asked for is named', () => {
+  const subject = { O: 'system:masters', OU: 'x', CN: 'admin' }
+  assert.deepEqual(changes({ subject: { OU: 'x', CN: 'admin' } }, { subject }), ['subject removed: O=system:masters'])
+})
+
+test('another kind of key is named', () => {
+  assert.deepEqual(changes({ key: 'rsa-3072' }), ['key is ecdsa-p256, not rsa-3072'])
+})
+
+test('a CA where a leaf is asked for has other usages, and the other way round', () => {
+  assert.deepEqual(compareWithProfile(ca, { ...caProfile, isCa: false }).map(formatReason), [
+    'usages are not those asked for',
+  ])
+  assert.deepEqual(changes({ isCa: true }), ['usages are not those asked for'])
+})
+
+test('a server certificate that is none of a client has other usages', (t) => {
+  const auth = temporaryAuth(t)
+  auth.write('key.pem', leafKey.export({ type: 'sec1', format: 'pem' }), 0o600)
+  const extensions = [
+    'keyUsage=critical,digitalSignature',
+    'basicConstraints=critical,CA:FALSE',
+    'subjectAltName=DNS:w0,IP:10.0.0.3',
+  ]
+  const said = (...more: readonly string[]) => {
+    const added = [...extensions, ...more].flatMap((extension) => ['-addext', extension])
+    const pem = openssl(
+      'req',
+      '-x509',
+      '-new',
+      '-key',
+      join(auth.path, 'key.pem'),
+      '-subj',
+      '/C=PL/O=system:nodes/CN=system:node:w0',
+      ...added,
+    )
+    return compareWithProfile(read(pem), leafProfile()).map(formatReason)
+  }
+  assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not those asked for'])
+  assert.deepEqual(said(), ['usages are not those asked for'])
+  assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), [])
+})
+
+test('several changes are all named', () => {
+  const kinds = compareWithProfile(ca, leafProfile({ key: 'ecdsa-p384' })).map(({ kind }) => kind)
+  assert.deepEqual(kinds, ['subject-changed', 'san-changed', 'usages-changed', 'key-kind-changed'])
+})
+
+test("a certificate is its issuer's by signature, not by name", async () => {
+  const impostor = read(selfSign({ profile: caProfile, ...times }, await generatePrivateKey('ecdsa-p256')))
+  const leaf = read(leafPem())
+  assert.equal(isIssuedBy(leaf, ca), true)
+  assert.equal(isIssuedBy(leaf, impostor), false)
+  assert.equal(isIssuedBy(leaf, leaf), false)
+})
+
+test('whoever names the CA and its key identifier has not signed with its key', async () => {
+  assert.ok(ca.subjectKeyId)
+  const forger = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: await generatePrivateKey('ecdsa-p256') }
+  const request = { profile: leafProfile(), publicKey: createPublicKey(leafKey), ...times }
+  assert.equal(isIssuedBy(read(issueCertificate(request, forger)), ca), false)
+})
+
+test('a CA that is certified anew over the same key has issued what the old one issued', () => {
+  const renewed = read(selfSign({ profile: caProfile, ...times }, caKey))
+  assert.notEqual(renewed.x509.serialNumber, ca.x509.serialNumber)
+  assert.equal(isIssuedBy(read(leafPem()), renewed), true)
+})
+
+test('a key belongs to the certificate that has its public half', () => {
+  assert.equal(isKeyOf(read(leafPem()), leafKey), true)
+  assert.equal(isKeyOf(read(leafPem()), caKey), false)
+})
+
+test('the first of several certificates in a file is the one that counts', () => {
+  assert.equal(read(leafPem() + caPem).isCa, false)
+})
+
+test('what is no certificate is none', () => {
+  const [first = '', ...rest] = leafPem().split('\n')
+  const cut = [first, ...rest.slice(2)].join('\n')
+  for (const pem of ['', 'hello', first, cut, leafPem().slice(0, 200), leafPem().replace(/[A-Z]/g, 'A')])
+    assert.equal(readCertificate(pem), undefined)
+})
+
+test('a key is read without a passphrase or not at all', () => {
+  const sec1 = leafKey.export({ type: 'sec1', format: 'pem' })
+  const encrypted = leafKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' })
+  assert.ok(readPrivateKey(sec1)?.equals(leafKey))
+  assert.ok(readPrivateKey(leafKey.export({ type: 'pkcs8', format: 'pem' }))?.equals(leafKey))
+  for (const pem of ['', 'hello', encrypted, caPem, sec1.slice(0, 100)]) assert.equal(readPrivateKey(pem), undefined)
+})

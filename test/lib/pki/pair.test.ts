@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import type { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { judgePair, makePair, readCaCertificate, readIssuer, readPair, validityPeriod } from '../../../lib/pki/pair.ts'
+import { formatReason, isRepair } from '../../../lib/reason.ts'
+import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+
+const day = year / 365
+const after = (days: number) => new Date(now.getTime() + days * day)
+
+/** An auth/ with a CA of ten years and a fresh leaf of one, w0. */
+async function freshAuth(t: TestContext, { caValidity = 10 * year, validity = year } = {}): Promise<AuthDir> {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile, caValidity)
+  await makePair(auth, 'w0', { profile: leafProfile(), issuer: readIssuer(auth), now, validity })
+  return auth
+}
+
+function judge(auth: AuthDir, { profile = leafProfile(), at = now } = {}) {
+  return judgePair(readPair(auth, 'w0'), { profile, issuer: readCaCertificate(auth), now: at, renewBefore: 30 * day })
+}
+
+function reasons(auth: AuthDir, options: Parameters<typeof judge>[1] = {}): string[] {
+  const verdict = judge(auth, options)
+  return verdict.reasons.map(formatReason)
+}
+
+const path = (auth: AuthDir, name: string) => join(auth.path, name)
+
+test('a pair that was just made is fresh, until its end', async (t) => {
+  const auth = await freshAuth(t)
+  assert.deepEqual(judge(auth), { reasons: [], until: new Date(now.getTime() - 300_000 + year) })
+})
+
+test('a file that is missing is named', async (t) => {
+  const auth = await freshAuth(t)
+  auth.remove('w0-key.pem')
+  assert.deepEqual(reasons(auth), ['w0-key.pem is missing'])
+  auth.remove('w0.pem')
+  assert.deepEqual(reasons(auth), ['w0.pem is missing', 'w0-key.pem is missing'])
+})
+
+test('a file that does not hold what it should is named', async (t) => {
+  const auth = await freshAuth(t)
+  auth.write('w0.pem', 'hello', 0o644)
+  auth.write('w0-key.pem', '', 0o600)
+  assert.deepEqual(reasons(auth), ['w0.pem is no certificate', 'w0-key.pem is no private key without a passphrase'])
+})
+
+test('a folder or a symbolic link is no file', async (t) => {
+  const auth = await freshAuth(t)
+  rmSync(path(auth, 'w0.pem'))
+  mkdirSync(path(auth, 'w0.pem'))
+  rmSync(path(auth, 'w0-key.pem'))
+  symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
+  assert.deepEqual(reasons(auth), ['w0.pem is not a plain file', 'w0-key.pem is not a plain file'])
+})
+
+test('a key of another certificate is named', async (t) => {
+  const auth = await freshAuth(t)
+  auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600)
+  assert.deepEqual(reasons(auth), ["w0-key.pem is not the certificate's key"])
+})
+
+test('a subject, names and a kind of key that are no longer asked for are named', async (t) => {
+  const auth = await freshAuth(t)
+  const profile = leafProfile({ subject: { O: 'system:nodes', CN: 'system:node:w0' }, sans: ['w0'], key: 'rsa-2048' })
+  assert.deepEqual(reasons(auth, { profile }), [
+    'subject removed: C=PL',
+    'SAN removed: 10.0.0.3',
+    'key is ecdsa-p256, not rsa-2048',
+  ])
+})
+
+test('usages that are no longer asked for are named', async (t) => {
+  const auth = await freshAuth(t)
+  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not those asked for'])
+})
+
+test('another CA of the same name has not issued it', async (t) => {
+  const auth = await freshAuth(t)
+  await makeCa(auth, caProfile)
+  assert.deepEqual(reasons(auth), ['not issued by the present CA'])
+})
+
+test('before there is a CA its issuer is not judged: the CA will be made, and says so', async (t) => {
+  const auth = await freshAuth(t)
+  auth.remove('ca.pem')
+  assert.deepEqual(reasons(auth), [])
+})
+
+test('a certificate is stale from renewBefore on, and its end is named', async (t) => {
+  const auth = await freshAuth(t)
+  const begin = after(335).getTime() - 300_000
+  assert.deepEqual(reasons(auth, { at: new Date(begin - 1) }), [])
+  assert.deepEqual(reasons(auth, { at: new Date(begin) }), ['ends 2027-11-24'])
+  assert.deepEqual(reasons(auth, { at: after(365) }), ['expired 2027-11-24'])
+})
+
+test('a leaf that ends with its CA would not get more by being issued again', async (t) => {
+  const auth = await freshAuth(t, { caValidity: year, validity: 10 * year })
+  assert.deepEqual(reasons(auth, { at: after(350) }), [])
+  assert.deepEqual(reasons(auth, { at: after(366) }), ['expired 2027-11-24'])
+})
+
+test('a certificate of tomorrow is not yet valid', async (t) => {
+  const auth = await freshAuth(t)
+  assert.deepEqual(reasons(auth, { at: after(-1) }), ['not valid before 2026-11-24T11:55Z'])
+})
+
+test('a wrong mode alone is repaired, and nothing is issued again', async (t) => {
+  const auth = await freshAuth(t)
+  const before = readFileSync(path(auth, 'w0.pem'), 'utf8')
+  chmodSync(path(auth, 'w0-key.pem'), 0o644)
+  chmodSync(path(auth, 'w0.pem'), 0o600)
+  const verdict = judge(auth)
+  assert.equal(isRepair(verdict.reasons), true)
+  assert.deepEqual(verdict.reasons.map(formatReason), [
+    'w0.pem has mode 0600, not 0644',
+    'w0-key.pem has mode 0644, not 0600',
+  ])
+  for (const reason of verdict.reasons) if (reason.kind === 'wrong-mode') auth.setMode(reason.path, reason.asked)
+  assert.deepEqual(reasons(auth), [])
+  assert.equal(readFileSync(path(auth, 'w0.pem'), 'utf8'), before)
+})
+
+test('a wrong mode beside something else is not merely repaired', async (t) => {
+  const auth = await freshAuth(t)
+  chmodSync(path(auth, 'w0-key.pem'), 0o640)
+  const verdict = judge(auth, { profile: leafProfile({ sans: ['w0'] }) })
+  assert.equal(isRepair(verdict.reasons), false)
+  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'SAN removed: 10.0.0.3'])
+})
+
+test('a certificate that is made again has a new key, unless one is kept', async (t) => {
+  const auth = await freshAuth(t)
+  const signing = { profile: leafProfile(), issuer: readIssuer(auth), now, validity: year }
+  const first = readFileSync(path(auth, 'w0-key.pem'), 'utf8')
+  await makePair(auth, 'w0', signing)
+  assert.notEqual(readFileSync(path(auth, 'w0-key.pem'), 'utf8'), first)
+  const { key } = readPair(auth, 'w0')
+  const second = readFileSync(path(auth, 'w0-key.pem'), 'utf8')
+  await makePair(auth, 'w0', { ...signing, key })
+  assert.equal(readFileSync(path(auth, 'w0-key.pem'), 'utf8'), second)
+  assert.deepEqual(reasons(auth), [])
+})
+
+test('a CA that was made anew is read anew', async (t) => {
+  const auth = await freshAuth(t)
+  const before = readIssuer(auth)
+  assert.equal(readIssuer(auth).privateKey, before.privateKey)
+  await makeCa(auth, caProfile)
+  assert.ok(!readIssuer(auth).privateKey.equals(before.privateKey))
+})
+
+test('without a CA there is nothing to sign with', (t) => {
+  assert.throws(() => readIssuer(temporaryAuth(t)), /is gone/)
+})
+
+test('a period begins five minutes ago and ends with its issuer at the latest', async () => {
+  const notBefore = new Date('2026-11-24T11:55:00Z')
+  assert.deepEqual(validityPeriod(now, day), { notBefore, notAfter: new Date('2026-11-25T11:55:00Z') })
+  assert.deepEqual(validityPeriod(now, year, after(7)), { notBefore, notAfter: after(7) })
+  assert.deepEqual(validityPeriod(now, day, after(7)), { notBefore, notAfter: new Date('2026-11-25T11:55:00Z') })
+})

@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict'
+import { createHash, createPublicKey, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import type { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { generatePrivateKey, issueCertificate, type Profile, type Subject } from '../../../lib/pki/x509.ts'
+import { parsed } from '../../support/bad-files.ts'
+import { caProfile, leafProfile, makeCa, makeEverything, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+import { describe, encodedTimes, openssl, verify } from '../../support/openssl.ts'
+
+const guide = parsed(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
+
+/** CN, O and hosts of the guide's certificate requests. */
+const requests: Readonly<Record<string, readonly [CN: string, O: string, ...hosts: string[]]>> = {
+  kubernetes: [
+    ...(['kubernetes', 'Kubernetes'] as const),
+    ...['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster'],
+    ...['kubernetes.default.svc.cluster.local', '10.32.0.1', 'kubernetes.kubenet', '192.168.1.21'],
+    ...['control0', 'control0.kubenet', '192.168.1.11', 'control1', 'control1.kubenet', '192.168.1.12'],
+    ...['control2', 'control2.kubenet', '192.168.1.13', '127.0.0.1'],
+  ],
+  admin: ['admin', 'system:masters'],
+  'kube-scheduler': ['system:kube-scheduler', 'system:kube-scheduler'],
+  'kube-controller-manager': ['system:kube-controller-manager', 'system:kube-controller-manager'],
+  'kube-proxy': ['system:kube-proxy', 'system:node-proxier'],
+  'service-account': ['service-accounts', 'Kubernetes'],
+  control0: ['system:node:control0', 'system:nodes', 'control0', 'control0.kubenet', '192.168.1.11'],
+  control1: ['system:node:control1', 'system:nodes', 'control1', 'control1.kubenet', '192.168.1.12'],
+  control2: ['system:node:control2', 'system:nodes', 'control2', 'control2.kubenet', '192.168.1.13'],
+  worker0: ['system:node:worker0', 'system:nodes', 'worker0', 'worker0.kubenet', '192.168.1.14'],
+  worker1: ['system:node:worker1', 'system:nodes', 'worker1', 'worker1.kubenet', '192.168.1.15'],
+  worker2: ['system:node:worker2', 'system:nodes', 'worker2', 'worker2.kubenet', '192.168.1.16'],
+}
+
+const isAddress = (host: string) => /^[\d.]+$/.test(host)
+const certificatePath = (auth: AuthDir, name: string) => join(auth.path, `${name}.pem`)
+
+/** DNS names before addresses, otherwise as the guide has them. */
+function sanLines(hosts: readonly string[]): string[] {
+  const names = hosts.filter((host) => !isAddress(host)).map((host) => `DNS:${host}`)
+  const all = [...names, ...hosts.filter(isAddress).map((host) => `IP Address:${host}`)]
+  return all.length === 0 ? [] : ['X509v3 Subject Alternative Name:', all.sort().join(', ')]
+}
+
+/** The names of the last line in one order: what counts is the set. */
+function withSortedSans(lines: readonly string[]): string[] {
+  return lines.map((line) => (/^(DNS|IP Address):/.test(line) ? line.split(', ').sort().join(', ') : line))
+}
+
+test("the guide's cluster has the certificates of the guide's requests", async (t) => {
+  const auth = temporaryAuth(t)
+  const leaves = await makeEverything(auth, guide)
+  const paths = leaves.map(({ name }) => certificatePath(auth, name))
+  const ca = certificatePath(auth, 'ca')
+
+  await t.test('the same ones, no more', () => {
+    assert.deepEqual(leaves.map(({ name }) => name).sort(), Object.keys(requests).sort())
+  })
+
+  const place = 'C=PL,ST=Lesser Poland,L=Krakow'
+  const head = [
+    ...['Certificate:', 'Data:', 'Version: 3 (0x2)', 'Signature Algorithm: sha256WithRSAEncryption'],
+    `Issuer: ${place},O=Kubernetes,OU=kubenet,CN=Kubernetes`,
+  ]
+
+  await t.test('the CA says what cfssl makes it say', () => {
+    assert.deepEqual(describe(ca), [
+      ...head,
+      `Subject: ${place},O=Kubernetes,OU=kubenet,CN=Kubernetes`,
+      'X509v3 extensions:',
+      'X509v3 Key Usage: critical',
+      'Certificate Sign, CRL Sign',
+      'X509v3 Basic Constraints: critical',
+      'CA:TRUE',
+      'X509v3 Subject Key Identifier:',
+      '<key id>',
+    ])
+  })
+
+  for (const [name, [CN, O, ...hosts]] of Object.entries(requests)) {
+    await t.test(`${name} says what the guide asks for`, () => {
+      assert.deepEqual(withSortedSans(describe(certificatePath(auth, name))), [
+        ...head,
+        `Subject: ${place},O=${O},OU=kubenet,CN=${CN}`,
+        'X509v3 extensions:',
+        'X509v3 Key Usage: critical',
+        'Digital Signature, Key Encipherment',
+        'X509v3 Extended Key Usage:',
+        'TLS Web Server Authentication, TLS Web Client Authentication',
+        'X509v3 Basic Constraints: critical',
+        'CA:FALSE',
+        'X509v3 Subject Key Identifier:',
+        '<key id>',
+        'X509v3 Authority Key Identifier:',
+        '<key id>',
+        ...sanLines(hosts),
+      ])
+    })
+    await t.test(`${name} is accepted under each of its names and no other`, () => {
+      for (const host of hosts)
+        verify(ca, [certificatePath(auth, name)], isAddress(host) ? '-verify_ip' : '-verify_hostname', host)
+      assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_hostname', 'other.kubenet'))
+      assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_ip', '192.168.1.99'))
+    })
+  }
+
+  await t.test('openssl accepts each of them as a server and as a client', () => {
+    verify(ca, paths, '-purpose', 'sslserver')
+    verify(ca, paths, '-purpose', 'sslclient')
+    assert.throws(() => verify(ca, paths, '-purpose', 'smimesign'))
+  })
+
+  await t.test('each serial number is positive, of 20 bytes and its own', () => {
+    const serials = [ca, ...paths].map((path) => new X509Certificate(readFileSync(path)).serialNumber)
+    for (const serial of serials) assert.match(serial, /^[0-7][0-9A-F]{39}$/)
+    assert.equal(new Set(serials).size, serials.length)
+  })
+
+  await t.test('key identifiers are the SHA-1 of the key and of the key of the CA', () => {
+    const keyId = (path: string) => {
+      const bits = new X509Certificate(readFileSync(path)).publicKey.export({ type: 'pkcs1', format: 'der' })
+      return createHash('sha1').update(bits).digest('hex').toUpperCase().match(/../g)?.join(':')
+    }
+    const identifiers = (path: string) =>
+      openssl('x509', '-in', path, '-noout', '-ext', 'subjectKeyIdentifier,authorityKeyIdentifier').match(
+        /([0-9A-F]{2}:){19}../g,
+      )
+    assert.deepEqual(identifiers(ca), [keyId(ca)])
+    for (const path of paths) assert.deepEqual(identifiers(path), [keyId(path), keyId(ca)])
+  })
+
+  await t.test('none lives longer than the CA', () => {
+    const end = (path: string) => new X509Certificate(readFileSync(path)).validToDate
+    for (const path of paths) assert.ok(end(path) <= end(ca))
+  })
+})
+
+/** Paths of a CA and of a leaf that it signed. */
+async function issue(
+  t: TestContext,
+  leaf: Profile,
+  { ca = caProfile, caValidity = 10 * year, validity = 10 * year, at = now } = {},
+) {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, ca, caValidity, at)
+  await makePair(auth, 'w0', { profile: leaf, issuer: readIssuer(auth), now: at, validity })
+  return { ca: certificatePath(auth, 'ca'), leaf: certificatePath(auth, 'w0'), key: certificatePath(auth, 'w0-key') }
+}
+
+const kinds = [
+  ['rsa-2048', 'sha256WithRSAEncryption', 'RSA PRIVATE KEY', /Private-Key: \(2048 bit/],
+  ['rsa-3072', 'sha384WithRSAEncryption', 'RSA PRIVATE KEY', /Private-Key: \(3072 bit/],
+  ['rsa-4096', 'sha512WithRSAEncryption', 'RSA PRIVATE KEY', /Private-Key: \(4096 bit/],
+  ['ecdsa-p256', 'ecdsa-with-SHA256', 'EC PRIVATE KEY', /NIST CURVE: P-256/],
+  ['ecdsa-p384', 'ecdsa-with-SHA384', 'EC PRIVATE KEY', /NIST CURVE: P-384/],
+] as const
+
+for (const [key, algorithm, label, keyText] of kinds) {
+  test(`an ${key} key is written as ${label}, belongs to its certificate and signs with ${algorithm}`, async (t) => {
+    const made = await issue(t, leafProfile({ key }), { ca: { ...caProfile, key } })
+    verify(made.ca, [made.leaf], '-purpose', 'sslserver', '-verify_hostname', 'w0')
+    assert.ok(describe(made.leaf).includes(`Signature Algorithm: ${algorithm}`))
+    const pem = readFileSync(made.key, 'utf8')
+    assert.ok(pem.startsWith(`-----BEGIN ${label}-----\n`) && pem.endsWith(`-----END ${label}-----\n`))
+    assert.match(openssl('pkey', '-in', made.key, '-noout', '-text'), keyText)
+    assert.equal(openssl('pkey', '-in', made.key, '-pubout'), openssl('x509', '-in', made.leaf, '-noout', '-pubkey'))
+    // Encrypting a key to an elliptic curve is nothing that TLS does.
+    const usages = key.startsWith('rsa') ? 'Digital Signature, Key Encipherment' : 'Digital Signature'
+    assert.ok(describe(made.leaf).includes(usages))
+  })
+}
+
+test("the hash is that of the signer's key, whatever the key that is certified", async (t) => {
+  const made = await issue(t, leafProfile({ key: 'rsa-2048' }), { ca: { ...caProfile, key: 'ecdsa-p384' } })
+  verify(made.ca, [made.leaf], '-purpose', 'sslclient')
+  assert.ok(describe(made.leaf).includes('Signature Algorithm: ecdsa-with-SHA384'))
+})
+
+test('a certificate begins five minutes ago and lasts as long as is asked', async (t) => {
+  const made = await issue(t, leafProfile(), { validity: year })
+  assert.deepEqual(encodedTimes(made.leaf), ['UTCTIME           :261124115500Z', 'UTCTIME           :271124115500Z'])
+})
+
+test("a leaf is cut to its CA's end", async (t) => {
+  const made = await issue(t, leafProfile(), { caValidity: year, validity: 10 * year })
+  const end = (path: string) => encodedTimes(path).at(-1)
+  assert.equal(end(made.leaf), 'UTCTIME           :271124115500Z')
+  assert.equal(end(made.leaf), end(made.ca))
+})
+
+test('a time is UTCTime to the last second of 2049 and GeneralizedTime from then on', async (t) => {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile, 100 * year)
+  const publicKey = createPublicKey(await generatePrivateKey('ecdsa-p256'))
+  const notBefore = new Date('2049-12-31T23:59:59.999Z')
+  for (const [notAfter, encoded] of [
+    ['2049-12-31T23:59:59Z', 'UTCTIME           :491231235959Z'],
+    ['2050-01-01T00:00:00Z', 'GENERALIZEDTIME   :20500101000000Z'],
+    ['2126-10-31T11:55:00Z', 'GENERALIZEDTIME   :21261031115500Z'],
+  ] as const) {
+    const request = { profile: leafProfile(), publicKey, notBefore, notAfter: new Date(notAfter) }
+    auth.write('w0.pem', issueCertificate(request, readIssuer(auth)), 0o644)
+    assert.deepEqual(encodedTimes(certificatePath(auth, 'w0')), ['UTCTIME           :491231235959Z', encoded])
+  }
+})
+
+test('what PrintableString can not hold is UTF8String', async (t) => {
+  const subject: Subject = {
+    C: 'PL',
+    ST: 'Lesser Poland',
+    L: 'Kraków',
+    O: 'a_b',
+    OU: "x*y@z & 'w'",
+    CN: "A-Z (0:9)/,.'+=?",
+  }
+  const made = await issue(t, leafProfile({ subject }))
+  const strings = openssl('asn1parse', '-in', made.leaf).match(/(PRINTABLESTRING|UTF8STRING) +:.*/g) ?? []
+  // The issuer's three come first.
+  assert.deepEqual(
+    strings.slice(3).map((line) => line.replace(/ +:/, ' ')),
+    [
+      'PRINTABLESTRING PL',
+      'PRINTABLESTRING Lesser Poland',
+      'UTF8STRING Kraków',
+      'UTF8STRING a_b',
+      "UTF8STRING x*y@z & 'w'",
+      "PRINTABLESTRING A-Z (0:9)/,.'+=?",
+    ],
+  )
+})
+
+test('a certificate without names has no such extension', async (t) => {
+  const made = await issue(t, leafProfile({ sans: [] }))
+  assert.ok(!describe(made.leaf).some((line) => line.includes('Alternative')))
+})

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Failure } from '../../../lib/failure.ts'
+import type { Outcome } from '../../../lib/targets/executor.ts'
+import { createLines, type LinesOptions } from '../../../lib/views/lines.ts'
+import { type PhaseView, summarise } from '../../../lib/views/reporter.ts'
+import { fakeTarget } from '../../support/fake-target.ts'
+
+function phase(name: string, size: number): PhaseView {
+  const targets = Array.from({ length: size }, (_, i) => ({ ...fakeTarget(`${name}/${i}`), phase: name }))
+  return { name, title: `The ${name}`, targets }
+}
+
+function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal') {
+  const written: string[] = []
+  const reporter = createLines({
+    phases,
+    detail,
+    write: (line) => written.push(line),
+    writeError: (text) => written.push(text),
+  })
+  const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, outcome })
+  const endAll = (view: PhaseView, outcome: Outcome) => view.targets.forEach(({ id }) => void end(id, outcome))
+  return { written, reporter, end, endAll }
+}
+
+const until = new Date('2036-11-21T10:00:00Z')
+const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'ca.pem' }] }
+const failed: Outcome = { kind: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
+
+for (const [outcome, line] of [
+  [{ kind: 'fresh', reasons: [] }, 'certs/0: fresh'],
+  [{ kind: 'fresh', reasons: [], until }, 'certs/0: fresh until 2036-11-21'],
+  [made, 'certs/0: made: ca.pem missing'],
+  [
+    { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }] },
+    'certs/0: repaired: a has mode 0644, not 0600',
+  ],
+  [{ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, 'certs/0: to make: ca will be made'],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, 'certs/0: to make: forced'],
+  [failed, 'certs/0: failed: no room'],
+  [{ kind: 'cancelled', because: ['ca', 'admin'] }, 'certs/0: not reached: ca, admin failed'],
+  [{ kind: 'cancelled', because: [] }, 'certs/0: not reached'],
+] as const satisfies readonly [Outcome, string][])
+  test(`a target's end is a line: ${line.replaceAll('\n', '|')}`, () => {
+    const { written, end } = lines([phase('certs', 1)])
+    end('certs/0', outcome)
+    assert.deepEqual(written, [line])
+  })
+
+test('what has only begun is not told', () => {
+  const { written, reporter } = lines([phase('certs', 1)])
+  reporter.event({ type: 'started', id: 'certs/0' })
+  reporter.event({ type: 'building', id: 'certs/0', reasons: [] })
+  assert.deepEqual(written, [])
+})
+
+test('a warning is a line of its own below', () => {
+  const { written, end } = lines([phase('certs', 1)])
+  end('certs/0', { ...made, warning: 'restart it' })
+  assert.deepEqual(written, ['certs/0: made: ca.pem missing', 'warning certs/0: restart it'])
+})
+
+test('many targets are told by the phase, failures by name', () => {
+  const certs = phase('certs', 40)
+  const deploy = phase('deploy', 40)
+  const { written, end, endAll } = lines([certs, deploy])
+  for (const { id } of certs.targets.slice(0, 39)) end(id, made)
+  assert.deepEqual(written, [])
+  end('deploy/0', failed)
+  end('certs/39', made)
+  endAll({ ...deploy, targets: deploy.targets.slice(1) }, made)
+  assert.deepEqual(written, ['deploy/0: failed: no room', 'The certs: 40 done', 'The deploy: 40 done'])
+})
+
+test('--verbose tells every target however many there are', () => {
+  const view = phase('certs', 200)
+  const { written, endAll } = lines([view], 'verbose')
+  endAll(view, made)
+  assert.equal(written.length, 200)
+})
+
+for (const size of [1, 200])
+  test(`--quiet tells failures alone, of ${size} targets`, async () => {
+    const view = phase('certs', size)
+    const { written, reporter, endAll } = lines([view], 'quiet')
+    endAll(view, made)
+    reporter.note('waiting')
+    await reporter.end(summarise(new Map(), 0, 0))
+    assert.deepEqual(written, [])
+    endAll({ ...view, targets: view.targets.slice(0, 1) }, failed)
+    await reporter.end(summarise(new Map([['certs/0', failed]]), 0, 1))
+    assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
+  })
+
+test('a problem is told with its target and what to do, with --quiet too', () => {
+  for (const detail of ['normal', 'quiet'] as const) {
+    const { written, reporter } = lines([], detail)
+    reporter.problem(new Failure('another CA', { kind: 'refused', remedy: '- put it back' }), 'ca')
+    reporter.problem(new Failure('bad usage'))
+    assert.deepEqual(written, ['ca: another CA\n    - put it back', 'bad usage'])
+  }
+})
+
+for (const [outcomes, text] of [
+  [[made], '1 target: 1 made, 0 fresh, 0 failed in 1.3 s'],
+  [[made, { kind: 'fresh', reasons: [] }, failed], '3 targets: 1 made, 1 fresh, 1 failed in 1.3 s'],
+  [[failed, { kind: 'cancelled', because: [] }], '2 targets: 0 made, 0 fresh, 1 failed, 1 not reached in 1.3 s'],
+  [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
+] as const satisfies readonly [readonly Outcome[], string][])
+  test(`a run ends with a summary: ${text}`, async () => {
+    const { written, reporter } = lines([])
+    await reporter.end(summarise(new Map(outcomes.map((outcome, i) => [`t${i}`, outcome])), 1.25, 0))
+    assert.equal(written.at(-1), text)
+  })
+
+test('whatever comes from files and nodes, no control character is written but the line breaks of a layout', () => {
+  const control = fc.constantFrom('\x1b[2J', '\x1b]0;title\x07', '\r', '\x08', '\x9b31m', '\x7f', '\0', '\t', '\u2028')
+  const text = fc.array(fc.oneof(control, fc.string()), { maxLength: 5 }).map((parts) => parts.join(''))
+  fc.assert(
+    fc.property(text, text, text, (one, two, three) => {
+      const { written, reporter, end } = lines([phase('certs', 1)])
+      const failure = new Failure(one, { remedy: two })
+      end('certs/0', { kind: 'failed', failure })
+      end('certs/0', { ...made, warning: one })
+      end('certs/0', { kind: 'built', reasons: [{ kind: 'missing', path: three }] })
+      end('certs/0', {
+        kind: 'stale',
+        reasons: [{ kind: 'san-changed', added: [one], removed: [two] }],
+      })
+      reporter.note(three)
+      reporter.problem(failure, 'ca')
+      assert.doesNotMatch(written.join('\n'), /[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]/)
+    }),
+  )
+})

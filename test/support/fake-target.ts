@@ -1,0 +1,72 @@
+/** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
+import { mock } from 'node:test'
+import pLimit from 'p-limit'
+import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/targets/executor.ts'
+import { buildGraph, type Force, type Target, type TargetId, type Verdict } from '../../lib/targets/graph.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+
+export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
+export const fresh: Verdict = { reasons: [] }
+
+/** Moved on by hand: else a machine that stalls would have the executor leave turns where a test counts them. */
+export const clock = { milliseconds: 0 }
+mock.method(performance, 'now', () => clock.milliseconds)
+
+/** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
+export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return {
+    id,
+    phase,
+    needs: [],
+    makes: [],
+    lane: 'cpu',
+    check: () => stale,
+    build: async () => undefined,
+    ...told,
+  }
+}
+
+/** No fake target looks at it. */
+export const nowhere = {} as Workspace
+
+export interface FakeRun {
+  readonly events: RunEvent[]
+  /** "started a", "building a", "built a", in the order in which they came. */
+  readonly told: string[]
+  readonly outcomes: Promise<Map<TargetId, Outcome>>
+  readonly abort: AbortController
+}
+
+export interface FakeRunOptions {
+  readonly dryRun?: boolean
+  readonly forced?: Readonly<Record<TargetId, Force>>
+  readonly cpu?: number
+  readonly ssh?: number
+  readonly onEvent?: (event: RunEvent) => void
+}
+
+export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}): FakeRun {
+  const events: RunEvent[] = []
+  const told: string[] = []
+  const abort = new AbortController()
+  const limits: RunOptions['limits'] = { cpu: pLimit(options.cpu ?? 100), ssh: pLimit(options.ssh ?? 100) }
+  const outcomes = execute(buildGraph(targets), {
+    at: nowhere,
+    dryRun: options.dryRun ?? false,
+    forced: new Map(Object.entries(options.forced ?? {})),
+    limits,
+    signal: abort.signal,
+    emit: (event) => {
+      events.push(event)
+      told.push(`${event.type === 'ended' ? event.outcome.kind : event.type} ${event.id}`)
+      options.onEvent?.(event)
+    },
+  })
+  return { events, told, outcomes, abort }
+}
+
+/** Until everything that can go on by itself has done so: promises are settled before timers and immediates run. */
+export async function settled(): Promise<void> {
+  await new Promise(setImmediate)
+}

@@ -1,0 +1,111 @@
+/** Runs the command line as its users' scripts do: the entry, by the Node that runs the tests. */
+import { spawn } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parseDocument } from 'yaml'
+import type { Lab } from '../lab/lab.ts'
+import { scratch } from './scratch.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+export const entry = join(root, 'tasks/main.js')
+
+export interface Ran {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Of a run with --json. */
+  readonly events: readonly Record<string, unknown>[]
+}
+
+/** The targets that an event of this type was told of, sorted. */
+export function idsOf(ran: Ran, type: string): string[] {
+  return ran.events
+    .filter((event) => event.type === type)
+    .map(({ id }) => String(id))
+    .toSorted()
+}
+
+/** What was told of a target first. */
+export function messageOf(ran: Ran, id: string): unknown {
+  return ran.events.find((event) => event.id === id && 'message' in event)?.message
+}
+
+/** In a place of its own: neither the user's home nor his kubeconfig are touched. */
+export function harderway(place: string, ...args: string[]): Promise<Ran> {
+  const env = { PATH: process.env.PATH, HOME: join(place, 'home'), ...(process.env.TZ && { TZ: process.env.TZ }) }
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [entry, ...args], { cwd: place, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+    })
+    child.on('error', reject)
+    child.on('close', (status) => {
+      const events = args.includes('--json')
+        ? stdout
+            .split('\n')
+            .filter(Boolean)
+            .map((line) => JSON.parse(line))
+        : []
+      resolve({ status, stdout, stderr, events })
+    })
+  })
+}
+
+/** A new folder, with a home. */
+export function makePlace(): string {
+  const place = realpathSync(mkdtempSync(join(tmpdir(), 'harderway-test-')))
+  mkdirSync(join(place, 'home'))
+  return place
+}
+
+export type Edit = readonly [path: readonly (string | number)[], value: unknown]
+
+/** The guide's cluster.yaml, with changes; undefined takes a key out. */
+export function writeCluster(place: string, edits: readonly Edit[] = []): void {
+  const document = parseDocument(readFileSync(join(root, 'cluster.yaml'), 'utf8'))
+  for (const [path, value] of edits) {
+    if (value === undefined) document.deleteIn(path)
+    else document.setIn(path, value)
+  }
+  writeFileSync(join(place, 'cluster.yaml'), document.toString())
+}
+
+/** What makes a lab's nodes the nodes of cluster.yaml. */
+export function labEdits(lab: Lab): Edit[] {
+  return [
+    [['ssh', 'configFile'], lab.sshConfig],
+    [['ssh', 'user'], userInfo().username],
+  ]
+}
+
+export const gateway: Edit = [['nodes', 6], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' }]
+
+/** A node of each role; their keys are made at once, and end in a year. */
+export const oneOfEach: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['certificates', 'validity'], '1y'],
+  [
+    ['nodes'],
+    [
+      { name: 'control0', role: 'control', ip: '192.168.1.11' },
+      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+      gateway[1],
+    ],
+  ],
+]
+
+/** A place as the origin is, with a cluster.yaml of its own; gone with the test. */
+export function copyPlace(t: TestContext, origin: string, edits: readonly Edit[]): { place: string; auth: string } {
+  const place = scratch(t)
+  cpSync(origin, place, { recursive: true, preserveTimestamps: true })
+  writeCluster(place, edits)
+  return { place, auth: join(place, 'auth') }
+}

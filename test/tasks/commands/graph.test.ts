@@ -1,0 +1,162 @@
+/** `graph`, as its users call it; what it draws is read by Graphviz and by libxml2. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { type Edit, entry, gateway, harderway, writeCluster } from '../../support/harderway.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+interface Told {
+  readonly id: string
+  readonly phase: string
+  readonly node?: string
+  readonly needs: readonly string[]
+  readonly makes: readonly string[]
+}
+
+function makeFolder(t: TestContext, edits: readonly Edit[] = []): string {
+  const place = scratch(t)
+  writeCluster(place, edits)
+  return place
+}
+
+async function draw(place: string, ...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await harderway(place, 'graph', ...args)
+  assert.deepEqual([status, stderr], [0, ''])
+  return stdout
+}
+
+const readTargets = (json: string): Told[] => JSON.parse(json).targets
+
+/** "ca cluster_cert", an arrow each, in the order of the alphabet. */
+const arrowsIn = (mermaid: string) =>
+  [...mermaid.matchAll(/^ {2}(\w+) --> (\w+)$/gm)].map(([, from, to]) => `${from} ${to}`).toSorted()
+const boxesIn = (mermaid: string) => [...mermaid.matchAll(/^ {2}(\w+)\["/gm)].map(([, id]) => id).toSorted()
+
+describe('graph', { concurrency: 2 }, () => {
+  test('draws what the README shows for the cluster.yaml of this repository', async (t) => {
+    const [, block] =
+      /^```mermaid\n([\s\S]*?)^```$/m.exec(readFileSync(join(dirname(entry), '../README.md'), 'utf8')) ?? []
+    assert.equal(await draw(makeFolder(t)), block, 'npm run -s task -- graph draws it anew')
+  })
+
+  test('has as many boxes for a thousand nodes as for six', async (t) => {
+    const nodes = Array.from({ length: 1000 }, (_, i) => ({
+      ...{ name: `node${i}`, role: i < 5 ? 'control' : 'worker' },
+      ip: `10.0.${Math.floor(i / 250)}.${(i % 250) + 1}`,
+    }))
+    const [few, many] = await Promise.all([draw(makeFolder(t)), draw(makeFolder(t, [[['nodes'], nodes]]))])
+    assert.equal(boxesIn(many).length, boxesIn(few).length)
+    assert.match(many, /Deploy to nodes<br>node5, node6, node7 and 992 more/)
+  })
+
+  test('with --verbose has a box for each target, and leads wherever the needs lead', async (t) => {
+    const place = makeFolder(t, [gateway])
+    const [mermaid, json] = await Promise.all([draw(place, '--verbose'), draw(place, '--format', 'json')])
+    const targets = readTargets(json)
+    const boxId = (id: string) => id.replace(/\W/g, '_')
+    assert.deepEqual(boxesIn(mermaid), targets.map(({ id }) => boxId(id)).toSorted())
+    const drawn = Map.groupBy(arrowsIn(mermaid), (arrow) => arrow.split(' ')[1])
+    const reach = (box: string): string[] =>
+      (drawn.get(box) ?? []).flatMap((arrow) => {
+        const [from = ''] = arrow.split(' ')
+        return [from, ...reach(from)]
+      })
+    for (const { id, needs: all } of targets) {
+      const reached = reach(boxId(id))
+      for (const need of all) assert.ok(reached.includes(boxId(need)), `${need} --> ${id}`)
+    }
+  })
+
+  test('as JSON says what each target is, what it needs and which files it makes', async (t) => {
+    const targets = readTargets(await draw(makeFolder(t, [gateway]), '--format', 'json'))
+    const byId = new Map(targets.map((target) => [target.id, target]))
+    assert.equal(byId.size, 32)
+    assert.deepEqual(byId.get('kubeconfigs/worker0'), {
+      ...{ id: 'kubeconfigs/worker0', phase: 'kubeconfigs', node: 'worker0' },
+      ...{ needs: ['ca', 'node-certs/worker0'], makes: ['worker0.kubeconfig'] },
+    })
+    assert.deepEqual(byId.get('deploy/gateway')?.needs, ['ca'])
+    assert.equal(targets.flatMap(({ makes }) => makes).length, 2 * 13 + 10 + 1)
+  })
+
+  test('with --json is told as every command tells it, one JSON object a line: the same targets', async (t) => {
+    const place = makeFolder(t)
+    const { status, events } = await harderway(place, 'graph', '--json')
+    assert.equal(status, 0)
+    assert.deepEqual(
+      events.map(({ type, ...target }) => (type === 'target' ? target : type)),
+      readTargets(await draw(place, '--format', 'json')),
+    )
+  })
+
+  test('of a node has what belongs to it, and what that is made of', async (t) => {
+    const targets = readTargets(await draw(makeFolder(t), '--format', 'json', '--node', 'worker0'))
+    assert.deepEqual(targets.map(({ id }) => id).toSorted(), [
+      ...['ca', 'component-certs/kube-proxy', 'deploy/worker0', 'kubeconfigs/kube-proxy', 'kubeconfigs/worker0'],
+      'node-certs/worker0',
+    ])
+  })
+
+  test('has no box for a local kubeconfig that is not asked for', async (t) => {
+    assert.doesNotMatch(await draw(makeFolder(t, [[['localKubeconfig'], false]])), /local_kubeconfig/)
+  })
+
+  test('as DOT is drawn by Graphviz, with the boxes and arrows of the Mermaid', { skip: needs('dot') }, async (t) => {
+    const place = makeFolder(t, [gateway])
+    for (const detail of [[], ['--verbose']]) {
+      const [mermaid, dot] = await Promise.all([draw(place, ...detail), draw(place, '--format', 'dot', ...detail)])
+      const plain = execFileSync('dot', ['-Tplain'], {
+        input: dot,
+        encoding: 'utf8',
+        stdio: ['pipe', 'pipe', 'inherit'],
+      })
+      const drawn = (what: string) =>
+        plain.split('\n').flatMap((line) => (line.startsWith(`${what} `) ? [line.split(' ')] : []))
+      assert.deepEqual(
+        drawn('edge')
+          .map(([, from, to]) => `${from} ${to}`)
+          .toSorted(),
+        arrowsIn(mermaid),
+      )
+      assert.deepEqual(
+        drawn('node')
+          .map(([, id]) => id)
+          .toSorted(),
+        boxesIn(mermaid),
+      )
+    }
+  })
+
+  test('as SVG is well-formed, has every box, and asks nothing of any other place', {
+    skip: needs('xmllint'),
+  }, async (t) => {
+    const place = makeFolder(t, [gateway])
+    const [mermaid, svg] = await Promise.all([draw(place), draw(place, '--format', 'svg')])
+    const xpath = (query: string) =>
+      execFileSync('xmllint', ['--nonet', '--xpath', query, '-'], { input: svg, encoding: 'utf8' }).trim()
+    const root = (name: string) => `/*[local-name()='svg']${name}`
+    const named = (name: string) => `//*[local-name()='${name}']`
+    assert.equal(xpath(`count(${root('')})`), '1')
+    assert.equal(xpath(`count(${named('g')}[@class='node'])`), String(boxesIn(mermaid).length))
+    assert.equal(xpath(`count(${named('g')}[@class='edge'])`), String(arrowsIn(mermaid).length))
+    assert.match(xpath(`string(${root('')})`), /Certificate authority[\s\S]*control0, control1, control2 and 3 more/)
+    assert.equal(xpath(`count(${root(named('style'))})`), '1', 'it is dark where the page is')
+    assert.equal(xpath(`count(${named('script')}) + count(//@href) + count(${named('image')})`), '0')
+    assert.ok(svg.startsWith('<svg'), 'it can be put into a page')
+  })
+
+  for (const [args, said] of [
+    [['--format', 'png'], /--format png: graph knows mermaid, dot, svg, json/],
+    [['--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
+    [['certs'], /graph goes alone/],
+    [['--force'], /graph goes alone/],
+  ] as const)
+    test(`${args.join(' ')} is bad usage`, async (t) => {
+      const { status, stdout, stderr } = await harderway(makeFolder(t), 'graph', ...args)
+      assert.deepEqual([status, stdout], [2, ''])
+      assert.match(stderr, said)
+    })
+})

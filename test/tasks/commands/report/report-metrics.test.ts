@@ -1,0 +1,138 @@
+/** `report --format prometheus`, read by promtool, beside what openssl says of the files. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { parse } from 'yaml'
+import { ecdsa, genauth } from '../../../guide/genauth.ts'
+import { type Edit, gateway, harderway, writeCluster } from '../../../support/harderway.ts'
+import { openssl } from '../../../support/openssl.ts'
+import { needs } from '../../../support/parts.ts'
+import { scratch } from '../../../support/scratch.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
+
+interface Place {
+  readonly path: string
+  readonly auth: string
+}
+
+function prepare(t: { after(work: () => void): void }, ...edits: Edit[]): Place {
+  const path = scratch(t)
+  mkdirSync(join(path, 'home'))
+  writeCluster(path, [p256, ...edits])
+  return { path, auth: join(path, 'auth') }
+}
+
+/** The values of each metric by their target, of a text that promtool has nothing against. */
+async function metricsOf({ path, auth }: Place, cluster = 'kubenet'): Promise<Record<string, Map<string, number>>> {
+  const ran = await harderway(path, 'report', '--format', 'prometheus')
+  assert.equal(ran.status, 0, ran.stderr)
+  const input = readFileSync(join(auth, 'report.prom'), 'utf8')
+  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
+  assert.deepEqual([status, stdout, stderr], [0, '', ''])
+  const samples = input.split('\n').flatMap((line) => {
+    const [, name, labels = '', value] = /^harderway_(\w+)\{(.*)\} (\d+)$/.exec(line) ?? []
+    assert.equal(name === undefined, line === '' || line.startsWith('#'), line)
+    return name === undefined ? [] : [{ name, labels, value: Number(value) }]
+  })
+  for (const { labels } of samples) assert.ok(`${labels},`.startsWith(`cluster="${cluster}",`), labels)
+  return Object.fromEntries(
+    [...Map.groupBy(samples, ({ name }) => name)].map(([name, all]) => [
+      name,
+      new Map(all.map(({ labels, value }) => [/,id="(.*?)"/.exec(labels)?.[1] ?? '', value])),
+    ]),
+  )
+}
+
+function endOf(file: string): number {
+  return Date.parse(openssl('x509', '-in', file, '-noout', '-enddate').replace('notAfter=', '')) / 1000
+}
+
+/** By target, of every certificate in auth/ and of the one in every kubeconfig. */
+function endsOf({ auth, path }: Place): Map<string, number> {
+  const inKubeconfig = (name: string) => {
+    const { users } = parse(readFileSync(join(auth, name), 'utf8'))
+    writeFileSync(join(path, 'embedded.pem'), Buffer.from(users[0].user['client-certificate-data'], 'base64'))
+    return endOf(join(path, 'embedded.pem'))
+  }
+  return new Map(
+    readdirSync(auth).flatMap((file): [string, number][] => {
+      const [, name = '', kind] = /^(.*?)(-key\.pem|\.pem|\.kubeconfig)$/.exec(file) ?? []
+      if (kind === '.kubeconfig') return [[`kubeconfigs/${name}`, inKubeconfig(file)]]
+      return kind === '.pem' ? [[idOf(name), endOf(join(auth, file))]] : []
+    }),
+  )
+}
+
+function idOf(name: string): string {
+  if (name === 'ca') return 'ca'
+  if (name === 'kubernetes') return 'cluster-cert'
+  return `${/^(control|worker)\d$/.test(name) ? 'node-certs' : 'component-certs'}/${name}`
+}
+
+const sorted = (values: ReadonlyMap<string, number> | undefined) => [...(values ?? [])].toSorted()
+
+test('the ends in report.prom are those of the files to openssl, and promtool has nothing against it', {
+  skip: needs('promtool', 'openssl'),
+}, async (t) => {
+  const place = prepare(t, gateway)
+  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  writeCluster(place.path, [p256, gateway, [['certificates', 'validity'], '90d']])
+  assert.equal((await harderway(place.path, 'node-certs/worker1', 'cluster-cert', '--force')).status, 0)
+  const before = Math.floor(Date.now() / 1000)
+  const metrics = await metricsOf(place)
+  const ends = endsOf(place)
+  assert.ok(new Set(ends.values()).size >= 2)
+  assert.deepEqual(sorted(metrics.not_after_timestamp_seconds), sorted(ends))
+  assert.deepEqual(sorted(metrics.end_timestamp_seconds), sorted(ends))
+  const [read = 0] = metrics.report_timestamp_seconds?.values() ?? []
+  assert.ok(read >= before && read <= Date.now() / 1000)
+})
+
+test('the end that counts is that of the CA, where the CA ends before what it signed', {
+  skip: needs('promtool', 'openssl', 'cfssl', 'cfssljson', 'kubectl'),
+}, async (t) => {
+  const place = prepare(t)
+  await genauth(place.auth, { key: ecdsa })
+  const metrics = await metricsOf(place)
+  const ends = endsOf(place)
+  const ca = ends.get('ca') ?? 0
+  assert.deepEqual(sorted(metrics.not_after_timestamp_seconds), sorted(ends))
+  for (const [id, end] of ends) assert.ok(id === 'ca' || ca < end, id)
+  assert.deepEqual(sorted(metrics.end_timestamp_seconds), [...ends.keys()].map((id) => [id, ca] as const).toSorted())
+})
+
+test('fresh is 1, and 0 for what is not as cluster.yaml asks', { skip: needs('promtool') }, async (t) => {
+  const place = prepare(t)
+  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  const before = (await metricsOf(place)).fresh
+  assert.equal(before?.size, 24)
+  assert.deepEqual(new Set(before.values()), new Set([1]))
+  rmSync(join(place.auth, 'worker1.pem'))
+  writeFileSync(join(place.auth, 'kube-proxy.kubeconfig'), 'clusters: [')
+  writeCluster(place.path, [p256, [['nodes', 3, 'ip'], '192.168.1.44']])
+  const { fresh, not_after_timestamp_seconds: ends } = await metricsOf(place)
+  assert.deepEqual([...(fresh?.keys() ?? [])], [...before.keys()])
+  const stale = [
+    'kubeconfigs/kube-proxy',
+    ...['worker0', 'worker1'].flatMap((name) => [idOf(name), `kubeconfigs/${name}`]),
+  ]
+  assert.deepEqual(
+    sorted(fresh).flatMap(([id, value]) => (value === 0 ? id : [])),
+    stale.toSorted(),
+  )
+  // What can't be read has no end.
+  const [without] = [[...before.keys()].filter((id) => !ends?.has(id))]
+  assert.deepEqual(without?.toSorted(), ['encryption-key', 'kubeconfigs/kube-proxy', 'node-certs/worker1'])
+})
+
+test('a cluster may have any name that cluster.yaml allows', { skip: needs('promtool') }, async (t) => {
+  const name = 'a:b/c@d.e_f-G'
+  const place = prepare(t, [['name'], name])
+  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  const { fresh } = await metricsOf(place, name)
+  assert.equal(fresh?.size, 24)
+})

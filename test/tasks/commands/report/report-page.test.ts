@@ -1,0 +1,331 @@
+/** The page that `report` writes, opened from its file in Chromium. */
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import axe from 'axe-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { bigCluster } from '../../../bench/cluster-folder.ts'
+import { startBrowser } from '../../../support/browser.ts'
+import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
+import { openssl } from '../../../support/openssl.ts'
+import { needs } from '../../../support/parts.ts'
+import { scratch } from '../../../support/scratch.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
+const wide = { width: 1280, height: 900 }
+const narrow = { width: 390, height: 844 }
+
+/** What a role's files hold of private keys, in the order of the columns. */
+const columns = [
+  ...['ca', 'kubernetes', 'admin', 'service-account', 'encryption key'],
+  ...['its own node', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy'],
+]
+const held = [
+  ['auth/ on this machine', columns],
+  ['your kubeconfig', ['admin']],
+  ['control0, control1, control2', columns],
+  ['worker0, worker1, worker2', ['its own node', 'kube-proxy']],
+  ['gateway', []],
+]
+
+describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl') }, () => {
+  let browser: Browser
+  let place: string
+  let auth: string
+  let url: string
+  let files: readonly string[]
+
+  before(async () => {
+    place = makePlace()
+    browser = await startBrowser(join(place, 'home'))
+    auth = join(place, 'auth')
+    url = pathToFileURL(join(auth, 'report.html')).href
+    writeCluster(place, [p256, gateway])
+    for (const names of [phases, ['report']]) {
+      const ran = await harderway(place, ...names)
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    }
+    await spoil(join(place, 'wrong'))
+    files = readdirSync(auth).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
+  })
+  after(async () => {
+    await browser.close()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  /** A report of certificates that end soon, after their CA, one without its address; and of a run that failed. */
+  const spoil = async (wrong: string) => {
+    mkdirSync(join(wrong, 'home'), { recursive: true })
+    cpSync(auth, join(wrong, 'auth'), { recursive: true, preserveTimestamps: true })
+    writeCluster(wrong, [
+      p256,
+      gateway,
+      [['certificates', 'renewBefore'], '3640d'],
+      [['nodes', 3, 'ip'], '192.168.1.44'],
+    ])
+    openssl(
+      ...['x509', '-in', join(wrong, 'auth/ca.pem'), '-signkey', join(wrong, 'auth/ca-key.pem'), '-days', '9'],
+      ...['-out', join(wrong, 'auth/ca.pem')],
+    )
+    const record = join(wrong, 'auth/last-run.json')
+    writeFileSync(record, readFileSync(record, 'utf8').replaceAll('"built"', '"failed"'))
+    const ran = await harderway(wrong, 'report')
+    assert.equal(ran.status, 0, ran.stderr)
+  }
+  const open = async (options: BrowserContextOptions = {}) => {
+    const page = await browser.newPage({ viewport: wide, ...options })
+    await page.goto(url)
+    return page
+  }
+  const shown = (page: Page) => page.locator('#list details:visible > summary b').allTextContents()
+  const focused = (page: Page) => page.locator(':focus').textContent()
+  const unfold = (page: Page) =>
+    page.evaluate(`for (const details of document.querySelectorAll('details')) details.open = true`)
+  const fingerprint = (file: string) => openssl('x509', '-in', file, '-noout', '-fingerprint', '-sha256')
+  const asFile = (pem: string | null) => {
+    const file = join(mkdtempSync(join(place, 'shown-')), 'shown.pem')
+    writeFileSync(file, pem ?? '')
+    return file
+  }
+
+  const assertAccessible = async (page: Page) => {
+    // All that is folded away is judged too.
+    await unfold(page)
+    await page.evaluate(axe.source)
+    const { violations, passes } = await page.evaluate<axe.AxeResults>('axe.run()')
+    assert.deepEqual(
+      violations
+        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`),
+      [],
+    )
+    assert.ok(passes.some(({ id }) => id === 'color-contrast'))
+  }
+
+  test('says nothing on the console, has no error and asks for nothing but itself', async () => {
+    const page = await browser.newPage()
+    const happened: string[] = []
+    page.on('console', (message) => happened.push(message.text()))
+    page.on('pageerror', (error) => happened.push(error.message))
+    page.on('request', (request) => happened.push(request.url()))
+    await page.goto(url)
+    await page.keyboard.type('/worker0')
+    await page.getByText(`1 of ${files.length}`).waitFor()
+    await page.keyboard.press('Escape')
+    await page.locator('.chain a').first().click()
+    assert.deepEqual(happened, [url])
+    await page.close()
+  })
+
+  for (const viewport of [wide, narrow])
+    for (const colorScheme of ['light', 'dark'] as const)
+      test(`has nothing that axe calls serious or critical, ${viewport.width} px wide and ${colorScheme}`, async () => {
+        const page = await open({ viewport, colorScheme })
+        await assertAccessible(page)
+        // And where nothing is right.
+        await page.goto(pathToFileURL(join(place, 'wrong/auth/report.html')).href)
+        for (const mark of ['.wrong', '#ends .marked', '#list .stale', '.track .failed', '.worthless'])
+          assert.ok((await page.locator(mark).count()) > 0, mark)
+        await assertAccessible(page)
+        await page.close()
+      })
+
+  test('is no wider than a narrow window, folded or not', async () => {
+    const page = await open({ viewport: narrow })
+    const overhang = () => page.evaluate<number>('document.scrollingElement.scrollWidth - innerWidth')
+    assert.ok((await overhang()) <= 0)
+    await unfold(page)
+    assert.ok((await overhang()) <= 0)
+    await page.close()
+  })
+
+  test('finds by keyboard alone the certificates that openssl says have a name or an address', async () => {
+    const page = await open()
+    const sans = new Map(
+      files.map((file) => [
+        file,
+        openssl('x509', '-in', join(auth, file), '-noout', '-ext', 'subjectAltName')
+          .split(/[\s,]+/)
+          .map((san) => san.replace(/^(DNS|Address):/, '')),
+      ]),
+    )
+    for (const san of ['192.168.1.14', '192.168.1.12', 'control1.kubenet', '10.32.0.1', 'kubernetes.default.svc']) {
+      const expected = files.filter((file) => sans.get(file)?.includes(san))
+      assert.ok(expected.length > 0)
+      await page.keyboard.press('/')
+      await page.keyboard.type(san)
+      await page.getByRole('status').getByText(`${expected.length} of ${files.length}`, { exact: true }).waitFor()
+      assert.deepEqual((await shown(page)).toSorted(), expected)
+      await page.keyboard.press('Escape')
+      assert.equal(await page.getByRole('status').textContent(), '')
+      assert.deepEqual((await shown(page)).toSorted(), files)
+      // Elsewhere `/` is a character again.
+      await page.keyboard.press('Tab')
+    }
+    await page.close()
+  })
+
+  test('opens by Tab and Enter a certificate whose PEM is that of its file, to openssl', async () => {
+    const page = await open()
+    await page.keyboard.press('/')
+    for (const file of ['worker0.pem', 'kubernetes.pem']) {
+      await page.keyboard.type(file)
+      await page.getByText(`1 of ${files.length}`).waitFor()
+      await page.keyboard.press('Tab')
+      assert.ok((await focused(page))?.startsWith(file))
+      await page.keyboard.press('Enter')
+      const pem = page.locator('#list details[open]:visible pre')
+      await pem.waitFor()
+      assert.equal(fingerprint(asFile(await pem.textContent())), fingerprint(join(auth, file)))
+      await page.keyboard.press('Shift+Tab')
+      await page.keyboard.press('Escape')
+    }
+    await page.close()
+  })
+
+  test('leads from the chain to a certificate, which opens and has the focus; whatever was searched, and again', async () => {
+    const page = await open()
+    const link = page.locator('.chain').getByRole('link', { name: 'worker1.pem' })
+    for (const search of ['', 'nowhere to be found', 'control0']) {
+      await page.getByRole('searchbox').fill(search)
+      await link.focus()
+      await page.keyboard.press('Enter')
+      await page.locator('#certificate-worker1[open] > summary:focus').waitFor()
+      assert.equal((await shown(page)).length, files.length)
+      assert.ok(await page.locator('#certificate-worker1 > summary').isVisible())
+      await page.keyboard.press('Enter')
+      await page.locator('#certificate-worker1:not([open])').waitFor()
+    }
+    await page.close()
+  })
+
+  test('opened at a certificate unfolds and shows it', async () => {
+    const page = await browser.newPage()
+    await page.goto(`${url}#certificate-admin`)
+    await page.locator('#certificate-admin[open]').waitFor()
+    const top = await page.evaluate<number>(`document.querySelector('#certificate-admin').getBoundingClientRect().top`)
+    assert.ok(top >= 0 && top < 100, `${top}`)
+    await page.close()
+  })
+
+  test('prints without what paper has no use for', async () => {
+    const page = await open({ colorScheme: 'dark' })
+    await page.emulateMedia({ media: 'print' })
+    for (const selector of ['nav', '.search']) assert.equal(await page.locator(selector).isVisible(), false, selector)
+    assert.deepEqual((await shown(page)).toSorted(), files)
+    assert.equal((await page.pdf()).subarray(0, 5).toString(), '%PDF-')
+    await page.close()
+  })
+
+  test('says of each machine which keys it holds', async () => {
+    const page = await open()
+    const table = page.getByRole('region', { name: 'Keys by machine' }).getByRole('table')
+    const headings = await table.getByRole('columnheader').allInnerTexts()
+    assert.deepEqual(headings, ['Machine', ...columns])
+    const rows = await table.locator('tbody').getByRole('row').all()
+    const seen = await Promise.all(
+      rows.map(async (row) => {
+        const [name = ''] = (await row.getByRole('rowheader').allInnerTexts()).flatMap((text) => text.split('\n'))
+        const cells = await row.getByRole('cell').allTextContents()
+        return [name, columns.filter((_, i) => cells[i]?.includes('holds'))]
+      }),
+    )
+    assert.deepEqual(seen, held)
+    await page.close()
+  })
+
+  test('shows the last run with its critical path in order', async () => {
+    interface Target {
+      readonly id: string
+      readonly needs: readonly string[]
+      readonly ended: number
+    }
+    const { targets } = JSON.parse(readFileSync(join(auth, 'last-run.json'), 'utf8')) as { targets: Target[] }
+    const latest = (among: readonly Target[]) => among.toSorted((a, b) => b.ended - a.ended)[0]
+    const path: string[] = []
+    for (let at = latest(targets); at; at = latest(targets.filter(({ id }) => at?.needs.includes(id))))
+      path.unshift(at.id)
+    assert.ok(path.length > 1)
+    const page = await open()
+    const rows = page.getByRole('region', { name: 'Targets of the run' }).locator('tbody').getByRole('row')
+    const seen = (await rows.allInnerTexts()).map((text) => text.split(/\s+/))
+    assert.deepEqual(seen.map(([id]) => id).toSorted(), targets.map(({ id }) => id).toSorted())
+    assert.deepEqual(
+      seen.filter((words) => words.includes('yes')).map(([id]) => id),
+      path,
+    )
+    assert.ok((await page.locator('#run').textContent())?.includes(`${path.join(' → ')}.`))
+    await page.close()
+  })
+
+  test('is all there without JavaScript', async () => {
+    const page = await open({ javaScriptEnabled: false })
+    for (const file of files) {
+      const details = page.locator(`#certificate-${file.replace('.pem', '')}`)
+      await details.locator('summary').press('Enter')
+      const pem = details.locator('pre')
+      await pem.waitFor()
+      assert.equal(fingerprint(asFile(await pem.textContent())), fingerprint(join(auth, file)))
+    }
+    assert.equal(await page.getByRole('searchbox').isVisible(), false, 'a search that would do nothing')
+    await page.close()
+  })
+
+  test('shows what a CA signed that is itself signed by another', async () => {
+    const [ca, key] = ['ca.pem', 'ca-key.pem'].map((name) => join(auth, name)) as [string, string]
+    const at = (name: string) => join(place, name)
+    const self = readFileSync(ca)
+    writeFileSync(
+      at('ext'),
+      'basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash',
+    )
+    openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', at('root-key.pem'))
+    openssl(
+      ...['req', '-x509', '-new', '-key', at('root-key.pem'), '-subj', '/CN=the company', '-days', '9999'],
+      ...['-out', at('root.pem')],
+    )
+    openssl('x509', '-x509toreq', '-in', ca, '-signkey', key, '-out', at('request.pem'))
+    openssl(
+      ...['x509', '-req', '-in', at('request.pem'), '-CA', at('root.pem'), '-CAkey', at('root-key.pem')],
+      ...['-days', '3000', '-extfile', at('ext'), '-out', ca],
+    )
+    try {
+      const ran = await harderway(place, 'report')
+      assert.equal(ran.status, 0, ran.stderr)
+      const page = await open()
+      const links = page.locator('.chain > li > ul a')
+      assert.deepEqual(
+        (await links.allInnerTexts()).toSorted(),
+        files.filter((file) => file !== 'ca.pem'),
+      )
+      assert.deepEqual(await page.locator('.chain > li > a').allInnerTexts(), ['ca.pem'])
+      await page.close()
+    } finally {
+      writeFileSync(ca, self)
+      await harderway(place, 'report')
+    }
+  })
+})
+
+test('the report of 1,000 nodes opens, has every certificate and finds one', { skip: needs('chromium') }, async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'home'))
+  bigCluster(999, 'ecdsa-p256')(place)
+  for (const names of [phases, ['report']]) {
+    const ran = await harderway(place, ...names)
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+  }
+  const files = readdirSync(join(place, 'auth')).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
+  assert.equal(files.length, 1007)
+  await using browser = await startBrowser(join(place, 'home'))
+  const page = await browser.newPage()
+  await page.goto(pathToFileURL(join(place, 'auth/report.html')).href)
+  assert.equal(await page.locator('#list details').count(), files.length)
+  await page.keyboard.press('/')
+  await page.keyboard.type('10.0.3.77')
+  await page.getByText(`1 of ${files.length}`, { exact: true }).waitFor()
+  assert.deepEqual(await page.locator('#list details:visible b').allInnerTexts(), ['worker844.pem'])
+})

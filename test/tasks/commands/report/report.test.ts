@@ -1,0 +1,418 @@
+/** The command `report`: what it writes and what it leaves alone, whatever is in auth/; and that no secret is in it. */
+import assert from 'node:assert/strict'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { takeLock } from '../../../../lib/files/lock.ts'
+import { startBrowser } from '../../../support/browser.ts'
+import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
+import { openssl } from '../../../support/openssl.ts'
+import { needs } from '../../../support/parts.ts'
+import { scratch } from '../../../support/scratch.ts'
+import { start } from '../../../support/started.ts'
+import { secretsIn, stateOf } from '../../../support/state.ts'
+import { needsModes, obeysModes, wrapped } from '../../../support/wrapped.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]
+const formats = { html: 'report.html', prometheus: 'report.prom', ics: 'report.ics' }
+const script = '<img src=x onerror=alert(1)>'
+
+describe('report', { concurrency: 2 }, () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, [keyKind('ecdsa-p256'), gateway])
+    const made = await harderway(origin, ...phases, 'local-kubeconfig')
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copied = (t: { after(work: () => void): void }) => {
+    const place = scratch(t)
+    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
+    return { place, auth: join(place, 'auth') }
+  }
+
+  for (const [format, file] of Object.entries(formats))
+    test(`writes ${file}, 0644, prints its path, and leaves everything else as it was`, async (t) => {
+      const { place, auth } = copied(t)
+      const path = join('auth', file)
+      for (const _ of ['the first time', 'again']) {
+        const before = stateOf(place, (name) => name !== path)
+        const ran = await harderway(place, 'report', ...(format === 'html' ? [] : ['--format', format]))
+        assert.deepEqual(ran, { status: 0, stdout: `${join(auth, file)}\n`, stderr: '', events: [] })
+        assert.equal(lstatSync(join(auth, file)).mode & 0o7777, 0o644)
+        assert.deepEqual(
+          stateOf(place, (name) => name !== path),
+          before,
+        )
+      }
+    })
+
+  test('tells its path as one object with --json', async (t) => {
+    const { place, auth } = copied(t)
+    const { status, events } = await harderway(place, 'report', '--json')
+    assert.deepEqual([status, events], [0, [{ type: 'report', path: join(auth, 'report.html') }]])
+  })
+
+  for (const [args, word] of [
+    [['--format', 'pdf'], /^--format pdf: report knows html, prometheus, ics$/m],
+    [['--format', 'constructor'], /^--format constructor: report knows/m],
+    [['--node', 'worker0'], /whole cluster/],
+  ] as const)
+    test(`with ${args.join(' ')} is bad usage, and writes nothing`, async (t) => {
+      const { place } = copied(t)
+      const before = stateOf(place)
+      const ran = await harderway(place, 'report', ...args)
+      assert.equal(ran.status, 2)
+      assert.match(ran.stderr, word)
+      assert.deepEqual(stateOf(place), before)
+    })
+
+  for (const what of ['no auth/', 'an empty auth/'])
+    test(`with ${what} says what to do, exits 1 and makes nothing`, async (t) => {
+      const { place, auth } = copied(t)
+      rmSync(auth, { recursive: true })
+      if (what.startsWith('an')) mkdirSync(auth)
+      const before = stateOf(place)
+      const ran = await harderway(place, 'report')
+      assert.deepEqual([ran.status, ran.stdout], [1, ''])
+      assert.equal(ran.stderr, `there is nothing in ${auth} yet\n    npm run bootstrap\n`)
+      assert.deepEqual(stateOf(place), before)
+    })
+
+  const truncate = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
+  const record = (targets: readonly object[]) =>
+    JSON.stringify({
+      ...{ version: 1, names: [`${script}\u202e`], began: '2026-11-25T00:00:00.000Z', exit: 0 },
+      targets: targets.map((target) => ({
+        ...{ phase: 'x', needs: [], started: 0, building: null, ended: 1, outcome: 'fresh', message: script },
+        ...target,
+      })),
+    })
+  const nameless = (auth: string, name: string) =>
+    openssl(
+      ...['req', '-x509', '-new', '-key', join(auth, `${name}-key.pem`), '-subj', '/', '-days', '99'],
+      ...['-out', join(auth, `${name}.pem`)],
+    )
+  interface More {
+    readonly skip?: false | string
+    /** Of `status`. */
+    readonly status: number
+  }
+  for (const [what, spoil, said, { skip = false, status } = {}] of [
+    [
+      'files are missing',
+      (auth) => {
+        for (const name of ['worker0.pem', 'admin.kubeconfig', 'encryption-config.yaml', 'last-run.json'])
+          rmSync(join(auth, name))
+      },
+      /worker0\.pem missing/,
+    ],
+    ['the key of the CA is missing', (auth) => rmSync(join(auth, 'ca-key.pem')), /ca-key\.pem missing/],
+    ['ca.pem is missing', (auth) => rmSync(join(auth, 'ca.pem')), /Signed by none of these/],
+    ['a certificate is cut short', (auth) => truncate(join(auth, 'worker0.pem')), /worker0\.pem is no certificate/],
+    ['a key is cut short', (auth) => truncate(join(auth, 'worker0-key.pem')), /worker0-key\.pem is no private key/],
+    ['a kubeconfig is cut short', (auth) => truncate(join(auth, 'admin.kubeconfig')), /admin\.kubeconfig/],
+    [
+      'garbage stands in place of a certificate',
+      (auth) => writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27])),
+      /worker0\.pem is no certificate/,
+    ],
+    [
+      'a folder stands in place of a certificate',
+      (auth) => {
+        rmSync(join(auth, 'worker0.pem'))
+        mkdirSync(join(auth, 'worker0.pem'))
+      },
+      /a folder stands in the place of \S+worker0\.pem/,
+      { status: 1 },
+    ],
+    ['last-run.json is garbage', (auth) => writeFileSync(join(auth, 'last-run.json'), script), /None is recorded/],
+    [
+      'last-run.json is that of another program',
+      (auth) => writeFileSync(join(auth, 'last-run.json'), '{"version":1,"targets":"all"}'),
+      /None is recorded/,
+    ],
+    [
+      'last-run.json has targets that need each other, that are not there, that turn the text round',
+      (auth) =>
+        writeFileSync(
+          join(auth, 'last-run.json'),
+          record([
+            { id: 'a\u202e', needs: ['b', 'nowhere'], ended: 7 },
+            { id: 'b', needs: ['a\u202e', 'b'] },
+            { id: 'c', needs: ['c'], started: null, ended: 0 },
+          ]),
+        ),
+      /b → a\uFFFD\./,
+    ],
+    [
+      'last-run.json has 200 targets, and a critical path of 100',
+      (auth) => {
+        const targets = Array.from({ length: 200 }, (_, i) => ({
+          id: `t${i}`,
+          ended: i < 100 ? i + 300 : i,
+          needs: i > 0 && i < 100 ? [`t${i - 1}`] : [],
+        }))
+        writeFileSync(join(auth, 'last-run.json'), record(targets))
+      },
+      /And 100 more, none slower than 199 ms/,
+    ],
+    ['last-run.json has no target', (auth) => writeFileSync(join(auth, 'last-run.json'), record([])), /The last run/],
+    [
+      'last-run.json has times beyond all measure',
+      (auth) =>
+        writeFileSync(join(auth, 'last-run.json'), record([{ id: 'a', ended: 7e300 }]).replace('7e+300', '1e999')),
+      /None is recorded/,
+    ],
+    [
+      "a certificate has no name, neither its own nor an issuer's",
+      (auth) => nameless(auth, 'admin'),
+      /subject added/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      "ca.pem has no name, neither its own nor an issuer's",
+      (auth) => nameless(auth, 'ca'),
+      /subject added/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      'the issuer of a certificate has no name',
+      (auth) => {
+        const [request, issuer] = ['request.pem', 'issuer.pem'].map((name) => join(auth, '..', name)) as [
+          string,
+          string,
+        ]
+        const keyOf = (name: string) => join(auth, `${name}-key.pem`)
+        openssl('req', '-x509', '-new', '-key', keyOf('ca'), '-subj', '/', '-out', issuer)
+        openssl('req', '-new', '-key', keyOf('worker0'), '-subj', '/CN=worker0', '-out', request)
+        openssl(
+          ...['x509', '-req', '-in', request, '-CA', issuer, '-CAkey', keyOf('ca'), '-days', '99'],
+          ...['-out', join(auth, 'worker0.pem')],
+        )
+      },
+      /Signed by none of these/,
+      { skip: needs('openssl'), status: 4 },
+    ],
+    [
+      'a certificate ends at a time that there is not',
+      (auth) => {
+        const file = join(auth, 'admin.pem')
+        const der = new X509Certificate(readFileSync(file)).raw
+        der.write('369922000000Z', der.toString('latin1').search(/(?<=\d{12}Z\x17\x0d)\d{12}Z/))
+        const lines = der.toString('base64').replace(/.{64}/g, '$&\n')
+        writeFileSync(file, `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`)
+      },
+      /admin\.pem is no certificate/,
+      { status: 4 },
+    ],
+  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, more?: More])[])
+    test(`is written where ${what}, and changes nothing`, { skip }, async (t) => {
+      const { place, auth } = copied(t)
+      spoil(auth)
+      const before = stateOf(auth)
+      for (const [format, file] of Object.entries(formats)) {
+        const ran = await harderway(place, 'report', '--format', format)
+        assert.deepEqual([ran.status, ran.stderr], [0, ''], format)
+        const text = readFileSync(join(auth, file), 'utf8')
+        if (format === 'html') assert.ok(said.test(text), `${said}`)
+        assert.doesNotMatch(text, /<img|\u202e/)
+        rmSync(join(auth, file))
+      }
+      assert.deepEqual(stateOf(auth), before)
+      if (status === undefined) return
+      const shown = await harderway(place, 'status')
+      assert.equal(shown.status, status, shown.stdout)
+      assert.doesNotMatch(shown.stdout + shown.stderr, /mistake in harderway/)
+    })
+
+  for (const [what, spoil] of [
+    ['may not be read', (file: string) => chmodSync(file, 0)],
+    ['is larger than anything that is read', (file: string) => truncateSync(file, 2 ** 26 + 1)],
+  ] as const)
+    test(`is written where last-run.json ${what}`, { skip: needsModes() }, async (t) => {
+      const { place, auth } = copied(t)
+      spoil(join(auth, 'last-run.json'))
+      const ran = await wrapped(place, obeysModes, 'report')
+      assert.deepEqual([ran.status, ran.stderr], [0, ''])
+      assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /None is recorded/)
+    })
+
+  test('is written where a folder has the name that it is to have until it is whole', async (t) => {
+    const { place, auth } = copied(t)
+    mkdirSync(join(auth, '.tmp-report.html/inside'), { recursive: true })
+    const ran = await harderway(place, 'report')
+    assert.deepEqual(ran, { status: 0, stdout: `${join(auth, 'report.html')}\n`, stderr: '', events: [] })
+    assert.ok(!readdirSync(auth).includes('.tmp-report.html'))
+  })
+
+  describe('while another run holds auth/', () => {
+    const held = async (t: { after(work: () => void): void }) => {
+      const { place, auth } = copied(t)
+      const { signal } = new AbortController()
+      const lock = join(auth, '.lock')
+      await takeLock(lock, { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+      return { place, auth, lock, before: stateOf(auth) }
+    }
+
+    for (const [signal, status] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const)
+      for (const args of [[], ['--json']])
+        test(`${['report', ...args].join(' ')} waits, and ${signal} ends it with ${status}, without a word more`, async (t) => {
+          const { place, auth, lock, before } = await held(t)
+          const waiting = start(place, ['report', ...args])
+          await waiting.told(`waiting for process ${process.pid}`)
+          waiting.child.kill(signal)
+          const { stderr, ...ended } = await waiting.ended
+          assert.deepEqual(ended, { status, signal: null, stdout: '' })
+          assert.match(stderr, /^waiting for process [^\n]*\n$/)
+          assert.ok(stderr.includes(lock))
+          assert.deepEqual(stateOf(auth), before)
+        })
+
+    test('report --no-lock-wait stops at once, and names who holds it', async (t) => {
+      const { place, auth, lock, before } = await held(t)
+      const ran = await harderway(place, 'report', '--no-lock-wait')
+      assert.deepEqual([ran.status, ran.stdout], [1, ''])
+      assert.ok(ran.stderr.startsWith(`${lock} is held by process ${process.pid} on `), ran.stderr)
+      assert.deepEqual(stateOf(auth), before)
+    })
+  })
+
+  test('shows HTML in a certificate of another CA, and in last-run.json, as text: no browser runs it', {
+    skip: needs('openssl', 'chromium'),
+  }, async (t) => {
+    const { place, auth } = copied(t)
+    const file = join(place, 'report.html')
+    const [pem, key] = ['worker0.pem', 'worker0-key.pem'].map((name) => join(auth, name)) as [string, string]
+    const subject = `/O=<script>alert(2)<\\/script>/CN=${script}`
+    openssl(
+      ...['req', '-x509', '-new', '-key', join(auth, 'ca-key.pem'), '-out', join(place, 'other.pem'), '-subj', subject],
+    )
+    openssl('req', '-new', '-key', key, '-out', join(place, 'request.pem'), '-subj', subject)
+    openssl(
+      ...['x509', '-req', '-in', join(place, 'request.pem'), '-CA', join(place, 'other.pem'), '-out', pem],
+      ...['-CAkey', join(auth, 'ca-key.pem'), '-days', '99'],
+    )
+    writeFileSync(join(auth, 'last-run.json'), record([{ id: `"'>${script}`, phase: script, needs: [script] }]))
+    const ran = await harderway(place, 'report')
+    assert.equal(ran.status, 0, ran.stderr)
+    cpSync(join(auth, 'report.html'), file)
+    await using browser = await startBrowser(join(place, 'home'))
+    const page = await browser.newPage()
+    const happened: string[] = []
+    page.on('dialog', (dialog) => {
+      happened.push(dialog.message())
+      return dialog.dismiss()
+    })
+    page.on('request', (request) => happened.push(request.url()))
+    await page.goto(`file://${file}`)
+    for (const summary of await page.locator('#list summary').all()) await summary.press('Enter')
+    const facts = (await page.locator('#certificate-worker0 dl').allInnerTexts()).join()
+    for (const term of ['Subject', 'Issuer'])
+      assert.ok(facts.includes(`${term}\nO=<script>alert(2)</script>, CN=${script}\n`), facts)
+    assert.ok((await page.locator('#run').textContent())?.includes(`"'>${script}`))
+    assert.deepEqual([await page.locator('img').count(), await page.locator('script').count()], [0, 1])
+    assert.deepEqual(happened, [`file://${file}`])
+  })
+
+  test('shows of a worker0.pem that holds a private key too the certificate alone', async (t) => {
+    const { place, auth } = copied(t)
+    appendFileSync(join(auth, 'worker0.pem'), readFileSync(join(auth, 'worker0-key.pem')))
+    assert.equal((await harderway(place, 'report')).status, 0)
+    const html = readFileSync(join(auth, 'report.html'), 'utf8')
+    assert.ok(html.includes('id="certificate-worker0"'))
+    assert.ok(!html.includes('PRIVATE KEY'))
+    assert.deepEqual(leaks(html, auth), [])
+  })
+})
+
+for (const kind of ['rsa-2048', 'ecdsa-p256'])
+  test(`no private key of ${kind} and no encryption key is in a report, in any encoding`, async (t) => {
+    const place = scratch(t)
+    mkdirSync(join(place, 'home'))
+    writeCluster(place, [keyKind(kind), gateway])
+    assert.equal((await harderway(place, ...phases)).status, 0)
+    const auth = join(place, 'auth')
+    const secrets = secretsIn(auth)
+    assert.ok(secrets.length > 30)
+    for (const [format, file] of Object.entries(formats)) {
+      assert.equal((await harderway(place, 'report', '--format', format)).status, 0)
+      const text = readFileSync(join(auth, file), 'utf8')
+      assert.deepEqual(leaks(text, auth), [], file)
+      for (const secret of secrets) assert.ok(!text.includes(secret), `${file} shows a secret`)
+    }
+    // What would give one away is found.
+    const secret = readFileSync(join(auth, 'worker0-key.pem'), 'utf8')
+    const der = createPrivateKey(secret).export({ type: 'pkcs8', format: 'der' })
+    const shifted = Buffer.concat([Buffer.from('x'), der]).toString('base64')
+    for (const text of [secret, der.toString('base64'), shifted, der.toString('hex').toUpperCase()])
+      assert.deepEqual(leaks(`<pre>${text}</pre>`, auth), ['worker0-key.pem', 'worker0.kubeconfig'])
+    const [, encryption = ''] = /secret: (\S+)/.exec(readFileSync(join(auth, 'encryption-config.yaml'), 'utf8')) ?? []
+    assert.deepEqual(leaks(encryption, auth), ['encryption-config.yaml'])
+  })
+
+const window = 24
+
+/** The files of which the text has 24 bytes in a row that are secret, in base64 or in hexadecimal. */
+function leaks(text: string, auth: string): string[] {
+  const packed = text.replace(/\s/g, '')
+  const inBase64 = pieces(packed, (window / 3) * 4)
+  const inHex = pieces(packed.replaceAll(':', '').toLowerCase(), window * 2)
+  const names = readdirSync(auth)
+  // A private key's file holds the public key too, which is in the certificate.
+  const certificates = names
+    .filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
+    .map((name) => new X509Certificate(readFileSync(join(auth, name))).raw)
+  return names.filter((name) =>
+    secretBytes(readFileSync(join(auth, name), 'utf8')).some((bytes) =>
+      Array.from({ length: bytes.length - window + 1 }, (_, at) => bytes.subarray(at, at + window)).some(
+        (part) =>
+          (inBase64.has(part.toString('base64')) || inHex.has(part.toString('hex'))) &&
+          !certificates.some((certificate) => certificate.includes(part)),
+      ),
+    ),
+  )
+}
+
+function pieces(text: string, length: number): Set<string> {
+  return new Set(Array.from({ length: Math.max(text.length - length + 1, 0) }, (_, at) => text.slice(at, at + length)))
+}
+
+/** Of a key, a kubeconfig or an encryption config: what is secret in it, decoded and as it stands there. */
+function secretBytes(text: string): Buffer[] {
+  const keys = text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/g) ?? []
+  const decoded = [...text.matchAll(/^ +(?:secret|client-key-data): (\S+)$/gm)].map(([, data = '']) => data)
+  return [
+    ...keys.flatMap((key) => {
+      const body = key.replace(/-----.*?-----/g, '').trim()
+      return [Buffer.from(body, 'base64'), Buffer.from(body)]
+    }),
+    ...decoded.flatMap((data) => {
+      const bytes = Buffer.from(data, 'base64')
+      return [
+        bytes,
+        Buffer.from(data),
+        ...secretBytes(bytes.toString('latin1').startsWith('-----') ? bytes.toString() : ''),
+      ]
+    }),
+  ]
+}

@@ -1,0 +1,569 @@
+/** `status`, as its users and their cron call it; dates and certificates are read by openssl. */
+import assert from 'node:assert/strict'
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { parse } from 'yaml'
+import { type Lab, startLab } from '../../lab/lab.ts'
+import {
+  copyPlace,
+  type Edit,
+  oneOfEach as edits,
+  harderway,
+  labEdits,
+  makePlace,
+  type Ran,
+  writeCluster,
+} from '../../support/harderway.ts'
+import { openssl } from '../../support/openssl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+import { secretsIn, stateOf } from '../../support/state.ts'
+import { clock, needsModes, obeysModes, wrapped } from '../../support/wrapped.ts'
+
+const day = 86_400_000
+/** When everything is made; leaves end a year later, and the CA ten years. */
+const made = Date.parse('2027-03-01T00:00:00Z')
+const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy']
+const nodes = ['control0', 'worker0']
+const pairs = ['ca', 'kubernetes', ...components, 'service-account', ...nodes]
+const clients = [...components, ...nodes]
+
+const itemsOf = ({ events }: Ran) => events.filter(({ type }) => type === 'item')
+const itemOf = (ran: Ran, id: string) => itemsOf(ran).find((item) => item.id === id)
+const notFresh = (ran: Ran) => itemsOf(ran).flatMap(({ id, state }) => (state === 'fresh' ? [] : [id]))
+/** The lines of the table that begin with a mark, by their columns. */
+const rowsOf = ({ stdout }: Ran) =>
+  stdout.split('\n').flatMap((line) => (/^[✔●✖] /.test(line) ? [line.slice(2).split(/ {2,}/)] : []))
+
+/** But for commands: they are there to be copied. */
+function assertNarrow({ stdout }: Ran): void {
+  for (const line of stdout.split('\n').filter((each) => !each.startsWith('    - ')))
+    assert.ok(line.length <= 80, `${line.length} columns: ${line}`)
+}
+
+function assertShowsNone(ran: Ran, secrets: readonly string[]): void {
+  assert.ok(secrets.length > 0)
+  for (const secret of secrets) assert.ok(!`${ran.stdout}${ran.stderr}`.includes(secret), 'the output shows a secret')
+}
+
+interface Row {
+  readonly title: string
+  readonly spoil?: (auth: string) => void
+  readonly edits?: readonly Edit[]
+  /** Days after everything was made. */
+  readonly days?: number
+  /** What is told of this item. */
+  readonly id: string
+  readonly said: RegExp
+}
+
+const remove = (name: string) => (auth: string) => rmSync(join(auth, name))
+const rows: readonly Row[] = [
+  {
+    title: 'a certificate is absent',
+    spoil: remove('worker0.pem'),
+    id: 'node-certs/worker0',
+    said: /^worker0\.pem missing$/,
+  },
+  {
+    title: 'a kubeconfig is absent',
+    spoil: remove('admin.kubeconfig'),
+    id: 'kubeconfigs/admin',
+    said: /^admin\.kubeconfig missing$/,
+  },
+  {
+    title: 'the encryption config is absent',
+    spoil: remove('encryption-config.yaml'),
+    id: 'encryption-key',
+    said: /missing/,
+  },
+  {
+    title: 'a file is open to others',
+    spoil: (auth) => chmodSync(join(auth, 'admin-key.pem'), 0o644),
+    id: 'component-certs/admin',
+    said: /^admin-key\.pem has mode 0644, not 0600$/,
+  },
+  {
+    title: 'a certificate has not all the names that are asked for',
+    edits: [[['api', 'extraSANs'], ['192.168.1.22']]],
+    id: 'cluster-cert',
+    said: /^SAN added: 192\.168\.1\.22$/,
+  },
+  {
+    title: 'a certificate is none',
+    spoil: (auth) => writeFileSync(join(auth, 'worker0.pem'), 'x'),
+    id: 'node-certs/worker0',
+    said: /^worker0\.pem is no certificate$/,
+  },
+  { title: 'certificates end within renewBefore', days: 340, id: 'cluster-cert', said: /^ends 2028-02-28$/ },
+  { title: 'certificates have expired', days: 400, id: 'cluster-cert', said: /^expired 2028-02-28$/ },
+  { title: 'the CA has expired', days: 3651, id: 'ca', said: /expired on 2037-02-25$/ },
+  {
+    title: 'the CA has another subject',
+    edits: [[['subject', 'organization'], 'Other']],
+    id: 'ca',
+    said: /subject added: O=Other/,
+  },
+  { title: 'the key of the CA is lost', spoil: remove('ca-key.pem'), id: 'ca', said: /ca-key\.pem missing$/ },
+  {
+    title: 'the service-account key is lost',
+    spoil: remove('service-account-key.pem'),
+    id: 'component-certs/service-account',
+    said: /service-account-key\.pem missing$/,
+  },
+  {
+    title: 'the encryption config is what no kube-apiserver would read',
+    spoil: (auth) => writeFileSync(join(auth, 'encryption-config.yaml'), 'kind: none\n'),
+    id: 'encryption-key',
+    said: /nothing that kube-apiserver would read/,
+  },
+  {
+    title: 'another encryption is asked for',
+    edits: [[['encryption', 'provider'], 'secretbox']],
+    id: 'encryption-key',
+    said: /encrypts with aescbc/,
+  },
+]
+
+describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, edits)
+    const phases = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
+    const ran = await wrapped(origin, clock(new Date(made)), ...phases)
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
+  const statusAt = (place: string, days: number, ...args: string[]) =>
+    wrapped(place, clock(new Date(made + days * day)), 'status', ...args)
+
+  test('where all is well exits with 0, and shows every end as openssl reads it', async (t) => {
+    const { place, auth } = copied(t)
+    const [json, table] = await Promise.all([statusAt(place, 1, '--json'), statusAt(place, 1)])
+    assert.deepEqual([json.status, table.status, json.stderr, table.stderr], [0, 0, '', ''])
+    const endOf = (file: string) =>
+      new Date(openssl('x509', '-in', file, '-noout', '-enddate').trim().replace('notAfter=', '')).toISOString()
+    const embedded = (file: string) => {
+      const { users } = parse(readFileSync(file, 'utf8'))
+      const pem = join(place, 'embedded.pem')
+      writeFileSync(pem, Buffer.from(users[0].user['client-certificate-data'], 'base64'))
+      return pem
+    }
+    const expected = [
+      ...pairs.map((name) => [name, endOf(join(auth, `${name}.pem`))]),
+      ...clients.map((name) => [name, endOf(embedded(join(auth, `${name}.kubeconfig`)))]),
+      ['encryption-config', undefined],
+      ['local-kubeconfig', endOf(embedded(join(place, 'home/.kube/config')))],
+    ]
+    assert.deepEqual(
+      itemsOf(json).map(({ name, notAfter }) => [name, notAfter]),
+      expected,
+    )
+    for (const { notAfter, end, endsSoon, state } of itemsOf(json))
+      assert.deepEqual([end, endsSoon, state], [notAfter, false, 'fresh'])
+    assert.deepEqual(
+      rowsOf(table).map(([name, , , ends]) => [name, ends]),
+      expected.map(([name, end]) => [name, end?.slice(0, 10)]),
+    )
+    assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
+    assert.match(table.stdout, /^16 items: 16 fresh\. First to end: kubernetes, .*on\s+2028-02-28, in 363d$/ms)
+    assertNarrow(table)
+  })
+
+  test('as JSON is an object an item, with what a script would ask for, and a summary', async (t) => {
+    const { place } = copied(t)
+    const { status, events } = await statusAt(place, 1, '--json')
+    assert.equal(status, 0)
+    const fields = ['id', 'name', 'purpose', 'issuer', 'notAfter', 'end', 'state']
+    for (const item of events.slice(0, -1).filter(({ id }) => id !== 'encryption-key'))
+      assert.deepEqual(
+        fields.filter((field) => typeof item[field] !== 'string'),
+        [],
+        String(item.id),
+      )
+    const { type, items, fresh, stale, failed, firstEnd, exit } = events.at(-1) ?? {}
+    assert.deepEqual([type, items, fresh, stale, failed, exit], ['summary', 16, 16, 0, 0, 0])
+    assert.equal(firstEnd, itemsOf({ events } as unknown as Ran).find(({ id }) => id === 'cluster-cert')?.notAfter)
+    assert.deepEqual(
+      ['ca', 'cluster-cert', 'kubeconfigs/admin'].map((id) => events.find((event) => event.id === id)?.issuer),
+      ['itself', 'ca', 'ca'],
+    )
+  })
+
+  for (const row of rows)
+    test(`exits with 4 where ${row.title}, and writes and touches nothing`, async (t) => {
+      const { place, auth } = copied(t, row.edits)
+      row.spoil?.(auth)
+      const [state, secrets] = [stateOf(place), secretsIn(place)]
+      const json = await statusAt(place, row.days ?? 1, '--json')
+      const table = await statusAt(place, row.days ?? 1)
+      assert.deepEqual([json.status, table.status, json.events.at(-1)?.exit], [4, 4, 4], table.stdout)
+      assert.match(String(itemOf(json, row.id)?.message), row.said)
+      assert.equal(itemOf(json, row.id)?.state, 'stale')
+      assert.deepEqual(stateOf(place), state)
+      for (const ran of [json, table]) assertShowsNone(ran, secrets)
+    })
+
+  test('exits with 4 where the CA ends soon, though what it issued counts as fresh', async (t) => {
+    const { place } = copied(t)
+    const late = 3650 - 25
+    const run = await wrapped(place, clock(new Date(made + late * day)), 'certs', 'kubeconfigs', 'local-kubeconfig')
+    assert.equal(run.status, 0, run.stdout)
+    const ran = await statusAt(place, late + 1, '--json')
+    assert.deepEqual([ran.status, notFresh(ran)], [4, []])
+    const ends = new Set(itemsOf(ran).flatMap(({ end }) => end ?? []))
+    assert.deepEqual([...ends], [itemOf(ran, 'ca')?.notAfter])
+    for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
+    assert.match((await statusAt(place, late + 1)).stdout, /npm run task -- ca --renew/)
+    const quiet = await statusAt(place, late + 1, '--quiet')
+    assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 15])
+  })
+
+  test('that was never bootstrapped lacks everything, and leaves no auth/ behind', async (t) => {
+    const place = scratch(t)
+    mkdirSync(join(place, 'home'))
+    writeCluster(place, edits)
+    const state = stateOf(place)
+    const ran = await harderway(place, 'status', '--json')
+    assert.deepEqual([ran.status, itemsOf(ran).length, notFresh(ran).length], [4, 17, 17])
+    const table = await harderway(place, 'status')
+    assert.equal(table.status, 4)
+    assertNarrow(table)
+    assert.deepEqual(stateOf(place), state)
+    assert.ok(!existsSync(join(place, 'auth')))
+  })
+
+  describe("the user's own kubeconfig", () => {
+    test('is shown where it is another, and does not change the exit status', async (t) => {
+      const { place } = copied(t)
+      writeFileSync(join(place, 'home/.kube/config'), 'apiVersion: v1\nkind: Config\n')
+      const ran = await statusAt(place, 1, '--json')
+      assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
+      rmSync(join(place, 'home/.kube'), { recursive: true })
+      const without = await statusAt(place, 1)
+      assert.equal(without.status, 0)
+      assert.match(without.stdout, /^● local-kubeconfig +your kubectl\n +\S*\/home\/\.kube\/config missing$/m)
+    })
+
+    test('is shown where it may not be read, and does not change the exit status', {
+      skip: needsModes(),
+    }, async (t) => {
+      const { place } = copied(t)
+      chmodSync(join(place, 'home/.kube/config'), 0)
+      const at = [...obeysModes, ...clock(new Date(made + day))]
+      const ran = await wrapped(place, at, 'status', '--json')
+      assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
+      assert.match(String(itemOf(ran, 'local-kubeconfig')?.message), /permission denied$/)
+    })
+
+    test('is not shown where cluster.yaml asks for none', async (t) => {
+      const { place } = copied(t, [[['localKubeconfig'], false]])
+      const ran = await statusAt(place, 1, '--json')
+      assert.deepEqual([ran.status, itemsOf(ran).length, itemOf(ran, 'local-kubeconfig')], [0, 16, undefined])
+    })
+
+    test('makes --quiet say nothing: the exit status is 0', async (t) => {
+      const { place } = copied(t)
+      rmSync(join(place, 'home/.kube'), { recursive: true })
+      const { status, stdout } = await statusAt(place, 1, '--quiet')
+      assert.deepEqual([status, stdout], [0, ''])
+    })
+  })
+
+  describe('--node', () => {
+    test('shows what belongs to the node, and judges by that alone', async (t) => {
+      const { place, auth } = copied(t)
+      rmSync(join(auth, 'admin.pem'))
+      const ran = await statusAt(place, 1, '--node', 'worker0', '--json')
+      assert.deepEqual(
+        [ran.status, itemsOf(ran).map(({ id }) => id)],
+        [0, ['node-certs/worker0', 'kubeconfigs/worker0']],
+      )
+      rmSync(join(auth, 'worker0-key.pem'))
+      assert.equal((await statusAt(place, 1, '--node', 'worker0')).status, 4)
+      assert.equal((await statusAt(place, 1, '--node', 'control0')).status, 0)
+      const both = await statusAt(place, 1, '--node', 'worker0', '--node', 'control0', '--json')
+      assert.deepEqual([both.status, itemsOf(both).length], [4, 4])
+    })
+
+    test('that there is not is bad usage', async (t) => {
+      const { place } = copied(t)
+      const { status, stdout, stderr } = await statusAt(place, 1, '--node', 'worker9')
+      assert.deepEqual([status, stdout], [2, ''])
+      assert.match(stderr, /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/)
+    })
+  })
+
+  test('--sort-by end puts first what ends first, and last what never ends', async (t) => {
+    const { place, auth } = copied(t)
+    rmSync(join(auth, 'kubernetes.pem'))
+    await wrapped(place, clock(new Date(made + 10 * day)), 'certs')
+    const plain = await statusAt(place, 11, '--json')
+    const ran = await statusAt(place, 11, '--sort-by', 'end', '--json')
+    assert.equal(ran.status, 0)
+    const ends = itemsOf(ran).map(({ end }) => String(end ?? '9999'))
+    assert.deepEqual(ends, ends.toSorted())
+    const ids = (of: Ran) => itemsOf(of).map(({ id }) => String(id))
+    assert.deepEqual(ids(ran).slice(-3), ['cluster-cert', 'ca', 'encryption-key'])
+    assert.deepEqual(ids(plain).slice(0, 2), ['ca', 'cluster-cert'])
+    assert.deepEqual(ids(ran).toSorted(), ids(plain).toSorted())
+    const table = await statusAt(place, 11, '--sort-by', 'end')
+    assert.deepEqual(
+      rowsOf(table)
+        .slice(-3)
+        .map(([name]) => name),
+      ['kubernetes', 'ca', 'encryption-config'],
+    )
+  })
+
+  describe('--quiet', () => {
+    test('says nothing where all is well', async (t) => {
+      const { place } = copied(t)
+      const { status, stdout, stderr } = await statusAt(place, 1, '--quiet')
+      assert.deepEqual([status, stdout, stderr], [0, '', ''])
+    })
+
+    test('shows what is not well, and nothing else', async (t) => {
+      const { place, auth } = copied(t)
+      rmSync(join(auth, 'worker0.kubeconfig'))
+      writeFileSync(join(place, 'home/.kube/config'), 'no kubeconfig')
+      const quiet = await statusAt(place, 1, '--quiet')
+      assert.deepEqual([quiet.status, rowsOf(quiet)], [4, [['worker0', 'its kubeconfig']]])
+      assert.doesNotMatch(quiet.stdout, /local-kubeconfig/)
+    })
+  })
+
+  for (const [how, args] of [
+    ['the table', []],
+    ['the JSON', ['--json']],
+  ] as const)
+    test(`${how} shows no character of a certificate that is taken for more than text`, async (t) => {
+      const { place, auth } = copied(t)
+      const sign = (name: string, subject: string, ...issuer: string[]) =>
+        openssl('req', '-x509', '-utf8', '-subj', subject, ...issuer, '-key', join(auth, `${name}-key.pem`))
+      const other = join(place, 'other.pem')
+      writeFileSync(other, sign('admin', '/CN=\u009b31mCA'))
+      const issuer = ['-CA', other, '-CAkey', join(auth, 'admin-key.pem')]
+      writeFileSync(join(auth, 'worker0.pem'), sign('worker0', '/O=a\u009b31mb\u2028c\u202ed/CN=x', ...issuer))
+      const ran = await statusAt(place, 1, ...args)
+      assert.equal(ran.status, 4)
+      assert.match(ran.stdout, /subject added/)
+      assert.doesNotMatch(ran.stdout, /[\x7f-\x9f\u2028\u2029\u202e]/)
+    })
+
+  test('exits with 1 where a file is too large to be read, and names it', async (t) => {
+    const { place, auth } = copied(t)
+    truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
+    const ran = await statusAt(place, 1, '--json')
+    assert.equal(ran.status, 1, ran.stdout)
+    const { state, message } = itemOf(ran, 'kubeconfigs/admin') ?? {}
+    assert.equal(state, 'failed')
+    assert.match(String(message), /auth\/admin\.kubeconfig is too large to be read/)
+    assert.doesNotMatch(ran.stdout + ran.stderr, /mistake in harderway/)
+  })
+
+  test('says of what has ended how long ago that was', async (t) => {
+    const { place } = copied(t)
+    const { stdout } = await statusAt(place, 400)
+    assert.match(stdout, /2028-02-28/)
+    assert.doesNotMatch(stdout.replaceAll(/\s+/g, ' '), /in -\d+ days/)
+  })
+
+  for (const [title, days, spoil] of [
+    ['a warning', 3650 - 25, () => {}],
+    ['a refusal', 1, remove('ca-key.pem')],
+  ] as const)
+    test(`is not wider than a terminal of 80 columns where there is ${title} to tell`, async (t) => {
+      const { place, auth } = copied(t)
+      spoil(auth)
+      assertNarrow(await statusAt(place, days))
+    })
+
+  for (const args of [['--sort-by', 'name'], ['certs'], ['--force'], ['--prune'], ['--format', 'html']])
+    test(`${args.join(' ')} is bad usage`, async (t) => {
+      const { place } = copied(t)
+      const { status, stdout } = await harderway(place, 'status', ...args)
+      assert.deepEqual([status, stdout], [2, ''])
+    })
+})
+
+describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  const names = ['control0', 'worker0', 'gateway']
+  let place: string
+  let lab: Lab
+
+  before(async () => {
+    place = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+    writeCluster(place, [...edits, ...labEdits(lab)])
+    const ran = await harderway(place, 'bootstrap')
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  const home = (name: string) => lab.node(name).home
+  const status = (...args: string[]) => harderway(place, 'status', ...args)
+  const connections = async () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
+  const nodesOf = ({ events }: Ran) =>
+    events.flatMap(({ type, node, state, message }) => (type === 'node' ? [[node, state, message]] : []))
+  /** Files that are not the same on every node that has them. */
+  const others = (ran: Ran) =>
+    Object.fromEntries(
+      itemsOf(ran).flatMap(({ id, onNodes }) => {
+        const found = Object.entries((onNodes ?? {}) as Record<string, string>).filter(([, how]) => how !== 'same')
+        return found.length > 0 ? [[id, Object.fromEntries(found)]] : []
+      }),
+    )
+  /** Spoils a file on a node for the time of a test. */
+  const spoiled = (t: TestContext, node: string, file: string, spoil: (path: string) => void) => {
+    const [path, kept] = [join(home(node), file), join(place, 'kept')]
+    cpSync(path, kept, { preserveTimestamps: true })
+    t.after(() => cpSync(kept, path, { preserveTimestamps: true }))
+    spoil(path)
+  }
+  const same = [
+    ['control0', 'fresh', '14 files, as in auth/'],
+    ['worker0', 'fresh', '5 files, as in auth/'],
+    ['gateway', 'fresh', '1 file, as in auth/'],
+  ]
+
+  test('without it no node is reached, and nothing is said of nodes', async () => {
+    const before = await connections()
+    const ran = await status('--json')
+    assert.deepEqual([ran.status, nodesOf(ran)], [0, []])
+    for (const item of itemsOf(ran)) assert.equal(item.onNodes, undefined)
+    assert.deepEqual(await connections(), before)
+  })
+
+  test('all is the same on each node, at a connection a node, and nothing is touched there or here', async () => {
+    const before = await connections()
+    const state = [join(place, 'auth'), ...names.map(home)].map((folder) => stateOf(folder))
+    const ran = await status('--on-nodes', '--json')
+    assert.deepEqual([ran.status, nodesOf(ran), others(ran)], [0, same, {}], ran.stdout)
+    assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'same', worker0: 'same', gateway: 'same' })
+    assert.deepEqual(itemOf(ran, 'kubeconfigs/worker0')?.onNodes, { worker0: 'same' })
+    assert.deepEqual(itemOf(ran, 'kubeconfigs/kube-proxy')?.onNodes, { control0: 'same', worker0: 'same' })
+    assert.equal(itemOf(ran, 'local-kubeconfig')?.onNodes, undefined)
+    assert.deepEqual(
+      await connections(),
+      before.map((count) => count + 1),
+    )
+    assert.deepEqual(
+      [join(place, 'auth'), ...names.map(home)].map((folder) => stateOf(folder)),
+      state,
+    )
+  })
+
+  test('the table has how many nodes have a file as it is here, and a line a node', async () => {
+    const ran = await status('--on-nodes')
+    assert.equal(ran.status, 0)
+    const table = rowsOf(ran)
+    assert.deepEqual(table[0]?.at(-1), '3/3')
+    assert.deepEqual(table.find(([name]) => name === 'worker0')?.at(-1), '1/1')
+    assert.deepEqual(table.slice(-3), [
+      ['control0', '14 files, as in auth/'],
+      ['worker0', '5 files, as in auth/'],
+      ['gateway', '1 file, as in auth/'],
+    ])
+    assertNarrow(ran)
+  })
+
+  test('a file that differs on a node is told, by the node and by the file', async (t) => {
+    spoiled(t, 'worker0', 'worker0.kubeconfig', (path) => writeFileSync(path, 'other'))
+    const ran = await status('--on-nodes', '--json')
+    assert.equal(ran.status, 4)
+    assert.deepEqual(others(ran), { 'kubeconfigs/worker0': { worker0: 'differs' } })
+    assert.deepEqual(nodesOf(ran), [same[0], ['worker0', 'stale', 'worker0.kubeconfig differs'], same[2]])
+    assert.deepEqual(notFresh(ran), [], 'here it is as it should be')
+    const table = await status('--on-nodes')
+    assert.match(table.stdout, /^● worker0 +worker0\.kubeconfig differs$/m)
+    assertNarrow(table)
+  })
+
+  test('a file that a node lacks is told', async (t) => {
+    spoiled(t, 'control0', 'kubernetes-key.pem', rmSync)
+    spoiledMode(t, 'control0', 'admin.kubeconfig')
+    const ran = await status('--on-nodes', '--json')
+    assert.equal(ran.status, 4)
+    assert.deepEqual(others(ran), {
+      'cluster-cert': { control0: 'missing' },
+      'kubeconfigs/admin': { control0: 'differs' },
+    })
+    assert.deepEqual(nodesOf(ran)[0], [
+      ...['control0', 'stale', 'kubernetes-key.pem missing; admin.kubeconfig with a wrong mode'],
+    ])
+  })
+
+  const spoiledMode = (t: TestContext, node: string, file: string) => {
+    chmodSync(join(home(node), file), 0o644)
+    t.after(() => chmodSync(join(home(node), file), 0o600))
+  }
+
+  test('another CA on a node is told, and is no reason to exit with 3', async (t) => {
+    spoiled(t, 'gateway', 'ca.pem', (path) =>
+      openssl(
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-subj',
+        '/CN=Kubernetes',
+        ...['-keyout', join(place, 'other-key.pem'), '-out', path],
+      ),
+    )
+    const ran = await status('--on-nodes', '--json')
+    assert.equal(ran.status, 4)
+    assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'same', worker0: 'same', gateway: 'unknown' })
+    assert.match(String(nodesOf(ran)[2]), /^gateway,stale,gateway holds another CA|^gateway,stale,holds another CA/)
+  })
+
+  test('--node of one that has nothing of its own here says so, and looks at it with --on-nodes', async () => {
+    const here = await status('--node', 'gateway')
+    assert.equal(here.status, 0)
+    assert.match(here.stdout, /^auth\/ has nothing that belongs to gateway: --on-nodes looks there$/m)
+    const there = await status('--node', 'gateway', '--on-nodes')
+    assert.deepEqual([there.status, rowsOf(there)], [0, [['gateway', '1 file, as in auth/']]])
+    assert.doesNotMatch(there.stdout, /nothing that belongs/)
+  })
+
+  describe('with a node that is down', () => {
+    before(() => lab.node('control0').stop())
+    after(() => lab.node('control0').start())
+
+    test('exits with 1, says so once, and looks at the others all the same', async () => {
+      const ran = await status('--on-nodes', '--json')
+      assert.equal(ran.status, 1)
+      const [control0, ...rest] = nodesOf(ran)
+      assert.match(String(control0), /^control0,failed,connection refused/)
+      assert.deepEqual(rest, same.slice(1))
+      assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'unknown', worker0: 'same', gateway: 'same' })
+      assert.deepEqual(notFresh(ran), [])
+      const table = await status('--on-nodes')
+      assert.equal(table.status, 1)
+      assert.match(table.stdout, /^✖ control0 +connection refused/m)
+      assertShowsNone(table, secretsIn(join(place, 'auth')))
+    })
+
+    test('--node of another looks at that one alone', async () => {
+      const before = await connections()
+      const ran = await status('--on-nodes', '--node', 'worker0', '--json')
+      assert.deepEqual([ran.status, nodesOf(ran)], [0, [same[1]]])
+      const table = await status('--on-nodes', '--node', 'worker0')
+      assert.equal(table.status, 0)
+      assert.doesNotMatch(table.stdout, /control0/)
+      const [, worker0 = 0, other] = before
+      assert.deepEqual((await connections()).slice(1), [worker0 + 2, other])
+    })
+  })
+})

@@ -1,0 +1,317 @@
+import assert from 'node:assert/strict'
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import { type Lab, startLab } from '../../lab/lab.ts'
+import {
+  type Edit,
+  harderway,
+  idsOf,
+  labEdits,
+  makePlace,
+  messageOf,
+  type Ran,
+  writeCluster,
+} from '../../support/harderway.ts'
+import { needs } from '../../support/parts.ts'
+import { isMade, stateOf } from '../../support/state.ts'
+
+const names = ['control0', 'control1', 'worker0', 'worker1', 'gateway', 'late', 'third']
+const machine = (name: string, role: string, i: number) => ({ name, role, ip: `192.168.1.${11 + i}` })
+const roles = ['control', 'control', 'worker', 'worker', 'gateway']
+const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
+const isRoot = process.getuid?.() === 0
+
+describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let lab: Lab
+  const auth = () => join(place, 'auth')
+  const home = (name: string) => lab.node(name).home
+  const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
+  const write = (nodes: readonly unknown[] = five, ...more: Edit[]) =>
+    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), [['nodes'], nodes], ...more])
+
+  before(async () => {
+    place = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+    write()
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+  })
+  beforeEach(async () => {
+    write()
+    assertStatus(await harderway(place, 'deploy'), 0)
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  /** The nodes of which something has changed, with the files whose state is not what it was. */
+  const changes = (before: ReturnType<typeof homes>): Record<string, string[]> =>
+    Object.fromEntries(
+      Object.entries(homes()).flatMap(([name, now]) => {
+        const was = before[name] ?? {}
+        const changed = [...new Set([...Object.keys(was), ...Object.keys(now)])].filter(
+          (file) => was[file] !== now[file],
+        )
+        return changed.length === 0 ? [] : [[name, changed.toSorted()]]
+      }),
+    )
+
+  test('of a worker that is added touches that worker alone, here and there', async () => {
+    const [before, files] = [homes(), stateOf(auth(), isMade)]
+    write([...five, machine('late', 'worker', 5)])
+    const ran = await harderway(place, 'bootstrap', '--json')
+    assertStatus(ran, 0)
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/late', 'kubeconfigs/late', 'node-certs/late'])
+    assert.deepEqual(changes(before), {
+      late: ['ca.pem', 'kube-proxy.kubeconfig', 'late-key.pem', 'late.kubeconfig', 'late.pem'],
+    })
+    assert.deepEqual(
+      stateOf(auth(), (name) => isMade(name) && !name.startsWith('late')),
+      files,
+    )
+    assert.equal(messageOf(ran, 'deploy/late'), 'made: ca.pem, kube-proxy.kubeconfig, late.pem and 2 more missing')
+  })
+
+  test('of a gateway that is added touches that gateway alone', async () => {
+    const before = homes()
+    write([...five, machine('third', 'gateway', 6)])
+    const ran = await harderway(place, 'bootstrap', '--json')
+    assertStatus(ran, 0)
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/third'])
+    assert.equal(messageOf(ran, 'deploy/third'), 'made: ca.pem missing')
+    assert.deepEqual(changes(before), { third: ['ca.pem'] })
+  })
+
+  test('of a control node that is added brings the new API certificate to the control nodes, and nothing to others', async () => {
+    const before = homes()
+    const late = machine('late', 'control', 5)
+    for (const name of readdirSync(home('late')).filter((each) => !each.startsWith('.')))
+      rmSync(join(home('late'), name))
+    write([...five, late])
+    const ran = await harderway(place, 'bootstrap', '--json')
+    assertStatus(ran, 0)
+    assert.equal(messageOf(ran, 'cluster-cert'), 'made: SAN added: late, late.kubenet, 192.168.1.16')
+    assert.deepEqual(
+      idsOf(ran, 'built').filter((id) => id.startsWith('deploy')),
+      ['deploy/control0', 'deploy/control1', 'deploy/late'],
+    )
+    const { late: added, ...others } = changes(before)
+    assert.ok(added?.includes('ca-key.pem') && added.includes('late.kubeconfig'))
+    assert.deepEqual(others, {
+      control0: ['kubernetes-key.pem', 'kubernetes.pem'],
+      control1: ['kubernetes-key.pem', 'kubernetes.pem'],
+    })
+    assert.equal(messageOf(ran, 'deploy/control0'), 'made: kubernetes.pem, kubernetes-key.pem differ')
+    for (const file of ['kubernetes.pem', 'kubernetes-key.pem'])
+      assert.ok(readFileSync(join(home('control1'), file)).equals(readFileSync(join(auth(), file))))
+  })
+
+  test('of a node taken out of cluster.yaml touches nothing on it', async () => {
+    write([...five, machine('third', 'worker', 6)])
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+    const before = homes()
+    write()
+    const ran = await harderway(place, 'bootstrap', '--prune', '--json')
+    assertStatus(ran, 0)
+    assert.deepEqual(idsOf(ran, 'built'), [])
+    assert.deepEqual(changes(before), {})
+  })
+
+  const spoils: readonly {
+    title: string
+    spoil: (home: string) => void
+    message: string
+    copied: readonly string[]
+  }[] = [
+    {
+      title: 'a file that was changed on a node is found, and it alone is copied',
+      spoil: (folder) => writeFileSync(join(folder, 'worker0.kubeconfig'), 'changed', { mode: 0o600 }),
+      message: 'made: worker0.kubeconfig differs',
+      copied: ['worker0.kubeconfig'],
+    },
+    {
+      title: 'a file that was emptied on a node is found, and it alone is copied',
+      spoil: (folder) => writeFileSync(join(folder, 'ca.pem'), ''),
+      message: 'made: ca.pem differs',
+      copied: ['ca.pem'],
+    },
+    {
+      title: 'a file that was removed from a node is found, and it alone is copied',
+      spoil: (folder) => rmSync(join(folder, 'worker0-key.pem')),
+      message: 'made: worker0-key.pem missing',
+      copied: ['worker0-key.pem'],
+    },
+    {
+      title: 'a wrong mode on a node is found, and set right where the file is',
+      spoil: (folder) => chmodSync(join(folder, 'worker0-key.pem'), 0o640),
+      message: 'made: worker0-key.pem with a wrong mode',
+      copied: ['worker0-key.pem'],
+    },
+    {
+      title: 'several things wrong on a node are all told, and mended in one go',
+      spoil: (folder) => {
+        rmSync(join(folder, 'worker0.pem'))
+        writeFileSync(join(folder, 'kube-proxy.kubeconfig'), 'changed')
+        chmodSync(join(folder, 'worker0.kubeconfig'), 0o644)
+      },
+      message: 'made: worker0.pem missing; kube-proxy.kubeconfig differs; worker0.kubeconfig with a wrong mode',
+      copied: ['kube-proxy.kubeconfig', 'worker0.kubeconfig', 'worker0.pem'],
+    },
+  ]
+  for (const { title, spoil, message, copied } of spoils)
+    test(title, async () => {
+      const sound = homes()
+      spoil(home('worker0'))
+      const spoiled = homes()
+      const dry = await harderway(place, 'deploy', '--dry-run', '--json')
+      assertStatus(dry, 4)
+      assert.equal(messageOf(dry, 'deploy/worker0'), message.replace('made', 'to make'))
+      assert.deepEqual(homes(), spoiled)
+      const ran = await harderway(place, 'deploy', '--json')
+      assertStatus(ran, 0)
+      assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
+      assert.equal(messageOf(ran, 'deploy/worker0'), message)
+      assert.deepEqual(changes(sound), { worker0: copied })
+      const content = (states: Record<string, string> = {}) =>
+        Object.entries(states).map(
+          ([name, state]) => `${name} ${state.split(' ').slice(1, 3)} ${state.split(' ').at(-1)}`,
+        )
+      assert.deepEqual(content(homes().worker0), content(sound.worker0))
+      assertStatus(await harderway(place, 'deploy', '--dry-run'), 0)
+    })
+
+  test('a wrong owner on a node is found, and the file is ours again', {
+    skip: !isRoot && 'only root gives a file away',
+  }, async () => {
+    const before = homes()
+    chownSync(join(home('worker0'), 'worker0-key.pem'), 12345, 12345)
+    const ran = await harderway(place, 'deploy', '--json')
+    assertStatus(ran, 0)
+    assert.equal(messageOf(ran, 'deploy/worker0'), 'made: worker0-key.pem with a wrong owner')
+    assert.deepEqual(changes(before), { worker0: ['worker0-key.pem'] })
+    assertStatus(await harderway(place, 'deploy', '--dry-run'), 0)
+  })
+
+  test('a folder in the place of a file fails that node alone, and is left', async () => {
+    const path = join(home('worker0'), 'worker0.pem')
+    rmSync(path)
+    mkdirSync(path)
+    rmSync(join(home('worker1'), 'ca.pem'))
+    const ran = await harderway(place, 'deploy', '--json')
+    assertStatus(ran, 1)
+    assert.deepEqual(idsOf(ran, 'failed'), ['deploy/worker0'])
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker1'])
+    assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: a folder stands where worker0\.pem should be in /)
+    assert.ok(readdirSync(home('worker0')).every((name) => !name.startsWith('.harderway')))
+    rmSync(path, { recursive: true })
+  })
+
+  test('files of others in the same folder are left as they are', async () => {
+    const theirs = { 'notes.txt': 'a', 'other.pem': 'b', 'other.kubeconfig': 'c', '.profile': 'd' }
+    for (const [name, text] of Object.entries(theirs)) writeFileSync(join(home('worker0'), name), text, { mode: 0o640 })
+    const before = homes()
+    rmSync(join(home('worker0'), 'ca.pem'))
+    assertStatus(await harderway(place, 'deploy', '--prune'), 0)
+    assert.deepEqual(changes(before), { worker0: ['ca.pem'] })
+    for (const name of Object.keys(theirs)) rmSync(join(home('worker0'), name))
+  })
+
+  test('of another directory makes it anew there, and leaves the earlier one', async () => {
+    const before = homes()
+    write(five.map((node) => (node.name === 'worker0' ? { ...node, directory: '~/elsewhere' } : node)))
+    const ran = await harderway(place, 'deploy', '--json')
+    assertStatus(ran, 0)
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
+    const changed = changes(before)
+    assert.deepEqual(Object.keys(changed), ['worker0'])
+    assert.equal(changed.worker0?.length, 6)
+    rmSync(join(home('worker0'), 'elsewhere'), { recursive: true })
+  })
+
+  describe('--node', () => {
+    const spoil = () => {
+      for (const name of ['control0', 'worker0', 'worker1']) rmSync(join(home(name), 'ca.pem'))
+    }
+
+    test('looks at that node alone, and mends it', async () => {
+      spoil()
+      const before = homes()
+      const counts = async () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
+      const connections = await counts()
+      const ran = await harderway(place, 'deploy', '--node', 'worker0', '--json')
+      assertStatus(ran, 0)
+      assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
+      assert.deepEqual(changes(before), { worker0: ['ca.pem'] })
+      assert.deepEqual(
+        await counts(),
+        connections.map((count, i) => count + (names[i] === 'worker0' ? 1 : 0)),
+      )
+    })
+
+    test('may be given several times', async () => {
+      spoil()
+      const ran = await harderway(place, 'deploy', '--node', 'worker0', '--node', 'control0', '--json')
+      assertStatus(ran, 0)
+      assert.deepEqual(idsOf(ran, 'built'), ['deploy/control0', 'deploy/worker0'])
+      assert.ok(!existsSync(join(home('worker1'), 'ca.pem')))
+    })
+
+    test('with bootstrap makes what belongs to the node, with what that needs', async () => {
+      spoil()
+      rmSync(join(auth(), 'worker0.pem'))
+      rmSync(join(auth(), 'worker1.pem'))
+      const kubeconfig = join(place, 'home/.kube/config')
+      rmSync(kubeconfig)
+      const ran = await harderway(place, 'bootstrap', '--node', 'worker0', '--json')
+      assertStatus(ran, 0)
+      assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0', 'kubeconfigs/worker0', 'node-certs/worker0'])
+      assert.equal(
+        messageOf(ran, 'deploy/worker0'),
+        'made: ca.pem missing; worker0.pem, worker0-key.pem, worker0.kubeconfig differ',
+      )
+      assert.ok(!existsSync(kubeconfig))
+      assert.ok(!existsSync(join(auth(), 'worker1.pem')))
+    })
+
+    test('that there is none of is bad usage, with the nearest name', async () => {
+      const before = homes()
+      const ran = await harderway(place, 'deploy', '--node', 'worker9')
+      assertStatus(ran, 2)
+      assert.match(ran.stderr, /--node worker9: cluster\.yaml has no such node: did you mean worker[01]\?/)
+      assert.deepEqual(changes(before), {})
+    })
+
+    test('with --force copies every file of the node again, and of no other', async () => {
+      const before = homes()
+      const ran = await harderway(place, 'deploy/worker1', '--force', '--json')
+      assertStatus(ran, 0)
+      assert.equal(messageOf(ran, 'deploy/worker1'), 'made: forced')
+      assert.deepEqual(Object.keys(changes(before)), ['worker1'])
+      assert.equal(changes(before).worker1?.length, 5)
+    })
+  })
+})
+
+function assertStatus(ran: Ran, status: number): void {
+  assert.equal(ran.status, status, ran.stdout + ran.stderr)
+}
+
+test('a node that was taken out of cluster.yaml is named, with what is still held of it', async () => {
+  const place = makePlace()
+  writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256']])
+  await harderway(place, 'node-certs', 'kubeconfigs')
+  const edits: Edit[] = [
+    [['nodes', 5], undefined],
+    [['ssh', 'options'], { ConnectTimeout: 1 }],
+    [['certificates', 'key'], 'ecdsa-p256'],
+  ]
+  writeCluster(place, edits)
+  const ran = await harderway(place, 'deploy')
+  assert.match(
+    ran.stdout,
+    /^worker2 is no longer in cluster\.yaml: it and \S+ still hold worker2\.pem, worker2-key\.pem, worker2\.kubeconfig/m,
+  )
+  rmSync(place, { recursive: true, force: true })
+})

@@ -1,0 +1,535 @@
+import assert from 'node:assert/strict'
+import { execFile, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { parse } from 'yaml'
+import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
+import { type Edit, entry, writeCluster } from '../../support/harderway.ts'
+import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const foreign = `# mine
+apiVersion: v1
+clusters:
+- cluster:
+    server: https://one.example:6443 # behind the VPN
+  name: one
+contexts:
+- context: {cluster: one, user: one}
+  name: one
+current-context: one
+kind: Config
+users:
+- name: one
+  user: {token: abc}
+`
+
+interface Place {
+  readonly folder: string
+  /** The user's kubeconfig where $KUBECONFIG names none. */
+  readonly config: string
+  readonly access: Access
+}
+
+interface Ran {
+  readonly status: number
+  readonly output: string
+  readonly events: readonly Record<string, unknown>[]
+}
+
+describe('local-kubeconfig', { concurrency: 4 }, () => {
+  let made: string
+
+  before(async () => {
+    made = mkdtempSync(join(tmpdir(), 'harderway-test-'))
+    writeCluster(made, [quickKeys])
+    const ran = await run(made, 'component-certs/admin')
+    assert.equal(ran.status, 0, ran.output)
+  })
+  after(() => rmSync(made, { recursive: true, force: true }))
+
+  /** The admin's certificate is there already. */
+  const place = (t: Parameters<typeof scratch>[0], ...edits: Edit[]): Place => {
+    const folder = scratch(t)
+    mkdirSync(join(folder, 'home'))
+    cpSync(join(made, 'auth'), join(folder, 'auth'), { recursive: true })
+    writeCluster(folder, [quickKeys, ...edits])
+    const bytes = (name: string) => readFileSync(join(folder, 'auth', name))
+    const access = {
+      cluster: 'kubenet',
+      server: 'https://kubernetes:6443',
+      user: 'admin',
+      context: 'kubenet',
+      ca: bytes('ca.pem'),
+      certificate: bytes('admin.pem'),
+      key: bytes('admin-key.pem'),
+    }
+    return { folder, config: join(folder, 'home/.kube/config'), access }
+  }
+
+  describe('where there is no kubeconfig', () => {
+    test('makes ~/.kube/config, for its user alone', async (t) => {
+      const { folder, config } = place(t)
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.equal(lstatSync(config).mode & 0o7777, 0o600)
+      assert.equal(lstatSync(dirname(config)).mode & 0o7777, 0o700)
+      assert.deepEqual(readdirSync(dirname(config)), ['config'])
+    })
+
+    test('that means what kubectl would have written', { skip: needs('kubectl') }, async (t) => {
+      const { folder, config, access } = place(t)
+      await run(folder, 'local-kubeconfig')
+      const home = scratch(t)
+      kubectlConfig(home, access)
+      assert.equal(view(folder, config), view(home, join(home, '.kube/config')))
+    })
+
+    test('and kubectl lists its context as the current one', { skip: needs('kubectl') }, async (t) => {
+      const { folder, access } = place(t)
+      await run(folder, 'local-kubeconfig')
+      const home = join(folder, 'home')
+      const contexts = kubectl(home, ['config', 'get-contexts', '--no-headers'])
+      assert.deepEqual(contexts.trim().split(/\s+/), ['*', 'kubenet', 'kubenet', 'admin'])
+      const [user] = JSON.parse(kubectl(home, ['config', 'view', '--raw', '-o', 'json'])).users
+      assert.equal(user.user['client-key-data'], access.key.toString('base64'))
+    })
+
+    test('a dry run tells it and makes nothing', async (t) => {
+      const { folder, config } = place(t)
+      const ran = await run(folder, 'local-kubeconfig', '--dry-run')
+      assert.equal(ran.status, 4)
+      assert.ok(ran.output.includes(`${config} missing`), ran.output)
+      assert.deepEqual(readdirSync(join(folder, 'home')), [])
+    })
+
+    test('context and user are called as cluster.yaml says', async (t) => {
+      const { folder, config } = place(t, [['localKubeconfig'], { context: 'true', user: '123' }])
+      await run(folder, 'local-kubeconfig')
+      const data = parse(readFileSync(config, 'utf8'), { version: '1.1' })
+      assert.equal(data['current-context'], 'true')
+      assert.deepEqual(data.contexts, [{ context: { cluster: 'kubenet', user: '123' }, name: 'true' }])
+      assert.equal(data.users[0].name, '123')
+    })
+
+    test('localKubeconfig.path wins over $KUBECONFIG, and is relative to cluster.yaml', async (t) => {
+      const { folder, config } = place(t, [['localKubeconfig', 'path'], './mine/kubeconfig'])
+      const ran = await runIn(folder, { KUBECONFIG: join(folder, 'not-this') }, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.ok(existsSync(join(folder, 'mine/kubeconfig')))
+      assert.ok(!existsSync(join(folder, 'not-this')) && !existsSync(config))
+    })
+
+    test('localKubeconfig: false leaves the phase out', async (t) => {
+      const { folder } = place(t, [['localKubeconfig'], false])
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 2)
+      assert.match(ran.output, /nothing of local-kubeconfig is asked for by cluster\.yaml/)
+      assert.deepEqual(readdirSync(join(folder, 'home')), [])
+    })
+  })
+
+  describe('in a kubeconfig with other clusters', () => {
+    test('every line of the user stays as it is, but for the current context', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      const lines = readFileSync(config, 'utf8').split('\n')
+      for (const line of foreign.split('\n'))
+        assert.ok(lines.includes(line) || line === 'current-context: one', `lost: ${line}`)
+      assert.ok(lines.includes('current-context: kubenet'))
+    })
+
+    test('kubectl makes the same of it', { skip: needs('kubectl') }, async (t) => {
+      const { folder, config, access } = place(t)
+      write(config, foreign)
+      await run(folder, 'local-kubeconfig')
+      const home = scratch(t)
+      write(join(home, '.kube/config'), foreign)
+      kubectlConfig(home, access)
+      assert.equal(view(folder, config), view(home, join(home, '.kube/config')))
+    })
+
+    test('a second run changes neither its bytes, its inode nor its times, and says fresh', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      await run(folder, 'local-kubeconfig')
+      const first = state(config)
+      const second = await run(folder, 'local-kubeconfig')
+      assert.equal(second.status, 0)
+      assert.equal(second.events.find(({ id, type }) => id === 'local-kubeconfig' && type !== 'started')?.type, 'fresh')
+      assert.deepEqual(state(config), first)
+      assert.equal((await run(folder, 'local-kubeconfig', '--dry-run')).status, 0)
+    })
+
+    test('what it was before the first change stays beside it, for its user alone', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      await run(folder, 'local-kubeconfig')
+      const copy = `${config}.before-harderway`
+      assert.equal(readFileSync(copy, 'utf8'), foreign)
+      assert.equal(lstatSync(copy).mode & 0o7777, 0o600)
+      const first = state(copy)
+      writeCluster(folder, [quickKeys, [['api', 'port'], 7443]])
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      assert.match(readFileSync(config, 'utf8'), /server: https:\/\/kubernetes:7443/)
+      assert.deepEqual(state(copy), first)
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
+    })
+
+    test('a mode that lets others read it is said, and is 0600 afterwards', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign, 0o644)
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      assert.equal(lstatSync(config).mode & 0o7777, 0o600)
+      chmodSync(config, 0o644)
+      const text = readFileSync(config, 'utf8')
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.match(ran.output, /has mode 0644, not 0600/)
+      assert.equal(lstatSync(config).mode & 0o7777, 0o600)
+      assert.equal(readFileSync(config, 'utf8'), text)
+    })
+
+    test('a symbolic link stays one: what it leads to is changed', async (t) => {
+      const { folder, config } = place(t)
+      const real = join(folder, 'dotfiles/kubeconfig')
+      write(real, foreign)
+      mkdirSync(dirname(config), { recursive: true })
+      symlinkSync('../../dotfiles/kubeconfig', config)
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      assert.equal(readlinkSync(config), '../../dotfiles/kubeconfig')
+      assert.match(readFileSync(real, 'utf8'), /^current-context: kubenet$/m)
+      assert.equal(lstatSync(real).mode & 0o7777, 0o600)
+    })
+
+    test('temporary files of a run that was killed are swept away, those of others are not', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      write(join(dirname(config), '.tmp-config'), 'half')
+      write(join(dirname(config), '.tmp-other'), 'half')
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['.tmp-other', 'config', 'config.before-harderway'])
+    })
+
+    test('an entry of ours that was said otherwise is put right, what the user added to it stays', async (t) => {
+      const { folder, config } = place(t)
+      write(
+        config,
+        `clusters:
+- name: kubenet
+  cluster:
+    proxy-url: http://proxy:3128 # the only way
+    insecure-skip-tls-verify: true
+    server: https://192.168.1.21:6443
+contexts:
+- name: kubenet
+  context: {cluster: kubenet, user: admin, namespace: kube-system}
+`,
+      )
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+      const text = readFileSync(config, 'utf8')
+      assert.match(text, /^ {4}proxy-url: http:\/\/proxy:3128 # the only way\n {4}server: https:\/\/kubernetes:6443$/m)
+      assert.match(text, /^ {2}context: \{cluster: kubenet, user: admin, namespace: kube-system\}$/m)
+      assert.doesNotMatch(text, /insecure/)
+    })
+  })
+
+  describe('in a list of kubeconfigs', { skip: needs('kubectl') }, () => {
+    const ours = (parts: readonly ('clusters' | 'users' | 'contexts' | 'current')[]) =>
+      [
+        'apiVersion: v1\nkind: Config\n',
+        parts.includes('clusters') ? 'clusters:\n- cluster: {server: "https://old:1"}\n  name: kubenet\n' : '',
+        parts.includes('users') ? 'users:\n- name: admin\n  user: {token: old}\n' : '',
+        parts.includes('contexts') ? 'contexts:\n- context: {cluster: kubenet, user: old}\n  name: kubenet\n' : '',
+        parts.includes('current') ? 'current-context: one\n' : '',
+      ].join('')
+    const other = 'apiVersion: v1\nkind: Config\n'
+    type Files = readonly (readonly [name: string, text: string | undefined])[]
+    const lists: Readonly<Record<string, Files>> = {
+      'one that does not exist': [['a', undefined]],
+      'none of which exists: the last': [
+        ['a', undefined],
+        ['b', undefined],
+        ['c', undefined],
+      ],
+      'of which the second is the first to exist': [
+        ['a', undefined],
+        ['b', foreign],
+        ['c', other],
+      ],
+      'that all exist': [
+        ['a', foreign],
+        ['b', other],
+      ],
+      'of which the first is empty': [
+        ['a', ''],
+        ['b', foreign],
+      ],
+      'with our cluster in the last one': [
+        ['a', foreign],
+        ['b', ours(['clusters'])],
+      ],
+      'with each entry in another one': [
+        ['a', ours(['contexts'])],
+        ['b', ours(['clusters'])],
+        ['c', ours(['users', 'current'])],
+      ],
+      'with our entries in two of them: the first counts': [
+        ['a', other],
+        ['b', ours(['clusters', 'users', 'contexts'])],
+        ['c', ours(['clusters', 'users', 'contexts'])],
+      ],
+      'with another current context in a later one': [
+        ['a', other],
+        ['b', ours(['current'])],
+      ],
+      'with a gap between two that exist': [
+        ['a', foreign],
+        ['b', undefined],
+        ['c', ours(['users'])],
+      ],
+      'in folders that do not exist yet': [
+        ['x/a', undefined],
+        ['y/b', undefined],
+      ],
+    }
+    for (const [title, files] of Object.entries(lists))
+      test(`${title}: each file means what it does after kubectl`, async (t) => {
+        const { folder, access } = place(t)
+        const make = (root: string) => {
+          for (const [name, text] of files) if (text !== undefined) write(join(root, name), text)
+          return files.map(([name]) => join(root, name)).join(delimiter)
+        }
+        const theirs = scratch(t)
+        kubectlConfig(scratch(t), access, { list: make(theirs) })
+        const mine = scratch(t)
+        const env = { KUBECONFIG: make(mine) }
+        const ran = await runIn(folder, env, 'local-kubeconfig')
+        assert.equal(ran.status, 0, ran.output)
+        for (const [name, text] of files) {
+          assert.equal(existsSync(join(mine, name)), existsSync(join(theirs, name)), `${name} exists`)
+          if (!existsSync(join(mine, name))) continue
+          assert.equal(view(folder, join(mine, name)), view(folder, join(theirs, name)), name)
+          if (text !== undefined && view(folder, join(theirs, name)) === viewOf(folder, text))
+            assert.equal(readFileSync(join(mine, name), 'utf8'), text, `${name} had no change to come`)
+        }
+        assert.equal((await runIn(folder, env, 'local-kubeconfig', '--dry-run')).status, 0)
+        assert.deepEqual(
+          files.flatMap(([name]) => readdirSync(dirname(join(mine, name)))).filter((name) => name.includes('lock')),
+          [],
+        )
+      })
+
+    test('a path that stands twice in it counts once', async (t) => {
+      const { folder } = place(t)
+      const file = join(folder, 'twice')
+      const ran = await runIn(folder, { KUBECONFIG: `${file}${delimiter}${delimiter}${file}` }, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.equal(parse(readFileSync(file, 'utf8')).clusters.length, 1)
+    })
+
+    test('a path in it is relative to where the user stands', async (t) => {
+      const { folder } = place(t)
+      const stands = scratch(t)
+      const ran = await runIn(folder, { KUBECONFIG: 'mine', INIT_CWD: stands }, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.ok(existsSync(join(stands, 'mine')))
+    })
+  })
+
+  describe('is refused, and the file stays as it is,', () => {
+    const conflict = (name: string, extra: string) =>
+      `${foreign.replace('users:\n', `users:\n- name: ${name}\n  user: {token: def}\n`)}${extra}`
+    const refusals: Readonly<Record<string, readonly [text: string, said: RegExp]>> = {
+      'where another context uses a user admin': [
+        conflict('admin', '').replace('user: one}', 'user: admin}'),
+        /user admin already, which context one uses[\s\S]*localKubeconfig\.user/,
+      ],
+      'where a context of our name leads to another cluster': [
+        foreign.replaceAll('name: one\ncurrent', 'name: kubenet\ncurrent'),
+        /context kubenet, for the cluster one[\s\S]*localKubeconfig\.context/,
+      ],
+      'where a cluster of our name is used by another context': [
+        foreign
+          .replace('  name: one\ncontexts', '  name: kubenet\ncontexts')
+          .replace('cluster: one,', 'cluster: kubenet,'),
+        /cluster kubenet already, which context one uses[\s\S]*name in cluster\.yaml/,
+      ],
+      'where its YAML can not be read': ['clusters: [\n', /no kubeconfig that can be read[\s\S]*localKubeconfig\.path/],
+      'where it is no map': ['- one\n- two\n', /no kubeconfig that can be read/],
+      'where it is a word': ['hello\n', /no kubeconfig that can be read/],
+    }
+    for (const [title, [text, said]] of Object.entries(refusals))
+      test(title, async (t) => {
+        const { folder, config } = place(t)
+        write(config, text, 0o640)
+        const first = state(config)
+        for (const args of [['--dry-run'], ['--json'], []]) {
+          const ran = await run(folder, 'local-kubeconfig', ...args)
+          assert.equal(ran.status, 3, ran.output)
+          assert.match(ran.output.replaceAll('\\n', '\n'), said)
+        }
+        assert.deepEqual(state(config), first)
+        assert.deepEqual(readdirSync(dirname(config)), ['config'])
+      })
+
+    test('where nothing was ever made and our context is for another cluster, which a dry run tells too', async (t) => {
+      const { folder, config } = place(t)
+      rmSync(join(folder, 'auth'), { recursive: true })
+      write(config, 'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n')
+      const first = state(config)
+      const said = /has a context kubenet, for the cluster another/
+      const dry = await run(folder, 'local-kubeconfig', '--dry-run')
+      assert.equal(dry.status, 3, dry.output)
+      assert.match(dry.output, said)
+      assert.ok(!existsSync(join(folder, 'auth')))
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 3, ran.output)
+      assert.match(ran.output, said)
+      assert.deepEqual(state(config), first)
+    })
+
+    test('where it is a folder', async (t) => {
+      const { folder, config } = place(t)
+      mkdirSync(config, { recursive: true })
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 3, ran.output)
+      assert.deepEqual(readdirSync(dirname(config)), ['config'])
+    })
+
+    test('where one entry of ours is made of an alias', async (t) => {
+      const { folder, config } = place(t)
+      const text = 'clusters:\n- {name: one, cluster: &all {server: "https://x:1"}}\n- {name: kubenet, cluster: *all}\n'
+      write(config, text)
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 1, ran.output)
+      assert.match(ran.output, /can't be changed without touching entries that are not ours[\s\S]*anchors/)
+      assert.equal(readFileSync(config, 'utf8'), text)
+      assert.deepEqual(readdirSync(dirname(config)), ['config'])
+    })
+  })
+
+  test('a user admin that only contexts of our cluster use is no conflict', async (t) => {
+    const { folder, config } = place(t)
+    write(
+      config,
+      'users:\n- {name: admin, user: {token: old}}\ncontexts:\n- {name: dev, context: {cluster: kubenet, user: admin}}\n',
+    )
+    assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+    assert.match(readFileSync(config, 'utf8'), /client-key-data/)
+  })
+
+  describe('a lock beside the kubeconfig', () => {
+    test('that kubectl left is named after ten seconds, and nothing is changed', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      write(`${config}.lock`, '')
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 1, ran.output)
+      assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
+      assert.match(ran.output, /remove /)
+      assert.equal(readFileSync(config, 'utf8'), foreign)
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
+    })
+
+    test('of ours whose owner is dead is taken over, and is gone afterwards', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      const { pid } = spawnSync('true')
+      const owner = { pid, host: hostname(), start: '1', token: '0f0e0d0c-0b0a-4908-8706-050403020100' }
+      write(`${config}.lock`, JSON.stringify(owner))
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
+    })
+
+    test('is none where nothing has to be changed', async (t) => {
+      const { folder, config } = place(t)
+      await run(folder, 'local-kubeconfig')
+      write(`${config}.lock`, '')
+      assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+    })
+  })
+
+  test('no output holds the key', async (t) => {
+    const { folder, access } = place(t)
+    const secrets = access.key
+      .toString()
+      .split('\n')
+      .filter((line) => line.length > 20 && !line.startsWith('-'))
+    for (const args of [['--dry-run'], ['--json', '--dry-run'], ['--verbose'], ['--json'], ['--force', '--json']]) {
+      const { output } = await run(folder, 'local-kubeconfig', ...args)
+      for (const secret of [...secrets, access.key.toString('base64')]) assert.ok(!output.includes(secret))
+    }
+  })
+})
+
+const quickKeys: Edit = [['certificates', 'key'], 'ecdsa-p256']
+
+function run(folder: string, ...args: string[]): Promise<Ran> {
+  return runIn(folder, {}, ...args)
+}
+
+/** With a home in the folder, and no kubeconfig of whoever runs the tests. */
+function runIn(folder: string, env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      process.execPath,
+      [
+        entry,
+        ...args,
+        ...(args.includes('--json') || args.includes('--verbose') ? [] : ['--json']),
+        '--config',
+        join(folder, 'cluster.yaml'),
+      ],
+      { cwd: folder, env: { PATH: process.env.PATH, HOME: join(folder, 'home'), ...env } },
+      (error, stdout, stderr) => {
+        if (error && typeof error.code !== 'number') return reject(error)
+        const events = args.includes('--verbose')
+          ? []
+          : stdout
+              .split('\n')
+              .filter(Boolean)
+              .map((line) => JSON.parse(line))
+        resolve({ status: Number(error?.code ?? 0), output: stdout + stderr, events })
+      },
+    )
+  })
+}
+
+function write(path: string, text: string, mode = 0o600): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, text, { mode })
+}
+
+function state(path: string): unknown[] {
+  const { ino, mode, mtimeMs, ctimeMs } = lstatSync(path)
+  return [readFileSync(path, 'utf8'), ino, mode, mtimeMs, ctimeMs]
+}
+
+/** What kubectl reads in the file. */
+function view(home: string, file: string): string {
+  return kubectl(home, ['config', 'view', '--raw', '-o', 'json', `--kubeconfig=${file}`])
+}
+
+function viewOf(home: string, text: string): string {
+  writeFileSync(join(home, 'text'), text)
+  return view(home, join(home, 'text'))
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { helpText, lookCommands, type Options, parseOptions } from '../../../tasks/request/options.ts'
+
+const nothing: Partial<Options> = {
+  names: [],
+  nodes: [],
+  config: undefined,
+  concurrency: undefined,
+  dryRun: false,
+  force: false,
+  renew: false,
+  replaceIdentity: false,
+  prune: false,
+  lockWait: true,
+  onNodes: false,
+  sortBy: undefined,
+  format: undefined,
+  list: false,
+  json: false,
+  verbose: false,
+  quiet: false,
+  help: false,
+}
+
+const understood: readonly [string, Partial<Options>][] = [
+  ['', {}],
+  ['certs', { names: ['certs'] }],
+  ['ca node-certs/worker0', { names: ['ca', 'node-certs/worker0'] }],
+  ['deploy --node worker0 --node worker1', { names: ['deploy'], nodes: ['worker0', 'worker1'] }],
+  ['--node=worker0 deploy', { names: ['deploy'], nodes: ['worker0'] }],
+  ['certs --dry-run', { names: ['certs'], dryRun: true }],
+  ['--dry-run certs', { names: ['certs'], dryRun: true }],
+  ['--config other/cluster.yaml', { config: 'other/cluster.yaml' }],
+  ['--config=a=b.yaml', { config: 'a=b.yaml' }],
+  ['--force', { force: true }],
+  ['ca --renew', { names: ['ca'], renew: true }],
+  ['--replace-identity --prune', { replaceIdentity: true, prune: true }],
+  ['--concurrency 1', { concurrency: 1 }],
+  ['--concurrency=1000', { concurrency: 1000 }],
+  ['--no-lock-wait', { lockWait: false }],
+  ['--list', { list: true }],
+  ['--json', { json: true }],
+  ['--verbose', { verbose: true }],
+  ['--quiet', { quiet: true }],
+  ['--json --quiet', { json: true, quiet: true }],
+  ['--help', { help: true }],
+  ['-h', { help: true }],
+  ['status', { names: ['status'] }],
+  ['status --on-nodes --sort-by end', { names: ['status'], onNodes: true, sortBy: 'end' }],
+  ['--sort-by=end status --node worker0', { names: ['status'], sortBy: 'end', nodes: ['worker0'] }],
+  ['graph --format dot', { names: ['graph'], format: 'dot' }],
+  ['report --format=html', { names: ['report'], format: 'html' }],
+  ['certs -- --force', { names: ['certs', '--force'] }],
+]
+
+for (const [line, expected] of understood)
+  test(`"${line}" is understood`, () => {
+    const options = parseOptions(line.split(' ').filter(Boolean))
+    for (const [name, value] of Object.entries({ ...nothing, ...expected }))
+      assert.deepEqual(options[name as keyof Options], value, name)
+  })
+
+const refused: readonly [string, RegExp][] = [
+  ['--forse', /there is no option --forse: did you mean --force\?/],
+  ['--dryrun', /--dryrun: did you mean --dry-run\?/],
+  ['--nodes worker0', /--nodes: did you mean --node\?/],
+  ['--nodes=worker0', /--nodes: did you mean --node\?/],
+  ['--completely-unknown', /there is no option --completely-unknown/],
+  ['--FORCE', /there is no option --FORCE/],
+  ['--h', /there is no option --h/],
+  ['-x', /there is no option -x/],
+  ['-hx', /there is no option -x/],
+  ['--__proto__', /there is no option --__proto__/],
+  ['--constructor', /there is no option --constructor/],
+  ['--no-force', /there is no option --no-force/],
+  ['--node', /--node needs a value: --node NAME/],
+  ['--node=', /--node needs a value/],
+  ['--node --json', /--node needs a value/],
+  ['deploy --node worker0 --node', /--node needs a value/],
+  ['--config', /--config needs a value: --config FILE/],
+  ['--config --force', /--config needs a value/],
+  ['--concurrency', /--concurrency needs a value: --concurrency N/],
+  ['--concurrency 0', /--concurrency 0: give a whole number from 1 to 1000/],
+  ['--concurrency 1001', /give a whole number/],
+  ['--concurrency 1.5', /give a whole number/],
+  ['--concurrency many', /--concurrency many: give a whole number/],
+  ['--concurrency -1', /--concurrency/],
+  ['--force=yes', /--force takes no value/],
+  ['--json=false', /--json takes no value/],
+  ['--help=all', /--help takes no value/],
+  ['--quiet --verbose', /--quiet and --verbose exclude each other/],
+  ['bootstrap graph', /graph goes alone/],
+  ['status verify', /goes alone/],
+  ...lookCommands.flatMap((look) =>
+    ['--force', '--renew', '--prune', '--replace-identity', 'certs'].map((more): [string, RegExp] => [
+      `${look} ${more}`,
+      new RegExp(`^${look} goes alone: it only looks$`),
+    ]),
+  ),
+  ['certs --on-nodes', /--on-nodes and --sort-by go with status/],
+  ['graph --on-nodes', /--on-nodes and --sort-by go with status/],
+  ['verify --sort-by end', /--on-nodes and --sort-by go with status/],
+  ['status --on-nodes=yes', /--on-nodes takes no value/],
+  ['status --sort-by', /--sort-by needs a value: --sort-by KEY/],
+  ['status --sort-by name', /--sort-by name: it can be sorted by end/],
+  ['status --format dot', /--format goes with graph or report/],
+  ['bootstrap --format html', /--format goes with graph or report/],
+  ['graph --format', /--format needs a value: --format F/],
+]
+
+for (const [line, message] of refused)
+  test(`"${line}" is bad usage, and the message says why`, () => {
+    assert.throws(
+      () => parseOptions(line.split(' ')),
+      (error: unknown) => {
+        assert.ok(error instanceof Failure, String(error))
+        assert.equal(error.kind, 'usage')
+        assert.match(error.message, message)
+        assert.match(error.remedy ?? '', /--help/)
+        return true
+      },
+    )
+  })
+
+test('the help fits 80 columns', () => {
+  const names = ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', 'encryption-key', 'deploy']
+  for (const line of helpText([...names, 'local-kubeconfig']).split('\n')) assert.ok(line.length <= 80, line)
+})
+
+test('the help names every option, with the kind of value it takes, every phase and every look', () => {
+  const help = helpText(['one-phase', 'another-phase'])
+  for (const option of [
+    '--config FILE',
+    '--dry-run',
+    '--node NAME',
+    '--force',
+    '--renew',
+    '--replace-identity',
+    '--prune',
+    '--concurrency N',
+    '--no-lock-wait',
+    '--on-nodes',
+    '--sort-by KEY',
+    '--format F',
+    '--list',
+    '--json',
+    '--verbose',
+    '--quiet',
+    '--help',
+  ])
+    assert.match(help, new RegExp(`^  ${option} +\\S`, 'm'))
+  assert.match(help, /one-phase, another-phase/)
+  for (const look of lookCommands) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
+})
+
+test('the help loses no word of a long explanation', () => {
+  const words = helpText([]).replace(/\s+/g, ' ')
+  assert.match(words, /the CA, the service-account key and the encryption key only where that very target is named/)
+  assert.match(words, /deploy over a node that holds another CA, service-account key or encryption key/)
+})

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import type { Force } from '../../../lib/targets/graph.ts'
+import { bootstrapTable, clusterGraph, phases } from '../../../tasks/phases.ts'
+import { parseOptions } from '../../../tasks/request/options.ts'
+import { type Selection, select } from '../../../tasks/request/selection.ts'
+
+const yaml = `
+name: kubenet
+api: {virtualIP: 192.168.1.21}
+nodes:
+  - {name: control0, role: control, ip: 192.168.1.11}
+  - {name: worker0, role: worker, ip: 192.168.1.14}
+  - {name: gateway, role: gateway, ip: 192.168.1.10}
+`
+
+function clusterOf(text: string): Cluster {
+  const parsed = parseCluster(Buffer.from(text))
+  assert.ok('cluster' in parsed, JSON.stringify(parsed))
+  return parsed.cluster
+}
+
+const cluster = clusterOf(yaml)
+const graph = clusterGraph(cluster, bootstrapTable)
+const selected = (line: string): Selection => select(cluster, graph, bootstrapTable, parseOptions(line.split(' ')))
+
+const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'].map(
+  (name) => `component-certs/${name}`,
+)
+const certs = ['ca', 'cluster-cert', ...components, 'node-certs/control0', 'node-certs/worker0']
+
+const selections: readonly [string, readonly string[]][] = [
+  ['ca', ['ca']],
+  ['cluster-cert', ['cluster-cert']],
+  ['component-certs', components],
+  ['node-certs', ['node-certs/control0', 'node-certs/worker0']],
+  ['certs', certs],
+  ['bootstrap', [...graph.keys()]],
+  ['encryption-key', ['encryption-key']],
+  ['local-kubeconfig', ['local-kubeconfig']],
+  ['node-certs/worker0', ['node-certs/worker0']],
+  ['kubeconfigs/admin', ['kubeconfigs/admin']],
+  ['encryption-key ca', ['encryption-key', 'ca']],
+  ['deploy', ['deploy/control0', 'deploy/worker0', 'deploy/gateway']],
+  ['deploy --node worker0', ['deploy/worker0']],
+  ['deploy --node worker0 --node gateway', ['deploy/worker0', 'deploy/gateway']],
+  ['bootstrap --node worker0', ['node-certs/worker0', 'kubeconfigs/worker0', 'deploy/worker0']],
+]
+
+for (const [line, ids] of selections)
+  test(`"${line}" selects what it names`, () => {
+    assert.deepEqual(new Set(selected(line).ids), new Set(ids))
+    assert.deepEqual([...selected(line).forced], [])
+  })
+
+test('every phase is a name, and every target is one', () => {
+  for (const { name } of phases) assert.ok(selected(name).ids.length > 0, name)
+  for (const id of graph.keys()) assert.ok(selected(id).ids.includes(id), id)
+})
+
+const refusals: readonly [string, RegExp][] = [
+  ['certz', /there is no phase or target "certz": did you mean certs\?/],
+  ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
+  ['kubeconfig', /"kubeconfig": did you mean kubeconfigs\?/],
+  ['something-else-altogether', /"something-else-altogether": npm run task -- --list shows them$/],
+  ['constructor', /no phase or target "constructor"/],
+  ['__proto__', /no phase or target "__proto__"/],
+  ['ca certz', /"certz"/],
+  ['node-certs/', /no phase or target "node-certs\/"/],
+  ['deploy --node worker1', /--node worker1: cluster\.yaml has no such node: did you mean worker0\?/],
+  ['deploy --node worker0 --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: known are/],
+  ['ca --node worker0', /nothing of ca belongs to worker0/],
+  ['node-certs --node gateway', /nothing of node-certs belongs to gateway/],
+  ['certs --renew', /--renew goes with ca alone/],
+  ['ca cluster-cert --renew', /--renew goes with ca alone/],
+  ['bootstrap --renew', /--renew goes with ca alone/],
+  ['ca --renew --force', /--renew goes with ca alone/],
+  ['encryption-key --renew', /--renew goes with ca alone/],
+]
+
+for (const [line, message] of refusals)
+  test(`"${line}" is bad usage, and the message says why`, () => {
+    assert.throws(
+      () => selected(line),
+      (error: unknown) => {
+        assert.ok(error instanceof Failure, String(error))
+        assert.equal(error.kind, 'usage')
+        assert.match(error.message, message)
+        return true
+      },
+    )
+  })
+
+test('a phase that cluster.yaml leaves out has nothing to select', () => {
+  const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`), bootstrapTable)
+  assert.throws(() => select(cluster, without, bootstrapTable, parseOptions(['local-kubeconfig'])), {
+    kind: 'usage',
+    message: 'nothing of local-kubeconfig is asked for by cluster.yaml',
+  })
+})
+
+const irreplaceable = ['ca', 'component-certs/service-account', 'encryption-key'] as const
+const replaced = ({ forced }: Selection) => [...forced].filter(([, force]) => force === 'replace').map(([id]) => id)
+
+for (const id of irreplaceable)
+  test(`"${id} --force" replaces it, and nothing else`, () => {
+    assert.deepEqual([...selected(`${id} --force`).forced], [[id, 'replace']])
+  })
+
+for (const line of ['certs --force', 'component-certs --force', 'bootstrap --force', 'cluster-cert --force'])
+  test(`"${line}" replaces nothing irreplaceable`, () => {
+    assert.deepEqual(replaced(selected(line)), [])
+  })
+
+test('a forced selection rebuilds each target of it, not what it needs', () => {
+  assert.deepEqual([...selected('node-certs/worker0 --force').forced], [['node-certs/worker0', 'rebuild']])
+  assert.deepEqual([...selected('component-certs --force').forced.keys()], components)
+})
+
+test('of a phase and an irreplaceable target that are both named, the target alone is replaced', () => {
+  assert.deepEqual(replaced(selected('certs component-certs/service-account --force')), [
+    'component-certs/service-account',
+  ])
+  assert.deepEqual(replaced(selected('encryption-key bootstrap --force')), ['encryption-key'])
+})
+
+test('--force with --node forces what belongs to the node alone', () => {
+  assert.deepEqual(
+    [...selected('bootstrap --node worker0 --force').forced],
+    ['node-certs/worker0', 'kubeconfigs/worker0', 'deploy/worker0'].map((id): [string, Force] => [id, 'rebuild']),
+  )
+})
+
+test('ca --renew is no replacement', () => {
+  assert.deepEqual(selected('ca --renew'), { ids: ['ca'], forced: new Map([['ca', 'renew']]) })
+})

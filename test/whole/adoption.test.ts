@@ -1,0 +1,240 @@
+/** An auth/ made by the guide's own scripts is taken as it is; and what is made here serves the guide's scripts. */
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { deployauth, setuplocalkubeconfig } from '../guide/deployauth.ts'
+import { ecdsa, genauth, gencert, writeJson } from '../guide/genauth.ts'
+import { type GuideNode, guideNodes, type RequestedKey, requests, rsa, signingConfig } from '../guide/requests.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { openssl } from '../support/openssl.ts'
+import { needs } from '../support/parts.ts'
+import { isMade } from '../support/state.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const kinds: readonly (readonly [kind: string, requested: RequestedKey])[] = [
+  ['rsa-2048', rsa],
+  ['ecdsa-p256', ecdsa],
+]
+const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]
+
+for (const [kind, requested] of kinds)
+  describe(`an auth/ of ${kind} made by the guide's scripts`, { skip: needs('cfssl', 'cfssljson', 'kubectl') }, () => {
+    let place: string
+    let auth: string
+    let ran: Ran
+    let made: Record<string, string>
+
+    before(async () => {
+      place = makePlace()
+      auth = join(place, 'auth')
+      writeCluster(place, [keyKind(kind)])
+      await genauth(auth, { key: requested })
+      made = filesOf(auth)
+      ran = await harderway(place, ...phases, '--json')
+    })
+    after(() => rmSync(place, { recursive: true, force: true }))
+
+    test('is found fresh, modes aside', () => {
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      assert.equal(ran.events.at(-1)?.targets, 24)
+      assertOnlyRepairs(ran)
+    })
+
+    test('is left as it is, every file with its inode, its time and its bytes', () => {
+      assert.deepEqual(filesOf(auth, isMade), made)
+    })
+
+    test('is closed to others where it was not', () => {
+      assert.equal(lstatSync(auth).mode & 0o777, 0o700)
+      assert.equal(lstatSync(join(auth, 'encryption-config.yaml')).mode & 0o777, 0o600)
+      assert.equal(lstatSync(join(auth, 'ca.pem')).mode & 0o777, 0o644)
+    })
+
+    test('has a CA that ends before what it issued, and that is said', () => {
+      const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
+      assert.ok(ca && worker0 && ca.validToDate < worker0.validToDate)
+      const { warning } = ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca') ?? {}
+      assert.match(String(warning), /^the CA ends on \d{4}-\d\d-\d\d, before /)
+    })
+
+    test('has --quiet say nothing of it in status, which exits with 0', async () => {
+      const { status, stdout } = await harderway(place, 'status', '--quiet')
+      assert.deepEqual([status, stdout], [0, ''])
+    })
+
+    test('is then fresh without a word about modes', async () => {
+      const again = await harderway(place, ...phases, '--json')
+      assert.equal(again.status, 0, again.stdout)
+      assert.equal(again.events.at(-1)?.fresh, 24)
+      assert.deepEqual(filesOf(auth, isMade), made)
+    })
+
+    test('is shown by status to end with its CA, whatever the certificates say', {
+      skip: needs('openssl'),
+    }, async () => {
+      const endOf = (name: string) =>
+        new Date(
+          openssl('x509', '-in', join(auth, `${name}.pem`), '-noout', '-enddate')
+            .trim()
+            .replace('notAfter=', ''),
+        )
+      const [ca, worker0] = [endOf('ca'), endOf('worker0')].map((end) => end.toISOString())
+      assert.ok(ca && worker0 && ca < worker0)
+      const json = await harderway(place, 'status', '--json')
+      assert.equal(json.status, 0, json.stdout)
+      const items = new Map(json.events.map((event) => [event.id, event]))
+      for (const id of ['node-certs/worker0', 'kubeconfigs/worker0']) {
+        const { notAfter, end, issuer, state } = items.get(id) ?? {}
+        assert.deepEqual([notAfter, end, issuer, state], [worker0, ca, 'ca', 'fresh'], id)
+      }
+      assert.equal(json.events.at(-1)?.firstEnd, ca)
+      const { stdout } = await harderway(place, 'status')
+      const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
+      assert.equal(rows.length, 3, stdout)
+      for (const row of rows) {
+        assert.equal(row.endsWith('*'), row.startsWith('✔ worker0'), row)
+        assert.ok(row.includes(`  ${(row.startsWith('✔ ca') ? ca : worker0).slice(0, 10)}  `), row)
+      }
+      assert.ok(stdout.includes(`\n* until its CA ends, on ${ca.slice(0, 10)}: that comes first\n`), stdout)
+    })
+
+    test('passes verify', async () => {
+      const verified = await harderway(place, 'verify', '--json')
+      assert.equal(verified.status, 0, verified.stdout)
+    })
+
+    test('has a certificate issued anew by its own CA, with the rest left alone', {
+      skip: needs('openssl'),
+    }, async () => {
+      const forced = await harderway(place, 'node-certs/worker0', '--force', '--json')
+      assert.equal(forced.status, 0, forced.stdout)
+      openssl('verify', '-x509_strict', '-CAfile', join(auth, 'ca.pem'), join(auth, 'worker0.pem'))
+      const now = filesOf(auth, isMade)
+      const changed = Object.keys(made).filter((name) => now[name] !== made[name])
+      assert.deepEqual(changed, ['worker0-key.pem', 'worker0.pem'])
+      assert.deepEqual(Object.keys(now), Object.keys(made))
+      const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
+      assert.deepEqual(worker0?.validToDate, ca?.validToDate)
+    })
+  })
+
+for (const [kind, requested] of kinds)
+  test(`cfssl signs with a CA of ${kind} that was made here, and openssl takes its certificate beside ours`, {
+    skip: needs('cfssl', 'cfssljson', 'openssl'),
+  }, async () => {
+    const place = makePlace()
+    const auth = join(place, 'auth')
+    writeCluster(place, [keyKind(kind)])
+    const ours = await harderway(place, 'certs')
+    assert.equal(ours.status, 0, ours.stdout + ours.stderr)
+    writeJson(auth, 'ca-config', signingConfig)
+    const node: GuideNode = { name: 'worker3', role: 'worker', ip: '192.168.1.17' }
+    const asked = requests([node], requested).get(node.name)
+    assert.ok(asked)
+    await gencert(auth, node.name, asked)
+    const [theirs, our, ca] = ['worker3', 'worker0', 'ca'].map((name) => join(auth, `${name}.pem`))
+    assert.ok(theirs && our && ca)
+    for (const purpose of ['sslserver', 'sslclient'])
+      openssl('verify', '-x509_strict', '-purpose', purpose, '-CAfile', ca, theirs, our)
+    openssl('verify', '-verify_hostname', 'worker3.kubenet', '-CAfile', ca, theirs)
+    const adopted = await harderway(place, 'certs', '--json')
+    assert.equal(adopted.events.at(-1)?.fresh, 13, 'a certificate that is not ours disturbs nothing')
+    writeCluster(place, [keyKind(kind), [['nodes', 6], node]])
+    const grown = await harderway(place, 'certs', '--json')
+    assert.deepEqual([grown.status, grown.events.at(-1)?.fresh], [0, 14], grown.stdout)
+    rmSync(place, { recursive: true, force: true })
+  })
+
+describe("the guide's deployauth and setuplocalkubeconfig", {
+  skip: needs('sshd', 'ssh', 'scp', 'kubectl', 'cfssl', 'cfssljson'),
+}, () => {
+  const nodes = guideNodes()
+  const makers: Readonly<Record<string, (place: string) => Promise<unknown>>> = {
+    here: (place) => harderway(place, ...phases),
+    "by the guide's scripts": (place) => genauth(join(place, 'auth'), { key: ecdsa }),
+  }
+  let lab: Lab
+  let place: string
+
+  before(async () => {
+    place = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: nodes.map(({ name }) => ({ name })) })
+    writeCluster(place, [...labEdits(lab), keyKind('ecdsa-p256')])
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  for (const [maker, make] of Object.entries(makers))
+    test(`work with an auth/ made ${maker}, and bootstrap then finds nodes and kubeconfig fresh`, async () => {
+      for (const folder of [join(place, 'auth'), join(place, 'home/.kube')])
+        rmSync(folder, { recursive: true, force: true })
+      for (const { home } of lab.nodes) clear(home)
+      await make(place)
+      const auth = join(place, 'auth')
+      await deployauth(auth, nodes, { sshConfig: lab.sshConfig, user: userInfo().username })
+      await setuplocalkubeconfig(auth, join(place, 'home'))
+      const [kubeconfig] = Object.values(filesOf(join(place, 'home/.kube')))
+      const homes = lab.nodes.map(({ home }) => filesOf(home))
+      assert.deepEqual(
+        homes.map((files) => Object.keys(files).filter((name) => name.endsWith('.pem')).length),
+        [8, 8, 8, 3, 3, 3],
+      )
+      const ran = await harderway(place, 'bootstrap', '--json')
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      assert.equal(ran.events.at(-1)?.targets, 31)
+      assertOnlyRepairs(ran)
+      assert.equal(typesOf(ran, 'local-kubeconfig').at(-1), 'fresh')
+      assert.deepEqual(Object.values(filesOf(join(place, 'home/.kube'))), [kubeconfig])
+      assert.deepEqual(
+        lab.nodes.map(({ home }) => filesOf(home)),
+        homes,
+      )
+    })
+
+  test('leave something that is found stale where a file on a node is another than in auth/', async () => {
+    writeFileSync(join(lab.node('worker1').home, 'worker1.kubeconfig'), 'other')
+    const dry = await harderway(place, 'bootstrap', '--dry-run', '--json')
+    assert.equal(dry.status, 4)
+    assert.deepEqual(
+      dry.events.filter(({ type }) => type === 'stale').map(({ id }) => id),
+      ['deploy/worker1'],
+    )
+  })
+})
+
+/** Inode, time and content of every file, by its name. */
+function filesOf(folder: string, isMeant: (name: string) => boolean = () => true): Record<string, string> {
+  const names = readdirSync(folder).filter((name) => isMeant(name) && lstatSync(join(folder, name)).isFile())
+  return Object.fromEntries(
+    names.toSorted().map((name) => {
+      const { ino, mtimeMs } = lstatSync(join(folder, name))
+      return [name, [ino, mtimeMs, readFileSync(join(folder, name), 'base64')].join(' ')]
+    }),
+  )
+}
+
+function assertOnlyRepairs({ events }: Ran): void {
+  for (const { type, id, message } of events) {
+    assert.ok(!['failed', 'cancelled', 'stale', 'refused'].includes(String(type)), `${type} ${id} ${message}`)
+    if (type === 'built') assert.match(String(message), /^repaired: |^made: [^;]* with a wrong mode$/, String(id))
+  }
+}
+
+function typesOf({ events }: Ran, id: string): unknown[] {
+  return events.filter((event) => event.id === id).map(({ type }) => type)
+}
+
+function certificate(auth: string, name: string): X509Certificate {
+  return new X509Certificate(readFileSync(join(auth, `${name}.pem`)))
+}
+
+/** The lab's own files stay. */
+function clear(home: string): void {
+  for (const name of readdirSync(home)) if (!name.startsWith('.')) rmSync(join(home, name), { recursive: true })
+}

@@ -1,0 +1,302 @@
+/** Certificates and clocks. The tool's clock is set by libfaketime, which works with the Node that npm ci brings. */
+import assert from 'node:assert/strict'
+import { createPrivateKey } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
+import { selfSign } from '../../lib/pki/x509.ts'
+import {
+  copyPlace,
+  type Edit,
+  oneOfEach as edits,
+  idsOf,
+  makePlace,
+  messageOf,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
+import { openssl } from '../support/openssl.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+import { isMade, stateOf } from '../support/state.ts'
+import { clock, wrapped } from '../support/wrapped.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const day = 86_400_000
+/** When everything is made: the first moment of a day, so that a run that takes a second stays in it. */
+const made = new Date('2027-03-01T00:00:00Z')
+const leaves = [
+  'kubernetes',
+  'admin',
+  'kube-scheduler',
+  'kube-controller-manager',
+  'kube-proxy',
+  'service-account',
+  'control0',
+  'worker0',
+]
+
+describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () => {
+  let origin: string
+  let first: Ran
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, edits)
+    first = await runAt(origin, made)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
+
+  test('that is set by faketime the tool runs, and knows the time', async (t) => {
+    assert.equal(first.status, 0, first.stdout + first.stderr)
+    assert.equal(
+      first.events.find(({ type, id }) => type === 'built' && id === 'ca')?.message,
+      'made: ca.pem, ca-key.pem missing',
+    )
+    const again = await runAt(copied(t).place, made)
+    assert.match(again.stdout, /"id":"cluster-cert".*"message":"fresh until 2028-02-28"/)
+  })
+
+  test('every certificate is valid from five minutes ago, for as long as is asked', () => {
+    for (const name of ['ca', ...leaves]) {
+      const { notBefore, notAfter } = certificateIn(join(origin, 'auth'), name)
+      const past = made.getTime() - notBefore.getTime()
+      // The run takes a moment.
+      assert.ok(past <= 300_000 && past > 270_000, `${name} is valid from ${notBefore.toISOString()}`)
+      assert.equal(notAfter.getTime() - notBefore.getTime(), (name === 'ca' ? 3650 : 365) * day, name)
+    }
+  })
+
+  test('that is five minutes behind, openssl accepts what was made; one that is an hour behind, not', () => {
+    const auth = join(origin, 'auth')
+    const verifyAt = (time: number) =>
+      openssl('verify', '-attime', String(time / 1000), '-CAfile', join(auth, 'ca.pem'), join(auth, 'admin.pem'))
+    verifyAt(made.getTime() - 270_000)
+    assert.throws(() => verifyAt(made.getTime() - 3_600_000), /not yet valid/)
+  })
+
+  describe('on the day of renewal', () => {
+    /** The leaves' end less renewBefore. */
+    const renewal = made.getTime() + (365 - 30) * day
+
+    test('a day before it everything is fresh', async (t) => {
+      const { place, auth } = copied(t)
+      const state = stateOf(auth, isMade)
+      const ran = await runAt(place, new Date(renewal - day))
+      assert.equal(ran.status, 0)
+      assert.deepEqual(idsOf(ran, 'built'), [])
+      assert.ok(!ran.stdout.includes('"warning"'))
+      assert.deepEqual(stateOf(auth, isMade), state)
+    })
+
+    test('a day after it every leaf is issued again, with the reason, and the CA is not', async (t) => {
+      const { place, auth } = copied(t)
+      const ca = stateOf(auth, (name) => name.startsWith('ca'))
+      const then = new Date(renewal + day)
+      const ran = await runAt(place, then)
+      assert.equal(ran.status, 0, ran.stdout)
+      assert.deepEqual(idsOf(ran, 'built').filter((id) => id.includes('cert')).length, leaves.length)
+      assert.equal(messageOf(ran, 'cluster-cert'), 'made: ends 2028-02-28')
+      assert.deepEqual(
+        stateOf(auth, (name) => name.startsWith('ca')),
+        ca,
+      )
+      for (const name of leaves)
+        assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
+      const again = await runAt(place, then)
+      assert.deepEqual(idsOf(again, 'built'), [])
+    })
+
+    test('renewBefore of cluster.yaml moves it', async (t) => {
+      const { place } = copied(t, [[['certificates', 'renewBefore'], '90d']])
+      assert.deepEqual(idsOf(await runAt(place, new Date(made.getTime() + 274 * day), '--dry-run'), 'stale'), [])
+      assert.equal(
+        idsOf(await runAt(place, new Date(made.getTime() + 276 * day), '--dry-run'), 'stale').filter((id) =>
+          id.includes('cert'),
+        ).length,
+        leaves.length,
+      )
+    })
+  })
+
+  test('leaves that have expired are said to be, and issued again', async (t) => {
+    const { place } = copied(t)
+    const ran = await runAt(place, new Date(made.getTime() + 400 * day))
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.equal(messageOf(ran, 'cluster-cert'), 'made: expired 2028-02-28')
+    assert.equal(messageOf(ran, 'kubeconfigs/admin'), 'made: users changed')
+  })
+
+  describe('that was ahead', () => {
+    test('a leaf that is not yet valid is issued again', async (t) => {
+      const { place, auth } = copied(t)
+      rmSync(join(auth, 'admin.pem'))
+      await runAt(place, new Date(made.getTime() + 2 * day))
+      const ran = await runAt(place, new Date(made.getTime() + day))
+      assert.equal(ran.status, 0)
+      assert.deepEqual(idsOf(ran, 'built'), ['component-certs/admin', 'kubeconfigs/admin'])
+      assert.match(String(messageOf(ran, 'component-certs/admin')), /^made: not valid before 2027-03-02T23:55Z$/)
+    })
+
+    test('a CA that is not yet valid is refused, with both times, and nothing is touched', async (t) => {
+      const { place, auth } = copied(t)
+      const state = stateOf(auth)
+      for (const args of [[], ['--dry-run']]) {
+        const ran = await runAt(place, new Date(made.getTime() - day), ...args)
+        assert.equal(ran.status, 3, ran.stdout)
+        const [refused] = ran.events.filter(({ type, refused }) => type === 'refused' || refused)
+        assert.equal(refused?.id, 'ca')
+        assert.match(
+          String(refused?.message),
+          /is not valid before 2027-02-28T23:5\d:\d\d\.000Z, and here it is 2027-02-28T00:00:\d\d\.\d{3}Z$/,
+        )
+        assert.match(String(refused?.remedy), /set this machine's clock/)
+      }
+      assert.deepEqual(stateOf(auth), state)
+      assert.equal((await runAt(place, made)).status, 0, 'a clock that is set right is the way out')
+    })
+
+    test('a CA that is not yet valid can be certified anew where the clock is right', async (t) => {
+      const { place, auth } = copied(t)
+      const before = new Date(made.getTime() - day)
+      const renewed = await wrapped(place, clock(before), 'ca', '--renew', '--json')
+      assert.equal(renewed.status, 0, renewed.stdout)
+      const ran = await runAt(place, before)
+      assert.equal(ran.status, 0, ran.stdout)
+      assert.equal(messageOf(ran, 'cluster-cert'), 'made: not valid before 2027-02-28T23:55Z')
+      assert.ok(certificateIn(auth, 'ca').notBefore < before)
+    })
+
+    test('a CA that is not yet valid tells how to certify it anew', {}, async (t) => {
+      const { place } = copied(t)
+      const ran = await runAt(place, new Date(made.getTime() - day))
+      assert.match(String(ran.events.find(({ type }) => type === 'refused')?.remedy), /npm run task -- ca --renew/)
+    })
+  })
+
+  describe('near the end of the CA', () => {
+    const caEnd = made.getTime() + 3650 * day
+
+    test('it is warned about from renewBefore on, with what to do, and leaves are cut to it once', async (t) => {
+      const { place, auth } = copied(t)
+      const early = await runAt(place, new Date(caEnd - 31 * day))
+      assert.equal(early.status, 0)
+      assert.ok(!early.stdout.includes('"warning"'))
+      const then = new Date(caEnd - 29 * day)
+      const ran = await runAt(place, then)
+      assert.equal(ran.status, 0)
+      assert.match(
+        String(ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning),
+        /the CA ends on 2037-02-25, and all that it issued with it; .*: npm run task -- ca --renew$/,
+      )
+      for (const name of leaves)
+        assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
+      const state = stateOf(auth, isMade)
+      for (const days of [29, 20, 1]) {
+        const again = await runAt(place, new Date(caEnd - days * day))
+        assert.equal(again.status, 0)
+        assert.deepEqual(idsOf(again, 'built'), [])
+        assert.match(again.stdout, /"warning":"the CA ends on/)
+      }
+      assert.deepEqual(stateOf(auth, isMade), state)
+    })
+
+    test('leaves that a CA outlives by less than their validity are cut to it before any warning', async (t) => {
+      const { place, auth } = copied(t)
+      const ran = await runAt(place, new Date(caEnd - 100 * day))
+      assert.equal(ran.status, 0)
+      assert.ok(!ran.stdout.includes('"warning"'))
+      assert.deepEqual(certificateIn(auth, 'admin').notAfter, certificateIn(auth, 'ca').notAfter)
+      assert.deepEqual(idsOf(await runAt(place, new Date(caEnd - 99 * day)), 'built'), [])
+    })
+
+    test('the warning is told in words', async (t) => {
+      const { place } = copied(t)
+      const then = new Date(caEnd - 5 * day)
+      const ran = await wrapped(place, clock(then), ...phases)
+      assert.match(ran.stdout, /^warning ca: the CA ends on 2037-02-25.*npm run task -- ca --renew$/m)
+    })
+
+    test('after it nothing is built, and the way out is told and works', async (t) => {
+      const { place, auth } = copied(t)
+      const then = new Date(caEnd + day)
+      const state = stateOf(auth)
+      const refused = await runAt(place, then)
+      assert.equal(refused.status, 3)
+      assert.match(refused.stdout, /the CA in [^"]* expired on 2037-02-25/)
+      assert.match(refused.stdout, /npm run task -- ca --renew"/)
+      assert.deepEqual(stateOf(auth), state)
+      assert.equal((await wrapped(place, clock(then), 'ca', '--renew')).status, 0)
+      assert.equal((await runAt(place, then)).status, 0)
+      const at = String(then.getTime() / 1000)
+      openssl(
+        'verify',
+        '-x509_strict',
+        '-attime',
+        at,
+        '-CAfile',
+        join(auth, 'ca.pem'),
+        ...leaves.map((name) => join(auth, `${name}.pem`)),
+      )
+      assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
+    })
+
+    test('renewed in time, it takes no leaf with it: those that were cut to the old end are issued again when they near it', async (t) => {
+      const { place, auth } = copied(t)
+      const then = new Date(caEnd - 29 * day)
+      await runAt(place, then)
+      assert.equal((await wrapped(place, clock(then), 'ca', '--renew')).status, 0)
+      const ran = await runAt(place, then)
+      assert.equal(ran.status, 0)
+      for (const name of leaves)
+        assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
+      assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
+    })
+  })
+
+  test('a leaf whose CA was certified anew for a shorter time is not issued again and again', async (t) => {
+    const { place, auth } = copied(t)
+    const subject = { C: 'PL', ST: 'Lesser Poland', L: 'Krakow', O: 'Kubernetes', OU: 'kubenet', CN: 'Kubernetes' }
+    const profile = { subject, sans: [], isCa: true, key: 'ecdsa-p256' as const }
+    const period = { notBefore: new Date(made.getTime() - day), notAfter: new Date(made.getTime() + 100 * day) }
+    writeFileSync(
+      join(auth, 'ca.pem'),
+      selfSign({ profile, ...period }, createPrivateKey(readFileSync(join(auth, 'ca-key.pem')))),
+    )
+    const then = new Date(made.getTime() + 80 * day)
+    assert.deepEqual(
+      idsOf(await runAt(place, then), 'built').filter((id) => id.includes('cert')),
+      [],
+    )
+    assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
+  })
+
+  test('that stands past 2050 a certificate is made and read as before', async (t) => {
+    const place = scratch(t)
+    mkdirSync(join(place, 'home'))
+    writeCluster(place, edits)
+    const then = new Date('2055-06-01T00:00:00Z')
+    assert.equal((await runAt(place, then)).status, 0)
+    assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
+    assert.match(openssl('x509', '-in', join(place, 'auth/ca.pem'), '-noout', '-enddate'), /May 2\d .* 2065 GMT/)
+  })
+
+  test('in another time zone the days told are those of UTC', async (t) => {
+    const { place } = copied(t)
+    const ran = await wrapped(place, ['env', 'TZ=Pacific/Kiritimati', ...clock(made)], ...phases)
+    assert.match(ran.stdout, /^cluster-cert: fresh until 2028-02-28$/m)
+  })
+})
+
+function runAt(place: string, time: Date, ...args: string[]): Promise<Ran> {
+  return wrapped(place, clock(time), ...phases, ...args, '--json')
+}
+
+function certificateIn(auth: string, name: string): Certificate {
+  const certificate = readCertificate(readFileSync(join(auth, `${name}.pem`)))
+  assert.ok(certificate, name)
+  return certificate
+}

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import type { RelayBehaviour } from '../lab/relay.ts'
+import type { NodeFaults } from '../lab/sshd-config.ts'
+import type { Edit } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { assertTwoFail, makeSevenNodes, type SevenNodes, sevenNames } from '../support/seven-nodes.ts'
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
+const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
+
+describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let seven: SevenNodes
+  const direct = ['control1', 'worker0'] as const
+  const relayed = ['worker1', 'worker2'] as const
+  const nodes = () => direct.map((name) => seven.lab.node(name))
+  const behave = (behaviour: RelayBehaviour) => {
+    for (const name of relayed) seven.lab.relay(name).behave(behaviour)
+  }
+  const restart = (faults: NodeFaults) => Promise.all(nodes().map((node) => node.restart(faults)))
+  const knownHosts = () => readFileSync(seven.lab.knownHosts, 'utf8')
+  const isOfNode = (line: string) => nodes().some(({ port }) => line.startsWith(`[127.0.0.1]:${port} `))
+  const forget = () =>
+    writeFileSync(
+      seven.lab.knownHosts,
+      knownHosts()
+        .split('\n')
+        .filter((line) => !isOfNode(line))
+        .join('\n'),
+    )
+  const learn = async () => {
+    forget()
+    const lines = await Promise.all(nodes().map(async (node) => `[127.0.0.1]:${node.port} ${await node.hostKey()}\n`))
+    writeFileSync(seven.lab.knownHosts, knownHosts() + lines.join(''))
+  }
+
+  before(async () => {
+    seven = await makeSevenNodes(() => relayed.map((name) => ({ name, relay: {} })))
+  })
+  beforeEach(() => {
+    seven.write()
+    seven.empty()
+  })
+  after(() => seven[Symbol.asyncDispose]())
+
+  test('says which refuse the connection', async () => {
+    await Promise.all(nodes().map((node) => node.stop()))
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'connection refused',
+      remedy: /see that sshd runs there/,
+      mend: () => Promise.all(nodes().map((node) => node.start())),
+    })
+  })
+
+  test('says which have another host key than they had', async () => {
+    await Promise.all(nodes().map((node) => node.rotateHostKey()))
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'host key changed',
+      remedy: /ssh-keygen -R control1\n\s+ssh-keygen -R worker0\n/,
+      mend: learn,
+    })
+  })
+
+  test('says of which the host key is not known', async () => {
+    forget()
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'host key unknown',
+      remedy: /ssh-keyscan control1 worker0 \|/,
+      mend: learn,
+    })
+  })
+
+  test('says which refuse the key', async () => {
+    await restart({ config: ['AuthorizedKeysFile none'] })
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'authentication refused',
+      remedy: /see that this works without a question/,
+      mend: () => restart({ config: [] }),
+    })
+  })
+
+  test('says of which the name is unknown', async () => {
+    const named = (host: string): Edit[] => direct.map((name) => [['nodes', sevenNames.indexOf(name), 'host'], host])
+    seven.write(...named('no-such-host.invalid'))
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'name unknown',
+      remedy: /add it to DNS/,
+      mend: () => seven.write(),
+    })
+  })
+
+  test('says which have no sftp', async () => {
+    await restart({ sftp: false })
+    await assertTwoFail(seven, {
+      two: direct,
+      words: 'no sftp',
+      remedy: /Subsystem sftp internal-sftp/,
+      mend: () => restart({ sftp: true }),
+    })
+  })
+
+  test('says from which the connection was lost before it was one', async () => {
+    behave({ dropAfterBytes: 1 })
+    await assertTwoFail(seven, {
+      two: relayed,
+      words: 'connection lost',
+      remedy: /run the same command again/,
+      mend: () => behave({}),
+    })
+  })
+
+  test('says from which the connection was lost in the middle of the copy, and leaves nothing half there', async () => {
+    const copies = () =>
+      Promise.all(
+        relayed.map(
+          async (name) => (await seven.lab.node(name).log()).split("Starting session: subsystem 'sftp'").length,
+        ),
+      )
+    const before = await copies()
+    // The handshake and the look take 14 kB, the copy 10 more.
+    behave({ dropAfterBytes: 20_000 })
+    await assertTwoFail(seven, {
+      two: relayed,
+      words: 'connection lost',
+      remedy: /run the same command again/,
+      meanwhile: async () => {
+        assert.deepEqual(
+          await copies(),
+          before.map((count) => count + 1),
+        )
+        for (const name of relayed) assert.deepEqual(seven.filesOn(name), [])
+      },
+      mend: () => behave({}),
+    })
+  })
+
+  test('says which do not answer in time', async () => {
+    seven.write([['ssh', 'options'], { ConnectTimeout: 1 }])
+    behave({ hang: true })
+    await assertTwoFail(seven, {
+      two: relayed,
+      words: 'timed out',
+      remedy: /see that the machine is up and reachable/,
+      mend: () => behave({}),
+    })
+  })
+
+  test('with --wait-nodes waits for those that are still booting', async () => {
+    const attempts = await Promise.all(
+      nodes().map(async (node) => {
+        await node.stop()
+        const server = createServer().listen(node.port, '127.0.0.1')
+        await once(server, 'listening')
+        const tried = once(server, 'connection').then(async ([socket]) => {
+          const closed = once(server, 'close')
+          server.close()
+          socket.resume().end()
+          await closed
+          await node.start()
+        })
+        return { server, tried }
+      }),
+    )
+    const ran = await seven.run('deploy', '--wait-nodes', '30s')
+    for (const { server } of attempts) server.close()
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    await Promise.all(attempts.map(({ tried }) => tried))
+    assert.deepEqual(seven.rightNodes(), sevenNames)
+  })
+
+  test('says once of all seven that their host keys are not known, with one line to fetch them', async () => {
+    const before = knownHosts()
+    writeFileSync(seven.lab.knownHosts, '')
+    const ran = await seven.run('deploy')
+    assert.equal(ran.status, 1)
+    const said = ran.stdout + ran.stderr
+    assert.equal(said.split('7 nodes, host key unknown:').length, 2, said)
+    const scans = said.match(/ssh-keyscan .*/g) ?? []
+    assert.equal(scans.length, 1)
+    assert.match(scans[0] ?? '', new RegExp(`^ssh-keyscan ${sevenNames.join(' ')} \\|`))
+    assert.equal(knownHosts(), '')
+
+    seven.write([['ssh', 'options'], { StrictHostKeyChecking: 'accept-new' }])
+    const trusting = await seven.run('deploy')
+    assert.equal(trusting.status, 0, trusting.stdout + trusting.stderr)
+    assert.deepEqual(seven.rightNodes(), sevenNames)
+    assert.ok(before.split('\n').every((line) => knownHosts().includes(line)))
+  })
+
+  test('says which have no room, and which are read-only', {
+    skip: !canMount && 'only root may mount a small disk',
+  }, async () => {
+    const script = join(import.meta.dirname, '../support/full-homes.ts')
+    const child = spawn('unshare', ['-m', process.execPath, script], { stdio: ['ignore', 'pipe', 'pipe'] })
+    let said = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (said += chunk))
+    const [status] = await once(child, 'close')
+    assert.equal(status, 0, said)
+  })
+})

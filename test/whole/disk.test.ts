@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { type Edit, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+import { type Ended, start } from '../support/started.ts'
+import { isMade } from '../support/state.ts'
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
+const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
+const mounted = { skip: !canMount && 'only root may mount a small disk, or a read-only one' }
+
+const base: Edit[] = [[['certificates', 'key'], 'ecdsa-p256']]
+const local = ['certs', 'kubeconfigs', 'encryption-key']
+
+interface Folder {
+  readonly path: string
+  readonly auth: string
+  readonly kube: string
+}
+
+/** With everything local made, and a cluster.yaml that asks for more since then. */
+async function makeFolder(t: TestContext): Promise<Folder> {
+  const path = scratch(t)
+  const kube = join(path, 'home/.kube')
+  mkdirSync(kube, { recursive: true })
+  writeFileSync(join(kube, 'config'), 'apiVersion: v1\nkind: Config # theirs\n', { mode: 0o600 })
+  writeCluster(path, base)
+  const { status, stderr } = await start(path, local).ended
+  assert.equal(status, 0, stderr)
+  writeCluster(path, [...base, [['api', 'extraSANs'], ['192.168.1.22']]])
+  return { path, auth: join(path, 'auth'), kube }
+}
+
+const contents = (folder: string, isMeant: (name: string) => boolean = () => true) =>
+  Object.fromEntries(
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && isMeant(entry.name))
+      .map(({ parentPath, name }) => [
+        join(parentPath, name).slice(folder.length + 1),
+        readFileSync(join(parentPath, name), 'utf8'),
+      ]),
+  )
+
+function assertNoTrace({ stdout, stderr }: Ended): void {
+  assert.doesNotMatch(stdout + stderr, /^\s+at .*:\d+|a mistake in harderway/m)
+}
+
+interface OnDisk {
+  readonly folder: Folder
+  /** Of what is on a disk of its own during the run; what it holds then is copied to `after`. */
+  readonly mount: string
+  /** Commands between the mount and the run. */
+  readonly prepare: string
+}
+
+/** In a mount namespace of its own; what the disk holds after the run, too. */
+async function runOnDisk({ folder, mount, prepare }: OnDisk, args: readonly string[]) {
+  const after = join(folder.path, 'after')
+  const old = join(folder.path, 'old')
+  for (const each of [after, old]) rmSync(each, { recursive: true, force: true })
+  cpSync(mount, old, { recursive: true, preserveTimestamps: true })
+  const run = await start(folder.path, args, {
+    through: (command) => [
+      ...(['unshare', '-m', 'sh', '-ec'] as const),
+      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${mount}/. ${after}\nexit $status`,
+    ],
+  }).ended
+  rmSync(join(after, 'fill'), { force: true })
+  return { ...run, before: contents(old), after: contents(after) }
+}
+
+/** A disk on which so many pages are free: each file takes one, or more. */
+const smallDisk = ({ path }: Folder, mount: string, pages: number) =>
+  `mount -t tmpfs -o size=400k none ${mount}
+cp -a ${join(path, 'old')}/. ${mount}
+${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${mount}/fill ${pages}`
+
+const readOnlyDisk = (mount: string) => `mount --bind ${mount} ${mount}\nmount -o remount,bind,ro ${mount}`
+
+test(
+  'on a full disk auth/ keeps all that it held, and the run names the file that there is no room for',
+  mounted,
+  async (t) => {
+    const folder = await makeFolder(t)
+    const statuses = []
+    for (const pages of [0, 1, 2, 8]) {
+      const prepare = smallDisk(folder, folder.auth, pages)
+      const run = await runOnDisk({ folder, mount: folder.auth, prepare }, local)
+      statuses.push(run.status)
+      assertNoTrace(run)
+      assert.deepEqual(Object.keys(run.after).toSorted(), Object.keys(run.before).toSorted(), `with ${pages} pages`)
+      if (run.status === 0) continue
+      assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
+      assert.deepEqual(run.after, run.before, `with ${pages} pages`)
+    }
+    assert.deepEqual(statuses, [1, 1, 0, 0])
+  },
+)
+
+test('on a full disk no CA is left half made, and the next run makes it', mounted, async (t) => {
+  const folder = await makeFolder(t)
+  rmSync(folder.auth, { recursive: true })
+  mkdirSync(folder.auth, { mode: 0o700 })
+  for (const pages of [0, 1, 2]) {
+    const prepare = smallDisk(folder, folder.auth, pages)
+    const run = await runOnDisk({ folder, mount: folder.auth, prepare }, ['ca'])
+    assertNoTrace(run)
+    assert.equal(run.status, 1)
+    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
+    assert.deepEqual(Object.keys(run.after), pages < 2 ? [] : ['ca-key.pem'], `with ${pages} pages`)
+    rmSync(folder.auth, { recursive: true })
+    cpSync(join(folder.path, 'after'), folder.auth, { recursive: true, preserveTimestamps: true })
+    const next = await start(folder.path, ['ca']).ended
+    assert.equal(next.status, 0, next.stdout + next.stderr)
+    if (pages === 2) assert.equal(readFileSync(join(folder.auth, 'ca-key.pem'), 'utf8'), run.after['ca-key.pem'])
+    for (const name of readdirSync(folder.auth)) rmSync(join(folder.auth, name))
+  }
+})
+
+test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
+  const folder = await makeFolder(t)
+  const statuses = []
+  for (const pages of [0, 1, 2, 3, 4, 10]) {
+    const prepare = smallDisk(folder, folder.kube, pages)
+    const run = await runOnDisk({ folder, mount: folder.kube, prepare }, ['local-kubeconfig'])
+    statuses.push(run.status)
+    assertNoTrace(run)
+    if (run.status === 0) continue
+    assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: no space`))
+    const { 'config.before-harderway': copy, ...rest } = run.after
+    assert.deepEqual(rest, run.before, `with ${pages} pages`)
+    assert.ok([undefined, run.before.config].includes(copy))
+  }
+  assert.equal(statuses[0], 1)
+  assert.equal(statuses.at(-1), 0)
+})
+
+test("a full disk on a node is told of with the node's name, its files stay, and the next run with room completes", {
+  skip: mounted.skip || needs('sshd', 'ssh', 'scp'),
+}, () => {
+  const program = join(import.meta.dirname, '../support/full-node.ts')
+  const run = spawnSync('unshare', ['-m', process.execPath, program], { encoding: 'utf8' })
+  assert.equal(run.status, 0, run.stdout + run.stderr)
+  const tries = run.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const failed = tries.filter(({ status }) => status !== 0)
+  assert.ok(failed.length >= 3 && failed.length < tries.length, run.stdout)
+  for (const { pages, ...said } of failed) {
+    assert.deepEqual([said.status, said.id], [1, 'deploy/control0'], `with ${pages} pages`)
+    assert.match(said.message, /^control0: .*(no space|disk is full)/i)
+  }
+})
+
+test('a read-only auth/ is named, and exits with 1 where something is to be made', mounted, async (t) => {
+  const folder = await makeFolder(t)
+  const run = await runOnDisk({ folder, mount: folder.auth, prepare: readOnlyDisk(folder.auth) }, local)
+  assert.equal(run.status, 1)
+  assertNoTrace(run)
+  assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
+  assert.deepEqual(run.after, run.before)
+})
+
+test(
+  'a read-only folder of the kubeconfig is named, exits with 1, and auth/ is made all the same',
+  mounted,
+  async (t) => {
+    const folder = await makeFolder(t)
+    const run = await runOnDisk({ folder, mount: folder.kube, prepare: readOnlyDisk(folder.kube) }, [
+      ...['cluster-cert', 'local-kubeconfig'],
+    ])
+    assert.equal(run.status, 1)
+    assertNoTrace(run)
+    assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: .*read-only`))
+    assert.match(run.stdout, /^cluster-cert: made/m)
+    assert.deepEqual(run.after, run.before)
+  },
+)
+
+test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
+  const folder = await makeFolder(t)
+  rmSync(folder.auth, { recursive: true })
+  writeFileSync(folder.auth, 'theirs')
+  for (const args of [local, [...local, '--dry-run']]) {
+    const run = await start(folder.path, args).ended
+    assert.equal(run.status, 1, run.stdout + run.stderr)
+    assertNoTrace(run)
+    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*\\b(file|folder|directory)\\b`))
+    assert.equal(readFileSync(folder.auth, 'utf8'), 'theirs')
+  }
+})
+
+test('a backup folder that is a symbolic link is not followed: the identity that was to be kept in it stays', async (t) => {
+  const folder = await makeFolder(t)
+  const elsewhere = join(folder.path, 'elsewhere')
+  mkdirSync(elsewhere)
+  symlinkSync(elsewhere, join(folder.auth, 'backup'))
+  const before = contents(folder.auth, isMade)
+  for (const target of ['ca', 'component-certs/service-account', 'encryption-key']) {
+    const run = await start(folder.path, [target, '--force']).ended
+    assert.equal(run.status, 1, run.stdout + run.stderr)
+    assertNoTrace(run)
+    assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, 'backup')), run.stdout)
+    assert.deepEqual(contents(folder.auth, isMade), before)
+    assert.deepEqual(readdirSync(elsewhere), [])
+  }
+})
+
+for (const inTheWay of ['admin.pem', 'admin-key.pem', 'admin.kubeconfig'])
+  test(`a folder where ${inTheWay} should be is named, exits with 1, and all else is made`, async (t) => {
+    const folder = await makeFolder(t)
+    rmSync(join(folder.auth, inTheWay))
+    mkdirSync(join(folder.auth, inTheWay))
+    writeFileSync(join(folder.auth, inTheWay, 'theirs'), '')
+    const run = await start(folder.path, local).ended
+    assert.equal(run.status, 1)
+    assertNoTrace(run)
+    assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, inTheWay)), run.stdout)
+    assert.match(run.stdout, /^cluster-cert: made/m)
+    assert.ok(existsSync(join(folder.auth, inTheWay, 'theirs')))
+    assert.deepEqual(
+      readdirSync(folder.auth).filter((name) => name.startsWith('.')),
+      [],
+    )
+  })

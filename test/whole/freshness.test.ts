@@ -1,0 +1,351 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, cpSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Edit, harderway, idsOf, makePlace, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { isMade } from '../support/state.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const quick: Edit = [['certificates', 'key'], 'ecdsa-p256']
+
+/** One way for one thing to go stale: what is done, what must be made again, and the reason that must be given. */
+interface Row {
+  readonly title: string
+  readonly edits?: readonly Edit[]
+  readonly spoil?: (auth: string) => void
+  readonly built: readonly string[]
+  /** Of the first of them. */
+  readonly reason: string
+}
+
+const worker0 = ['kubeconfigs/worker0', 'node-certs/worker0']
+
+const rows: readonly Row[] = [
+  {
+    title: 'a certificate that is missing',
+    spoil: (auth) => rmSync(join(auth, 'worker0.pem')),
+    built: worker0,
+    reason: 'made: worker0.pem missing',
+  },
+  {
+    title: 'a key that is missing',
+    spoil: (auth) => rmSync(join(auth, 'worker0-key.pem')),
+    built: worker0,
+    reason: 'made: worker0-key.pem missing',
+  },
+  {
+    title: 'a certificate that does not parse',
+    spoil: (auth) => writeFileSync(join(auth, 'worker0.pem'), 'garbage'),
+    built: worker0,
+    reason: 'made: worker0.pem is no certificate',
+  },
+  {
+    title: 'a key that does not parse',
+    spoil: (auth) => writeFileSync(join(auth, 'worker0-key.pem'), 'garbage'),
+    built: worker0,
+    reason: 'made: worker0-key.pem is no private key without a passphrase',
+  },
+  {
+    title: "a key that is another certificate's",
+    spoil: (auth) => cpSync(join(auth, 'worker1-key.pem'), join(auth, 'worker0-key.pem')),
+    built: worker0,
+    reason: "made: worker0-key.pem is not the certificate's key",
+  },
+  {
+    title: 'another subject',
+    spoil: (auth) =>
+      sign(auth, 'worker0', {
+        subject: '/C=PL/ST=Lesser Poland/L=Krakow/O=system:nodes/OU=kubenet/CN=system:node:worker9',
+      }),
+    built: worker0,
+    reason: 'made: subject added: CN=system:node:worker0; subject removed: CN=system:node:worker9',
+  },
+  {
+    title: 'a SAN more in cluster.yaml',
+    edits: [[['api', 'extraSANs'], ['192.168.1.22']]],
+    built: ['cluster-cert'],
+    reason: 'made: SAN added: 192.168.1.22',
+  },
+  {
+    title: 'a SAN less in cluster.yaml',
+    edits: [[['nodes', 3, 'ip'], '192.168.1.99']],
+    built: worker0,
+    reason: 'made: SAN added: 192.168.1.99; SAN removed: 192.168.1.14',
+  },
+  {
+    title: 'usages that are not those asked for',
+    spoil: (auth) => sign(auth, 'worker0', { extendedKeyUsage: 'serverAuth' }),
+    built: worker0,
+    reason: 'made: usages are not those asked for',
+  },
+  {
+    title: 'another kind of key',
+    spoil: (auth) => sign(auth, 'worker0', { newKey: ['rsa:2048'] }),
+    built: worker0,
+    reason: 'made: key is rsa-2048, not ecdsa-p256',
+  },
+  {
+    title: 'a certificate of another CA with the same name',
+    spoil: (auth) => {
+      const other = join(auth, '../other')
+      cpSync(auth, other, { recursive: true })
+      execFileSync('openssl', [
+        'ecparam',
+        '-name',
+        'prime256v1',
+        '-genkey',
+        '-noout',
+        '-out',
+        join(other, 'ca-key.pem'),
+      ])
+      const subject = '/C=PL/ST=Lesser Poland/L=Krakow/O=Kubernetes/OU=kubenet/CN=Kubernetes'
+      execFileSync('openssl', [
+        'req',
+        '-x509',
+        '-new',
+        '-key',
+        join(other, 'ca-key.pem'),
+        '-subj',
+        subject,
+        '-days',
+        '3650',
+        '-out',
+        join(other, 'ca.pem'),
+      ])
+      sign(other, 'worker0', {})
+      renameSync(join(other, 'worker0.pem'), join(auth, 'worker0.pem'))
+    },
+    built: worker0,
+    reason: 'made: not issued by the present CA',
+  },
+  {
+    title: 'less than renewBefore left',
+    spoil: (auth) => sign(auth, 'worker0', { days: 20 }),
+    built: worker0,
+    reason: `made: ends ${daysFromNow(20)}`,
+  },
+  {
+    title: 'a renewBefore that has grown past what is left',
+    edits: [
+      [['certificates', 'renewBefore'], '200d'],
+      [['certificates', 'validity'], '1y'],
+    ],
+    spoil: (auth) => sign(auth, 'worker0', { days: 100 }),
+    built: worker0,
+    reason: `made: ends ${daysFromNow(100)}`,
+  },
+  {
+    title: 'a wrong mode of a key, repaired without issuing again',
+    spoil: (auth) => chmodSync(join(auth, 'worker0-key.pem'), 0o644),
+    built: ['node-certs/worker0'],
+    reason: 'repaired: worker0-key.pem has mode 0644, not 0600',
+  },
+  {
+    title: 'a wrong mode of a certificate, repaired without issuing again',
+    spoil: (auth) => chmodSync(join(auth, 'kubernetes.pem'), 0o600),
+    built: ['cluster-cert'],
+    reason: 'repaired: kubernetes.pem has mode 0600, not 0644',
+  },
+  {
+    title: 'a wrong mode of the key of the CA, repaired without a new CA',
+    spoil: (auth) => chmodSync(join(auth, 'ca-key.pem'), 0o640),
+    built: ['ca'],
+    reason: 'repaired: ca-key.pem has mode 0640, not 0600',
+  },
+  {
+    title: 'a CA certificate that is missing, made anew from its key',
+    spoil: (auth) => rmSync(join(auth, 'ca.pem')),
+    built: [
+      'ca',
+      ...['admin', 'control0', 'control1', 'control2', 'kube-controller-manager', 'kube-proxy', 'kube-scheduler'].map(
+        kubeconfig,
+      ),
+      ...['worker0', 'worker1', 'worker2'].map(kubeconfig),
+    ],
+    reason: 'made: ca.pem missing',
+  },
+  {
+    title: 'a kubeconfig with an earlier certificate of the same client',
+    spoil: (auth) => sign(auth, 'worker0', { days: 100 }),
+    built: ['kubeconfigs/worker0'],
+    reason: 'made: users changed',
+  },
+  {
+    title: 'a kubeconfig that is missing',
+    spoil: (auth) => rmSync(join(auth, 'admin.kubeconfig')),
+    built: ['kubeconfigs/admin'],
+    reason: 'made: admin.kubeconfig missing',
+  },
+  {
+    title: 'a kubeconfig that does not parse',
+    spoil: (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), '{'),
+    built: ['kubeconfigs/admin'],
+    reason: 'made: admin.kubeconfig is no kubeconfig',
+  },
+  {
+    title: 'a kubeconfig for another server',
+    spoil: (auth) => replaceIn(join(auth, 'admin.kubeconfig'), 'https://kubernetes:6443', 'https://elsewhere:6443'),
+    built: ['kubeconfigs/admin'],
+    reason: 'made: clusters changed',
+  },
+  {
+    title: 'a wrong mode of a kubeconfig',
+    spoil: (auth) => chmodSync(join(auth, 'admin.kubeconfig'), 0o644),
+    built: ['kubeconfigs/admin'],
+    reason: 'repaired: admin.kubeconfig has mode 0644, not 0600',
+  },
+  {
+    title: 'a resource more to encrypt',
+    edits: [
+      [
+        ['encryption', 'resources'],
+        ['secrets', 'configmaps'],
+      ],
+    ],
+    built: ['encryption-key'],
+    reason: 'made: resource added: configmaps',
+  },
+  {
+    title: 'a wrong mode of the encryption config',
+    spoil: (auth) => chmodSync(join(auth, 'encryption-config.yaml'), 0o644),
+    built: ['encryption-key'],
+    reason: 'repaired: encryption-config.yaml has mode 0644, not 0600',
+  },
+]
+
+/** What changes nothing that was asked for. */
+const harmless: readonly Omit<Row, 'built' | 'reason'>[] = [
+  { title: 'another validity', edits: [[['certificates', 'validity'], '5y']] },
+  {
+    title: 'a SAN that is there already',
+    edits: [
+      [
+        ['api', 'extraSANs'],
+        ['control0', '10.32.0.1'],
+      ],
+    ],
+  },
+  { title: 'another place for ssh', edits: [[['nodes', 0, 'host'], 'elsewhere']] },
+  {
+    title: 'a kubeconfig in another layout',
+    spoil: (auth) =>
+      replaceIn(join(auth, 'admin.kubeconfig'), 'kind: Config\n', 'kind: Config\npreferences: {}\n# by hand\n'),
+  },
+]
+
+describe('freshness, read from the files themselves', { skip: needs('openssl') }, () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, [quick])
+    const made = await harderway(origin, ...phases)
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const spoiled = ({ edits = [], spoil }: Pick<Row, 'edits' | 'spoil'>): string => {
+    const place = makePlace()
+    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
+    // What spoils certificates in no folder of the user's own may stay beside them.
+    writeCluster(place, [quick, ...edits])
+    spoil?.(join(place, 'auth'))
+    return place
+  }
+
+  for (const row of rows) {
+    test(`${row.title} is named, mended, and nothing else is touched`, async () => {
+      const place = spoiled(row)
+      const before = inodes(place)
+      const ran = await harderway(place, ...phases, '--json')
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      assert.deepEqual(idsOf(ran, 'built'), [...row.built].toSorted())
+      const target = row.built.find((id) => !id.startsWith('kubeconfigs')) ?? row.built[0]
+      assert.equal(ran.events.find(({ type, id }) => type === 'built' && id === target)?.message, row.reason)
+      const made = new Set(row.built.flatMap(filesOf))
+      for (const [name, inode] of inodes(place)) if (!made.has(name)) assert.equal(inode, before.get(name), name)
+      const again = await harderway(place, ...phases, '--json')
+      assert.deepEqual(idsOf(again, 'built'), [])
+      rmSync(place, { recursive: true, force: true })
+    })
+  }
+
+  for (const row of harmless) {
+    test(`${row.title} makes nothing stale`, async () => {
+      const place = spoiled(row)
+      const ran = await harderway(place, ...phases, '--json')
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      assert.deepEqual(idsOf(ran, 'built'), [])
+      rmSync(place, { recursive: true, force: true })
+    })
+  }
+})
+
+interface Signing {
+  readonly subject?: string
+  readonly extendedKeyUsage?: string
+  readonly newKey?: readonly string[]
+  readonly days?: number
+}
+
+/** Has openssl issue the node's certificate with one thing changed; the key stays, unless a new one is asked for. */
+function sign(auth: string, name: string, { subject, extendedKeyUsage, newKey, days = 3650 }: Signing): void {
+  const file = (each: string) => join(auth, each)
+  const asked = subject ?? `/C=PL/ST=Lesser Poland/L=Krakow/O=system:nodes/OU=kubenet/CN=system:node:${name}`
+  const key = newKey
+    ? ['-newkey', ...newKey, '-noenc', '-keyout', file(`${name}-key.pem`)]
+    : ['-new', '-key', file(`${name}-key.pem`)]
+  const extensions = [
+    'keyUsage=critical,digitalSignature,keyEncipherment',
+    `extendedKeyUsage=${extendedKeyUsage ?? 'serverAuth,clientAuth'}`,
+    'basicConstraints=critical,CA:FALSE',
+    `subjectAltName=DNS:${name},DNS:${name}.kubenet,IP:192.168.1.14`,
+  ]
+  const issuer = ['-CA', file('ca.pem'), '-CAkey', file('ca-key.pem'), '-days', String(days)]
+  execFileSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      ...key,
+      ...issuer,
+      '-subj',
+      asked,
+      ...extensions.flatMap((each) => ['-addext', each]),
+      '-out',
+      file(`${name}.pem`),
+    ],
+    { stdio: 'ignore' },
+  )
+  chmodSync(file(`${name}.pem`), 0o644)
+  chmodSync(file(`${name}-key.pem`), 0o600)
+}
+
+function filesOf(id: string): string[] {
+  const name = { ca: 'ca', 'cluster-cert': 'kubernetes' }[id] ?? id.split('/')[1]
+  if (id === 'encryption-key') return ['encryption-config.yaml']
+  return id.startsWith('kubeconfigs/') ? [`${name}.kubeconfig`] : [`${name}.pem`, `${name}-key.pem`]
+}
+
+function inodes(place: string): Map<string, string> {
+  const auth = join(place, 'auth')
+  return new Map(
+    readdirSync(auth)
+      .filter(isMade)
+      .map((name) => [name, `${lstatSync(join(auth, name)).ino} ${lstatSync(join(auth, name)).mtimeMs}`]),
+  )
+}
+
+function replaceIn(path: string, from: string, to: string): void {
+  writeFileSync(path, readFileSync(path, 'utf8').replace(from, to))
+}
+
+function kubeconfig(name: string): string {
+  return `kubeconfigs/${name}`
+}
+
+function daysFromNow(days: number): string {
+  return new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)
+}

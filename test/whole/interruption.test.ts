@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import {
+  assertComplete,
+  assertForeignKept,
+  assertKept,
+  assertNothingHalf,
+  readIdentity,
+} from '../support/invariants.ts'
+import { needs } from '../support/parts.ts'
+import { type Start, type Started, sshProcesses, start, untilNone } from '../support/started.ts'
+import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
+
+const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'
+const names = ['control0', 'worker0', 'gateway']
+const signals = [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+] as const
+
+describe('a deploy that stands still on one of three nodes', { skip, timeout: 180_000 }, () => {
+  let place: ThreeNodes
+  let gate: Gate
+
+  before(async () => {
+    place = await makeThreeNodes((path) => {
+      gate = new Gate(join(path, 'gate'))
+      return { name: 'control0', relay: {}, env: { PATH: `${gate.programs}:${process.env.PATH}` } }
+    })
+  })
+  after(() => place[Symbol.asyncDispose]())
+  beforeEach(() => {
+    gate.open()
+    place.lab.relay('control0').behave({})
+    place.reset('changed')
+  })
+
+  const bootstrap = (options?: Start) => start(place.path, stoppedCommand.changed, options)
+
+  /** Nothing of the run is left, and the next one completes. */
+  async function assertTidy(before: ReturnType<typeof readIdentity>, pid: number): Promise<void> {
+    await untilNone(() => sshProcesses(place.path, { pid }), 'ssh and scp of the run')
+    assertNothingHalf(place, 'changed')
+    assertKept(before, place, readIdentity(place))
+    assert.deepEqual(
+      readdirSync(place.auth).filter((name) => name.startsWith('.')),
+      [],
+    )
+    await untilNone(() => stagingOf(place, names), 'staging folders')
+    await assertNextCompletes(before)
+  }
+
+  async function assertNextCompletes(before: ReturnType<typeof readIdentity>): Promise<void> {
+    gate.open()
+    place.lab.relay('control0').behave({})
+    const next = await bootstrapAgain()
+    assert.equal(next.status, 0, next.stdout + next.stderr)
+    assertComplete(place)
+    assertKept(before, place, readIdentity(place))
+  }
+
+  const bootstrapAgain = () => start(place.path, ['bootstrap', '--json']).ended
+
+  /** A run whose control0 waits for tar in the middle of the swap, with ssh and its master at work. */
+  async function startAndReach(options?: Start): Promise<Started> {
+    gate.close('tar')
+    const run = bootstrap(options)
+    await gate.reached()
+    return run
+  }
+
+  for (const [signal, status] of signals)
+    test(`${signal} in the middle of the swap exits with ${status}, and leaves no process and no staging folder`, async () => {
+      const identity = readIdentity(place)
+      const run = await startAndReach()
+      assert.ok(sshProcesses(place.path, { pid: run.pid, masters: false }).length > 0)
+      assert.ok(sshProcesses(place.path, { pid: run.pid }).length > 1)
+      run.child.kill(signal)
+      const ended = await run.ended
+      assert.deepEqual([ended.status, ended.stderr], [status, ''])
+      assert.match(ended.stdout, /^{"type":"cancelled","id":"deploy\/control0"/m)
+      assert.match(ended.stdout, new RegExp(`"exit":${status}}\n$`))
+      await assertTidy(identity, run.pid)
+    })
+
+  test('a second SIGINT while the first is tidied up after changes nothing', async () => {
+    const identity = readIdentity(place)
+    const run = await startAndReach()
+    run.child.kill('SIGINT')
+    run.child.kill('SIGINT')
+    assert.equal((await run.ended).status, 130)
+    await assertTidy(identity, run.pid)
+  })
+
+  for (const [signal, status] of signals)
+    test(`${signal} while a node does not answer to the login exits with ${status}, and leaves no process`, async () => {
+      const identity = readIdentity(place)
+      const relay = place.lab.relay('control0')
+      const earlier = relay.connections
+      relay.behave({ hang: true })
+      const run = bootstrap()
+      while (relay.connections === earlier) await new Promise(setImmediate)
+      run.child.kill(signal)
+      assert.equal((await run.ended).status, status)
+      await assertTidy(identity, run.pid)
+    })
+
+  test('SIGTERM while a node goes dark in the middle of the copy ends the run, and the next one tidies that node up', async () => {
+    const identity = readIdentity(place)
+    const relay = place.lab.relay('control0')
+    // A copy takes many round trips: it can't be over when it is seen to have begun.
+    relay.behave({ delayMs: 40 })
+    const { sessions } = await place.lab.node('control0').counts()
+    const run = bootstrap()
+    while ((await place.lab.node('control0').counts()).sessions < sessions + 2) await new Promise(setImmediate)
+    relay.behave({ hang: true })
+    run.child.kill('SIGTERM')
+    assert.equal((await run.ended).status, 143)
+    await untilNone(() => sshProcesses(place.path, { pid: run.pid }), 'ssh and scp of the run')
+    assertNothingHalf(place, 'changed')
+    await untilNone(() => stagingOf(place, ['worker0', 'gateway']), 'staging folders')
+    await assertNextCompletes(identity)
+  })
+
+  test('a stdout that is closed in the middle of a deploy ends it with 141, and leaves no process and no staging folder', async () => {
+    const identity = readIdentity(place)
+    gate.close('tar')
+    // The next thing it has to tell is what became of control0, unless another node's end comes first.
+    const run = bootstrap()
+    await gate.reached()
+    run.child.stdout.destroy()
+    await once(run.child.stdout, 'close')
+    gate.open()
+    assert.equal((await run.ended).status, 141)
+    await assertTidy(identity, run.pid)
+  })
+
+  test('a swap that was moving files when the run was ended has moved all of them or none', async () => {
+    const identity = readIdentity(place)
+    gate.close('mv')
+    const run = bootstrap()
+    await gate.reached()
+    run.child.kill('SIGINT')
+    assert.equal((await run.ended).status, 130)
+    await gate.passed()
+    assertNothingHalf(place, 'changed')
+    await assertTidy(identity, run.pid)
+  })
+
+  describe('on a terminal', { skip: skip || needs('script') }, () => {
+    const onTerminal = (command: string) => ['script', '-qec', `stty rows 24 cols 80; ${command}`, '/dev/null'] as const
+    const pidOfRun = () => Number(JSON.parse(readFileSync(join(place.auth, '.lock'), 'utf8')).pid)
+
+    test('Ctrl-C in the middle of the swap exits with 130, shows what was not reached, and leaves no process', async () => {
+      const identity = readIdentity(place)
+      gate.close('tar')
+      const run = start(place.path, ['bootstrap', '--force'], { through: onTerminal, env: { TERM: 'xterm-256color' } })
+      await gate.reached()
+      const pid = pidOfRun()
+      run.child.stdin.write('\x03')
+      const { status, stdout } = await run.ended
+      assert.equal(status, 130)
+      assert.match(stdout, /Deploy to nodes.*not reached/)
+      assert.ok(stdout.lastIndexOf('\x1b[?25h') > stdout.lastIndexOf('\x1b[?25l'), 'the cursor is not shown again')
+      await assertTidy(identity, pid)
+    })
+
+    test('a terminal that is closed ends the run, and leaves no process and no staging folder', async () => {
+      const identity = readIdentity(place)
+      gate.close('tar')
+      const statusFile = join(place.path, 'status')
+      const run = start(place.path, ['bootstrap', '--force'], {
+        env: { TERM: 'xterm-256color' },
+        through: (command) => onTerminal(`trap : HUP; ${command}; echo $? > ${statusFile}`),
+      })
+      await gate.reached()
+      const pid = pidOfRun()
+      run.child.kill('SIGKILL')
+      await run.ended
+      await untilNone(() => (isThere(statusFile) ? [] : [statusFile]), 'waiting for', 20)
+      // SIGHUP, and a stdout that is closed: what it hears of first.
+      assert.match(readFileSync(statusFile, 'utf8'), /^(129|141)\n$/)
+      await assertTidy(identity, pid)
+    })
+  })
+
+  const isThere = (path: string) => existsSync(path) && readFileSync(path, 'utf8') !== ''
+
+  test('the foreign entries of the kubeconfig are there whatever was ended', () => {
+    assertForeignKept(place)
+  })
+})
+
+function stagingOf({ lab }: ThreeNodes, nodes: readonly string[]): string[] {
+  return nodes.flatMap((name) => readdirSync(lab.node(name).home).filter((each) => each.startsWith('.harderway')))
+}
+
+/** Programs of a node that stand still until they may go on. */
+class Gate {
+  /** For the node's PATH. */
+  readonly programs: string
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.#folder = folder
+    this.programs = join(folder, 'bin')
+    mkdirSync(this.programs, { recursive: true })
+    for (const name of ['reached', 'passed']) spawnSync('mkfifo', [join(folder, name)])
+    this.#write('tar', 'reach tar; exec "$real" "$@"')
+    // One file is moved; then, for a second or until what is to be moved has gone, the others wait.
+    this.#write(
+      'mv',
+      `case "$*" in *' ..') ;; *) exec "$real" "$@" ;; esac
+shut mv || exec "$real" "$@"
+"$real" -f -- "$3" ..
+reach mv files.tar
+shift 3
+for f; do [ "$f" = .. ] || "$real" -f -- "$f" .. ; done
+echo > ${folder}/passed`,
+    )
+  }
+
+  #write(name: string, body: string): void {
+    const real = ['/usr/bin', '/bin'].map((bin) => join(bin, name)).find(existsSync)
+    const text = `#!/bin/sh
+real=${real}
+shut() { [ -e ${this.#folder}/shut-$1 ]; }
+reach() {
+  shut "$1" || return 0
+  echo > ${this.#folder}/reached
+  n=0
+  while shut "$1" && [ $n -lt 50 ] && [ -e "\${2:-/}" ]; do sleep 0.02; [ -z "$2" ] || n=$((n + 1)); done
+}
+${body}
+`
+    writeFileSync(join(this.programs, name), text, { mode: 0o755 })
+  }
+
+  close(program: 'tar' | 'mv'): void {
+    writeFileSync(join(this.#folder, `shut-${program}`), '')
+  }
+
+  open(): void {
+    for (const program of ['tar', 'mv']) rmSync(join(this.#folder, `shut-${program}`), { force: true })
+  }
+
+  /** Resolves when a program of the node stands still. */
+  async reached(): Promise<void> {
+    await readFile(join(this.#folder, 'reached'))
+  }
+
+  /** Resolves when mv has ended. */
+  async passed(): Promise<void> {
+    await readFile(join(this.#folder, 'passed'))
+  }
+}

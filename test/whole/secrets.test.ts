@@ -1,0 +1,439 @@
+/** No secret is ever readable by another user: in no list of processes, in no file, in no output. */
+import assert from 'node:assert/strict'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+import { isMade, secretsIn, stateOf } from '../support/state.ts'
+import { readTrace, straceArgs, type Traced, watch } from '../support/trace.ts'
+import { wrapped } from '../support/wrapped.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+/** One node of each role. */
+const edits: Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [
+    ['nodes'],
+    [
+      { name: 'control0', role: 'control', ip: '192.168.1.11' },
+      { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+      gateway[1],
+    ],
+  ],
+]
+const names = ['control0', 'worker0', 'gateway']
+const isPublic = (path: string) => path.endsWith('.pem') && !path.endsWith('-key.pem')
+
+describe('a bootstrap, watched call by call under a umask of 000', {
+  skip: needs('sshd', 'ssh', 'scp', 'strace'),
+}, () => {
+  let place: string
+  let lab: Lab
+  let ran: Ran
+  let here: Traced
+  let there: Traced
+  let secrets: string[]
+
+  before(async () => {
+    place = makePlace()
+    mkdirSync(join(place, 'traces'))
+    // Of this process: the tool and every sshd get it too.
+    const umask = process.umask(0)
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+    const unwatch = await watch(
+      join(place, 'traces/sshd'),
+      lab.nodes.flatMap(({ pid }) => pid ?? []),
+    )
+    writeCluster(place, [...edits, ...labEdits(lab)])
+    ran = await wrapped(place, ['strace', ...straceArgs(join(place, 'traces/tool'))], 'bootstrap', '--json')
+    await unwatch()
+    process.umask(umask)
+    here = readTrace(join(place, 'traces/tool'))
+    there = readTrace(join(place, 'traces/sshd'))
+    secrets = [...secretsIn(join(place, 'auth')), ...secretsIn(join(place, 'home'))]
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  test('goes well, and both sides are seen', () => {
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    assert.equal(ran.events.at(-1)?.made, 20)
+    for (const program of ['ssh', 'scp'])
+      assert.match(here.text, new RegExp(`^execve\\("[^"]*/${program}", .*"HOME=`, 'm'))
+    for (const program of ['tar', 'mv', 'chmod', 'sha256sum'])
+      assert.match(there.text, new RegExp(`^execve\\("[^"]*/${program}", `, 'm'))
+    assert.ok(secrets.length > 30)
+  })
+
+  test('no key is in any argument list or environment, here or on a node', () => {
+    const programs = (here.text + there.text).split('\n').filter((line) => line.startsWith('execve('))
+    for (const secret of secrets) {
+      const shown = programs.filter((line) => line.includes(secret)).map((line) => line.slice(0, 60))
+      assert.deepEqual(shown, [])
+    }
+  })
+
+  test('no key is in the name of a file', () => {
+    for (const secret of secrets) assert.ok(!here.text.includes(secret) && !there.text.includes(secret))
+  })
+
+  const inFolder = (path: string, ...folders: string[]) =>
+    folders.some((folder) => path === folder || path.startsWith(`${folder}/`))
+
+  test('here every file that is or becomes a secret is made 0600 or narrower, every folder 0700', () => {
+    const ours = here.modes.filter(
+      ({ path }) => inFolder(path, join(place, 'auth'), join(place, 'home')) || /\/harderway-\d+-/.test(path),
+    )
+    assertNarrow(ours)
+    const made = (pattern: RegExp) =>
+      assert.ok(
+        ours.some(({ path }) => pattern.test(path)),
+        String(pattern),
+      )
+    for (const pattern of [
+      /ca-key\.pem$/,
+      /admin\.kubeconfig$/,
+      /encryption-config\.yaml$/,
+      /\.tar$/,
+      /\.kube\/.*config$/,
+      /auth$/,
+    ])
+      made(pattern)
+  })
+
+  test('on a node every file that is or becomes a secret is made 0600 or narrower, every folder 0700', () => {
+    const theirs = there.modes.filter(({ path }) => inFolder(path, ...lab.nodes.map(({ home }) => home)))
+    assertNarrow(theirs)
+    const made = (pattern: RegExp) =>
+      assert.ok(
+        theirs.some(({ path }) => pattern.test(path)),
+        String(pattern),
+      )
+    for (const pattern of [
+      /ca-key\.pem$/,
+      /admin\.kubeconfig$/,
+      /encryption-config\.yaml$/,
+      /\.tar$/,
+      /\.harderway-[-\w]+$/,
+    ])
+      made(pattern)
+  })
+
+  test('afterwards no mode is wider than it should be', () => {
+    const folders = [join(place, 'auth'), join(place, 'home/.kube'), ...lab.nodes.map(({ home }) => home)]
+    for (const folder of folders.slice(0, 2)) assert.equal(lstatSync(folder).mode & 0o077, 0, folder)
+    for (const folder of folders)
+      for (const name of readdirSync(folder).filter((each) => !each.startsWith('.')))
+        assert.equal(lstatSync(join(folder, name)).mode & 0o7777, isPublic(name) ? 0o644 : 0o600, join(folder, name))
+  })
+
+  test('a folder that has to be made on a node is for its user alone, and so is each above it', async () => {
+    const { home } = lab.node('gateway')
+    writeCluster(place, [...edits, ...labEdits(lab), [['ssh', 'directory'], '~/deep/er']])
+    const ran = await harderway(place, 'deploy', '--node', 'gateway')
+    writeCluster(place, [...edits, ...labEdits(lab)])
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    for (const folder of ['deep', 'deep/er']) assert.equal(lstatSync(join(home, folder)).mode & 0o7777, 0o700, folder)
+    rmSync(join(home, 'deep'), { recursive: true })
+  })
+
+  test('no output shows one, however the run is told', async () => {
+    assertShowsNone(ran, secrets)
+    for (const args of [
+      ['--verbose'],
+      ['--json'],
+      ['--dry-run', '--verbose'],
+      ['--force', '--json'],
+      ['--force', '--verbose'],
+    ]) {
+      const told = await harderway(place, 'deploy', 'local-kubeconfig', ...args)
+      assert.equal(told.status, 0, told.stdout + told.stderr)
+      assertShowsNone(told, secrets)
+    }
+    for (const args of [
+      ['status', '--on-nodes'],
+      ['status', '--on-nodes', '--json'],
+      ['graph', '--format', 'json'],
+    ]) {
+      const told = await harderway(place, ...args)
+      assert.equal(told.status, 0, told.stdout + told.stderr)
+      assertShowsNone(told, secrets)
+    }
+    assertRecordHasNone(join(place, 'auth'), secrets)
+  })
+
+  test('a node whose programs print keys in their complaints gives none of them away', async () => {
+    const bin = join(place, 'bin')
+    mkdirSync(bin)
+    const complain =
+      '#!/bin/sh\ncat ~/*.kubeconfig ~/*-key.pem ~/encryption-config.yaml | grep -E "secret:|[A-Za-z0-9+/]{64}" >&2\nexit 1\n'
+    writeFileSync(join(bin, 'sha256sum'), complain, { mode: 0o755 })
+    await lab.node('control0').restart({ env: { PATH: `${bin}:${process.env.PATH}` } })
+    for (const args of ['--json', '--verbose', '--quiet', '--dry-run']) {
+      const failed = await harderway(place, 'deploy', args)
+      assert.equal(failed.status, 1, failed.stdout + failed.stderr)
+      assert.match(failed.stdout, /control0: .*…/)
+      assertShowsNone(failed, secrets)
+      assertRecordHasNone(join(place, 'auth'), secrets)
+    }
+    for (const args of [[], ['--json'], ['--quiet']]) {
+      const failed = await harderway(place, 'status', '--on-nodes', ...args)
+      assert.equal(failed.status, 1, failed.stdout + failed.stderr)
+      assertShowsNone(failed, secrets)
+    }
+    await lab.node('control0').restart({ env: {} })
+  })
+
+  test('a node that answers with another identity, or not at all, makes no run show one', async () => {
+    const home = lab.node('control0').home
+    const other = Buffer.alloc(32, 5).toString('base64')
+    const ours = readFileSync(join(home, 'encryption-config.yaml'), 'utf8')
+    writeFileSync(join(home, 'encryption-config.yaml'), ours.replace(/secret: \S+/, `secret: ${other}`))
+    for (const args of ['--json', '--verbose', '--dry-run']) {
+      const refused = await harderway(place, 'deploy', args)
+      assert.equal(refused.status, 3)
+      assertShowsNone(refused, [...secrets, other])
+      assertRecordHasNone(join(place, 'auth'), [...secrets, other])
+    }
+    const looked = await harderway(place, 'status', '--on-nodes')
+    assert.equal(looked.status, 4)
+    assertShowsNone(looked, [...secrets, other])
+    writeFileSync(join(home, 'encryption-config.yaml'), ours)
+    await lab.node('worker0').stop()
+    const failed = await harderway(place, 'deploy', '--json')
+    assert.equal(failed.status, 1)
+    assertShowsNone(failed, secrets)
+    await lab.node('worker0').start()
+  })
+
+  test('a symbolic link on a node is replaced: what is behind it stays as it was', async () => {
+    const behind = join(place, 'behind')
+    mkdirSync(behind, { mode: 0o755 })
+    const { home } = lab.node('worker0')
+    for (const name of ['worker0-key.pem', 'ca.pem']) {
+      writeFileSync(join(behind, name), 'mine', { mode: 0o644 })
+      rmSync(join(home, name))
+      symlinkSync(join(behind, name), join(home, name))
+    }
+    const state = stateOf(behind)
+    const refused = await harderway(place, 'deploy')
+    assert.equal(refused.status, 3, 'what lies behind the link could be another CA')
+    assert.equal(readlinkSync(join(home, 'ca.pem')), join(behind, 'ca.pem'))
+    const ran = await harderway(place, 'deploy', '--replace-identity')
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.deepEqual(stateOf(behind), state)
+    for (const name of ['worker0-key.pem', 'ca.pem'])
+      assert.ok(readFileSync(join(home, name)).equals(readFileSync(join(place, 'auth', name))), name)
+    assert.equal(lstatSync(join(home, 'worker0-key.pem')).mode & 0o7777, 0o600)
+  })
+
+  test('a mode that was widened on a node is set right and told, and nothing is copied', async () => {
+    const { home } = lab.node('worker0')
+    const [wide, narrow] = [['worker0-key.pem', 'worker0.kubeconfig'], ['worker0.pem']]
+    for (const name of wide) chmodSync(join(home, name), 0o644)
+    for (const name of narrow) chmodSync(join(home, name), 0o600)
+    const inodes = () => readdirSync(home).map((name) => `${name} ${lstatSync(join(home, name)).ino}`)
+    const before = inodes()
+    const mended = await harderway(place, 'deploy')
+    assert.equal(mended.status, 0, mended.stdout)
+    assert.match(
+      mended.stdout,
+      /^deploy\/worker0: made: worker0\.pem, worker0-key\.pem, worker0\.kubeconfig with a wrong mode$/m,
+    )
+    for (const name of wide) assert.equal(lstatSync(join(home, name)).mode & 0o7777, 0o600)
+    assert.equal(lstatSync(join(home, 'worker0.pem')).mode & 0o7777, 0o644)
+    assert.deepEqual(inodes(), before)
+  })
+})
+
+describe('in auth/', { concurrency: 2 }, () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, edits)
+    assert.equal((await harderway(origin, ...phases, 'local-kubeconfig')).status, 0)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copied = (t: { after(work: () => void): void }) => {
+    const place = scratch(t)
+    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
+    return { place, auth: join(place, 'auth') }
+  }
+
+  test('a symbolic link in place of a key is replaced: what is behind it stays as it was', async (t) => {
+    const { place, auth } = copied(t)
+    const behind = join(place, 'behind')
+    mkdirSync(behind)
+    for (const name of ['worker0-key.pem', 'admin.kubeconfig', 'worker0.pem']) {
+      writeFileSync(join(behind, name), 'mine', { mode: 0o644 })
+      rmSync(join(auth, name))
+      symlinkSync(join(behind, name), join(auth, name))
+    }
+    const state = stateOf(behind)
+    const ran = await harderway(place, ...phases)
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.match(ran.stdout, /worker0\.pem is not a plain file; worker0-key\.pem is not a plain file$/m)
+    assert.deepEqual(stateOf(behind), state)
+    for (const name of ['worker0-key.pem', 'admin.kubeconfig']) {
+      assert.ok(lstatSync(join(auth, name)).isFile(), name)
+      assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600)
+    }
+  })
+
+  for (const [name, id] of [
+    ['ca.pem', 'ca'],
+    ['ca-key.pem', 'ca'],
+    ['service-account-key.pem', 'component-certs/service-account'],
+    ['encryption-config.yaml', 'encryption-key'],
+  ] as const)
+    test(`a symbolic link in place of ${name} is refused, and whatever --force makes of it, what is behind it stays as it was`, async (t) => {
+      const { place, auth } = copied(t)
+      const behind = join(place, 'behind')
+      mkdirSync(behind)
+      cpSync(join(auth, name), join(behind, name))
+      chmodSync(join(behind, name), 0o644)
+      rmSync(join(auth, name))
+      symlinkSync(join(behind, name), join(auth, name))
+      const state = stateOf(behind)
+      assert.equal((await harderway(place, ...phases)).status, 3)
+      assert.equal(readlinkSync(join(auth, name)), join(behind, name))
+      const forced = await harderway(place, id, '--force')
+      // It may be replaced, or its user be asked to move it away: then it is still there.
+      if (forced.status !== 0) assert.match(forced.stdout + forced.stderr, /not a plain file, and can't be backed up/)
+      assert.equal(lstatSync(join(auth, name)).isFile(), forced.status === 0)
+      assert.deepEqual(stateOf(behind), state)
+    })
+
+  test('a symbolic link in place of auth/backup gets nothing of an old key', async (t) => {
+    const { place, auth } = copied(t)
+    mkdirSync(join(place, 'elsewhere'))
+    symlinkSync(join(place, 'elsewhere'), join(auth, 'backup'))
+    const state = stateOf(auth, isMade)
+    assert.equal((await harderway(place, 'ca', '--force')).status, 1)
+    assert.deepEqual(readdirSync(join(place, 'elsewhere')), [])
+    assert.deepEqual(stateOf(auth, isMade), state)
+  })
+
+  test('a mode that was widened is set right and told, and nothing is made again', async (t) => {
+    const { place, auth } = copied(t)
+    const files = [
+      'ca-key.pem',
+      'worker0-key.pem',
+      'service-account-key.pem',
+      'admin.kubeconfig',
+      'encryption-config.yaml',
+    ]
+    for (const name of files) chmodSync(join(auth, name), 0o644)
+    chmodSync(auth, 0o755)
+    const contents = () =>
+      readdirSync(auth)
+        .filter(isMade)
+        .map((name) => readFileSync(join(auth, name), 'utf8'))
+    const before = contents()
+    const dry = await harderway(place, ...phases, '--dry-run')
+    assert.equal(dry.status, 4)
+    assert.equal(lstatSync(auth).mode & 0o777, 0o755)
+    const ran = await harderway(place, ...phases)
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.ok(ran.stdout.includes(`${auth} was open to others: its mode is now 0700`))
+    for (const name of files) {
+      assert.match(ran.stdout, new RegExp(`: repaired: ${name.replace('.', '\\.')} has mode 0644, not 0600$`, 'm'))
+      assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600, name)
+    }
+    assert.equal(lstatSync(auth).mode & 0o7777, 0o700)
+    assert.deepEqual(contents(), before)
+  })
+
+  const halve = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size - 30))
+  const unquote = (path: string) =>
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/(client-key-data|secret): /, '$1: : {'))
+  for (const [name, spoil] of [
+    ['ca-key.pem', halve],
+    ['service-account-key.pem', halve],
+    ['worker0-key.pem', halve],
+    ['worker0.kubeconfig', unquote],
+    ['encryption-config.yaml', unquote],
+    ['../home/.kube/config', unquote],
+    ['../home/.kube/config', halve],
+  ] as const)
+    test(`a ${name.replace(/.*\//, '')} that is damaged is not shown (${spoil === halve ? 'truncated' : 'no YAML'})`, async (t) => {
+      const { place, auth } = copied(t)
+      spoil(join(auth, name))
+      const secrets = [...secretsIn(auth), ...secretsIn(join(origin, 'auth')), ...secretsIn(join(place, 'home'))]
+      for (const args of [['--dry-run', '--json'], ['--json'], ['--verbose']]) {
+        const ran = await harderway(place, ...phases, 'local-kubeconfig', ...args)
+        assertShowsNone(ran, secrets)
+        assert.notEqual(ran.status, 2)
+      }
+      for (const args of [[], ['--json']]) assertShowsNone(await harderway(place, 'status', ...args), secrets)
+      assertRecordHasNone(auth, secrets)
+    })
+
+  test('a cluster.yaml into which a key was pasted does not show it whole', async (t) => {
+    const { place, auth } = copied(t)
+    const secrets = secretsIn(auth)
+    const key = readFileSync(join(auth, 'ca-key.pem'), 'utf8').replace(/\n/g, '\\n')
+    writeFileSync(join(place, 'cluster.yaml'), `name: "${key}"\nnodes: []\n`)
+    for (const args of [[], ['--json']]) {
+      const ran = await harderway(place, ...phases, ...args)
+      assert.equal(ran.status, 2)
+      assertShowsNone(ran, secrets)
+    }
+  })
+
+  test('what is made under a umask of 000 or of 777 has its right mode', async (t) => {
+    for (const umask of ['000', '777']) {
+      const place = scratch(t)
+      mkdirSync(join(place, 'home'))
+      writeCluster(place, edits)
+      // With exec, $0 and the rest are the command.
+      const ran = await wrapped(place, ['sh', '-c', `umask ${umask}; exec "$0" "$@"`], ...phases, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      const auth = join(place, 'auth')
+      assert.equal(lstatSync(auth).mode & 0o7777, 0o700)
+      for (const name of readdirSync(auth))
+        assert.equal(lstatSync(join(auth, name)).mode & 0o7777, isPublic(name) ? 0o644 : 0o600, name)
+      assert.equal(lstatSync(join(place, 'home/.kube/config')).mode & 0o7777, 0o600)
+      assert.ok(!existsSync(join(auth, 'backup')))
+    }
+  })
+})
+
+function assertNarrow(modes: Traced['modes']): void {
+  const isWide = ({ path, mode }: Traced['modes'][number]) =>
+    isPublic(path) ? (mode & 0o133) !== 0 : (mode & 0o077) !== 0
+  assert.deepEqual(
+    modes.filter(isWide).map(({ call, path, mode }) => `${call} ${path} ${mode.toString(8)}`),
+    [],
+  )
+}
+
+function assertRecordHasNone(auth: string, secrets: readonly string[]): void {
+  const record = readFileSync(join(auth, 'last-run.json'), 'utf8')
+  for (const secret of secrets) assert.ok(!record.includes(secret), 'the record of the run holds a secret')
+}
+
+function assertShowsNone(ran: Ran, secrets: readonly string[]): void {
+  const output = ran.stdout + ran.stderr
+  assert.ok(secrets.length > 0)
+  for (const secret of secrets) assert.ok(!output.includes(secret), 'the output shows a secret')
+}

@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
+import { parse } from 'yaml'
+import { type Edit, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+import { type Ended, start, temporaryFolder } from '../support/started.ts'
+
+const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
+const names = [
+  ...['ca', 'kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'],
+  ...['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2'],
+]
+const clients = names.filter((name) => !['ca', 'kubernetes', 'service-account'].includes(name))
+const files = [
+  ...names.flatMap((name) => [`${name}.pem`, `${name}-key.pem`]),
+  ...clients.map((name) => `${name}.kubeconfig`),
+  'last-run.json',
+].toSorted()
+
+function makeFolder(t: TestContext, edits: readonly Edit[] = []): string {
+  const folder = scratch(t)
+  mkdirSync(join(folder, 'home'))
+  writeCluster(folder, [ecdsa, ...edits])
+  return folder
+}
+
+/** One CA, and all that it issued beside its own keys; nothing else is there. */
+function assertConsistent(folder: string): void {
+  const auth = join(folder, 'auth')
+  assert.deepEqual(readdirSync(auth).toSorted(), files)
+  assert.deepEqual(readdirSync(temporaryFolder(folder)), [])
+  const bytes = (name: string) => readFileSync(join(auth, name))
+  const ca = new X509Certificate(bytes('ca.pem'))
+  for (const name of names) {
+    const certificate = new X509Certificate(bytes(`${name}.pem`))
+    assert.ok(certificate.checkPrivateKey(createPrivateKey(bytes(`${name}-key.pem`))), name)
+    assert.ok(certificate.checkIssued(ca) && certificate.verify(ca.publicKey), name)
+  }
+  for (const name of clients) {
+    const { clusters, users } = parse(bytes(`${name}.kubeconfig`).toString())
+    const { cluster } = clusters[0]
+    const { user } = users[0]
+    assert.equal(cluster['certificate-authority-data'], bytes('ca.pem').toString('base64'))
+    assert.equal(user['client-certificate-data'], bytes(`${name}.pem`).toString('base64'))
+    assert.equal(user['client-key-data'], bytes(`${name}-key.pem`).toString('base64'))
+  }
+}
+
+const summary = ({ stdout }: Ended) => /^(\d+) targets: (\d+) made, (\d+) fresh, (\d+) failed/m.exec(stdout)
+
+test('of thirty runs at once in an empty folder all exit 0, one makes everything and the others find it fresh', async (t) => {
+  const folder = makeFolder(t)
+  const runs = await Promise.all(Array.from({ length: 30 }, () => start(folder, ['certs', 'kubeconfigs']).ended))
+  for (const run of runs) assert.equal(run.status, 0, run.stdout + run.stderr)
+  const made = runs.map((run) => Number(summary(run)?.[2]))
+  assert.deepEqual(made.toSorted(), [...new Array(29).fill(0), names.length + clients.length].toSorted())
+  assertConsistent(folder)
+})
+
+test('of ten runs at once with --no-lock-wait one works, and the others exit 1 naming its process and host', async (t) => {
+  const folder = makeFolder(t)
+  const go = join(folder, 'go')
+  // Who has the lock stands still until all others have ended.
+  const at = { event: 'rename ca.pem#1', do: 'hold', go } as const
+  const runs = Array.from({ length: 10 }, () => start(folder, ['certs', 'kubeconfigs', '--no-lock-wait'], { at }))
+  let left = runs.length
+  for (const { ended } of runs)
+    ended.then(() => {
+      left -= 1
+      if (left === 1) writeFileSync(go, '')
+    })
+  const ended = await Promise.all(runs.map((run) => run.ended))
+  const winners = runs.filter((_, i) => ended[i]?.status === 0)
+  assert.equal(winners.length, 1)
+  for (const { status, stdout, stderr } of ended.filter((run) => run.status !== 0)) {
+    assert.deepEqual([status, stdout], [1, ''])
+    assert.ok(
+      stderr.includes(`${join(folder, 'auth/.lock')} is held by process ${winners[0]?.pid} on ${hostname()}`),
+      stderr,
+    )
+  }
+  assertConsistent(folder)
+})
+
+const twoClusters = (name: string, kubeconfig: string): Edit[] => [
+  [['name'], name],
+  [['domain'], name],
+  [['localKubeconfig'], { path: kubeconfig, context: name, user: `${name}-admin` }],
+]
+
+/** Names of the entries of each list. */
+function entriesOf(kubeconfig: string): Record<string, string[]> {
+  const config = parse(readFileSync(kubeconfig, 'utf8'))
+  const list = (key: string) => config[key].map(({ name }: { name: string }) => name).toSorted()
+  return { clusters: list('clusters'), users: list('users'), contexts: list('contexts') }
+}
+
+test('two clusters that go into one kubeconfig at once are both there afterwards', async (t) => {
+  const kube = scratch(t)
+  const kubeconfig = join(kube, 'config')
+  const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
+  await Promise.all(folders.map((folder) => start(folder, ['certs']).ended))
+  for (let round = 0; round < 5; round += 1) {
+    rmSync(kubeconfig, { force: true })
+    const runs = await Promise.all(folders.map((folder) => start(folder, ['local-kubeconfig']).ended))
+    for (const run of runs) assert.equal(run.status, 0, run.stdout + run.stderr)
+    assert.deepEqual(entriesOf(kubeconfig), {
+      clusters: ['north', 'south'],
+      users: ['north-admin', 'south-admin'],
+      contexts: ['north', 'south'],
+    })
+    assert.deepEqual(
+      readdirSync(kube).filter((name) => name !== 'config' && name !== 'config.before-harderway'),
+      [],
+    )
+  }
+})
+
+test('beside a kubectl that sets contexts all the time, nothing of either is lost', {
+  skip: needs('kubectl'),
+}, async (t) => {
+  const kube = scratch(t)
+  const kubeconfig = join(kube, 'config')
+  const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
+  await Promise.all(folders.map((folder) => start(folder, ['certs']).ended))
+  const stop = new AbortController()
+  const loop = setContexts(kubeconfig, stop.signal)
+  for (let round = 0; round < 4; round += 1) {
+    const runs = await Promise.all(
+      folders.map((folder) => start(folder, ['local-kubeconfig', ...(round === 0 ? [] : ['--force'])]).ended),
+    )
+    for (const run of runs) assert.equal(run.status, 0, run.stdout + run.stderr)
+  }
+  stop.abort()
+  const contexts = await loop
+  assert.ok(contexts.length > 0)
+  assert.deepEqual(entriesOf(kubeconfig), {
+    clusters: ['north', 'south'],
+    users: ['north-admin', 'south-admin'],
+    contexts: [...contexts, 'north', 'south'].toSorted(),
+  })
+  assert.ok(!readdirSync(kube).some((name) => name.includes('.lock') || name.startsWith('.tmp-')))
+})
+
+/** kubectl, again and again; where the file is locked it gives up, and is run again. The contexts that it has set. */
+async function setContexts(kubeconfig: string, signal: AbortSignal): Promise<string[]> {
+  const set: string[] = []
+  while (!signal.aborted) {
+    const name = `theirs-${set.length}`
+    const args = ['config', 'set-context', name, '--namespace=theirs', `--kubeconfig=${kubeconfig}`]
+    try {
+      await promisify(execFile)('kubectl', args)
+      set.push(name)
+    } catch (error) {
+      assert.match(String(error), /\.lock: file exists/)
+    }
+  }
+  return set
+}
+
+test('a kubeconfig that kubectl is in the middle of writing is waited for, not judged', async (t) => {
+  const folder = makeFolder(t)
+  await start(folder, ['certs']).ended
+  const kube = join(folder, 'home/.kube')
+  mkdirSync(kube)
+  const whole = 'apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    server: "https://10.9.8.7"\n  name: theirs\n'
+  // kubectl locks the file, then truncates it and writes it anew.
+  writeFileSync(join(kube, 'config.lock'), '')
+  writeFileSync(join(kube, 'config'), whole.slice(0, whole.indexOf('10.9')))
+  const run = start(folder, ['local-kubeconfig'])
+  const isOver = await Promise.race([
+    run.told('waiting for another program').then(() => false),
+    run.ended.then(() => true),
+  ])
+  writeFileSync(join(kube, 'config'), whole)
+  rmSync(join(kube, 'config.lock'))
+  const { status, stdout, stderr } = await run.ended
+  assert.deepEqual([isOver, status], [false, 0], stdout + stderr)
+  assert.deepEqual(entriesOf(join(kube, 'config')).clusters, ['kubenet', 'theirs'])
+})
