@@ -11,7 +11,7 @@ import { type Edit, labEdits, makePlace, writeCluster } from '../support/harderw
 import { needs } from '../support/parts.ts'
 import { clock, wrapped } from '../support/wrapped.ts'
 
-const folder = join(import.meta.dirname, '../golden')
+const folder = join(import.meta.dirname, 'golden')
 /** When everything is made; it is looked at noon of the next day. */
 const made = new Date('2027-03-01T00:00:00Z')
 const looked = new Date('2027-03-02T12:00:00Z')
