@@ -29,18 +29,18 @@ export class Failure extends Error {
   /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
-  override readonly cause: string | undefined
+  readonly code: string | undefined
   readonly shared: SharedCause | undefined
 
   constructor(
     message: string,
-    options: { kind?: FailureKind; remedy?: string; cause?: string; shared?: SharedCause } = {},
+    options: { kind?: FailureKind; remedy?: string; code?: string; shared?: SharedCause; cause?: unknown } = {},
   ) {
-    super(message)
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'Failure'
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy
-    this.cause = options.cause
+    this.code = options.code
     this.shared = options.shared
   }
 }
@@ -54,7 +54,7 @@ export function refusal(found: string, waysOut: readonly string[]): Failure {
   return new Failure(found, {
     kind: 'refused',
     remedy: waysOut.map((way) => `- ${way}`).join('\n'),
-    cause: 'irreplaceable',
+    code: 'irreplaceable',
   })
 }
 
@@ -77,11 +77,30 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
       const code = String(error.code)
       throw new Failure(
         `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(-Math.abs(Number(error.errno)))}`,
-        { kind, cause: code.toLowerCase() },
+        { kind, code: code.toLowerCase(), cause: error },
       )
     }
     throw error
   }
+}
+
+/** What is no Failure yet: the system's refusals of what nobody thought of, and mistakes in this code, as the cause. */
+export function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error
+  if (isErrno(error)) return new Failure(error.message, { code: String(error.code).toLowerCase(), cause: error })
+  const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  return new Failure(`a mistake in harderway itself: ${detail}`, {
+    code: 'bug',
+    remedy: 'please report it, with the command you ran and what it prints with --verbose',
+    cause: error,
+  })
+}
+
+/** Where in our code, for whoever is to mend it; undefined where nobody has made a mistake in it. */
+export function stackOf({ code, cause }: Failure): string | undefined {
+  if (code !== 'bug' || !(cause instanceof Error)) return undefined
+  const { stack = String(cause), cause: deeper } = cause
+  return deeper instanceof Error ? `${stack}\ncaused by ${deeper.stack}` : stack
 }
 
 /** For what is only shown: undefined where it can't be read, which is said elsewhere. */

@@ -1,11 +1,10 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
-import type { TargetId } from './targets/graph.ts'
 import { formatDate, formatNames } from './wording.ts'
 
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
   | { readonly kind: 'unreadable'; readonly path: string; readonly what: string }
-  | { readonly kind: 'not-a-file'; readonly path: string; readonly isFolder?: true }
+  | { readonly kind: 'not-a-file'; readonly path: string }
   | { readonly kind: 'wrong-mode'; readonly path: string; readonly was: number; readonly asked: number }
   | { readonly kind: 'key-mismatch'; readonly path: string }
   | { readonly kind: 'subject-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
@@ -28,9 +27,21 @@ export type Reason =
       /** Staging folders of our runs that were killed. */
       readonly leftovers: readonly string[]
     }
-  | { readonly kind: 'need-rebuilt'; readonly ids: readonly TargetId[] }
+  | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string }
   | { readonly kind: 'forced'; readonly replaces?: true }
+
+/** What a look at something says of it. */
+export interface Verdict {
+  /** None: what is there is fresh. */
+  readonly reasons: readonly Reason[]
+  /** A fresh certificate's end. */
+  readonly until?: Date | undefined
+  /** What is to be said of it where it is fresh. */
+  readonly note?: string | undefined
+  /** What its user should know in any case. */
+  readonly warning?: string | undefined
+}
 
 /** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
 export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {

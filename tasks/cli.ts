@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, parseCluster } from '../lib/cluster/cluster.ts'
-import { doing, Failure, usageFailure } from '../lib/failure.ts'
-import { asFailure } from '../lib/targets/executor.ts'
+import { asFailure, doing, Failure, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
@@ -12,6 +11,7 @@ import { run } from './commands/run.ts'
 import { phases } from './phases.ts'
 import { helpText, type Options, parseOptions } from './request/options.ts'
 import type { Request } from './request/session.ts'
+import { reservedNames } from './tables/files.ts'
 
 const commands = new Map<string, (request: Request) => Promise<number>>([
   ['status', async (request) => (await import('./commands/status.ts')).status(request)],
@@ -113,7 +113,10 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
 }
 
 function readCluster(file: string): Cluster {
-  const parsed = parseCluster(doing('read', file, () => readFileSync(file), 'usage'))
+  const parsed = parseCluster(
+    doing('read', file, () => readFileSync(file), 'usage'),
+    reservedNames,
+  )
   if ('cluster' in parsed) return parsed.cluster
   const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)
   throw usageFailure(lines.join('\n'))

@@ -1,6 +1,7 @@
 /** The phases, in the guide's order: what each is called, and the targets it has in a cluster. */
 import type { Cluster } from '../lib/cluster/cluster.ts'
-import { buildGraph, type Graph, type Target } from '../lib/targets/graph.ts'
+import { buildGraph, type Graph } from '../lib/targets/graph.ts'
+import type { Target } from '../lib/targets/target.ts'
 import { verifyTargets } from './commands/verify.ts'
 import { caTargets } from './phases/ca.ts'
 import { type LeafPhase, leafTargets } from './phases/certs.ts'

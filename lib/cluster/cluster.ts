@@ -30,7 +30,8 @@ interface PlacedProblem {
 
 export type ParsedCluster = { readonly cluster: Cluster } | { readonly problems: readonly PlacedProblem[] }
 
-export function parseCluster(bytes: Uint8Array): ParsedCluster {
+/** No node may have a reserved name. */
+export function parseCluster(bytes: Uint8Array, reservedNames: ReadonlySet<string>): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, message: string): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -40,7 +41,10 @@ export function parseCluster(bytes: Uint8Array): ParsedCluster {
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
   const result = v.safeParse(clusterSchema, value)
-  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value)]
+  const problems = [
+    ...(result.issues ?? []).flatMap((issue) => issueProblems(issue)),
+    ...clusterProblems(value, reservedNames),
+  ]
   if (result.success && problems.length === 0) return { cluster: complete(result.output) }
   const all = problems.map(({ path, message, at }) => {
     const name = formatPath(path)

@@ -1,14 +1,11 @@
 /** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
 import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from './schema.ts'
 
 export type Path = readonly (string | number)[]
 export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
-
-const reservedNodeNames = new Set(
-  'ca kubernetes admin kube-scheduler kube-controller-manager kube-proxy service-account encryption-config'.split(' '),
-)
 
 /** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(
@@ -27,8 +24,8 @@ for (const option of [
 
 type Raw = Readonly<Record<string, unknown>>
 
-/** Every broken rule in what the YAML holds, whatever else is wrong with it. */
-export function clusterProblems(value: unknown): Problem[] {
+/** Every broken rule in what the YAML holds, whatever else is wrong with it. Files are called by the reserved names. */
+export function clusterProblems(value: unknown, reservedNames: ReadonlySet<string>): Problem[] {
   const raw = map(value)
   return [
     ...unknownKeys(clusterSchema as unknown as SchemaShape, value, []),
@@ -36,7 +33,7 @@ export function clusterProblems(value: unknown): Problem[] {
     ...durationProblems(map(raw.certificates)),
     ...cidrProblems(map(raw.network).serviceCIDR),
     ...sshOptionProblems(map(map(raw.ssh).options)),
-    ...nodeProblems(list(raw.nodes).map(map)),
+    ...nodeProblems(list(raw.nodes).map(map), reservedNames),
     ...composedNameProblems(raw),
   ]
 }
@@ -137,7 +134,7 @@ function sshOptionProblems(options: Raw): Problem[] {
   })
 }
 
-function nodeProblems(nodes: readonly Raw[]): Problem[] {
+function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>): Problem[] {
   const names = nodes.flatMap(({ name }, i) =>
     typeof name === 'string' ? [{ value: name, path: ['nodes', i, 'name'] }] : [],
   )
@@ -150,7 +147,7 @@ function nodeProblems(nodes: readonly Raw[]): Problem[] {
   )
   return [
     ...names
-      .filter(({ value }) => reservedNodeNames.has(value) || value.endsWith('-key'))
+      .filter(({ value }) => reservedNames.has(value) || isNameOfKey(value))
       .map(({ value, path }) => ({
         path,
         message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,

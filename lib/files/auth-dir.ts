@@ -47,10 +47,7 @@ export class AuthDir {
   ): { value: T | undefined; reasons: Reason[] } {
     const file = this.read(name)
     if (!file) return { value: undefined, reasons: [{ kind: 'missing', path: name }] }
-    if (file.kind !== 'file') {
-      const isFolder = file.kind === 'folder'
-      return { value: undefined, reasons: [{ kind: 'not-a-file', path: name, ...(isFolder && { isFolder }) }] }
-    }
+    if (file.kind !== 'file') return { value: undefined, reasons: [{ kind: 'not-a-file', path: name }] }
     const value = read(file.bytes)
     const reasons: Reason[] = value === undefined ? [{ kind: 'unreadable', path: name, what }] : []
     if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, asked: mode })

@@ -165,7 +165,7 @@ function describe(owner: Owner | 'nameless'): string {
 
 function heldBy(path: string, owner: Owner | 'nameless'): Failure {
   return new Failure(`${path} is held by ${describe(owner)}`, {
-    cause: 'locked',
+    code: 'locked',
     remedy: `wait for it to end; if you know that it has ended, remove ${path}`,
   })
 }

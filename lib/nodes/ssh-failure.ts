@@ -87,9 +87,9 @@ export function sshFailure({ node, place, stderr, exitCode, timedOut }: SshResul
   const text = exitCode === 255 && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(text)))
   const said = lastLine(text)
-  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { cause: 'other' })
+  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { code: 'other' })
   return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
-    cause: cause.name.replaceAll(' ', '-'),
+    code: cause.name.replaceAll(' ', '-'),
     remedy: cause.remedy([place]),
     shared: { what: cause.name, who: node, place, remedyFor: cause.remedy },
   })

@@ -56,6 +56,7 @@ export class Ssh {
   readonly #run: SshRun
   readonly #sockets = makeSocketFolder()
   readonly #limits = new Map<string, LimitFunction>()
+  readonly #connections = new Map<string, Connection>()
   #count = 0
 
   constructor(cluster: Cluster, run: SshRun) {
@@ -63,7 +64,21 @@ export class Ssh {
     this.#run = run
   }
 
+  /** The one to the node: every command of a target goes through it. */
   connection(node: ClusterNode): Connection {
+    const connection = this.#connections.get(node.name) ?? this.#connection(node)
+    this.#connections.set(node.name, connection)
+    return connection
+  }
+
+  /** Never throws: a connection that does not exist needs no closing. */
+  async disconnect({ name }: ClusterNode): Promise<void> {
+    const connection = this.#connections.get(name)
+    this.#connections.delete(name)
+    await connection?.close()
+  }
+
+  #connection(node: ClusterNode): Connection {
     const { configFile, user, options } = this.#cluster.ssh
     const own = {
       ...ownOptions,
@@ -119,8 +134,8 @@ export class Connection {
       this.#isOpen ||= result.exitCode !== 255
       if (result.exitCode === 0) return result.stdout
       const failure = this.#failure(result)
-      const mayBoot = isBooting.has(String(failure.cause)) && Date.now() < waitUntil
-      const pause = mayBoot ? 2000 : failure.cause === 'connection-lost' ? retryAfter[tries] : undefined
+      const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil
+      const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
       // Not all at once again.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
@@ -134,7 +149,7 @@ export class Connection {
     const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`], '')
     if (result.exitCode === 0) return
     const failure = this.#failure(result)
-    const isUp = failure.cause === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
+    const isUp = failure.code === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
     // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
     throw isUp ? this.#failure({ exitCode: 1, stderr: 'subsystem request failed' }) : failure
   }

@@ -2,9 +2,9 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
+import { caName, certificateFile, keyFile } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
-import type { Reason } from '../reason.ts'
-import type { Verdict } from '../targets/graph.ts'
+import type { Reason, Verdict } from '../reason.ts'
 import {
   type Certificate,
   compareWithProfile,
@@ -14,9 +14,6 @@ import {
   readPrivateKey,
 } from './certificate.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem, subjectKeyId } from './x509.ts'
-
-export const certificateFile = (name: string): string => `${name}.pem`
-export const keyFile = (name: string): string => `${name}-key.pem`
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
 const backdating = 300_000
@@ -96,15 +93,15 @@ export function tryCertificate(auth: AuthDir, name: string): Certificate | undef
 
 /** Undefined before there is a CA. */
 export function readCaCertificate(auth: AuthDir): Certificate | undefined {
-  const bytes = auth.tryBytes(certificateFile('ca'))
+  const bytes = auth.tryBytes(certificateFile(caName))
   return bytes && readOnce(bytes)
 }
 
 /** The CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir): SigningIssuer {
   const [certificate, privateKey] = [
-    readOnce(auth.bytes(certificateFile('ca'))),
-    readKeyOnce(auth.bytes(keyFile('ca'))),
+    readOnce(auth.bytes(certificateFile(caName))),
+    readKeyOnce(auth.bytes(keyFile(caName))),
   ]
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })

@@ -11,8 +11,10 @@ export interface Workspace {
   readonly now: Date
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
-  /** A connection to the node, opened by its first command. */
+  /** The connection to the node, opened by its first command. */
   connect(node: ClusterNode): Promise<Connection>
+  /** Closes it, where it was opened. Never throws. */
+  disconnect(node: ClusterNode): Promise<void>
   /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
   /** Tells the user something that is no target's. */

@@ -1,5 +1,6 @@
 /** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
-import { type Graph, nameInPhase, type Target } from '../targets/graph.ts'
+import type { Graph } from '../targets/graph.ts'
+import { nameInPhase, type Target } from '../targets/target.ts'
 import { formatNames, groupAlike } from '../wording.ts'
 
 /** Of one phase, targets with needs of the same kinds are one box where there are more. */

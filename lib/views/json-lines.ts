@@ -1,6 +1,6 @@
 /** A run as one JSON object a line: `--json`. */
 
-import type { Failure } from '../failure.ts'
+import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import { planSteps } from './plan.ts'
 import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
@@ -43,6 +43,8 @@ function plainOutcome(outcome: Outcome): object {
   return 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
 }
 
-function plainFailure({ message, remedy, cause }: Failure): object {
-  return { message, ...(remedy !== undefined && { remedy }), ...(cause !== undefined && { cause }) }
+function plainFailure(failure: Failure): object {
+  const { message, remedy, code: cause } = failure
+  const stack = stackOf(failure)
+  return { message, ...(remedy && { remedy }), ...(cause && { cause }), ...(stack && { stack }) }
 }

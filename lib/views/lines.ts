@@ -2,7 +2,7 @@
 
 import type { Failure } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
-import type { TargetId } from '../targets/graph.ts'
+import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
   describeOutcome,

@@ -1,6 +1,6 @@
 /** A dry run told as a plan: its steps by phase, and nothing of what stays. */
 import { styleText } from 'node:util'
-import { nameInPhase, type Target } from '../targets/graph.ts'
+import { nameInPhase, type Target } from '../targets/target.ts'
 import { formatNames, printable } from '../wording.ts'
 import { breakLines } from './paragraph.ts'
 import { planSteps, type Step } from './plan.ts'

@@ -1,8 +1,8 @@
 /** What a dry run found, as a plan: what would be done and why, and what follows from it. Pure. */
 
-import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
+import { formatReasons, isRepair, ownReasons, type Reason, type Verdict } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
-import { everyComponent, nameInPhase, type Target, type TargetId, type Verdict } from '../targets/graph.ts'
+import { everyComponent, nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { groupAlike, withoutOwnName } from '../wording.ts'
 import type { PhaseView } from './reporter.ts'
 
@@ -87,7 +87,7 @@ function componentsToRestart(
 ): string[] {
   const onNode = (target: Target) => own(target).find((reason) => reason.kind === 'on-node')
   const isThere = ({ id, makes: [file = ''] }: Target) =>
-    follows.some((node) => node.lane === 'ssh' && node.needs.includes(id) && !onNode(node)?.missing.includes(file))
+    follows.some((node) => node.where === 'node' && node.needs.includes(id) && !onNode(node)?.missing.includes(file))
   const replaced = causes.flatMap((cause) => onNode(cause)?.differ ?? []).flatMap((file) => makers.get(file) ?? [])
   const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
   const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]

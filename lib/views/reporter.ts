@@ -3,7 +3,8 @@
 import { Failure } from '../failure.ts'
 import { formatReasons, isRepair } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
-import type { Graph, Target, TargetId } from '../targets/graph.ts'
+import type { Graph } from '../targets/graph.ts'
+import type { Target, TargetId } from '../targets/target.ts'
 import { formatDate, formatNames, printable } from '../wording.ts'
 
 export interface Reporter {

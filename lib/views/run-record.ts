@@ -1,7 +1,8 @@
 /** What ran when: auth/last-run.json, for the report's picture of the run. Milliseconds since the run began. */
 import * as v from 'valibot'
 import type { RunEvent } from '../targets/executor.ts'
-import type { Graph, TargetId } from '../targets/graph.ts'
+import type { Graph } from '../targets/graph.ts'
+import type { TargetId } from '../targets/target.ts'
 import { describeOutcome } from './reporter.ts'
 
 export const lastRunFile = 'last-run.json'

@@ -1,6 +1,6 @@
 /** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
 import type { Outcome } from '../targets/executor.ts'
-import { nameInPhase, type Target, type TargetId } from '../targets/graph.ts'
+import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatDate } from '../wording.ts'
 import { describeOutcome, type PhaseView } from './reporter.ts'
 

@@ -2,7 +2,7 @@
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import type { Failure } from '../failure.ts'
 import type { RunEvent } from '../targets/executor.ts'
-import type { TargetId } from '../targets/graph.ts'
+import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
   formatFailure,

@@ -2,12 +2,13 @@
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
-import { nameInPhase, type Target, type TargetId } from '../../lib/targets/graph.ts'
+import { nameInPhase, type Target, type TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { readLocalPair } from '../phases/local-kubeconfig.ts'
@@ -69,7 +70,7 @@ export function firstEnd(items: readonly Item[]): Date | undefined {
 
 export function takeInventory(seen: Seen): Item[] {
   const { at, graph, outcomes } = seen
-  const ca = tryCertificate(at.auth, 'ca')
+  const ca = tryCertificate(at.auth, caName)
   const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ phase }) => phase !== 'deploy')
@@ -85,7 +86,7 @@ export function takeInventory(seen: Seen): Item[] {
         id: target.id,
         phase: target.phase,
         node: target.node,
-        name: target.makes[0]?.replace(/\.[a-z]+$/, '') ?? nameInPhase(target),
+        name: parseFileName(target.makes[0] ?? '')?.name ?? nameInPhase(target),
         files: target.makes,
         purpose: target.purpose ?? '',
         certificate,
@@ -103,10 +104,9 @@ export function takeInventory(seen: Seen): Item[] {
 
 function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: boolean) {
   const { auth } = at
-  const name = file.replace(/\.(pem|kubeconfig)$/, '')
+  const { kind, name = '' } = parseFileName(file) ?? {}
   // A fresh kubeconfig holds the very files beside it, and need not be parsed.
-  if (file.endsWith('.pem') || (file.endsWith('.kubeconfig') && isFresh))
-    return { certificate: tryCertificate(auth, name) }
+  if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
   const embedded =
     id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {

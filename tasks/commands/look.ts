@@ -1,6 +1,7 @@
 /** A look at the targets, as a dry run takes it, for the commands that only show. */
 import { execute, type Outcome } from '../../lib/targets/executor.ts'
-import { closure, type Graph, type TargetId } from '../../lib/targets/graph.ts'
+import { closure, type Graph } from '../../lib/targets/graph.ts'
+import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { bootstrapTable, clusterGraph } from '../phases.ts'

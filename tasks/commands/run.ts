@@ -1,8 +1,11 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
+
+import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { asFailure, execute, findRefusals, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
-import { closure, type TargetId } from '../../lib/targets/graph.ts'
+import { execute, findRefusals, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
+import { closure } from '../../lib/targets/graph.ts'
+import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { createRecorder, lastRunFile } from '../../lib/views/run-record.ts'

@@ -2,22 +2,25 @@
  * `verify`: every arrow of the guide's "who talks to whom" is made between the files in auth/, under the names that are
  * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
  */
+
 import { createPublicKey, sign, verify } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import { opensWhatItSeals, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
 import type { Handshake, Identity, Met, Party } from '../../lib/pki/handshake.ts'
-import { certificateFile, keyFile, readIssuer, readPair } from '../../lib/pki/pair.ts'
+import { readIssuer, readPair } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { formatReasons, type Reason } from '../../lib/reason.ts'
-import type { Target, Verdict } from '../../lib/targets/graph.ts'
+import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import type { Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { readLocalPair } from '../phases/local-kubeconfig.ts'
 import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
 import { certTable } from '../tables/certs.ts'
+import { encryptionConfig } from '../tables/files.ts'
 
 const api = 'kubernetes'
 const day = 86_400_000
@@ -34,7 +37,7 @@ export function verifyTargets(cluster: Cluster, phase: string): Target[] {
 
 function base(id: string, node?: string): Omit<Target, 'check'> {
   const [phase = id] = id.split('/')
-  return { id, phase, node, needs: [], makes: [], lane: 'cpu' }
+  return { id, phase, node, needs: [], makes: [], where: 'auth' }
 }
 
 async function checkArrow(
@@ -72,20 +75,23 @@ function describe(seen: Identity | undefined): string {
 }
 
 function filesOf(client: Client, server: string): string[] {
-  const pair = (name: string) => [certificateFile(name), keyFile(name)]
-  if (client === 'nobody') return pair(server)
-  if (typeof client === 'string') return [...pair(server), ...pair('ca')]
-  return [...pair(server), ...pair(client.name), ...(client.in === 'pem' ? [] : [`${client.name}.kubeconfig`])]
+  if (client === 'nobody') return pairFiles(server)
+  if (typeof client === 'string') return [...pairFiles(server), ...pairFiles(caName)]
+  return [
+    ...pairFiles(server),
+    ...pairFiles(client.name),
+    ...(client.in === 'pem' ? [] : [kubeconfigFile(client.name)]),
+  ]
 }
 
 function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
-  return [...new Set([certificateFile('ca'), ...names])]
+  return [...new Set([certificateFile(caName), ...names])]
     .filter((name) => !auth.tryBytes(name))
     .map((path) => ({ kind: 'missing', path }))
 }
 
 function partyOf(auth: AuthDir, name: string): Party {
-  const ca = auth.bytes(certificateFile('ca'))
+  const ca = auth.bytes(certificateFile(caName))
   return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
 }
 
@@ -95,7 +101,7 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
   if (client.in === 'pem') return pair
-  const file = `${client.name}.kubeconfig`
+  const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
     throw new Failure(`${file} is no kubeconfig with a CA, a certificate and a key in it`, {
@@ -147,7 +153,7 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
     { profile: { ...admin, key: 'ecdsa-p256' }, publicKey: createPublicKey(key), ...period },
     issuer,
   )
-  return { ca: auth.bytes(certificateFile('ca')), certificate, key: privateKeyPem(key) }
+  return { ca: auth.bytes(certificateFile(caName)), certificate, key: privateKeyPem(key) }
 }
 
 /** A JWT (RFC 7519) as kube-controller-manager signs it, judged as kube-apiserver does. */
@@ -172,7 +178,7 @@ function checkToken({ auth, command }: Workspace): Verdict {
 }
 
 function checkSeal(auth: AuthDir): Verdict {
-  const name = 'encryption-config.yaml'
+  const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }
   const config = readEncryptionConfig(file.toString())

@@ -1,20 +1,22 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
+import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
-import { certificateFile, keyFile, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
-import { formatReasons } from '../../lib/reason.ts'
-import type { Force, Target, Verdict, Work } from '../../lib/targets/graph.ts'
+import { formatReasons, type Verdict } from '../../lib/reason.ts'
+import { authTarget } from '../../lib/targets/auth-target.ts'
+import type { Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { certTable } from '../tables/certs.ts'
 import { fetchCommand } from './fetch-command.ts'
 
-const certificate = certificateFile('ca')
-const key = keyFile('ca')
+const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (at: Workspace) =>
   `put ${certificate} and ${key} back, from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
 const startOver = ({ command }: Workspace) =>
@@ -24,22 +26,24 @@ const renew = ({ command }: Workspace) => `certify the same key anew: ${command(
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
     .filter(({ phase }) => phase === 'ca')
-    .map(({ profile, purpose, usedBy }) => ({
-      id: 'ca',
-      phase: 'ca',
-      needs: [],
-      makes: [certificate, key],
-      purpose,
-      usedBy,
-      lane: 'cpu',
-      irreplaceable: 'whole',
-      check: (at, force) => check(at, profile, force),
-      build: (at, work) => build(at, profile, work),
-    }))
+    .map(({ id, phase, profile, purpose, usedBy, irreplaceable }) =>
+      authTarget({
+        id,
+        phase,
+        needs: [],
+        makes: [certificate, key],
+        purpose,
+        usedBy,
+        where: 'auth',
+        irreplaceable: irreplaceable?.part,
+        check: (at, force) => check(at, profile, force),
+        build: (at, work) => build(at, profile, work),
+      }),
+    )
 }
 
 function check(at: Workspace, profile: Profile, force?: Force): Verdict {
-  const pair = readPair(at.auth, 'ca')
+  const pair = readPair(at.auth, caName)
   if (isAbsent(pair)) refuseNewCa(at)
   else refuseOtherCa(pair, profile, at)
   if (isAbsent(pair) && force === 'renew')
@@ -70,9 +74,7 @@ function isAbsent({ reasons }: Pair): boolean {
 /** Without a CA, whatever was issued under an earlier one would become worthless. */
 function refuseNewCa(at: Workspace): void {
   const { auth } = at
-  const made = auth
-    .names()
-    .filter((name) => (name.endsWith('.pem') && !name.endsWith('-key.pem')) || name.endsWith('.kubeconfig'))
+  const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
       restore(at),
@@ -123,7 +125,7 @@ async function build(
   profile: Profile,
   { force }: Work,
 ): Promise<string | undefined> {
-  const pair = readPair(auth, 'ca')
+  const pair = readPair(auth, caName)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
   // At no moment may a certificate stand beside a key that is not its own.
@@ -136,6 +138,6 @@ async function build(
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined
   return force === 'renew'
-    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart what has ca.pem open`
+    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart what has ${certificate} open`
     : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
 }

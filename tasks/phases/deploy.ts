@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, refusal } from '../../lib/failure.ts'
+import { fileMode, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
 import { once, secretMode } from '../../lib/files/plain-file.ts'
 import {
   archiveName,
@@ -20,61 +21,57 @@ import {
 import type { Connection } from '../../lib/nodes/ssh.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { identityFiles, isSameIdentity } from '../../lib/pki/identity.ts'
+import { isSameIdentity } from '../../lib/pki/identity.ts'
 import type { Reason } from '../../lib/reason.ts'
-import type { Target, TargetId, Verdict } from '../../lib/targets/graph.ts'
+import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable } from '../tables/certs.ts'
-import { fileMode, nodeFiles } from '../tables/files.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { fetchCommand } from './fetch-command.ts'
 
-/** What check found out and build goes on from. */
-interface Session {
-  readonly connection: Connection
-  look?: Look
-}
-
 type NodeReason = Reason & { kind: 'on-node' }
+
+interface Found {
+  readonly look: Look
+  /** Undefined where all is right. */
+  readonly wrong: NodeReason | undefined
+}
 
 /** Earlier are the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
-  const sessions = new Map<string, Session>()
   const known = new Set(makers.keys())
-  return cluster.nodes.map((node) => ({
-    id: `deploy/${node.name}`,
-    phase: 'deploy',
-    node: node.name,
-    needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
-    makes: [],
-    lane: 'ssh',
-    check: async (at) => {
-      const session: Session = { connection: await at.connect(node) }
-      sessions.set(node.name, session)
-      session.look = parseLook(await session.connection.run(lookScript(node.directory, identityDigests(at))))
-      return judge(at, node, session.look, known)
-    },
-    build: async (at, { reasons }) => {
-      const session = sessions.get(node.name)
-      const onNode = reasons.find((reason) => reason.kind === 'on-node') ?? everything(node)
-      if (session?.look) await push(at, node, session.look, session.connection, onNode)
-      return undefined
-    },
-    release: async () => {
-      await sessions.get(node.name)?.connection.close()
-      sessions.delete(node.name)
-    },
-  }))
+  return cluster.nodes.map(
+    (node): Target<Found> => ({
+      id: `deploy/${node.name}`,
+      phase: 'deploy',
+      node: node.name,
+      needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
+      makes: [],
+      where: 'node',
+      check: async (at) => {
+        const connection = await at.connect(node)
+        const look = parseLook(await connection.run(lookScript(node.directory, identityDigests(at))))
+        const { wrong, warning } = judge(at, node, look, known)
+        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong } }
+      },
+      build: async (at, { found: { look, wrong } }) => {
+        await push(at, node, look, wrong ?? everything(node))
+        return undefined
+      },
+      release: (at) => at.disconnect(node),
+    }),
+  )
 }
 
 /** Machines that have a certificate in auth/ and no place in cluster.yaml any more; what is on them stays there. */
 export function formerNodes({ auth, cluster }: Workspace): string[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
   return auth.names().flatMap((file) => {
-    const name = file.endsWith('.pem') && !file.endsWith('-key.pem') ? file.slice(0, -'.pem'.length) : ''
-    if (name === '' || known.has(name) || !isNodeCertificate(name, auth.tryBytes(file))) return []
-    const held = [file, `${name}-key.pem`, `${name}.kubeconfig`].filter((each) => auth.tryBytes(each))
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    if (kind !== 'certificate' || known.has(name) || !isNodeCertificate(name, auth.tryBytes(file))) return []
+    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => auth.tryBytes(each))
     return [
       `${name} is no longer in cluster.yaml: it and ${auth.path} still hold ${held.join(', ')}, which are valid until they end`,
     ]
@@ -97,7 +94,12 @@ function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | und
   return bytes && sha256(bytes)
 }
 
-function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<string>): Verdict {
+function judge(
+  at: Workspace,
+  node: ClusterNode,
+  look: Look,
+  known: ReadonlySet<string>,
+): { wrong: NodeReason | undefined; warning: string | undefined } {
   if (!at.options.replaceIdentity) refuseOtherIdentity(at, node, look)
   const belongs = nodeFiles(node)
   const foreign = [...look.files.keys()].filter((name) => known.has(name) && !belongs.includes(name))
@@ -117,7 +119,7 @@ function judge(at: Workspace, node: ClusterNode, look: Look, known: ReadonlySet<
   const prunable = `${node.name} holds ${formatNames(kept)}, which does not belong there: --prune removes it`
   const { kind, ...lists } = reason
   const isFresh = Object.values(lists).every((list) => list.length === 0)
-  return { reasons: isFresh ? [] : [reason], warning: kept.length > 0 ? prunable : undefined }
+  return { wrong: isFresh ? undefined : reason, warning: kept.length > 0 ? prunable : undefined }
 }
 
 /** What runs with another CA or key would not survive ours. */
@@ -162,14 +164,9 @@ function everything(node: ClusterNode): NodeReason {
   }
 }
 
-async function push(
-  at: Workspace,
-  node: ClusterNode,
-  look: Look,
-  connection: Connection,
-  reason: NodeReason,
-): Promise<void> {
+async function push(at: Workspace, node: ClusterNode, look: Look, reason: NodeReason): Promise<void> {
   refuseFolders(node, look)
+  const connection = await at.connect(node)
   const folder = look.folder ?? parseLook(await connection.run(makeFolderScript(node.directory))).folder
   if (folder === undefined) throw new Failure(`${node.name}: ${node.directory} could not be made`)
   const copied = [...new Set([...reason.missing, ...reason.differ, ...reason.wrongOwner])].map((name) => ({
@@ -208,7 +205,7 @@ async function copyArchive(
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
     await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
       // SFTP says "failure" where a shell would say what failed: one is asked to do the same.
-      if (error instanceof Failure && error.cause === 'other')
+      if (error instanceof Failure && error.code === 'other')
         await connection.run(tryScript(swap.folder, swap.staging, archive.length))
       throw error
     })

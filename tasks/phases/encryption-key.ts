@@ -3,35 +3,42 @@
 import { refusal } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import type { Target, Verdict, Work } from '../../lib/targets/graph.ts'
+import { authTarget } from '../../lib/targets/auth-target.ts'
+import type { Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { encryptionConfig } from '../tables/files.ts'
 import { fetchCommand } from './fetch-command.ts'
 
-const file = 'encryption-config.yaml'
+const { file } = encryptionConfig
 const giveUp = ({ command }: Workspace) =>
   `or give up every Secret that is stored: ${command('encryption-key --force')}`
 const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
 
+interface Found {
+  /** Resources to add to what is there. */
+  readonly added: readonly string[]
+}
+
 export function encryptionKeyTargets(): Target[] {
   const id = 'encryption-key'
   return [
-    {
+    authTarget({
       id,
       phase: id,
       needs: [],
       makes: [file],
       purpose: 'seals Secrets',
       usedBy: ['kube-apiserver'],
-      lane: 'cpu',
+      where: 'auth',
       irreplaceable: 'whole',
       check,
       build,
-    },
+    }),
   ]
 }
 
-function check(at: Workspace): Verdict {
+function check(at: Workspace): Look<Found> {
   const { auth, cluster } = at
   const { provider, resources } = cluster.encryption
   const { value: config, reasons } = auth.judge(file, secretMode, 'encryption config', (bytes) =>
@@ -57,15 +64,15 @@ function check(at: Workspace): Verdict {
     ])
   const present = [...config.resources, ...config.otherResources]
   const added = resources.filter((resource) => !present.includes(resource))
-  return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons }
+  return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons, found: { added } }
 }
 
 async function build(
   { auth, cluster, now, command }: Workspace,
-  { reasons, force }: Work,
+  { found, force }: Work<Found | undefined>,
 ): Promise<string | undefined> {
   const { provider, resources } = cluster.encryption
-  const added = reasons.flatMap((reason) => (reason.kind === 'resources-added' ? reason.added : []))
+  const added = found?.added ?? []
   const old = force === 'replace' ? auth.backUp([file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)

@@ -1,9 +1,11 @@
 /** Phase `local-kubeconfig`: the admin's entry in the kubeconfig of whoever runs this. kubectl need not be there. */
+
 import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { isLeftLock, takeLock } from '../../lib/files/lock.ts'
+import { caName } from '../../lib/files/names.ts'
 import { type PlainFile, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
 import {
@@ -14,11 +16,10 @@ import {
   readKubeconfig,
   stanzasOf,
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import type { Reason } from '../../lib/reason.ts'
-import type { Target, Verdict, Work } from '../../lib/targets/graph.ts'
+import type { Reason, Verdict } from '../../lib/reason.ts'
+import type { Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { certTable } from '../tables/certs.ts'
-import { certTargetId } from './certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
@@ -32,9 +33,10 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
     {
       id,
       phase: id,
-      needs: ['ca', certTargetId(admin)],
+      needs: [caName, admin.id],
       makes: [],
       purpose: 'your kubectl',
+      where: 'user',
       check: (at) => check(at, { cluster: cluster.name, context }, hasAccess(at, admin) ? access(at) : undefined),
       build: (at, work) => build(at, access(at), work),
     },

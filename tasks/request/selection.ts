@@ -2,7 +2,8 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
-import type { Force, Graph, Target, TargetId } from '../../lib/targets/graph.ts'
+import type { Graph } from '../../lib/targets/graph.ts'
+import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
 import type { PhaseTable } from '../phases.ts'
 import { lookCommands, type Options } from './options.ts'
 

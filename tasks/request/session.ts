@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { takeLock } from '../../lib/files/lock.ts'
 import { quote } from '../../lib/nodes/scripts.ts'
@@ -46,15 +46,16 @@ export function openWorkspace(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
   const auth = authBeside(file)
-  const { connect, disconnect } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
+  const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const command = (task: string) => formatCommand(task, options)
-  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, command, note, options }
+  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, disconnect, command, note, options }
   const limits: RunOptions['limits'] = {
     // One more than there are cores: while a certificate is signed, every core goes on making keys.
-    cpu: pLimit(availableParallelism() + 1),
-    ssh: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+    auth: pLimit(availableParallelism() + 1),
+    node: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+    user: pLimit(1),
   }
-  return { at, limits, close: disconnect }
+  return { at, limits, close }
 }
 
 /** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
@@ -68,18 +69,17 @@ export function lockAuth(
 }
 
 /** zx is loaded by the first connection: most commands make none. */
-function connector(
-  cluster: Cluster,
-  place: SshRun,
-): { connect: Workspace['connect']; disconnect: () => Promise<void> } {
+function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
   const open = async () => new (await import('../../lib/nodes/ssh.ts')).Ssh(cluster, place)
+  // Where it could not be opened, that has been said.
+  const opened = async () => ssh?.catch(() => undefined)
   return {
-    connect: async (node) => {
+    connect: async (node: ClusterNode) => {
       ssh ??= open()
       return (await ssh).connection(node)
     },
-    // Where it could not be opened, that has been said.
-    disconnect: async () => (await ssh?.catch(() => undefined))?.end(),
+    disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
+    close: async () => (await opened())?.end(),
   }
 }

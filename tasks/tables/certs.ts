@@ -1,20 +1,31 @@
 /**
- * Every certificate of the cluster, a row each. Adding a component is adding a row.
+ * Every certificate of the cluster, a row each: all that follows from there being one stands in its row.
  * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { caName, type FileKind } from '../../lib/files/names.ts'
 import type { Profile } from '../../lib/pki/x509.ts'
-import { everyComponent } from '../../lib/targets/graph.ts'
+import { everyComponent, type TargetId } from '../../lib/targets/target.ts'
 
-export interface CertRow {
-  readonly phase: 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
-  /** The base of its file names, <name>.pem and <name>-key.pem. */
-  readonly name: string
+export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
+
+export interface CertRow extends CertUse {
+  /** Of the target that makes it. */
+  readonly id: TargetId
   readonly node?: string
   readonly profile: Profile
-  /** It is the identity of a client of the API: <name>.kubeconfig is made of it. */
+}
+
+/** What does not depend on the cluster. */
+export interface CertUse {
+  readonly phase: CertPhase
+  /** The base of its file names: lib/files/names.ts. No node may be called so. */
+  readonly name: string
+  /** It is the identity of a client of the API: it gets a kubeconfig. */
   readonly isClient: boolean
+  /** Which of its files belong on a node, by the node's role. */
+  readonly on: Readonly<Partial<Record<ClusterNode['role'], readonly FileKind[]>>>
   /** In a few letters. */
   readonly purpose: string
   /** The components that have it open, and read it anew when they are restarted. */
@@ -23,109 +34,158 @@ export interface CertRow {
   readonly power: string
   /** Whether the whole cluster is lost with the key. */
   readonly isGrave?: true
+  /** A running cluster breaks where its key, or the whole of it, is replaced: never without being told to. */
+  readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
 }
+
+interface CertKind extends CertUse {
+  /** The user, as Kubernetes sees it. */
+  readonly CN: string
+  /** The group; without one, the cluster's own organization. */
+  readonly O?: string
+  readonly sans?: (cluster: Cluster) => readonly string[]
+}
+
+const pair: readonly FileKind[] = ['certificate', 'key']
+const kubeconfig: readonly FileKind[] = ['kubeconfig']
+
+const clusterKinds: readonly CertKind[] = [
+  {
+    phase: 'ca',
+    name: caName,
+    CN: 'Kubernetes',
+    isClient: false,
+    on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
+    purpose: 'signs the rest',
+    usedBy: [everyComponent],
+    power: 'becomes anyone: signs certificates for any user and any server',
+    isGrave: true,
+    irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate made anew' },
+  },
+  // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
+  {
+    phase: 'cluster-cert',
+    name: 'kubernetes',
+    CN: 'kubernetes',
+    sans: apiSans,
+    isClient: false,
+    on: { control: pair },
+    purpose: 'API, etcd',
+    usedBy: ['etcd', 'kube-apiserver'],
+    power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
+    isGrave: true,
+  },
+  {
+    phase: 'component-certs',
+    name: 'admin',
+    CN: 'admin',
+    O: 'system:masters',
+    isClient: true,
+    on: { control: kubeconfig },
+    purpose: 'administrators',
+    usedBy: [],
+    power: 'does everything through the API, past every rule',
+    isGrave: true,
+  },
+  {
+    phase: 'component-certs',
+    name: 'kube-scheduler',
+    CN: 'system:kube-scheduler',
+    O: 'system:kube-scheduler',
+    isClient: true,
+    on: { control: kubeconfig },
+    purpose: 'scheduler',
+    usedBy: ['kube-scheduler'],
+    power: 'places pods on nodes',
+  },
+  {
+    phase: 'component-certs',
+    name: 'kube-controller-manager',
+    CN: 'system:kube-controller-manager',
+    O: 'system:kube-controller-manager',
+    isClient: true,
+    on: { control: kubeconfig },
+    purpose: 'controllers',
+    usedBy: ['kube-controller-manager'],
+    power: 'reads Secrets and makes tokens through the API',
+  },
+  {
+    phase: 'component-certs',
+    name: 'kube-proxy',
+    CN: 'system:kube-proxy',
+    O: 'system:node-proxier',
+    isClient: true,
+    on: { control: kubeconfig, worker: kubeconfig },
+    purpose: 'proxies',
+    usedBy: ['kube-proxy'],
+    power: 'reads services, endpoints and nodes',
+  },
+  // Its key signs the tokens of every service account: it stays when the certificate is issued again.
+  {
+    phase: 'component-certs',
+    name: 'service-account',
+    CN: 'service-accounts',
+    isClient: false,
+    on: { control: pair },
+    purpose: 'signs tokens',
+    usedBy: ['kube-apiserver', 'kube-controller-manager'],
+    power: 'signs a token for any service account',
+    isGrave: true,
+    irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
+  },
+]
+
+function nodeKind({ name, ips, sans, role }: ClusterNode): CertKind {
+  return {
+    phase: 'node-certs',
+    name,
+    CN: `system:node:${name}`,
+    O: 'system:nodes',
+    // The API server dials a kubelet by its host name, then by its address.
+    sans: ({ domain }) => unique([...nodeNames(name, ips, domain), ...sans]),
+    isClient: true,
+    on: { [role]: [...pair, ...kubeconfig] },
+    purpose: 'kubelet',
+    usedBy: ['kubelet'],
+    power: 'acts as this node, and reads the Secrets of its pods',
+  }
+}
+
+/** Those that a cluster has whatever its nodes are. */
+export const clusterCerts: readonly CertUse[] = clusterKinds
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
 
 export function certTable(cluster: Cluster): readonly CertRow[] {
-  const table = tables.get(cluster) ?? buildTable(cluster)
+  const table = tables.get(cluster) ?? [
+    ...clusterKinds.map((kind) => row(kind, cluster)),
+    ...cluster.nodes
+      .filter(hasCertificate)
+      .map((node): CertRow => ({ ...row(nodeKind(node), cluster), node: node.name })),
+  ]
   tables.set(cluster, table)
   return table
 }
 
-function buildTable(cluster: Cluster): CertRow[] {
-  const { key } = cluster.certificates
+/** The node's own. */
+export function nodeCerts(node: ClusterNode): readonly CertUse[] {
+  return hasCertificate(node) ? [nodeKind(node)] : []
+}
+
+/** A gateway runs no kubelet. */
+function hasCertificate({ role }: ClusterNode): boolean {
+  return role !== 'gateway'
+}
+
+function row({ CN, O, sans, ...use }: CertKind, cluster: Cluster): CertRow {
   const { country: C, state: ST, locality: L, organization, organizationalUnit: OU } = cluster.subject
-  const place = { ...(C && { C }), ...(ST && { ST }), ...(L && { L }) }
-  const profile = (CN: string, O: string, sans: readonly string[] = [], isCa = false): Profile => ({
-    subject: { ...place, O, ...(OU && { OU }), CN },
-    sans,
-    isCa,
-    key,
-  })
-  const component = (
-    name: string,
-    subject: Profile,
-    use: Pick<CertRow, 'purpose' | 'usedBy' | 'power' | 'isGrave'>,
-  ): CertRow => ({
-    phase: 'component-certs',
-    name,
-    profile: subject,
-    isClient: true,
+  const subject = { ...(C && { C }), ...(ST && { ST }), ...(L && { L }), O: O ?? organization, ...(OU && { OU }), CN }
+  const isAlone = use.phase === 'ca' || use.phase === 'cluster-cert'
+  return {
     ...use,
-  })
-  return [
-    {
-      phase: 'ca',
-      name: 'ca',
-      profile: profile('Kubernetes', organization, [], true),
-      isClient: false,
-      purpose: 'signs the rest',
-      usedBy: [everyComponent],
-      power: 'becomes anyone: signs certificates for any user and any server',
-      isGrave: true,
-    },
-    // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
-    {
-      phase: 'cluster-cert',
-      name: 'kubernetes',
-      profile: profile('kubernetes', organization, apiSans(cluster)),
-      isClient: false,
-      purpose: 'API, etcd',
-      usedBy: ['etcd', 'kube-apiserver'],
-      power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
-      isGrave: true,
-    },
-    component('admin', profile('admin', 'system:masters'), {
-      purpose: 'administrators',
-      usedBy: [],
-      power: 'does everything through the API, past every rule',
-      isGrave: true,
-    }),
-    component('kube-scheduler', profile('system:kube-scheduler', 'system:kube-scheduler'), {
-      purpose: 'scheduler',
-      usedBy: ['kube-scheduler'],
-      power: 'places pods on nodes',
-    }),
-    component('kube-controller-manager', profile('system:kube-controller-manager', 'system:kube-controller-manager'), {
-      purpose: 'controllers',
-      usedBy: ['kube-controller-manager'],
-      power: 'reads Secrets and makes tokens through the API',
-    }),
-    component('kube-proxy', profile('system:kube-proxy', 'system:node-proxier'), {
-      purpose: 'proxies',
-      usedBy: ['kube-proxy'],
-      power: 'reads services, endpoints and nodes',
-    }),
-    {
-      ...component('service-account', profile('service-accounts', organization), {
-        purpose: 'signs tokens',
-        usedBy: ['kube-apiserver', 'kube-controller-manager'],
-        power: 'signs a token for any service account',
-        isGrave: true,
-      }),
-      isClient: false,
-    },
-    ...cluster.nodes
-      .filter(({ role }) => role !== 'gateway')
-      .map(
-        (node): CertRow => ({
-          phase: 'node-certs',
-          name: node.name,
-          node: node.name,
-          // The API server dials a kubelet by its host name, then by its address.
-          profile: profile(
-            `system:node:${node.name}`,
-            'system:nodes',
-            unique([...nodeSans(node, cluster), ...node.sans]),
-          ),
-          isClient: true,
-          purpose: 'kubelet',
-          usedBy: ['kubelet'],
-          power: 'acts as this node, and reads the Secrets of its pods',
-        }),
-      ),
-  ]
+    id: isAlone ? use.phase : `${use.phase}/${use.name}`,
+    profile: { subject, sans: sans?.(cluster) ?? [], isCa: use.phase === 'ca', key: cluster.certificates.key },
+  }
 }
 
 /** Every name and address under which the API is reached, from inside the cluster and from outside. */
@@ -141,13 +201,13 @@ function apiSans(cluster: Cluster): string[] {
     api.host,
     ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
     api.virtualIP,
-    ...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, cluster)),
+    ...nodes.filter(({ role }) => role === 'control').flatMap(({ name, ips }) => nodeNames(name, ips, domain)),
     '127.0.0.1',
     ...api.extraSANs,
   ])
 }
 
-function nodeSans({ name, ips }: ClusterNode, { domain }: Cluster): string[] {
+function nodeNames(name: string, ips: readonly string[], domain: string): string[] {
   return [name, `${name}.${domain}`, ...ips]
 }
 

@@ -1,36 +1,47 @@
-/** Which files of auth/ belong on a node, by its role: the guide's lists, and ca.pem for a gateway. */
-
+/** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import {
+  certificateFile,
+  encryptionConfigFile,
+  type FileKind,
+  keyFile,
+  kubeconfigFile,
+  pairFiles,
+  parseFileName,
+} from '../../lib/files/names.ts'
+import { type CertUse, clusterCerts, nodeCerts } from './certs.ts'
 
-const controlPlane = [
-  'ca.pem',
-  'ca-key.pem',
-  'kubernetes.pem',
-  'kubernetes-key.pem',
-  'service-account.pem',
-  'service-account-key.pem',
-  'admin.kubeconfig',
-  'kube-controller-manager.kubeconfig',
-  'kube-scheduler.kubeconfig',
-  'kube-proxy.kubeconfig',
-  'encryption-config.yaml',
-]
+/** The one file that is no certificate's. */
+export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
-export function nodeFiles({ name, role }: ClusterNode): string[] {
-  const own = [`${name}.pem`, `${name}-key.pem`, `${name}.kubeconfig`]
-  switch (role) {
-    case 'control':
-      return [...controlPlane, ...own]
-    case 'worker':
-      return ['ca.pem', 'kube-proxy.kubeconfig', ...own]
-    case 'gateway':
-      return ['ca.pem']
-    default:
-      return role satisfies never
-  }
+const fileOf: Readonly<Record<FileKind, (name: string) => string>> = {
+  certificate: certificateFile,
+  key: keyFile,
+  kubeconfig: kubeconfigFile,
+  'encryption-config': () => encryptionConfig.file,
 }
 
-export function fileMode(name: string): number {
-  return name.endsWith('.pem') && !name.endsWith('-key.pem') ? publicMode : secretMode
+/** In the order of the tables; what is the node's own comes last. */
+export function nodeFiles(node: ClusterNode): string[] {
+  const filesOf = ({ name, on }: CertUse) => (on[node.role] ?? []).map((kind) => fileOf[kind](name))
+  return [
+    ...clusterCerts.flatMap(filesOf),
+    ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
+    ...nodeCerts(node).flatMap(filesOf),
+  ]
 }
+
+/** The files that a running cluster breaks without, with what is lost where they are replaced or removed. */
+export const identityFiles: ReadonlyMap<string, string> = new Map([
+  ...clusterCerts.flatMap(({ name, irreplaceable }) =>
+    irreplaceable ? pairFiles(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
+  ),
+  [encryptionConfig.file, encryptionConfig.label],
+])
+
+/** A node of such a name would have files of the same names. */
+export const reservedNames: ReadonlySet<string> = new Set(
+  [...clusterCerts.map(({ name }) => certificateFile(name)), encryptionConfig.file].flatMap(
+    (file) => parseFileName(file)?.name ?? [],
+  ),
+)

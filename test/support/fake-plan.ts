@@ -1,7 +1,8 @@
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 import { stripVTControlCharacters } from 'node:util'
-import type { Reason } from '../../lib/reason.ts'
-import { buildGraph, type Target, type Verdict } from '../../lib/targets/graph.ts'
+import type { Reason, Verdict } from '../../lib/reason.ts'
+import { buildGraph } from '../../lib/targets/graph.ts'
+import type { Target } from '../../lib/targets/target.ts'
 import { planSteps } from '../../lib/views/plan.ts'
 import { createPlanLines, type PlanLinesOptions } from '../../lib/views/plan-lines.ts'
 import { type Reporter, summarise, viewPhases } from '../../lib/views/reporter.ts'
@@ -24,8 +25,8 @@ export function fakeCluster(verdicts: Readonly<Record<string, Verdict>>): Target
   return [
     target('leaf', { makes: ['leaf.pem', 'leaf-key.pem'], usedBy: ['server', 'store'] }),
     target('config/a', { needs: ['leaf'], makes: ['a.config'], usedBy: ['client'] }),
-    target('deploy/one', { needs, lane: 'ssh', node: 'one' }),
-    target('deploy/two', { needs, lane: 'ssh', node: 'two' }),
+    target('deploy/one', { needs, where: 'node', node: 'one' }),
+    target('deploy/two', { needs, where: 'node', node: 'two' }),
   ]
 }
 

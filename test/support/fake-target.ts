@@ -1,8 +1,10 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 import { mock } from 'node:test'
 import pLimit from 'p-limit'
+import type { Verdict } from '../../lib/reason.ts'
 import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/targets/executor.ts'
-import { buildGraph, type Force, type Target, type TargetId, type Verdict } from '../../lib/targets/graph.ts'
+import { buildGraph } from '../../lib/targets/graph.ts'
+import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
 export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
@@ -20,7 +22,7 @@ export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
     phase,
     needs: [],
     makes: [],
-    lane: 'cpu',
+    where: 'auth',
     check: () => stale,
     build: async () => undefined,
     ...told,
@@ -41,8 +43,8 @@ export interface FakeRun {
 export interface FakeRunOptions {
   readonly dryRun?: boolean
   readonly forced?: Readonly<Record<TargetId, Force>>
-  readonly cpu?: number
-  readonly ssh?: number
+  readonly auth?: number
+  readonly node?: number
   readonly onEvent?: (event: RunEvent) => void
 }
 
@@ -50,7 +52,11 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   const events: RunEvent[] = []
   const told: string[] = []
   const abort = new AbortController()
-  const limits: RunOptions['limits'] = { cpu: pLimit(options.cpu ?? 100), ssh: pLimit(options.ssh ?? 100) }
+  const limits: RunOptions['limits'] = {
+    auth: pLimit(options.auth ?? 100),
+    node: pLimit(options.node ?? 100),
+    user: pLimit(1),
+  }
   const outcomes = execute(buildGraph(targets), {
     at: nowhere,
     dryRun: options.dryRun ?? false,

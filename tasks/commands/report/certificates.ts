@@ -1,5 +1,7 @@
 /** Each certificate, with what stands in it, and the tree of who signed whom. Certificates only: no key is in a page. */
+
 import { html } from 'ghtml'
+import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
 import { oids } from '../../../lib/pki/oids.ts'
 import { keyKindOf } from '../../../lib/pki/x509.ts'
@@ -14,7 +16,8 @@ type Certified = Item & { readonly certificate: Certificate }
 
 export function certified(items: readonly Item[]): Certified[] {
   return items.filter(
-    (item): item is Certified => item.certificate !== undefined && item.files.some((file) => file.endsWith('.pem')),
+    (item): item is Certified =>
+      item.certificate !== undefined && item.files.some((file) => parseFileName(file)?.kind === 'certificate'),
   )
 }
 
@@ -28,7 +31,7 @@ export function showChain(items: readonly Item[]): string {
   const roots = all.filter(isRoot)
   const signed = all.filter((item) => !isRoot(item))
   const leaf = (item: Certified) =>
-    html`<li>!${link(item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${item.name}.kubeconfig</li></ul>` : ''}</li>`
+    html`<li>!${link(item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${kubeconfigFile(item.name)}</li></ul>` : ''}</li>`
   const branches = phases.flatMap(({ name, title }) => {
     const leaves = signed.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
     if (leaves.length === 0) return []
@@ -42,7 +45,7 @@ export function showChain(items: readonly Item[]): string {
 }
 
 function link({ name }: Item): string {
-  return html`<a href="#certificate-${name}">${name}.pem</a>`
+  return html`<a href="#certificate-${name}">${certificateFile(name)}</a>`
 }
 
 export function showCertificates(items: readonly Item[]): string {
@@ -66,7 +69,7 @@ function showCertificate({ name, purpose, certificate, issuer, end, state, why }
     ['SHA-256', x509.fingerprint256],
     ['State', state === 'fresh' ? 'fresh' : why],
   ]
-  return html`<details id="certificate-${name}" class="${state}"><summary><b>${name}.pem</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
+  return html`<details id="certificate-${name}" class="${state}"><summary><b>${certificateFile(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
 <dl>!${facts.filter(([, value]) => value !== '').map(([term, value]) => html`<dt>${term}</dt><dd>${printable(value)}</dd>`)}</dl>
 <pre>${x509.toString()}</pre></details>
 `

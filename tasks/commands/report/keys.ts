@@ -1,12 +1,14 @@
 /** Who holds which private key, and what it lets a thief do: the reach of a stolen machine. */
+
 import { html } from 'ghtml'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { parseFileName } from '../../../lib/files/names.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
 import { certTable } from '../../tables/certs.ts'
-import { nodeFiles } from '../../tables/files.ts'
+import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
 
 const own = 'its own node'
-const encryption = 'encryption key'
+const encryption = encryptionConfig.label
 
 interface Key {
   readonly name: string
@@ -30,8 +32,9 @@ interface Holder {
 
 function keysIn(files: readonly string[], node: string): Set<string> {
   const names = files.flatMap((file) => {
-    if (file === 'encryption-config.yaml') return [encryption]
-    return /^(.*?)(-key\.pem|\.kubeconfig)$/.exec(file)?.[1] ?? []
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    if (kind === 'encryption-config') return [encryption]
+    return kind === 'key' || kind === 'kubeconfig' ? [name] : []
   })
   return new Set(names.map((name) => (name === node ? own : name)))
 }

@@ -62,7 +62,7 @@ function owner(told: object = {}): string {
 const failure = (pattern: RegExp) => (error: unknown) => {
   assert.ok(error instanceof Failure, String(error))
   assert.match(error.message, pattern)
-  assert.equal(error.cause, 'locked')
+  assert.equal(error.code, 'locked')
   return true
 }
 

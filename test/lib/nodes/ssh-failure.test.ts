@@ -91,7 +91,7 @@ for (const [cause, messages] of Object.entries(said))
   describe(`${cause} is recognised`, () => {
     for (const stderr of messages)
       test(JSON.stringify(stderr.slice(0, 90)), () => {
-        const { cause: found, kind, message, remedy } = failed(stderr)
+        const { code: found, kind, message, remedy } = failed(stderr)
         assert.equal(found, cause)
         assert.equal(kind, 'failed')
         assert.match(message, /^worker0: [^\r\n]+$/)
@@ -115,7 +115,7 @@ test('what fits no cause is told as it is, or by the status where nothing was sa
 
 test('a limit that ran out is told as such, whatever was said before it', () => {
   const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
-  assert.equal(failure.cause, 'timed-out')
+  assert.equal(failure.code, 'timed-out')
   assert.equal(failure.message, 'worker0: timed out')
 })
 

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { identityFiles, isSameIdentity } from '../../../lib/pki/identity.ts'
+import { isSameIdentity } from '../../../lib/pki/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { identityFiles } from '../../../tasks/tables/files.ts'
 
 const only = (name: string, bytes: Buffer) => (file: string) => (file === name ? bytes : undefined)
 

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import type { Reason } from '../../../lib/reason.ts'
+import type { Reason, Verdict } from '../../../lib/reason.ts'
 import { findRefusals, type Outcome } from '../../../lib/targets/executor.ts'
-import { buildGraph, type Force, type Target, type Verdict, type Work } from '../../../lib/targets/graph.ts'
+import { buildGraph } from '../../../lib/targets/graph.ts'
+import type { Force, Target, Work } from '../../../lib/targets/target.ts'
 import { clock, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fake-target.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
@@ -68,7 +69,7 @@ test('one slow target holds up nobody but those that need it', async () => {
 test('a limit of one has cpu targets built one after the other, and looked at together', async () => {
   const a = gate()
   const b = gate()
-  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })], { cpu: 1 })
+  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })], { auth: 1 })
   await settled()
   assert.deepEqual(run.told, ['started a', 'started b', 'building a'])
   a.open()
@@ -78,12 +79,12 @@ test('a limit of one has cpu targets built one after the other, and looked at to
   await run.outcomes
 })
 
-test("lanes do not take each other's slots", async () => {
+test("targets in auth/ and on nodes do not take each other's slots", async () => {
   const cpu = gate()
   const ssh = gate()
   const run = runFakes(
-    [fakeTarget('cpu', { build: cpu.build }), fakeTarget('ssh', { build: ssh.build, lane: 'ssh' })],
-    { cpu: 1, ssh: 1 },
+    [fakeTarget('cpu', { build: cpu.build }), fakeTarget('ssh', { build: ssh.build, where: 'node' })],
+    { auth: 1, node: 1 },
   )
   await settled()
   assert.deepEqual(run.told.filter((line) => line.startsWith('building')).toSorted(), ['building cpu', 'building ssh'])
@@ -111,7 +112,7 @@ test('an ssh target holds its slot from before its check until it is released', 
   const run = runFakes(
     [
       fakeTarget('a', {
-        lane: 'ssh',
+        where: 'node',
         check: async () => {
           await looked.build()
           return stale
@@ -119,9 +120,9 @@ test('an ssh target holds its slot from before its check until it is released', 
         build: build.build,
         release: release.build,
       }),
-      fakeTarget('b', { lane: 'ssh' }),
+      fakeTarget('b', { where: 'node' }),
     ],
-    { ssh: 1 },
+    { node: 1 },
   )
   await settled()
   assert.deepEqual(run.told, ['started a'])
@@ -147,7 +148,7 @@ for (const [how, told] of [
     const run = runFakes(
       [
         fakeTarget('a', {
-          lane: 'ssh',
+          where: 'node',
           release: async () => {
             await settled()
             order.push('released')
@@ -289,7 +290,7 @@ test('an abort during the wait for a slot starts no build', async () => {
   const build = async () => assert.fail('built')
   const run = runFakes(
     [fakeTarget('a', { build: slow.build }), fakeTarget('b', { build }), fakeTarget('c', { build })],
-    { cpu: 1 },
+    { auth: 1 },
   )
   await settled()
   assert.deepEqual(run.told, ['started a', 'started b', 'started c', 'building a'])
@@ -302,10 +303,10 @@ test('an abort during the wait for an ssh slot neither looks nor builds', async 
   const slow = gate()
   const run = runFakes(
     [
-      fakeTarget('a', { lane: 'ssh', build: slow.build }),
-      fakeTarget('b', { lane: 'ssh', check: () => assert.fail('looked at') }),
+      fakeTarget('a', { where: 'node', build: slow.build }),
+      fakeTarget('b', { where: 'node', check: () => assert.fail('looked at') }),
     ],
-    { ssh: 1 },
+    { node: 1 },
   )
   await settled()
   run.abort.abort()
@@ -394,7 +395,7 @@ test('a dry run takes a file that cannot be looked at for stale only where its n
   const targets = [
     fakeTarget('a'),
     fakeTarget('b', { needs: ['a'], check }),
-    fakeTarget('node', { needs: ['a'], check, lane: 'ssh' }),
+    fakeTarget('node', { needs: ['a'], check, where: 'node' }),
     fakeTarget('c', { check }),
   ]
   const run = runFakes(targets, { dryRun: true })
@@ -490,19 +491,24 @@ test('every refusal is found, of irreplaceable targets alone', async () => {
 const plans = fc.array(
   fc.record({
     needs: fc.array(fc.nat(1000), { maxLength: 3 }),
-    lane: fc.constantFrom('cpu', 'ssh'),
+    after: fc.array(fc.nat(1000), { maxLength: 2 }),
+    where: fc.constantFrom('auth', 'node', 'user'),
     state: fc.constantFrom('stale', 'stale', 'stale', 'fresh', 'check-fails', 'build-fails', 'bug'),
   }),
   { minLength: 1, maxLength: 14 },
 )
 
-test('in any graph, with any failures, each target ends once, after its needs, and only what needs a failure is lost', async () => {
+const edges = (numbers: readonly number[], i: number) =>
+  i === 0 ? [] : [...new Set(numbers.map((number) => `t${number % i}`))]
+
+test('in any graph, with any failures, each target ends once, after its needs and what it comes after, and only what has an edge to a failure is lost', async () => {
   await fc.assert(
     fc.asyncProperty(plans, fc.integer({ min: 1, max: 3 }), async (plan, slots) => {
-      const targets = plan.map(({ needs, lane, state }, i) =>
+      const targets = plan.map(({ needs, after, where, state }, i) =>
         fakeTarget(`t${i}`, {
-          lane,
-          needs: i === 0 ? [] : [...new Set(needs.map((need) => `t${need % i}`))],
+          where,
+          needs: edges(needs, i),
+          after: edges(after, i),
           check: async () => {
             if (state === 'check-fails') throw new Failure('check')
             return state === 'fresh' ? fresh : stale
@@ -515,18 +521,19 @@ test('in any graph, with any failures, each target ends once, after its needs, a
           },
         }),
       )
-      const run = runFakes(targets, { cpu: slots, ssh: slots })
+      const run = runFakes(targets, { auth: slots, node: slots })
       const outcomes = await run.outcomes
       const lost = new Set<string>()
-      for (const [i, { id, needs }] of targets.entries()) {
+      for (const [i, { id, needs, after = [] }] of targets.entries()) {
+        const earlier = [...needs, ...after]
         const state = plan[i]?.state
         const told = run.told.filter((line) => line.endsWith(` ${id}`)).map((line) => line.split(' ')[0])
         const end = run.told.indexOf(`${outcomes.get(id)?.kind} ${id}`)
         const begin = run.told.findIndex((line) => line.endsWith(` ${id}`))
-        for (const need of needs)
-          assert.ok(run.told.indexOf(`${outcomes.get(need)?.kind} ${need}`) < begin, `${need} ends before ${id} begins`)
+        for (const edge of earlier)
+          assert.ok(run.told.indexOf(`${outcomes.get(edge)?.kind} ${edge}`) < begin, `${edge} ends before ${id} begins`)
         assert.ok(end >= 0)
-        const expected = needs.some((need) => lost.has(need))
+        const expected = earlier.some((edge) => lost.has(edge))
           ? ['cancelled']
           : state === 'fresh'
             ? ['started', 'fresh']
@@ -547,12 +554,12 @@ test('an abort at any event of any run lets no build begin after it, and still e
     fc.asyncProperty(plans, fc.nat(20), async (plan, when) => {
       let seen = 0
       const run = runFakes(
-        plan.map(({ needs, lane }, i) =>
-          fakeTarget(`t${i}`, { lane, needs: i === 0 ? [] : [...new Set(needs.map((need) => `t${need % i}`))] }),
+        plan.map(({ needs, after, where }, i) =>
+          fakeTarget(`t${i}`, { where, needs: edges(needs, i), after: edges(after, i) }),
         ),
         {
-          cpu: 2,
-          ssh: 2,
+          auth: 2,
+          node: 2,
           onEvent: () => {
             if (seen++ === when) run.abort.abort()
           },
@@ -564,4 +571,42 @@ test('an abort at any event of any run lets no build begin after it, and still e
     }),
     { numRuns: 60 },
   )
+})
+
+test('in a dry run of any graph only needs make what is fresh stale; what comes after stays fresh', async () => {
+  await fc.assert(
+    fc.asyncProperty(plans, async (plan) => {
+      const targets = plan.map(({ needs, after, state }, i) =>
+        fakeTarget(`t${i}`, {
+          needs: edges(needs, i),
+          after: edges(after, i),
+          check: () => (state === 'fresh' ? fresh : stale),
+        }),
+      )
+      const outcomes = await runFakes(targets, { dryRun: true }).outcomes
+      const changes = new Set<string>()
+      for (const [i, { id, needs }] of targets.entries()) {
+        if (plan[i]?.state !== 'fresh' || needs.some((need) => changes.has(need))) changes.add(id)
+        assert.equal(outcomes.get(id)?.kind, changes.has(id) ? 'stale' : 'fresh')
+      }
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('build is handed what check found, and the verdict that is told does not hold it', async () => {
+  const handed: unknown[] = []
+  const target: Target<string> = fakeTarget('a') as Target<string>
+  const run = runFakes([
+    {
+      ...target,
+      check: () => ({ ...stale, found: 'what was there' }),
+      build: async (_, { found }) => {
+        handed.push(found)
+        return undefined
+      },
+    },
+  ])
+  assert.deepEqual(await run.outcomes, new Map([['a', { kind: 'built', ...stale }]]))
+  assert.deepEqual(handed, ['what was there'])
 })

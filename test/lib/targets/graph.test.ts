@@ -21,7 +21,10 @@ test('a repeated id is a mistake that names it', () => {
 })
 
 test('a need that is no target is a mistake that names both', () => {
-  assert.throws(() => buildGraph([node('a', 'b'), node('b', 'gone')]), /b needs gone, which there is not/)
+  assert.throws(
+    () => buildGraph([node('a', 'b'), node('b', 'gone')]),
+    /b needs or comes after gone, which does not exist/,
+  )
 })
 
 test('a cycle is a mistake that shows its path', () => {
@@ -47,6 +50,27 @@ test('a closure holds what is asked for and all that it needs, needs first, and 
   assert.deepEqual([...closure(graph, []).keys()], [])
 })
 
+const later = (id: string, needs: readonly string[], ...after: string[]) => fakeTarget(id, { needs, after })
+
+test('what a target comes after stands before it in the graph, and in a closure where it is asked for too', () => {
+  const graph = buildGraph([later('b', [], 'a'), node('a'), later('c', ['b'], 'a')])
+  assert.deepEqual([...graph.keys()], ['a', 'b', 'c'])
+  assert.deepEqual([...closure(graph, ['b', 'a']).keys()], ['a', 'b'])
+})
+
+test('a closure is never wider for what its targets come after', () => {
+  const graph = buildGraph([node('a'), later('b', [], 'a'), later('c', ['b'], 'a')])
+  assert.deepEqual([...closure(graph, ['c']).keys()], ['b', 'c'])
+})
+
+test('a cycle of both kinds of edges is a mistake that shows its path', () => {
+  assert.throws(() => buildGraph([later('a', [], 'b'), later('b', ['a'])]), /targets need each other: a > b > a/)
+})
+
+test('a target that comes after what does not exist is a mistake that names both', () => {
+  assert.throws(() => buildGraph([later('a', [], 'gone')]), /a needs or comes after gone, which does not exist/)
+})
+
 test('a closure of the same id twice holds it once', () => {
   const graph = buildGraph([node('a'), node('b', 'a')])
   assert.deepEqual([...closure(graph, ['b', 'a', 'b']).keys()], ['a', 'b'])
@@ -57,7 +81,7 @@ test('a closure has the very targets of its graph', () => {
   for (const [id, target] of closure(graph, ['b'])) assert.equal(target, graph.get(id))
 })
 
-test('in any graph without a cycle each target comes after its needs, whatever the order it was given in', () => {
+test('in any graph without a cycle each target stands after its needs and what it comes after, whatever the order it was given in', () => {
   const shuffled = fc.integer({ min: 1, max: 12 }).chain((size) =>
     fc.tuple(
       fc.array(fc.array(fc.nat(1000), { maxLength: 4 }), { minLength: size, maxLength: size }),
@@ -69,13 +93,14 @@ test('in any graph without a cycle each target comes after its needs, whatever t
   )
   fc.assert(
     fc.property(shuffled, ([edges, order]) => {
-      const targets = order.map((i) =>
-        node(`t${i}`, ...(i === 0 ? [] : (edges[i] ?? []).map((number) => `t${number % i}`))),
-      )
+      const targets = order.map((i) => {
+        const [one, two, ...rest] = i === 0 ? [] : (edges[i] ?? []).map((number) => `t${number % i}`)
+        return later(`t${i}`, rest, ...[one, two].filter((edge) => edge !== undefined))
+      })
       const ids = [...buildGraph(targets).keys()]
       assert.deepEqual(ids.toSorted(), targets.map(({ id }) => id).toSorted())
-      for (const { id, needs } of targets)
-        for (const need of needs) assert.ok(ids.indexOf(need) < ids.indexOf(id), `${need} before ${id}`)
+      for (const { id, needs, after = [] } of targets)
+        for (const edge of [...needs, ...after]) assert.ok(ids.indexOf(edge) < ids.indexOf(id), `${edge} before ${id}`)
     }),
   )
 })

@@ -13,7 +13,7 @@ function json() {
 }
 
 const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
-const failure = new Failure('no room', { remedy: 'make room', cause: 'enospc' })
+const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
 const until = new Date('2036-11-21T10:00:00Z')
 const ended = (outcome: Outcome): RunEvent => ({ type: 'ended', id: 'ca', outcome })
 
@@ -68,7 +68,7 @@ test('a note is an object', () => {
 test('a problem is an object whose type tells how bad it is', () => {
   const { reporter, values } = json()
   reporter.problem(new Failure('what?', { kind: 'usage' }))
-  reporter.problem(new Failure('another CA', { kind: 'refused', cause: 'irreplaceable' }), 'ca')
+  reporter.problem(new Failure('another CA', { kind: 'refused', code: 'irreplaceable' }), 'ca')
   reporter.problem(failure)
   assert.deepEqual(values(), [
     { type: 'error', message: 'what?' },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Verdict } from '../../../lib/targets/graph.ts'
+import type { Verdict } from '../../../lib/reason.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
 import { fakeTarget, fresh } from '../../support/fake-target.ts'
 
@@ -95,7 +95,7 @@ test('no line is wider than the terminal, however much there is to tell', async 
   const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)
   const { tell } = await planFakes([
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed, usedBy: names }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], lane: 'ssh', check: () => fresh })),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
   ])
   for (const width of [50, 80, 200])
     for (const line of await tell({ width })) assert.ok(line.length <= width, `${line.length} > ${width}: ${line}`)
@@ -109,7 +109,7 @@ test('with all detail every name is told', async () => {
   const names = Array.from({ length: 9 }, (_, i) => `node${i}`)
   const { tell } = await planFakes([
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], lane: 'ssh', check: () => fresh })),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
   ])
   assert.ok((await tell({ detail: 'verbose', width: 200 })).includes(`    → deploy ${names.join(', ')}`))
   assert.ok((await tell()).includes('    → deploy node0, node1, node2 and 6 more'))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Verdict } from '../../../lib/targets/graph.ts'
+import type { Verdict } from '../../../lib/reason.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 

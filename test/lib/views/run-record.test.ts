@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { buildGraph, type Target } from '../../../lib/targets/graph.ts'
+import { buildGraph } from '../../../lib/targets/graph.ts'
+import type { Target } from '../../../lib/targets/target.ts'
 import { createRecorder, readRunRecord } from '../../../lib/views/run-record.ts'
 import { clock, fakeTarget, fresh, runFakes } from '../../support/fake-target.ts'
 

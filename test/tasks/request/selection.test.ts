@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Force } from '../../../lib/targets/graph.ts'
+import type { Force } from '../../../lib/targets/target.ts'
 import { bootstrapTable, clusterGraph, phases } from '../../../tasks/phases.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
+import { reservedNames } from '../../../tasks/tables/files.ts'
 
 const yaml = `
 name: kubenet
@@ -17,7 +18,7 @@ nodes:
 `
 
 function clusterOf(text: string): Cluster {
-  const parsed = parseCluster(Buffer.from(text))
+  const parsed = parseCluster(Buffer.from(text), reservedNames)
   assert.ok('cluster' in parsed, JSON.stringify(parsed))
   return parsed.cluster
 }

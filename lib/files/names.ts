@@ -1,0 +1,44 @@
+/** What the files of auth/ are called: no other place spells it. Pure. */
+import { publicMode, secretMode } from './plain-file.ts'
+
+export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config'
+
+/** Of the certificate that signs the others. */
+export const caName = 'ca'
+export const encryptionConfigFile = 'encryption-config.yaml'
+
+export const certificateFile = (name: string): string => `${name}.pem`
+export const keyFile = (name: string): string => `${name}-key.pem`
+export const kubeconfigFile = (name: string): string => `${name}.kubeconfig`
+export const pairFiles = (name: string): string[] => [certificateFile(name), keyFile(name)]
+
+export interface FileName {
+  readonly kind: FileKind
+  /** Without the ending. */
+  readonly name: string
+}
+
+/** Undefined for a file that is not one of ours. */
+export function parseFileName(file: string): FileName | undefined {
+  const [, name = '', ending = ''] = /^(.+?)(-key\.pem|\.pem|\.kubeconfig|\.yaml)$/.exec(file) ?? []
+  switch (ending) {
+    case '.pem':
+      return { kind: 'certificate', name }
+    case '-key.pem':
+      return { kind: 'key', name }
+    case '.kubeconfig':
+      return { kind: 'kubeconfig', name }
+    default:
+      return file === encryptionConfigFile ? { kind: 'encryption-config', name } : undefined
+  }
+}
+
+/** Whether its certificate would be called as another's key. */
+export function isNameOfKey(name: string): boolean {
+  return parseFileName(certificateFile(name))?.kind === 'key'
+}
+
+/** Of a file in auth/ and on a node: only certificates may be read by others. */
+export function fileMode(file: string): number {
+  return parseFileName(file)?.kind === 'certificate' ? publicMode : secretMode
+}

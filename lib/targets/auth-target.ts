@@ -1,0 +1,32 @@
+/** What is the same for every target whose files are in auth/. */
+import { Failure } from '../failure.ts'
+import { isRepair } from '../reason.ts'
+import type { Target } from './target.ts'
+import type { Workspace } from './workspace.ts'
+
+/** Adds to a target: a folder in the place of one of its files is refused; modes that alone are wrong are set, without a build. */
+export function authTarget<Found>(target: Target<Found>): Target<Found> {
+  return {
+    ...target,
+    check: async (at, force) => {
+      const look = await target.check(at, force)
+      refuseFolders(target, at)
+      return look
+    },
+    build: async (at, work) => {
+      refuseFolders(target, at)
+      if (!isRepair(work.reasons)) return target.build?.(at, work)
+      for (const { path, asked } of work.reasons) at.auth.setMode(path, asked)
+      return undefined
+    },
+  }
+}
+
+/** A rename replaces anything but a folder, which may be the user's. */
+function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Workspace): void {
+  const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
+  if (folder !== undefined)
+    throw new Failure(`a folder stands in the place of ${auth.path}/${folder}`, {
+      remedy: 'move it away, then run the same command again',
+    })
+}

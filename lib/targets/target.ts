@@ -1,0 +1,59 @@
+/** What there is to make: one thing that can say whether it is right, and be made. */
+import type { Reason, Verdict } from '../reason.ts'
+import type { Workspace } from './workspace.ts'
+
+/** `node-certs/worker0`; the phase's own name where it has one target. */
+export type TargetId = string
+
+/** In `usedBy`, for what all of them have open. */
+export const everyComponent = 'every component'
+
+/** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
+export type Where = 'auth' | 'node' | 'user'
+
+/** Made again though fresh; what is irreplaceable in it replaced; or (the CA alone) certified anew with the same key. */
+export type Force = 'rebuild' | 'replace' | 'renew'
+
+/** A verdict, with what check found out where build goes on from it. */
+export interface Look<Found = unknown> extends Verdict {
+  readonly found?: Found
+}
+
+export interface Target<Found = unknown> {
+  readonly id: TargetId
+  readonly phase: string
+  /** The node that it belongs to, if it belongs to one. */
+  readonly node?: string | undefined
+  /** What it is made of: looked at again where one of them was made. */
+  readonly needs: readonly TargetId[]
+  /** Order alone: not before these, and not where one of them failed. They are no part of it, and never make it stale. */
+  readonly after?: readonly TargetId[]
+  /** Files that it makes, by their names in auth/. */
+  readonly makes: readonly string[]
+  /** What it is for, in a few letters: a column of a table. */
+  readonly purpose?: string
+  /** The components that have its files open, and read them anew when they are restarted. */
+  readonly usedBy?: readonly string[]
+  readonly where: Where
+  /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
+  readonly irreplaceable?: 'whole' | 'key' | undefined
+  /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
+  check(at: Workspace, force?: Force): Look<Found> | Promise<Look<Found>>
+  /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
+  build?(at: Workspace, work: Work<Found>): Promise<string | undefined>
+  /** After check and build, however they ended: closes what they opened. Never throws. */
+  release?(at: Workspace): Promise<void>
+}
+
+/** What a build is told. */
+export interface Work<Found = unknown> {
+  /** From the check just before; where force is `replace`, there was none. */
+  readonly found: Found
+  readonly reasons: readonly Reason[]
+  readonly force: Force | undefined
+  readonly signal: AbortSignal
+}
+
+export function nameInPhase({ id, phase }: Target): string {
+  return id === phase ? id : id.slice(phase.length + 1)
+}
