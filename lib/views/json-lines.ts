@@ -46,5 +46,10 @@ function plainOutcome(outcome: Outcome): object {
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure
   const stack = stackOf(failure)
-  return { message, ...(remedy && { remedy }), ...(cause && { cause }), ...(stack && { stack }) }
+  return {
+    message,
+    ...(remedy !== undefined && { remedy }),
+    ...(cause !== undefined && { cause }),
+    ...(stack !== undefined && { stack }),
+  }
 }
