@@ -1,6 +1,6 @@
 /** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
 import type { Graph } from '../targets/graph.ts'
-import { nameInPhase, type Target } from '../targets/target.ts'
+import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatNames, groupAlike } from '../wording.ts'
 
 /** Of one phase, targets with needs of the same kinds are one box where there are more. */
@@ -14,6 +14,8 @@ export interface Box {
   readonly isIrreplaceable: boolean
   /** The boxes that it needs, but for those that another of them needs. */
   readonly needs: readonly string[]
+  /** The boxes that it comes after, and does not need. */
+  readonly after: readonly string[]
 }
 
 export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean): Box[] {
@@ -22,18 +24,17 @@ export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fol
     fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
   )
   const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
-  const needs = new Map(
-    groups.map((group): [string, Set<string>] => [
-      idOf(group),
-      new Set(group.flatMap((target) => target.needs.map((need) => boxOf.get(need) ?? need))),
-    ]),
-  )
+  const boxesOf = (group: readonly Target[], edges: (target: Target) => readonly TargetId[]) =>
+    new Set(group.flatMap((target) => edges(target).flatMap((id) => boxOf.get(id) ?? [])))
+  const needs = new Map(groups.map((group) => [idOf(group), boxesOf(group, (target) => target.needs)]))
   return groups.map((group) => ({
     id: idOf(group),
     title: titles.get(group[0].phase) ?? '',
     names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
     isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
     needs: withoutImplied(needs, idOf(group)),
+    // Within a box the order is not drawn.
+    after: [...boxesOf(group, ({ after = [] }) => after)].filter((id) => id !== idOf(group)),
   }))
 }
 
@@ -75,6 +76,7 @@ export function formatMermaid(boxes: readonly Box[]): string {
     'flowchart LR',
     ...boxes.map(({ id, title, names }) => `  ${id}["${[title, formatNames(names)].filter(Boolean).join('<br>')}"]`),
     ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} --> ${id}`)),
+    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -.-> ${id}`)),
     '  classDef irreplaceable stroke-width:3px',
     `  class ${boxes.flatMap(({ id, isIrreplaceable }) => (isIrreplaceable ? [id] : [])).join(',')} irreplaceable`,
   ].join('\n')
@@ -91,6 +93,7 @@ export function formatDot(boxes: readonly Box[]): string {
       return `  ${id} [label="${label}"${isIrreplaceable ? ', penwidth=3' : ''}]`
     }),
     ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} -> ${id}`)),
+    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -> ${id} [style=dashed]`)),
     '}',
   ].join('\n')
 }

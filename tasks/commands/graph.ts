@@ -13,7 +13,14 @@ export async function graph({ cluster, options, print }: Request): Promise<numbe
   const all = clusterGraph(cluster, bootstrapTable)
   const { ids } = select(cluster, all, bootstrapTable, { ...options, names: ['bootstrap'] })
   const wanted = closure(all, ids)
-  const targets = [...wanted.values()].map(({ id, phase, node, needs, makes }) => ({ id, phase, node, needs, makes }))
+  const targets = [...wanted.values()].map(({ id, phase, node, needs, after = [], makes }) => ({
+    id,
+    phase,
+    node,
+    needs,
+    after,
+    makes,
+  }))
   if (options.json) {
     for (const target of targets) print(formatJsonLine({ type: 'target', ...target }))
     return 0

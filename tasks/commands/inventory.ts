@@ -8,7 +8,7 @@ import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/cer
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
-import { nameInPhase, type Target, type TargetId } from '../../lib/targets/target.ts'
+import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { readLocalPair } from '../phases/local-kubeconfig.ts'
@@ -20,6 +20,7 @@ export type State = 'fresh' | 'stale' | 'failed'
 export interface Item {
   readonly id: TargetId
   readonly phase: string
+  readonly where: Where
   readonly node: string | undefined
   /** Without the ending of its file. */
   readonly name: string
@@ -55,8 +56,8 @@ export interface NodeItem {
 }
 
 /** The user's own kubeconfig is shown, and does not count. */
-export function isOurs({ id }: Item): boolean {
-  return id !== 'local-kubeconfig'
+export function isOurs({ where }: Item): boolean {
+  return where !== 'user'
 }
 
 export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
@@ -73,7 +74,7 @@ export function takeInventory(seen: Seen): Item[] {
   const ca = tryCertificate(at.auth, caName)
   const holders = findHolders(seen)
   return [...graph.values()]
-    .filter(({ phase }) => phase !== 'deploy')
+    .filter(({ where }) => where !== 'node')
     .map((target) => {
       const outcome = outcomes.get(target.id)
       const isFresh = outcome?.kind === 'fresh'
@@ -85,6 +86,7 @@ export function takeInventory(seen: Seen): Item[] {
       return {
         id: target.id,
         phase: target.phase,
+        where: target.where,
         node: target.node,
         name: parseFileName(target.makes[0] ?? '')?.name ?? nameInPhase(target),
         files: target.makes,
@@ -102,13 +104,12 @@ export function takeInventory(seen: Seen): Item[] {
     })
 }
 
-function readChain(at: Workspace, { id, makes: [file = ''] }: Target, isFresh: boolean) {
+function readChain(at: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
   const { auth } = at
   const { kind, name = '' } = parseFileName(file) ?? {}
   // A fresh kubeconfig holds the very files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
-  const embedded =
-    id === 'local-kubeconfig' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+  const embedded = where === 'user' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {
     certificate: embedded && readCertificate(embedded.certificate),
     ca: embedded && readCertificate(embedded.ca),
@@ -152,11 +153,9 @@ function explainReasons(reasons: readonly Reason[]): string {
 }
 
 /** The nodes that were looked at, by the file that belongs on them. */
-function findHolders({ at, outcomes }: Seen): Map<string, [node: string, outcome: Outcome][]> {
+function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
   const holders = new Map<string, [string, Outcome][]>()
-  for (const node of at.cluster.nodes) {
-    const outcome = outcomes.get(`deploy/${node.name}`)
-    if (!outcome) continue
+  for (const [node, outcome] of lookedAt(seen)) {
     for (const file of nodeFiles(node)) {
       if (!holders.has(file)) holders.set(file, [])
       holders.get(file)?.push([node.name, outcome])
@@ -174,12 +173,18 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
 }
 
-/** Of the nodes that were looked at. */
-export function takeNodeInventory({ at, outcomes }: Seen): NodeItem[] {
-  return at.cluster.nodes.flatMap((node): NodeItem[] => {
-    const outcome = outcomes.get(`deploy/${node.name}`)
-    return outcome ? [{ node: node.name, ...judgeNode(node, outcome) }] : []
+/** The nodes that were looked at. */
+function lookedAt({ at, graph, outcomes }: Seen): [ClusterNode, Outcome][] {
+  const targets = [...graph.values()].filter(({ where }) => where === 'node')
+  const byNode = new Map(targets.map(({ id, node }) => [node, outcomes.get(id)]))
+  return at.cluster.nodes.flatMap((node): [ClusterNode, Outcome][] => {
+    const outcome = byNode.get(node.name)
+    return outcome ? [[node, outcome]] : []
   })
+}
+
+export function takeNodeInventory(seen: Seen): NodeItem[] {
+  return lookedAt(seen).map(([node, outcome]) => ({ node: node.name, ...judgeNode(node, outcome) }))
 }
 
 /** By what is on it: that something in auth/ is to be made anew is said elsewhere. */

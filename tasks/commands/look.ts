@@ -18,7 +18,7 @@ export async function look(request: Request, onNodes: boolean): Promise<Seen> {
   const { cluster, signal, progressFor, options } = request
   const all = clusterGraph(cluster, bootstrapTable)
   const isWanted = (node = '') => onNodes && (options.nodes.length === 0 || options.nodes.includes(node))
-  const ids = [...all.values()].filter(({ phase, node }) => phase !== 'deploy' || isWanted(node)).map(({ id }) => id)
+  const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   const graph = closure(all, ids)
   const reporter = await progressFor(viewPhases(bootstrapTable.phases, graph))
   const { at, limits, close } = openWorkspace(request, reporter.note)

@@ -45,7 +45,8 @@ export async function run(request: Request): Promise<number> {
       outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit })
       status = exitStatus(outcomes)
       if (recorder) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
-      if (ids.some((id) => id.startsWith('deploy/'))) for (const former of formerNodes(at)) reporter.note(former)
+      if (ids.some((id) => wanted.get(id)?.where === 'node'))
+        for (const former of formerNodes(at)) reporter.note(former)
     }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))

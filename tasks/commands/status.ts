@@ -1,4 +1,5 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+import type { Target } from '../../lib/targets/target.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
@@ -40,7 +41,7 @@ function exitStatus(items: readonly Item[], nodes: readonly NodeItem[]): number 
 
 function tell(
   { options, print, width }: Request,
-  { at, outcomes }: Seen,
+  { at, graph, outcomes }: Seen,
   items: readonly Item[],
   nodes: readonly NodeItem[],
 ): void {
@@ -50,8 +51,11 @@ function tell(
   for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
     print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
-  const told = new Set([...counted.map(({ id }) => id), ...nodes.map(({ node }) => `deploy/${node}`)])
-  const own = new Map([...outcomes].filter(([id]) => told.has(id)))
+  const ids = new Set(counted.map(({ id }) => id))
+  const names = new Set(nodes.map(({ node }) => node))
+  const isTold = (target?: Target) =>
+    target !== undefined && (target.where === 'node' ? names.has(target.node ?? '') : ids.has(target.id))
+  const own = new Map([...outcomes].filter(([id]) => isTold(graph.get(id))))
   const former = options.nodes.length === 0 ? formerNodes(at) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)

@@ -157,3 +157,20 @@ describe('a picture', () => {
     ])
   })
 })
+
+test('what comes after another box has a dashed arrow from it, and none to itself', () => {
+  const [root, first, second] = [
+    fakeTarget('root'),
+    fakeTarget('node/a', { needs: ['root'] }),
+    fakeTarget('node/b', { needs: ['root'], after: ['node/a'] }),
+  ]
+  const last = fakeTarget('leaf/z', { after: ['node/b'] })
+  const unfolded = drawBoxes(buildGraph([root, first, second, last]), titles, false)
+  const mermaid = formatMermaid(unfolded)
+  assert.match(mermaid, /^ {2}node_a -\.-> node_b$/m)
+  assert.match(mermaid, /^ {2}node_b -\.-> leaf_z$/m)
+  assert.match(formatDot(unfolded), /^ {2}node_a -> node_b \[style=dashed\]$/m)
+  const third = fakeTarget('node/c', { needs: ['root'], after: ['node/b'] })
+  const folded = formatMermaid(drawBoxes(buildGraph([root, first, second, third, last]), titles, true))
+  assert.equal(folded.split('\n').filter((line) => line.includes('-.->')).length, 1)
+})

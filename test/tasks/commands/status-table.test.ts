@@ -13,7 +13,7 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
   const { days = 300, ...rest } = told
   const end = inDays(days)
   return {
-    ...{ id: `node-certs/${name}`, phase: 'node-certs', node: name, name, files: [`${name}.pem`] },
+    ...{ id: `node-certs/${name}`, phase: 'node-certs', where: 'auth', node: name, name, files: [`${name}.pem`] },
     ...{ purpose: 'kubelet', certificate: { notAfter: end } as Certificate, issuer: 'ca', end },
     ...{ endsSoon: false, state: 'fresh', why: '', onNodes: new Map() },
     ...rest,
@@ -129,7 +129,11 @@ test('one item is one item', () => {
 
 test('the last line counts what is not shown too, and the kubeconfig of the user never', () => {
   const shown = [item('a', { state: 'stale' })]
-  const counted = [...shown, ...many(3), item('mine', { id: 'local-kubeconfig', state: 'stale', days: 1 })]
+  const counted = [
+    ...shown,
+    ...many(3),
+    item('mine', { id: 'local-kubeconfig', where: 'user', state: 'stale', days: 1 }),
+  ]
   assert.equal(
     format({ items: shown, counted, width: 200 }).at(-1),
     '4 items: 3 fresh, 1 stale. First to end: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
