@@ -49,6 +49,12 @@ export function firstAddress({ network }: Cidr): string {
   return formatAddress(bytes)
 }
 
+/** Whether the text is an address in the block; one of the other family is not. */
+export function isInside(text: string, { network, prefix }: Cidr): boolean {
+  const bytes = addressBytes(text)
+  return bytes?.length === network.length && maskHostBits(bytes, prefix).equals(network)
+}
+
 function maskHostBits(bytes: Buffer, prefix: number): Buffer {
   return Buffer.from(bytes.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, prefix - i * 8)))))
 }

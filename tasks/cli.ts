@@ -11,7 +11,7 @@ import { run } from './commands/run.ts'
 import { phases } from './phases.ts'
 import { helpText, type Options, parseOptions } from './request/options.ts'
 import type { Request } from './request/session.ts'
-import { reservedNames } from './tables/files.ts'
+import { known } from './tables/files.ts'
 
 const commands = new Map<string, (request: Request) => Promise<number>>([
   ['status', async (request) => (await import('./commands/status.ts')).status(request)],
@@ -115,7 +115,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
 function readCluster(file: string): Cluster {
   const parsed = parseCluster(
     doing('read', file, () => readFileSync(file), 'usage'),
-    reservedNames,
+    known,
   )
   if ('cluster' in parsed) return parsed.cluster
   const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)

@@ -11,7 +11,7 @@ import {
   isMap as yamlIsMap,
 } from 'yaml'
 import { parseCidr } from '../address.ts'
-import { clusterProblems, type Path, type Problem } from './rules.ts'
+import { clusterProblems, type Known, type Path, type Problem } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, type providers, shown } from './schema.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
@@ -30,8 +30,7 @@ interface PlacedProblem {
 
 export type ParsedCluster = { readonly cluster: Cluster } | { readonly problems: readonly PlacedProblem[] }
 
-/** No node may have a reserved name. */
-export function parseCluster(bytes: Uint8Array, reservedNames: ReadonlySet<string>): ParsedCluster {
+export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, message: string): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -41,10 +40,7 @@ export function parseCluster(bytes: Uint8Array, reservedNames: ReadonlySet<strin
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
   const result = v.safeParse(clusterSchema, value)
-  const problems = [
-    ...(result.issues ?? []).flatMap((issue) => issueProblems(issue)),
-    ...clusterProblems(value, reservedNames),
-  ]
+  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
   if (result.success && problems.length === 0) return { cluster: complete(result.output) }
   const all = problems.map(({ path, message, at }) => {
     const name = formatPath(path)
@@ -137,7 +133,7 @@ function oneLine(text: string): string {
 }
 
 function complete(input: ClusterInput) {
-  const { name, domain = name, network, encryption, ssh, localKubeconfig, nodes } = input
+  const { name, domain = name, network, encryption, ssh, install, localKubeconfig, nodes } = input
   return {
     ...input,
     domain,
@@ -150,6 +146,7 @@ function complete(input: ClusterInput) {
     },
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
     ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
+    install: install && completeInstall(install === 'guide' ? {} : install),
     localKubeconfig: localKubeconfig && {
       path: localKubeconfig.path,
       context: localKubeconfig.context ?? name,
@@ -162,4 +159,12 @@ function complete(input: ClusterInput) {
       directory: directory ?? ssh.directory,
     })),
   }
+}
+
+/** How files get from a node's folder to where its units read them. */
+export type Install = Readonly<ReturnType<typeof completeInstall>>
+
+function completeInstall(input: Partial<Exclude<ClusterInput['install'], false | 'guide'>>) {
+  const { sudo = 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
+  return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
 }

@@ -1,11 +1,19 @@
 /** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
-import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.ts'
 import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
 import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from './schema.ts'
 
 export type Path = readonly (string | number)[]
 export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
+
+/** What the tables have, and cluster.yaml may not contradict. */
+export interface Known {
+  /** Files of auth/ are called so: no node may be. */
+  readonly reservedNames: ReadonlySet<string>
+  /** The units of the layout, with the names of their files. */
+  readonly units: ReadonlyMap<string, readonly string[]>
+}
 
 /** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(
@@ -24,8 +32,8 @@ for (const option of [
 
 type Raw = Readonly<Record<string, unknown>>
 
-/** Every broken rule in what the YAML holds, whatever else is wrong with it. Files are called by the reserved names. */
-export function clusterProblems(value: unknown, reservedNames: ReadonlySet<string>): Problem[] {
+/** Every broken rule in what the YAML holds, whatever else is wrong with it. */
+export function clusterProblems(value: unknown, { reservedNames, units }: Known): Problem[] {
   const raw = map(value)
   return [
     ...unknownKeys(clusterSchema as unknown as SchemaShape, value, []),
@@ -34,6 +42,8 @@ export function clusterProblems(value: unknown, reservedNames: ReadonlySet<strin
     ...cidrProblems(map(raw.network).serviceCIDR),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...nodeProblems(list(raw.nodes).map(map), reservedNames),
+    ...serviceAddressProblems(raw),
+    ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
   ]
 }
@@ -45,12 +55,15 @@ interface SchemaShape {
   readonly item?: SchemaShape
   readonly wrapped?: SchemaShape
   readonly options?: readonly SchemaShape[]
+  /** Of a record, whose keys may be any. */
+  readonly value?: SchemaShape
 }
 
 function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
   if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
   if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
-  const { item, entries } = schema
+  const { item, entries, value: each } = schema
+  if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
   if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
   if (!entries) return []
   return Object.entries(map(value)).flatMap(([key, inner]) => {
@@ -115,6 +128,41 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
     return [{ path, message: 'has two blocks of one family: dual-stack is an IPv4 and an IPv6 one' }]
   return []
+}
+
+/** What kube-proxy takes for a Service's address, no machine is reached under. */
+function serviceAddressProblems(raw: Raw): Problem[] {
+  const { serviceCIDR = defaults.serviceCIDR } = map(raw.network)
+  const blocks = [serviceCIDR].flat().map((text) => [textOf(text), parseCidr(textOf(text))] as const)
+  const addresses: [Path, unknown][] = [
+    [['api', 'virtualIP'], map(raw.api).virtualIP],
+    ...list(raw.nodes).flatMap((node, i): [Path, unknown][] => [
+      [['nodes', i, 'ip'], map(node).ip],
+      ...list(map(node).ips).map((ip, j): [Path, unknown] => [['nodes', i, 'ips', j], ip]),
+    ]),
+  ]
+  return addresses.flatMap(([path, address]) => {
+    const inside = blocks.find(([, cidr]) => typeof cidr !== 'string' && isInside(textOf(address), cidr))
+    return inside
+      ? [{ path, message: `${shown(address)} lies in network.serviceCIDR ${inside[0]}: give one outside of it` }]
+      : []
+  })
+}
+
+function unitProblems(units: Raw, known: Known['units']): Problem[] {
+  return Object.entries(units).flatMap(([unit, told]): Problem[] => {
+    const files = known.get(unit)
+    const path = ['install', 'units', unit]
+    if (!files)
+      return [{ path, at: 'key', message: `is not a unit of the layout: ${suggest(unit, [...known.keys()])}` }]
+    return Object.keys(map(map(told).files))
+      .filter((file) => !files.includes(file))
+      .map((file) => ({
+        path: [...path, 'files', file],
+        at: 'key',
+        message: `is not a file of ${unit}: ${suggest(file, files)}`,
+      }))
+  })
 }
 
 function sshOptionProblems(options: Raw): Problem[] {

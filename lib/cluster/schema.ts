@@ -9,8 +9,14 @@ import { suggest } from '../suggest.ts'
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
+const layouts = ['guide'] as const
 
-export const defaults = { validity: '10y', caValidity: '10y', renewBefore: '30d' } as const
+export const defaults = {
+  validity: '10y',
+  caValidity: '10y',
+  renewBefore: '30d',
+  serviceCIDR: '10.32.0.0/16',
+} as const
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
 const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
@@ -80,11 +86,24 @@ const duration = v.pipe(
   ),
   v.transform(parseDuration),
 )
+/** Milliseconds, once it is read: for how long something is waited for. */
+const wait = v.pipe(
+  checked(
+    'a time to wait, such as 90s or 2m (up to 1h)',
+    (s) => /[hms]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= units.h,
+  ),
+  v.transform(parseDuration),
+)
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
 )
 const path = checked('a path', (s) => s !== '' && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s))
+const command = checked('a command on one line', (s) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s)
+const absolutePath = checked(
+  'an absolute path of plain characters, without .. in it',
+  (s) => /^(\/[\w@%+=:,.-]+)+$/.test(s) && !/\/\.\.?(\/|$)/.test(s),
+)
 const nodeDirectory = checked(
   'a folder on the node: ~, ~/folder or /folder, without .. in it',
   (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)|[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s),
@@ -128,6 +147,41 @@ const node = object({
   directory: v.optional(nodeDirectory),
 })
 
+const layout = v.optional(oneOf('layout', layouts), 'guide')
+const install = v.union(
+  [
+    v.literal(false),
+    v.literal('guide'),
+    object({
+      layout,
+      sudo: v.optional(command, 'sudo -n'),
+      drain: v.optional(command, ''),
+      undrain: v.optional(command, ''),
+      timeout: v.optional(wait, '2m'),
+      units: v.optional(
+        noList(
+          v.record(
+            v.string(),
+            v.union(
+              [
+                v.literal(false),
+                object({
+                  restart: v.optional(command),
+                  files: v.optional(noList(v.record(v.string(), absolutePath, mapMessage)), {}),
+                }),
+              ],
+              ({ input }) => `${shown(input)} is neither false nor a map of restart and files`,
+            ),
+            mapMessage,
+          ),
+        ),
+        {},
+      ),
+    }),
+  ],
+  ({ input }) => `${shown(input)} is neither false nor guide nor a map of layout, sudo, drain, undrain, timeout, units`,
+)
+
 export const clusterSchema = object({
   name: kubeconfigName,
   domain: v.optional(dns),
@@ -166,7 +220,7 @@ export const clusterSchema = object({
     object({
       serviceCIDR: v.optional(
         v.union([cidr, list(cidr, 1)], ({ input }) => `${shown(input)} is neither an address block nor a list of two`),
-        '10.32.0.0/16',
+        defaults.serviceCIDR,
       ),
       clusterDomain: v.optional(dns, 'cluster.local'),
     }),
@@ -210,6 +264,7 @@ export const clusterSchema = object({
     }),
     {},
   ),
+  install: v.optional(install, false),
   localKubeconfig: v.optional(
     v.union(
       [

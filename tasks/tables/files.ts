@@ -1,5 +1,7 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
+
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Known } from '../../lib/cluster/rules.ts'
 import {
   certificateFile,
   encryptionConfigFile,
@@ -10,6 +12,7 @@ import {
   parseFileName,
 } from '../../lib/files/names.ts'
 import { type CertUse, clusterCerts, nodeCerts } from './certs.ts'
+import { knownUnits } from './places.ts'
 
 /** The one file that is no certificate's. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
@@ -40,8 +43,11 @@ export const identityFiles: ReadonlyMap<string, string> = new Map([
 ])
 
 /** A node of such a name would have files of the same names. */
-export const reservedNames: ReadonlySet<string> = new Set(
+const reservedNames: ReadonlySet<string> = new Set(
   [...clusterCerts.map(({ name }) => certificateFile(name)), encryptionConfig.file].flatMap(
     (file) => parseFileName(file)?.name ?? [],
   ),
 )
+
+/** What cluster.yaml may not contradict. */
+export const known: Known = { reservedNames, units: knownUnits }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
-import { reservedNames } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/tables/files.ts'
 
 /** Only what has no default. */
 export const minimal = `name: kubenet
@@ -18,14 +18,14 @@ export function edited(from: string, to: string): string {
 }
 
 export function parsed(text: string | Uint8Array): Cluster {
-  const result = parseCluster(Buffer.from(text), reservedNames)
+  const result = parseCluster(Buffer.from(text), known)
   if ('problems' in result) assert.fail(result.problems.map(({ message }) => message).join('\n'))
   return result.cluster
 }
 
 /** `line:column: message` of each problem. */
 export function problemsOf(text: string | Uint8Array): string[] {
-  const result = parseCluster(Buffer.from(text), reservedNames)
+  const result = parseCluster(Buffer.from(text), known)
   return 'problems' in result ? result.problems.map(({ line, column, message }) => `${line}:${column}: ${message}`) : []
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { reservedNames } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
 import { kubectl } from '../support/kubectl.ts'
@@ -115,7 +115,7 @@ describe('what is refused, with its place and what would be right', { concurrenc
     test(`${what}`, (t) => {
       const place = scratch(t)
       writeCluster(place, [...edits, edit])
-      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), reservedNames)
+      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), known)
       assert.ok('problems' in parsed, 'it is taken')
       for (const { line, message } of parsed.problems) {
         assert.ok(line > 1)

@@ -167,7 +167,7 @@ describe('the URL of the API', () => {
       Buffer.from(
         `name: k\napi: { virtualIP: 10.0.0.1, host: '${host}', port: ${port} }\nnodes: [{ name: a, role: control, ip: 10.0.0.2 }]\n`,
       ),
-      new Set(),
+      { reservedNames: new Set(), units: new Map() },
     )
     assert.ok('cluster' in cluster)
     return serverUrl(cluster.cluster)

@@ -6,7 +6,7 @@ import type { Force } from '../../../lib/targets/target.ts'
 import { bootstrapTable, clusterGraph, phases } from '../../../tasks/phases.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
-import { reservedNames } from '../../../tasks/tables/files.ts'
+import { known } from '../../../tasks/tables/files.ts'
 
 const yaml = `
 name: kubenet
@@ -18,7 +18,7 @@ nodes:
 `
 
 function clusterOf(text: string): Cluster {
-  const parsed = parseCluster(Buffer.from(text), reservedNames)
+  const parsed = parseCluster(Buffer.from(text), known)
   assert.ok('cluster' in parsed, JSON.stringify(parsed))
   return parsed.cluster
 }

@@ -1,0 +1,163 @@
+/**
+ * Where the units of a running cluster read our files, a row a unit, in the order in which they are restarted: the
+ * guide's chapters 5 and 6. What a unit takes up by itself and what by a restart is what the code of Kubernetes 1.34
+ * and etcd 3.5 does; docs/install.md has the sources.
+ */
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import {
+  caName,
+  certificateFile,
+  encryptionConfigFile,
+  keyFile,
+  kubeconfigFile,
+  pairFiles,
+} from '../../lib/files/names.ts'
+
+type Role = ClusterNode['role']
+
+export interface Place {
+  /** Its name in auth/. */
+  readonly file: string
+  /** Absolute, on the node. */
+  readonly path: string
+  /** Read again while the unit runs; else only at its start. */
+  readonly by: 'itself' | 'restart'
+}
+
+/** A port where a unit shows a certificate. */
+export interface Port {
+  readonly port: number
+  /** Of the certificate that it shows. */
+  readonly name: string
+}
+
+/** What a unit that is well answers with 200. */
+export interface Health {
+  readonly port: number
+  readonly path: string
+  /** Whose credentials are shown: that they are accepted is part of being well. Undefined where anybody may ask. */
+  readonly as?: string
+  /** Without TLS. */
+  readonly isPlain?: true
+  /** On the loopback address alone. */
+  readonly isLocal?: true
+}
+
+export interface Unit {
+  readonly unit: string
+  readonly files: readonly Place[]
+  readonly serves: readonly Port[]
+  readonly health?: Health
+  /** A balancer sends it requests: it is drained before it is restarted. */
+  readonly isDrained?: true
+  /** All other nodes' must be well before one is restarted. */
+  readonly isQuorum?: true
+  /** For root's shell. */
+  readonly restart: string
+}
+
+interface Row extends Omit<Unit, 'restart'> {
+  readonly on: readonly Role[]
+  readonly restart?: string
+}
+
+/** Stands for the node's own name, in a name in auth/. */
+const own = '<node>'
+const ca = certificateFile(caName)
+const [apiCertificate = '', apiKey = ''] = pairFiles('kubernetes')
+const [tokenCertificate = '', tokenKey = ''] = pairFiles('service-account')
+
+const places = (folder: string, by: Place['by'], ...files: readonly string[]): Place[] =>
+  files.map((file) => ({ file, path: `${folder}/${file}`, by }))
+const kubernetes = '/var/lib/kubernetes'
+
+const guide: readonly Row[] = [
+  {
+    unit: 'ldirectord',
+    on: ['gateway'],
+    files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', by: 'restart' }],
+    serves: [],
+    restart: 'update-ca-certificates && systemctl restart ldirectord',
+  },
+  {
+    unit: 'etcd',
+    on: ['control'],
+    files: [...places('/etc/etcd', 'restart', ca), ...places('/etc/etcd', 'itself', apiCertificate, apiKey)],
+    serves: [
+      { port: 2379, name: 'kubernetes' },
+      { port: 2380, name: 'kubernetes' },
+    ],
+    health: { port: 2379, path: '/health', as: 'kubernetes' },
+    isQuorum: true,
+  },
+  {
+    unit: 'kube-apiserver',
+    on: ['control'],
+    files: [
+      ...places(kubernetes, 'restart', ca, tokenCertificate, tokenKey, encryptionConfigFile),
+      ...places(kubernetes, 'itself', apiCertificate, apiKey),
+    ],
+    serves: [{ port: 6443, name: 'kubernetes' }],
+    health: { port: 6443, path: '/readyz', as: 'admin' },
+    isDrained: true,
+  },
+  {
+    unit: 'kube-controller-manager',
+    on: ['control'],
+    files: places(kubernetes, 'restart', ca, keyFile(caName), tokenKey, kubeconfigFile('kube-controller-manager')),
+    serves: [],
+    health: { port: 10257, path: '/healthz', isLocal: true },
+  },
+  {
+    unit: 'kube-scheduler',
+    on: ['control'],
+    files: places(kubernetes, 'restart', kubeconfigFile('kube-scheduler')),
+    serves: [],
+    health: { port: 10259, path: '/healthz', isLocal: true },
+  },
+  {
+    unit: 'kubelet',
+    on: ['control', 'worker'],
+    files: [
+      ...places(kubernetes, 'itself', ca),
+      ...places('/var/lib/kubelet', 'itself', certificateFile(own), keyFile(own)),
+      { file: kubeconfigFile(own), path: '/var/lib/kubelet/kubeconfig', by: 'restart' },
+    ],
+    serves: [{ port: 10250, name: own }],
+    health: { port: 10250, path: '/healthz', as: 'kubernetes' },
+  },
+  {
+    unit: 'kube-proxy',
+    on: ['control', 'worker'],
+    files: [{ file: kubeconfigFile('kube-proxy'), path: '/var/lib/kube-proxy/kubeconfig', by: 'restart' }],
+    serves: [],
+    health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
+  },
+]
+
+/** What cluster.yaml may name: each unit, with its files. */
+export const knownUnits: ReadonlyMap<string, readonly string[]> = new Map(
+  guide.map(({ unit, files }) => [unit, files.map(({ file }) => file)]),
+)
+
+/** The units of a node, in the order in which they are restarted, as cluster.yaml has them. */
+export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 'units'>): Unit[] {
+  const itsOwn = (text: string) => text.replace(own, name)
+  return guide.flatMap(({ on, ...row }): Unit[] => {
+    const told = units.get(row.unit)
+    if (told === false || !on.includes(role)) return []
+    const files = row.files.map((place) => ({
+      ...place,
+      file: itsOwn(place.file),
+      path: told?.files[place.file] ?? itsOwn(place.path),
+    }))
+    const restart = told?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
+    return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
+  })
+}
+
+/** The units that read one of the files only at their start, wherever they run. */
+export function unitsToRestart(files: readonly string[], node?: string): string[] {
+  const reads = ({ file, by }: Place) => by === 'restart' && files.includes(node ? file.replace(own, node) : file)
+  return guide.filter((row) => row.files.some(reads)).map(({ unit }) => unit)
+}
