@@ -36,9 +36,9 @@ const arrowsIn = (mermaid: string) =>
 const boxesIn = (mermaid: string) => [...mermaid.matchAll(/^ {2}(\w+)\["/gm)].map(([, id]) => id).toSorted()
 
 describe('graph', { concurrency: 2 }, () => {
-  test('draws what the README shows for the cluster.yaml of this repository', async (t) => {
+  test('draws what docs/how-it-works.md shows for the cluster.yaml of this repository', async (t) => {
     const [, block] =
-      /^```mermaid\n([\s\S]*?)^```$/m.exec(readFileSync(join(dirname(entry), '../README.md'), 'utf8')) ?? []
+      /^```mermaid\n([\s\S]*?)^```$/m.exec(readFileSync(join(dirname(entry), '../docs/how-it-works.md'), 'utf8')) ?? []
     assert.equal(await draw(makeFolder(t)), block, 'npm run -s task -- graph draws it anew')
   })
 

@@ -1,0 +1,126 @@
+/** The documentation: every link leads somewhere, and the reference pages name all that there is, and nothing else. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { describe, test } from 'node:test'
+import { entry } from '../support/harderway.ts'
+
+const root = join(dirname(entry), '..')
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const pages = ['README.md', 'CONTRIBUTING.md', ...markdownIn('docs')]
+const manifest = JSON.parse(read('package.json'))
+
+function markdownIn(folder: string): string[] {
+  return readdirSync(join(root, folder))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join(folder, name))
+}
+
+/** What is between fences is shown as it is. */
+const withoutBlocks = (text: string) => text.replace(/^```[\s\S]*?^```$/gm, '')
+const withoutCode = (text: string) => withoutBlocks(text).replace(/`[^`\n]*`/g, '')
+
+/** Where links and images lead, those to other sites aside. */
+function linksIn(text: string): string[] {
+  const found = [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)|<(?:img|a)\s[^>]*?(?:src|href)="([^"]+)"/g)]
+  return found.flatMap(([, link = '', attribute = '']) => [link || attribute]).filter((link) => !/^\w+:/.test(link))
+}
+
+/** As GitHub makes them of headings: lower case, punctuation gone, a hyphen a blank. */
+function anchorsIn(text: string): string[] {
+  const headings = [...withoutBlocks(text).matchAll(/^#+ (.*)$/gm)]
+  return headings.map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replace(/\s/g, '-'),
+  )
+}
+
+/** What the tables under that heading name, in code or as a link, in the first column. */
+function rowsIn(page: string, heading: string): string[] {
+  const [, section = ''] = `\n${read(page)}`.split(`\n${heading}\n`)
+  const rows = (section.split(/^## /m)[0] ?? '').matchAll(/^\| ([`[].*?) +\|/gm)
+  return [...rows].flatMap(([, cell = '']) =>
+    [...cell.matchAll(/`([^`]+)`|\[([^\]]+)\]/g)].map(([, a, b]) => a ?? b ?? ''),
+  )
+}
+
+for (const page of pages)
+  test(`every link in ${page} to a file here leads to one, and to a heading where it names one`, () => {
+    for (const link of linksIn(read(page))) {
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? page : relative(root, join(root, dirname(page), path))
+      assert.ok(existsSync(join(root, target)), `${link} in ${page}`)
+      if (anchor !== undefined) assert.ok(anchorsIn(read(target)).includes(anchor), `${link} in ${page}`)
+    }
+  })
+
+test('the README leads to every page of docs/', () => {
+  const linked = linksIn(read('README.md'))
+  assert.deepEqual(
+    markdownIn('docs').filter((page) => !linked.includes(page)),
+    [],
+  )
+})
+
+test('every npm script that is named is one', () => {
+  const names = pages.flatMap((page) =>
+    [...read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?([\w:]+)/g)].map(([, name = '']) => name),
+  )
+  assert.ok(names.length > 20)
+  assert.deepEqual(
+    names.filter((name) => !Object.hasOwn(manifest.scripts, name)),
+    [],
+  )
+})
+
+describe('docs/commands.md', () => {
+  const run = (...args: string[]) => execFileSync(process.execPath, [entry, ...args], { encoding: 'utf8' })
+
+  test('has a row for each option of --help', () => {
+    const rows = rowsIn('docs/commands.md', '## Options').map((code) => code.split(' ')[0] ?? '')
+    const known = [...run('--help').matchAll(/^ {2}(--[\w-]+)/gm)].map(([, option = '']) => option)
+    assert.ok(known.length > 15)
+    assert.deepEqual(rows.filter((row) => row.startsWith('--')).toSorted(), known.toSorted())
+  })
+
+  test('has a row for each phase of --list', () => {
+    const known = [...run('--list').matchAll(/^[\w-]+/gm)].map(([phase]) => phase)
+    const rows = rowsIn('docs/commands.md', '## Phases and targets')
+    assert.deepEqual(rows.slice(0, known.length), known)
+  })
+})
+
+/** `nodes[].name`: each key that may be written, by its path; a map of maps by those inside it. */
+function keysOf(schema: Schema, path = ''): string[] {
+  const [inner] = [schema, ...(schema.anyOf ?? [])].filter(({ properties }) => properties)
+  const items = schema.items?.properties && keysOf(schema.items, `${path}[]`)
+  const keys = Object.entries(inner?.properties ?? {}).flatMap(([key, value]) =>
+    keysOf(value, path === '' ? key : `${path}.${key}`),
+  )
+  const isSection = inner === schema
+  return [...(isSection ? [] : [path]), ...keys, ...(items ?? [])]
+}
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly items?: Schema
+  readonly anyOf?: readonly Schema[]
+}
+
+test('docs/cluster-yaml.md has a row for each key of cluster.schema.json, in the same order', () => {
+  const known = keysOf(JSON.parse(read('cluster.schema.json')))
+  assert.ok(known.includes('nodes[].role'))
+  assert.deepEqual(rowsIn('docs/cluster-yaml.md', '## Keys'), known)
+})
+
+test('docs/dependencies.md has a row for each dependency in package.json', () => {
+  const { dependencies, optionalDependencies, devDependencies } = manifest
+  const named = ['# Dependencies', '## For development'].flatMap((heading) => rowsIn('docs/dependencies.md', heading))
+  assert.deepEqual(
+    named.toSorted(),
+    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }).toSorted(),
+  )
+})
