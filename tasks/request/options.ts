@@ -133,7 +133,7 @@ export function helpText(phaseNames: readonly string[]): string {
   npm run task -- verify          every handshake of the cluster, made
                                   between the files in auth/
   npm run task -- report          auth/report.html: when what ends, who holds
-                                  which key, each certificate, the last run
+                                  which key, each certificate
   npm run task -- graph           what is made of what, as a picture; SVG:
                                   --format dot | dot -Tsvg
 
