@@ -3,7 +3,7 @@
  * once, and kept whatever else changes.
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
-import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import { parse, parseDocument, stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
@@ -87,19 +87,4 @@ export function addResources(text: string, resources: readonly string[]): string
   const document = parseDocument(text)
   for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
   return document.toString({ indentSeq: false, lineWidth: 0 })
-}
-
-/** A value sealed with the key by the cipher of the provider; OpenSSL has secretbox's only in its IETF form. */
-export function opensWhatItSeals(provider: string, key: Buffer): boolean {
-  const bits = key.length * 8
-  const name = { aescbc: `aes-${bits}-cbc`, aesgcm: `aes-${bits}-gcm`, secretbox: 'chacha20-poly1305' }[provider]
-  if (name === undefined) return false
-  const secret = randomBytes(100)
-  const iv = randomBytes(provider === 'aescbc' ? 16 : 12)
-  const options = { authTagLength: 16 }
-  const cipher = createCipheriv(name as CipherGCMTypes, key, iv, options)
-  const sealed = Buffer.concat([cipher.update(secret), cipher.final()])
-  const decipher = createDecipheriv(name as CipherGCMTypes, key, iv, options)
-  if (provider !== 'aescbc') decipher.setAuthTag(cipher.getAuthTag())
-  return Buffer.concat([decipher.update(sealed), decipher.final()]).equals(secret)
 }

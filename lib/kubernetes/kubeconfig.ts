@@ -44,7 +44,7 @@ users:
 }
 
 /** Text as it stands behind a key. What is plainly no word of YAML's own is not worth asking the library. */
-function scalarText(text: string): string {
+export function scalarText(text: string): string {
   return /^[a-z]{6,}[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
 }
 

@@ -4,7 +4,7 @@
  * an anchor or an odd layout makes the places mean something else, that comparison fails.
  */
 import { isMap, isScalar, isSeq, type Node, type Pair, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml'
-import { stringifyAsKubectl } from './kubeconfig.ts'
+import { scalarText, stringifyAsKubectl } from './kubeconfig.ts'
 
 /** Why a text can't be changed. */
 export class SpliceError extends Error {}
@@ -97,10 +97,6 @@ function insertLines(text: string, offset: number, lines: string): string {
 
 function itemText(item: object, indent: number): string {
   return stringifyAsKubectl([item]).replace(/^(?=.)/gm, ' '.repeat(indent))
-}
-
-function scalarText(value: string): string {
-  return stringifyAsKubectl(value).trimEnd()
 }
 
 function mapAt(text: string, place: Place): YAMLMap {

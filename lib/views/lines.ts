@@ -1,7 +1,5 @@
 /** A run told in plain lines: for logs, pipes and --quiet. */
-
-import type { Failure } from '../failure.ts'
-import type { Outcome, RunEvent } from '../targets/executor.ts'
+import type { Outcome } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
@@ -11,7 +9,6 @@ import {
   formatSummary,
   type PhaseView,
   type Reporter,
-  type Summary,
 } from './reporter.ts'
 
 /** Where there are more targets than this, fresh and made ones are told by the phase. */
@@ -43,12 +40,12 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     if (rest === 0) say(`${phase.title}: ${phase.targets.length} done`)
   }
   return {
-    event: (event: RunEvent) => {
+    event: (event) => {
       if (event.type === 'ended') ended(event.id, event.outcome)
     },
     note: say,
-    problem: (failure: Failure, id) => writeError(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`),
-    end: async (summary: Summary) => {
+    problem: (failure, id) => writeError(formatFailure(failure, id)),
+    end: async (summary) => {
       for (const text of formatFailures(summary.outcomes)) write(text)
       if (summary.targets > 0) say(formatSummary(summary))
     },

@@ -5,7 +5,7 @@ import { formatReasons, isRepair } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { Graph } from '../targets/graph.ts'
 import type { Target, TargetId } from '../targets/target.ts'
-import { formatDate, formatNames, printable } from '../wording.ts'
+import { formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -76,10 +76,10 @@ export function describeOutcome(outcome: Outcome): string {
   }
 }
 
-/** The message, and below it what to do now. */
-export function formatFailure(failure: Failure): string {
-  const remedy = failure.remedy?.split('\n').map((line) => `\n    ${line}`)
-  return printable(failure.message) + (remedy?.map(printable).join('') ?? '')
+/** The message, behind the target where it is one's, and below it what to do now. */
+export function formatFailure({ message, remedy }: Failure, id?: TargetId): string {
+  const lines = remedy?.split('\n').map((line) => `\n    ${line}`) ?? []
+  return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
 }
 
 /** All failures at the end of a run: those of several nodes by their cause, with one remedy. */
@@ -87,11 +87,10 @@ export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string
   const failures = [...outcomes].flatMap(([id, outcome]) =>
     outcome.kind === 'failed' ? [{ id, failure: outcome.failure }] : [],
   )
-  const groups = Map.groupBy(failures, ({ id, failure }) => failure.shared?.what ?? id)
-  return [...groups.values()].flatMap((group) => {
+  return groupAlike(failures, ({ id, failure }) => failure.shared?.what ?? id).flatMap((group) => {
     const shared = group.flatMap(({ failure }) => failure.shared ?? [])
     const [first] = shared
-    if (!first || shared.length === 1) return group.map(({ id, failure }) => `${id}: ${formatFailure(failure)}`)
+    if (!first || shared.length === 1) return group.map(({ id, failure }) => formatFailure(failure, id))
     const places = new Map(shared.map(({ place }) => [`${place.host} ${place.port}`, place]))
     const remedy = first.remedyFor([...places.values()])
     const message = `${shared.length} nodes, ${first.what}: ${shared.map(({ who }) => who).join(', ')}`

@@ -1,18 +1,9 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
-import type { Failure } from '../failure.ts'
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import {
-  formatFailure,
-  formatFailures,
-  formatSummary,
-  type PhaseView,
-  type Reporter,
-  type Summary,
-  warningsOf,
-} from './reporter.ts'
+import { formatFailure, formatFailures, formatSummary, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
@@ -66,9 +57,8 @@ export function createTree(options: TreeOptions): Reporter {
       apply(phase, event)
     },
     note: (text) => say(color.dim(printable(text))),
-    problem: (failure: Failure, id) =>
-      writeError(color.red(`${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`)),
-    end: async (summary: Summary) => {
+    problem: (failure, id) => writeError(color.red(formatFailure(failure, id))),
+    end: async (summary) => {
       for (const { done } of progress) done.resolve()
       await running
       if (!transient) {

@@ -6,7 +6,7 @@ import { drawBoxes, formatDot, formatMermaid } from '../../lib/views/diagram.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { bootstrapTable, clusterGraph, phaseTitles } from '../phases.ts'
 import { select } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { formatCommand, type Request } from '../request/session.ts'
 
 /** The exit status. Throws a usage Failure for a format that there is not. */
 export async function graph({ cluster, options, print }: Request): Promise<number> {
@@ -26,25 +26,18 @@ export async function graph({ cluster, options, print }: Request): Promise<numbe
     return 0
   }
   const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
-  const formats = new Map<string, () => string | Promise<string>>([
+  const formats = new Map<string, () => string>([
     ['mermaid', () => formatMermaid(boxes)],
     ['dot', () => formatDot(boxes)],
-    ['svg', () => drawSvg(formatDot(boxes))],
     ['json', () => JSON.stringify({ targets }, undefined, 2)],
   ])
   const format = options.format ?? 'mermaid'
   const draw = formats.get(format)
-  if (!draw) throw usageFailure(`--format ${format}: graph knows ${[...formats.keys()].join(', ')}`)
-  print(await draw())
+  if (!draw) {
+    // Without -s, npm's own lines would go into the pipe.
+    const asPicture = formatCommand('graph --format dot', options).replace('npm run', 'npm run -s')
+    throw usageFailure(`--format ${format}: graph knows ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
+  }
+  print(draw())
   return 0
-}
-
-/** Light or dark as the page that shows it. */
-const style = `<style>@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } g.node path, g.edge path { stroke: #9da7b3 }
-g.edge polygon { fill: #9da7b3; stroke: #9da7b3 } }</style>`
-
-async function drawSvg(dot: string): Promise<string> {
-  const { Graphviz } = await import('@hpcc-js/wasm-graphviz')
-  const svg = (await Graphviz.load()).dot(dot)
-  return svg.slice(svg.indexOf('<svg')).replace('>', `>${style}`)
 }

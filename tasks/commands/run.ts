@@ -2,13 +2,10 @@
 
 import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
-import { execute, findRefusals, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
+import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { summarise, viewPhases } from '../../lib/views/reporter.ts'
-import { createRecorder, lastRunFile } from '../../lib/views/run-record.ts'
 import { formerNodes } from '../phases/deploy.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
 import { select } from '../request/selection.ts'
@@ -37,14 +34,8 @@ export async function run(request: Request): Promise<number> {
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      const recorder = dryRun ? undefined : createRecorder(options.names, wanted)
-      const emit = (event: RunEvent) => {
-        recorder?.event(event)
-        reporter.event(event)
-      }
-      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit })
+      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
       status = exitStatus(outcomes)
-      if (recorder) keepRecord(at, recorder.finish(request.endedStatus() ?? status))
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
         for (const former of formerNodes(at)) reporter.note(former)
     }
@@ -57,15 +48,6 @@ export async function run(request: Request): Promise<number> {
   const exit = request.endedStatus() ?? status
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
   return exit
-}
-
-/** What became of the targets does not depend on it. */
-function keepRecord({ auth, note }: Workspace, record: string): void {
-  try {
-    auth.write(lastRunFile, record, secretMode)
-  } catch (error) {
-    note(asFailure(error).message)
-  }
 }
 
 async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {

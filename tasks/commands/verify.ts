@@ -5,10 +5,11 @@
 
 import { createPublicKey, sign, verify } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
-import { opensWhatItSeals, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
 import type { Handshake, Identity, Met, Party } from '../../lib/pki/handshake.ts'
@@ -182,8 +183,8 @@ function checkSeal(auth: AuthDir): Verdict {
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }
   const config = readEncryptionConfig(file.toString())
-  const [key] = config?.keys ?? []
-  if (!config || !key) throw new Failure(`${name} is nothing that kube-apiserver would read, or has no key`)
-  if (!opensWhatItSeals(config.provider, key)) throw new Failure(`the key in ${name} does not open what it seals`)
-  return { reasons: [], note: `the ${config.provider} key opens what it seals` }
+  // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
+  if (!config || !providers.some((keyed) => keyed === config.provider))
+    throw new Failure(`${name} is nothing that kube-apiserver would read, or its first provider has no key`)
+  return { reasons: [], note: `kube-apiserver would read it, and encrypt with its ${config.provider} key` }
 }

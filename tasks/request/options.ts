@@ -30,7 +30,7 @@ const table = {
   'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/' },
   'on-nodes': { type: 'boolean', help: 'status: compare with what is on the nodes' },
   'sort-by': { type: 'string', value: 'KEY', help: 'status: by "end", what ends first before the rest' },
-  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot, svg or json; report: html, prometheus or ics' },
+  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html, prometheus or ics' },
   list: { type: 'boolean', help: 'the phases and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },
@@ -133,8 +133,9 @@ export function helpText(phaseNames: readonly string[]): string {
   npm run task -- verify          every handshake of the cluster, made
                                   between the files in auth/
   npm run task -- report          auth/report.html: when what ends, who holds
-                                  which key, each certificate, the last run
-  npm run task -- graph           what is made of what, as a picture
+                                  which key, each certificate
+  npm run task -- graph           what is made of what, as a picture; SVG:
+                                  --format dot | dot -Tsvg
 
 Phases: ${wrap(phaseNames.join(', '), 70).join('\n        ')}
 

@@ -3,9 +3,6 @@ import { createHash } from 'node:crypto'
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** All of auth/ but the record of the last run: the one file that a run that makes nothing writes. */
-export const isMade = (name: string): boolean => name !== 'last-run.json'
-
 /** Of everything below the folder, by its path: inode, mode, owner, times and content. The folder's own times are left out. */
 export function stateOf(folder: string, isMeant: (name: string) => boolean = () => true): Record<string, string> {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(isMeant).toSorted()

@@ -12,7 +12,6 @@ import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
-import { isMade } from '../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const kinds: readonly (readonly [kind: string, requested: RequestedKey])[] = [
@@ -45,7 +44,7 @@ for (const [kind, requested] of kinds)
     })
 
     test('is left as it is, every file with its inode, its time and its bytes', () => {
-      assert.deepEqual(filesOf(auth, isMade), made)
+      assert.deepEqual(filesOf(auth), made)
     })
 
     test('is closed to others where it was not', () => {
@@ -70,7 +69,7 @@ for (const [kind, requested] of kinds)
       const again = await harderway(place, ...phases, '--json')
       assert.equal(again.status, 0, again.stdout)
       assert.equal(again.events.at(-1)?.fresh, 24)
-      assert.deepEqual(filesOf(auth, isMade), made)
+      assert.deepEqual(filesOf(auth), made)
     })
 
     test('is shown by status to end with its CA, whatever the certificates say', {
@@ -113,7 +112,7 @@ for (const [kind, requested] of kinds)
       const forced = await harderway(place, 'node-certs/worker0', '--force', '--json')
       assert.equal(forced.status, 0, forced.stdout)
       openssl('verify', '-x509_strict', '-CAfile', join(auth, 'ca.pem'), join(auth, 'worker0.pem'))
-      const now = filesOf(auth, isMade)
+      const now = filesOf(auth)
       const changed = Object.keys(made).filter((name) => now[name] !== made[name])
       assert.deepEqual(changed, ['worker0-key.pem', 'worker0.pem'])
       assert.deepEqual(Object.keys(now), Object.keys(made))
@@ -209,8 +208,8 @@ describe("the guide's deployauth and setuplocalkubeconfig", {
 })
 
 /** Inode, time and content of every file, by its name. */
-function filesOf(folder: string, isMeant: (name: string) => boolean = () => true): Record<string, string> {
-  const names = readdirSync(folder).filter((name) => isMeant(name) && lstatSync(join(folder, name)).isFile())
+function filesOf(folder: string): Record<string, string> {
+  const names = readdirSync(folder).filter((name) => lstatSync(join(folder, name)).isFile())
   return Object.fromEntries(
     names.toSorted().map((name) => {
       const { ino, mtimeMs } = lstatSync(join(folder, name))

@@ -19,7 +19,7 @@ import {
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
-import { isMade, stateOf } from '../support/state.ts'
+import { stateOf } from '../support/state.ts'
 import { clock, wrapped } from '../support/wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -84,12 +84,12 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
 
     test('a day before it everything is fresh', async (t) => {
       const { place, auth } = copied(t)
-      const state = stateOf(auth, isMade)
+      const state = stateOf(auth)
       const ran = await runAt(place, new Date(renewal - day))
       assert.equal(ran.status, 0)
       assert.deepEqual(idsOf(ran, 'built'), [])
       assert.ok(!ran.stdout.includes('"warning"'))
-      assert.deepEqual(stateOf(auth, isMade), state)
+      assert.deepEqual(stateOf(auth), state)
     })
 
     test('a day after it every leaf is issued again, with the reason, and the CA is not', async (t) => {
@@ -194,14 +194,14 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       )
       for (const name of leaves)
         assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
-      const state = stateOf(auth, isMade)
+      const state = stateOf(auth)
       for (const days of [29, 20, 1]) {
         const again = await runAt(place, new Date(caEnd - days * day))
         assert.equal(again.status, 0)
         assert.deepEqual(idsOf(again, 'built'), [])
         assert.match(again.stdout, /"warning":"the CA ends on/)
       }
-      assert.deepEqual(stateOf(auth, isMade), state)
+      assert.deepEqual(stateOf(auth), state)
     })
 
     test('leaves that a CA outlives by less than their validity are cut to it before any warning', async (t) => {

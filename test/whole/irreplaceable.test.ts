@@ -32,7 +32,7 @@ import {
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
-import { digest, isMade, secretsIn, stateOf } from '../support/state.ts'
+import { digest, secretsIn, stateOf } from '../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const quick: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -476,13 +476,13 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     test('of the CA by its name replaces it, keeps the old one for its user alone, and says what must follow', async (t) => {
       const { place, auth } = spoiled(t)
       const old = filesIn(auth, ['ca.pem', 'ca-key.pem'])
-      const others = stateOf(auth, (name) => isMade(name) && !name.startsWith('ca'))
+      const others = stateOf(auth, (name) => !name.startsWith('ca'))
       const ran = await harderway(place, 'ca', '--force', '--json')
       assertStatus(ran, 0)
       const { folder, files } = backupIn(auth)
       assert.deepEqual(files, old)
       assert.deepEqual(
-        stateOf(auth, (name) => isMade(name) && !/^(ca|backup)/.test(name)),
+        stateOf(auth, (name) => !/^(ca|backup)/.test(name)),
         others,
       )
       const [built] = ran.events.filter(({ type }) => type === 'built')
@@ -502,12 +502,12 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     test('of the service-account key by its name replaces it alone', async (t) => {
       const { place, auth } = spoiled(t)
       const old = filesIn(auth, ['service-account.pem', 'service-account-key.pem'])
-      const others = stateOf(auth, (name) => isMade(name) && !name.startsWith('service-account'))
+      const others = stateOf(auth, (name) => !name.startsWith('service-account'))
       const ran = await harderway(place, 'component-certs/service-account', '--force', '--json')
       assertStatus(ran, 0)
       assert.deepEqual(idsOf(ran, 'built'), ['component-certs/service-account'])
       assert.deepEqual(
-        stateOf(auth, (name) => isMade(name) && !/^(service-account|backup)/.test(name)),
+        stateOf(auth, (name) => !/^(service-account|backup)/.test(name)),
         others,
       )
       const { folder, files } = backupIn(auth)
@@ -525,11 +525,11 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     test('of the encryption key by its name replaces it alone', async (t) => {
       const { place, auth } = spoiled(t)
       const old = filesIn(auth, [config])
-      const others = stateOf(auth, (name) => isMade(name) && name !== config)
+      const others = stateOf(auth, (name) => name !== config)
       const ran = await harderway(place, 'encryption-key', '--force')
       assertStatus(ran, 0)
       assert.deepEqual(
-        stateOf(auth, (name) => isMade(name) && name !== config && !name.startsWith('backup')),
+        stateOf(auth, (name) => name !== config && !name.startsWith('backup')),
         others,
       )
       const { folder, files } = backupIn(auth)
@@ -595,11 +595,11 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     test('certifies the same key and subject anew; what was issued before stays valid, kubeconfigs follow', async (t) => {
       const { place, auth } = spoiled(t, (folder) => recertify(folder, -4000, 20))
       const [old, subject] = [filesIn(auth, ['ca.pem', 'ca-key.pem']), certificateIn(auth, 'ca').subject]
-      const others = stateOf(auth, (name) => isMade(name) && name !== 'ca.pem')
+      const others = stateOf(auth, (name) => name !== 'ca.pem')
       const ran = await harderway(place, 'ca', '--renew', '--json')
       assertStatus(ran, 0)
       assert.deepEqual(
-        stateOf(auth, (name) => isMade(name) && name !== 'ca.pem' && !name.startsWith('backup')),
+        stateOf(auth, (name) => name !== 'ca.pem' && !name.startsWith('backup')),
         others,
       )
       assert.equal(backupIn(auth).files['ca.pem'], old['ca.pem'])
@@ -699,7 +699,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       const place = scratch(t)
       writeCluster(place, edits)
       assertStatus(await harderway(place, 'ca', '--renew'), 1)
-      assert.deepEqual(readdirSync(join(place, 'auth')), ['last-run.json'])
+      assert.deepEqual(readdirSync(join(place, 'auth')), [])
     })
   })
 
@@ -714,14 +714,14 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       const warning = String(first.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning)
       assert.match(warning, new RegExp(`the CA ends on ${daysFromNow(20)}, .*npm run task -- ca --renew$`))
       assert.deepEqual(certificateIn(auth, 'admin').notAfter, certificateIn(auth, 'ca').notAfter)
-      const state = stateOf(auth, isMade)
+      const state = stateOf(auth)
       for (const args of [[], ['--dry-run']]) {
         const again = await harderway(place, ...phases, ...args, '--json')
         assertStatus(again, 0)
         assert.deepEqual(idsOf(again, 'built'), [])
         assert.match(again.stdout, /"warning":"the CA ends on/)
       }
-      assert.deepEqual(stateOf(auth, isMade), state)
+      assert.deepEqual(stateOf(auth), state)
     })
 
     test('that has expired is renewed, and everything is issued again over it', async (t) => {

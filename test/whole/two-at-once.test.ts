@@ -21,7 +21,6 @@ const clients = names.filter((name) => !['ca', 'kubernetes', 'service-account'].
 const files = [
   ...names.flatMap((name) => [`${name}.pem`, `${name}-key.pem`]),
   ...clients.map((name) => `${name}.kubeconfig`),
-  'last-run.json',
 ].toSorted()
 
 function makeFolder(t: TestContext, edits: readonly Edit[] = []): string {

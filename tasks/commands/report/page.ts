@@ -1,30 +1,25 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { tryTo } from '../../../lib/failure.ts'
 import { warningsOf } from '../../../lib/views/reporter.ts'
-import { lastRunFile, readRunRecord } from '../../../lib/views/run-record.ts'
 import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
 import { formerNodes } from '../../phases/deploy.ts'
 import { firstEnd, isOurs, isRight, type ReportData } from '../inventory.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
 import { showTimeline } from './timeline.ts'
-import { showRun } from './waterfall.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
 export function formatPage(data: ReportData): string {
   const { at, items } = data
   const { name } = at.cluster
-  const record = readRunRecord(String(tryTo(() => at.auth.tryBytes(lastRunFile)) ?? ''))
   const sections = [
     { id: 'wrong', title: 'What is not right', content: showWrong(data) },
     { id: 'ends', title: 'What ends when', content: showTimeline(items, at) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(at.cluster) },
     { id: 'chain', title: 'Who signed what', content: showChain(items) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(items) },
-    { id: 'run', title: 'The last run', content: record ? showRun(record) : '<p>None is recorded.</p>' },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
 <html lang="en">

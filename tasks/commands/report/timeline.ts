@@ -1,14 +1,49 @@
-/** What ends when: a bar from beginning to end, for all that begin and end together. */
+/** What ends when: a bar from beginning to end, for all that begin and end together; a table that reads well without its bars. */
 import { scaleUtc } from 'd3-scale'
 import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../phases.ts'
 import type { Item } from '../inventory.ts'
-import { type Bar, showBars } from './bars.ts'
 import { certified } from './certificates.ts'
 
+interface Bar {
+  readonly phase: string
+  readonly names: readonly string[]
+  readonly begin: Date
+  readonly ownEnd: Date
+  /** The end that counts: the earliest along the chain. */
+  readonly end: Date
+  readonly renewal: Date
+}
+
+type Scale = (date: Date) => number
+
 export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
+  const bars = barsOf(items, cluster.certificates.renewBefore)
+  if (bars.length === 0) return '<p>There is no certificate.</p>'
+  const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
+  const scale = scaleUtc()
+    .domain([Math.min(...times), Math.max(...times)])
+    .range([0, 1])
+  // Further to the right there is no room for a text.
+  const marks = scale
+    .ticks(4)
+    .filter((date) => scale(date) < 0.88)
+    .map((date) => html`<span style="left:${percent(scale(date))}">${scale.tickFormat()(date)}</span>`)
+  const headings = ['Certificates', 'End that counts', 'Left']
+  // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
+  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p><div class="scroll" role="region" aria-label="Ends of certificates" tabindex="0">
+<table class="bars" role="table" style="--line:${percent(scale(now))}">
+<thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
+<tbody role="rowgroup">
+!${bars.map((bar) => showBar(bar, scale, now))}</tbody>
+</table>
+</div>`
+}
+
+/** What ends first is first. */
+function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
   const dated = certified(items).map(({ phase, name, certificate: { notBefore, notAfter }, end = notAfter }) => ({
     phase,
     name,
@@ -16,32 +51,35 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     ownEnd: notAfter,
     end,
   }))
-  if (dated.length === 0) return '<p>There is no certificate.</p>'
-  const times = [now, ...dated.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
-  const earliest = times.reduce((a, b) => Math.min(a, b))
-  const latest = times.reduce((a, b) => Math.max(a, b))
-  const scale = scaleUtc().domain([earliest, latest]).range([0, 1])
   const alike = groupAlike(dated, ({ phase, begin, ownEnd, end }) =>
     [phase, formatDate(begin), formatDate(ownEnd), formatDate(end)].join(' '),
   )
-  const bars = alike
-    .map((group) => ({ ...group[0], names: group.map(({ name }) => name) }))
-    .sort((a, b) => a.end.getTime() - b.end.getTime())
-    .map(({ phase, names, begin, ownEnd, end }): Bar => {
-      const renewal = new Date(Math.max(end.getTime() - cluster.certificates.renewBefore, begin.getTime()))
-      const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
-      return {
-        name: phaseTitles.get(phase) ?? phase,
-        detail: formatNames(names),
-        cells: [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())],
-        segments: [
-          { from: scale(begin), to: scale(renewal), kind: 'valid' },
-          { from: scale(renewal), to: scale(end), kind: 'renewal' },
-          ...(own ? [{ from: scale(end), to: scale(ownEnd), kind: 'worthless' }] : []),
-        ],
-        isMarked: renewal <= now,
-      }
+  return alike
+    .map((group) => {
+      const [{ phase, begin, ownEnd, end }] = group
+      const renewal = new Date(Math.max(end.getTime() - renewBefore, begin.getTime()))
+      return { phase, names: group.map(({ name }) => name), begin, ownEnd, end, renewal }
     })
-  const ticks = scale.ticks(4).map((date) => ({ at: scale(date), text: scale.tickFormat()(date) }))
-  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p>!${showBars({ label: 'Ends of certificates', headings: ['Certificates', 'End that counts', 'Left'], bars, ticks, line: scale(now) })}`
+    .sort((a, b) => a.end.getTime() - b.end.getTime())
+}
+
+function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scale, now: Date): string {
+  const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
+  const cells = [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())]
+  // As narrow as 2px, and within the track even where it begins at its end.
+  const segment = (kind: string, from: number, to: number) =>
+    html`<i class="${kind}" style="left:min(${percent(from)},100% - 2px);width:${percent(to - from)}"></i>`
+  const segments = [
+    segment('valid', scale(begin), scale(renewal)),
+    segment('renewal', scale(renewal), scale(end)),
+    own && segment('worthless', scale(end), scale(ownEnd)),
+  ]
+  return html`<tr role="row"!${renewal <= now ? ' class="marked"' : ''}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
+    (cell) => html`<td role="cell">${cell}</td>`,
+  )}<td class="track" aria-hidden="true">!${segments}</td></tr>
+`
+}
+
+function percent(part: number): string {
+  return `${(Math.min(Math.max(part, 0), 1) * 100).toFixed(2)}%`
 }

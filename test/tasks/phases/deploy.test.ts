@@ -14,7 +14,7 @@ import {
   writeCluster,
 } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
-import { isMade, stateOf } from '../../support/state.ts'
+import { stateOf } from '../../support/state.ts'
 
 const names = ['control0', 'control1', 'worker0', 'worker1', 'gateway', 'late', 'third']
 const machine = (name: string, role: string, i: number) => ({ name, role, ip: `192.168.1.${11 + i}` })
@@ -59,7 +59,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     )
 
   test('of a worker that is added touches that worker alone, here and there', async () => {
-    const [before, files] = [homes(), stateOf(auth(), isMade)]
+    const [before, files] = [homes(), stateOf(auth())]
     write([...five, machine('late', 'worker', 5)])
     const ran = await harderway(place, 'bootstrap', '--json')
     assertStatus(ran, 0)
@@ -68,7 +68,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       late: ['ca.pem', 'kube-proxy.kubeconfig', 'late-key.pem', 'late.kubeconfig', 'late.pem'],
     })
     assert.deepEqual(
-      stateOf(auth(), (name) => isMade(name) && !name.startsWith('late')),
+      stateOf(auth(), (name) => !name.startsWith('late')),
       files,
     )
     assert.equal(messageOf(ran, 'deploy/late'), 'made: ca.pem, kube-proxy.kubeconfig, late.pem and 2 more missing')

@@ -56,7 +56,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
     rmSync(place, { recursive: true, force: true })
   })
 
-  /** A report of certificates that end soon, after their CA, one without its address; and of a run that failed. */
+  /** A report of certificates that end soon, after their CA, one without its address. */
   const spoil = async (wrong: string) => {
     mkdirSync(join(wrong, 'home'), { recursive: true })
     cpSync(auth, join(wrong, 'auth'), { recursive: true, preserveTimestamps: true })
@@ -70,8 +70,6 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
       ...['x509', '-in', join(wrong, 'auth/ca.pem'), '-signkey', join(wrong, 'auth/ca-key.pem'), '-days', '9'],
       ...['-out', join(wrong, 'auth/ca.pem')],
     )
-    const record = join(wrong, 'auth/last-run.json')
-    writeFileSync(record, readFileSync(record, 'utf8').replaceAll('"built"', '"failed"'))
     const ran = await harderway(wrong, 'report')
     assert.equal(ran.status, 0, ran.stderr)
   }
@@ -127,7 +125,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
         await assertAccessible(page)
         // And where nothing is right.
         await page.goto(pathToFileURL(join(place, 'wrong/auth/report.html')).href)
-        for (const mark of ['.wrong', '#ends .marked', '#list .stale', '.track .failed', '.worthless'])
+        for (const mark of ['.wrong', '#ends .marked', '#list .stale', '.worthless'])
           assert.ok((await page.locator(mark).count()) > 0, mark)
         await assertAccessible(page)
         await page.close()
@@ -234,30 +232,6 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
       }),
     )
     assert.deepEqual(seen, held)
-    await page.close()
-  })
-
-  test('shows the last run with its critical path in order', async () => {
-    interface Target {
-      readonly id: string
-      readonly needs: readonly string[]
-      readonly ended: number
-    }
-    const { targets } = JSON.parse(readFileSync(join(auth, 'last-run.json'), 'utf8')) as { targets: Target[] }
-    const latest = (among: readonly Target[]) => among.toSorted((a, b) => b.ended - a.ended)[0]
-    const path: string[] = []
-    for (let at = latest(targets); at; at = latest(targets.filter(({ id }) => at?.needs.includes(id))))
-      path.unshift(at.id)
-    assert.ok(path.length > 1)
-    const page = await open()
-    const rows = page.getByRole('region', { name: 'Targets of the run' }).locator('tbody').getByRole('row')
-    const seen = (await rows.allInnerTexts()).map((text) => text.split(/\s+/))
-    assert.deepEqual(seen.map(([id]) => id).toSorted(), targets.map(({ id }) => id).toSorted())
-    assert.deepEqual(
-      seen.filter((words) => words.includes('yes')).map(([id]) => id),
-      path,
-    )
-    assert.ok((await page.locator('#run').textContent())?.includes(`${path.join(' → ')}.`))
     await page.close()
   })
 
