@@ -7,7 +7,9 @@ import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import {
   type Certificate,
+  compareKeyKind,
   compareWithProfile,
+  findNotAccepted,
   isIssuedBy,
   isKeyOf,
   readCertificate,

@@ -10,6 +10,7 @@ import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import { bitsOf, inside, readDer } from './der.ts'
 import { oids } from './oids.ts'
+import { certificatePem } from './pem.ts'
 
 type Asn1 = Asn1Module.Asn1
 
@@ -92,7 +93,7 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
     explicit(3, sequence(...extensions(profile, keyId, profile.isCa ? undefined : issuer.keyId))),
   )
   const signature = sign(algorithm.hash, bytesOf(tbs), issuer.privateKey)
-  return pem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
+  return certificatePem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
 }
 
 /** PEM of a certificate signed by its own key; a subject that is kept stays as it was, byte for byte. */
@@ -182,11 +183,6 @@ function time(date: Date): Asn1 {
 function directoryString(value: string): Asn1 {
   const isPrintable = /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(value)
   return primitive(isPrintable ? asn1.Type.PRINTABLESTRING : asn1.Type.UTF8, Buffer.from(value))
-}
-
-function pem(der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 const binary = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1')
