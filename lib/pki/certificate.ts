@@ -2,11 +2,11 @@
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, inside } from './der.ts'
+import { bitsOf, type Der, inside, readDer } from './der.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from './fields.ts'
 import { oids } from './oids.ts'
 import { certificatesIn } from './pem.ts'
-import { findRefusals } from './strictness.ts'
+import { findRefusals, isPublicKey } from './strictness.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -90,10 +90,15 @@ function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 
-/** The private key of the PEM; undefined where there is none that can be read without a passphrase. */
+/**
+ * The private key of the PEM; undefined where there is none that can be read without a passphrase. Node would keep the
+ * parameters of a curve, or a compressed point, in every certificate, and Go reads neither.
+ */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
-    return createPrivateKey(Buffer.from(pem))
+    const key = createPrivateKey(Buffer.from(pem))
+    const [publicKey] = readDer(createPublicKey(key).export({ type: 'spki', format: 'der' }))
+    return publicKey && isPublicKey(publicKey) ? key : undefined
   } catch {
     return undefined
   }
@@ -115,13 +120,16 @@ export function findNotAccepted({ fields }: Certificate): Reason[] {
 
 /** In what the certificate is not what the profile asks for; times and issuer aside. */
 export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
-  const reasons: Reason[] = []
-  const subject = difference(certificate.attributes, subjectAttributes(profile.subject))
-  if (subject) reasons.push({ kind: 'subject-changed', ...subject })
+  const reasons = compareSubject(certificate.attributes, profile.subject)
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
   if (sans) reasons.push({ kind: 'san-changed', ...sans })
   if (!hasUsages(certificate, profile)) reasons.push({ kind: 'usages-changed' })
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
+}
+
+export function compareSubject(attributes: readonly string[], asked: Subject): Reason[] {
+  const changed = difference(attributes, subjectAttributes(asked))
+  return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
 export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[] {

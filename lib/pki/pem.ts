@@ -1,7 +1,8 @@
 /** PEM (RFC 7468) as Go's encoding/pem reads it: OpenSSL takes other labels, headers and bare DER too. Pure. */
 
 // On a line of its own, and without headers: crypto/x509 passes over a certificate that has some.
-const certificate = /(?:^|\n)-----BEGIN CERTIFICATE-----[ \t\r]*\n([A-Za-z0-9+/=\s]*\n)-----END CERTIFICATE-----[ \t\r]*(?=\n|$)/g
+const certificate =
+  /(?:^|\n)-----BEGIN CERTIFICATE-----[ \t\r]*\n([A-Za-z0-9+/=\s]*\n)-----END CERTIFICATE-----[ \t\r]*(?=\n|$)/g
 
 /** The DER of the certificates in a text, which may hold other things; none where one of them is damaged. */
 export function certificatesIn(pem: Uint8Array | string): Buffer[] {

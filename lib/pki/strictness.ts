@@ -70,7 +70,8 @@ function isTrusted(identifier: Der): boolean {
   return hex(maskOid) === mgf1 && hex(maskHashOid) === hex(hashOid) && salt.content[0] === saltLengths[hex(hashOid)]
 }
 
-function isName(name: Der): boolean {
+/** Of an issuer or a subject. */
+export function isName(name: Der): boolean {
   return inside(name).every(
     (set) =>
       set.tag === 0x31 &&
@@ -111,7 +112,9 @@ function isAscii(content: Buffer): boolean {
 
 /** Each number in at most 31 bits, in the fewest bytes. */
 function isOid({ tag, content }: Der): boolean {
-  return tag === 0x06 && /^(?:(?!80)(?:[89a-f].){0,3}[0-7].|8[1-7](?:[89a-f].){3}[0-7].)+$/.test(content.toString('hex'))
+  return (
+    tag === 0x06 && /^(?:(?!80)(?:[89a-f].){0,3}[0-7].|8[1-7](?:[89a-f].){3}[0-7].)+$/.test(content.toString('hex'))
+  )
 }
 
 function isMinimal({ content: [first, second] }: { content: Iterable<number> }): boolean {
@@ -131,8 +134,8 @@ function isTime({ tag, content }: Der): boolean {
 
 const [rsaKey, ecKey] = ['2a864886f70d010101', '2a8648ce3d0201']
 
-/** RFC 3279: NULL beside RSA; a named curve and an uncompressed point. */
-function isPublicKey(publicKey: Der): boolean {
+/** A SubjectPublicKeyInfo of RFC 3279: NULL beside RSA; a named curve and an uncompressed point. */
+export function isPublicKey(publicKey: Der): boolean {
   const [identifier, bits] = inside(publicKey)
   const [oid, parameters] = inside(identifier)
   if (!oid || !bits) return false
