@@ -128,7 +128,7 @@ function isPositive(integer: Der): boolean {
 
 /** With seconds or, in UTCTime, without; that it is a day of the calendar OpenSSL has seen to. */
 function isTime({ tag, content }: Der): boolean {
-  const form = tag === 0x17 ? /^\d{10}(?:\d\d)?(?:Z|[+-]\d{4})$/ : /^\d{14}(?:Z|[+-]\d{4})$/
+  const form = tag === 0x17 ? /^\d{10}(?:\d\d)?(?:Z|[+-](?!0000)\d{4})$/ : /^\d{14}(?:Z|[+-](?!0000)\d{4})$/
   return (tag === 0x17 || tag === 0x18) && form.test(content.toString('latin1'))
 }
 
@@ -185,7 +185,18 @@ function hasRepeated(extensions: readonly Extension[]): boolean {
 function isExtension({ id, oid, critical, value }: Extension): boolean {
   if (!isOid(oid) || (critical && !isBoolean(critical))) return false
   const tag = knownExtensions.get(id)
-  return tag === undefined || (value[0] === tag && readDer(value).every(isWellFormed))
+  if (tag === undefined) return true
+  const all = readDer(value)
+  return all[0]?.tag === tag && all.every(isWellFormed) && (!lists.includes(id) || isListOfIds(all[0], id))
+}
+
+/** Each entry is a sequence that begins with an OID. */
+const lists: readonly string[] = [extensionIds.certificatePolicies, extensionIds.authorityInfoAccess]
+
+function isListOfIds(list: Der, id: string): boolean {
+  const begin = inside(list).map((entry) => (entry.tag === 0x30 ? inside(entry)[0] : undefined))
+  const ids = new Set(begin.map((first) => first?.tag === 0x06 && hex(first)))
+  return !ids.has(false) && (id !== extensionIds.certificatePolicies || ids.size === begin.length)
 }
 
 function isWellFormed(element: Der): boolean {
