@@ -2,11 +2,11 @@
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, inside, readDer } from './der.ts'
+import { bitsOf, type Der, inside } from './der.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from './fields.ts'
 import { oids } from './oids.ts'
-import { certificatesIn } from './pem.ts'
-import { findRefusals, isPublicKey } from './strictness.ts'
+import { blocksIn } from './pem.ts'
+import { findRefusals, isPlainEcKey } from './strictness.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -40,7 +40,7 @@ export interface Certificate {
 
 /** The first certificate of the PEM; undefined where there is none that can be read. */
 export function readCertificate(pem: Uint8Array | string): Certificate | undefined {
-  const [first] = certificatesIn(pem)
+  const [first] = blocksIn(pem, 'CERTIFICATE')
   return first && readDerCertificate(first)
 }
 
@@ -91,14 +91,14 @@ function attributesIn(name: string | undefined): string[] {
 }
 
 /**
- * The private key of the PEM; undefined where there is none that can be read without a passphrase. Node would keep the
- * parameters of a curve, or a compressed point, in every certificate, and Go reads neither.
+ * The private key of the PEM; undefined where there is none that can be read without a passphrase. Node would put the
+ * parameters of a curve, or a compressed point, into every certificate over it, and Go reads neither.
  */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
     const key = createPrivateKey(Buffer.from(pem))
-    const [publicKey] = readDer(createPublicKey(key).export({ type: 'spki', format: 'der' }))
-    return publicKey && isPublicKey(publicKey) ? key : undefined
+    const isPlain = key.asymmetricKeyType !== 'ec' || blocksIn(pem, 'PRIVATE KEY').every(isPlainEcKey)
+    return isPlain ? key : undefined
   } catch {
     return undefined
   }

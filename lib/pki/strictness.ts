@@ -135,7 +135,7 @@ function isTime({ tag, content }: Der): boolean {
 const [rsaKey, ecKey] = ['2a864886f70d010101', '2a8648ce3d0201']
 
 /** A SubjectPublicKeyInfo of RFC 3279: NULL beside RSA; a named curve and an uncompressed point. */
-export function isPublicKey(publicKey: Der): boolean {
+function isPublicKey(publicKey: Der): boolean {
   const [identifier, bits] = inside(publicKey)
   const [oid, parameters] = inside(identifier)
   if (!oid || !bits) return false
@@ -144,6 +144,16 @@ export function isPublicKey(publicKey: Der): boolean {
   const [modulus, exponent] = inside(readDer(bits.content.subarray(1))[0])
   if (!modulus || !exponent || !isPositive(modulus) || !isPositive(exponent)) return false
   return parameters?.bytes.toString('hex') === '0500' && exponent.content.length <= 4
+}
+
+/** SEC 1 or PKCS#8: of a named curve, and with no point or an uncompressed one. */
+export function isPlainEcKey(der: Buffer): boolean {
+  const [, second, third, ...optional] = inside(readDer(der)[0])
+  if (second?.tag === 0x30) return inside(second)[1]?.tag === 0x06 && third !== undefined && isPlainEcKey(third.content)
+  return [third, ...optional].every((each) => {
+    const value = each && inside(each)[0]
+    return value?.tag === 0x03 ? value.content[1] === 0x04 : !value || value.tag === 0x06
+  })
 }
 
 function bitStringsOf(fields: Fields): (Der | undefined)[] {
