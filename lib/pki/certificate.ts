@@ -44,6 +44,12 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
   return first && readDerCertificate(first)
 }
 
+/** All certificates of the PEM; none where one of them can't be read. */
+export function readCertificates(pem: Uint8Array | string): Certificate[] {
+  const all = blocksIn(pem, 'CERTIFICATE').map(readDerCertificate)
+  return all.every((each) => each !== undefined) ? all : []
+}
+
 function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
