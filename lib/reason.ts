@@ -12,6 +12,7 @@ export type Reason =
   | { readonly kind: 'usages-changed' }
   | { readonly kind: 'key-kind-changed'; readonly was: string; readonly asked: string }
   | { readonly kind: 'other-issuer' }
+  | { readonly kind: 'not-accepted'; readonly what: string }
   | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
   | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
@@ -76,6 +77,8 @@ export function formatReason(reason: Reason): string {
       return `key is ${reason.was}, not ${reason.asked}`
     case 'other-issuer':
       return 'not issued by the present CA'
+    case 'not-accepted':
+      return `Kubernetes would refuse it: ${reason.what}`
     case 'expires':
       return `${reason.expired ? 'expired' : 'ends'} ${formatDate(reason.notAfter)}`
     case 'not-yet-valid':

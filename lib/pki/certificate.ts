@@ -1,33 +1,38 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { canonicalAddress } from '../address.ts'
+import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, inside, readDer } from './der.ts'
+import { bitsOf, type Der, inside } from './der.ts'
+import { extensionIds, extensionOf, type Fields, readFields } from './fields.ts'
 import { oids } from './oids.ts'
+import { blocksIn } from './pem.ts'
+import { findRefusals, isPlainEcKey } from './strictness.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80
 const certSign = 0x04
 const leafUsages = 0xa0
-/** 2.5.29.15 and 2.5.29.14. */
-const keyUsageOid = '551d0f'
-const subjectKeyIdentifierOid = '551d0e'
 
 export interface Certificate {
   readonly x509: X509Certificate
+  readonly fields: Fields
   /** DER of the subject, as it stands there. */
   readonly subject: Buffer
+  /** DER of the issuer's subject, as it stands here. */
+  readonly issuer: Buffer
   /** `CN=kubernetes`, … : attributes of a known OID by name, others by OID. */
   readonly attributes: readonly string[]
   /** Of the issuer. */
   readonly issuerAttributes: readonly string[]
+  /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
   readonly isCa: boolean
   /** The first eight bits. */
   readonly keyUsage: number
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
+  readonly authorityKeyId: Buffer | undefined
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
@@ -35,26 +40,37 @@ export interface Certificate {
 
 /** The first certificate of the PEM; undefined where there is none that can be read. */
 export function readCertificate(pem: Uint8Array | string): Certificate | undefined {
+  const [first] = blocksIn(pem, 'CERTIFICATE')
+  return first && readDerCertificate(first)
+}
+
+/** All certificates of the PEM; none where one of them can't be read. */
+export function readCertificates(pem: Uint8Array | string): Certificate[] {
+  const all = blocksIn(pem, 'CERTIFICATE').map(readDerCertificate)
+  return all.every((each) => each !== undefined) ? all : []
+}
+
+function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
-    const x509 = new X509Certificate(pem)
-    const [tbs] = inside(readDer(x509.raw)[0])
-    const [, , , , , subject, , ...optional] = inside(tbs)
-    if (!subject || Number.isNaN(x509.validFromDate.getTime()) || Number.isNaN(x509.validToDate.getTime()))
-      return undefined
-    const extensions = readExtensions(optional.find(({ tag }) => tag === 0xa3))
-    const usage = extensions.get(keyUsageOid)
+    const x509 = new X509Certificate(der)
+    const fields = readFields(der)
+    if (Number.isNaN(x509.validFromDate.getTime()) || Number.isNaN(x509.validToDate.getTime())) return undefined
+    const usage = extensionOf(fields, extensionIds.keyUsage)
+    const sans = extensionOf(fields, extensionIds.subjectAltName)
+    const authority = extensionOf(fields, extensionIds.authorityKeyIdentifier)
     return {
       x509,
-      subject: subject.bytes,
+      fields,
+      subject: fields.subject.bytes,
+      issuer: fields.issuer.bytes,
       attributes: attributesIn(x509.subject),
       issuerAttributes: attributesIn(x509.issuer),
-      sans: (x509.subjectAltName?.split(', ') ?? []).map((san) =>
-        canonicalAddress(san.replace(/^(DNS|IP Address):/, '')),
-      ),
+      sans: sans ? inside(sans).map(formatSan) : [],
       isCa: x509.ca,
       keyUsage: usage ? (bitsOf(usage)[0] ?? 0) : 0,
       extKeyUsages: x509.keyUsage ?? [],
-      subjectKeyId: extensions.get(subjectKeyIdentifierOid)?.content,
+      subjectKeyId: extensionOf(fields, extensionIds.subjectKeyIdentifier)?.content,
+      authorityKeyId: authority && inside(authority).find(({ tag }) => tag === 0x80)?.content,
       publicKey: x509.publicKey,
       notBefore: x509.validFromDate,
       notAfter: x509.validToDate,
@@ -65,15 +81,30 @@ export function readCertificate(pem: Uint8Array | string): Certificate | undefin
   }
 }
 
+/** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */
+const sanTypes = ['other name', 'email', 'DNS', 'X.400', 'directory name', 'EDI', 'URI', 'IP', 'registered id']
+
+function formatSan({ tag, content }: Der): string {
+  const text = content.toString('latin1')
+  if (tag === 0x82 && !addressBytes(text)) return text
+  if (tag === 0x87 && (content.length === 4 || content.length === 16)) return formatAddress(content)
+  return `${sanTypes[tag & 0x1f] ?? tag}:${tag === 0x82 || tag === 0x81 || tag === 0x86 ? text : content.toString('hex')}`
+}
+
 /** OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone: none is ever asked for. */
 function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 
-/** The private key of the PEM; undefined where there is none that can be read without a passphrase. */
+/**
+ * The private key of the PEM; undefined where there is none that can be read without a passphrase. Node would put the
+ * parameters of a curve, or a compressed point, into every certificate over it, and Go reads neither.
+ */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
-    return createPrivateKey(Buffer.from(pem))
+    const key = createPrivateKey(Buffer.from(pem))
+    const isPlain = key.asymmetricKeyType !== 'ec' || blocksIn(pem, 'PRIVATE KEY').every(isPlainEcKey)
+    return isPlain ? key : undefined
   } catch {
     return undefined
   }
@@ -83,20 +114,28 @@ export function isKeyOf(certificate: Certificate, key: KeyObject): boolean {
   return certificate.publicKey.equals(createPublicKey(key))
 }
 
-/** Names the issuer, by its subject and key identifier, and is signed by it. */
-export function isIssuedBy(certificate: Certificate, issuer: Certificate): boolean {
-  return certificate.x509.checkIssued(issuer.x509) && certificate.x509.verify(issuer.publicKey)
+/** Names the issuer, by the very bytes of its subject (Go asks for no less) and by its key, and is signed by it. */
+export function isIssuedBy({ issuer, x509 }: Certificate, { subject, ...by }: Certificate): boolean {
+  return issuer.equals(subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
+}
+
+/** What no component of Kubernetes takes, whatever is asked for. */
+export function findNotAccepted({ fields }: Certificate): Reason[] {
+  return findRefusals(fields).map((what) => ({ kind: 'not-accepted', what }))
 }
 
 /** In what the certificate is not what the profile asks for; times and issuer aside. */
 export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
-  const reasons: Reason[] = []
-  const subject = difference(certificate.attributes, subjectAttributes(profile.subject))
-  if (subject) reasons.push({ kind: 'subject-changed', ...subject })
+  const reasons = compareSubject(certificate.attributes, profile.subject)
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
   if (sans) reasons.push({ kind: 'san-changed', ...sans })
   if (!hasUsages(certificate, profile)) reasons.push({ kind: 'usages-changed' })
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
+}
+
+export function compareSubject(attributes: readonly string[], asked: Subject): Reason[] {
+  const changed = difference(attributes, subjectAttributes(asked))
+  return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
 export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[] {
@@ -124,15 +163,4 @@ function difference(
   const added = asked.filter((item) => !has.includes(item))
   const removed = has.filter((item) => !asked.includes(item))
   return added.length + removed.length > 0 ? { added, removed } : undefined
-}
-
-/** What node:crypto does not tell, by the OID in hex. */
-function readExtensions(tagged: Der | undefined): Map<string, Der> {
-  const extensions = tagged ? inside(inside(tagged)[0]).map(inside) : []
-  return new Map(
-    extensions.flatMap(([oid, ...rest]): [string, Der][] => {
-      const [value] = inside(rest.at(-1))
-      return oid && value ? [[oid.content.toString('hex'), value]] : []
-    }),
-  )
 }

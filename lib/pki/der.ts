@@ -30,14 +30,19 @@ export function bitsOf(element: Der | undefined): Buffer {
 }
 
 function elementAt(bytes: Buffer, at: number): Der {
+  const tag = bytes.readUInt8(at)
+  if ((tag & 0x1f) === 0x1f) throw new RangeError('a tag of several bytes')
   const first = bytes.readUInt8(at + 1)
   const lengthBytes = first < 0x80 ? 0 : first & 0x7f
   if (lengthBytes > 4 || first === 0x80) throw new RangeError('a length that DER does not have')
   const length = lengthBytes === 0 ? first : bytes.readUIntBE(at + 2, lengthBytes)
+  // In the fewest bytes: X.690, 10.1.
+  if (lengthBytes > 0 && (length < 0x80 || length < 2 ** (8 * (lengthBytes - 1))))
+    throw new RangeError('a length that DER does not have')
   const start = at + 2 + lengthBytes
   if (start + length > bytes.length) throw new RangeError('an element is cut short')
   return {
-    tag: bytes.readUInt8(at),
+    tag,
     content: bytes.subarray(start, start + length),
     bytes: bytes.subarray(at, start + length),
   }

@@ -2,6 +2,8 @@
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { connect, createServer, type TLSSocket } from 'node:tls'
+import { formatReasons } from '../reason.ts'
+import { findDistrust } from './trust.ts'
 
 /** PEM files, byte for byte: what a party trusts, and what it shows. */
 export interface Party {
@@ -29,10 +31,29 @@ export interface Handshake {
 /** Whom the server sees, or why nobody; or why there is no connection. */
 export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
-export async function shakeHands({ server, client, dialled, strict }: Handshake): Promise<Met> {
+/** Whatever NODE_OPTIONS and the environment say of versions, ciphers and trust. */
+const tls13 = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256',
+} as const
+
+/** By Node's TLS, which has OpenSSL's eyes, and by Go's rules for certificates. */
+export async function shakeHands(handshake: Handshake): Promise<Met> {
+  const { server, client, strict } = handshake
+  const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
+  if (distrusted) return { refused: distrusted }
+  const met = await connectParties(handshake).catch((error: Error): Met => ({ refused: describe(error, '') }))
+  if ('refused' in met || !met.seen || !client) return met
+  const unknown = formatReasons(findDistrust(client.certificate, server.ca))
+  if (!unknown) return met
+  return strict ? { refused: unknown } : { seen: undefined, why: unknown }
+}
+
+async function connectParties({ server, client, dialled, strict }: Handshake): Promise<Met> {
   const [near, far] = duplexPair()
   const { ca, certificate: cert, key } = server
-  const listener = createServer({ ca, cert, key, minVersion: 'TLSv1.3', requestCert: true, rejectUnauthorized: strict })
+  const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
   const met = new Promise<Met>((resolve) => {
     const refuse = (error: Error) => resolve({ refused: describe(error, dialled) })
     // Node's server ends a connection that it does not accept without a word; the reason stands in its socket.
@@ -40,11 +61,13 @@ export async function shakeHands({ server, client, dialled, strict }: Handshake)
       why ? resolve({ refused: words(why) }) : refuse(error),
     )
     const dialling = connect({
+      ...tls13,
       socket: near,
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
       ca: client?.ca ?? ca,
-      minVersion: 'TLSv1.3',
+      // Else NODE_TLS_REJECT_UNAUTHORIZED decides.
+      rejectUnauthorized: true,
       ...(client && { cert: client.certificate, key: client.key }),
     })
     dialling.on('error', refuse)

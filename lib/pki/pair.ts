@@ -8,12 +8,13 @@ import type { Reason, Verdict } from '../reason.ts'
 import {
   type Certificate,
   compareWithProfile,
+  findNotAccepted,
   isIssuedBy,
   isKeyOf,
   readCertificate,
   readPrivateKey,
 } from './certificate.ts'
-import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem, subjectKeyId } from './x509.ts'
+import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
 const backdating = 300_000
@@ -48,8 +49,8 @@ export function judgePair({ certificate, reasons }: Pair, demands: Demands): Ver
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
   const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
-  const all = [...reasons, ...compareWithProfile(certificate, profile), ...issued, ...timeReasons(certificate, demands)]
-  return { reasons: all, until: certificate.notAfter }
+  const asked = [...compareWithProfile(certificate, profile), ...issued, ...findNotAccepted(certificate)]
+  return { reasons: [...reasons, ...asked, ...timeReasons(certificate, demands)], until: certificate.notAfter }
 }
 
 function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
@@ -58,6 +59,19 @@ function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewB
   const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
   const left = notAfter.getTime() - now.getTime()
   return left <= 0 || (left <= renewBefore && !isCutToIssuer) ? [{ kind: 'expires', notAfter, expired: left <= 0 }] : []
+}
+
+const aboutNames: ReadonlySet<Reason['kind']> = new Set([
+  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'not-accepted'] as const),
+  ...(['wrong-mode', 'need-rebuilt'] as const),
+])
+
+/**
+ * The key that a new certificate keeps: where only what it says has changed. Components read the two files at any moment,
+ * and then never see a pair that is none.
+ */
+export function keptKey({ key }: Pair, reasons: readonly Reason[]): KeyObject | undefined {
+  return reasons.every(({ kind }) => aboutNames.has(kind)) ? key : undefined
 }
 
 export interface Signing {
@@ -77,7 +91,8 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
   const key = signing.key ?? (await generatePrivateKey(profile.key))
   const period = validityPeriod(now, validity, issuer.notAfter)
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
-  if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
+  if (signing.key) auth.setMode(keyFile(name), secretMode)
+  else auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
   auth.write(certificateFile(name), certificate, publicMode, { durable })
 }
 
@@ -105,7 +120,7 @@ export function readIssuer(auth: AuthDir): SigningIssuer {
   ]
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
-  const { subject, subjectKeyId: keyId = subjectKeyId(certificate.publicKey), notAfter } = certificate
+  const { subject, subjectKeyId: keyId, notAfter } = certificate
   return { subject, keyId, notAfter, privateKey }
 }
 

@@ -10,6 +10,7 @@ import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import { bitsOf, inside, readDer } from './der.ts'
 import { oids } from './oids.ts'
+import { certificatePem } from './pem.ts'
 
 type Asn1 = Asn1Module.Asn1
 
@@ -34,10 +35,14 @@ export interface Profile {
   readonly key: KeyKind
 }
 
-export interface Issuer {
+export interface IssuerName {
   /** DER of the issuer's subject, byte for byte as it stands in its certificate: chains are built on it. */
   readonly subject: Uint8Array
-  readonly keyId: Uint8Array
+  /** Undefined: by the hash of its key. */
+  readonly keyId: Uint8Array | undefined
+}
+
+export interface Issuer extends IssuerName {
   readonly privateKey: KeyObject
 }
 
@@ -46,8 +51,8 @@ export interface CertificateRequest {
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
-  /** DER, in place of the profile's. */
-  readonly encodedSubject?: Uint8Array
+  /** In place of the profile's subject and the hash of the key. */
+  readonly name?: IssuerName | undefined
 }
 
 const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
@@ -79,7 +84,7 @@ export function keyKindOf(key: KeyObject): string {
 /** PEM of a certificate signed by the issuer. */
 export function issueCertificate(request: CertificateRequest, issuer: Issuer): string {
   const { profile, publicKey, notBefore, notAfter } = request
-  const keyId = subjectKeyId(publicKey)
+  const keyId = request.name?.keyId ?? subjectKeyId(publicKey)
   const algorithm = signatureAlgorithm(issuer.privateKey)
   const tbs = sequence(
     explicit(0, integer(Buffer.from([2]))),
@@ -87,26 +92,28 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
     algorithm.identifier,
     asn1.fromDer(binary(issuer.subject)),
     sequence(time(notBefore), time(notAfter)),
-    asn1.fromDer(binary(request.encodedSubject ?? encodeSubject(profile.subject))),
+    asn1.fromDer(binary(request.name?.subject ?? encodeSubject(profile.subject))),
     asn1.fromDer(binary(publicKey.export({ type: 'spki', format: 'der' }))),
-    explicit(3, sequence(...extensions(profile, keyId, profile.isCa ? undefined : issuer.keyId))),
+    explicit(
+      3,
+      sequence(
+        ...extensions(
+          profile,
+          keyId,
+          profile.isCa ? undefined : (issuer.keyId ?? subjectKeyId(createPublicKey(issuer.privateKey))),
+        ),
+      ),
+    ),
   )
   const signature = sign(algorithm.hash, bytesOf(tbs), issuer.privateKey)
-  return pem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
+  return certificatePem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
 }
 
-/** PEM of a certificate signed by its own key; a subject that is kept stays as it was, byte for byte. */
-export function selfSign(
-  request: Omit<CertificateRequest, 'publicKey'>,
-  privateKey: KeyObject,
-  keptSubject?: Uint8Array,
-): string {
+/** PEM of a certificate signed by its own key; a name that is kept stays as it was, byte for byte. */
+export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, privateKey: KeyObject): string {
   const publicKey = createPublicKey(privateKey)
-  const subject = keptSubject ?? encodeSubject(request.profile.subject)
-  return issueCertificate(
-    { ...request, publicKey, encodedSubject: subject },
-    { subject, keyId: subjectKeyId(publicKey), privateKey },
-  )
+  const name = request.name ?? { subject: encodeSubject(request.profile.subject), keyId: undefined }
+  return issueCertificate({ ...request, publicKey, name }, { ...name, privateKey })
 }
 
 /** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */
@@ -125,7 +132,7 @@ export function encodeSubject(subject: Subject): Buffer {
   return bytesOf(sequence(...attributes))
 }
 
-function extensions({ sans, isCa, key }: Profile, keyId: Buffer, authorityKeyId: Uint8Array | undefined): Asn1[] {
+function extensions({ sans, isCa, key }: Profile, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
   const extension = (id: string, value: Asn1, critical = false) =>
     sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(bytesOf(value)))
   const list = [extension(oids.keyUsage, keyUsage(isCa ? [5, 6] : key.startsWith('rsa') ? [0, 2] : [0]), true)]
@@ -182,11 +189,6 @@ function time(date: Date): Asn1 {
 function directoryString(value: string): Asn1 {
   const isPrintable = /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(value)
   return primitive(isPrintable ? asn1.Type.PRINTABLESTRING : asn1.Type.UTF8, Buffer.from(value))
-}
-
-function pem(der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 const binary = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1')

@@ -11,7 +11,7 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
+import { findNotAccepted, readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
 import type { Handshake, Identity, Met, Party } from '../../lib/pki/handshake.ts'
 import { readIssuer, readPair } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
@@ -165,6 +165,8 @@ function checkToken({ auth, command }: Workspace): Verdict {
   const key = readPrivateKey(auth.bytes(keyName))
   const certificate = readCertificate(auth.bytes(certificateName))
   if (!key || !certificate) throw new Failure(`${keyName} or ${certificateName} can't be read`)
+  const refused = findNotAccepted(certificate)
+  if (refused.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refused)}`)
   const bits = { secp384r1: '384' }[String(key.asymmetricKeyDetails?.namedCurve)] ?? '256'
   const alg = `${key.asymmetricKeyType === 'ec' ? 'ES' : 'RS'}${bits}`
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')

@@ -5,7 +5,14 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
+import { nameInIssued, nameOfCa } from '../../lib/pki/ca-name.ts'
+import {
+  type Certificate,
+  compareKeyKind,
+  compareWithProfile,
+  findNotAccepted,
+  readCertificate,
+} from '../../lib/pki/certificate.ts'
 import { type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
@@ -49,22 +56,31 @@ function check(at: Workspace, profile: Profile, force?: Force): Verdict {
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${at.auth.path} has no CA to renew`, { remedy: `${at.command('ca')} makes one` })
   if (!pair.certificate && pair.key) refuseForeignKey(pair.key, at)
+  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, at)
   return pair.certificate && force !== 'renew' ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
 }
 
 /** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
 function refuseForeignKey(privateKey: KeyObject, at: Workspace): void {
-  const { auth, cluster } = at
+  const { auth } = at
   const publicKey = createPublicKey(privateKey)
-  const names = certTable(cluster)
-    .filter(({ phase }) => phase !== 'ca')
-    .map(({ name }) => certificateFile(name))
-  const made = names.flatMap((name) => readCertificate(auth.tryBytes(name) ?? '') ?? [])
+  const made = readLeaves(at)
   if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
   throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
     restore(at),
     startOver(at),
   ])
+}
+
+function readLeaves({ auth, cluster }: Workspace): Certificate[] {
+  const leaves = certTable(cluster).filter(({ phase }) => phase !== 'ca')
+  return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(certificateFile(name)) ?? '') ?? [])
+}
+
+/** Whatever is signed by it, no component would trust it. */
+function refuseNotAccepted(ca: Certificate, at: Workspace): void {
+  const reasons = findNotAccepted(ca)
+  if (reasons.length > 0) throw refusal(`the CA in ${at.auth.path}: ${formatReasons(reasons)}`, [renew(at)])
 }
 
 function isAbsent({ reasons }: Pair): boolean {
@@ -120,11 +136,8 @@ function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at:
   return { reasons, until: notAfter, warning }
 }
 
-async function build(
-  { auth, now, cluster, command }: Workspace,
-  profile: Profile,
-  { force }: Work,
-): Promise<string | undefined> {
+async function build(at: Workspace, profile: Profile, { force }: Work): Promise<string | undefined> {
+  const { auth, now, cluster, command } = at
   const pair = readPair(auth, caName)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
@@ -132,9 +145,9 @@ async function build(
   if (!kept) auth.remove(certificate)
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  // What was issued under the old certificate names it by these bytes.
-  const subject = kept && pair.certificate?.subject
-  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity) }, privateKey, subject)
+  const { certificate: ca } = pair
+  const name = kept && (ca ? nameOfCa(ca) : nameInIssued(readLeaves(at), createPublicKey(kept), profile.subject))
+  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity), name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined
   return force === 'renew'

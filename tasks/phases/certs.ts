@@ -4,7 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../../lib/files/names.ts'
 import { compareKeyKind } from '../../lib/pki/certificate.ts'
-import { judgePair, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
+import { judgePair, keptKey, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target, Work } from '../../lib/targets/target.ts'
@@ -62,10 +62,11 @@ function refuseOtherKey(at: Workspace, { id, name, profile, irreplaceable }: Cer
 async function build(
   { auth, now, cluster, command }: Workspace,
   { name, profile, irreplaceable, usedBy }: CertRow,
-  { force }: Work,
+  { force, reasons }: Work,
 ): Promise<string | undefined> {
   const keeps = irreplaceable !== undefined
-  const key = keeps && force !== 'replace' ? readPair(auth, name).key : undefined
+  const pair = readPair(auth, name)
+  const key = force === 'replace' ? undefined : keeps ? pair.key : keptKey(pair, reasons)
   const old = force === 'replace' ? auth.backUp([certificateFile(name), keyFile(name)], now) : undefined
   // A new key beside the old certificate would look like a lost one.
   if (keeps && !key) auth.remove(certificateFile(name))

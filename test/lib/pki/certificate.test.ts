@@ -48,8 +48,12 @@ function changes(asked: Partial<Profile>, made: Partial<Profile> = {}): string[]
 
 test('a certificate says what it was made to say', () => {
   const sans = ['w0', '*.example.org', '10.0.0.3', 'fd00::3']
-  const { x509, subject, subjectKeyId, publicKey, ...said } = read(leafPem(leafProfile({ sans })))
+  const { x509, fields, subject, issuer, subjectKeyId, authorityKeyId, publicKey, ...said } = read(
+    leafPem(leafProfile({ sans })),
+  )
   assert.deepEqual(subject, encodeSubject(leafProfile().subject))
+  assert.deepEqual([issuer, authorityKeyId], [ca.subject, ca.subjectKeyId])
+  assert.equal(fields.version, 2)
   assert.deepEqual(subjectKeyId, keyIdOf(createPublicKey(leafKey)))
   assert.ok(publicKey.equals(createPublicKey(leafKey)))
   assert.equal(x509.issuer, 'C=PL\nO=Kubernetes\nCN=Kubernetes')

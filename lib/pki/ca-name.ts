@@ -1,0 +1,28 @@
+/**
+ * By what a CA is named in the certificates that it issued. Go compares it byte for byte (RFC 5280 would not), so it is
+ * kept wherever the CA's certificate is made anew. Pure.
+ */
+import type { KeyObject } from 'node:crypto'
+import { type Certificate, compareSubject } from './certificate.ts'
+import { isName } from './strictness.ts'
+import type { IssuerName, Subject } from './x509.ts'
+
+/** Undefined where Go would not read it. */
+export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {
+  return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
+}
+
+/** As the certificates say that are signed by the key. Undefined where there are none, or they do not agree, or say another subject than is asked. */
+export function nameInIssued(made: readonly Certificate[], key: KeyObject, asked: Subject): IssuerName | undefined {
+  const [first, ...others] = made.filter(({ x509 }) => x509.verify(key))
+  if (!first || !isName(first.fields.issuer) || compareSubject(first.issuerAttributes, asked).length > 0)
+    return undefined
+  const agree = others.every(
+    ({ issuer, authorityKeyId }) => isSame(issuer, first.issuer) && isSame(authorityKeyId, first.authorityKeyId),
+  )
+  return agree ? { subject: first.issuer, keyId: first.authorityKeyId } : undefined
+}
+
+function isSame(one: Buffer | undefined, other: Buffer | undefined): boolean {
+  return one && other ? one.equals(other) : one === other
+}

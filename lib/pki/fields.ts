@@ -1,0 +1,83 @@
+/** A certificate's DER by its fields: RFC 5280, 4.1. Pure. */
+import { type Der, inside, readDer } from './der.ts'
+
+export interface Fields {
+  /** 2 is version 3. */
+  readonly version: number
+  readonly serialNumber: Der
+  readonly algorithm: Der
+  readonly issuer: Der
+  readonly validity: Der
+  readonly subject: Der
+  readonly publicKey: Der
+  readonly extensions: readonly Extension[]
+  /** Outside of what is signed. */
+  readonly outerAlgorithm: Der
+  readonly signature: Der
+}
+
+/** Of extensions, as they stand in the DER, in hex. */
+export const extensionIds = {
+  subjectKeyIdentifier: '551d0e',
+  keyUsage: '551d0f',
+  subjectAltName: '551d11',
+  basicConstraints: '551d13',
+  nameConstraints: '551d1e',
+  crlDistributionPoints: '551d1f',
+  certificatePolicies: '551d20',
+  authorityKeyIdentifier: '551d23',
+  extKeyUsage: '551d25',
+  authorityInfoAccess: '2b06010505070101',
+} as const
+
+export interface Extension {
+  /** Its OID as one of extensionIds. */
+  readonly id: string
+  readonly oid: Der
+  readonly critical: Der | undefined
+  /** DER. */
+  readonly value: Buffer
+}
+
+/** The value of an extension; undefined where there is none of that kind. */
+export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: string): Der | undefined {
+  const found = extensions.find(({ id }) => id === wanted)
+  return found && readDer(found.value)[0]
+}
+
+/** Throws a RangeError where the bytes are anything but one certificate. */
+export function readFields(bytes: Buffer): Fields {
+  const [whole, ...more] = readDer(bytes)
+  const [tbs, outerAlgorithm, signature] = inside(expect(whole, 0x30))
+  if (more.length > 0) throw new RangeError('something stands behind the certificate')
+  const all = inside(expect(tbs, 0x30))
+  const version = all[0]?.tag === 0xa0 ? inside(all.shift())[0]?.content[0] : 0
+  const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...optional] = all
+  return {
+    version: version ?? -1,
+    serialNumber: expect(serialNumber, 0x02),
+    algorithm: expect(algorithm, 0x30),
+    issuer: expect(issuer, 0x30),
+    validity: expect(validity, 0x30),
+    subject: expect(subject, 0x30),
+    publicKey: expect(publicKey, 0x30),
+    extensions: readExtensions(optional.find(({ tag }) => tag === 0xa3)),
+    outerAlgorithm: expect(outerAlgorithm, 0x30),
+    signature: expect(signature, 0x03),
+  }
+}
+
+function readExtensions(tagged: Der | undefined): Extension[] {
+  const extensions = tagged ? inside(expect(inside(tagged)[0], 0x30)) : []
+  return extensions.map((extension) => {
+    const [oid, ...rest] = inside(expect(extension, 0x30))
+    const critical = rest[0]?.tag === 0x01 ? rest.shift() : undefined
+    const known = expect(oid, 0x06)
+    return { id: known.content.toString('hex'), oid: known, critical, value: expect(rest[0], 0x04).content }
+  })
+}
+
+function expect(element: Der | undefined, tag: number): Der {
+  if (element?.tag !== tag) throw new RangeError(`another element than one with the tag ${tag}`)
+  return element
+}

@@ -1,0 +1,29 @@
+/** PEM (RFC 7468) as Go's encoding/pem reads it: OpenSSL takes other labels, headers and bare DER too. Pure. */
+
+// On a line of its own, and without headers: crypto/x509 passes over a certificate that has some.
+const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t\r]*\n([A-Za-z0-9+/=\s]*\n)-----END \1-----[ \t\r]*(?=\n|$)/g
+
+/** The DER of what a text holds under labels that end so; none where one of them is damaged. */
+export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVATE KEY'): Buffer[] {
+  const text = typeof pem === 'string' ? pem : Buffer.from(pem.buffer, pem.byteOffset, pem.length).toString('latin1')
+  const blocks = [...text.matchAll(block)].filter(([, found = '']) => isMeant(found, label))
+  const decoded = blocks.map(([, , body = '']) => decode(body))
+  return decoded.every((der) => der !== undefined) ? decoded : []
+}
+
+export function certificatePem(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+}
+
+/** `EC PRIVATE KEY` is a private key; an `X509 CERTIFICATE` is nothing to Go. */
+function isMeant(found: string, label: string): boolean {
+  return found === label || (label === 'PRIVATE KEY' && found.endsWith(` ${label}`))
+}
+
+/** Undefined for what Buffer would decode all the same: a wrong length, padding in the middle. */
+function decode(body: string): Buffer | undefined {
+  const base64 = body.replace(/\s/g, '')
+  const bytes = Buffer.from(base64, 'base64')
+  return bytes.toString('base64') === base64 ? bytes : undefined
+}

@@ -1,0 +1,21 @@
+/** Whether what a party shows leads to what another trusts, as Go builds chains: by the bytes of names, and nothing looked up elsewhere. Pure. */
+import type { Reason } from '../reason.ts'
+import { type Certificate, findNotAccepted, isIssuedBy, readCertificates } from './certificate.ts'
+
+/** Of PEM files: a leaf first, then what leads to a root. Times and usages aside. */
+export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+  const [leaf, ...between] = readCertificates(shown)
+  if (!leaf) return [{ kind: 'other-issuer' }]
+  const refused = [leaf, ...between].flatMap(findNotAccepted)
+  const roots = readCertificates(trusted).filter((root) => findNotAccepted(root).length === 0)
+  return isChained(leaf, between, roots) ? refused : [...refused, { kind: 'other-issuer' }]
+}
+
+function isChained(certificate: Certificate, between: readonly Certificate[], roots: readonly Certificate[]): boolean {
+  return (
+    roots.some((root) => isIssuedBy(certificate, root)) ||
+    between.some(
+      (link, i) => link.isCa && isIssuedBy(certificate, link) && isChained(link, between.toSpliced(i, 1), roots),
+    )
+  )
+}
