@@ -17,7 +17,7 @@ import {
   type Swap,
   swapScript,
   tryScript,
-} from '../../lib/nodes/scripts.ts'
+} from '../../lib/nodes/shell.ts'
 import type { Connection } from '../../lib/nodes/ssh.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
