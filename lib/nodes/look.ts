@@ -1,6 +1,7 @@
 /** A look at a node's folder: a script that tells what stands there under names that may be ours, and the reader of its answer. Pure. */
 import { createHash } from 'node:crypto'
 import { Failure } from '../failure.ts'
+import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { folderWord, quote, wholeScript } from './shell.ts'
 
@@ -70,7 +71,7 @@ tell_folder() {
     elif [ -e "$f" ]; then exit 1; fi
   done
   set --
-  for f in *.pem *.kubeconfig encryption-config.yaml; do
+  for f in ${certificateFile('*')} ${kubeconfigFile('*')} ${encryptionConfigFile}; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
   done
@@ -175,7 +176,7 @@ function addSum({ files }: Draft, told: string, digest = '', file = ''): void {
 /** Throws a Failure where the answer is not whole, or says what no look says. */
 export function parseLook(output: string, nonce: string): Look {
   const { records, stopped } = readAnswer(output, nonce)
-  if (stopped) throw new Failure(`${stopped.said} can't be entered`, { cause: 'no-answer' })
+  if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
   return readLook(records)
 }
 
