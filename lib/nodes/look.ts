@@ -36,8 +36,9 @@ export interface Look {
   readonly leftovers: readonly Leftover[]
 }
 
-/** Bytes: a file of ours has a few thousand. The second is for all contents of one look. */
-const largestFile = 256 * 1024
+/** Bytes: a file of ours has a few thousand; of a larger one there is no digest. */
+export const largestFile = 256 * 1024
+/** Bytes, of all contents together. */
 const largestLook = 1024 * 1024
 
 /**

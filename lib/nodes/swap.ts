@@ -134,7 +134,7 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     ...copied.map(({ name, digest }) => `${digest}  ${name}`),
     'SUMS',
     // The node's own time: by it rsync, cp -u and backups know that a file is new.
-    `touch -- $names`,
+    `touch -c -- $names`,
     ...copied.map(chmod),
   ]
 }

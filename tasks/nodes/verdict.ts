@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import type { Leftover, Look } from '../../lib/nodes/look.ts'
+import { type Leftover, type Look, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -88,7 +88,7 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     const theirs = contents.get(name)
     // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
     const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
-    const why = theirs || there.kind !== 'file' ? [] : [there.digest ? 'too large to be compared' : 'not to be read']
+    const why = theirs ? [] : [whyNotCompared(there)]
     return other ? [{ name, label: identityFiles.get(name), why: [...why, ...other.besides] }] : []
   })
   if (others.length === 0) return
@@ -105,6 +105,11 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     `if the node's is the right one, move ours away and fetch it: ${fetchCommand(at, whole, node)}`,
     `if ours is, put it over the node's, and lose what only the node holds: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
   ])
+}
+
+function whyNotCompared({ kind, size, digest }: NodeFile): string {
+  if (kind !== 'file') return 'not a plain file'
+  return size > largestFile || digest ? 'too large to be compared' : 'not readable'
 }
 
 function describe({ name, why }: { name: string; why: readonly string[] }): string {
@@ -172,15 +177,8 @@ function splitLeftovers(at: Workspace, { leftovers }: Look): [Leftover[], Leftov
   return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
 }
 
-/** For a build that nothing found on the node gave reason for: --force. */
-export function everything(node: ClusterNode): NodeReason {
-  return {
-    kind: 'on-node',
-    missing: [],
-    differ: nodeFiles(node),
-    wrongMode: [],
-    wrongOwner: [],
-    pruned: [],
-    leftovers: [],
-  }
+/** For --force: every file, right or not. */
+export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+  const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
+  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
 }

@@ -35,7 +35,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
         return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong } }
       },
       build: async (at, { found: { look, wrong }, force }) => {
-        await deploy(at, node, names, { look, wrong: wrong ?? everything(node), isForced: force !== undefined })
+        await deploy(at, node, names, { look, wrong, isForced: force !== undefined })
         return undefined
       },
       release: (at) => at.disconnect(node),
@@ -50,7 +50,7 @@ function folderOf({ host, port = 22, directory }: ClusterNode): string {
 
 interface Deploying {
   readonly look: Look
-  readonly wrong: NodeReason
+  readonly wrong: NodeReason | undefined
   readonly isForced: boolean
 }
 
@@ -61,12 +61,12 @@ async function deploy(
   names: Names,
   { look, wrong, isForced }: Deploying,
 ): Promise<void> {
+  const all = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
   try {
-    await swap(at, node, look, wrong)
+    await swap(at, node, look, all(wrong))
   } catch (error) {
     if (!(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
     const now = await lookAt(at, node)
-    const { wrong: left } = judge(at, node, now, names, isForced)
-    if (left) await swap(at, node, now, left)
+    await swap(at, node, now, all(judge(at, node, now, names, isForced).wrong))
   }
 }

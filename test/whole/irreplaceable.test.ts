@@ -893,13 +893,23 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     rmSync(join(auth(), 'backup'), { recursive: true })
   })
 
-  test('whose encryption config shares the key that encrypts has the same identity', async () => {
+  test('whose encryption config means the same as ours has the same identity', async () => {
     const ours = readFileSync(join(home(), config), 'utf8')
-    const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
-    writeFileSync(join(home(), config), `# by hand\n${ours.replace(/( +secret: \S+\n)/, `$1${second}`)}`)
+    writeFileSync(join(home(), config), `# by hand\n${ours}`)
     const ran = await harderway(place, 'deploy', '--json')
     assertStatus(ran, 0)
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/control0'])
+    assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
+  })
+
+  test('whose encryption config has one more key, to decrypt alone, has another identity', async () => {
+    const ours = readFileSync(join(home(), config), 'utf8')
+    const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
+    const theirs = ours.replace(/( +secret: \S+\n)/, `$1${second}`)
+    writeFileSync(join(home(), config), theirs)
+    assertStatus(await harderway(place, 'deploy'), 3)
+    assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
+    assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
     assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
   })
 
