@@ -4,8 +4,9 @@
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { parse, parseDocument, stringify } from 'yaml'
+import { type Document, isScalar, parseDocument, stringify, visit } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
 
 export interface EncryptionConfig {
@@ -17,7 +18,25 @@ export interface EncryptionConfig {
   readonly provider: string
   /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
   readonly keys: readonly Buffer[]
+  /** Every entry, with all that its resources can be sealed with. */
+  readonly entries: readonly EncryptionEntry[]
 }
+
+export interface EncryptionEntry {
+  readonly resources: readonly string[]
+  readonly keys: readonly EncryptionKey[]
+}
+
+/** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): by another name the same secret opens nothing. */
+interface EncryptionKey {
+  readonly provider: string
+  readonly name: string
+  /** Of a KMS, where it is. */
+  readonly secret: string
+}
+
+/** Characters: room for some hundred keys. It may be a node's: the parser's time has a bound. */
+const longest = 64 * 1024
 
 const some = <T extends v.GenericSchema>(item: T) => v.pipe(v.array(item), v.minLength(1))
 
@@ -55,7 +74,22 @@ export function newEncryptionConfig(provider: Provider, resources: readonly stri
   )
 }
 
-type Inner = { readonly keys?: readonly { readonly secret: string }[] }
+type Inner = {
+  readonly keys?: readonly { readonly name: string; readonly secret: string }[]
+  readonly name?: unknown
+  readonly endpoint?: unknown
+}
+type Providers = readonly Readonly<Record<string, Inner>>[]
+
+function keysOf(providers: Providers): EncryptionKey[] {
+  return providers
+    .flatMap(Object.entries)
+    .flatMap(([provider, { keys = [], name, endpoint }]: [string, Inner]) =>
+      provider === 'kms'
+        ? [{ provider, name: String(name), secret: String(endpoint) }]
+        : keys.map((key) => ({ provider, name: key.name, secret: key.secret })),
+    )
+}
 
 /** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. */
 export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
@@ -63,23 +97,66 @@ export function readEncryptionConfig(text: string): EncryptionConfig | undefined
   // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
   const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']
   if (!success || !versions.includes(`${output.apiVersion} ${output.kind}`)) return undefined
-  const [first, ...others] = output.resources
-  const providers = (first?.providers ?? []).flatMap((each) => Object.entries(each as Record<string, Inner>))
+  const entries = output.resources.map(({ resources, providers }) => ({
+    resources,
+    keys: keysOf(providers as Providers),
+  }))
+  const [first, ...others] = entries
   return {
     resources: first?.resources ?? [],
     otherResources: others.flatMap(({ resources }) => resources),
-    provider: providers[0]?.[0] ?? '',
-    keys: providers.flatMap(([, { keys = [] }]) => keys.map(({ secret }) => Buffer.from(secret, 'base64'))),
+    provider: Object.keys(output.resources[0]?.providers[0] ?? {})[0] ?? '',
+    keys:
+      first?.keys.filter(({ provider }) => provider !== 'kms').map(({ secret }) => Buffer.from(secret, 'base64')) ?? [],
+    entries,
   }
+}
+
+/** What is sealed under theirs and could not be opened under ours, in words: keys by their names, or resources. */
+export function unopenedBy(ours: EncryptionConfig, theirs: EncryptionConfig): string[] {
+  return theirs.entries
+    .filter(({ keys }) => keys.length > 0)
+    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
+    .filter((words, i, all) => all.indexOf(words) === i)
+}
+
+function unopened({ entries }: EncryptionConfig, resource: string, keys: readonly EncryptionKey[]): string[] {
+  const entry = entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource)))
+  if (!entry) return [`${resource} under ${keys[0]?.provider}`]
+  return keys
+    .filter((key) => !entry.keys.some((our) => isDeepStrictEqual(our, key)))
+    .map(({ provider, name }) => `the ${provider} key ${name}`)
+}
+
+/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+function covers(pattern: string, resource: string): boolean {
+  if (pattern === resource || pattern === '*.*') return true
+  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
+  return pattern === `*.${group}`
 }
 
 /** The file holds keys: what exactly could not be read is not passed on. */
 function parseOrNothing(text: string): unknown {
+  if (text.length > longest) return undefined
   try {
-    return parse(text, { maxAliasCount: 0 })
+    // The library's own search for repeated keys compares each key with all others.
+    const document = parseDocument(text, { uniqueKeys: false, prettyErrors: false })
+    if (document.errors.length > 0 || hasRepeatedKeys(document)) return undefined
+    return document.toJS({ maxAliasCount: 0 })
   } catch {
     return undefined
   }
+}
+
+function hasRepeatedKeys(document: Document.Parsed): boolean {
+  let isRepeated = false
+  visit(document, {
+    Map: (_, { items }) => {
+      const keys = new Set(items.map(({ key }) => (isScalar(key) ? key.value : key)))
+      isRepeated ||= keys.size < items.length
+    },
+  })
+  return isRepeated
 }
 
 /** The same text with resources added to the first entry; every provider and key stays. */

@@ -86,6 +86,12 @@ export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 
   return ca && certificate && key && { ca, certificate, key }
 }
 
+/** The first client certificate in any kubeconfig. Not by a YAML parser: the text may be a node's, and of any kind. */
+export function readClientCertificate(text: string): Buffer | undefined {
+  const [, data] = /client-certificate-data"?:[ \t]*"?([A-Za-z0-9+/=]+)/.exec(text) ?? []
+  return data === undefined ? undefined : Buffer.from(data, 'base64')
+}
+
 export type Fields = Record<string, unknown>
 
 /** The map that the text holds, an empty one for nothing; undefined for anything else. */

@@ -12,7 +12,7 @@ import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, isErrno } from '../failure.ts'
 import { isRunning } from '../files/lock.ts'
-import { quote } from './scripts.ts'
+import { quote } from './shell.ts'
 import { sshFailure } from './ssh-failure.ts'
 
 /** Milliseconds: for all that is done on one node. */

@@ -1,28 +1,80 @@
-/** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the key of stored Secrets. Pure. */
+/** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { pairFiles, parseFileName } from '../files/names.ts'
-import { readEncryptionConfig } from '../kubernetes/encryption.ts'
+import { readEncryptionConfig, unopenedBy } from '../kubernetes/encryption.ts'
+import { formatDate, printable } from '../wording.ts'
 import { readCertificate, readPrivateKey } from './certificate.ts'
 
-/**
- * What can't be shown to be the same counts as another; an empty file holds nothing that could be lost. Of ours, the
- * certificate or its key will do: from the key a lost certificate is made anew.
- */
-export function isSameIdentity(file: string, read: (file: string) => Buffer | undefined, theirs: Buffer): boolean {
-  if (theirs.length === 0) return true
-  const { kind, name = '' } = parseFileName(file) ?? {}
-  if (kind === 'encryption-config') {
-    const sealing = readEncryptionConfig(theirs.toString())?.keys[0]
-    const known = readEncryptionConfig(read(file)?.toString() ?? '')?.keys ?? []
-    return sealing !== undefined && known.some((key) => key.equals(sealing))
-  }
-  const their = publicKeyIn(file, theirs)
-  return their !== undefined && pairFiles(name).some((ours) => publicKeyIn(ours, read(ours))?.equals(their))
+/** What would be lost if ours took the place of theirs. */
+export interface OtherIdentity {
+  /** Where the two have something in common: what else theirs holds, in words that may be shown. */
+  readonly besides: readonly string[]
 }
 
-function publicKeyIn(file: string, pem: Buffer | undefined): KeyObject | undefined {
-  if (!pem) return undefined
-  if (parseFileName(file)?.kind === 'certificate') return readCertificate(pem)?.publicKey
+type Read = (file: string) => Buffer | undefined
+
+/**
+ * Undefined where ours holds all that theirs does, be it in the certificate or in its key: from the key a lost certificate
+ * is made anew. What can't be shown to be the same counts as another; an empty file holds nothing that could be lost.
+ */
+export function otherIdentity(file: string, read: Read, theirs: Buffer): OtherIdentity | undefined {
+  if (theirs.length === 0) return undefined
+  const { kind, name = '' } = parseFileName(file) ?? {}
+  return kind === 'encryption-config'
+    ? otherEncryption(read(file), theirs)
+    : otherKeys(file, pairFiles(name), read, theirs)
+}
+
+function otherEncryption(our: Buffer | undefined, their: Buffer): OtherIdentity | undefined {
+  const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
+  const sealing = theirs?.keys[0]
+  if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
+  const besides = unopenedBy(ours, theirs)
+  return besides.length > 0 ? { besides: besides.map(shown) } : undefined
+}
+
+function otherKeys(file: string, pair: readonly string[], read: Read, their: Buffer): OtherIdentity | undefined {
+  const ours = pair.flatMap((each) => keysIn(each, read(each)) ?? [])
+  const theirs = keysIn(file, their)
+  const others = theirs?.filter(({ key }) => !ours.some((our) => our.key.equals(key))) ?? []
+  if (theirs && theirs.length > 0 && others.length === 0) return undefined
+  return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
+}
+
+interface Held {
+  readonly key: KeyObject
+  readonly words: string
+}
+
+const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
+
+/** The public keys of all certificates, or of all private keys, in the file; undefined where there is something else in it. */
+function keysIn(file: string, pem: Buffer | undefined): Held[] | undefined {
+  const text = pem?.toString('latin1') ?? ''
+  const blocks = [...text.matchAll(block)]
+  if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
+  const read = parseFileName(file)?.kind === 'certificate' ? readHeldCertificate : readHeldKey
+  // What `openssl ecparam -genkey` writes before the key.
+  const held = blocks.filter(([, type]) => type !== 'EC PARAMETERS').map(([text, type]) => read(text, type ?? ''))
+  return held.every((each) => each !== undefined) ? held : undefined
+}
+
+function readHeldCertificate(pem: string, type: string): Held | undefined {
+  const certificate = type === 'CERTIFICATE' ? readCertificate(pem) : undefined
+  const name = certificate?.attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
+  return (
+    certificate && {
+      key: certificate.publicKey,
+      words: `a certificate ${name} until ${formatDate(certificate.notAfter)}`,
+    }
+  )
+}
+
+function readHeldKey(pem: string): Held | undefined {
   const key = readPrivateKey(pem)
-  return key && createPublicKey(key)
+  return key && { key: createPublicKey(key), words: 'a private key' }
+}
+
+function shown(words: string): string {
+  return printable(words).replaceAll('\n', ' ').slice(0, 100)
 }

@@ -6,7 +6,7 @@ import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { summarise, viewPhases } from '../../lib/views/reporter.ts'
-import { formerNodes } from '../phases/deploy.ts'
+import { formerNodes } from '../nodes/former-nodes.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
 import { select } from '../request/selection.ts'
 import { lockAuth, openWorkspace, type Request } from '../request/session.ts'

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { quote } from '../../lib/nodes/scripts.ts'
+import { quote } from '../../lib/nodes/shell.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
 /** From that node; else from the first control node. */

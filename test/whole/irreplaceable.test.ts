@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
-import { isSameIdentity } from '../../lib/pki/identity.ts'
+import { otherIdentity } from '../../lib/pki/identity.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import {
@@ -539,7 +539,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         /Secrets sealed with it can't be read.*npm run bootstrap -- --replace-identity, then restart every kube-apiserver/,
       )
       assert.ok(ran.stdout.includes(folder))
-      assert.ok(!isSameIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))
+      assert.ok(otherIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))
     })
 
     test('of one of the three is no licence to replace another that is damaged', async (t) => {
@@ -893,13 +893,23 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     rmSync(join(auth(), 'backup'), { recursive: true })
   })
 
-  test('whose encryption config shares the key that encrypts has the same identity', async () => {
+  test('whose encryption config means the same as ours has the same identity', async () => {
     const ours = readFileSync(join(home(), config), 'utf8')
-    const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
-    writeFileSync(join(home(), config), `# by hand\n${ours.replace(/( +secret: \S+\n)/, `$1${second}`)}`)
+    writeFileSync(join(home(), config), `# by hand\n${ours}`)
     const ran = await harderway(place, 'deploy', '--json')
     assertStatus(ran, 0)
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/control0'])
+    assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
+  })
+
+  test('whose encryption config has one more key, to decrypt alone, has another identity', async () => {
+    const ours = readFileSync(join(home(), config), 'utf8')
+    const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
+    const theirs = ours.replace(/( +secret: \S+\n)/, `$1${second}`)
+    writeFileSync(join(home(), config), theirs)
+    assertStatus(await harderway(place, 'deploy'), 3)
+    assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
+    assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
     assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
   })
 

@@ -72,6 +72,7 @@ describe('what kube-apiserver reads is read', () => {
       resources: ['secrets'],
       provider: 'aescbc',
       keys: [Buffer.alloc(32, 1)],
+      entries: [{ resources: ['secrets'], keys: [{ provider: 'aescbc', ...key1 }] }],
     })
   })
 
@@ -195,6 +196,26 @@ describe('what kube-apiserver refuses is no config', () => {
     assert.equal(withKeys('aescbc', key1, { name: 'key2', secret: secretOf(31) }), undefined))
 })
 
+describe('what would hold a parser for minutes is no config', () => {
+  const list = (count: number) =>
+    guide.replace(/ +- name: key1\n.*\n/, (key) =>
+      Array.from({ length: count }, (_, i) => key.replace('key1', `key${i}`)).join(''),
+    )
+  const hostile: Readonly<Record<string, string>> = {
+    'a hundred thousand keys in a list': list(100_000),
+    'a hundred thousand keys in a map': `${guide}x:\n${Array.from({ length: 100_000 }, (_, i) => `  k${i}:\n`).join('')}`,
+    'twelve thousand keys in a map': `{${Array.from({ length: 12_000 }, (_, i) => i.toString(36)).join()}}`,
+    'thirty thousand levels': '['.repeat(30_000),
+    'an alias': guide.replace('- secrets', '- &a secrets\n  - *a'),
+    'a key twice': guide.replace('kind:', 'kind: EncryptionConfig\nkind:'),
+    'a secret twice': guide.replace(/( +)secret: (.*)/, '$&\n$1secret: $2'),
+  }
+  for (const [title, text] of Object.entries(hostile))
+    test(title, () => assert.equal(readEncryptionConfig(text), undefined))
+
+  test('and some hundred keys are one', () => assert.equal(readEncryptionConfig(list(500))?.keys.length, 500))
+})
+
 describe('added resources', () => {
   const old = `# rotated in spring
 kind: EncryptionConfig # as the guide has it
@@ -248,6 +269,7 @@ resources:
         resources: ['secrets', 'events'],
         provider: 'aescbc',
         keys: [Buffer.alloc(32, 1)],
+        entries: [{ resources: ['secrets', 'events'], keys: [{ provider: 'aescbc', ...key1 }] }],
       })
   })
 

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { isSameIdentity } from '../../../lib/pki/identity.ts'
+import { otherIdentity } from '../../../lib/pki/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { identityFiles } from '../../../tasks/tables/files.ts'
 
+const isSameIdentity = (...args: Parameters<typeof otherIdentity>) => otherIdentity(...args) === undefined
 const only = (name: string, bytes: Buffer) => (file: string) => (file === name ? bytes : undefined)
 
 const newKey = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
@@ -80,13 +81,13 @@ describe('encryption-config.yaml', () => {
 
   const cases: Readonly<Record<string, readonly [ours: Buffer, theirs: Buffer, isSame: boolean]>> = {
     'the same key: the same': [config(cbc(1), identity), config(cbc(1), identity), true],
-    'the same key in the other form, with another name: the same': [
+    'the same key in the other form: the same': [
       config(cbc(1), identity),
       Buffer.from(
         JSON.stringify({
           apiVersion: 'apiserver.config.k8s.io/v1',
           kind: 'EncryptionConfiguration',
-          resources: [{ resources: ['*.*'], providers: [{ aescbc: { keys: [{ ...secret(1), name: 'old' }] } }] }],
+          resources: [{ resources: ['secrets'], providers: [{ aescbc: { keys: [secret(1)] } }] }],
         }),
       ),
       true,
@@ -117,7 +118,102 @@ describe('encryption-config.yaml', () => {
       isSameIdentity(name, () => undefined, config(cbc(1))),
       false,
     ))
+
+  describe('that holds what ours does not is another, and says what:', () => {
+    const entries = (...all: [resources: string[], ...providers: object[]][]) =>
+      Buffer.from(
+        stringify({
+          apiVersion: 'apiserver.config.k8s.io/v1',
+          kind: 'EncryptionConfiguration',
+          resources: all.map(([resources, ...providers]) => ({ resources, providers })),
+        }),
+      )
+    const secrets = ['secrets']
+    const ours = entries([secrets, cbc(1), identity])
+    const more: Readonly<Record<string, readonly [theirs: Buffer, besides: string[]]>> = {
+      'a second key': [entries([secrets, cbc(1, 2), identity]), ['the aescbc key key2']],
+      'the same key by another name': [
+        entries([secrets, { aescbc: { keys: [secret(1), { ...secret(1), name: 'old' }] } }]),
+        ['the aescbc key old'],
+      ],
+      'another key by the same name': [
+        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: 'key1' }] } }]),
+        ['the aesgcm key key1'],
+      ],
+      'a second provider': [
+        entries([secrets, cbc(1), { secretbox: { keys: [secret(2)] } }]),
+        ['the secretbox key key2'],
+      ],
+      'a KMS': [
+        entries([secrets, cbc(1), { kms: { apiVersion: 'v2', name: 'vault', endpoint: 'unix:///s' } }]),
+        ['the kms key vault'],
+      ],
+      'another resource': [entries([['secrets', 'configmaps'], cbc(1)]), ['configmaps under aescbc']],
+      'a second entry': [entries([secrets, cbc(1)], [['configmaps'], cbc(2)]), ['configmaps under aescbc']],
+      'a second entry for all': [entries([secrets, cbc(1)], [['*.*'], cbc(2)]), ['*.* under aescbc']],
+      'a name that would move the cursor': [
+        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: '\u001b[2J\n' }] } }]),
+        ['the aesgcm key \uFFFD[2J '],
+      ],
+    }
+    for (const [title, [theirs, besides]] of Object.entries(more))
+      test(title, () => {
+        assert.deepEqual(otherIdentity(name, only(name, ours), theirs), { besides })
+        assert.equal(otherIdentity(name, only(name, theirs), ours), undefined)
+        assert.equal(otherIdentity(name, only(name, theirs), theirs), undefined)
+      })
+
+    test('but not an entry that nothing is sealed by', () =>
+      assert.equal(
+        otherIdentity(name, only(name, ours), entries([secrets, cbc(1)], [['configmaps'], identity])),
+        undefined,
+      ))
+
+    test('resources of ours may be wider', () => {
+      const all = entries([['*.apps', '*.'], cbc(1)])
+      assert.equal(otherIdentity(name, only(name, all), entries([['secrets', 'deployments.apps'], cbc(1)])), undefined)
+      assert.deepEqual(otherIdentity(name, only(name, all), entries([['jobs.batch'], cbc(1)])), {
+        besides: ['jobs.batch under aescbc'],
+      })
+    })
+  })
 })
+
+for (const name of ['ca.pem', 'service-account.pem'])
+  describe(`a bundle as ${name}`, () => {
+    const other = certificate(otherKey, 'Other')
+    const bundle = (...parts: Buffer[]) => Buffer.concat(parts)
+    const text = Buffer.from('subject=CN = Kubernetes - one\n')
+
+    test('of which each is ours is the same, with text between them or not', () => {
+      for (const theirs of [
+        bundle(ours, ours),
+        bundle(text, ours, text),
+        bundle(ours, certificate(key, 'Kubernetes', 20)),
+      ])
+        assert.equal(otherIdentity(name, only(name, ours), theirs), undefined)
+      assert.equal(otherIdentity(name, only(name, bundle(ours, other)), bundle(other, ours)), undefined)
+    })
+    test('of which one is not ours is another, and says which', () => {
+      for (const theirs of [bundle(ours, other), bundle(other, ours)]) {
+        const { besides = [] } = otherIdentity(name, only(name, ours), theirs) ?? {}
+        assert.match(besides.join(), /^a certificate CN=Other until \d{4}-\d\d-\d\d$/)
+      }
+    })
+    test('with something else in it is another', () => {
+      const broken = ours.toString().replace('MII', 'MIJ')
+      for (const more of [Buffer.from(privateKeyPem(key)), Buffer.from(broken), other.subarray(0, 200)])
+        assert.deepEqual(otherIdentity(name, only(name, ours), bundle(ours, more)), { besides: [] })
+    })
+    test('of keys counts key by key', () => {
+      const file = name.replace('.pem', '-key.pem')
+      const [one, two] = [key, otherKey].map((each) => Buffer.from(privateKeyPem(each)))
+      assert.ok(one && two)
+      const parameters = Buffer.from('-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n')
+      assert.equal(otherIdentity(file, only(file, one), bundle(parameters, one)), undefined)
+      assert.deepEqual(otherIdentity(file, only(file, one), bundle(one, two)), { besides: ['a private key'] })
+    })
+  })
 
 test('five files carry an identity', () =>
   assert.deepEqual(

@@ -1,0 +1,50 @@
+/**
+ * How a script on a node answers: between two lines that carry a nonce, with the number of its records. Whatever a login
+ * prints before or after does not count; what is cut off, doubled or missing is no answer. Pure.
+ */
+import { Failure } from '../failure.ts'
+import { printable } from '../wording.ts'
+
+export interface Answer {
+  /** One a line. A line that begins with a blank belongs to the record before it, and is not counted. */
+  readonly records: readonly string[]
+  /** Why the script stopped before its end, where it did: a word of its own, and what a tool said. */
+  readonly stopped: { readonly why: string; readonly said: string } | undefined
+}
+
+/** Shell functions: `say` gives a record, `stop` gives none, a reason, and ends the script. The answer is still open. */
+export function openAnswer(nonce: string): string {
+  return `n=0
+nl='
+'
+say() { n=$((n + 1)); printf '%s\\n' "$*"; }
+stop() { printf '${nonce} stopped %s %s\\n' "$1" "\${2%%"$nl"*}"; exit 0; }
+printf '\\n${nonce} begin\\n'`
+}
+
+export function closeAnswer(nonce: string): string {
+  return `printf '${nonce} end %s\\n' "$n"`
+}
+
+/** Throws a Failure where it is not whole. */
+export function readAnswer(output: string, nonce: string): Answer {
+  const lines = output.split('\n')
+  const marks = lines.flatMap((line, i) =>
+    line.startsWith(`${nonce} `) ? [{ i, text: line.slice(nonce.length + 1) }] : [],
+  )
+  const [begin, end, ...more] = marks
+  if (!begin || !end || more.length > 0 || begin.text !== 'begin') throw notWhole()
+  const records = lines.slice(begin.i + 1, end.i)
+  const [, why, said] = /^stopped (\S+) (.*)$/.exec(end.text) ?? []
+  if (why !== undefined) return { records, stopped: { why, said: printable(said ?? '').slice(0, 160) } }
+  if (end.text !== `end ${records.filter((line) => !line.startsWith(' ')).length}`) throw notWhole()
+  return { records, stopped: undefined }
+}
+
+export function notWhole(): Failure {
+  return new Failure('its answer is not whole', {
+    code: 'no-answer',
+    remedy:
+      'see what a command prints there (ssh to it, echo ok): its login shell must run it and let its output through',
+  })
+}

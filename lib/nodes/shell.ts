@@ -1,0 +1,31 @@
+/** Text for a node's POSIX sh (with coreutils or busybox), and the small scripts: make a folder, try a copy, discard one. Pure. */
+
+/** For a POSIX shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/** `~` is the home of the user that we are there. */
+export function folderWord(directory: string): string {
+  const path = directory.replace(/^~(?=\/|$)/, '')
+  // The colon: where HOME is empty, `cd ""` would stay where it is.
+  return path === directory ? quote(directory) : `"\${HOME:?}"${quote(path || '/')}`
+}
+
+/**
+ * The shell reads its script from its input, and a connection may be lost in the middle of it: nothing is done before
+ * the closing brace has been read.
+ */
+export function wholeScript(...lines: readonly string[]): string {
+  return ['{', 'exec </dev/null', 'LC_ALL=C; export LC_ALL; umask 077; set -e', ...lines, 'exit', '}', ''].join('\n')
+}
+
+/** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
+export function tryScript(folder: string, staging: string, size: number): string {
+  const path = quote(`${folder}/${staging}`)
+  return wholeScript(`mkdir -p -- ${path}`, `head -c ${size} /dev/zero > ${path}/try`, `rm -- ${path}/try`)
+}
+
+export function discardScript(folder: string, staging: string): string {
+  return wholeScript(`rm -rf -- ${quote(`${folder}/${staging}`)}`)
+}

@@ -1,0 +1,162 @@
+/** All files of a node for all new ones: a script that unpacks, checks, tries, renames, undoes and looks again. Pure. */
+import { closeAnswer, openAnswer } from './frame.ts'
+import { type Look, lookFunctions } from './look.ts'
+import { quote, wholeScript } from './shell.ts'
+
+export interface Swap {
+  /** Absolute. */
+  readonly folder: string
+  /** The name of the folder inside it that holds `archive`. */
+  readonly staging: string
+  /** In the order in which they take their places. */
+  readonly copied: readonly { name: string; mode: number; digest: string }[]
+  readonly modes: readonly { name: string; mode: number }[]
+  /** Files and symbolic links. */
+  readonly pruned: readonly string[]
+  /** Staging folders of other runs. */
+  readonly leftovers: readonly string[]
+  /** Files that have to be what a look has found. */
+  readonly unchanged: readonly string[]
+}
+
+/** Why a swap stopped, with nothing changed but for `half`. */
+export type SwapStop =
+  /** Another run is in the middle of one. */
+  | 'busy'
+  /** The files are not what they were when they were looked at. */
+  | 'changed'
+  /** A file could not be replaced; those that had been are back. */
+  | 'undone'
+  /** As `undone`, but one could not be put back. */
+  | 'half'
+  | 'no-flock'
+
+export const archiveName = 'files.tar'
+
+/**
+ * The lock of flock(2) is the folder's own: it leaves nothing behind, and ends with the last process that holds it. On
+ * NFS it is of that machine alone.
+ */
+const lockFunction = `lock() {
+  command -v flock >/dev/null || stop no-flock
+  exec 9<.
+  tries=0
+  while :; do
+    status=0
+    flock -n 9 || status=$?
+    case $status in 0) return ;; 1) ;; *) exit 1 ;; esac
+    tries=$((tries + 1))
+    [ $tries -lt 30 ] || stop busy
+    sleep 1
+  done
+}`
+
+/**
+ * In the staging folder. A second link keeps an old file, and can't be made of one that can't be replaced (immutable, or
+ * mounted on); nor of one of another owner (protected_hardlinks, proc(5)), which is moved away instead.
+ */
+const replaceFunctions = `keep() {
+  [ $# -gt 0 ] || return 0
+  if ln -- "$@" old 2>/dev/null; then return 0; fi
+  for f; do
+    if [ -d "$f" ] && [ ! -L "$f" ]; then undo "\${f##*/} is a folder"; fi
+    if [ -e "old/\${f##*/}" ] || [ -L "old/\${f##*/}" ] || ln -- "$f" old 2>/dev/null; then continue; fi
+    said=$(mv -- "$f" old 2>&1) || undo "$said"
+  done
+}
+replace() {
+  said=$(mv -f -- $names .. 2>&1) || undo "$said"
+}
+undo() {
+  why=undone
+  for f in $names; do
+    if [ ! -e "$f" ]; then
+      if [ -e "old/$f" ] || [ -L "old/$f" ]; then mv -f -- "old/$f" .. || why=half
+      else rm -f -- "../$f" || why=half
+      fi
+    elif [ ! -e "../$f" ] && [ ! -L "../$f" ] && { [ -e "old/$f" ] || [ -L "old/$f" ]; }; then
+      mv -- "old/$f" .. || why=half
+    fi
+  done 2>/dev/null
+  [ $why = undone ] || trap - EXIT
+  stop $why "$1"
+}`
+
+const replacing = [
+  'mkdir old',
+  'set --',
+  'for f in $names; do',
+  '  if [ -L "../$f" ] || [ -e "../$f" ]; then set -- "$@" "../$f"; fi',
+  'done',
+  'keep "$@"',
+  'replace',
+]
+
+/**
+ * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the look,
+ * keeps the old files and renames the new ones into place one right after the other. Before that the folder gets another
+ * name: who discards it, because the run was ended, takes nothing from under the renames. Ends with another look.
+ */
+export function swapScript(swap: Swap, look: Look, nonce: string): string {
+  const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
+  const [stage, inUse] = [`${folder}/${staging}`, `${folder}/${staging}-swap`].map(quote)
+  const remove = (options: string, list: readonly string[]) =>
+    list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
+  return wholeScript(
+    openAnswer(nonce),
+    lookFunctions,
+    lockFunction,
+    replaceFunctions,
+    `names=${quote(copied.map(({ name }) => name).join(' '))}`,
+    `trap ${quote(`rm -rf -- ${stage} ${inUse}`)} EXIT`,
+    "trap 'exit 1' HUP INT TERM",
+    ...(copied.length > 0 ? unpacking(copied, stage ?? '') : []),
+    `cd -- ${quote(folder)}`,
+    'lock',
+    ...seeingThatNothingChanged(unchanged, look),
+    ...modes.map(chmod),
+    "trap '' HUP INT TERM PIPE",
+    ...(copied.length > 0 ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..'] : []),
+    ...remove('-f', pruned),
+    ...remove('-rf', leftovers),
+    `rm -rf -- ${inUse}`,
+    'tell_folder',
+    closeAnswer(nonce),
+  )
+}
+
+function unpacking(copied: Swap['copied'], stage: string): string[] {
+  return [
+    `[ ! -L ${stage} ]`,
+    `cd -- ${stage}`,
+    `tar -xof ${archiveName} -- $names`,
+    "sha256sum -c >/dev/null <<'SUMS'",
+    ...copied.map(({ name, digest }) => `${digest}  ${name}`),
+    'SUMS',
+    // The node's own time: by it rsync, cp -u and backups know that a file is new.
+    `touch -c -- $names`,
+    ...copied.map(chmod),
+  ]
+}
+
+function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Look): string[] {
+  const told = unchanged.flatMap((name) => files.get(name)?.told.split('\n') ?? [])
+  const lines = [
+    ...told.filter((line) => line.startsWith('stat ')),
+    ...told.filter((line) => !line.startsWith('stat ')),
+  ]
+  return [
+    'set --',
+    `for f in ${unchanged.map(quote).join(' ')}; do`,
+    '  if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi',
+    'done',
+    'describe "$@"',
+    // A file that has gone or come makes the lists differ; so does one that is a link now.
+    `now=$stats\${sums:+$nl$sums}`,
+    `[ "$now" = ${quote(lines.join('\n'))} ] || stop changed`,
+  ]
+}
+
+function chmod({ name, mode }: { name: string; mode: number }): string {
+  return `chmod ${mode.toString(8)} -- ${quote(name)}`
+}

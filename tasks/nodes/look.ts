@@ -1,0 +1,65 @@
+/** A look at a node: what stands in its folder, and the contents that a verdict needs. */
+import { createHash, randomBytes } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { parseFileName } from '../../lib/files/names.ts'
+import { once } from '../../lib/files/plain-file.ts'
+import { type Look, lookScript, makeFolderScript, parseLook } from '../../lib/nodes/look.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
+
+export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
+
+/** Of the file in auth/; undefined where there is none. */
+export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
+  const bytes = auth.tryBytes(name)
+  return bytes && sha256(bytes)
+}
+
+export function lookAt(at: Workspace, node: ClusterNode): Promise<Look> {
+  const expected = expectedDigests(at, node)
+  return ask(at, node, (nonce) => lookScript(node.directory, expected, nonce))
+}
+
+export function makeFolder(at: Workspace, node: ClusterNode): Promise<Look> {
+  return ask(at, node, (nonce) => makeFolderScript(node.directory, nonce))
+}
+
+async function ask(at: Workspace, node: ClusterNode, script: (nonce: string) => string): Promise<Look> {
+  const connection = await at.connect(node)
+  const nonce = newNonce()
+  try {
+    return parseLook(await connection.run(script(nonce)), nonce)
+  } catch (error) {
+    throw asUnknown(node, error)
+  }
+}
+
+/** What a login prints can't know it. */
+export function newNonce(): string {
+  return randomBytes(16).toString('hex')
+}
+
+/** What failed on the node, and an answer that is none, leave it unknown what is there. */
+export function asUnknown(node: ClusterNode, error: unknown): unknown {
+  if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
+  return new Failure(`${node.name}: could not be looked at: ${error.message.replace(`${node.name}: `, '')}`, {
+    code: 'not-looked-at',
+    ...(error.remedy !== undefined && { remedy: error.remedy }),
+  })
+}
+
+/**
+ * Whatever of an identity stands there is compared, whether it belongs there or not and whether we have ours or not;
+ * certificates and kubeconfigs tell whether they are newer than ours.
+ */
+function expectedDigests(at: Workspace, node: ClusterNode): Map<string, string> {
+  const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
+  return new Map([
+    ...dated.flatMap((name): [string, string][] => {
+      const digest = digestOf(at, name)
+      return digest === undefined ? [] : [[name, digest]]
+    }),
+    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(at, name) ?? '-']),
+  ])
+}

@@ -1,0 +1,135 @@
+/** Puts a node's files in place as one set: one archive by scp, then one script. */
+import { randomBytes } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { doing, Failure } from '../../lib/failure.ts'
+import { fileMode } from '../../lib/files/names.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { readAnswer } from '../../lib/nodes/frame.ts'
+import { type Look, readLook } from '../../lib/nodes/look.ts'
+import { discardScript, tryScript } from '../../lib/nodes/shell.ts'
+import type { Connection } from '../../lib/nodes/ssh.ts'
+import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nodes/swap.ts'
+import { buildTar } from '../../lib/nodes/tar.ts'
+import { formatReason } from '../../lib/reason.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
+import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
+
+/** Throws a Failure where the node does not end with all its files, as it says itself. */
+export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason | undefined): Promise<void> {
+  if (!wrong) return
+  refuseFolders(node, look)
+  const folder = look.folder ?? (await makeFolder(at, node)).folder ?? ''
+  const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
+  // In the order of the table: a certificate and its key are next to each other.
+  const files = nodeFiles(node)
+    .filter((name) => wanted.has(name))
+    .map((name) => ({ name, mode: fileMode(name), bytes: at.auth.bytes(name) }))
+  const parts: Swap = {
+    folder,
+    staging: stagingPrefix(at) + randomBytes(8).toString('hex'),
+    copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
+    modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
+    pruned: wrong.pruned,
+    leftovers: wrong.leftovers,
+    unchanged: [...new Set([...nodeFiles(node), ...identityFiles.keys(), ...wrong.pruned])],
+  }
+  const connection = await at.connect(node)
+  try {
+    if (files.length > 0) await copyArchive(at, node, connection, parts, buildTar(files))
+    refuseWrong(at, node, await run(node, connection, parts, look))
+  } catch (error) {
+    await connection.tidy(discardScript(folder, parts.staging))
+    throw error
+  }
+}
+
+/** What the node says that it holds now. */
+async function run(node: ClusterNode, connection: Connection, parts: Swap, look: Look): Promise<Look> {
+  const nonce = newNonce()
+  const output = await connection.run(swapScript(parts, look, nonce))
+  try {
+    const { records, stopped } = readAnswer(output, nonce)
+    if (stopped) throw stopFailure(node, stopped.why as SwapStop, stopped.said)
+    return readLook(records)
+  } catch (error) {
+    throw asUnknown(node, error)
+  }
+}
+
+function stopFailure({ name }: ClusterNode, why: SwapStop, said: string): Failure {
+  const again = 'run the same command again'
+  switch (why) {
+    case 'busy':
+      return new Failure(`${name}: another run is putting files there, and does not end`, {
+        code: 'busy',
+        remedy: again,
+      })
+    case 'changed':
+      return new Failure(`${name}: its files were changed by another run meanwhile; nothing was changed by this one`, {
+        code: 'changed-meanwhile',
+        remedy: again,
+      })
+    case 'undone':
+      return new Failure(`${name}: a file could not be replaced, so every file is as it was (${said})`, {
+        code: 'not-replaced',
+        remedy: `see why (lsattr, mount, ls -l); then ${again}`,
+      })
+    case 'half':
+      return new Failure(`${name}: a file could not be replaced, and another not be put back (${said})`, {
+        code: 'not-replaced',
+        remedy: `see why (lsattr, mount, ls -l), then ${again}; until then old and new files are mixed there`,
+      })
+    case 'no-flock':
+      return new Failure(`${name}: has no flock, which keeps two runs apart`, {
+        code: 'no-flock',
+        remedy: `install util-linux there; then ${again}`,
+      })
+    default:
+      return new Failure(`${name}: ${why satisfies never}`)
+  }
+}
+
+function refuseWrong(at: Workspace, node: ClusterNode, look: Look): void {
+  const wrong = compare(at, node, look)
+  if (isRight(wrong)) return
+  throw new Failure(`${node.name}: its files are not right after they were put in place: ${formatReason(wrong)}`, {
+    code: 'not-replaced',
+    remedy: 'see what mv, chmod and touch do there; then run the same command again',
+  })
+}
+
+async function copyArchive(
+  { auth }: Workspace,
+  node: ClusterNode,
+  connection: Connection,
+  swap: Swap,
+  archive: Buffer,
+): Promise<void> {
+  const local = auth.makeTemporaryFolder(node.name)
+  try {
+    const path = join(local, archiveName)
+    doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
+    await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
+      // SFTP says "failure" where a shell would say what failed: one is asked to do the same.
+      if (error instanceof Failure && error.code === 'other')
+        await connection.run(tryScript(swap.folder, swap.staging, archive.length))
+      throw error
+    })
+  } finally {
+    rmSync(local, { recursive: true, force: true })
+  }
+}
+
+/** A rename replaces a file or a symbolic link, never a folder. */
+function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
+  const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
+  if (inTheWay.length === 0) return
+  throw new Failure(`${node.name}: a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
+    remedy: 'move it away, then run the same command again',
+  })
+}

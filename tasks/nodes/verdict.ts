@@ -1,0 +1,184 @@
+/** The verdict about a node: what is wrong with what stands there, and what may not be replaced. */
+import { hostname } from 'node:os'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Leftover, type Look, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { otherIdentity } from '../../lib/pki/identity.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { Reason } from '../../lib/reason.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../phases/fetch-command.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { digestOf, sha256 } from './look.ts'
+
+export type NodeReason = Reason & { kind: 'on-node' }
+
+export interface NodeVerdict {
+  /** Undefined where all is right. */
+  readonly wrong: NodeReason | undefined
+  readonly warning: string | undefined
+}
+
+/** What may stand in a node's folder. */
+export interface Names {
+  /** Files of ours, wherever they belong. */
+  readonly known: ReadonlySet<string>
+  /** Nodes that are in the same folder of the same machine; the node is one of them. */
+  readonly together: readonly ClusterNode[]
+}
+
+/** Seconds: far more than ssh.ts gives a run for all that it does on a node. */
+const longestUse = 900
+
+/** Throws a Failure where the node may not be written to. */
+export function judge(at: Workspace, node: ClusterNode, look: Look, names: Names, isForced: boolean): NodeVerdict {
+  if (!at.options.replaceIdentity) refuseOtherIdentity(at, node, look)
+  if (!isForced) refuseNewer(at, node, look)
+  const foreign = foreignFiles(node, look, names)
+  const neighbours = neighboursIn(at, look, names)
+  const prunes = at.options.prune && neighbours.length === 0
+  const [left, inUse] = splitLeftovers(at, look)
+  const wrong = {
+    ...compare(at, node, look),
+    pruned: prunes ? foreign : [],
+    leftovers: left.map(({ name }) => name),
+  }
+  const warnings = [
+    !prunes && foreign.length > 0 && describeForeign(node, foreign, neighbours),
+    ...inUse.map(
+      ({ name, age }) =>
+        `${node.name} has ${name}, made ${age} s ago: another run is at work there, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+    ),
+  ].filter(Boolean)
+  return { wrong: isRight(wrong) ? undefined : wrong, warning: warnings.length > 0 ? warnings.join('; ') : undefined }
+}
+
+export function isRight({ kind, ...lists }: NodeReason): boolean {
+  return Object.values(lists).every((list) => list.length === 0)
+}
+
+/** What belongs there, with what is there. */
+export function compare(at: Workspace, node: ClusterNode, look: Look): NodeReason {
+  const files = nodeFiles(node).map((name) => ({ name, there: look.files.get(name) }))
+  const names = (wrong: (file: (typeof files)[number]) => boolean) => files.filter(wrong).map(({ name }) => name)
+  return {
+    kind: 'on-node',
+    missing: names(({ there }) => !there),
+    // What is not in auth/ yet is compared when it is.
+    differ: names(({ name, there }) => there !== undefined && there.digest !== (digestOf(at, name) ?? there.digest)),
+    wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
+    wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),
+    pruned: [],
+    leftovers: [],
+  }
+}
+
+/** What runs with another CA or key would not survive ours. */
+function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
+  const { auth } = at
+  // With --prune, what does not belong there would be removed.
+  const names = at.options.prune ? [...identityFiles.keys()] : nodeFiles(node).filter((name) => identityFiles.has(name))
+  const others = names.flatMap((name) => {
+    const there = files.get(name)
+    if (!there || there.digest === digestOf(at, name)) return []
+    const theirs = contents.get(name)
+    // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
+    const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
+    const why = theirs ? [] : [whyNotCompared(there)]
+    return other ? [{ name, label: identityFiles.get(name), why: [...why, ...other.besides] }] : []
+  })
+  if (others.length === 0) return
+  const labels = [...new Set(others.map(({ label }) => label))]
+  const what = labels.map(
+    (label) =>
+      `${label} (${others
+        .filter((other) => other.label === label)
+        .map(describe)
+        .join(', ')})`,
+  )
+  const whole = nodeFiles(node).filter((name) => labels.includes(identityFiles.get(name)))
+  throw refusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, [
+    `if the node's is the right one, move ours away and fetch it: ${fetchCommand(at, whole, node)}`,
+    `if ours is, put it over the node's, and lose what only the node holds: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
+  ])
+}
+
+function whyNotCompared({ kind, size, digest }: NodeFile): string {
+  if (kind !== 'file') return 'not a plain file'
+  return size > largestFile || digest ? 'too large to be compared' : 'not readable'
+}
+
+function describe({ name, why }: { name: string; why: readonly string[] }): string {
+  return why.length > 0 ? `${name}: ${formatNames(why)}` : name
+}
+
+/** A copy of auth/ that was left behind by a renewal elsewhere would undo it. */
+function refuseNewer(at: Workspace, node: ClusterNode, { contents }: Look): void {
+  const ca = tryCertificate(at.auth, caName)
+  if (!ca) return
+  const newer = nodeFiles(node).filter((name) => {
+    const [theirs, ours] = [contents.get(name), at.auth.tryBytes(name)].map((bytes) => certificateIn(name, bytes))
+    return theirs && ours && theirs.notBefore > ours.notBefore && isIssuedBy(theirs, ca)
+  })
+  if (newer.length === 0) return
+  throw new Failure(
+    `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${at.auth.path}`,
+    {
+      code: 'newer-on-node',
+      remedy: [
+        `this auth/ is behind: take the one that they were deployed from`,
+        `or put the older ones over them: ${at.command(`deploy --node ${node.name} --force`)}`,
+      ].join('\n'),
+    },
+  )
+}
+
+function certificateIn(name: string, bytes: Buffer | undefined): Certificate | undefined {
+  const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
+  return pem && readCertificate(pem)
+}
+
+/** A folder under a name of ours is somebody else's. */
+function foreignFiles(node: ClusterNode, { files }: Look, { known, together }: Names): string[] {
+  const belongs = new Set([node, ...together].flatMap(nodeFiles))
+  return [...files].flatMap(([name, { kind }]) =>
+    known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
+  )
+}
+
+/** Other nodes whose own pair is there as well: this machine may be theirs too, under another name. */
+function neighboursIn({ cluster }: Workspace, { files }: Look, { together }: Names): string[] {
+  const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
+  return [...files.keys()].flatMap((file) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    return kind === 'certificate' && others.has(name) && files.has(keyFile(name)) ? [name] : []
+  })
+}
+
+function describeForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
+  const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
+  return neighbours.length === 0
+    ? `${holds}: --prune removes it`
+    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
+}
+
+/** Says whose it is: while we hold auth/, no other run of ours can be using one of that name. */
+export function stagingPrefix({ auth }: Workspace): string {
+  return `.harderway-${sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12)}-`
+}
+
+/** Those that no run can be using any more, and the others. A time to come is no sign of use: the clock was set. */
+function splitLeftovers(at: Workspace, { leftovers }: Look): [Leftover[], Leftover[]] {
+  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(at)) || Math.abs(age) > longestUse
+  return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
+}
+
+/** For --force: every file, right or not. */
+export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+  const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
+  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
+}

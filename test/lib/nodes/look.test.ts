@@ -1,0 +1,371 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { type Look, lookScript, makeFolderScript, parseLook } from '../../../lib/nodes/look.ts'
+import { fakeTool, sha256 } from '../../support/node-files.ts'
+import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const nonce = '0123456789abcdef'
+
+inEachShell(({ run, did }: NodeShell) => {
+  const look = (home: string, directory = '~', expected: Readonly<Record<string, string>> = {}, more = {}): Look =>
+    parseLook(did(home, lookScript(directory, new Map(Object.entries(expected)), nonce), more), nonce)
+  const make = (home: string, directory: string) => parseLook(did(home, makeFolderScript(directory, nonce)), nonce)
+
+  describe('a look', () => {
+    test('at a folder that is not there says so', (t) => {
+      const { folder, uid, files, contents } = look(scratch(t), '~/not/there')
+      assert.deepEqual([folder, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
+    })
+
+    test('at an empty folder finds the folder, and nothing in it', (t) => {
+      const home = scratch(t)
+      const { folder, files } = look(home)
+      assert.deepEqual([folder, files.size], [home, 0])
+    })
+
+    test('tells mode, owner and digest of certificates, kubeconfigs and the encryption config', (t) => {
+      const home = scratch(t)
+      const modes = { 'ca.pem': 0o644, 'a-key.pem': 0o600, 'a.kubeconfig': 0o777, 'encryption-config.yaml': 0o4755 }
+      for (const [name, mode] of Object.entries(modes)) {
+        writeFileSync(join(home, name), name)
+        chmodSync(join(home, name), mode)
+      }
+      for (const name of ['notes.txt', 'pem', 'other.yaml', '.hidden.pem']) writeFileSync(join(home, name), 'x')
+      mkdirSync(join(home, 'sub'))
+      writeFileSync(join(home, 'sub/ca.pem'), 'x')
+      assert.deepEqual(
+        [...look(home).files]
+          .map(([name, { kind, mode, uid, size, digest }]) => [name, [kind, mode, uid, size, digest]])
+          .toSorted(),
+        Object.entries(modes)
+          .map(([name, mode]) => [name, ['file', mode, process.getuid?.(), name.length, sha256(name)]])
+          .toSorted(),
+      )
+    })
+
+    test('brings the content of files that are not as expected, and of no others', (t) => {
+      const home = scratch(t)
+      const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7) & 0xff))
+      writeFileSync(join(home, 'ca.pem'), bytes)
+      writeFileSync(join(home, 'service-account.pem'), 'as expected')
+      writeFileSync(join(home, 'encryption-config.yaml'), '')
+      writeFileSync(join(home, 'ca-key.pem'), 'nobody asked for it')
+      const { contents } = look(home, '~', {
+        'ca.pem': sha256('another'),
+        'service-account.pem': sha256('as expected'),
+        'encryption-config.yaml': '-',
+        'missing.pem': '-',
+      })
+      assert.deepEqual(
+        contents,
+        new Map([
+          ['ca.pem', bytes],
+          ['encryption-config.yaml', Buffer.alloc(0)],
+        ]),
+      )
+    })
+
+    test('follows no symbolic link, and reads nothing behind it', (t) => {
+      const home = scratch(t)
+      writeFileSync(join(home, 'secret'), 'secret')
+      symlinkSync('secret', join(home, 'ca.pem'))
+      symlinkSync('/nowhere', join(home, 'admin.kubeconfig'))
+      const { files, contents } = look(home, '~', { 'ca.pem': '-', 'admin.kubeconfig': '-' })
+      assert.equal(contents.size, 0)
+      for (const name of ['ca.pem', 'admin.kubeconfig'])
+        assert.deepEqual([files.get(name)?.kind, files.get(name)?.digest], ['other', undefined])
+    })
+
+    test('is not held up by a pipe', (t) => {
+      const home = scratch(t)
+      execFileSync('mkfifo', [join(home, 'ca.pem')])
+      writeFileSync(join(home, 'a.pem'), 'a')
+      const { files, contents } = look(home, '~', { 'ca.pem': '-' })
+      assert.deepEqual([files.get('ca.pem')?.kind, files.get('ca.pem')?.digest], ['other', undefined])
+      assert.equal(files.get('a.pem')?.digest, sha256('a'))
+      assert.equal(contents.size, 0)
+    })
+
+    test('knows a folder for a folder', (t) => {
+      const home = scratch(t)
+      mkdirSync(join(home, 'ca.pem'))
+      assert.equal(look(home).files.get('ca.pem')?.kind, 'folder')
+    })
+
+    test('passes over names that none of ours could have, whatever they are', (t) => {
+      const home = scratch(t)
+      const forged = `x.pem\n${nonce} end 1\nstat 644 0 81a4 1 forged.pem\nx.pem`
+      const names = ['my old.pem', "it's.pem", '"q".kubeconfig', '$HOME.pem', 'a*b.pem', ' .pem', 'é.pem', forged]
+      for (const name of [...names, 'a-b_c.D9.pem', '-rf.pem']) writeFileSync(join(home, name), name)
+      const { files } = look(home)
+      assert.deepEqual([...files.keys()].toSorted(), ['-rf.pem', 'a-b_c.D9.pem'])
+      assert.equal(files.get('-rf.pem')?.digest, sha256('-rf.pem'))
+    })
+
+    test('tells mode and owner of a file that can not be read, and sends nothing of it', (t) => {
+      const home = scratch(t)
+      chmodSync(home, 0o755)
+      for (const name of ['ca.pem', 'a.pem']) writeFileSync(join(home, name), 'x')
+      if (isRoot) for (const name of ['ca.pem', 'a.pem']) chownSync(join(home, name), anybody, anybody)
+      chmodSync(join(home, 'ca.pem'), 0)
+      const { files, contents } = look(home, '~', { 'ca.pem': '-' }, { who: asAnybody })
+      assert.deepEqual([files.get('ca.pem')?.mode, files.get('ca.pem')?.digest], [0, undefined])
+      assert.equal(files.get('a.pem')?.digest, sha256('x'))
+      assert.equal(contents.size, 0)
+    })
+
+    test('tells whose a file is', { skip: !isRoot && 'only root gives a file away' }, (t) => {
+      const home = scratch(t)
+      writeFileSync(join(home, 'ca.pem'), 'x')
+      chownSync(join(home, 'ca.pem'), 1234, 1234)
+      const { uid, files } = look(home)
+      assert.deepEqual([uid, files.get('ca.pem')?.uid], [0, 1234])
+    })
+  })
+
+  describe('a folder', () => {
+    const directories = [
+      '~',
+      '~/',
+      '~/a',
+      '~/a b/c',
+      '~/it\'s "here"',
+      '~/$HOME `id` $(id)',
+      '~/-rf',
+      '~/a*?[b]',
+      '~/~',
+      '~/é',
+      '~/a;b&c|d',
+    ]
+    for (const directory of directories)
+      test(`${directory} is made, looked at, and found with what is in it`, (t) => {
+        const home = scratch(t)
+        const folder = join(home, directory.slice(2))
+        assert.equal(make(home, directory).folder, folder.replace(/(.)\/$/, '$1'))
+        const found = look(home, directory).folder ?? assert.fail()
+        writeFileSync(join(found, 'ca.pem'), '')
+        assert.deepEqual([...look(home, directory).files.keys()], ['ca.pem'])
+        assert.deepEqual(readdirSync(folder), ['ca.pem'])
+      })
+
+    test('may be absolute', (t) => {
+      const [home, elsewhere] = [scratch(t), scratch(t)]
+      const folder = join(elsewhere, 'a b/c')
+      assert.equal(make(home, folder).folder, folder)
+      assert.equal(look(home, folder).folder, folder)
+      assert.deepEqual(readdirSync(home), [])
+    })
+
+    test('is for its user alone, and one that is there stays as it is', (t) => {
+      const home = scratch(t)
+      make(home, '~/new/folder')
+      assert.equal(lstatSync(join(home, 'new/folder')).mode & 0o777, 0o700)
+      chmodSync(join(home, 'new/folder'), 0o755)
+      make(home, '~/new/folder')
+      assert.equal(lstatSync(join(home, 'new/folder')).mode & 0o777, 0o755)
+    })
+
+    test('behind a symbolic link is told by its real path', (t) => {
+      const home = scratch(t)
+      mkdirSync(join(home, 'real'))
+      symlinkSync('real', join(home, 'link'))
+      assert.equal(look(home, '~/link').folder, join(home, 'real'))
+    })
+
+    test('where a file stands in the way is an error', (t) => {
+      const home = scratch(t)
+      writeFileSync(join(home, 'file'), '')
+      assert.notEqual(run(home, makeFolderScript('~/file', nonce)).status, 0)
+    })
+  })
+
+  describe('a look that proves nothing is none:', () => {
+    /** What goes wrong, in a home that has files. */
+    const failing: Readonly<Record<string, readonly [tool: string, script: string]>> = {
+      'stat fails': ['stat', 'echo "stat: no" >&2; exit 1'],
+      'stat knows no -c and says so in its own way': ['stat', 'echo "File: ca.pem"'],
+      'stat prints nothing, and exits 0': ['stat', 'exit 0'],
+      'stat leaves a file out': ['stat', 'real "$@" | sed 1d'],
+      'sha256sum fails': ['sha256sum', 'exit 1'],
+      'sha256sum is not there': ['sha256sum', 'exit 127'],
+      'sha256sum prints nothing, and exits 0': ['sha256sum', 'exit 0'],
+      'sha256sum leaves a file out': ['sha256sum', 'real "$@" | sed 1d'],
+      'sha256sum tells a file twice': ['sha256sum', 'real "$@" | sed "1{p;p};2d"'],
+      'od fails': ['od', 'exit 1'],
+      'od prints nothing, and exits 0': ['od', 'exit 0'],
+      'od reads half of it': ['od', 'head -c 2 | real -A n -t x1 -v'],
+      'od knows no -t': ['od', 'real -c'],
+      'id fails': ['id', 'exit 1'],
+      'id prints no number': ['id', 'echo root'],
+      'the folder can not be listed': ['ls', 'exit 2'],
+    }
+    for (const [title, [tool, script]] of Object.entries(failing))
+      test(title, (t) => {
+        const home = scratch(t)
+        for (const name of ['ca.pem', 'ca-key.pem']) writeFileSync(join(home, name), name)
+        const { status, stdout } = run(home, lookScript('~', new Map([['ca.pem', '-']]), nonce), {
+          path: fakeTool(t, tool, script),
+        })
+        if (status === 0) assert.throws(() => parseLook(stdout, nonce), Failure)
+      })
+
+    test('(where every tool is the real one behind a script, it is one)', (t) => {
+      const home = scratch(t)
+      writeFileSync(join(home, 'ca.pem'), 'x')
+      const path = ['stat', 'sha256sum', 'od', 'id', 'ls'].map((tool) => fakeTool(t, tool, 'real "$@"')).join(':')
+      assert.equal(look(home, '~', { 'ca.pem': '-' }, { path }).contents.size, 1)
+    })
+
+    test('a folder that may be entered and written, and not listed', (t) => {
+      const home = scratch(t)
+      writeFileSync(join(home, 'ca.pem'), 'x')
+      if (isRoot) chownSync(home, anybody, anybody)
+      chmodSync(home, 0o300)
+      const { status, stdout } = run(home, lookScript('~', new Map(), nonce), { who: asAnybody })
+      chmodSync(home, 0o700)
+      assert.notEqual(status, 0)
+      assert.throws(() => parseLook(stdout, nonce), Failure)
+    })
+
+    for (const [what, directory] of [
+      ['a folder that can not be entered', '~/closed'],
+      ['a folder in one that can not be entered', '~/closed/in/it'],
+      ['a folder under a file', '~/file/in/it'],
+      ['a file in its place', '~/file'],
+      ['a link that leads nowhere', '~/link'],
+      ['a folder behind a link that leads nowhere', '~/link/in/it'],
+    ] as const)
+      test(`${what} does not count as one that does not exist`, (t) => {
+        const home = scratch(t)
+        mkdirSync(join(home, 'closed/in/it'), { recursive: true })
+        writeFileSync(join(home, 'file'), '')
+        symlinkSync('nowhere', join(home, 'link'))
+        chmodSync(home, 0o755)
+        if (isRoot) chownSync(join(home, 'closed'), 12345, 12345)
+        chmodSync(join(home, 'closed'), 0)
+        const { status, stdout } = run(home, lookScript(directory, new Map(), nonce), { who: asAnybody })
+        chmodSync(join(home, 'closed'), 0o700)
+        assert.equal(status, 0)
+        assert.throws(() => parseLook(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
+      })
+
+    test('one that has no HOME', (t) => {
+      assert.notEqual(run(scratch(t), `unset HOME\n${lookScript('~', new Map(), nonce)}`).status, 0)
+    })
+
+    test('a script that was cut off anywhere does nothing', (t) => {
+      const home = scratch(t)
+      const script = makeFolderScript('~/made', nonce)
+      for (let length = 1; length < script.length - 1; length += 97) {
+        run(home, script.slice(0, length))
+        assert.deepEqual(readdirSync(home), [], `of ${length} characters`)
+      }
+    })
+  })
+
+  test('whatever a login prints before and after it does not count, with a line end or without', (t) => {
+    const home = scratch(t)
+    writeFileSync(join(home, 'ca.pem'), 'x')
+    const printed = did(home, lookScript('~', new Map([['ca.pem', '-']]), nonce))
+    const motd = `uid 7\nfolder /evil\nstat 644 7 81a4 1 evil.pem\n\x1b]0;worker0\x07`
+    const { uid, folder, files } = parseLook(motd + printed + motd, nonce)
+    assert.deepEqual([uid, folder, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
+  })
+
+  test('a file that is too large is told, and neither hashed nor sent', (t) => {
+    const home = scratch(t)
+    const sizes = { 'ca.pem': 256 * 1024, 'ca-key.pem': 256 * 1024 + 1 }
+    for (const [name, size] of Object.entries(sizes)) writeFileSync(join(home, name), Buffer.alloc(size))
+    const { files, contents } = look(home, '~', { 'ca.pem': '-', 'ca-key.pem': '-' })
+    assert.deepEqual(
+      [...contents].map(([name, bytes]) => [name, bytes.length]),
+      [['ca.pem', sizes['ca.pem']]],
+    )
+    assert.deepEqual([files.get('ca-key.pem')?.size, files.get('ca-key.pem')?.digest], [sizes['ca-key.pem'], undefined])
+  })
+
+  test('of many large files only so many are sent', (t) => {
+    const home = scratch(t)
+    const names = Array.from({ length: 9 }, (_, i) => `${i}.pem`)
+    for (const name of names) writeFileSync(join(home, name), Buffer.alloc(200_000, name))
+    const { files, contents } = look(home, '~', Object.fromEntries(names.map((name) => [name, '-'])))
+    assert.deepEqual([...contents.keys()], names.slice(0, 5))
+    assert.ok([...files.values()].every(({ digest }) => digest))
+  })
+
+  test('staging folders are told with their age, and nothing else that is called like one', (t) => {
+    const home = scratch(t)
+    for (const name of ['.harderway-old', '.harderway-new', '.harderway-b ad', '.harder']) mkdirSync(join(home, name))
+    writeFileSync(join(home, '.harderway-file'), '')
+    symlinkSync('.harderway-old', join(home, '.harderway-link'))
+    const hourAgo = Date.now() / 1000 - 3600
+    utimesSync(join(home, '.harderway-old'), hourAgo, hourAgo)
+    const ages = new Map(look(home).leftovers.map(({ name, age }) => [name, age]))
+    assert.deepEqual([...ages.keys()], ['.harderway-new', '.harderway-old'])
+    assert.ok((ages.get('.harderway-new') ?? -1) < 600 && Math.abs((ages.get('.harderway-old') ?? 0) - 3600) < 600)
+  })
+})
+
+describe('the answer of a look', () => {
+  const digest = sha256('x')
+  const frame = (...records: string[]) =>
+    `${nonce} begin\n${records.map((each) => `${each}\n`).join('')}${nonce} end ${records.filter((each) => !each.startsWith(' ')).length}\n`
+  const whole = ['uid 0', 'folder /root', 'stat 644 0 81a4 1 ca.pem', `${digest}  ca.pem`, 'content ca.pem', ' 78']
+  const read = (text: string) => parseLook(text, nonce)
+
+  test('is read where it is whole', () => {
+    const { files, contents } = read(frame(...whole))
+    assert.deepEqual([files.size, String(contents.get('ca.pem'))], [1, 'x'])
+  })
+
+  const broken: Readonly<Record<string, string>> = {
+    'nothing at all': '',
+    'no beginning': frame(...whole).replace(/^.*\n/, ''),
+    'no end': frame(...whole).replace(/\n.*\n$/, '\n'),
+    'an end that is cut off': frame(...whole)
+      .slice(0, -2)
+      .replace(/end \d*$/, 'end '),
+    'two beginnings': `${nonce} begin\n${frame(...whole)}`,
+    'two answers': frame(...whole) + frame(...whole),
+    'another nonce': frame(...whole).replaceAll(nonce, 'fedcba9876543210'),
+    'a record too few': frame(...whole).replace('uid 0\n', ''),
+    'a line too many': frame(...whole).replace('uid 0\n', 'uid 0\nhello\n'),
+    'an unknown record': frame('hello', ...whole),
+    'no user': frame(...whole.slice(1)),
+    'two users': frame('uid 1', ...whole),
+    'no folder': frame('uid 0'),
+    'a folder that is none': frame('uid 0', 'folder root'),
+    'a folder that exists and does not': frame('absent', ...whole),
+    'a file twice': frame(...whole, 'stat 644 0 81a4 1 ca.pem'),
+    'a mode that is none': frame('uid 0', 'folder /', 'stat 999 0 81a4 1 ca.pem'),
+    'a name that is none of ours': frame('uid 0', 'folder /', 'stat 644 0 81a4 1 c a.pem'),
+    'a digest of a file that is not there': frame('uid 0', 'folder /', `${digest}  ca.pem`),
+    'a digest of a folder': frame('uid 0', 'folder /', 'stat 755 0 41ed 1 ca.pem', `${digest}  ca.pem`),
+    'two digests of a file': frame(...whole, `${digest}  ca.pem`),
+    'a content with no digest': frame('uid 0', 'folder /', 'stat 644 0 81a4 1 ca.pem', 'content ca.pem', ' 78'),
+    'a content of another digest': frame(...whole.slice(0, -1), ' 79'),
+    'a content that is cut off': frame(...whole.slice(0, -1)),
+    'bytes of nothing': frame('uid 0', ' 78', 'folder /'),
+  }
+  for (const [title, text] of Object.entries(broken))
+    test(`with ${title} is none`, () => assert.throws(() => read(text), Failure))
+
+  const types = { '81a4': 'file', '41ed': 'folder', a1ff: 'other', '11a4': 'other', c1a4: 'other' }
+  for (const [type, kind] of Object.entries(types))
+    test(`type ${type} is ${kind}`, () =>
+      assert.equal(read(frame('uid 0', 'folder /', `stat 644 0 ${type} 1 old.pem`)).files.get('old.pem')?.kind, kind))
+})

@@ -1,0 +1,427 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { readAnswer } from '../../../lib/nodes/frame.ts'
+import { type Look, lookScript, parseLook } from '../../../lib/nodes/look.ts'
+import { discardScript } from '../../../lib/nodes/shell.ts'
+import { archiveName, type Swap, swapScript } from '../../../lib/nodes/swap.ts'
+import { buildTar } from '../../../lib/nodes/tar.ts'
+import { fakeTool, newFiles, oldHome, sha256, snapshot, stage, staging } from '../../support/node-files.ts'
+import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const nonce = '0123456789abcdef'
+
+function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
+  const copied = newFiles.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) }))
+  const unchanged = newFiles.map(({ name }) => name)
+  return { folder, staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
+}
+
+inEachShell(({ run, did }: NodeShell) => {
+  const look = (home: string): Look => parseLook(did(home, lookScript('~', new Map(), nonce)), nonce)
+  const scriptFor = (home: string, swap: Swap, seen: Look = look(home)) => swapScript(swap, seen, nonce)
+  /** What the node says it holds afterwards. */
+  const swapped = (home: string, swap: Swap = swapOf(home)): Look => parseLook(did(home, scriptFor(home, swap)), nonce)
+  const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
+    const { status, stdout } = run(home, script, more)
+    assert.equal(status, 0)
+    return readAnswer(stdout, nonce).stopped
+  }
+
+  describe('a swap', () => {
+    test('puts every file in its place with its mode, and leaves nothing else behind', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      const { files } = swapped(home)
+      assert.deepEqual(
+        [...files].map(([name, { digest }]) => [name, digest]).toSorted(),
+        newFiles.map(({ name, bytes }) => [name, sha256(bytes)]).toSorted(),
+      )
+      for (const { name, mode, bytes } of newFiles) {
+        assert.ok(readFileSync(join(home, name)).equals(bytes), name)
+        assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
+      }
+      assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ name }) => name), 'notes.txt'].toSorted())
+      assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
+    })
+
+    const broken: Readonly<Record<string, (home: string) => Partial<Swap> | undefined>> = {
+      'whose digests are of other bytes': (home) => {
+        stage(home)
+        const { copied } = swapOf(home)
+        return { copied: copied.map((file, i) => (i === 2 ? { ...file, digest: sha256('other') } : file)) }
+      },
+      'whose archive is cut off': (home) => {
+        stage(home, buildTar(newFiles).subarray(0, 3000))
+        return undefined
+      },
+      'whose archive is damaged': (home) => {
+        const archive = buildTar(newFiles)
+        archive.write('damage', 515)
+        stage(home, archive)
+        return undefined
+      },
+      'whose archive lacks a file': (home) => {
+        stage(home, buildTar(newFiles.slice(1)))
+        return undefined
+      },
+      'whose archive is not there': (home) => {
+        mkdirSync(join(home, staging))
+        return undefined
+      },
+      'whose staging folder is not there': () => undefined,
+    }
+    for (const [what, prepare] of Object.entries(broken))
+      test(`${what} leaves the old set whole, and no staging`, (t) => {
+        const home = oldHome(t)
+        const old = snapshot(home)
+        const swap = swapOf(home, prepare(home))
+        assert.notEqual(run(home, scriptFor(home, swap)).status, 0)
+        assert.deepEqual(snapshot(home), old)
+      })
+
+    test('replaces a symbolic link, and leaves alone what it leads to', (t) => {
+      const home = oldHome(t)
+      const elsewhere = scratch(t)
+      writeFileSync(join(elsewhere, 'file'), 'not ours', { mode: 0o600 })
+      for (const { name } of newFiles) rmSync(join(home, name), { force: true })
+      symlinkSync(join(elsewhere, 'file'), join(home, 'ca.pem'))
+      symlinkSync(elsewhere, join(home, 'worker0-key.pem'))
+      symlinkSync('/nowhere', join(home, 'worker0.kubeconfig'))
+      const old = snapshot(elsewhere)
+      stage(home)
+      swapped(home)
+      for (const { name, bytes } of newFiles) {
+        assert.ok(lstatSync(join(home, name)).isFile(), name)
+        assert.ok(readFileSync(join(home, name)).equals(bytes), name)
+      }
+      assert.deepEqual(snapshot(elsewhere), old)
+    })
+
+    test('replaces a pipe', (t) => {
+      const home = oldHome(t)
+      rmSync(join(home, 'ca.pem'))
+      execFileSync('mkfifo', [join(home, 'ca.pem')])
+      stage(home)
+      swapped(home)
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
+    })
+
+    test('puts no file into a folder that stands in its way, and undoes the rest', (t) => {
+      const home = oldHome(t)
+      rmSync(join(home, 'worker0.kubeconfig'))
+      mkdirSync(join(home, 'worker0.kubeconfig'))
+      const old = snapshot(home)
+      stage(home)
+      assert.equal(stops(home, scriptFor(home, swapOf(home)))?.why, 'undone')
+      assert.deepEqual(snapshot(home), old)
+      assert.deepEqual(readdirSync(join(home, 'worker0.kubeconfig')), [])
+    })
+
+    test('touches nothing behind a symbolic link under the name of its staging', (t) => {
+      const home = oldHome(t)
+      const elsewhere = oldHome(t)
+      const old = [snapshot(home), snapshot(elsewhere)]
+      symlinkSync(elsewhere, join(home, staging))
+      assert.notEqual(run(home, scriptFor(home, swapOf(home))).status, 0)
+      assert.deepEqual([snapshot(home), snapshot(elsewhere)], old)
+    })
+
+    test('unpacks only the files that are named', (t) => {
+      const home = oldHome(t)
+      const evil = { name: '../evil', mode: 0o600, bytes: Buffer.from('evil') }
+      stage(home, buildTar([...newFiles, { ...evil, name: 'notes.txt' }, evil]))
+      assert.equal(run(home, scriptFor(home, swapOf(home))).status, 0)
+      assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
+      assert.ok(!existsSync(join(home, 'evil')))
+    })
+
+    test('sets modes alone, of the files that are named', (t) => {
+      const home = oldHome(t)
+      did(
+        home,
+        scriptFor(
+          home,
+          swapOf(home, {
+            copied: [],
+            modes: [
+              { name: 'ca.pem', mode: 0o644 },
+              { name: 'worker0-key.pem', mode: 0o600 },
+            ],
+          }),
+        ),
+      )
+      const modes = ['ca.pem', 'worker0-key.pem', 'worker0.kubeconfig'].map(
+        (name) => lstatSync(join(home, name)).mode & 0o7777,
+      )
+      assert.deepEqual(modes, [0o644, 0o600, 0o640])
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'old ca.pem\n')
+    })
+
+    test('removes what is pruned, and nothing else', (t) => {
+      const home = oldHome(t)
+      const odd = ["it's.pem", 'a b.pem', '-rf.pem', '$x.pem']
+      for (const name of [...odd, '*.pem', 'kept.pem']) writeFileSync(join(home, name), 'x')
+      did(home, scriptFor(home, swapOf(home, { copied: [], pruned: [...odd, 'not-there.pem', '*.pem'] })))
+      assert.deepEqual(readdirSync(home).toSorted(), [
+        'ca.pem',
+        'kept.pem',
+        'notes.txt',
+        'worker0-key.pem',
+        'worker0.kubeconfig',
+      ])
+    })
+
+    test('copies, sets modes and prunes in one go', (t) => {
+      const home = oldHome(t)
+      writeFileSync(join(home, 'old.pem'), 'x', { mode: 0o644 })
+      stage(home)
+      did(home, scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o600 }], pruned: ['old.pem'] })))
+      assert.equal(lstatSync(join(home, 'notes.txt')).mode & 0o7777, 0o600)
+      assert.ok(!existsSync(join(home, 'old.pem')))
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
+    })
+
+    test('in a folder that can not be written leaves the old set', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      if (isRoot) chownSync(join(home, staging), anybody, anybody)
+      if (isRoot) chownSync(join(home, staging, archiveName), anybody, anybody)
+      chmodSync(home, 0o555)
+      const { [staging]: _, ...old } = snapshot(home)
+      assert.notEqual(run(home, scriptFor(home, swapOf(home)), { who: asAnybody }).status, 0)
+      const { [staging]: __, ...now } = snapshot(home)
+      chmodSync(home, 0o700)
+      assert.deepEqual(now, old)
+    })
+  })
+
+  describe('a swap that fails is undone', () => {
+    /** The old ones as they were: the same bytes, inodes, modes and times; and nothing else. */
+    const assertUndone = (home: string, old: ReturnType<typeof snapshot>, path: string, why = 'undone') => {
+      const stopped = stops(home, scriptFor(home, swapOf(home)), { path })
+      assert.equal(stopped?.why, why)
+      assert.deepEqual(snapshot(home), old)
+      return stopped
+    }
+
+    for (const last of newFiles.map(({ name }) => name))
+      test(`where ${last} is the one that can not be renamed`, (t) => {
+        const home = oldHome(t)
+        symlinkSync('notes.txt', join(home, 'worker0.pem'))
+        const old = snapshot(home)
+        stage(home)
+        // Renames all but that one, as mv does where one can't be.
+        const mv = fakeTool(
+          t,
+          'mv',
+          `case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac
+for f; do case $f in -*|..) ;; ${last}) echo "mv: ${last}: Operation not permitted" >&2 ;; *) real -f -- "$f" .. ;; esac; done
+exit 1`,
+        )
+        assert.match(String(assertUndone(home, old, mv)?.said), /Operation not permitted$/)
+      })
+
+    test('and where nothing was there before, nothing is there after', (t) => {
+      const home = scratch(t)
+      stage(home)
+      const mv = fakeTool(t, 'mv', 'real "$@"; case "$*" in *" ..") exit 1 ;; esac')
+      // The folder did not exist when it was looked at.
+      assertUndone(home, {}, mv)
+    })
+
+    test('and says so where a file can not be put back, and keeps it', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      const mv = fakeTool(
+        t,
+        'mv',
+        'case "$*" in *old/ca.pem*) exit 1 ;; esac; real "$@"; case "$*" in *" ..") exit 1 ;; esac',
+      )
+      assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: mv })?.why, 'half')
+      assert.equal(readFileSync(join(home, `${staging}-swap`, 'old/ca.pem'), 'utf8'), 'old ca.pem\n')
+      assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
+    })
+
+    test('where no second links can be made, files are moved away and back', (t) => {
+      const home = oldHome(t)
+      const old = snapshot(home)
+      stage(home)
+      const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" ..") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
+      assertUndone(home, old, tools)
+    })
+
+    const canChattr = isRoot && spawnSync('chattr', ['-i', '/tmp']).status === 0
+    test('where a file is immutable, before anything was changed', {
+      skip: !canChattr && 'needs root, and a file system that has it',
+    }, (t) => {
+      const home = oldHome(t)
+      const path = join(home, 'worker0-key.pem')
+      const renames = join(scratch(t), 'renames')
+      stage(home)
+      execFileSync('chattr', ['+i', path])
+      const { [staging]: _, ...old } = snapshot(home)
+      const mv = fakeTool(t, 'mv', `case "$*" in *" ..") echo "$*" >> ${renames} ;; esac; real "$@"`)
+      try {
+        assertUndone(home, old, mv)
+      } finally {
+        execFileSync('chattr', ['-i', path])
+      }
+      assert.ok(!existsSync(renames) || !readFileSync(renames, 'utf8').includes('-- ca.pem '))
+    })
+  })
+
+  test('a swap without second links puts every file in its place all the same', (t) => {
+    const home = oldHome(t)
+    stage(home)
+    const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'ln', 'exit 1') })
+    const { files } = parseLook(stdout, nonce)
+    for (const { name, bytes } of newFiles) assert.equal(files.get(name)?.digest, sha256(bytes), name)
+    assert.ok(readdirSync(home).every((name) => !name.startsWith('.')))
+  })
+
+  test('a swap whose mv does nothing and exits 0 is seen by the look that follows', (t) => {
+    const home = oldHome(t)
+    const before = look(home)
+    stage(home)
+    const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
+    const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: mv })
+    assert.equal(parseLook(stdout, nonce).files.get('ca.pem')?.digest, before.files.get('ca.pem')?.digest)
+  })
+
+  test('new files have the time of the node, though the archive carries none', (t) => {
+    const home = oldHome(t)
+    for (const { name } of newFiles) if (existsSync(join(home, name))) utimesSync(join(home, name), 1e9, 1e9)
+    stage(home)
+    swapped(home)
+    for (const { name } of newFiles) {
+      const age = Date.now() - lstatSync(join(home, name)).mtimeMs
+      assert.ok(Math.abs(age) < 600_000, `${name} is ${age} ms old`)
+    }
+  })
+
+  describe('what has changed since the look', () => {
+    const changes: Readonly<Record<string, (home: string) => void>> = {
+      'a file with other bytes': (home) => writeFileSync(join(home, 'ca.pem'), 'other'),
+      'a file with another mode': (home) => chmodSync(join(home, 'ca.pem'), 0o600),
+      'a file that has gone': (home) => rmSync(join(home, 'ca.pem')),
+      'a file that has come': (home) => writeFileSync(join(home, 'worker0.pem'), 'x'),
+      'a link in place of a file': (home) => {
+        rmSync(join(home, 'ca.pem'))
+        symlinkSync('notes.txt', join(home, 'ca.pem'))
+      },
+    }
+    for (const [title, change] of Object.entries(changes))
+      test(`${title} stops the swap, and nothing is changed by it`, (t) => {
+        const home = oldHome(t)
+        const seen = look(home)
+        stage(home)
+        change(home)
+        const { [staging]: _, ...old } = snapshot(home)
+        assert.equal(stops(home, scriptFor(home, swapOf(home), seen))?.why, 'changed')
+        assert.deepEqual(snapshot(home), old)
+      })
+
+    test('does not stop it in a file that is none of its own', (t) => {
+      const home = oldHome(t)
+      writeFileSync(join(home, 'theirs.pem'), 'x')
+      const seen = look(home)
+      stage(home)
+      writeFileSync(join(home, 'theirs.pem'), 'other')
+      const { files } = parseLook(did(home, scriptFor(home, swapOf(home), seen)), nonce)
+      assert.equal(files.get('ca.pem')?.digest, sha256('the new CA\n'))
+    })
+  })
+
+  test('a lock that another holds is waited for, and ends with its process', async (t) => {
+    const home = oldHome(t)
+    const seen = look(home)
+    stage(home)
+    const holder = spawn('sh', ['-c', 'exec 9<.; flock 9; echo held; exec sleep 60'], {
+      cwd: home,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    t.after(() => holder.kill('SIGKILL'))
+    await once(holder.stdout, 'data')
+    // It is asked for the first time, and then the holder is killed.
+    const flock = fakeTool(t, 'flock', `real "$@" || { kill -9 ${holder.pid} 2>/dev/null; exit 1; }`)
+    const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { path: flock })
+    assert.equal(parseLook(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
+  })
+
+  test('a lock that another keeps stops the swap with nothing changed', (t) => {
+    const home = oldHome(t)
+    const old = snapshot(home)
+    stage(home)
+    const tools = `${fakeTool(t, 'flock', 'exit 1')}:${fakeTool(t, 'sleep', 'exit 0')}`
+    assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: tools })?.why, 'busy')
+    assert.deepEqual(snapshot(home), old)
+  })
+
+  test('a lock that can not be taken is an error, and nothing is changed', (t) => {
+    const home = oldHome(t)
+    const old = snapshot(home)
+    stage(home)
+    const { status } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'flock', 'exit 65') })
+    assert.notEqual(status, 0)
+    assert.deepEqual(snapshot(home), old)
+  })
+
+  test('a script that was cut off anywhere changes nothing', (t) => {
+    const home = oldHome(t)
+    const script = scriptFor(home, swapOf(home))
+    stage(home)
+    const old = snapshot(home)
+    for (let length = 1; length < script.length - 1; length += 211) {
+      run(home, script.slice(0, length))
+      assert.deepEqual(snapshot(home), old, `of ${length} characters`)
+    }
+  })
+
+  test('a folder is never pruned', (t) => {
+    const home = oldHome(t)
+    mkdirSync(join(home, 'old.pem'))
+    writeFileSync(join(home, 'old.pem/notes.txt'), 'x')
+    assert.notEqual(run(home, scriptFor(home, swapOf(home, { copied: [], pruned: ['old.pem'] }))).status, 0)
+    assert.deepEqual(readdirSync(join(home, 'old.pem')), ['notes.txt'])
+  })
+
+  test('staging folders of other runs that are named are removed, and no others', (t) => {
+    const home = oldHome(t)
+    for (const name of ['.harderway-a', '.harderway-b']) {
+      mkdirSync(join(home, name))
+      writeFileSync(join(home, name, archiveName), 'x')
+    }
+    const { leftovers } = swapped(home, swapOf(home, { copied: [], leftovers: ['.harderway-a'] }))
+    assert.deepEqual(
+      leftovers.map(({ name }) => name),
+      ['.harderway-b'],
+    )
+  })
+
+  test('a discard removes the staging, and no other', (t) => {
+    const home = join(scratch(t), 'a b')
+    mkdirSync(home)
+    stage(home)
+    mkdirSync(join(home, '.harderway-other'))
+    did(home, discardScript(home, staging))
+    did(home, discardScript(home, staging))
+    assert.deepEqual(readdirSync(home), ['.harderway-other'])
+  })
+})

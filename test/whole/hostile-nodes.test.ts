@@ -1,0 +1,547 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { stringify } from 'yaml'
+import { parseCluster } from '../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { makePair, readIssuer } from '../../lib/pki/pair.ts'
+import { certTable } from '../../tasks/tables/certs.ts'
+import { known } from '../../tasks/tables/files.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import {
+  type Edit,
+  harderway,
+  idsOf,
+  labEdits,
+  makePlace,
+  messageOf,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
+import { fakeTool } from '../support/node-files.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+import { stateOf } from '../support/state.ts'
+
+const names = ['control0', 'worker0', 'gateway'] as const
+const config = 'encryption-config.yaml'
+const hour = 3_600_000
+
+describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
+  let place: string
+  let other: string
+  let lab: Lab
+  let kept: string
+  const auth = (of = place) => join(of, 'auth')
+  const home = (name = 'control0') => lab.node(name).home
+  const homes = () => Object.fromEntries(names.map((name) => [name, withoutChangeTime(stateOf(home(name)))]))
+  const deploy = (...args: string[]) => harderway(place, 'deploy', '--json', ...args)
+  /** With something else said of one of them. */
+  const writeNode = (i: number, change: object) => {
+    const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
+    write([['nodes'], nodes.with(i, { ...nodes[i], ...change })])
+  }
+  const write = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(lab), ...more])
+  /** Its sessions find these first. */
+  const withTools = async (name: string, folder: string, work: () => Promise<void>) => {
+    await lab.node(name).restart({ env: { PATH: `${folder}:${process.env.PATH}` } })
+    try {
+      await work()
+    } finally {
+      await lab.node(name).restart({ env: {} })
+    }
+  }
+
+  before(async () => {
+    place = makePlace()
+    other = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+    for (const each of [place, other]) writeCluster(each, [...oneOfEach, ...labEdits(lab)])
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+    assertStatus(await harderway(other, 'certs', 'kubeconfigs', 'encryption-key'), 0)
+    kept = join(place, 'kept')
+    for (const name of names) cpSync(home(name), join(kept, name), { recursive: true })
+    cpSync(auth(), join(kept, 'auth'), { recursive: true })
+  })
+  beforeEach(() => {
+    write()
+    for (const [folder, name] of [[auth(), 'auth'] as const, ...names.map((name) => [home(name), name] as const)]) {
+      for (const file of readdirSync(folder)) rmSync(join(folder, file), { recursive: true })
+      cpSync(join(kept, name), folder, { recursive: true })
+    }
+  })
+  after(async () => {
+    await lab.stop()
+    for (const each of [place, other]) rmSync(each, { recursive: true, force: true })
+  })
+
+  /** control0 fails, the others are as they should be, and nothing has been changed anywhere. */
+  const assertUnknown = async (said: RegExp, ...args: string[]) => {
+    const before = homes()
+    for (const more of [[], ['--dry-run']]) {
+      const ran = await deploy(...args, ...more)
+      assertStatus(ran, 1)
+      assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0'])
+      assert.match(String(messageOf(ran, 'deploy/control0')), said)
+      assert.deepEqual(
+        idsOf(ran, 'fresh').filter((id) => id.startsWith('deploy/')),
+        ['deploy/gateway', 'deploy/worker0'],
+      )
+    }
+    assert.deepEqual(homes(), before)
+  }
+
+  describe('can not be looked at', () => {
+    /** What must not be put over the node's own. */
+    const ofAnother = () => {
+      for (const name of ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', config])
+        copyFileSync(join(auth(other), name), join(home(), name))
+    }
+    for (const tool of ['od', 'stat', 'sha256sum', 'id', 'ls'])
+      for (const [how, script] of Object.entries({ fails: 'exit 1', 'prints nothing and exits 0': 'exit 0' }))
+        test(`where ${tool} ${how}, though it holds another identity`, async (t) => {
+          // ls gives nothing but its status.
+          if (tool === 'ls' && script === 'exit 0') return t.skip()
+          ofAnother()
+          await withTools('control0', fakeTool(t, tool, script), () =>
+            assertUnknown(/^control0: could not be looked at: /),
+          )
+          return undefined
+        })
+
+    test('where there is no od at all', async (t) => {
+      ofAnother()
+      const tools = fakeTool(t, 'nothing', '')
+      for (const tool of ['sh', 'stat', 'sha256sum', 'id', 'ls', 'date', 'dirname', 'cat'])
+        symlinkSync(execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim(), join(tools, tool))
+      await lab.node('control0').restart({ env: { PATH: tools } })
+      try {
+        await assertUnknown(/^control0: could not be looked at: .*\bod: .*not found/)
+      } finally {
+        await lab.node('control0').restart({ env: {} })
+      }
+    })
+
+    test('where the login exits 0 without a word', async () => {
+      writeFileSync(join(home(), '.bashrc'), 'exit 0\n')
+      await assertUnknown(/^control0: could not be looked at: its answer is not whole$/)
+      const told = await harderway(place, 'status', '--on-nodes')
+      assertStatus(told, 1)
+      assert.match(told.stdout, /control0 +could not be looked at/)
+    })
+
+    test('where the folder is behind a link that leads nowhere', async () => {
+      symlinkSync('/nowhere', join(home(), 'link'))
+      writeNode(0, { directory: '~/link' })
+      await assertUnknown(/^control0: could not be looked at: \/\S+\/link can't be entered$/)
+    })
+  })
+
+  test('a login that prints without a line end changes no verdict', async () => {
+    appendFileSync(join(home(), '.bashrc'), "printf '\\033]0;control0\\007'\n")
+    assertStatus(await deploy('--dry-run'), 0)
+  })
+
+  test('a file with line breaks in its name makes nothing appear to be there', async () => {
+    const digest = '0'.repeat(64)
+    const forged = `a.pem\nstat 600 0 8180 1 worker0-key.pem\n${digest}  worker0-key.pem\nb.pem`
+    rmSync(join(home('worker0'), 'worker0-key.pem'))
+    writeFileSync(join(home('worker0'), forged), '')
+    const ran = await deploy('--dry-run')
+    assertStatus(ran, 4)
+    assert.equal(messageOf(ran, 'deploy/worker0'), 'to make: worker0-key.pem missing')
+  })
+
+  describe('answers with an encryption config', () => {
+    const numbers = Array.from({ length: 100_000 }, (_, i) => i)
+    const hostile: Readonly<Record<string, string>> = {
+      'of a hundred thousand keys':
+        stringify({ keys: numbers.slice(0, 5000).map((i) => ({ name: `key${i}` })) }) +
+        numbers.map((i) => `k${i}: 1\n`).join(''),
+      'of twelve thousand keys in one map': `{${numbers
+        .slice(0, 12_000)
+        .map((i) => i.toString(36))
+        .join()}}`,
+      'of thirty thousand levels': '['.repeat(30_000),
+    }
+    for (const [title, text] of Object.entries(hostile))
+      test(`${title}: it is refused, and the others are not kept waiting`, async () => {
+        writeFileSync(join(home(), config), text)
+        rmSync(join(home('worker0'), 'ca.pem'))
+        const ran = await deploy()
+        assertStatus(ran, 3)
+        assert.match(String(messageOf(ran, 'deploy/control0')), /another encryption key \(encryption-config\.yaml/)
+        assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
+        assert.equal(readFileSync(join(home(), config), 'utf8'), text)
+      })
+  })
+
+  describe('does not do what it is told', () => {
+    const pairs = ['ca', 'kubernetes', 'service-account', 'control0']
+    const assertPairs = () => {
+      for (const name of pairs) {
+        const read = (file: string) => readFileSync(join(home(), file))
+        assert.ok(
+          new X509Certificate(read(`${name}.pem`)).checkPrivateKey(createPrivateKey(read(`${name}-key.pem`))),
+          name,
+        )
+      }
+    }
+    /** New pairs in auth/, so that each file but the identity's differs. */
+    const renew = async () => {
+      assertStatus(await harderway(place, 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', '--force'), 0)
+    }
+
+    const canChattr = process.getuid?.() === 0 && spawnSync('chattr', ['-i', '/tmp']).status === 0
+    for (const file of ['kubernetes-key.pem', 'kubernetes.pem', 'ca.pem'])
+      test(`an immutable ${file}: nothing at all is replaced`, {
+        skip: !canChattr && 'needs root, and a file system that has it',
+      }, async () => {
+        await renew()
+        const before = homes()
+        execFileSync('chattr', ['+i', join(home(), file)])
+        let ran: Ran
+        try {
+          ran = await deploy('--node', 'control0', ...(file === 'ca.pem' ? ['--force'] : []))
+        } finally {
+          execFileSync('chattr', ['-i', join(home(), file)])
+        }
+        assertStatus(ran, 1)
+        assert.match(
+          String(messageOf(ran, 'deploy/control0')),
+          new RegExp(
+            `^control0: a file could not be replaced, so every file is as it was \\(.*${file}.*not permitted\\)$`,
+          ),
+        )
+        assert.deepEqual(homes(), before)
+        assertPairs()
+        assertStatus(await deploy(), 0)
+        assertStatus(await deploy('--dry-run'), 0)
+      })
+
+    test('an mv that does nothing and exits 0 is no deploy', async (t) => {
+      await renew()
+      const before = homes()
+      const lazy = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
+      await withTools('control0', lazy, async () => {
+        const ran = await deploy('--node', 'control0')
+        assertStatus(ran, 1)
+        assert.match(
+          String(messageOf(ran, 'deploy/control0')),
+          /^control0: its files are not right after they were put in place: kubernetes\.pem.* differ/,
+        )
+      })
+      assert.deepEqual(homes(), before)
+    })
+
+    test('a chmod that does nothing and exits 0 is no deploy', async (t) => {
+      chmodSync(join(home(), 'ca-key.pem'), 0o644)
+      await withTools('control0', fakeTool(t, 'chmod', 'exit 0'), async () => {
+        const ran = await deploy()
+        assertStatus(ran, 1)
+        assert.match(String(messageOf(ran, 'deploy/control0')), /not right .*: ca-key\.pem with a wrong mode$/)
+      })
+    })
+
+    test('an mv that stops half way: what it had renamed is undone', async (t) => {
+      await renew()
+      const before = homes()
+      const broken = fakeTool(
+        t,
+        'mv',
+        'case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac\nreal -f -- "$3" ..; echo "mv: Input/output error" >&2; exit 1',
+      )
+      await withTools('control0', broken, async () => {
+        const ran = await deploy('--node', 'control0')
+        assertStatus(ran, 1)
+        assert.match(String(messageOf(ran, 'deploy/control0')), /every file is as it was \(mv: Input\/output error\)$/)
+      })
+      assert.deepEqual(homes(), before)
+    })
+
+    test('no flock: told, and nothing is replaced', async (t) => {
+      rmSync(join(home(), 'ca.pem'))
+      const tools = fakeTool(t, 'nothing', '')
+      for (const tool of [
+        'sh',
+        'stat',
+        'sha256sum',
+        'id',
+        'ls',
+        'od',
+        'tar',
+        'touch',
+        'chmod',
+        'mv',
+        'rm',
+        'ln',
+        'mkdir',
+      ])
+        symlinkSync(execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim(), join(tools, tool))
+      const before = homes()
+      await lab.node('control0').restart({ env: { PATH: tools } })
+      try {
+        const ran = await deploy()
+        assertStatus(ran, 1)
+        assert.match(String(messageOf(ran, 'deploy/control0')), /^control0: has no flock/)
+      } finally {
+        await lab.node('control0').restart({ env: {} })
+      }
+      assert.deepEqual(homes(), before)
+    })
+  })
+
+  test('two machines that deploy at once: each node ends with one set', async (t) => {
+    // Each has pairs of its own under the same identity.
+    const second = scratch(t)
+    mkdirSync(join(second, 'home'))
+    cpSync(auth(), auth(second), { recursive: true })
+    writeCluster(second, [...oneOfEach, ...labEdits(lab)])
+    assertStatus(await harderway(second, 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', '--force'), 0)
+    // Without a lock the two would meet between two files.
+    const slow = fakeTool(
+      t,
+      'mv',
+      'case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac\nfor f; do case $f in -*|..) ;; *) real -f -- "$f" ..; sleep 0.05 ;; esac; done',
+    )
+    await withTools('control0', slow, async () => {
+      for (let round = 0; round < 3; round += 1) {
+        const runs = await Promise.all(
+          [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
+        )
+        const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
+        const sets = [place, second].map((each) =>
+          files.every((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
+        )
+        const told = runs.map(({ stdout, stderr }) => stdout + stderr).join('\n')
+        assert.equal(sets.filter(Boolean).length, 1, told)
+        assert.deepEqual(
+          readdirSync(home()).filter((name) => name.startsWith('.harderway')),
+          [],
+        )
+        for (const { status } of runs) assert.ok(status === 0 || status === 1, told)
+        assert.ok(
+          runs.some(({ status }) => status === 0),
+          told,
+        )
+      }
+    })
+  })
+
+  describe('holds certificates that are newer than ours', () => {
+    /** Our pair becomes one that was made a day ago. */
+    const older = async (name: string) => {
+      const folder = new AuthDir(auth())
+      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), known)
+      assert.ok('cluster' in parsed)
+      const { profile } = certTable(parsed.cluster).find((row) => row.name === name) ?? assert.fail()
+      const now = new Date(Date.now() - 24 * hour)
+      await makePair(folder, name, { profile, issuer: readIssuer(folder), now, validity: 300 * 24 * hour })
+    }
+
+    for (const [name, files] of [
+      ['kubernetes', 'kubernetes.pem there is'],
+      ['admin', 'admin.kubeconfig there is'],
+      ['control0', 'control0.pem, control0.kubeconfig there are'],
+    ] as const)
+      test(`as ${name}: they stay, until --force is given`, async () => {
+        await older(name)
+        assertStatus(await harderway(place, 'kubeconfigs'), 0)
+        const before = homes()
+        const ran = await deploy()
+        assertStatus(ran, 1)
+        assert.equal(messageOf(ran, 'deploy/control0'), `control0: ${files} newer than in ${auth()}`)
+        assert.match(
+          String(ran.events.find(({ id, type }) => id === 'deploy/control0' && type === 'failed')?.remedy ?? ''),
+          /this auth\/ is behind[\s\S]*deploy --node control0 --force/,
+        )
+        assert.deepEqual(homes(), before)
+        assertStatus(await deploy('--dry-run'), 1)
+        assertStatus(await deploy('--node', 'control0', '--force'), 0)
+        assertStatus(await deploy('--dry-run'), 0)
+      })
+
+    test('of another CA: that is another matter', async () => {
+      await older('kubernetes')
+      for (const name of ['kubernetes.pem', 'kubernetes-key.pem'])
+        copyFileSync(join(auth(other), name), join(home(), name))
+      assertStatus(await deploy(), 0)
+    })
+  })
+
+  describe('holds what ours does not', () => {
+    const secret = Buffer.alloc(32, 7).toString('base64')
+    const more: Readonly<Record<string, readonly [file: string, edit: (text: string) => string, said: RegExp]>> = {
+      'a second encryption key': [
+        config,
+        (text) => text.replace(/( +)- name: key1\n.*\n/, `$&$1- name: key2\n$1  secret: ${secret}\n`),
+        /another encryption key \(encryption-config\.yaml: the aescbc key key2\) than/,
+      ],
+      'a second entry': [
+        config,
+        (text) => text.replace(/ +- secrets\n/, (line) => `${line}${line.replace('secrets', 'configmaps')}`),
+        /another encryption key \(encryption-config\.yaml: configmaps under aescbc\) than/,
+      ],
+      'a second CA': [
+        'ca.pem',
+        (text) => text + readFileSync(join(auth(other), 'ca.pem'), 'utf8'),
+        /another CA \(ca\.pem: a certificate CN=Kubernetes until \d{4}-\d\d-\d\d\) than/,
+      ],
+    }
+    for (const [title, [file, edit, said]] of Object.entries(more))
+      test(`${title}: it stays, and the command that fetches it works`, async () => {
+        const [ours, theirs] = [
+          readFileSync(join(auth(), file), 'utf8'),
+          edit(readFileSync(join(home(), file), 'utf8')),
+        ]
+        assert.notEqual(theirs, ours)
+        writeFileSync(join(home(), file), theirs)
+        const ran = await deploy()
+        assertStatus(ran, 3)
+        const { message, remedy } =
+          ran.events.find(({ id, type }) => id === 'deploy/control0' && type === 'failed') ?? {}
+        assert.match(String(message), said)
+        assert.ok(!ran.stdout.includes(secret))
+        assert.equal(readFileSync(join(home(), file), 'utf8'), theirs)
+        const [command = ''] = /scp .*/.exec(String(remedy)) ?? []
+        const fetched = spawnSync('sh', ['-c', command], { cwd: place, encoding: 'utf8' })
+        assert.equal(fetched.status, 0, command + fetched.stderr)
+        assert.equal(readFileSync(join(auth(), file), 'utf8'), theirs)
+        // What it asks for then is for cluster.yaml to say.
+        if (title === 'a second entry')
+          write([
+            ['encryption', 'resources'],
+            ['secrets', 'configmaps'],
+          ])
+        const next = await deploy('--node', 'control0')
+        assertStatus(next, 0)
+        assert.equal(readFileSync(join(home(), file), 'utf8'), theirs)
+      })
+
+    test('a file too large to be compared: it stays, and that is told', async () => {
+      writeFileSync(join(home(), 'ca.pem'), Buffer.alloc(300_000, '\n'))
+      const ran = await deploy()
+      assertStatus(ran, 3)
+      assert.match(String(messageOf(ran, 'deploy/control0')), /another CA \(ca\.pem: too large to be compared\)/)
+    })
+  })
+
+  describe('is pruned', () => {
+    test('never of a folder', async () => {
+      const folder = join(home(), 'worker0.pem')
+      mkdirSync(folder)
+      writeFileSync(join(folder, 'thesis.txt'), 'x')
+      copyFileSync(join(auth(), 'worker0.kubeconfig'), join(home(), 'worker0.kubeconfig'))
+      assertStatus(await deploy('--prune'), 0)
+      assert.deepEqual(readdirSync(folder), ['thesis.txt'])
+      assert.ok(!existsSync(join(home(), 'worker0.kubeconfig')))
+    })
+
+    test('not of the files of a node that shares its folder', async () => {
+      writeNode(1, { host: 'control0' })
+      assertStatus(await deploy(), 0)
+      for (const args of [['--prune'], []]) {
+        const ran = await deploy(...args)
+        assertStatus(ran, 0)
+        assert.deepEqual(idsOf(ran, 'built'), [])
+        assert.ok(!ran.stdout.includes('does not belong'), ran.stdout)
+      }
+      for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
+    })
+
+    test('not of the files of a node that is there under another name, which is told', async () => {
+      const stanza = readFileSync(lab.sshConfig, 'utf8')
+      try {
+        appendFileSync(
+          lab.sshConfig,
+          stanza.slice(0, stanza.indexOf('Host worker0')).replace('Host control0', 'Host alias'),
+        )
+        writeNode(1, { host: 'alias' })
+        assertStatus(await deploy(), 0)
+        const ran = await deploy('--prune')
+        assertStatus(ran, 0)
+        assert.deepEqual(idsOf(ran, 'built'), [])
+        const warnings = ran.events.map(({ warning }) => String(warning ?? ''))
+        assert.ok(
+          warnings.some((text) => /^control0 holds .* it may be the same machine as worker0/.test(text)),
+          ran.stdout,
+        )
+      } finally {
+        writeFileSync(lab.sshConfig, stanza)
+      }
+      for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
+    })
+  })
+
+  test('has files with the time at which they were put there', async () => {
+    const before = Date.now()
+    rmSync(join(home(), 'kubernetes-key.pem'))
+    assertStatus(await deploy(), 0)
+    const { mtimeMs } = lstatSync(join(home(), 'kubernetes-key.pem'))
+    assert.ok(mtimeMs > before - 5000 && mtimeMs < Date.now() + 5000, new Date(mtimeMs).toISOString())
+  })
+
+  describe('has the staging folder of a run of another machine', () => {
+    const leave = (_t: TestContext, age: number) => {
+      const folder = join(home(), '.harderway-ffffffffffff-0123456789abcdef')
+      mkdirSync(folder, { mode: 0o700 })
+      writeFileSync(join(folder, 'files.tar'), readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
+      const time = Date.now() / 1000 - age
+      utimesSync(folder, time, time)
+      return folder
+    }
+
+    for (const [title, age] of Object.entries({ old: 3600, 'of a time to come': -3600 }))
+      test(`that is ${title}: told, and removed`, async (t) => {
+        const folder = leave(t, age)
+        const told = await harderway(place, 'status', '--on-nodes')
+        assertStatus(told, 4)
+        assert.match(told.stdout, /\.harderway-f\S+ left by a killed run/)
+        assert.ok(existsSync(folder))
+        const ran = await deploy()
+        assertStatus(ran, 0)
+        assert.match(String(messageOf(ran, 'deploy/control0')), /left by a killed run/)
+        assert.ok(!existsSync(folder))
+      })
+
+    test('that may be in use: told, and left', async (t) => {
+      const folder = leave(t, 60)
+      const told = await harderway(place, 'status', '--on-nodes')
+      assertStatus(told, 0)
+      assert.match(told.stdout.replace(/\s+/g, ' '), /another run is at work there, or was killed/)
+      const ran = await deploy()
+      assertStatus(ran, 0)
+      assert.match(ran.stdout, /another run is at work there, or was killed/)
+      assert.ok(existsSync(folder))
+    })
+  })
+})
+
+/** A second link to a file, and a flag of it, are changes of its inode alone. */
+function withoutChangeTime(states: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(states).map(([name, state]) => [name, state.split(' ').toSpliced(4, 1).join(' ')]),
+  )
+}
+
+function assertStatus(ran: Ran, status: number): void {
+  assert.equal(ran.status, status, ran.stdout + ran.stderr)
+}
