@@ -9,19 +9,16 @@ export type FailureKind =
   /** Everything else: exit 1. */
   | 'failed'
 
-/** Where ssh finds a node. */
-export interface SshPlace {
-  readonly host: string
-  readonly port: number | undefined
-  readonly user: string
-}
-
-/** What several nodes may have in common: told once, with one remedy for all. */
-export interface SharedCause {
+/** What several targets may fail of alike: it is told once, with one remedy for all of them. */
+export interface SharedCause<Place = unknown> {
+  /** Failures of which this is equal are told together: "host key unknown". */
   readonly what: string
+  /** The node, or whatever else has it. */
   readonly who: string
-  readonly place: SshPlace
-  readonly remedyFor: (places: readonly SshPlace[]) => string
+  /** What the remedy has to know of it. */
+  readonly place: Place
+  /** A method, so that each cause may have its own kind of place. */
+  remedyFor(places: readonly Place[]): string
 }
 
 export class Failure extends Error {

@@ -5,7 +5,7 @@ import { formatReasons, isRepair } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { Graph } from '../targets/graph.ts'
 import type { Target, TargetId } from '../targets/target.ts'
-import { formatDate, formatNames, printable } from '../wording.ts'
+import { formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -82,20 +82,25 @@ export function formatFailure(failure: Failure): string {
   return printable(failure.message) + (remedy?.map(printable).join('') ?? '')
 }
 
-/** All failures at the end of a run: those of several nodes by their cause, with one remedy. */
+/** All failures at the end of a run, each with its target's id, unless several have one cause. */
 export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
-  const failures = [...outcomes].flatMap(([id, outcome]) =>
-    outcome.kind === 'failed' ? [{ id, failure: outcome.failure }] : [],
+  const failures = [...outcomes].flatMap(([id, outcome]): [TargetId, Failure][] =>
+    outcome.kind === 'failed' ? [[id, outcome.failure]] : [],
   )
-  const groups = Map.groupBy(failures, ({ id, failure }) => failure.shared?.what ?? id)
-  return [...groups.values()].flatMap((group) => {
-    const shared = group.flatMap(({ failure }) => failure.shared ?? [])
-    const [first] = shared
-    if (!first || shared.length === 1) return group.map(({ id, failure }) => `${id}: ${formatFailure(failure)}`)
-    const places = new Map(shared.map(({ place }) => [`${place.host} ${place.port}`, place]))
-    const remedy = first.remedyFor([...places.values()])
-    const message = `${shared.length} nodes, ${first.what}: ${shared.map(({ who }) => who).join(', ')}`
-    return [formatFailure(new Failure(message, { remedy }))]
+  return joinFailures(failures).map(([id, failure]) => `${id === undefined ? '' : `${id}: `}${formatFailure(failure)}`)
+}
+
+/** Those that share a cause become one, with one remedy, and are no single target's. */
+export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetId | undefined, Failure][] {
+  return groupAlike(failures, ([id, { shared }]) => shared?.what ?? id).map((group) => {
+    const shared = group.flatMap(([, failure]) => failure.shared ?? [])
+    const [[first], [cause]] = [group, shared]
+    if (!cause || group.length === 1) return first
+    const who = [...new Set(shared.map((each) => each.who))]
+    const remedy = cause.remedyFor(shared.map(({ place }) => place))
+    const { kind, code } = first[1]
+    const message = `${who.length === 1 ? '' : `${who.length} nodes, `}${cause.what}: ${who.join(', ')}`
+    return [undefined, new Failure(message, { kind, remedy, ...(code !== undefined && { code }) })]
   })
 }
 

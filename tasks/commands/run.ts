@@ -7,12 +7,12 @@ import { execute, findRefusals, type Outcome, type RunEvent } from '../../lib/ta
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { createRecorder, lastRunFile } from '../../lib/views/run-record.ts'
 import { formerNodes } from '../phases/deploy.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
 import { select } from '../request/selection.ts'
-import { lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
 export async function run(request: Request): Promise<number> {
@@ -23,6 +23,7 @@ export async function run(request: Request): Promise<number> {
   const graph = clusterGraph(cluster, table)
   const { ids, forced } = select(cluster, graph, table, options)
   const wanted = closure(graph, ids)
+  checkConfigFile(request, wanted)
   const reporter = await reporterFor(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
   const { at, limits, close } = openWorkspace(request, reporter.note)
   const { auth } = at
@@ -33,7 +34,7 @@ export async function run(request: Request): Promise<number> {
   try {
     if (!dryRun) release = await holdAuth(auth, request, reporter.note)
     const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
-    for (const [id, failure] of refusals) reporter.problem(failure, id)
+    for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
