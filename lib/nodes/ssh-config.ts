@@ -39,7 +39,6 @@ const ownOptions = {
 const ownNewerOptions = {
   GSSAPIDelegateCredentials: 'no',
   // OpenSSH 8.7.
-  SessionType: 'default',
   StdinNull: 'no',
   ForkAfterAuthentication: 'no',
 }
@@ -66,6 +65,11 @@ export function strictOptions(config: SshConfig): string[] {
   const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
   const known = Object.entries(ownNewerOptions).filter(([name]) => config.has(name.toLowerCase()))
   return formatOptions([['StrictHostKeyChecking', isTrusting ? 'accept-new' : 'yes'], ...known])
+}
+
+/** For ssh, and not for scp, which asks for a subsystem itself. */
+export function sessionOptions(config: SshConfig): string[] {
+  return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
 }
 
 /** Why ssh, asked to check host keys, would all the same trust whoever answers; undefined where it would not. */

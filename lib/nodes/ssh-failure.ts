@@ -121,7 +121,7 @@ const causes: readonly Cause[] = [
     name: 'no sftp',
     by: 'node',
     // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
-    pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(scp: )?Connection closed/im,
+    pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
     remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
   },
   {

@@ -15,6 +15,7 @@ import {
   first,
   formatOptions,
   type SshConfig,
+  sessionOptions,
   strictOptions,
   unsentEnvironment,
 } from './ssh-config.ts'
@@ -79,6 +80,7 @@ export class Ssh {
       node,
       places,
       args: [...fileWords(this.#use), ...strictOptions(config), ...options],
+      session: sessionOptions(config),
       env: unsentEnvironment(process.env, config),
       limit: this.#limitOf(config, places),
       copying: () => (this.#copying ??= copyOptions(this.#run)),
@@ -116,6 +118,8 @@ interface ConnectionParts {
   readonly node: ClusterNode
   readonly places: Route['places']
   readonly args: readonly string[]
+  /** Options for ssh alone. */
+  readonly session: readonly string[]
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
   readonly folder: string
@@ -138,9 +142,9 @@ export class Connection {
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. */
   async run(script: string): Promise<string> {
-    const { node, args, signal, waitNodes, limit } = this.#parts
+    const { signal, waitNodes, limit } = this.#parts
     const waitUntil = Date.now() + waitNodes
-    const once = () => this.#spawn(['ssh', ...args, '--', node.host, 'sh -s'], script)
+    const once = () => this.#spawn(this.#ssh([], 'sh -s'), script)
     for (let tries = 0; ; tries++) {
       const result = await (this.#isOpen ? once() : limit(once))
       this.#isOpen ||= result.exitCode !== 255
@@ -165,12 +169,12 @@ export class Connection {
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast('sh -s', script)
+    if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
   }
 
   /** Never throws: a connection that is not there needs no closing. */
   async close(): Promise<void> {
-    if (this.#wasTried) await this.#spawnLast('', '', '-O', 'exit')
+    if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
   }
 
   async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
@@ -180,10 +184,15 @@ export class Connection {
     return spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 
-  #spawnLast(command: string, input: string, ...options: string[]): Promise<ProcessOutput> {
-    const { folder: cwd, env, args, node } = this.#parts
-    const words = ['ssh', ...args, ...options, '--', node.host, ...(command ? [command] : [])]
-    return spawn(words, { cwd, env, input, signal: AbortSignal.timeout(5000) })
+  #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput> {
+    const { folder: cwd, env } = this.#parts
+    return spawn(command, { cwd, env, input, signal: AbortSignal.timeout(5000) })
+  }
+
+  /** These options come before the others, and so count. */
+  #ssh(options: readonly string[], ...command: readonly string[]): string[] {
+    const { session, args, node } = this.#parts
+    return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
   }
 
   async #failure({ stderr, exitCode, signal: killed }: ProcessOutput): Promise<Failure> {
@@ -199,16 +208,15 @@ export class Connection {
   }
 
   async #isUp(): Promise<boolean> {
-    const isUp = (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
+    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check']))).exitCode === 0
     this.#isOpen ||= isUp
     return isUp
   }
 
   /** What ssh says where it may: as a master that stays, it keeps silent on what its jump host's ssh says. */
   async #askAgain(): Promise<string> {
-    const { args, node, limit } = this.#parts
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
-    const { exitCode, stderr } = await limit(() => this.#spawn(['ssh', ...alone, ...args, '--', node.host, 'true'], ''))
+    const { exitCode, stderr } = await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))
     return exitCode === 255 ? stderr : ''
   }
 }
