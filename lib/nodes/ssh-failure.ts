@@ -1,4 +1,5 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
+import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
 import { quote } from './scripts.ts'
 import type { SshPlace } from './ssh-route.ts'
@@ -10,6 +11,8 @@ export interface SshResult {
   /** Who ended it, and printed what was printed: ssh itself, or a program on the node, whose words are never ssh's. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
+  /** Where ssh ran: paths in what it prints are relative to it. */
+  readonly folder: string
   /** "status 7", "SIGKILL" */
   readonly ended: string
   readonly timedOut: boolean
@@ -133,7 +136,7 @@ const causes: readonly Cause[] = [
   },
 ]
 
-export function sshFailure({ node, places, by, stderr, ended, timedOut }: SshResult): Failure {
+export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }: SshResult): Failure {
   // A connection that was closed before anybody had logged in is ended by ssh without a word.
   const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find((each) =>
@@ -141,7 +144,8 @@ export function sshFailure({ node, places, by, stderr, ended, timedOut }: SshRes
   )
   const said = cause && !timedOut ? shorten(lineOf(text, cause.pattern)) : shorten(lastLine(text))
   if (!cause) return new Failure(`${node}: ${said || `ssh ended with ${ended}`}`, { code: 'other' })
-  const culprit = { place: culpritOf(places, text), knownHosts: /^Offending .* key in (.*):\d+\r?$/m.exec(text)?.[1] }
+  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
+  const culprit = { place: culpritOf(places, text), knownHosts: file && resolve(folder, file) }
   const { jump } = culprit.place
   const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
   return new Failure(`${node}: ${what}${said && !timedOut ? ` (${said})` : ''}`, {

@@ -196,7 +196,7 @@ export class Connection {
   }
 
   async #failure({ stderr, exitCode, signal: killed }: ProcessOutput): Promise<Failure> {
-    const { signal, node, places } = this.#parts
+    const { signal, node, places, folder } = this.#parts
     signal.throwIfAborted()
     const timedOut = this.#deadline.aborted
     // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
@@ -204,7 +204,8 @@ export class Connection {
     const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
     const said = isSilent ? await this.#askAgain() : stderr
     signal.throwIfAborted()
-    return sshFailure({ node: node.name, places, by, stderr: said, ended: killed ?? `status ${exitCode}`, timedOut })
+    const ended = killed ?? `status ${exitCode}`
+    return sshFailure({ node: node.name, places, by, stderr: said, folder, ended, timedOut })
   }
 
   async #isUp(): Promise<boolean> {

@@ -37,7 +37,8 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
   const host: SshLab['host'] = (name, ...lines) => {
     const { port } = lab.node(name)
     const key = join(folder, 'lab/client_key')
-    const own = ['HostName 127.0.0.1', `Port ${port}`, `IdentityFile ${key}`, 'IdentitiesOnly yes', ...lines]
+    const address = lines.some((line) => line.startsWith('HostName ')) ? [] : ['HostName 127.0.0.1']
+    const own = [...address, `Port ${port}`, `IdentityFile ${key}`, 'IdentitiesOnly yes', ...lines]
     // The first value counts.
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }

@@ -14,6 +14,7 @@ function failed(stderr: string, more: Partial<SshResult> = {}) {
     places: [place()],
     by: 'ssh',
     stderr,
+    folder: '/home/me',
     ended: 'status 255',
     timedOut: false,
     ...more,
