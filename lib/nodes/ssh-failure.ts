@@ -150,7 +150,6 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
   const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
   return new Failure(`${node}: ${what}${said && !timedOut ? ` (${said})` : ''}`, {
     code: cause.name.replaceAll(' ', '-'),
-    remedy: cause.remedy([culprit]),
     shared: { what, who: node, place: culprit, remedyFor: cause.remedy },
   })
 }

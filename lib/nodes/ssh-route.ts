@@ -143,21 +143,20 @@ function unchecked(node: string, place: SshPlace, because: string): Failure {
   const what = `${jump === undefined ? '' : `jump host ${jump}: `}the host key would not be checked: ${because}`
   const remedyFor = ([some = place]: readonly SshPlace[]) =>
     `see what is in force, and change it (accept-new with a file that stays, or yes):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
-  const shared = { what, who: node, place, remedyFor }
-  return new Failure(`${node}: ${what}`, { code: 'host-key-unchecked', remedy: remedyFor([place]), shared })
+  return new Failure(`${node}: ${what}`, {
+    code: 'host-key-unchecked',
+    shared: { what, who: node, place, remedyFor },
+  })
 }
 
 /** What ssh says where it can't be run, or would not connect whatever the node does. */
 function unusable(node: string, stderr: string): Failure {
-  const said = stderr
-    .trim()
-    .split(/\r?\n/)[0]
-    ?.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ')
-  const what = `ssh can't be used (${said?.slice(0, 300)})`
+  const [said = ''] = stderr.trim().split(/\r?\n/)
+  const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
+  const what = `ssh can't be used (${shown})`
   const remedyFor = () => 'correct the configuration of ssh; then run the same command again'
   return new Failure(`${node}: ${what}`, {
     code: 'ssh-unusable',
-    remedy: remedyFor(),
     shared: { what, who: node, place: undefined, remedyFor },
   })
 }

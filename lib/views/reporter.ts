@@ -96,8 +96,9 @@ export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetI
     const shared = group.flatMap(([, failure]) => failure.shared ?? [])
     const [[first], [cause]] = [group, shared]
     if (!cause || group.length === 1) return first
-    const who = [...new Set(shared.map((each) => each.who))]
-    const remedy = cause.remedyFor(shared.map(({ place }) => place))
+    const places = new Map(shared.map(({ who, place }) => [who, place]))
+    const who = [...places.keys()]
+    const remedy = cause.remedyFor([...places.values()])
     const { kind, code } = first[1]
     const message = `${who.length === 1 ? '' : `${who.length} nodes, `}${cause.what}: ${who.join(', ')}`
     return [undefined, new Failure(message, { kind, remedy, ...(code !== undefined && { code }) })]
