@@ -9,24 +9,21 @@ export type FailureKind =
   /** Everything else: exit 1. */
   | 'failed'
 
-/** Where ssh finds a node. */
-export interface SshPlace {
-  readonly host: string
-  readonly port: number | undefined
-  readonly user: string
-}
-
-/** What several nodes may have in common: told once, with one remedy for all. */
-export interface SharedCause {
+/** What several targets may fail of alike: it is told once, with one remedy for all of them. */
+export interface SharedCause<Place = unknown> {
+  /** Failures of which this is equal are told together: "host key unknown". */
   readonly what: string
+  /** The node, or whatever else has it. */
   readonly who: string
-  readonly place: SshPlace
-  readonly remedyFor: (places: readonly SshPlace[]) => string
+  /** What the remedy has to know of it. */
+  readonly place: Place
+  /** A method, so that each cause may have its own kind of place. */
+  remedyFor(places: readonly Place[]): string
 }
 
 export class Failure extends Error {
   readonly kind: FailureKind
-  /** What to do now: a sentence, or lines with a command each. */
+  /** What to do now: a sentence, or lines with a command each. Of a shared cause, unless given, what it says for one. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
@@ -39,7 +36,7 @@ export class Failure extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'Failure'
     this.kind = options.kind ?? 'failed'
-    this.remedy = options.remedy
+    this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
     this.code = options.code
     this.shared = options.shared
   }
@@ -53,9 +50,22 @@ export function usageFailure(message: string, remedy?: string): Failure {
 export function refusal(found: string, waysOut: readonly string[]): Failure {
   return new Failure(found, {
     kind: 'refused',
-    remedy: waysOut.map((way) => `- ${way}`).join('\n'),
+    remedy: formatWays(waysOut),
     code: 'irreplaceable',
   })
+}
+
+/** One of several that may be refused alike: what stands there, whose it is, and each way out for any number of them. */
+export function sharedRefusal<Place>(
+  found: string,
+  { waysOut, ...cause }: Omit<SharedCause<Place>, 'remedyFor'> & { waysOut(places: readonly Place[]): string[] },
+): Failure {
+  const remedyFor = (places: readonly Place[]) => formatWays(waysOut(places))
+  return new Failure(found, { kind: 'refused', code: 'irreplaceable', shared: { ...cause, remedyFor } })
+}
+
+function formatWays(waysOut: readonly string[]): string {
+  return waysOut.map((way) => `- ${way}`).join('\n')
 }
 
 /** A refusal of the system's; with codes, one of these. */

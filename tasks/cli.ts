@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { constants, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
-import { type Cluster, parseCluster } from '../lib/cluster/cluster.ts'
+import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, Failure, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
@@ -44,11 +44,12 @@ async function command(
         'npm run task -- --list shows them; npm run bootstrap is all of them',
       )
     const file = configPath(options.config)
-    const cluster = readCluster(file)
+    const { cluster, mistake } = readCluster(file)
     const kubeconfigs = () => kubeconfigPaths(cluster, dirname(file))
     const perform = commands.get(options.names[0] ?? '') ?? run
     return await perform({
       cluster,
+      mistake,
       file,
       options,
       kubeconfigs,
@@ -112,14 +113,15 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
     : [join(homedir(), '.kube', 'config')]
 }
 
-function readCluster(file: string): Cluster {
+function readCluster(file: string): Pick<Request, 'cluster' | 'mistake'> {
   const parsed = parseCluster(
     doing('read', file, () => readFileSync(file), 'usage'),
     known,
   )
-  if ('cluster' in parsed) return parsed.cluster
-  const lines = parsed.problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`)
-  throw usageFailure(lines.join('\n'))
+  const format = ({ line, column, message }: PlacedProblem) => `${file}:${line}:${column}: ${message}`
+  if ('problems' in parsed) throw usageFailure(parsed.problems.map(format).join('\n'))
+  const { cluster, problemAt } = parsed
+  return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
 }
 
 function showPhases(json: boolean): number {

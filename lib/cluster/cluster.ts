@@ -22,13 +22,19 @@ export type Cluster = Readonly<ReturnType<typeof complete>>
 export type ClusterNode = Readonly<Cluster['nodes'][number]>
 
 /** A problem with its place: line and column count from 1. */
-interface PlacedProblem {
+export interface PlacedProblem {
   readonly line: number
   readonly column: number
   readonly message: string
 }
 
-export type ParsedCluster = { readonly cluster: Cluster } | { readonly problems: readonly PlacedProblem[] }
+export type ParsedCluster =
+  | {
+      readonly cluster: Cluster
+      /** For what only shows when a value is used. */
+      readonly problemAt: (path: Path, message: string) => PlacedProblem
+    }
+  | { readonly problems: readonly PlacedProblem[] }
 
 export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const lines = new LineCounter()
@@ -41,11 +47,12 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const { document, value } = parsed
   const result = v.safeParse(clusterSchema, value)
   const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
-  if (result.success && problems.length === 0) return { cluster: complete(result.output) }
-  const all = problems.map(({ path, message, at }) => {
+  const problemAt = (path: Path, message: string, at?: Problem['at']) => {
     const name = formatPath(path)
     return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
-  })
+  }
+  if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
+  const all = problems.map(({ path, message, at }) => problemAt(path, message, at))
   // Two checks of one value may say the same.
   const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
   return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }

@@ -22,6 +22,8 @@ const reservedSshOptions = new Map(
     port: 'set port of the node',
     hostname: 'set host of the node',
     nohostauthenticationforlocalhost: 'host keys are always checked',
+    verifyhostkeydns: 'a host key is one of known_hosts',
+    updatehostkeys: 'connections at the same time would write known_hosts over each other',
   }),
 )
 for (const option of [
@@ -29,6 +31,11 @@ for (const option of [
   ...['forkafterauthentication', 'stdinnull', 'permitlocalcommand', 'clearallforwardings', 'loglevel'],
 ])
   reservedSshOptions.set(option, 'harderway sets it itself')
+for (const option of [
+  ...['forwardagent', 'forwardx11', 'forwardx11trusted', 'gssapidelegatecredentials', 'addkeystoagent', 'localcommand'],
+  ...['tunnel', 'localforward', 'remoteforward', 'dynamicforward', 'sendenv', 'setenv'],
+])
+  reservedSshOptions.set(option, 'no node needs anything of this machine')
 
 type Raw = Readonly<Record<string, unknown>>
 
@@ -176,7 +183,7 @@ function sshOptionProblems(options: Raw): Problem[] {
     const trusting = `${shown(value)} would trust any machine that answers`
     if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
       return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
-    if (key.toLowerCase() === 'userknownhostsfile' && /\/dev\/null|none/i.test(textOf(value)))
+    if (key.toLowerCase() === 'userknownhostsfile' && /^(none|\/dev\/null)$/i.test(textOf(value)))
       return [{ path, message: `${trusting}: give a file` }]
     return []
   })

@@ -1,102 +1,198 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
-import { Failure, type SshPlace } from '../failure.ts'
+import { resolve } from 'node:path'
+import { Failure } from '../failure.ts'
+import { quote } from './shell.ts'
+import type { SshPlace } from './ssh-route.ts'
 
 export interface SshResult {
   readonly node: string
-  readonly place: SshPlace
+  /** The node, then its jump hosts. */
+  readonly places: readonly [SshPlace, ...SshPlace[]]
+  /** Who ended it, and printed what was printed: ssh itself, or a program on the node, whose words are never ssh's. */
+  readonly by: 'ssh' | 'node'
   readonly stderr: string
-  readonly exitCode: number
+  /** Where ssh ran: paths in what it prints are relative to it. */
+  readonly folder: string
+  /** "status 7", "SIGKILL" */
+  readonly ended: string
   readonly timedOut: boolean
+}
+
+/** Whom it happened with: a node or a jump host, and the known_hosts that ssh named. */
+interface Culprit {
+  readonly place: SshPlace
+  readonly knownHosts: string | undefined
 }
 
 interface Cause {
   /** The cause's name; with hyphens it is the word for scripts. */
   readonly name: string
+  readonly by: SshResult['by']
   readonly pattern: RegExp
-  /** For all the places that have it. */
-  readonly remedy: (places: readonly SshPlace[]) => string
+  /** For all that have it. */
+  readonly remedy: (culprits: readonly Culprit[]) => string
 }
+
+const again = 'then run the same command again'
 
 /** The first that fits. */
 const causes: readonly Cause[] = [
   {
     name: 'host key changed',
-    pattern: /REMOTE HOST IDENTIFICATION HAS CHANGED/,
-    remedy: (places) =>
-      `if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:\n${places.map(({ host, port }) => `ssh-keygen -R ${port === undefined ? host : `'[${host}]:${port}'`}`).join('\n')}\nif it was not, somebody else answers under its name`,
+    by: 'ssh',
+    pattern: /host key for \S+ has changed/i,
+    remedy: (culprits) =>
+      [
+        'if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
+        ...unique(
+          culprits.map(({ place, knownHosts }) =>
+            ['ssh-keygen', '-R', place.knownAs, ...(knownHosts ? ['-f', knownHosts] : [])].map(quote).join(' '),
+          ),
+        ),
+        'if it was not, somebody else answers under its name',
+      ].join('\n'),
   },
   {
     name: 'host key unknown',
-    pattern: /Host key verification failed|host key is known for/,
-    remedy: (places) =>
+    by: 'ssh',
+    pattern: /host key is known for|Host key verification failed/,
+    remedy: (culprits) =>
       [
-        ...[...Map.groupBy(places, ({ port }) => port)].map(
-          ([port, some]) =>
-            `ssh-keyscan ${port === undefined ? '' : `-p ${port} `}${some.map(({ host }) => host).join(' ')} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -`,
-        ),
-        'and compare each fingerprint with what the machine says of itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub',
-        'or choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
+        'compare the fingerprint that ssh shows with what the machine says of itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):',
+        ...asking(culprits.map(({ place }) => place)),
+        ...(culprits.some(({ place }) => place.jump !== undefined)
+          ? []
+          : [
+              'or choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
+            ]),
       ].join('\n'),
   },
   {
     name: 'authentication refused',
+    by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: ([place]) =>
-      `see that this works without a question: ssh -o BatchMode=yes ${place?.port === undefined ? '' : `-p ${place.port} `}${place?.user}@${place?.host} true (a key with a passphrase belongs into ssh-agent: ssh-add)`,
+    remedy: ([culprit]) =>
+      `see that this works without a question: ${culprit?.place.ssh('-o', 'BatchMode=yes')} ${culprit?.place.destination} true (a key with a passphrase belongs into ssh-agent: ssh-add)`,
+  },
+  {
+    name: 'no common algorithm',
+    by: 'ssh',
+    pattern: /Unable to negotiate|no matching (host key|key exchange|cipher|MAC)/i,
+    remedy: () =>
+      'update the older of the two sshs; until then allow what it offers: ssh.options in cluster.yaml, such as {HostKeyAlgorithms: +ssh-rsa} (man ssh_config: KexAlgorithms, Ciphers, MACs)',
   },
   {
     name: 'name unknown',
-    pattern: /Could not resolve hostname/,
-    remedy: () => 'add it to DNS or /etc/hosts, or give the node a host in cluster.yaml',
+    by: 'ssh',
+    pattern: /Could not resolve hostname|connect failed: (Name|Temporary failure in name|nodename)/,
+    remedy: ([culprit]) =>
+      culprit?.place.jump === undefined
+        ? 'add it to DNS or /etc/hosts, or give the node a host in cluster.yaml'
+        : 'add it to DNS or /etc/hosts, or give it a HostName in the configuration of ssh',
+  },
+  {
+    name: 'forwarding refused',
+    by: 'ssh',
+    pattern: /administratively prohibited/,
+    remedy: () => `allow it in sshd_config of the jump host (AllowTcpForwarding, PermitOpen); ${again}`,
   },
   {
     name: 'connection refused',
+    by: 'ssh',
     pattern: /Connection refused/,
-    remedy: () => 'see that sshd runs there, and on which port; then run the same command again',
+    remedy: () => `see that sshd runs there, and on which port; ${again}`,
   },
   {
     name: 'timed out',
+    by: 'ssh',
     pattern: /timed out|No route to host|Network is unreachable|Host is down|not responding/i,
-    remedy: () => 'see that the machine is up and reachable; then run the same command again',
+    remedy: () => `see that the machine is up and reachable; ${again}`,
   },
   {
     name: 'no space',
+    by: 'node',
     pattern: /No space left|Disk quota exceeded/i,
-    remedy: () => 'make room there; then run the same command again',
+    remedy: () => `make room there; ${again}`,
   },
   {
     name: 'read-only',
+    by: 'node',
     pattern: /Read-only file system/i,
-    remedy: () => 'see why the file system is read-only; then run the same command again',
+    remedy: () => `see why the file system is read-only; ${again}`,
   },
   {
     name: 'no sftp',
-    pattern: /subsystem request failed|sftp-server: (not found|No such file)/i,
+    by: 'node',
+    // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
+    pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
     remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
   },
   {
     name: 'connection lost',
+    by: 'ssh',
     pattern:
       /kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
     remedy: () => 'run the same command again',
   },
 ]
 
-export function sshFailure({ node, place, stderr, exitCode, timedOut }: SshResult): Failure {
+export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }: SshResult): Failure {
   // A connection that was closed before anybody had logged in is ended by ssh without a word.
-  const text = exitCode === 255 && stderr.trim() === '' ? 'Connection closed' : stderr
-  const cause = causes.find(({ name, pattern }) => (timedOut ? name === 'timed out' : pattern.test(text)))
-  const said = lastLine(text)
-  if (!cause) return new Failure(`${node}: ${said || `ssh ended with status ${exitCode}`}`, { code: 'other' })
-  return new Failure(`${node}: ${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
+  const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
+  const cause = causes.find((each) =>
+    timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(text),
+  )
+  const said = cause && !timedOut ? shorten(lineOf(text, cause.pattern)) : shorten(lastLine(text))
+  if (!cause) return new Failure(`${node}: ${said || `ssh ended with ${ended}`}`, { code: 'other' })
+  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
+  const culprit = { place: culpritOf(places, text), knownHosts: file && resolve(folder, file) }
+  const { jump } = culprit.place
+  const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
+  return new Failure(`${node}: ${what}${said && !timedOut ? ` (${said})` : ''}`, {
     code: cause.name.replaceAll(' ', '-'),
-    remedy: cause.remedy([place]),
-    shared: { what: cause.name, who: node, place, remedyFor: cause.remedy },
+    shared: { what, who: node, place: culprit, remedyFor: cause.remedy },
   })
 }
 
-/** Short, on one line, and without a word so long that it could be a key. */
+/** The jump host that ssh names; else it is the node. */
+function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshPlace {
+  const isNamed = ({ hostname, port, knownAs }: SshPlace) =>
+    [
+      `key is known for ${knownAs} `,
+      `key for ${knownAs} has changed`,
+      `@${hostname}: Permission denied`,
+      `connect to host ${hostname} port ${port}:`,
+      `resolve hostname ${hostname}:`,
+      `Unable to negotiate with ${hostname} port ${port}:`,
+    ].some((words) => text.includes(words))
+  return jumps.find((jump) => isNamed(jump)) ?? node
+}
+
+function lineOf(text: string, pattern: RegExp): string {
+  return text.split(/\r?\n/).find((line) => pattern.test(line)) ?? lastLine(text)
+}
+
 function lastLine(text: string): string {
-  const line = text.trim().split(/\r?\n/).at(-1) ?? ''
-  return line.replace(/[A-Za-z0-9+/=_-]{40,}/g, '…').slice(0, 160)
+  return text.trim().split(/\r?\n/).at(-1) ?? ''
+}
+
+/** Without a word so long that it could be a key. */
+function shorten(line: string): string {
+  return line
+    .trim()
+    .replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
+    .slice(0, 160)
+}
+
+/** ssh itself finds out by which name, port and jump hosts the key is asked for, and in which file it belongs. */
+function asking(places: readonly SshPlace[]): string[] {
+  const groups = Map.groupBy(places, (place) => place.ssh('-o', 'StrictHostKeyChecking=ask'))
+  return [...groups].map(([ssh, group]) => {
+    const names = unique(group.map(({ destination }) => destination))
+    return names.length === 1 ? `${ssh} ${names} true` : `for node in ${names.join(' ')}; do ${ssh} "$node" true; done`
+  })
+}
+
+function unique(lines: readonly string[]): string[] {
+  return [...new Set(lines)]
 }

@@ -2,18 +2,27 @@
  * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
  * ssh and scp: his configuration, agent and known_hosts count.
  */
-import { lstatSync, mkdtempSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { rmSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import { $, type ProcessOutput } from 'zx/core'
+import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { doing, Failure, isErrno } from '../failure.ts'
-import { isRunning } from '../files/lock.ts'
-import { quote } from './shell.ts'
+import { Failure } from '../failure.ts'
+import { fileWords, type SshUse } from './ssh-command.ts'
+import {
+  connectionOptions,
+  first,
+  formatOptions,
+  type SshConfig,
+  sessionOptions,
+  strictOptions,
+  unsentEnvironment,
+} from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
+import { spawn } from './ssh-process.ts'
+import { type Route, Routes } from './ssh-route.ts'
+import { makeSocketFolder } from './ssh-sockets.ts'
 
 /** Milliseconds: for all that is done on one node. */
 const nodeTimeLimit = 120_000
@@ -21,26 +30,8 @@ const nodeTimeLimit = 120_000
 const retryAfter = [250, 750, 2000]
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
-/** Bytes: a look at a node with thousands of certificates stays far below it. */
-const mostOutput = 4e6
 /** What a machine answers that is still booting. */
 const isBooting = new Set(['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'])
-
-/** What harderway sets itself: ssh takes the first value that it finds for an option. */
-const ownOptions = {
-  BatchMode: 'yes',
-  ControlMaster: 'auto',
-  // The master ends by itself where nobody is left to end it.
-  ControlPersist: '15',
-  RequestTTY: 'no',
-  RemoteCommand: 'none',
-  PermitLocalCommand: 'no',
-  ClearAllForwardings: 'yes',
-  LogLevel: 'ERROR',
-}
-
-/** What the user may set otherwise in cluster.yaml. */
-const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
 export interface SshRun {
   /** Paths in cluster.yaml are relative to it. */
@@ -50,51 +41,60 @@ export interface SshRun {
   readonly waitNodes: number
 }
 
-/** Connections of one run. Their sockets lie in a private folder, named relative to it: a path to a socket is short. */
+/** Connections of one run. */
 export class Ssh {
   readonly #cluster: Cluster
   readonly #run: SshRun
+  readonly #use: SshUse
+  readonly #routes: Routes
   readonly #sockets = makeSocketFolder()
   readonly #limits = new Map<string, LimitFunction>()
-  readonly #connections = new Map<string, Connection>()
-  #count = 0
+  readonly #connections = new Map<string, Promise<Connection>>()
+  #copying: Promise<string[]> | undefined
 
   constructor(cluster: Cluster, run: SshRun) {
     this.#cluster = cluster
     this.#run = run
+    this.#use = { folder: run.folder, ssh: cluster.ssh }
+    this.#routes = new Routes(this.#use, run.signal)
   }
 
   /** The one to the node: every command of a target goes through it. */
-  connection(node: ClusterNode): Connection {
-    const connection = this.#connections.get(node.name) ?? this.#connection(node)
+  connection(node: ClusterNode): Promise<Connection> {
+    const connection = this.#connections.get(node.name) ?? this.#connect(node, this.#connections.size)
     this.#connections.set(node.name, connection)
     return connection
   }
 
   /** Never throws: a connection that does not exist needs no closing. */
   async disconnect({ name }: ClusterNode): Promise<void> {
-    const connection = this.#connections.get(name)
-    this.#connections.delete(name)
+    const connection = await this.#connections.get(name)?.catch(() => undefined)
     await connection?.close()
   }
 
-  #connection(node: ClusterNode): Connection {
-    const { configFile, user, options } = this.#cluster.ssh
-    const own = {
-      ...ownOptions,
-      User: user,
-      ...(node.port !== undefined && { Port: node.port }),
-      ControlPath: `./${this.#count++}`,
-    }
-    const all = [...Object.entries(own), ...options, ...Object.entries(defaults)]
-    const file = configFile === undefined ? [] : ['-F', resolve(this.#run.folder, configFile)]
-    const args = [...file, ...all.flatMap(([name, value]) => ['-o', `${name}=${value}`])]
-    // Behind one bastion, or under names that ssh alone can resolve, nodes may share an sshd.
-    const shared = configFile !== undefined || [...options.keys()].some((name) => /^proxy(jump|command)$/i.test(name))
-    const sshd = shared ? '' : node.host
-    const limit = this.#limits.get(sshd) ?? pLimit(halfOpen)
-    this.#limits.set(sshd, limit)
-    return new Connection({ ...this.#run, node, user, args, limit, folder: this.#sockets })
+  async #connect(node: ClusterNode, number: number): Promise<Connection> {
+    const options = connectionOptions(this.#cluster.ssh, node.port, `${this.#sockets}/${number}`)
+    const { config, places } = await this.#routes.find(node, options)
+    return new Connection({
+      ...this.#run,
+      node,
+      places,
+      args: [...fileWords(this.#use), ...strictOptions(config), ...options],
+      session: sessionOptions(config),
+      env: unsentEnvironment(process.env, config),
+      limit: this.#limitOf(config, places),
+      copying: () => (this.#copying ??= copyOptions(this.#run)),
+    })
+  }
+
+  /** One for each sshd: that of the first host on the way, or whatever a ProxyCommand leads to. */
+  #limitOf(config: SshConfig, places: Route['places']): LimitFunction {
+    const { hostname, port } = places.at(-1) ?? places[0]
+    const sshd = places.length === 1 ? (first(config, 'proxycommand') ?? '') : ''
+    const key = sshd === '' ? `${hostname} ${port}` : 'a ProxyCommand'
+    const limit = this.#limits.get(key) ?? pLimit(halfOpen)
+    this.#limits.set(key, limit)
+    return limit
   }
 
   /** When every connection is closed. */
@@ -103,12 +103,28 @@ export class Ssh {
   }
 }
 
+/** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
+async function copyOptions({ folder: cwd, signal }: SshRun): Promise<string[]> {
+  const { stderr } = await spawn(['ssh', '-V'], { cwd, env: process.env, input: '', signal })
+  const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
+  if (Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 7)) return ['-s']
+  throw new Failure(`scp copies by SFTP from OpenSSH 8.7; here is ${version ?? JSON.stringify(stderr.trim())}`, {
+    code: 'ssh-too-old',
+    remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
+  })
+}
+
 interface ConnectionParts {
   readonly node: ClusterNode
-  readonly user: string
+  readonly places: Route['places']
   readonly args: readonly string[]
-  /** Where the control socket is. */
+  /** Options for ssh alone. */
+  readonly session: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  /** Where ssh runs. */
   readonly folder: string
+  /** Options for scp alone. */
+  readonly copying: () => Promise<string[]>
   readonly limit: LimitFunction
   readonly signal: AbortSignal
   readonly waitNodes: number
@@ -126,14 +142,14 @@ export class Connection {
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. */
   async run(script: string): Promise<string> {
-    const { node, args, signal, waitNodes, limit } = this.#parts
+    const { signal, waitNodes, limit } = this.#parts
     const waitUntil = Date.now() + waitNodes
-    const once = () => this.#spawn(['ssh', ...args, '--', node.host, 'sh -s'], script)
+    const once = () => this.#spawn(this.#ssh([], 'sh -s'), script)
     for (let tries = 0; ; tries++) {
       const result = await (this.#isOpen ? once() : limit(once))
       this.#isOpen ||= result.exitCode !== 255
       if (result.exitCode === 0) return result.stdout
-      const failure = this.#failure(result)
+      const failure = await this.#failure(result)
       const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
@@ -145,105 +161,63 @@ export class Connection {
 
   /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFolder(from: string, to: string): Promise<void> {
-    const { node, args } = this.#parts
-    const result = await this.#spawn(['scp', '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`], '')
-    if (result.exitCode === 0) return
-    const failure = this.#failure(result)
-    const isUp = failure.code === 'connection-lost' && (await this.#spawnLast('', '', '-O', 'check')).exitCode === 0
-    // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
-    throw isUp ? this.#failure({ exitCode: 1, stderr: 'subsystem request failed' }) : failure
+    const { node, args, copying } = this.#parts
+    const words = ['scp', ...(await copying()), '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
+    const result = await this.#spawn(words, '')
+    if (result.exitCode !== 0) throw await this.#failure(result)
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast('sh -s', script)
+    if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
   }
 
   /** Never throws: a connection that is not there needs no closing. */
   async close(): Promise<void> {
-    if (this.#wasTried) await this.#spawnLast('', '', '-O', 'exit')
+    if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
   }
 
   async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
-    const { folder: cwd, signal } = this.#parts
+    const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
-    return spawn(command, { cwd, input, signal: AbortSignal.any([signal, this.#deadline]) })
+    return spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 
-  #spawnLast(command: string, input: string, ...options: string[]): Promise<ProcessOutput> {
-    const { folder: cwd, args, node } = this.#parts
-    const words = ['ssh', ...args, ...options, '--', node.host, ...(command ? [command] : [])]
-    return spawn(words, { cwd, input, signal: AbortSignal.timeout(5000) })
+  #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput> {
+    const { folder: cwd, env } = this.#parts
+    return spawn(command, { cwd, env, input, signal: AbortSignal.timeout(5000) })
   }
 
-  #failure({ stderr, exitCode }: Pick<ProcessOutput, 'stderr' | 'exitCode'>): Failure {
-    const { signal, node, user } = this.#parts
+  /** These options come before the others, and so count. */
+  #ssh(options: readonly string[], ...command: readonly string[]): string[] {
+    const { session, args, node } = this.#parts
+    return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
+  }
+
+  async #failure({ stderr, exitCode, signal: killed }: ProcessOutput): Promise<Failure> {
+    const { signal, node, places, folder } = this.#parts
     signal.throwIfAborted()
-    const place = { host: node.host, port: node.port, user }
-    return sshFailure({ node: node.name, place, stderr, exitCode: exitCode ?? 0, timedOut: this.#deadline.aborted })
+    const timedOut = this.#deadline.aborted
+    // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
+    const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
+    const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
+    const said = isSilent ? await this.#askAgain() : stderr
+    signal.throwIfAborted()
+    const ended = killed ?? `status ${exitCode}`
+    return sshFailure({ node: node.name, places, by, stderr: said, folder, ended, timedOut })
   }
-}
 
-interface Spawning {
-  readonly cwd: string
-  readonly input: string
-  readonly signal: AbortSignal
-}
+  async #isUp(): Promise<boolean> {
+    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check']))).exitCode === 0
+    this.#isOpen ||= isUp
+    return isUp
+  }
 
-async function spawn(command: readonly string[], { cwd, input, signal }: Spawning): Promise<ProcessOutput> {
-  const flooded = new AbortController()
-  const shell = $({
-    cwd,
-    input,
-    signal: AbortSignal.any([signal, flooded.signal]),
-    quiet: true,
-    nothrow: true,
-    // Its own process group: Ctrl-C in the terminal reaches it through us, when a script on a node may still be tidied up after.
-    detached: true,
-    shell: '/bin/sh',
-    prefix: 'exec ',
-    postfix: '',
-    quote,
-    // Against ZX_TIMEOUT in the environment.
-    timeout: '60m',
-    stdio: ['pipe', 'pipe', 'pipe'],
-  })
-  const running = shell`${command}`
-  // What ended before it read its input tells why by its exit status.
-  running.stdin.on('error', () => {})
-  let size = 0
-  for (const stream of [running.stdout, running.stderr])
-    stream.on('data', (chunk: Buffer | string) => {
-      size += chunk.length
-      if (size > mostOutput) flooded.abort()
-    })
-  const result = await running
-  if (flooded.signal.aborted)
-    throw new Failure(`${command.at(-2)}: sends more than ${mostOutput / 1e6} MB where a few kB are due`, {
-      remedy: 'see what its shell prints at its start (.bashrc)',
-    })
-  return result
-}
-
-/** A new folder only for this run; those of runs that were killed are removed. */
-function makeSocketFolder(): string {
-  return doing('make a folder in', tmpdir(), () => {
-    for (const name of readdirSync(tmpdir())) {
-      const [, pid] = /^harderway-(\d+)-[A-Za-z0-9]{6}$/.exec(name) ?? []
-      if (pid !== undefined && !isRunning(Number(pid))) tryRemoveSockets(join(tmpdir(), name))
-    }
-    return mkdtempSync(join(tmpdir(), `harderway-${process.pid}-`))
-  })
-}
-
-/** Only a folder of our own, and only where nothing but sockets is in it. */
-function tryRemoveSockets(folder: string): void {
-  try {
-    if (lstatSync(folder).uid !== process.getuid?.()) return
-    for (const name of readdirSync(folder)) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
-    rmdirSync(folder)
-  } catch (error) {
-    if (!isErrno(error)) throw error
+  /** What ssh says where it may: as a master that stays, it keeps silent on what its jump host's ssh says. */
+  async #askAgain(): Promise<string> {
+    const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
+    const { exitCode, stderr } = await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))
+    return exitCode === 255 ? stderr : ''
   }
 }

@@ -82,19 +82,26 @@ export function formatFailure({ message, remedy }: Failure, id?: TargetId): stri
   return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
 }
 
-/** All failures at the end of a run: those of several nodes by their cause, with one remedy. */
+/** All failures at the end of a run, each with its target's id, unless several have one cause. */
 export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
-  const failures = [...outcomes].flatMap(([id, outcome]) =>
-    outcome.kind === 'failed' ? [{ id, failure: outcome.failure }] : [],
+  const failures = [...outcomes].flatMap(([id, outcome]): [TargetId, Failure][] =>
+    outcome.kind === 'failed' ? [[id, outcome.failure]] : [],
   )
-  return groupAlike(failures, ({ id, failure }) => failure.shared?.what ?? id).flatMap((group) => {
-    const shared = group.flatMap(({ failure }) => failure.shared ?? [])
-    const [first] = shared
-    if (!first || shared.length === 1) return group.map(({ id, failure }) => formatFailure(failure, id))
-    const places = new Map(shared.map(({ place }) => [`${place.host} ${place.port}`, place]))
-    const remedy = first.remedyFor([...places.values()])
-    const message = `${shared.length} nodes, ${first.what}: ${shared.map(({ who }) => who).join(', ')}`
-    return [formatFailure(new Failure(message, { remedy }))]
+  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id))
+}
+
+/** Those that share a cause become one, with one remedy, and are no single target's. */
+export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetId | undefined, Failure][] {
+  return groupAlike(failures, ([id, { shared }]) => shared?.what ?? id).map((group) => {
+    const shared = group.flatMap(([, failure]) => failure.shared ?? [])
+    const [[first], [cause]] = [group, shared]
+    if (!cause || group.length === 1) return first
+    const places = new Map(shared.map(({ who, place }) => [who, place]))
+    const who = [...places.keys()]
+    const remedy = cause.remedyFor([...places.values()])
+    const { kind, code } = first[1]
+    const message = `${who.length === 1 ? '' : `${who.length} nodes, `}${cause.what}: ${who.join(', ')}`
+    return [undefined, new Failure(message, { kind, remedy, ...(code !== undefined && { code }) })]
   })
 }
 

@@ -5,7 +5,7 @@ import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { bootstrapTable, clusterGraph } from '../phases.ts'
-import { openWorkspace, type Request } from '../request/session.ts'
+import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
 
 export interface Seen {
   readonly at: Workspace
@@ -20,6 +20,7 @@ export async function look(request: Request, onNodes: boolean): Promise<Seen> {
   const isWanted = (node = '') => onNodes && (options.nodes.length === 0 || options.nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   const graph = closure(all, ids)
+  checkConfigFile(request, graph)
   const reporter = await progressFor(viewPhases(bootstrapTable.phases, graph))
   const { at, limits, close } = openWorkspace(request, reporter.note)
   try {

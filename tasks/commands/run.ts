@@ -5,11 +5,11 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
-import { summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
 import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
 import { select } from '../request/selection.ts'
-import { lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 
 /** The exit status. Throws a usage Failure, before anything is told or touched. */
 export async function run(request: Request): Promise<number> {
@@ -20,6 +20,7 @@ export async function run(request: Request): Promise<number> {
   const graph = clusterGraph(cluster, table)
   const { ids, forced } = select(cluster, graph, table, options)
   const wanted = closure(graph, ids)
+  checkConfigFile(request, wanted)
   const reporter = await reporterFor(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
   const { at, limits, close } = openWorkspace(request, reporter.note)
   const { auth } = at
@@ -30,7 +31,7 @@ export async function run(request: Request): Promise<number> {
   try {
     if (!dryRun) release = await holdAuth(auth, request, reporter.note)
     const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
-    for (const [id, failure] of refusals) reporter.problem(failure, id)
+    for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)

@@ -1,19 +1,26 @@
 /** What a command is asked, and the workspace that it does it in. */
+import { accessSync, constants, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Path } from '../../lib/cluster/rules.ts'
+import { doing, Failure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { takeLock } from '../../lib/files/lock.ts'
 import { quote } from '../../lib/nodes/shell.ts'
 import type { Ssh, SshRun } from '../../lib/nodes/ssh.ts'
+import { configPath } from '../../lib/nodes/ssh-command.ts'
 import type { RunOptions } from '../../lib/targets/executor.ts'
+import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
 import type { Options } from './options.ts'
 
 export interface Request {
   readonly cluster: Cluster
+  /** In cluster.yaml, of what only shows when the value is used. */
+  readonly mistake: (path: Path, message: string) => Failure
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly options: Options
@@ -56,6 +63,20 @@ export function openWorkspace(request: Request, note: (text: string) => void) {
     user: pLimit(1),
   }
   return { at, limits, close }
+}
+
+/** `ssh -F` is looked at only where a node is asked. Throws a usage Failure. */
+export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, graph: Graph): void {
+  const path = configPath({ folder: dirname(file), ssh })
+  if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
+  const wrong = (why: string) => mistake(['ssh', 'configFile'], why)
+  try {
+    doing('read', path, () => accessSync(path, constants.R_OK))
+  } catch (error) {
+    throw error instanceof Failure ? wrong(`can't be used: ${error.message}`) : error
+  }
+  // To ssh it would be an empty file.
+  if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
 /** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */

@@ -1,7 +1,7 @@
 /** A run that is still going on, in a place of its own: with its own home and its own folder for temporary files. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -84,16 +84,16 @@ export function start(place: string, args: readonly string[], options: Start = {
   return { child, pid: child.pid ?? 0, told, ended }
 }
 
-/** The processes that ssh and scp are for the runs of a place, by the folder that they were started in (Linux). */
+/** The processes that ssh and scp are for the runs of a place, by the socket that they share a connection over (Linux). */
 export function sshProcesses(place: string, { pid, masters = true }: { pid?: number; masters?: boolean } = {}) {
   const folder = join(temporaryFolder(place), `harderway-${pid === undefined ? '' : `${pid}-`}`)
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((name) => {
       try {
-        // A master calls itself "ssh: ./0 [mux]".
-        const isMaster = () => readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith('ssh: ')
-        return readlinkSync(`/proc/${name}/cwd`).startsWith(folder) && (masters || !isMaster())
+        const command = readFileSync(`/proc/${name}/cmdline`, 'latin1')
+        // A master calls itself "ssh: <socket> [mux]".
+        return command.includes(folder) && (masters || !command.startsWith('ssh: '))
       } catch {
         return false
       }

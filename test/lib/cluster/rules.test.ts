@@ -93,6 +93,18 @@ testBadFiles({
     '6:64: ssh.options.stricthostkeychecking false would trust any machine that answers: accept-new, yes or ask, or nothing',
     '6:94: ssh.options.STRICTHOSTKEYCHECKING "Off" would trust any machine that answers: accept-new, yes or ask, or nothing',
   ],
+  'nothing of this machine is given to a node, and known_hosts alone says whose key it is': [
+    `${minimal}ssh:\n  options: { ForwardAgent: yes, SendEnv: "*", VerifyHostKeyDNS: yes, RemoteForward: 1 a:1 }\n`,
+    "6:14: ssh.options.ForwardAgent can't be set here: no node needs anything of this machine",
+    "6:33: ssh.options.SendEnv can't be set here: no node needs anything of this machine",
+    "6:47: ssh.options.VerifyHostKeyDNS can't be set here: a host key is one of known_hosts",
+    "6:70: ssh.options.RemoteForward can't be set here: no node needs anything of this machine",
+  ],
+  'known hosts are kept in a file': [
+    `${minimal}ssh:\n  options: { UserKnownHostsFile: /dev/null, userknownhostsfile: none, USERKNOWNHOSTSFILE: ./none_but_these }\n`,
+    '6:34: ssh.options.UserKnownHostsFile "/dev/null" would trust any machine that answers: give a file',
+    '6:65: ssh.options.userknownhostsfile "none" would trust any machine that answers: give a file',
+  ],
   'two nodes have two names': [
     `${minimal}  - { name: c0, role: worker, ip: 10.0.0.3 }\n`,
     '5:13: nodes[1].name "c0" is the name of another node too',

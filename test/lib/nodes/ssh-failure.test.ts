@@ -1,13 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type SshResult, sshFailure } from '../../../lib/nodes/ssh-failure.ts'
+import type { SshPlace } from '../../../lib/nodes/ssh-route.ts'
+
+function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshPlace {
+  const ssh = (...options: string[]) => ['ssh', ...options].join(' ')
+  return { jump, hostname, port: '22', knownAs: hostname, ssh, destination: `ubuntu@${hostname}` }
+}
 
 function failed(stderr: string, more: Partial<SshResult> = {}) {
   return sshFailure({
     node: 'worker0',
-    place: { host: 'worker0.lan', port: undefined, user: 'ubuntu' },
+    places: [place()],
+    by: 'ssh',
     stderr,
-    exitCode: 255,
+    folder: '/home/me',
+    ended: 'status 255',
     timedOut: false,
     ...more,
   })
@@ -28,7 +36,7 @@ Host key for worker0.lan has changed and you have requested strict checking.
 Host key verification failed.\r
 `
 
-const said: Readonly<Record<string, readonly string[]>> = {
+const saidBySsh: Readonly<Record<string, readonly string[]>> = {
   'host-key-changed': [changed],
   'host-key-unknown': [
     'No ED25519 host key is known for worker0.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
@@ -45,6 +53,7 @@ const said: Readonly<Record<string, readonly string[]>> = {
     'ssh: Could not resolve hostname worker0.lan: Name or service not known\r\n',
     'ssh: Could not resolve hostname worker0.lan: Temporary failure in name resolution\r\nscp: Connection closed\r\n',
     'ssh: Could not resolve hostname worker0.lan: nodename nor servname provided, or not known\r\n',
+    'channel 0: open failed: connect failed: Name or service not known\r\nstdio forwarding failed\r\n',
   ],
   'connection-refused': [
     'ssh: connect to host worker0.lan port 22: Connection refused\r\n',
@@ -59,17 +68,6 @@ const said: Readonly<Record<string, readonly string[]>> = {
     'Connection timed out during banner exchange\r\nConnection to 192.168.1.14 port 22 timed out\r\n',
     'Timeout, server worker0.lan not responding.\r\n',
   ],
-  'no-space': [
-    'scp: write remote "/home/ubuntu/.harderway-00/files.tar": No space left on device\r\n',
-    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n',
-    'mkdir: cannot create directory: Disk quota exceeded\n',
-  ],
-  'read-only': ["mkdir: cannot create directory '/home/ubuntu': Read-only file system\n"],
-  'no-sftp': [
-    'subsystem request failed on channel 0\r\nscp: Connection closed\r\n',
-    'sh: 1: /usr/lib/openssh/sftp-server: not found\r\nscp: Connection closed\r\n',
-    'bash: /usr/libexec/sftp-server: No such file or directory\nscp: Connection closed\n',
-  ],
   'connection-lost': [
     'kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 192.168.1.14 port 22\r\n',
     'kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.168.1.14 port 22\r\n',
@@ -79,25 +77,50 @@ const said: Readonly<Record<string, readonly string[]>> = {
     'lost connection\n',
     '',
   ],
+  'no-common-algorithm': [
+    'Unable to negotiate with 192.168.1.14 port 22: no matching host key type found. Their offer: ssh-rsa\r\n',
+  ],
+  'forwarding-refused': [
+    'channel 0: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\nConnection closed by UNKNOWN port 65535\r\n',
+  ],
+  other: ['Bad owner or permissions on /home/me/.ssh/config\r\n'],
+}
+
+const saidByNode: typeof saidBySsh = {
+  'no-space': [
+    'scp: write remote "/home/ubuntu/.harderway-00/files.tar": No space left on device\r\n',
+    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n',
+    'mkdir: cannot create directory: Disk quota exceeded\n',
+  ],
+  'read-only': ["mkdir: cannot create directory '/home/ubuntu': Read-only file system\n"],
+  'no-sftp': [
+    'subsystem request failed on channel 0\r\nscp: Connection closed\r\n',
+    'scp: Connection closed\r\n',
+    'sh: 1: /usr/lib/openssh/sftp-server: not found\r\nscp: Connection closed\r\n',
+    'bash: /usr/libexec/sftp-server: No such file or directory\nscp: Connection closed\n',
+  ],
   other: [
     'sh: 1: sha256sum: not found\n',
     'scp: dest open "/srv/files.tar": Permission denied\r\n',
     'ca.pem: FAILED\nsha256sum: WARNING: 1 computed checksum did NOT match\n',
-    'Bad owner or permissions on /home/me/.ssh/config\r\n',
   ],
 }
 
-for (const [cause, messages] of Object.entries(said))
-  describe(`${cause} is recognised`, () => {
-    for (const stderr of messages)
-      test(JSON.stringify(stderr.slice(0, 90)), () => {
-        const { code: found, kind, message, remedy } = failed(stderr)
-        assert.equal(found, cause)
-        assert.equal(kind, 'failed')
-        assert.match(message, /^worker0: [^\r\n]+$/)
-        assert.equal(remedy === undefined, cause === 'other')
-      })
-  })
+for (const [by, said] of [
+  ['ssh', saidBySsh],
+  ['node', saidByNode],
+] as const)
+  for (const [cause, messages] of Object.entries(said))
+    describe(`${cause} is recognised`, () => {
+      for (const stderr of messages)
+        test(JSON.stringify(stderr.slice(0, 90)), () => {
+          const { code: found, kind, message, remedy } = failed(stderr, { by })
+          assert.equal(found, cause)
+          assert.equal(kind, 'failed')
+          assert.match(message, /^worker0: [^\r\n]+$/)
+          assert.equal(remedy === undefined, cause === 'other')
+        })
+    })
 
 test('the message names the node, the cause and what ssh said last', () => {
   const stderr = 'Warning: something\r\nssh: connect to host worker0.lan port 22: Connection refused\r\n'
@@ -108,9 +131,9 @@ test('the message names the node, the cause and what ssh said last', () => {
 })
 
 test('what fits no cause is told as it is, or by the status where nothing was said', () => {
-  assert.equal(failed('sh: 1: tar: not found\n', { exitCode: 127 }).message, 'worker0: sh: 1: tar: not found')
-  assert.equal(failed('', { exitCode: 7 }).message, 'worker0: ssh ended with status 7')
-  assert.equal(failed(' \r\n\r\n', { exitCode: 7 }).message, 'worker0: ssh ended with status 7')
+  assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
+  assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
+  assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
 })
 
 test('a limit that ran out is told as such, whatever was said before it', () => {
@@ -136,7 +159,7 @@ describe('no long word that could be a key survives', () => {
   for (const [title, key] of Object.entries(keys))
     test(title, () => {
       for (const stderr of [key, `secret: ${key}\n`, `sh: "${key}": not found`, `x ${key} No space left on device`]) {
-        const { message, remedy } = failed(stderr)
+        const { message, remedy } = failed(stderr, { by: 'node' })
         const words = `${message} ${remedy}`.match(/[A-Za-z0-9+/=_-]{40,}/g)
         assert.equal(words, null)
         assert.ok(!message.includes(key.slice(0, 20)))
@@ -147,4 +170,41 @@ describe('no long word that could be a key survives', () => {
     assert.ok(failed('word '.repeat(1000)).message.length < 200)
     assert.ok(failed(`${'word '.repeat(1000)}Connection refused`).message.length < 220)
   })
+})
+
+test("a program's words on a node are never taken for ssh's, whatever they are", () => {
+  for (const stderr of Object.values(saidBySsh).flat())
+    assert.ok(['other', 'no-sftp'].includes(failed(stderr, { by: 'node' }).code ?? ''), stderr)
+})
+
+describe('what ssh says of a jump host is told of the jump host', () => {
+  const bastion = place('bastion', 'bastion.lan')
+  for (const [stderr, code, remedy] of [
+    [changed.replaceAll('worker0.lan', 'bastion.lan'), 'host-key-changed', /^ssh-keygen -R bastion.lan -f \/home/m],
+    [
+      'No ED25519 host key is known for bastion.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
+      'host-key-unknown',
+      /^ssh -o StrictHostKeyChecking=ask ubuntu@bastion.lan true$/m,
+    ],
+    ['me@bastion.lan: Permission denied (publickey).\r\n', 'authentication-refused', /ubuntu@bastion.lan true/],
+    ['ssh: connect to host bastion.lan port 22: Connection refused\r\n', 'connection-refused', /sshd runs there/],
+    ['ssh: Could not resolve hostname bastion.lan: Name or service not known\r\n', 'name-unknown', /HostName/],
+  ] as const)
+    test(code, () => {
+      const text = `${stderr}Connection closed by UNKNOWN port 65535\r\n`
+      const failure = failed(text, { places: [place(), place('other', 'other.lan'), bastion] })
+      assert.equal(failure.code, code)
+      assert.match(failure.message, /^worker0: jump host bastion: [a-z ]+ \((?!Connection closed)/)
+      assert.match(failure.remedy ?? '', remedy)
+      assert.doesNotMatch(failure.remedy ?? '', /accept-new/)
+    })
+})
+
+test('several nodes without a known key are one line to type, and each of them once', () => {
+  const { shared } = failed('No ED25519 host key is known for worker0.lan and you have\r\n')
+  const culprits = ['a', 'b', 'a'].map((name) => ({ place: place(undefined, name), knownHosts: undefined }))
+  assert.match(
+    shared?.remedyFor(culprits) ?? '',
+    /^for node in ubuntu@a ubuntu@b; do ssh -o StrictHostKeyChecking=ask "\$node" true; done$/m,
+  )
 })

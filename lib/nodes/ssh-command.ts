@@ -1,0 +1,33 @@
+/** Commands of OpenSSH's as their user would type them, with the configuration that is in use. */
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
+import type { Cluster } from '../cluster/cluster.ts'
+import { quote } from './shell.ts'
+import { formatOptions } from './ssh-config.ts'
+
+export interface SshUse {
+  /** Of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
+  readonly folder: string
+  readonly ssh: Cluster['ssh']
+}
+
+/** For `ssh -F`; absolute. */
+export function configPath({ folder, ssh }: SshUse): string | undefined {
+  return ssh.configFile && resolve(folder, ssh.configFile.replace(/^~(?=\/)/, homedir()))
+}
+
+export function fileWords(use: SshUse): string[] {
+  const path = configPath(use)
+  return path === undefined ? [] : ['-F', path]
+}
+
+/**
+ * The command up to its last words, to be typed in any folder. ssh.options do not reach a jump host, so that a command
+ * for one is without them.
+ */
+export function typedCommand(program: 'ssh' | 'scp', use: SshUse, words: readonly string[], isJump = false): string {
+  const options = isJump ? [] : formatOptions(use.ssh.options)
+  const given = [...fileWords(use), ...options]
+  const command = [program, ...given, ...words].map(quote).join(' ')
+  return given.length > 0 ? `cd ${quote(use.folder)} && ${command}` : command
+}

@@ -1,0 +1,121 @@
+/** What the user's own ssh configuration says of a host, and what of it is not followed. Pure. */
+import type { Cluster } from '../cluster/cluster.ts'
+
+/** As `ssh -G` prints what is in force: each option in lower case, with its values. */
+export type SshConfig = ReadonlyMap<string, readonly string[]>
+
+export function parseSshConfig(printed: string): SshConfig {
+  const lines = printed.split('\n').map((line) => /^([a-z0-9]+) (.*?)\r?$/i.exec(line) ?? [])
+  const options = lines.flatMap(([, name, value]) => (name && value !== undefined ? [{ name, value }] : []))
+  const groups = Map.groupBy(options, ({ name }) => name.toLowerCase())
+  return new Map([...groups].map(([name, group]) => [name, group.map(({ value }) => value)]))
+}
+
+/** What harderway sets itself: ssh takes the first value that it finds for an option (ssh_config(5)). */
+const ownOptions = {
+  BatchMode: 'yes',
+  ControlMaster: 'auto',
+  // The master ends by itself where nobody is left to end it.
+  ControlPersist: '15',
+  RequestTTY: 'no',
+  RemoteCommand: 'none',
+  PermitLocalCommand: 'no',
+  ClearAllForwardings: 'yes',
+  LogLevel: 'ERROR',
+  // Not covered by ClearAllForwardings, and nothing that a node needs: agent, X11, network, environment.
+  ForwardAgent: 'no',
+  ForwardX11: 'no',
+  Tunnel: 'no',
+  AddKeysToAgent: 'no',
+  SetEnv: 'LC_ALL=C',
+  // A host key is one of known_hosts, or signed by a CA of known_hosts.
+  VerifyHostKeyDNS: 'no',
+  NoHostAuthenticationForLocalhost: 'no',
+  // Connections that learn keys at the same time would write known_hosts over each other's.
+  UpdateHostKeys: 'no',
+}
+
+/** Likewise, where this ssh knows them: others end with "Bad configuration option". */
+const ownNewerOptions = {
+  GSSAPIDelegateCredentials: 'no',
+  // OpenSSH 8.7.
+  StdinNull: 'no',
+  ForkAfterAuthentication: 'no',
+}
+
+/** What the user may set otherwise in cluster.yaml. */
+const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
+
+export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
+  return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
+}
+
+/** For every connection to a node. The path to the control socket is absolute, and without a blank. */
+export function connectionOptions(
+  { user, options }: Cluster['ssh'],
+  port: number | undefined,
+  controlPath: string,
+): string[] {
+  const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: String(port) }), ControlPath: controlPath }
+  return formatOptions([...Object.entries(own), ...options, ...Object.entries(defaults)])
+}
+
+/** What is set besides, now that it is known what is in force without it. To stand before the others. */
+export function strictOptions(config: SshConfig): string[] {
+  const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
+  const known = Object.entries(ownNewerOptions).filter(([name]) => config.has(name.toLowerCase()))
+  return formatOptions([['StrictHostKeyChecking', isTrusting ? 'accept-new' : 'yes'], ...known])
+}
+
+/** For ssh, and not for scp, which asks for a subsystem itself. */
+export function sessionOptions(config: SshConfig): string[] {
+  return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
+}
+
+/** Why ssh, asked to check host keys, would all the same trust whoever answers; undefined where it would not. */
+export function uncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
+  const command = first(config, 'knownhostscommand')
+  if (command && /(^|[^%])(%%)*%K/.test(command))
+    return `KnownHostsCommand ${command} is told the key that it should tell (%K)`
+  const file = first(config, 'userknownhostsfile')?.split(' ')[0] ?? 'none'
+  if (first(config, 'stricthostkeychecking') === 'accept-new' && !isLasting(file))
+    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file} is no file that keeps a key`
+  return undefined
+}
+
+/** A jump host's own ssh takes nothing from our command line: what its configuration says is what it does. */
+export function jumpUncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
+  if (/^(no|off|false)$/.test(first(config, 'stricthostkeychecking') ?? '')) return 'StrictHostKeyChecking no'
+  const isLocal = /^(localhost|127\.[\d.]+|::1)$/.test(first(config, 'hostname') ?? '')
+  if (isLocal && first(config, 'nohostauthenticationforlocalhost') === 'yes')
+    return 'NoHostAuthenticationForLocalhost yes'
+  return uncheckedBecause(config, isLasting)
+}
+
+/** Of the last host to jump over: its name for ssh, and the words by which it is reached itself, as ssh passes them on. */
+export function lastJump(config: SshConfig): { destination: string; words: string[] } | undefined {
+  const hosts = first(config, 'proxyjump')?.split(',') ?? []
+  const last = hosts.pop()
+  if (last === undefined) return undefined
+  const destination = last.startsWith('ssh://') ? last : `ssh://${last}`
+  return { destination, words: hosts.length > 0 ? ['-J', hosts.join(',')] : [] }
+}
+
+/** Without what ssh would hand on (SendEnv adds up, and can't be taken back on the command line); what ssh needs stays. */
+export function unsentEnvironment(env: NodeJS.ProcessEnv, config: SshConfig): NodeJS.ProcessEnv {
+  const patterns = (config.get('sendenv') ?? []).flatMap((value) => value.split(' ')).map(wildcards)
+  const isSent = (name: string) => !/^(PATH|HOME|SSH_AUTH_SOCK)$/.test(name) && patterns.some((each) => each.test(name))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSent(name)))
+}
+
+/** `*` and `?` (ssh_config(5), PATTERNS). */
+function wildcards(pattern: string): RegExp {
+  const text = pattern.replace(/[\\^$.|+()[\]{}]/g, '\\$&')
+  return new RegExp(`^${text.replaceAll('*', '.*').replaceAll('?', '.')}$`)
+}
+
+/** Undefined where it is not set. */
+export function first(config: SshConfig, option: string): string | undefined {
+  const [value] = config.get(option) ?? []
+  return value === 'none' ? undefined : value
+}

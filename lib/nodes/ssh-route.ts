@@ -1,0 +1,162 @@
+/** The way to a node, as the user's ssh configuration has it: asked of ssh (`ssh -G`) before it connects. */
+import { accessSync, constants, statSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import type { ProcessOutput } from 'zx/core'
+import { bracketed } from '../address.ts'
+import type { ClusterNode } from '../cluster/cluster.ts'
+import { Failure, isErrno } from '../failure.ts'
+import { quote } from './shell.ts'
+import { fileWords, type SshUse, typedCommand } from './ssh-command.ts'
+import {
+  first,
+  jumpUncheckedBecause,
+  lastJump,
+  parseSshConfig,
+  type SshConfig,
+  uncheckedBecause,
+} from './ssh-config.ts'
+import { spawn } from './ssh-process.ts'
+
+/** Jump hosts on the way to one node: more of them are a circle of two configurations. */
+const mostJumps = 8
+
+/** A node, or a jump host on the way to it. */
+export interface SshPlace {
+  /** A jump host as it is named in the configuration; undefined for the node itself. */
+  readonly jump: string | undefined
+  readonly hostname: string
+  readonly port: string
+  /** In known_hosts. */
+  readonly knownAs: string
+  /** For ssh, to be typed: the words before it, with more options, and itself. */
+  ssh(...options: readonly string[]): string
+  readonly destination: string
+}
+
+export interface Route {
+  /** What is in force for the node. */
+  readonly config: SshConfig
+  /** The node, then the jump hosts from the last to the first. */
+  readonly places: readonly [SshPlace, ...SshPlace[]]
+}
+
+interface Named {
+  readonly jump?: string | undefined
+  readonly words?: readonly string[]
+  readonly destination: string
+}
+
+/** Of one run. */
+export class Routes {
+  readonly #use: SshUse
+  readonly #signal: AbortSignal
+  /** Many nodes may be behind one. */
+  readonly #ofJumps = new Map<string, Promise<ProcessOutput>>()
+
+  constructor(use: SshUse, signal: AbortSignal) {
+    this.#use = use
+    this.#signal = signal
+  }
+
+  /** Throws a Failure where a host key on the way would not be checked. */
+  async find(node: ClusterNode, options: readonly string[]): Promise<Route> {
+    const { ssh } = this.#use
+    const config = configOf(node.name, await this.#print([...options, '--', node.host, 'sh -s']))
+    const host = `${ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
+    const place = this.#place(config, { destination: node.port === undefined ? host : `ssh://${host}` })
+    const because = uncheckedBecause(config, this.#isLasting)
+    if (because !== undefined) throw unchecked(node.name, place, because)
+    return { config, places: [place, ...(await this.#jumpsOf(node.name, config))] }
+  }
+
+  async #jumpsOf(node: string, config: SshConfig, depth = 1): Promise<SshPlace[]> {
+    const jump = lastJump(config)
+    if (!jump) return []
+    if (depth > mostJumps) throw unusable(node, `more than ${mostJumps} jump hosts`)
+    const { words, destination } = jump
+    const key = [...words, destination].join(' ')
+    const printed = this.#ofJumps.get(key) ?? this.#print([...words, '--', destination])
+    this.#ofJumps.set(key, printed)
+    const its = configOf(node, await printed)
+    const place = this.#place(its, { jump: first(its, 'host'), words, destination })
+    const because = jumpUncheckedBecause(its, this.#isLasting)
+    if (because !== undefined) throw unchecked(node, place, because)
+    return [place, ...(await this.#jumpsOf(node, its, depth + 1))]
+  }
+
+  async #print(words: readonly string[]): Promise<ProcessOutput> {
+    const { folder: cwd } = this.#use
+    const command = ['ssh', '-G', ...fileWords(this.#use), ...words]
+    const printed = await spawn(command, { cwd, env: process.env, input: '', signal: this.#signal })
+    this.#signal.throwIfAborted()
+    return printed
+  }
+
+  #place(config: SshConfig, { jump, words = [], destination }: Named): SshPlace {
+    const hostname = first(config, 'hostname') ?? ''
+    const port = first(config, 'port') ?? '22'
+    const knownAs = first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`)
+    const ssh: SshPlace['ssh'] = (...options) =>
+      typedCommand('ssh', this.#use, [...options, ...words], jump !== undefined)
+    return { jump, hostname, port, knownAs, ssh, destination: quote(destination) }
+  }
+
+  /** Whether a key that ssh writes there is there the next time. */
+  readonly #isLasting = (file: string): boolean => {
+    const { homedir } = userInfo()
+    const path = resolve(this.#use.folder, file.replace(/^~(?=\/)/, homedir))
+    if (file === 'none' || path.includes('%')) return false
+    const kind = statOf(path)
+    if (kind) return kind.isFile() && isWritable(path)
+    // The one folder that ssh makes itself.
+    const above = dirname(path)
+    return isWritable(above) || above === join(homedir, '.ssh')
+  }
+}
+
+function configOf(node: string, { exitCode, stdout, stderr }: ProcessOutput): SshConfig {
+  if (exitCode !== 0) throw unusable(node, stderr)
+  return parseSshConfig(stdout)
+}
+
+function statOf(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    if (isErrno(error)) return undefined
+    throw error
+  }
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function unchecked(node: string, place: SshPlace, because: string): Failure {
+  const { jump } = place
+  const what = `${jump === undefined ? '' : `jump host ${jump}: `}the host key would not be checked: ${because}`
+  const remedyFor = ([some = place]: readonly SshPlace[]) =>
+    `see what is in force, and change it (accept-new with a file that stays, or yes):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
+  return new Failure(`${node}: ${what}`, {
+    code: 'host-key-unchecked',
+    shared: { what, who: node, place, remedyFor },
+  })
+}
+
+/** What ssh says where it can't be run, or would not connect whatever the node does. */
+function unusable(node: string, stderr: string): Failure {
+  const [said = ''] = stderr.trim().split(/\r?\n/)
+  const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
+  const what = `ssh can't be used (${shown})`
+  const remedyFor = () => 'correct the configuration of ssh; then run the same command again'
+  return new Failure(`${node}: ${what}`, {
+    code: 'ssh-unusable',
+    shared: { what, who: node, place: undefined, remedyFor },
+  })
+}

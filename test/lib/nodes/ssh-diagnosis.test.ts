@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { needs } from '../../support/parts.ts'
+import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+
+const skip = needs('sshd', 'ssh', 'scp', 'ssh-keygen')
+
+async function failureOf(result: Promise<unknown>): Promise<Failure> {
+  const found = await result
+  assert.ok(found instanceof Failure, `it went well: ${found}`)
+  return found
+}
+
+describe('what a program on a node prints is not what ssh says', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node', sftp: false })
+  })
+  after(() => at[Symbol.asyncDispose]())
+  const words = {
+    'connect to host 10.0.0.1 port 6443: Connection refused': /^node: connect to host 10\.0\.0\.1/,
+    'Host key verification failed.': /^node: Host key/,
+    'Host key for node has changed': /^node: Host key/,
+    'me@node: Permission denied (publickey).': /^node: me@node/,
+    'read tcp: Connection reset by peer': /^node: read tcp/,
+  }
+  for (const [said, message] of Object.entries(words))
+    for (const status of [1, 255])
+      test(`${said}, with status ${status}`, async () => {
+        const before = (await at.lab.node('node').counts()).connections
+        const failure = await failureOf(
+          at.run('node', `echo '${said}' >&2; exit ${status}`, { config: at.host('node') }),
+        )
+        assert.equal(failure.code, 'other')
+        assert.match(failure.message, message)
+        assert.equal((await at.lab.node('node').counts()).connections, before + 1)
+      })
+
+  test('nor is it where a program ends with 255 in silence', async () => {
+    const failure = await failureOf(at.run('node', 'exit 255', { config: at.host('node') }))
+    assert.equal(failure.message, 'node: ssh ended with status 255')
+  })
+
+  test('a copy to a node without sftp is told as that, and no connection as lost', async () => {
+    mkdirSync(join(at.folder, 'from'))
+    const copy = at.connect('node', { config: at.host('node') }, async (connection) => {
+      await connection.run('true')
+      await connection.copyFolder(join(at.folder, 'from'), join(at.folder, 'to'))
+    })
+    await assert.rejects(copy, (error) => error instanceof Failure && error.code === 'no-sftp')
+  })
+})
+
+describe('what stands in the way behind a jump host is told', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' }, { name: 'hop' })
+  })
+  after(() => at[Symbol.asyncDispose]())
+  afterEach(async () => {
+    await Promise.all(at.lab.nodes.map((node) => node.restart({ config: [] })))
+    const lines = await Promise.all(
+      at.lab.nodes.map(async (node) => `[127.0.0.1]:${node.port} ${await node.hostKey()}\n`),
+    )
+    writeFileSync(at.lab.knownHosts, lines.join(''))
+  })
+  const tell = (hop: readonly string[] = [], node: readonly string[] = []) =>
+    failureOf(at.run('node', 'echo in', { config: at.host('node', 'ProxyJump hop', ...node) + at.host('hop', ...hop) }))
+
+  test('the jump host is down', async () => {
+    await at.lab.node('hop').stop()
+    const { code, message } = await tell()
+    assert.equal(code, 'connection-refused')
+    assert.match(message, /^node: jump host hop: connection refused \(ssh: connect to host 127\.0\.0\.1 port \d+: /)
+  })
+
+  test('the node is down', async () => {
+    await at.lab.node('node').stop()
+    const { code, message } = await tell()
+    assert.equal(code, 'connection-refused')
+    assert.match(message, /^node: connection refused \(channel 0: open failed: connect failed: Connection refused\)$/)
+  })
+
+  test('the name of the jump host, or of the node there, leads nowhere', async () => {
+    const jump = await tell(['HostName no-such-host.invalid'])
+    assert.equal(jump.code, 'name-unknown')
+    assert.match(jump.message, /^node: jump host hop: name unknown \(ssh: Could not resolve hostname no-such-host/)
+    assert.match(jump.remedy ?? '', /HostName in the configuration of ssh/)
+    const node = await tell([], ['HostName no-such-host.invalid'])
+    assert.equal(node.code, 'name-unknown')
+    assert.match(node.message, /^node: name unknown \(channel 0: open failed/)
+  })
+
+  test('the jump host lets nobody through', async () => {
+    await at.lab.node('hop').restart({ config: ['AllowTcpForwarding no'] })
+    const { code, message } = await tell()
+    assert.equal(code, 'forwarding-refused')
+    assert.match(message, /administratively prohibited/)
+  })
+
+  test('the jump host refuses the key', async () => {
+    await at.lab.node('hop').restart({ config: ['AuthorizedKeysFile none'] })
+    const { code, message, remedy } = await tell()
+    assert.equal(code, 'authentication-refused')
+    assert.match(message, /^node: jump host hop: authentication refused \(\S+@127\.0\.0\.1: Permission denied/)
+    assert.match(remedy ?? '', /-o BatchMode=yes ssh:\/\/hop true/)
+  })
+
+  test('the key of the jump host is another: what is advised is typed, and mends it', async () => {
+    await at.lab.node('hop').rotateHostKey()
+    const changed = await tell()
+    assert.equal(changed.code, 'host-key-changed')
+    assert.match(changed.message, /^node: jump host hop: /)
+    type(lineOf(changed, 'ssh-keygen -R'))
+    const unknown = await tell(['StrictHostKeyChecking yes'])
+    assert.equal(unknown.code, 'host-key-unknown')
+    assert.match(unknown.message, /^node: jump host hop: host key unknown \(No ED25519 host key is known for/)
+    type(lineOf(unknown, 'StrictHostKeyChecking=ask'))
+    const config = at.host('node', 'ProxyJump hop') + at.host('hop', 'StrictHostKeyChecking yes')
+    assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+  })
+
+  test('nobody answers with an algorithm that both know', async () => {
+    await at.lab.node('node').restart({ config: ['KexAlgorithms diffie-hellman-group14-sha1'] })
+    const behind = await tell()
+    const direct = await failureOf(at.run('node', 'echo in', { config: at.host('node') }))
+    for (const { code, message, remedy } of [behind, direct]) {
+      assert.equal(code, 'no-common-algorithm')
+      assert.match(message, /no matching key exchange method found\. Their offer: diffie-hellman-group14-sha1/)
+      assert.match(remedy ?? '', /KexAlgorithms/)
+    }
+    const options = { KexAlgorithms: '+diffie-hellman-group14-sha1' }
+    assert.equal(await at.run('node', 'echo in', { config: at.host('node'), options }), 'in\n')
+  })
+})
+
+describe('advice is typed as it is, in any folder, and works', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+  })
+  after(() => at[Symbol.asyncDispose]())
+  const cases: Readonly<Record<string, { lines: readonly string[]; options?: Readonly<Record<string, string>> }>> = {
+    'of a name that ssh_config alone knows': { lines: [] },
+    'of a HostKeyAlias': { lines: ['HostKeyAlias the.node'] },
+    'where known hosts are in a file beside cluster.yaml': { lines: ['UserKnownHostsFile ./known'] },
+    'where ssh.options name that file': { lines: [], options: { UserKnownHostsFile: './known' } },
+    'where a known_hosts is hashed': { lines: ['HashKnownHosts yes', 'UserKnownHostsFile "./known"'] },
+  }
+  for (const [title, { lines, options = {} }] of Object.entries(cases))
+    test(title, async () => {
+      for (const file of [at.lab.knownHosts, join(at.folder, 'known')]) writeFileSync(file, '')
+      const use = { config: at.host('node', ...lines), options }
+      const unknown = await failureOf(at.run('node', 'echo in', use))
+      assert.equal(unknown.code, 'host-key-unknown')
+      type(lineOf(unknown, 'StrictHostKeyChecking=ask'))
+      assert.equal(await at.run('node', 'echo in', use), 'in\n')
+
+      await at.lab.node('node').rotateHostKey()
+      const changed = await failureOf(at.run('node', 'echo in', use))
+      assert.equal(changed.code, 'host-key-changed')
+      type(lineOf(changed, 'ssh-keygen -R'))
+      assert.equal((await failureOf(at.run('node', 'echo in', use))).code, 'host-key-unknown')
+    })
+
+  test('of a key that the node refuses', async () => {
+    const config = at.host('node', 'StrictHostKeyChecking accept-new')
+    await at.lab.node('node').restart({ config: ['AuthorizedKeysFile none'] })
+    const { remedy } = await failureOf(at.run('node', 'echo in', { config }))
+    await at.lab.node('node').restart({ config: [] })
+    type(/: (cd .*true) \(/.exec(remedy ?? '')?.[1] ?? '')
+  })
+})
+
+function lineOf({ remedy = '' }: Failure, word: string): string {
+  const line = remedy.split('\n').find((each) => each.includes(word) && !each.includes('ssh.options:'))
+  assert.ok(line, remedy)
+  return line
+}
+
+/** As somebody would who answers yes to what ssh asks. Throws where it ends with another status than 0. */
+function type(command: string): void {
+  const folder = mkdtempSync(join(tmpdir(), 'harderway-test-'))
+  try {
+    writeFileSync(join(folder, 'yes'), '#!/bin/sh\necho yes\n', { mode: 0o755 })
+    const env = { ...process.env, SSH_ASKPASS: join(folder, 'yes'), SSH_ASKPASS_REQUIRE: 'force' }
+    execFileSync('sh', ['-c', command], { cwd: folder, env, stdio: 'pipe' })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}

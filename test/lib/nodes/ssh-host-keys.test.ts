@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { needs } from '../../support/parts.ts'
+import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+
+const skip = needs('sshd', 'ssh', 'ssh-keygen')
+
+function assertFails(result: string | Failure, code: string, message = /^/): Failure {
+  assert.ok(result instanceof Failure, `a connection was made: ${result}`)
+  assert.equal(result.code, code, result.message)
+  assert.match(result.message, message)
+  return result
+}
+
+describe('an impostor with another host key is given nothing', { skip }, () => {
+  let at: SshLab
+  let impostor: string
+  after(() => at[Symbol.asyncDispose]())
+  before(async () => {
+    at = await openSshLab({ name: 'node' }, { name: 'other' })
+    impostor = `${await at.lab.node('other').hostKey()}`
+    const port = at.lab.node('node').port
+    // known_hosts has another machine's key for the node.
+    writeFileSync(at.lab.knownHosts, `[127.0.0.1]:${port} ${impostor}\nnamed ${impostor}\n`)
+  })
+
+  const trusting: Readonly<Record<string, readonly string[]>> = {
+    'StrictHostKeyChecking no': ['StrictHostKeyChecking no'],
+    'StrictHostKeyChecking off in a Match block': ['Match originalhost node', 'StrictHostKeyChecking off'],
+    'StrictHostKeyChecking no where a command is run': ['Match exec true', 'StrictHostKeyChecking no'],
+    'StrictHostKeyChecking accept-new': ['StrictHostKeyChecking accept-new'],
+    'NoHostAuthenticationForLocalhost yes': ['NoHostAuthenticationForLocalhost yes'],
+    'CheckHostIP no and no checks': ['CheckHostIP no', 'StrictHostKeyChecking no'],
+    'HostKeyAlias of a name that is known by another key': ['HostKeyAlias named', 'StrictHostKeyChecking no'],
+    'VerifyHostKeyDNS yes': ['VerifyHostKeyDNS yes', 'StrictHostKeyChecking no'],
+  }
+  for (const [title, lines] of Object.entries(trusting))
+    test(`with ${title}`, async () => {
+      assertFails(await at.run('node', 'echo in', { config: at.host('node', ...lines) }), 'host-key-changed')
+    })
+
+  test('with a stanza that only a session with a command matches', { skip: atLeast(9, 10) }, async () => {
+    const lines = ['Match sessiontype exec', 'StrictHostKeyChecking no']
+    assertFails(await at.run('node', 'echo in', { config: at.host('node', ...lines) }), 'host-key-changed')
+  })
+
+  test('with an unknown name and StrictHostKeyChecking no', async () => {
+    const config = at.host('node', 'HostKeyAlias nobody', 'StrictHostKeyChecking no', 'UserKnownHostsFile /dev/null')
+    assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
+  })
+
+  test('with a KnownHostsCommand that is told the key that is offered', async () => {
+    const config = at.host('node', 'HostKeyAlias nobody', 'KnownHostsCommand /bin/echo nobody %t %K')
+    const failure = assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', /KnownHostsCommand/)
+    assert.match(failure.remedy ?? '', /-G \S+@node \| grep/)
+  })
+})
+
+describe('keys that are learnt at the first meeting go into a file that stays', { skip }, () => {
+  let at: SshLab
+  after(() => at[Symbol.asyncDispose]())
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+  })
+  beforeEach(() => writeFileSync(at.lab.knownHosts, ''))
+
+  test('named from where cluster.yaml is, and the next run refuses another key', async () => {
+    const config = at.host('node', 'StrictHostKeyChecking accept-new', 'UserKnownHostsFile ./known')
+    assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+    assert.match(readFileSync(join(at.folder, 'known'), 'utf8'), /^\[127\.0\.0\.1\]:\d+ ssh-ed25519 /)
+    await at.lab.node('node').rotateHostKey()
+    assertFails(await at.run('node', 'echo in', { config }), 'host-key-changed')
+  })
+
+  test('named in ssh.options likewise', async () => {
+    const options = { StrictHostKeyChecking: 'accept-new', UserKnownHostsFile: './known_by_options' }
+    assert.equal(await at.run('node', 'echo in', { config: at.host('node'), options }), 'in\n')
+    assert.ok(existsSync(join(at.folder, 'known_by_options')))
+  })
+
+  for (const [title, file] of [
+    ['/dev/null', '/dev/null'],
+    ['none', 'none'],
+    ['a link to /dev/null', './link'],
+    ['a folder', './out'],
+    ['a file in a folder that does not exist', './nowhere/known_hosts'],
+    ['/dev/stdout', '/dev/stdout'],
+  ] as const)
+    test(`which is not ${title}`, async () => {
+      if (file === './link') symlinkSync('/dev/null', join(at.folder, 'link'))
+      const config = at.host('node', 'StrictHostKeyChecking accept-new', `UserKnownHostsFile ${file}`)
+      const message =
+        /^node: the host key would not be checked: StrictHostKeyChecking accept-new, but UserKnownHostsFile/
+      assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', message)
+      const options = { UserKnownHostsFile: file }
+      const trusting = at.host('node', 'StrictHostKeyChecking accept-new')
+      if (/^\./.test(file))
+        assertFails(await at.run('node', 'echo in', { config: trusting, options }), 'host-key-unchecked')
+    })
+
+  test('nothing is learnt of a node that is known: known_hosts stays as it is', async () => {
+    const node = at.lab.node('node')
+    const known = `[127.0.0.1]:${node.port} ${await node.hostKey()}\n`
+    writeFileSync(at.lab.knownHosts, known)
+    execFileSync('ssh-keygen', ['-q', '-t', 'ecdsa', '-N', '', '-f', join(at.folder, 'second_key')])
+    await node.restart({ config: [`HostKey ${join(at.folder, 'second_key')}`] })
+    const config = at.host('node', 'UpdateHostKeys yes')
+    assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+    assert.equal(readFileSync(at.lab.knownHosts, 'utf8'), known)
+  })
+})
+
+describe('a jump host is checked as a node is', { skip }, () => {
+  let at: SshLab
+  after(() => at[Symbol.asyncDispose]())
+  before(async () => {
+    at = await openSshLab({ name: 'node' }, { name: 'hop' }, { name: 'first' })
+  })
+  const by = (...hop: readonly string[]) => at.host('node', 'ProxyJump hop') + at.host('hop', ...hop)
+
+  test('and jumped over where its key is known', async () => {
+    assert.equal(await at.run('node', 'echo in', { config: by() }), 'in\n')
+    const two = at.host('node', 'ProxyJump first,hop') + at.host('hop') + at.host('first')
+    assert.equal(await at.run('node', 'echo in', { config: two }), 'in\n')
+    const chained = at.host('node', 'ProxyJump hop') + at.host('hop', 'ProxyJump first') + at.host('first')
+    assert.equal(await at.run('node', 'echo in', { config: chained }), 'in\n')
+    assert.equal(
+      await at.run('node', 'echo in', {
+        config: at.host('node') + at.host('hop'),
+        options: { ProxyJump: `hop:${at.lab.node('hop').port}` },
+      }),
+      'in\n',
+    )
+  })
+
+  for (const [title, hop] of [
+    ['StrictHostKeyChecking no', ['StrictHostKeyChecking no']],
+    ['NoHostAuthenticationForLocalhost yes', ['NoHostAuthenticationForLocalhost yes']],
+    ['StrictHostKeyChecking accept-new', ['StrictHostKeyChecking accept-new', 'UserKnownHostsFile /dev/null']],
+  ] as const)
+    test(`which is refused with ${title}: what our command line says does not reach it`, async () => {
+      const message = new RegExp(`^node: jump host hop: the host key would not be checked: ${title}`)
+      const failure = assertFails(
+        await at.run('node', 'echo in', { config: by(...hop) }),
+        'host-key-unchecked',
+        message,
+      )
+      // The advice shows what is in force for the jump host.
+      const command = failure.remedy?.split('\n').find((line) => line.startsWith('cd ')) ?? ''
+      assert.match(execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: 'pipe' }), /^stricthostkeychecking /m)
+    })
+
+  test('wherever in a chain it stands', async () => {
+    const before = (await at.lab.node('first').counts()).connections
+    const first = at.host('first', 'StrictHostKeyChecking no')
+    for (const config of [
+      at.host('node', 'ProxyJump first,hop') + at.host('hop') + first,
+      at.host('node', 'ProxyJump hop') + at.host('hop', 'ProxyJump first') + first,
+    ])
+      assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', /jump host first/)
+    assert.equal((await at.lab.node('first').counts()).connections, before)
+  })
+
+  test('and two that lead to each other are told, not followed', async () => {
+    const config =
+      at.host('node', 'ProxyJump hop') + at.host('hop', 'ProxyJump first') + at.host('first', 'ProxyJump hop')
+    assertFails(await at.run('node', 'echo in', { config }), 'ssh-unusable', /jump hosts/)
+  })
+})
+
+/** For what only newer ones know. */
+function atLeast(major: number, minor: number): false | string {
+  const said = skip === false ? execFileSync('sh', ['-c', 'ssh -V 2>&1'], { encoding: 'utf8' }) : ''
+  const [, a = '0', b = '0'] = /OpenSSH_(\d+)\.(\d+)/.exec(said) ?? []
+  const isNew = Number(a) > major || (Number(a) === major && Number(b) >= minor)
+  return isNew ? false : `needs OpenSSH ${major}.${minor}`
+}

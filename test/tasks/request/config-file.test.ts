@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is asked', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
+  for (const args of [['deploy'], ['bootstrap'], ['bootstrap', '--dry-run'], ['status', '--on-nodes']]) {
+    const { status, stdout, stderr } = await harderway(place, ...args)
+    assert.equal(status, 2, args.join(' '))
+    assert.equal(stdout, '')
+    assert.match(stderr, /^\S+\/cluster\.yaml:\d+:15: ssh\.configFile can't be used: can't read \S+\/no-such-file: /)
+  }
+  const json = await harderway(place, 'deploy', '--json')
+  assert.equal(json.status, 2)
+  assert.match(String(json.events[0]?.message), /ssh\.configFile/)
+})
+
+test('and so is a folder, which ssh would take for an empty file', async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'folder'))
+  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './folder']])
+  const { status, stderr } = await harderway(place, 'deploy')
+  assert.equal(status, 2)
+  assert.match(stderr, /:15: ssh\.configFile is a folder: /)
+})
+
+test('where no node is asked it need not exist', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
+  assert.equal((await harderway(place, 'certs', 'kubeconfigs')).status, 0)
+  assert.notEqual((await harderway(place, 'status')).status, 2)
+})
+
+test('what ssh says of a configuration that it does not understand is told once for all nodes', {
+  skip: needs('ssh'),
+}, async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './ssh_config']])
+  writeFileSync(join(place, 'ssh_config'), 'Host *\n  NoSuchOption yes\n')
+  const { status, stdout, stderr } = await harderway(place, 'deploy', '--quiet')
+  assert.equal(status, 1)
+  const said = stdout + stderr
+  assert.match(said, /^3 nodes, ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\): /m)
+  assert.equal(said.match(/NoSuchOption/gi)?.length, 1, said)
+})
