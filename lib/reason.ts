@@ -28,9 +28,31 @@ export type Reason =
       /** Staging folders of our runs that were killed. */
       readonly leftovers: readonly string[]
     }
+  | UnitReason
+  | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string }
   | { readonly kind: 'forced'; readonly replaces?: true }
+
+/** What a unit on a node does not have, or has not loaded. */
+export interface UnitReason {
+  readonly kind: 'unit'
+  readonly unit: string
+  /** Absolute paths of files that are to be put there. */
+  readonly places: readonly {
+    readonly path: string
+    readonly what: 'missing' | 'differs' | 'wrong mode' | 'wrong owner'
+  }[]
+  /** Absolute paths: in place, and changed since the unit was started. */
+  readonly notLoaded: readonly string[]
+  /** Ports where it shows another certificate than the one in its place. */
+  readonly notServed: readonly number[]
+  /** What systemd says of it, where it is not well. */
+  readonly state?: string | undefined
+  /** Else it takes up what is put in place by itself. */
+  readonly restarts: boolean
+  readonly isDrained: boolean
+}
 
 /** What a look at something says of it. */
 export interface Verdict {
@@ -98,6 +120,10 @@ export function formatReason(reason: Reason): string {
       ]
         .filter(Boolean)
         .join('; ')
+    case 'unit':
+      return formatUnit(reason)
+    case 'left-drained':
+      return `${formatNames(reason.nodes)} left drained by a killed run`
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
     case 'locked':
@@ -113,6 +139,18 @@ export function formatReasons(reasons: readonly Reason[]): string {
   const missing = reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
   const others = reasons.filter(({ kind }) => kind !== 'missing').map(formatReason)
   return [...(missing.length > 0 ? [`${formatNames(missing)} missing`] : []), ...others].join('; ')
+}
+
+/** "etcd: ca.pem differs in /etc/etcd: restart" */
+function formatUnit({ unit, places, notLoaded, notServed, state, restarts, isDrained }: UnitReason): string {
+  const split = (path: string) => [path.replace(/^.*\//, ''), path.replace(/\/[^/]*$/, '')] as const
+  const alike = Map.groupBy(places, ({ path, what }) => `${what} in ${split(path)[1]}`)
+  const wrong = [...alike].map(([how, some]) => `${formatNames(some.map(({ path }) => split(path)[0]))} ${how}`)
+  const unloaded =
+    notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
+  const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
+  const found = [...wrong, unloaded, ports, state].filter(Boolean).join(', ')
+  return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : 'taken up without a restart'}`
 }
 
 function formatChange(

@@ -1,5 +1,6 @@
 /** ssh and scp as processes of this machine. */
-import { $, type ProcessOutput } from 'zx/core'
+import { Duplex } from 'node:stream'
+import { $, type Options, type ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
 import { quote } from './shell.ts'
 
@@ -13,15 +14,13 @@ export interface Spawning {
   readonly signal: AbortSignal
 }
 
-/** Throws where it prints more than an answer can be; a status other than 0 is part of the result. */
-export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {
-  const flooded = new AbortController()
-  const shell = $({
+/** What every process of ours has: zx reads ZX_* from the environment, and a shell of its own choice, unless it is told. */
+function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Options> {
+  return {
     cwd,
     // A jump host's ssh takes no BatchMode from ours: no window asks for a passphrase, and waits for ever (ssh(1)).
     env: { ...env, SSH_ASKPASS_REQUIRE: 'never' },
-    input,
-    signal: AbortSignal.any([signal, flooded.signal]),
+    signal,
     quiet: true,
     nothrow: true,
     // Its own process group: Ctrl-C in the terminal reaches it through us, when a script on a node may still be tidied up after.
@@ -33,7 +32,31 @@ export async function spawn(command: readonly string[], { cwd, env, input, signa
     // Against ZX_TIMEOUT in the environment.
     timeout: '60m',
     stdio: ['pipe', 'pipe', 'pipe'],
+  }
+}
+
+/** What the process reads and writes, as one stream; it is killed where that is destroyed. */
+export function openStream(command: readonly string[], options: Omit<Spawning, 'input'>): Duplex {
+  const closed = new AbortController()
+  const shell = $(settings({ ...options, signal: AbortSignal.any([options.signal, closed.signal]) }))
+  const running = shell`${command}`
+  running.stdin.on('error', () => {})
+  // Node's types know such a pair of web streams only.
+  const pair: unknown = { readable: running.stdout, writable: running.stdin }
+  const stream = Duplex.from(pair as Parameters<typeof Duplex.from>[0])
+  stream.on('close', () => closed.abort())
+  // What ssh says where it can't connect is the reason that the stream ends early.
+  void running.then(({ exitCode, stderr }) => {
+    if (exitCode !== 0 && !closed.signal.aborted)
+      stream.destroy(new Error(stderr.trim() || 'the connection was closed'))
   })
+  return stream
+}
+
+/** Throws where it prints more than an answer can be; a status other than 0 is part of the result. */
+export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {
+  const flooded = new AbortController()
+  const shell = $({ ...settings({ cwd, env, signal: AbortSignal.any([signal, flooded.signal]) }), input })
   const running = shell`${command}`
   // What ended before it read its input tells why by its exit status.
   running.stdin.on('error', () => {})

@@ -3,6 +3,7 @@
  * ssh and scp: his configuration, agent and known_hosts count.
  */
 import { rmSync } from 'node:fs'
+import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { ProcessOutput } from 'zx/core'
@@ -20,12 +21,12 @@ import {
   unsentEnvironment,
 } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
-import { spawn } from './ssh-process.ts'
+import { openStream, spawn } from './ssh-process.ts'
 import { type Route, Routes } from './ssh-route.ts'
 import { makeSocketFolder } from './ssh-sockets.ts'
 
-/** Milliseconds: for all that is done on one node. */
-const nodeTimeLimit = 120_000
+/** Milliseconds: for one command or copy. */
+const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
@@ -51,6 +52,7 @@ export class Ssh {
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
   #copying: Promise<string[]> | undefined
+  #count = 0
 
   constructor(cluster: Cluster, run: SshRun) {
     this.#cluster = cluster
@@ -61,7 +63,7 @@ export class Ssh {
 
   /** The one to the node: every command of a target goes through it. */
   connection(node: ClusterNode): Promise<Connection> {
-    const connection = this.#connections.get(node.name) ?? this.#connect(node, this.#connections.size)
+    const connection = this.#connections.get(node.name) ?? this.#connect(node, this.#count++)
     this.#connections.set(node.name, connection)
     return connection
   }
@@ -69,6 +71,7 @@ export class Ssh {
   /** Never throws: a connection that does not exist needs no closing. */
   async disconnect({ name }: ClusterNode): Promise<void> {
     const connection = await this.#connections.get(name)?.catch(() => undefined)
+    this.#connections.delete(name)
     await connection?.close()
   }
 
@@ -132,7 +135,7 @@ interface ConnectionParts {
 
 export class Connection {
   readonly #parts: ConnectionParts
-  #deadline = AbortSignal.timeout(nodeTimeLimit)
+  #deadline = AbortSignal.timeout(commandTimeLimit)
   #isOpen = false
   #wasTried = false
 
@@ -155,7 +158,6 @@ export class Connection {
       if (this.#isOpen || pause === undefined) throw failure
       // Not all at once again.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
-      if (mayBoot) this.#deadline = AbortSignal.timeout(nodeTimeLimit)
     }
   }
 
@@ -165,6 +167,12 @@ export class Connection {
     const words = ['scp', ...(await copying()), '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
     const result = await this.#spawn(words, '')
     if (result.exitCode !== 0) throw await this.#failure(result)
+  }
+
+  /** Bytes to and from a port as the node reaches it (ssh -W), on the connection that is open. */
+  tunnel(host: string, port: number): Duplex {
+    const { folder: cwd, env, signal } = this.#parts
+    return openStream(this.#ssh(['-W', `${bracketed(host)}:${port}`]), { cwd, env, signal })
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */
@@ -181,6 +189,7 @@ export class Connection {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
+    this.#deadline = AbortSignal.timeout(commandTimeLimit)
     return spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 

@@ -39,13 +39,13 @@ const limited: Readonly<Record<Where, 'check and build' | 'build'>> = {
 /** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
   const running = new Map<TargetId, Promise<Outcome>>()
-  const outcomes = new Map<TargetId, Outcome>()
+  const known: Known = { outcomes: new Map(), found: new Map() }
   for (const target of graph.values()) {
     const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
     const settle = async () => {
       await earlier
-      const outcome = await attempt(target, outcomes, options)
-      outcomes.set(target.id, outcome)
+      const outcome = await attempt(target, known, options)
+      known.outcomes.set(target.id, outcome)
       options.emit({ type: 'ended', id: target.id, outcome })
       return outcome
     }
@@ -54,25 +54,23 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
   return new Map(await Promise.all([...running].map(async ([id, ended]) => [id, await ended] as const)))
 }
 
-async function attempt(
-  target: Target,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-  options: RunOptions,
-): Promise<Outcome> {
+/** What came of the targets before. */
+interface Known {
+  readonly outcomes: Map<TargetId, Outcome>
+  /** By those that were looked at, and not made since. */
+  readonly found: Map<TargetId, unknown>
+}
+
+async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
+  const { outcomes } = known
   const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
   const lost = edgesOf(target).filter(isLost)
   if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
-  const willChange = target.needs.filter((id) => {
-    const need = outcomes.get(id)
-    return need?.kind === 'stale' && !isRepair(need.reasons)
-  })
   const limit = options.limits[target.where]
   const whole: LimitedWork = limited[target.where] === 'check and build' ? limit : (work) => work()
   const building: LimitedWork = limited[target.where] === 'build' ? limit : (work) => work()
   try {
-    return await whole(() =>
-      lookAndBuild(target, willChange, options, building).finally(() => target.release?.(options.at)),
-    )
+    return await whole(() => lookAndBuild(target, known, options, building).finally(() => target.release?.(options.at)))
   } catch (error) {
     if (options.signal.aborted) return { kind: 'cancelled', because: [] }
     return { kind: 'failed', failure: asFailure(error) }
@@ -81,18 +79,14 @@ async function attempt(
 
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
-async function lookAndBuild(
-  target: Target,
-  willChange: readonly TargetId[],
-  options: RunOptions,
-  limit: LimitedWork,
-): Promise<Outcome> {
+async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
   const { at, signal, emit } = options
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   while (isTurnOver()) await nextTurn()
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
-  const { found, ...verdict } = await judge(target, willChange, force, at)
+  const { found, ...verdict } = await judge(target, known, force, at)
+  known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0 || options.dryRun || !target.build)
     return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
@@ -100,6 +94,7 @@ async function lookAndBuild(
     while (isTurnOver()) await nextTurn()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
+    known.found.delete(target.id)
     const warning = (await target.build?.(at, { found, reasons, force, signal })) ?? verdict.warning
     return { kind: 'built', reasons, ...(warning !== undefined && { warning }) }
   })
@@ -108,13 +103,17 @@ async function lookAndBuild(
 /** The target's own verdict, with what only the run knows: that it is forced, and that what it is made of will change. */
 async function judge(
   target: Target,
-  willChange: readonly TargetId[],
+  { outcomes, found }: Known,
   force: Force | undefined,
   at: Workspace,
 ): Promise<Look> {
   // What is there is given up: it need not be right, nor even readable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const verdict = await check(target, willChange, at, force)
+  const willChange = target.needs.filter((id) => {
+    const need = outcomes.get(id)
+    return need?.kind === 'stale' && !isRepair(need.reasons)
+  })
+  const verdict = await check(target, willChange.length > 0, () => target.check(at, force, found))
   const needs: Reason[] =
     willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced' }] : []
@@ -122,12 +121,11 @@ async function judge(
 }
 
 /** A file that will be made anew is stale even where it can't be read; of a node that can't be reached nobody knows. */
-async function check(target: Target, willChange: readonly TargetId[], at: Workspace, force?: Force): Promise<Look> {
+async function check({ where }: Target, willBeMade: boolean, look: () => ReturnType<Target['check']>): Promise<Look> {
   try {
-    return await target.check(at, force)
+    return await look()
   } catch (error) {
-    const isFile = target.where !== 'node'
-    if (isFile && willChange.length > 0 && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
+    if (where !== 'node' && willBeMade && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
     throw error
   }
 }
@@ -142,7 +140,7 @@ export async function findRefusals(
   for (const target of graph.values()) {
     if (!target.irreplaceable) continue
     try {
-      await judge(target, [], forced.get(target.id), at)
+      await judge(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), at)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }

@@ -19,6 +19,9 @@ export interface Look<Found = unknown> extends Verdict {
   readonly found?: Found
 }
 
+/** What the checks of its needs found; without those that were made since. */
+export type FoundBefore = ReadonlyMap<TargetId, unknown>
+
 export interface Target<Found = unknown> {
   readonly id: TargetId
   readonly phase: string
@@ -38,7 +41,7 @@ export interface Target<Found = unknown> {
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(at: Workspace, force?: Force): Look<Found> | Promise<Look<Found>>
+  check(at: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
   /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
   build?(at: Workspace, work: Work<Found>): Promise<string | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */

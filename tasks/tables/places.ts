@@ -52,6 +52,8 @@ export interface Unit {
   readonly isDrained?: true
   /** All other nodes' must be well before one is restarted. */
   readonly isQuorum?: true
+  /** Where no process is: the file that a restart makes of the others. It is installed where they are there already. */
+  readonly bundle?: string
   /** For root's shell. */
   readonly restart: string
 }
@@ -72,12 +74,14 @@ const places = (folder: string, by: Place['by'], ...files: readonly string[]): P
 const kubernetes = '/var/lib/kubernetes'
 
 const guide: readonly Row[] = [
+  // ldirectord checks the API servers against the certificates that its system trusts.
   {
-    unit: 'ldirectord',
+    unit: 'trust-store',
     on: ['gateway'],
     files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', by: 'restart' }],
     serves: [],
-    restart: 'update-ca-certificates && systemctl restart ldirectord',
+    bundle: '/etc/ssl/certs/ca-certificates.crt',
+    restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
   },
   {
     unit: 'etcd',

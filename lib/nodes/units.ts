@@ -1,0 +1,185 @@
+/** A look at the units of a node and at the files that they read: a script, and the reader of its answer. Pure. */
+import { Failure } from '../failure.ts'
+import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
+import { largestFile } from './look.ts'
+import { folderWord, quote, wholeScript } from './shell.ts'
+
+export interface UnitState {
+  /** Whether systemd has read a unit file for it. */
+  readonly isLoaded: boolean
+  /** `active`, `inactive`, `failed`, `activating`: systemctl(1). */
+  readonly active: string
+  /** `running`, `auto-restart`, … */
+  readonly sub: string
+  /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never was. */
+  readonly started: number | undefined
+}
+
+export interface PlacedFile {
+  readonly isPlain: boolean
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** ctime, in seconds since 1970 by the node's clock: a rename changes it. */
+  readonly changed: number
+  /** SHA-256 in hex; undefined where it is no plain file, or too large to be one of ours. */
+  readonly digest: string | undefined
+}
+
+export interface UnitsLook {
+  /** The absolute path of the folder that is deployed to; undefined where it does not exist. */
+  readonly source: string | undefined
+  /** Empty where the node has no systemd, or knows none of them. */
+  readonly units: ReadonlyMap<string, UnitState>
+  /** Of the folders asked for, those that exist. */
+  readonly folders: ReadonlySet<string>
+  /** By path; without those that do not exist. */
+  readonly files: ReadonlyMap<string, PlacedFile>
+  /** Nodes that this gateway keeps requests from. */
+  readonly drained: readonly string[]
+}
+
+export interface AskedUnits {
+  /** Where deploy puts the files. */
+  readonly directory: string
+  /** How to become root; '' where we are. */
+  readonly sudo: string
+  readonly units: readonly string[]
+  /** Absolute. */
+  readonly paths: readonly string[]
+  /** Of these: where one is there, root is asked even without a unit. */
+  readonly alone: readonly string[]
+}
+
+/** Kept beside a file until the units that read it are well. */
+export const oldSuffix = '.harderway-old'
+export const newSuffix = '.harderway-new'
+/** In the folder that is deployed to, on a gateway: before the node's name. */
+export const drainedPrefix = '.harderway-drained.'
+
+/** For a script that root's shell reads from its input; it must not begin a line with the end mark. */
+export function asRoot(sudo: string, script: string, mark: string): string {
+  return `${sudo === '' ? '' : `${sudo} `}sh -s <<'${mark}'\n${script}\n${mark}`
+}
+
+const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
+
+/** systemd answers to anybody; for what is in the files root is asked, and only where there is such a unit. */
+export function unitsScript({ directory, sudo, units, paths, alone }: AskedUnits, nonce: string): string {
+  const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'ExecMainStartTimestamp']
+  const all = [...paths, ...paths.map((path) => path + oldSuffix)]
+  return wholeScript(
+    openAnswer(nonce),
+    `cd -- ${folderWord(directory)} 2>/dev/null && say source "$(pwd -P)"`,
+    `for f in ${drainedPrefix}*; do case $f in *[!A-Za-z0-9._-]*) ;; *) say drained "$f" ;; esac; done`,
+    'folders=',
+    `for f in ${[...new Set(paths.map(folderOf))].map(quote).join(' ')}; do`,
+    '  if [ -d "$f" ]; then say folder "$f"; folders=1; fi',
+    'done',
+    'shown=',
+    'if [ -d /run/systemd/system ]; then',
+    `  shown=$(systemctl show --timestamp=us+utc ${properties.map((name) => `-p ${name}`).join(' ')} -- ${units.map((unit) => `${unit}.service`).join(' ')})`,
+    'fi',
+    'while read -r line; do [ -z "$line" ] || say show "$line"; done <<SHOWN',
+    '$shown',
+    'SHOWN',
+    ...alone.map((path) => `[ ! -e ${quote(path)} ] || { folders=1 shown=LoadState=loaded; }`),
+    'case $folders$shown in 1*LoadState=loaded*)',
+    `  root=$(${asRoot(sudo, describePlaces(all), `ROOT${nonce}`)}`,
+    `) || { said=$(${sudo || 'true'} true 2>&1) && said='a command failed'; stop root "$said"; }`,
+    `  printf '%s\\n' "$root"`,
+    `  n=$((n + \${root##*rows } + 1))`,
+    'esac',
+    closeAnswer(nonce),
+  )
+}
+
+/** Its last line counts the others. */
+function describePlaces(paths: readonly string[]): string {
+  return [
+    'LC_ALL=C; export LC_ALL; set -e',
+    'n=0',
+    `for f in ${paths.map(quote).join(' ')}; do`,
+    '  if [ ! -e "$f" ] && [ ! -L "$f" ]; then continue; fi',
+    '  stat -c "place %a %u %g %f %.9Z %n" -- "$f"',
+    '  n=$((n + 1))',
+    `  if [ -f "$f" ] && [ ! -L "$f" ] && [ "$(stat -c %s -- "$f")" -le ${largestFile} ]; then`,
+    '    sha256sum -- "$f"',
+    '    n=$((n + 1))',
+    '  fi',
+    'done',
+    'printf "rows %s\\n" "$n"',
+  ].join('\n')
+}
+
+/** Throws a Failure where the answer is not whole, or root could not be asked. */
+export function parseUnits(output: string, nonce: string): UnitsLook {
+  const { records, stopped } = readAnswer(output, nonce)
+  if (stopped)
+    throw new Failure(`root could not be asked there: ${stopped.said}`, {
+      code: 'no-root',
+      remedy:
+        'let ssh.user become root without a password, by install.sudo in cluster.yaml (sudo -n); or set install: false',
+    })
+  const read = (pattern: RegExp) =>
+    records.flatMap((record) => [pattern.exec(record)].filter((match) => match !== null))
+  const digests = new Map(read(/^([0-9a-f]{64}) {2}(\/.+)$/).map(([, digest = '', path = '']) => [path, digest]))
+  const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\d+\.\d+) (\/.+)$/)
+  const shown = read(/^show (\w+)=(.*)$/).map(([, key = '', value = '']): [string, string] => [key, value])
+  const rows = read(/^rows (\d+)$/)
+  const known = read(/^(source|folder|drained) (.+)$/)
+  const count = digests.size + places.length + shown.length + rows.length + known.length
+  if (count !== records.length || rows.length > 1) throw notWhole()
+  const named = (kind: string) => known.flatMap(([, word, name = '']) => (word === kind ? [name] : []))
+  return {
+    source: named('source')[0],
+    units: readStates(shown),
+    folders: new Set(named('folder')),
+    files: new Map(
+      places.map(([, mode = '', uid, gid, type = '', changed, path = '']): [string, PlacedFile] => [
+        path,
+        {
+          // S_IFMT and S_IFREG of stat(2).
+          isPlain: (Number.parseInt(type, 16) & 0o170000) === 0o100000,
+          mode: Number.parseInt(mode, 8),
+          uid: Number(uid),
+          gid: Number(gid),
+          changed: Number(changed),
+          digest: digests.get(path),
+        },
+      ]),
+    ),
+    drained: named('drained').flatMap((name) => {
+      const node = name.slice(drainedPrefix.length)
+      return node === '*' || node === '' ? [] : [node]
+    }),
+  }
+}
+
+/** systemd tells the properties of one unit after the other, in an order of its own. */
+function readStates(shown: readonly (readonly [string, string])[]): Map<string, UnitState> {
+  const size = 5
+  const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
+    Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
+  )
+  return new Map(
+    blocks.map(({ Id, LoadState, ActiveState, SubState, ExecMainStartTimestamp }): [string, UnitState] => {
+      if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
+      const started = readTime(ExecMainStartTimestamp ?? '')
+      return [
+        Id.slice(0, -'.service'.length),
+        { isLoaded: LoadState === 'loaded', active: ActiveState, sub: SubState, started },
+      ]
+    }),
+  )
+}
+
+/** "Wed 2026-11-25 11:40:18.123456 UTC", in seconds; undefined for "n/a" and nothing. */
+function readTime(text: string): number | undefined {
+  const [, day, time, fraction = '0'] = /^\w{3} ([\d-]{10}) ([\d:]{8})(\.\d{1,6})? UTC$/.exec(text) ?? []
+  if (day === undefined) {
+    if (text === '' || text === 'n/a') return undefined
+    throw notWhole()
+  }
+  return Date.parse(`${day}T${time}Z`) / 1000 + Number(fraction)
+}

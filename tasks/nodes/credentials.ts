@@ -1,0 +1,14 @@
+/** With what a component is asked. */
+import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
+import type { Credentials } from '../../lib/nodes/probe.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+
+/** Undefined where auth/ has none of that name. */
+export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
+  const [certificate, key] = [auth.tryBytes(certificateFile(name)), auth.tryBytes(keyFile(name))]
+  return certificate && key && { certificate, key }
+}
+
+export function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer | undefined {
+  return auth.tryBytes(certificateFile(caName))
+}
