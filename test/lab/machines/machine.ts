@@ -1,8 +1,8 @@
 /** A machine: a real systemd with a disk, an address and an sshd of its own, in a namespace with others. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type DiskParts, fillDisk } from './disk.ts'
@@ -96,12 +96,21 @@ export class Machine {
 
   /** Runs a command line as root with the machine's sh, and gives what it prints; rejects with stdout and stderr. */
   async exec(command: string): Promise<string> {
-    const [nsenter = '', ...args] = ['nsenter', '--target', String(this.#leader()), '--all', '--wdns=/root', '--']
+    const [nsenter = '', ...args] = ['nsenter', '--target', String(this.pid), '--all', '--wdns=/root', '--']
     const { stdout } = await run(nsenter, [...args, 'sh', '-c', command], {
       env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LANG: 'C.UTF-8' },
       maxBuffer: 2 ** 26,
     })
     return stdout
+  }
+
+  /** A file of root's on its disk, in place of what is there. */
+  write(path: string, text: string, mode = 0o644): void {
+    const place = join(this.root, path)
+    mkdirSync(dirname(place), { recursive: true })
+    rmSync(place, { force: true })
+    writeFileSync(place, text)
+    chmodSync(place, mode)
   }
 
   /** What a unit has printed since the machine's start. */
@@ -121,8 +130,8 @@ export class Machine {
     }
   }
 
-  /** The process id, here, of the machine's first process. */
-  #leader(): number {
+  /** The process id, here, of the machine's first process. Throws while the machine is down. */
+  get pid(): number {
     const { path } = this.#namespace.cgroup(this.name)
     const [pid] = readFileSync(join(path, 'payload/init.scope/cgroup.procs'), 'utf8').split('\n')
     return Number(pid)
@@ -131,7 +140,7 @@ export class Machine {
   async #end(signal: NodeJS.Signals | number): Promise<void> {
     if (this.#child === undefined) return
     const exited = once(this.#child, 'exit')
-    process.kill(this.#leader(), signal)
+    process.kill(this.pid, signal)
     await exited
   }
 

@@ -41,14 +41,14 @@ export async function startMachines(): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
   mkdirSync(dir)
-  writeFileSync(join(dir, 'hosts'), hosts)
+  writeFileSync(join(place, 'hosts'), hosts)
   let namespace: Namespace | undefined
   const stop = async () => {
     await namespace?.end()
     rmSync(place, { recursive: true, force: true })
   }
   try {
-    namespace = await openNamespace(join(dir, 'hosts'))
+    namespace = await openNamespace(place)
     const all = await bootAll(namespace, dir)
     return assemble({ place, dir, namespace, all, stop })
   } catch (error) {

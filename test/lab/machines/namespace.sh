@@ -1,7 +1,7 @@
-# A world of its own for machines: network, mounts, processes. Called as `sh namespace.sh <file for /etc/hosts>`; it says
-# `ready <pid outside> <pid inside> <cgroup>` and lasts until its standard input is closed, which the death of the test does
-# too. Nothing of it has a name outside, so that the kernel takes all of it away with its last process: only empty
-# cgroups are left, and removed here.
+# A world of its own for machines: network, mounts, processes. Called as `sh namespace.sh <folder>`, with a file `hosts` for the
+# place of /etc/hosts; it says `ready <pid outside> <pid inside> <cgroup>` and lasts until its standard input is closed, which
+# the death of the test does too. Nothing of it has a name outside, so that the kernel takes all of it away with its
+# last process: only empty cgroups are left and the folder, both removed here.
 set -eu
 if [ "$1" != outside ] && [ "$1" != inside ]; then
   exec unshare --mount --net --propagation private sh "$0" outside "$1"
@@ -10,7 +10,7 @@ fi
 if [ "$1" = outside ]; then
   # Here the tool runs: this machine's files and processes, the machines' network and names.
   read -r pid _ </proc/self/stat
-  mount --bind "$2" /etc/hosts
+  mount --bind "$2/hosts" /etc/hosts
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
   for old in /sys/fs/cgroup/machines.*; do
     [ ! -d "$old" ] || [ -d "/proc/${old##*.}" ] || find "$old" -depth -type d -exec rmdir {} + || true
@@ -26,6 +26,8 @@ if [ "$1" = outside ]; then
   unshare --mount --pid --fork --kill-child --propagation private sh "$0" inside "$pid" "$cgroup" || true
   echo 0 >/sys/fs/cgroup/cgroup.procs
   find "$cgroup" -depth -type d -exec rmdir {} +
+  umount /etc/hosts
+  rm -rf "$2"
   exit
 fi
 

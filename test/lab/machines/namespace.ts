@@ -14,14 +14,14 @@ export interface Namespace {
   readonly root: string
   /** The cgroup for one machine, as a path there and as one of this process. */
   cgroup(name: string): { readonly inside: string; readonly path: string }
-  /** Ends every process in it, and with them the rest. Ends by itself when this process does. */
+  /** Ends every process in it, and with them the rest. It ends by itself when this process does, however it ends. */
   end(): Promise<void>
 }
 
-/** `hosts` is a file for the place of /etc/hosts. Needs root. Throws with what was said where it can't be had. */
-export async function openNamespace(hosts: string): Promise<Namespace> {
+/** `folder` holds a file `hosts` for the place of /etc/hosts, and is removed at the end. Needs root. Throws with what was said. */
+export async function openNamespace(folder: string): Promise<Namespace> {
   // Its own process group: what ends the test's group leaves it the time to tidy up.
-  const child = spawn('sh', [script, hosts], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+  const child = spawn('sh', [script, folder], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
   const closed = once(child, 'close')
   let said = ''
   const ready = new Promise<RegExpExecArray>((resolve, reject) => {
