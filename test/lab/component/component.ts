@@ -11,6 +11,7 @@
  * OpenAPI, secretbox or kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every
  * namespace and every service account exists.
  */
+import { flushCompileCache } from 'node:module'
 import { startApiServer } from './api-server.ts'
 import { startControllerManager, startProxy, startScheduler } from './clients.ts'
 import { parseFlags } from './flags.ts'
@@ -35,6 +36,8 @@ try {
     case 'kube-proxy':
       await startProxy(flags)
   }
+  // Not left for its end, which may be any: the next start is twice as fast.
+  flushCompileCache()
 } catch (error) {
   process.stderr.write(`Error: ${error instanceof Error ? error.message : error}\n`)
   process.exit(1)

@@ -7,6 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type DiskParts, fillDisk } from './disk.ts'
 import type { Namespace } from './namespace.ts'
+import { compileCache } from './shared.ts'
 
 const run = promisify(execFile)
 
@@ -65,6 +66,7 @@ export class Machine {
       ...['systemd-nspawn', '--quiet', '--register=no', '--keep-unit', '--boot', '--link-journal=no'],
       ...['--timezone=off', '--resolv-conf=off', `--machine=${this.name}`],
       ...[`--directory=/run/lab/${this.name}/root`, '--network-bridge=lab', ...shared],
+      `--bind=/run/lab/compile-cache:${compileCache}`,
     ]
     const [command = '', ...args] = [
       ...this.#namespace.inside,
@@ -134,6 +136,8 @@ export class Machine {
   get pid(): number {
     const { path } = this.#namespace.cgroup(this.name)
     const [pid] = readFileSync(join(path, 'payload/init.scope/cgroup.procs'), 'utf8').split('\n')
+    // Number('') is 0, which for kill(2) is every process of one's own group.
+    if (!pid) throw new Error(`${this.name} is down`)
     return Number(pid)
   }
 

@@ -1,6 +1,8 @@
 /** The guide's machines, as real ones in a network of the test's own, and a cluster's folder whose runs reach them. */
+import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { type Edit, harderwayBy, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
 import { Machine, type Role } from './machine.ts'
@@ -30,6 +32,8 @@ export interface Machines extends AsyncDisposable {
   write(...edits: Edit[]): void
   /** Runs harderway in the cluster's folder and the machines' network. */
   run(...args: string[]): Promise<Ran>
+  /** Runs a command line there with sh, and gives what it prints; rejects with stdout and stderr. */
+  exec(command: string): Promise<string>
   /** Before any other command (kubectl, openssl, curl, faketime …): runs it there too. */
   readonly within: readonly string[]
   /** Ends all of it, without a trace. */
@@ -105,6 +109,11 @@ function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
     place,
     write,
     run: (...args) => harderwayBy(within, place, args),
+    async exec(command) {
+      const [first = '', ...args] = [...within, 'sh', '-c', command]
+      const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
+      return (await promisify(execFile)(first, args, { env, maxBuffer: 2 ** 26 })).stdout
+    },
     within,
     stop,
     [Symbol.asyncDispose]: stop,

@@ -7,6 +7,9 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 /** Where real kube-* lie on a machine, when KUBE_BIN_DIR names a folder with them. */
 export const realBinaries = process.env.KUBE_BIN_DIR && '/opt/lab/bin'
 
+/** Of the stand-in, one for all machines of a test. */
+export const compileCache = '/opt/lab/compile-cache'
+
 /** Path on a machine → path here. */
 export function shared(): Record<string, string> {
   const { KUBE_BIN_DIR } = process.env

@@ -1,10 +1,12 @@
 /** The units of the guide's chapters 5 and 6, with the flags that matter: what its scripts write on a machine. */
 import type { Machine } from './machine.ts'
+import { realBinaries } from './shared.ts'
 
 export interface Unit {
   readonly name: string
   readonly command: readonly string[]
-  /** Of the section [Service], beside what every unit has. */
+  /** Of the sections [Unit] and [Service], beside what every unit has. */
+  readonly unit?: readonly string[]
   readonly service?: readonly string[]
   /** From the home folder to its place. */
   readonly files: Readonly<Record<string, readonly string[]>>
@@ -103,6 +105,8 @@ function kubelet(name: string, isControl: boolean): Unit {
   const folder = '/var/lib/kubelet'
   return {
     name: 'kubelet',
+    // The stand-in starts no containers.
+    unit: realBinaries ? ['Requires=containerd.service', 'After=containerd.service'] : [],
     files: {
       [`${kubernetes}/`]: ['ca.pem'],
       [`${folder}/`]: [`${name}.pem`, `${name}-key.pem`],
@@ -143,10 +147,11 @@ clusterCIDR: 10.0.0.0/12
   command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml'],
 }
 
-export function unitText({ name, command, service = [] }: Unit): string {
+export function unitText({ name, command, unit = [], service = [] }: Unit): string {
   return [
     '[Unit]',
     `Description=${name}`,
+    ...unit,
     '',
     '[Service]',
     ...service,
