@@ -126,12 +126,63 @@ describe('six machines', { skip }, () => {
     await allWell(lab)
   })
 
+  test('list in pages, at the revision of the first', async () => {
+    const secrets = '/api/v1/namespaces/paged/secrets'
+    const ask = async (path: string, ...args: string[]) =>
+      JSON.parse(await lab.exec(`${admin} ${args.join(' ')} '${api('control2', path)}'`))
+    for (const name of ['a', 'b', 'c'])
+      await ask(secrets, `-d '{"metadata":{"name":"${name}"},"stringData":{"word":"${name}"}}'`)
+    const first = await ask(`${secrets}?limit=2`)
+    await ask(`${secrets}/c`, '-X DELETE')
+    const last = await ask(`${secrets}?limit=2&continue=${first.metadata.continue}`)
+    const names = [first, last].map(({ items }) =>
+      items.map(({ metadata }: { metadata: { name: string } }) => metadata.name),
+    )
+    assert.deepEqual(names, [['a', 'b'], ['c']])
+    assert.deepEqual([first.metadata.remainingItemCount, last.metadata.continue], [1, undefined])
+    assert.equal((await ask(`${secrets}/c`)).code, 404)
+  })
+
+  test('seal by the first key of their start, and write what is unchanged only where it was sealed by another', async () => {
+    const machine = lab.machine('control0')
+    const file = '/var/lib/kubernetes/encryption-config.yaml'
+    const path = '/api/v1/namespaces/default/secrets/one'
+    const ask = (name: string, args = '') => lab.exec(`${admin} ${args} ${api(name, path)}`)
+    const rewrite = async () => {
+      const { metadata } = JSON.parse(await ask('control0', `-X PUT -d '${await ask('control0')}'`))
+      const { metadata: now } = JSON.parse(await ask('control0'))
+      assert.equal(metadata.resourceVersion, now.resourceVersion)
+      return Number(now.resourceVersion)
+    }
+    const key = Buffer.alloc(32, 7).toString('base64')
+    const before = await rewrite()
+    await machine.exec(
+      `sed -i '0,/- aescbc:/s//- aesgcm:\\n      keys: [{name: key2, secret: "${key}"}]\\n  - aescbc:/' ${file}`,
+    )
+    assert.equal(await rewrite(), before)
+    await machine.exec('systemctl restart kube-apiserver')
+    await allWell(lab)
+    const after = await rewrite()
+    assert.ok(after > before)
+    assert.equal(await rewrite(), after)
+    // An API server that has not loaded the new key.
+    assert.equal(JSON.parse(await ask('control1')).code, 500)
+    await ask('control0', '-X DELETE')
+    await machine.exec(`cp /home/ubuntu/encryption-config.yaml ${file}; systemctl restart kube-apiserver`)
+    await allWell(lab)
+  })
+
   test('judge a client by the CAs of the moment', async () => {
     const asked = () => lab.exec(`${admin} -o /dev/null -w '%{http_code}' ${api('control2', '/api')}`)
     assert.equal(await asked(), '200')
     const machine = lab.machine('control2')
     machine.write('/var/lib/kubernetes/ca.pem', readFileSync(join(lab.place, 'x.pem'), 'utf8'))
     await eventually(async () => assert.equal(await asked(), '401'))
+    // With our CA as one issued by the CA that is trusted now, as in a rotation.
+    const cross = 'openssl x509 -in auth/ca.pem -CA x.pem -CAkey x-key.pem -set_serial 7'
+    await lab.exec(`(cat auth/admin.pem; ${cross}) >both.pem`)
+    const both = admin.replace('auth/admin.pem', 'both.pem')
+    assert.equal(await lab.exec(`${both} -o /dev/null -w '%{http_code}' ${api('control2', '/api')}`), '200')
     machine.write('/var/lib/kubernetes/ca.pem', readFileSync(join(lab.place, 'auth/ca.pem'), 'utf8'))
     await eventually(async () => assert.equal(await asked(), '200'))
   })

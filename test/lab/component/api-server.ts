@@ -105,6 +105,7 @@ const isSettled = [() => true, () => false] as const
 
 function mayAsk({ groups, username }: User, { method, url: { pathname } }: Request): boolean {
   if (groups.includes('system:masters')) return true
+  if (username === 'system:kube-controller-manager' && pathname.includes('/configmaps')) return true
   const isComponent = groups.includes('system:nodes') || /^system:kube-/.test(username)
   return (
     isComponent && (/\/(nodes|leases)(\/|$)/.test(pathname) || (method === 'GET' && pathname.includes('/configmaps')))
@@ -123,7 +124,8 @@ function review({ username, groups, uid }: User, { method, url }: Request): obje
 }
 
 function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = '{}' }): object {
-  const { expirationSeconds } = (parseBody(body || '{}') as TokenRequestBody).spec ?? {}
+  const { expirationSeconds, audiences } = (parseBody(body || '{}') as TokenRequestBody).spec ?? {}
+  if (audiences) throw new StatusError(501, 'NotImplemented', 'this stand-in does not play audiences')
   const { token, expires } = accounts.issue(namespace, account, Number(expirationSeconds ?? 3607))
   const status = { token, expirationTimestamp: expires.toISOString() }
   return {
@@ -135,7 +137,7 @@ function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = 
 }
 
 interface TokenRequestBody {
-  readonly spec?: { readonly expirationSeconds?: number }
+  readonly spec?: { readonly expirationSeconds?: number; readonly audiences?: readonly string[] }
 }
 
 /** What kubectl asks before anything else. */

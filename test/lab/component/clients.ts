@@ -7,7 +7,7 @@ import { createServer } from 'node:https'
 import { parse } from 'yaml'
 import { type Flags, required } from './flags.ts'
 import { readCertificates } from './identity.ts'
-import { ApiClient, expect } from './kubeconfig.ts'
+import { ApiClient, expect, replace } from './kubeconfig.ts'
 import { log } from './watched.ts'
 
 /** Seconds: client-go's retry period of a lease. */
@@ -24,10 +24,11 @@ export async function startControllerManager(flags: Flags): Promise<void> {
     )
   const key = createPrivateKey(readFileSync(required(flags, 'cluster-signing-key-file')))
   if (!signing[0]?.checkPrivateKey(key)) throw new Error('tls: private key does not match public key')
-  readCertificates(readFileSync(required(flags, 'root-ca-file')))
+  const rootCA = readFileSync(required(flags, 'root-ca-file'))
+  readCertificates(rootCA)
   createPrivateKey(readFileSync(required(flags, 'service-account-private-key-file')))
   serveHealth(10257)
-  keepLease(api, 'kube-controller-manager')
+  keepLease(api, 'kube-controller-manager', () => publishRootCA(api, rootCA.toString()))
 }
 
 export async function startScheduler(flags: Flags): Promise<void> {
@@ -63,12 +64,18 @@ function serveHealth(port: number): void {
   )
 }
 
-function keepLease(api: ApiClient, name: string): void {
+/** As it was at the start, for the pods of one namespace. */
+async function publishRootCA(api: ApiClient, text: string): Promise<void> {
+  const path = '/api/v1/namespaces/default/configmaps'
+  await replace(api, path, { metadata: { name: 'kube-root-ca.crt' }, data: { 'ca.crt': text } })
+}
+
+function keepLease(api: ApiClient, name: string, more = async () => {}): void {
   const leases = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases'
   api.keep(interval, async () => {
     const renewTime = new Date().toISOString()
     const lease = { metadata: { name, namespace: 'kube-system' }, spec: { renewTime } }
-    const { status } = expect(await api.ask('PUT', `${leases}/${name}`, lease), 404)
-    if (status === 404) expect(await api.ask('POST', leases, lease), 409)
+    await replace(api, leases, lease)
+    await more()
   })
 }

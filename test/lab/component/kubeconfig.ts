@@ -69,3 +69,14 @@ export function expect<Answer extends { status: number }>(answer: Answer, ...mor
   if (answer.status < 300 || more.includes(answer.status)) return answer
   throw new Error(`the API answers ${answer.status}`)
 }
+
+interface ApiObject {
+  readonly metadata: { readonly name: string }
+  readonly [field: string]: unknown
+}
+
+/** An object of a collection as it is to be, whether it is there already or not. */
+export async function replace(api: ApiClient, path: string, object: ApiObject): Promise<void> {
+  const { status } = expect(await api.ask('PUT', `${path}/${object.metadata.name}`, object), 404)
+  if (status === 404) expect(await api.ask('POST', path, object), 409)
+}

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { hostname } from 'node:os'
 import { parse } from 'yaml'
 import { type Flags, required } from './flags.ts'
-import { ApiClient, expect } from './kubeconfig.ts'
+import { ApiClient, replace } from './kubeconfig.ts'
 import { type Answer, type Request, serve } from './serving.ts'
 import { log } from './watched.ts'
 
@@ -38,10 +38,7 @@ function answer({ user, url }: Request): Answer {
 
 /** The node's Ready condition, with the time it was last posted. */
 async function postStatus(api: ApiClient, name: string): Promise<void> {
-  const path = `/api/v1/nodes/${name}`
   const now = new Date().toISOString()
   const condition = { type: 'Ready', status: 'True', reason: 'KubeletReady', lastHeartbeatTime: now }
-  const node = { metadata: { name }, status: { conditions: [condition] } }
-  const { status } = expect(await api.ask('PUT', `${path}/status`, node), 404)
-  if (status === 404) expect(await api.ask('POST', '/api/v1/nodes', node), 409)
+  await replace(api, '/api/v1/nodes', { metadata: { name }, status: { conditions: [condition] } })
 }

@@ -1,5 +1,5 @@
 /** An HTTPS server as the API server's and the kubelet's: pair and client CA are taken up when their files change. */
-import type { X509Certificate } from 'node:crypto'
+import { constants, type X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import { createSecureContext, type TLSSocket } from 'node:tls'
@@ -27,13 +27,16 @@ export interface Answer {
   readonly body: unknown
 }
 
+/** OpenSSL's tickets forget the chain that a client has shown, Go's do not: each connection shows it anew. */
+const secureOptions = constants.SSL_OP_NO_TICKET
+
 /** Certificates are asked for, not required, and who shows none or an unknown one is told by `answer`. */
 export function serve(files: ServingFiles, answer: (request: Request) => Promise<Answer>): Server {
   const server = createServer({ requestCert: true, rejectUnauthorized: false })
   let roots: X509Certificate[] = []
   let pair: { cert: Buffer; key: Buffer } | undefined
   let hints: Buffer | undefined
-  const renew = () => pair && hints && server.setSecureContext({ ...pair, ca: hints })
+  const renew = () => pair && hints && server.setSecureContext({ ...pair, ca: hints, secureOptions })
   watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => {
     roots = readCertificates(pem)
     if (hints === undefined || files.hintsFollow) hints = pem

@@ -72,8 +72,7 @@ export class Machine {
       ...this.#namespace.inside,
       ...['sh', '-c', `echo 0 >${inside}/cgroup.procs && exec "$@"`, 'sh', ...nspawn],
     ]
-    const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' }
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     this.#console = ''
     for (const stream of [child.stdout, child.stderr])
