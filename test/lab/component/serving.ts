@@ -59,6 +59,8 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
       log(`${message.method} ${message.url}: ${error}`)
     }
     const isText = typeof body === 'string'
+    // As Go's servers answer while they shut down.
+    if (!server.listening) response.setHeader('connection', 'close')
     response.writeHead(status, { 'content-type': isText ? 'text/plain; charset=utf-8' : 'application/json' })
     response.end(isText ? body : `${JSON.stringify(body)}\n`)
   })

@@ -123,7 +123,7 @@ export class Machine {
     const deadline = Date.now() + bootLimit
     for (;;) {
       // Also "degraded" is an end of the boot, with exit status 1: which unit failed is the test's to ask.
-      const state = await this.exec('systemctl is-system-running --wait || true').catch(() => '')
+      const state = await this.exec('timeout 60 systemctl is-system-running --wait || true').catch(() => '')
       if (/^(running|degraded)$/m.test(state)) return
       if (this.#child === undefined || Date.now() > deadline)
         throw new Error(`${this.name} did not boot (${state.trim()}):\n${this.#console}`)
