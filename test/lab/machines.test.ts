@@ -217,6 +217,27 @@ describe('six machines', { skip }, () => {
     await assert.rejects(on('control9', drain), /No such server/)
   })
 
+  test('restart what looks after the balancer, and lose no connection through it', async () => {
+    const [first = '', ...args] = [...lab.within, 'openssl', 's_client', '-quiet', '-connect', 'kubernetes:6443']
+    const client = spawn(first, args, { stdio: ['pipe', 'pipe', 'ignore'] })
+    let said = ''
+    client.stdout.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+    })
+    const ask = async (count: number) => {
+      client.stdin.write('GET /readyz HTTP/1.1\r\nHost: kubernetes\r\n\r\n')
+      await eventually(async () => assert.equal(said.split('200 OK').length - 1, count))
+    }
+    try {
+      await ask(1)
+      await lab.machine('gateway').exec('systemctl restart ldirectord')
+      await ask(2)
+    } finally {
+      client.kill()
+    }
+    await allWell(lab)
+  })
+
   test('end an API server that is told to as one that is not ready, but serves, for its shutdown delay', async () => {
     const machine = lab.machine('control2')
     const unit = '/etc/systemd/system/kube-apiserver.service'

@@ -17,6 +17,20 @@ listen kubernetes
   server control2 192.168.1.13:6443
 `
 
+/** What looks after the balancer, as in the guide: haproxy itself stays, with its connections, as IPVS in the kernel does. */
+export const directorUnit = `[Unit]
+Description=ldirectord, which has haproxy read its configuration and its CAs anew
+After=haproxy.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=systemctl reload-or-restart haproxy
+
+[Install]
+WantedBy=multi-user.target
+`
+
 /** haproxy answers an empty line where it did what it was told. */
 export const balancerScript = `#!/bin/bash
 # balance NODE drain|ready: whether new connections go to the API server of a node.

@@ -1,7 +1,7 @@
 /** The guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { balancerConfig, balancerScript } from './balancer.ts'
+import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
 import { eventually } from './eventually.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
@@ -32,7 +32,7 @@ export async function allWell(lab: Machines): Promise<void> {
 
 /** Names of the units of the guide's next chapters. */
 function unitsOf(machine: Machine): string {
-  if (machine.role === 'gateway') return 'haproxy'
+  if (machine.role === 'gateway') return 'haproxy ldirectord'
   return componentsOf(machine)
     .map(({ name }) => name)
     .join(' ')
@@ -85,10 +85,12 @@ function program(name: string): string {
 
 async function installBalancer(machine: Machine): Promise<void> {
   machine.write('/etc/haproxy/haproxy.cfg', balancerConfig)
+  machine.write('/etc/systemd/system/ldirectord.service', directorUnit)
   machine.write('/usr/local/bin/balance', balancerScript, 0o755)
   await machine.exec(`set -e
     cp /home/ubuntu/ca.pem /usr/local/share/ca-certificates/kubernetes-ca.crt
     update-ca-certificates >/dev/null 2>&1
-    systemctl enable --quiet haproxy
-    systemctl start haproxy`)
+    systemctl daemon-reload
+    systemctl enable --quiet haproxy ldirectord
+    systemctl start haproxy ldirectord`)
 }
