@@ -39,6 +39,11 @@ const tests: readonly Part[] = [
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
+  { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },
+  { command: 'ip', debian: 'iproute2', brew: '' },
+  { command: 'sudo', debian: 'sudo', brew: '' },
+  { command: 'haproxy', debian: 'haproxy', brew: '' },
+  { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
 ]
 
 const enabledIn = '/etc/systemd/system'

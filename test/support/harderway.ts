@@ -35,9 +35,15 @@ export function messageOf(ran: Ran, id: string): unknown {
 
 /** In a place of its own: neither the user's home nor his kubeconfig are touched. */
 export function harderway(place: string, ...args: string[]): Promise<Ran> {
+  return harderwayBy([], place, args)
+}
+
+/** Run by another command, given with its arguments. */
+export function harderwayBy(by: readonly string[], place: string, args: readonly string[]): Promise<Ran> {
   const env = { PATH: process.env.PATH, HOME: join(place, 'home'), ...(process.env.TZ && { TZ: process.env.TZ }) }
+  const [first = '', ...others] = [...by, process.execPath, entry, ...args]
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [entry, ...args], { cwd: place, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(first, others, { cwd: place, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -1,0 +1,173 @@
+/** kube-apiserver: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/ */
+import { readFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+import { Etcd } from './etcd.ts'
+import { duration, type Flags, required } from './flags.ts'
+import { readCertificates, type User } from './identity.ts'
+import { answerFor, apiVersion, findResource, parseBody, resources } from './resources.ts'
+import { readSealing } from './sealing.ts'
+import { ServiceAccounts } from './service-accounts.ts'
+import { type Answer, type Request, serve } from './serving.ts'
+import { StatusError } from './status.ts'
+import { Store } from './store.ts'
+import { log } from './watched.ts'
+
+const port = 6443
+const anonymous: User = { username: 'system:anonymous', groups: ['system:unauthenticated'] }
+
+export async function startApiServer(flags: Flags): Promise<void> {
+  const text = (name: string) => readFileSync(required(flags, name), 'utf8')
+  const accounts = new ServiceAccounts(
+    required(flags, 'service-account-issuer'),
+    text('service-account-key-file'),
+    text('service-account-signing-key-file'),
+  )
+  // Read at the start and used by none here, but the real one does not start without them.
+  readCertificates(Buffer.from(text('kubelet-certificate-authority')))
+  for (const name of ['kubelet-client-certificate', 'kubelet-client-key']) text(name)
+  const shutdownDelay = duration(flags, 'shutdown-delay-duration')
+  const etcd = new Etcd(flags)
+  const api = {
+    accounts,
+    etcd,
+    store: new Store(etcd, readSealing(text('encryption-provider-config'))),
+    isEnding: false,
+  }
+  const files = {
+    cert: required(flags, 'tls-cert-file'),
+    key: required(flags, 'tls-private-key-file'),
+    clientCA: required(flags, 'client-ca-file'),
+    hintsFollow: true,
+  }
+  const server = serve(files, (request) =>
+    answer(api, request).catch((error) => {
+      if (error instanceof StatusError) return error.answer()
+      log(`${request.method} ${request.url.pathname}: ${error}`)
+      return new StatusError(500, 'InternalError', `Internal error occurred: ${error}`).answer()
+    }),
+  )
+  process.once('SIGTERM', async () => {
+    log('Shutting down: not ready any more')
+    api.isEnding = true
+    await wait(shutdownDelay)
+    server.close(() => process.exit(0))
+    // What was asked is answered; a connection goes when it has nothing under way.
+    setInterval(() => server.closeIdleConnections(), 20)
+  })
+  server.listen(port, flags.get('bind-address'), () => log(`Serving securely on port ${port}`))
+}
+
+interface Api {
+  readonly accounts: ServiceAccounts
+  readonly etcd: Etcd
+  readonly store: Store
+  isEnding: boolean
+}
+
+async function answer(api: Api, request: Request): Promise<Answer> {
+  const { pathname: path } = request.url
+  const user = authenticate(api, request)
+  if (['/livez', '/healthz', '/readyz'].includes(path)) return await health(api, path)
+  if (path === '/version') return { status: 200, body: { major: '1', minor: '34', gitVersion: 'v1.34.0-stand-in' } }
+  if (!user.groups.includes('system:authenticated')) throw forbidden(user, request)
+  const known = discovery(path) ?? review(user, request) ?? (path === '/openid/v1/jwks' && api.accounts.jwks())
+  if (known) return { status: request.method === 'POST' ? 201 : 200, body: known }
+  if (!mayAsk(user, request)) throw forbidden(user, request)
+  const [, namespace, account] = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/.exec(path) ?? []
+  if (namespace && account && request.method === 'POST')
+    return { status: 201, body: tokenRequest(api, { namespace, account, body: request.body }) }
+  const asked = findResource(path)
+  if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
+  return await answerFor(api.store, asked, request)
+}
+
+function authenticate({ accounts }: Api, { user, bearer }: Request): User {
+  if (typeof user === 'object') return user
+  const byToken = bearer === undefined ? undefined : accounts.userOf(bearer)
+  if (byToken) return byToken
+  // A credential that was given and is not known is no anonymous request.
+  if (user === 'unknown' || bearer !== undefined) throw new StatusError(401, 'Unauthorized', 'Unauthorized')
+  return anonymous
+}
+
+async function health({ etcd, isEnding }: Api, path: string): Promise<Answer> {
+  const checks: [string, boolean][] = [
+    ['ping', true],
+    ['etcd', await etcd.get('/registry/health').then(...isSettled)],
+    ...(path === '/readyz' ? [['shutdown', !isEnding] as [string, boolean]] : []),
+  ]
+  if (checks.every(([, isWell]) => isWell)) return { status: 200, body: 'ok' }
+  const lines = checks.map(([name, isWell]) => (isWell ? `[+]${name} ok` : `[-]${name} failed: reason withheld`))
+  return { status: 500, body: `${lines.join('\n')}\n${path.slice(1)} check failed\n` }
+}
+
+const isSettled = [() => true, () => false] as const
+
+function mayAsk({ groups, username }: User, { method, url: { pathname } }: Request): boolean {
+  if (groups.includes('system:masters')) return true
+  if (username === 'system:kube-controller-manager' && pathname.includes('/configmaps')) return true
+  const isComponent = groups.includes('system:nodes') || /^system:kube-/.test(username)
+  return (
+    isComponent && (/\/(nodes|leases)(\/|$)/.test(pathname) || (method === 'GET' && pathname.includes('/configmaps')))
+  )
+}
+
+function forbidden({ username }: User, { method, url }: Request): StatusError {
+  const what = `User ${JSON.stringify(username)} cannot ${method.toLowerCase()} path ${JSON.stringify(url.pathname)}`
+  return new StatusError(403, 'Forbidden', `forbidden: ${what}`)
+}
+
+function review({ username, groups, uid }: User, { method, url }: Request): object | undefined {
+  if (method !== 'POST' || url.pathname !== '/apis/authentication.k8s.io/v1/selfsubjectreviews') return undefined
+  const userInfo = { username, groups, ...(uid && { uid }) }
+  return { kind: 'SelfSubjectReview', apiVersion: 'authentication.k8s.io/v1', metadata: {}, status: { userInfo } }
+}
+
+function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = '{}' }): object {
+  const { expirationSeconds, audiences } = (parseBody(body || '{}') as TokenRequestBody).spec ?? {}
+  if (audiences) throw new StatusError(501, 'NotImplemented', 'this stand-in does not play audiences')
+  const { token, expires } = accounts.issue(namespace, account, Number(expirationSeconds ?? 3607))
+  const status = { token, expirationTimestamp: expires.toISOString() }
+  return {
+    kind: 'TokenRequest',
+    apiVersion: 'authentication.k8s.io/v1',
+    metadata: { name: account, namespace },
+    status,
+  }
+}
+
+interface TokenRequestBody {
+  readonly spec?: { readonly expirationSeconds?: number; readonly audiences?: readonly string[] }
+}
+
+/** What kubectl asks before anything else. */
+function discovery(path: string): object | undefined {
+  const groups = ['authentication.k8s.io', 'coordination.k8s.io']
+  if (path === '/api') return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }
+  if (path === '/apis') {
+    const version = (name: string) => ({ groupVersion: `${name}/v1`, version: 'v1' })
+    const list = groups.map((name) => ({ name, versions: [version(name)], preferredVersion: version(name) }))
+    return { kind: 'APIGroupList', apiVersion: 'v1', groups: list }
+  }
+  const [, group] = /^\/apis\/([^/]+)\/v1$/.exec(path) ?? []
+  if (path !== '/api/v1' && !groups.includes(group ?? '')) return undefined
+  const groupVersion = group === undefined ? 'v1' : `${group}/v1`
+  const own = resources.filter((each) => apiVersion(each) === groupVersion)
+  const verbs = ['create', 'delete', 'get', 'list', 'update']
+  const more = {
+    v1: [
+      { name: 'serviceaccounts/token', kind: 'TokenRequest', namespaced: true, singularName: '', verbs: ['create'] },
+    ],
+    'authentication.k8s.io/v1': [
+      { name: 'selfsubjectreviews', kind: 'SelfSubjectReview', namespaced: false, singularName: '', verbs: ['create'] },
+    ],
+  }[groupVersion]
+  const list = own.map(({ name, kind, namespaced }) => ({
+    name,
+    kind,
+    namespaced,
+    singularName: kind.toLowerCase(),
+    verbs,
+  }))
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: [...list, ...(more ?? [])] }
+}

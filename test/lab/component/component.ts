@@ -1,0 +1,44 @@
+/**
+ * A stand-in for kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kube-proxy, of which Debian has no
+ * packages. It takes the guide's flags and files, and takes them up when the real ones (1.34) do:
+ * - by itself: the API server's and the kubelet's serving pair and client CA (a pair that is none: the old one stays); the
+ *   pair that the API server shows etcd, at each new connection;
+ * - at the start: etcd's CA, service-account keys, the encryption configuration, kubeconfigs, the controller manager's CA.
+ * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets stored under the real keys with the real
+ * prefix (aescbc, aesgcm), tokens, client certificates judged at each request.
+ *
+ * What it cannot: there are no pods, controllers, scheduling, leases that are lost, watches, selectors, server-side apply,
+ * OpenAPI, secretbox or kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every
+ * namespace and every service account exists.
+ */
+import { flushCompileCache } from 'node:module'
+import { startApiServer } from './api-server.ts'
+import { startControllerManager, startProxy, startScheduler } from './clients.ts'
+import { parseFlags } from './flags.ts'
+import { startKubelet } from './kubelet.ts'
+
+const [, , component = '', ...args] = process.argv
+try {
+  const flags = parseFlags(component, args)
+  switch (component) {
+    case 'kube-apiserver':
+      await startApiServer(flags)
+      break
+    case 'kube-controller-manager':
+      await startControllerManager(flags)
+      break
+    case 'kube-scheduler':
+      await startScheduler(flags)
+      break
+    case 'kubelet':
+      await startKubelet(flags)
+      break
+    case 'kube-proxy':
+      await startProxy(flags)
+  }
+  // Not left for its end, which may be any: the next start is twice as fast.
+  flushCompileCache()
+} catch (error) {
+  process.stderr.write(`Error: ${error instanceof Error ? error.message : error}\n`)
+  process.exit(1)
+}

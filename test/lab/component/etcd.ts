@@ -1,0 +1,127 @@
+/** A client of etcd over its JSON gateway (etcd's docs: dev-guide/api_grpc_gateway): keys and values are base64. */
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'node:https'
+import { connect } from 'node:tls'
+import { type Flags, required } from './flags.ts'
+import { readCertificates } from './identity.ts'
+
+/** Milliseconds for one endpoint. */
+const limit = 3000
+
+export interface Entry {
+  readonly key: string
+  readonly value: Buffer
+  /** The revision of its last change: a resourceVersion. */
+  readonly revision: string
+}
+
+export interface Range {
+  readonly entries: readonly Entry[]
+  readonly revision: string
+  /** Keys of the range beyond the entries. */
+  readonly remaining: number
+}
+
+export class Etcd {
+  readonly #endpoints: readonly URL[]
+  readonly #agent: Agent
+
+  constructor(flags: Flags) {
+    const ca = readFileSync(required(flags, 'etcd-cafile'))
+    readCertificates(ca)
+    const [cert, key] = ['etcd-certfile', 'etcd-keyfile'].map((name) => required(flags, name))
+    this.#endpoints = required(flags, 'etcd-servers')
+      .split(',')
+      .map((server) => new URL(server))
+    this.#agent = new Agent({ keepAlive: true })
+    // The pair is read at each new connection; the CA stays that of the start.
+    this.#agent.createConnection = (options) => {
+      const pair = { cert: readFileSync(cert ?? ''), key: readFileSync(key ?? '') }
+      return connect({ ...(options as object), ...pair, ca })
+    }
+  }
+
+  async get(key: string): Promise<Entry | undefined> {
+    const answer = await this.#ask('range', { key: encode(key) })
+    return readRange(answer).entries[0]
+  }
+
+  /** From `start` on, below `prefix`; at a revision where one is given. */
+  async list(prefix: string, { start = prefix, limit = 0, revision = '0' }): Promise<Range> {
+    const end = prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
+    return readRange(await this.#ask('range', { key: encode(start), range_end: encode(end), limit, revision }))
+  }
+
+  /** Its new revision; undefined where the key was changed since `revision` ('0': where it exists). */
+  async put(key: string, value: Buffer, revision: string): Promise<string | undefined> {
+    return await this.#change(key, revision, { request_put: { key: encode(key), value: value.toString('base64') } })
+  }
+
+  async delete(key: string, revision: string): Promise<string | undefined> {
+    return await this.#change(key, revision, { request_delete_range: { key: encode(key) } })
+  }
+
+  async #change(key: string, revision: string, change: object): Promise<string | undefined> {
+    const unchanged = { key: encode(key), target: 'MOD', result: 'EQUAL', mod_revision: revision }
+    const answer = await this.#ask('txn', { compare: [unchanged], success: [change] })
+    return answer.succeeded ? answer.header.revision : undefined
+  }
+
+  /** One endpoint after the other, until one was asked: what may have been done already is not done again. */
+  async #ask(method: 'range' | 'txn', body: object): Promise<GatewayAnswer> {
+    let last: unknown
+    for (const endpoint of this.#endpoints)
+      try {
+        return await this.#askOne(new URL(`/v3/kv/${method}`, endpoint), JSON.stringify(body))
+      } catch (error) {
+        last = error
+        if (method === 'txn' && !(error instanceof NotAsked)) break
+      }
+    throw new Error(`etcd: ${last instanceof Error ? last.message : last}`)
+  }
+
+  #askOne(url: URL, body: string): Promise<GatewayAnswer> {
+    return new Promise((resolve, reject) => {
+      let wasSent = false
+      const fail = (error: Error) => reject(wasSent ? error : new NotAsked(error.message))
+      const signal = AbortSignal.timeout(limit)
+      const asked = request(url, { method: 'POST', agent: this.#agent, signal }, (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (part: string) => {
+          text += part
+        })
+        response.on('error', fail)
+        response.on('end', () => {
+          if (response.statusCode === 200) resolve(JSON.parse(text))
+          else fail(new Error(`${url.host} answers ${response.statusCode} ${text}`))
+        })
+      })
+      asked.on('socket', (socket) => {
+        if (!asked.reusedSocket) socket.once('secureConnect', () => (wasSent = true))
+        else wasSent = true
+      })
+      asked.on('error', fail)
+      asked.end(body)
+    })
+  }
+}
+
+class NotAsked extends Error {}
+
+interface GatewayAnswer {
+  readonly header: { readonly revision: string }
+  readonly succeeded?: boolean
+  readonly kvs?: readonly { readonly key: string; readonly value?: string; readonly mod_revision: string }[]
+  readonly count?: string
+}
+
+const encode = (text: string) => Buffer.from(text).toString('base64')
+
+function readRange({ header, kvs = [], count = '0' }: GatewayAnswer): Range {
+  const entries = kvs.map(({ key, value = '', mod_revision }) => ({
+    key: Buffer.from(key, 'base64').toString(),
+    value: Buffer.from(value, 'base64'),
+    revision: mod_revision,
+  }))
+  return { entries, revision: header.revision, remaining: Number(count) - entries.length }
+}

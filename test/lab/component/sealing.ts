@@ -1,0 +1,105 @@
+/** Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what the cipher gives. */
+import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { parse } from 'yaml'
+
+interface Key {
+  readonly prefix: string
+  seal(value: Buffer, place: string): Buffer
+  open(sealed: Buffer, place: string): Buffer
+}
+
+/** Of one resource: the first key seals, each opens. */
+export interface Sealing {
+  seal(value: Buffer, place: string): Buffer
+  /** `isStale` where it was not sealed by the first. Throws where no key opens it. */
+  open(stored: Buffer, place: string): { value: Buffer; isStale: boolean }
+}
+
+type Configuration = {
+  readonly kind?: string
+  readonly resources?: readonly {
+    readonly resources: readonly string[]
+    readonly providers: readonly Readonly<
+      Record<string, { readonly keys?: readonly { readonly name: string; readonly secret: string }[] }>
+    >[]
+  }[]
+}
+
+/** By resource. Throws where kube-apiserver would not start with it, or this cannot play it. */
+export function readSealing(text: string): (resource: string) => Sealing {
+  const { kind = '', resources = [] } = (parse(text) ?? {}) as Configuration
+  if (!/^Encryption(Configuration|Config)$/.test(kind)) throw new Error(`encryption config: no kind "${kind}" is known`)
+  const all = resources.map(({ resources, providers }) => ({
+    resources,
+    keys: providers
+      .flatMap((provider) => Object.entries(provider))
+      .flatMap(([provider, { keys }]) => keysOf(provider, keys)),
+  }))
+  return (resource) => sealing(all.find(({ resources }) => resources.includes(resource))?.keys ?? [identity])
+}
+
+function sealing(keys: readonly Key[]): Sealing {
+  return {
+    seal: (value, place) => {
+      const [first = identity] = keys
+      return Buffer.concat([Buffer.from(first.prefix), first.seal(value, place)])
+    },
+    open(stored, place) {
+      let why: unknown = 'no matching prefix found'
+      for (const [i, key] of keys.entries()) {
+        if (!stored.subarray(0, key.prefix.length).equals(Buffer.from(key.prefix))) continue
+        if (key === identity && stored.subarray(0, 8).toString() === 'k8s:enc:') continue
+        try {
+          return { value: key.open(stored.subarray(key.prefix.length), place), isStale: i > 0 }
+        } catch (error) {
+          why = error
+        }
+      }
+      throw new Error(`unable to transform key ${JSON.stringify(place)}: ${why}`)
+    },
+  }
+}
+
+const identity: Key = { prefix: '', seal: (value) => value, open: (stored) => stored }
+
+function keysOf(provider: string, keys: readonly { readonly name: string; readonly secret: string }[] = []): Key[] {
+  if (provider === 'identity') return [identity]
+  const cipher = { aescbc, aesgcm }[provider]
+  if (cipher === undefined) throw new Error(`encryption config: this stand-in cannot play ${provider}`)
+  return keys.map(({ name, secret }) => {
+    const key = Buffer.from(secret, 'base64')
+    if (![16, 24, 32].includes(key.length)) throw new Error(`encryption config: ${name} is no key for ${provider}`)
+    return { prefix: `k8s:enc:${provider}:v1:${name}:`, ...cipher(key) }
+  })
+}
+
+function aescbc(key: Buffer): Omit<Key, 'prefix'> {
+  const name = `aes-${key.length * 8}-cbc`
+  return {
+    seal(value) {
+      const iv = randomBytes(16)
+      const cipher = createCipheriv(name, key, iv)
+      return Buffer.concat([iv, cipher.update(value), cipher.final()])
+    },
+    open(sealed) {
+      const decipher = createDecipheriv(name, key, sealed.subarray(0, 16))
+      return Buffer.concat([decipher.update(sealed.subarray(16)), decipher.final()])
+    },
+  }
+}
+
+function aesgcm(key: Buffer): Omit<Key, 'prefix'> {
+  const name = `aes-${key.length * 8}-gcm` as CipherGCMTypes
+  return {
+    seal(value, place) {
+      const nonce = randomBytes(12)
+      const cipher = createCipheriv(name, key, nonce).setAAD(Buffer.from(place))
+      return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()])
+    },
+    open(sealed, place) {
+      const decipher = createDecipheriv(name, key, sealed.subarray(0, 12)).setAAD(Buffer.from(place))
+      decipher.setAuthTag(sealed.subarray(-16))
+      return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
+    },
+  }
+}

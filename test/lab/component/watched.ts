@@ -1,0 +1,29 @@
+/** Files that are taken up when they change: inotify on their folders, as a rename replaces them, and once a minute. */
+import { readFileSync, watch } from 'node:fs'
+import { dirname } from 'node:path'
+
+const resync = 60_000
+
+/** `load` is called at once, where it may throw, and at each change, where it keeps what it had and says why. */
+export function watchFiles(paths: readonly string[], load: (contents: readonly Buffer[]) => void): void {
+  const read = () => paths.map((path) => readFileSync(path))
+  let loaded = read()
+  load(loaded)
+  const look = () => {
+    try {
+      const now = read()
+      if (now.every((content, i) => content.equals(loaded[i] ?? Buffer.alloc(0)))) return
+      load(now)
+      loaded = now
+      log(`Loaded ${paths.join(' and ')}`)
+    } catch (error) {
+      log(`Keeping what was loaded of ${paths.join(' and ')}: ${error}`)
+    }
+  }
+  for (const folder of new Set(paths.map(dirname))) watch(folder, look)
+  setInterval(look, resync)
+}
+
+export function log(text: string): void {
+  process.stderr.write(`${text}\n`)
+}

@@ -1,0 +1,96 @@
+/** The guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
+import { eventually } from './eventually.ts'
+import type { Machine } from './machine.ts'
+import type { Machines } from './machines.ts'
+import { compileCache, realBinaries } from './shared.ts'
+import { controlUnits, nodeUnits, type Unit, unitText } from './units.ts'
+
+/** On all of them at once, since etcd does not start before its second member does; resolves when all are well. */
+export async function installAll(lab: Machines): Promise<void> {
+  await Promise.all(lab.all.map(installComponents))
+  await allWell(lab)
+}
+
+const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
+
+/** Asked of each machine itself, and of the virtual IP; in a limited time. */
+export async function allWell(lab: Machines): Promise<void> {
+  const etcd = '--cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem'
+  const members = lab.of('control').map(({ ip }) => `https://${ip}:2379`)
+  const checks = [
+    `etcdctl ${etcd} --endpoints=${members.join()} endpoint health`,
+    ...lab.of('control').map(({ ip }) => `${asAdmin} https://${ip}:6443/readyz`),
+    ...lab.of('gateway').map(() => `${asAdmin} https://kubernetes:6443/readyz`),
+    ...lab.all.filter(({ role }) => role !== 'gateway').map(({ ip }) => `${asAdmin} https://${ip}:10250/healthz`),
+  ]
+  await Promise.all(checks.map((check) => eventually(() => lab.exec(check))))
+  await Promise.all(lab.all.map((machine) => eventually(() => machine.exec(`systemctl is-active ${unitsOf(machine)}`))))
+}
+
+/** Names of the units of the guide's next chapters. */
+function unitsOf(machine: Machine): string {
+  if (machine.role === 'gateway') return 'haproxy ldirectord'
+  return componentsOf(machine)
+    .map(({ name }) => name)
+    .join(' ')
+}
+
+function componentsOf(machine: Machine): Unit[] {
+  return [...(machine.role === 'control' ? controlUnits(machine) : []), ...nodeUnits(machine)]
+}
+
+/**
+ * Copies what was deployed into its places, with the modes it has, writes the units, enables and starts them, as the guide
+ * does. They start side by side: etcd waits for its other members, the rest for etcd.
+ */
+export async function installComponents(machine: Machine): Promise<void> {
+  if (machine.role === 'gateway') return await installBalancer(machine)
+  const units = componentsOf(machine)
+  for (const unit of units) writeUnit(machine, unit)
+  const names = unitsOf(machine)
+  await machine.exec(`set -e; cd /home/ubuntu
+    ${units.flatMap(copies).join('\n')}
+    mkdir -p -m 700 /var/lib/etcd
+    systemctl daemon-reload
+    systemctl enable --quiet ${names}
+    systemctl start ${names}`)
+}
+
+function writeUnit(machine: Machine, unit: Unit): void {
+  machine.write(`/usr/local/bin/${unit.name}`, program(unit.name), 0o755)
+  // In the place of the mask for Debian's own etcd.
+  machine.write(`/etc/systemd/system/${unit.name}.service`, unitText(unit))
+  for (const [path, text] of Object.entries(unit.texts ?? {})) machine.write(path, text)
+}
+
+function copies({ files }: Unit): string[] {
+  return Object.entries(files).map(
+    ([place, names]) => `mkdir -p ${place.slice(0, place.lastIndexOf('/'))}; cp ${names.join(' ')} ${place}`,
+  )
+}
+
+/** The real one where there is one: of etcd in any case. */
+function program(name: string): string {
+  const real = realBinaries && existsSync(join(process.env.KUBE_BIN_DIR ?? '', name)) && `${realBinaries}/${name}`
+  const command =
+    real ||
+    (name === 'etcd'
+      ? '/usr/bin/etcd'
+      : `env NODE_COMPILE_CACHE=${compileCache} /opt/lab/node /opt/lab/component/component.ts ${name}`)
+  return `#!/bin/sh\nexec ${command} "$@"\n`
+}
+
+async function installBalancer(machine: Machine): Promise<void> {
+  machine.write('/etc/haproxy/haproxy.cfg', balancerConfig)
+  machine.write('/etc/systemd/system/ldirectord.service', directorUnit)
+  machine.write('/usr/local/bin/balance', balancerScript, 0o755)
+  await machine.exec(`set -e
+    cp /home/ubuntu/ca.pem /usr/local/share/ca-certificates/kubernetes-ca.crt
+    update-ca-certificates >/dev/null 2>&1
+    systemctl daemon-reload
+    systemctl enable --quiet haproxy ldirectord
+    systemctl start haproxy ldirectord`)
+}

@@ -1,0 +1,145 @@
+/** The guide's machines, as real ones in a network of the test's own, and a cluster's folder whose runs reach them. */
+import { execFile } from 'node:child_process'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type Edit, harderwayBy, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
+import { makeKey, readPublicKey } from '../ssh-key.ts'
+import { Machine, type Role } from './machine.ts'
+import { type Namespace, openNamespace } from './namespace.ts'
+import { shared } from './shared.ts'
+
+const virtualIP = '192.168.1.21'
+
+/** Names and addresses as the guide has them, but for its third worker. */
+const guide: readonly { readonly name: string; readonly role: Role; readonly ip: string }[] = [
+  { name: 'control0', role: 'control', ip: '192.168.1.11' },
+  { name: 'control1', role: 'control', ip: '192.168.1.12' },
+  { name: 'control2', role: 'control', ip: '192.168.1.13' },
+  { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+  { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
+  { name: 'gateway', role: 'gateway', ip: '192.168.1.10' },
+]
+
+export interface Machines extends AsyncDisposable {
+  readonly all: readonly Machine[]
+  of(role: Role): Machine[]
+  /** Throws when there is none of that name. */
+  machine(name: string): Machine
+  /** The folder of cluster.yaml and auth/. */
+  readonly place: string
+  /** cluster.yaml: the guide's, of these machines, with changes. */
+  write(...edits: Edit[]): void
+  /** Runs harderway in the cluster's folder and the machines' network. */
+  run(...args: string[]): Promise<Ran>
+  /** Runs a command line there with sh, and gives what it prints; rejects with stdout and stderr. */
+  exec(command: string): Promise<string>
+  /** Before any other command (kubectl, openssl, curl, faketime …): runs it there too. */
+  readonly within: readonly string[]
+  /** Ends all of it, without a trace. */
+  stop(): Promise<void>
+}
+
+/** Boots the guide's machines. Needs root and systemd-nspawn; throws, without a trace, where one does not come up. */
+export async function startMachines(): Promise<Machines> {
+  const place = makePlace()
+  const dir = join(place, 'lab')
+  mkdirSync(dir)
+  writeFileSync(join(place, 'hosts'), hosts)
+  let namespace: Namespace | undefined
+  const stop = async () => {
+    await namespace?.end()
+    rmSync(place, { recursive: true, force: true })
+  }
+  try {
+    namespace = await openNamespace(place)
+    const all = await bootAll(namespace, dir)
+    return assemble({ place, dir, namespace, all, stop })
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
+  const clientKey = join(dir, 'client_key')
+  await Promise.all([makeKey(clientKey), ...guide.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
+  const all = guide.map(({ name, role, ip }) => {
+    const addresses = {
+      address: `${ip}/24`,
+      loopback: role === 'control' ? [`${virtualIP}/32`] : [],
+      further: role === 'gateway' ? [`${virtualIP}/32`] : [],
+    }
+    const hostKey = join(dir, `${name}_host_key`)
+    return new Machine(namespace, { name, role, ip, ...addresses, hosts, hostKey, clientKey, shared: shared() })
+  })
+  const booted = await Promise.allSettled(
+    all.map(async (machine) => {
+      await machine.makeDisk()
+      await machine.start()
+    }),
+  )
+  for (const each of booted) if (each.status === 'rejected') throw each.reason
+  await writeClientFiles(dir, clientKey)
+  return all
+}
+
+interface Parts {
+  readonly place: string
+  readonly dir: string
+  readonly namespace: Namespace
+  readonly all: readonly Machine[]
+  readonly stop: () => Promise<void>
+}
+
+function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
+  const write = (...edits: Edit[]) =>
+    writeCluster(place, [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide], ...edits])
+  write()
+  // nsenter goes to the folder / with its mounts.
+  const within = [...namespace.outside, 'env', `--chdir=${place}`]
+  return {
+    all,
+    of: (role) => all.filter((machine) => machine.role === role),
+    machine(name) {
+      const found = all.find((machine) => machine.name === name)
+      if (found === undefined) throw new Error(`there is no machine ${name}`)
+      return found
+    },
+    place,
+    write,
+    run: (...args) => harderwayBy(within, place, args),
+    async exec(command) {
+      const [first = '', ...args] = [...within, 'sh', '-c', command]
+      const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
+      return (await promisify(execFile)(first, args, { env, maxBuffer: 2 ** 26 })).stdout
+    },
+    within,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+const hosts = [
+  '127.0.0.1 localhost',
+  ...guide.map(({ name, ip }) => `${ip} ${name} ${name}.kubenet`),
+  `${virtualIP} kubernetes kubernetes.kubenet`,
+  '',
+].join('\n')
+
+async function writeClientFiles(dir: string, clientKey: string): Promise<void> {
+  const keys = await Promise.all(guide.map(({ name }) => readPublicKey(join(dir, `${name}_host_key`))))
+  const known = guide.map(({ name, ip }, i) => `${name},${ip} ${keys[i]}\n`)
+  writeFileSync(join(dir, 'known_hosts'), known.join(''))
+  const lines = [
+    'Host *',
+    `  IdentityFile ${clientKey}`,
+    '  IdentitiesOnly yes',
+    '  IdentityAgent none',
+    `  UserKnownHostsFile ${join(dir, 'known_hosts')}`,
+    '  GlobalKnownHostsFile none',
+    '  StrictHostKeyChecking yes',
+    '',
+  ]
+  writeFileSync(join(dir, 'ssh_config'), lines.join('\n'))
+}

@@ -1,0 +1,166 @@
+/** The units of the guide's chapters 5 and 6, with the flags that matter: what its scripts write on a machine. */
+import type { Machine } from './machine.ts'
+import { realBinaries } from './shared.ts'
+
+export interface Unit {
+  readonly name: string
+  readonly command: readonly string[]
+  /** Of the sections [Unit] and [Service], beside what every unit has. */
+  readonly unit?: readonly string[]
+  readonly service?: readonly string[]
+  /** From the home folder to its place. */
+  readonly files: Readonly<Record<string, readonly string[]>>
+  /** Configuration beside them: path → text. */
+  readonly texts?: Readonly<Record<string, string>>
+}
+
+const members = [11, 12, 13].map((end, i) => ({ name: `control${i}`, ip: `192.168.1.${end}` }))
+const kubernetes = '/var/lib/kubernetes'
+
+export function controlUnits({ name, ip }: Machine): Unit[] {
+  return [etcd(name, ip), apiServer(ip), controllerManager, scheduler]
+}
+
+export function nodeUnits({ name, role }: Machine): Unit[] {
+  return [kubelet(name, role === 'control'), proxy]
+}
+
+function etcd(name: string, ip: string): Unit {
+  const [cert, key, ca] = ['kubernetes.pem', 'kubernetes-key.pem', 'ca.pem'].map((file) => `/etc/etcd/${file}`)
+  return {
+    name: 'etcd',
+    files: { '/etc/etcd/': ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem'] },
+    service: ['Type=notify'],
+    command: [
+      `--name=${name}`,
+      ...[`--cert-file=${cert}`, `--key-file=${key}`, `--trusted-ca-file=${ca}`, '--client-cert-auth'],
+      ...[`--peer-cert-file=${cert}`, `--peer-key-file=${key}`, `--peer-trusted-ca-file=${ca}`],
+      ...['--peer-client-cert-auth', `--initial-advertise-peer-urls=https://${ip}:2380`],
+      ...[`--listen-peer-urls=https://${ip}:2380`, `--advertise-client-urls=https://${ip}:2379`],
+      ...[`--listen-client-urls=https://${ip}:2379,https://127.0.0.1:2379`, '--initial-cluster-token=etcd-cluster-0'],
+      `--initial-cluster=${members.map((each) => `${each.name}=https://${each.ip}:2380`).join(',')}`,
+      ...['--initial-cluster-state=new', '--data-dir=/var/lib/etcd'],
+    ],
+  }
+}
+
+function apiServer(ip: string): Unit {
+  const pair = [`${kubernetes}/kubernetes.pem`, `${kubernetes}/kubernetes-key.pem`]
+  return {
+    name: 'kube-apiserver',
+    files: {
+      [`${kubernetes}/`]: [
+        ...['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem', 'encryption-config.yaml'],
+        ...['service-account.pem', 'service-account-key.pem'],
+      ],
+    },
+    command: [
+      ...[`--advertise-address=${ip}`, '--allow-privileged=true', '--authorization-mode=Node,RBAC'],
+      ...['--bind-address=0.0.0.0', `--client-ca-file=${kubernetes}/ca.pem`, `--etcd-cafile=${kubernetes}/ca.pem`],
+      ...[`--etcd-certfile=${pair[0]}`, `--etcd-keyfile=${pair[1]}`],
+      `--etcd-servers=${members.map((each) => `https://${each.ip}:2379`).join(',')}`,
+      `--encryption-provider-config=${kubernetes}/encryption-config.yaml`,
+      `--kubelet-certificate-authority=${kubernetes}/ca.pem`,
+      ...[`--kubelet-client-certificate=${pair[0]}`, `--kubelet-client-key=${pair[1]}`],
+      `--service-account-key-file=${kubernetes}/service-account.pem`,
+      `--service-account-signing-key-file=${kubernetes}/service-account-key.pem`,
+      ...['--service-account-issuer=https://192.168.1.21:6443', '--service-cluster-ip-range=10.32.0.0/16'],
+      ...[`--tls-cert-file=${pair[0]}`, `--tls-private-key-file=${pair[1]}`, '--v=2'],
+    ],
+  }
+}
+
+const controllerManager: Unit = {
+  name: 'kube-controller-manager',
+  files: {
+    [`${kubernetes}/`]: ['ca.pem', 'ca-key.pem', 'service-account-key.pem', 'kube-controller-manager.kubeconfig'],
+  },
+  command: [
+    ...['--bind-address=0.0.0.0', '--cluster-cidr=10.0.0.0/8', '--cluster-name=kubernetes'],
+    ...[`--cluster-signing-cert-file=${kubernetes}/ca.pem`, `--cluster-signing-key-file=${kubernetes}/ca-key.pem`],
+    ...[`--kubeconfig=${kubernetes}/kube-controller-manager.kubeconfig`, '--leader-elect=true'],
+    ...[`--root-ca-file=${kubernetes}/ca.pem`, '--service-cluster-ip-range=10.32.0.0/16'],
+    ...[`--service-account-private-key-file=${kubernetes}/service-account-key.pem`],
+    ...['--use-service-account-credentials=true', '--v=2'],
+  ],
+}
+
+const schedulerConfig = '/etc/kubernetes/config/kube-scheduler.yaml'
+const scheduler: Unit = {
+  name: 'kube-scheduler',
+  files: { [`${kubernetes}/`]: ['kube-scheduler.kubeconfig'] },
+  texts: {
+    [schedulerConfig]: `apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection:
+  kubeconfig: ${kubernetes}/kube-scheduler.kubeconfig
+leaderElection:
+  leaderElect: true
+`,
+  },
+  command: [`--config=${schedulerConfig}`, '--v=2'],
+}
+
+function kubelet(name: string, isControl: boolean): Unit {
+  const folder = '/var/lib/kubelet'
+  return {
+    name: 'kubelet',
+    // The stand-in starts no containers.
+    unit: realBinaries ? ['Requires=containerd.service', 'After=containerd.service'] : [],
+    files: {
+      [`${kubernetes}/`]: ['ca.pem'],
+      [`${folder}/`]: [`${name}.pem`, `${name}-key.pem`],
+      [`${folder}/kubeconfig`]: [`${name}.kubeconfig`],
+    },
+    texts: {
+      [`${folder}/kubelet-config.yaml`]: `kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: ${kubernetes}/ca.pem}
+authorization: {mode: Webhook}
+clusterDomain: cluster.local
+clusterDNS: [10.32.0.10]
+tlsCertFile: ${folder}/${name}.pem
+tlsPrivateKeyFile: ${folder}/${name}-key.pem
+containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
+cgroupDriver: systemd
+${isControl ? 'registerWithTaints: [{key: node-roles.kubernetes.io/control-plane, value: "", effect: NoSchedule}]\n' : ''}`,
+    },
+    command: [`--config=${folder}/kubelet-config.yaml`, `--kubeconfig=${folder}/kubeconfig`, '--v=2'],
+  }
+}
+
+const proxy: Unit = {
+  name: 'kube-proxy',
+  files: { '/var/lib/kube-proxy/kubeconfig': ['kube-proxy.kubeconfig'] },
+  texts: {
+    '/var/lib/kube-proxy/kube-proxy-config.yaml': `kind: KubeProxyConfiguration
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+clientConnection:
+  kubeconfig: /var/lib/kube-proxy/kubeconfig
+mode: iptables
+clusterCIDR: 10.0.0.0/12
+`,
+  },
+  command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml'],
+}
+
+export function unitText({ name, command, unit = [], service = [] }: Unit): string {
+  return [
+    '[Unit]',
+    `Description=${name}`,
+    ...unit,
+    '',
+    '[Service]',
+    ...service,
+    `ExecStart=/usr/local/bin/${[name, ...command].join(' \\\n  ')}`,
+    'Restart=on-failure',
+    'RestartSec=5',
+    '',
+    '[Install]',
+    'WantedBy=multi-user.target',
+    '',
+  ].join('\n')
+}
