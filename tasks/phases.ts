@@ -7,6 +7,7 @@ import { caTargets } from './phases/ca.ts'
 import { type LeafPhase, leafTargets } from './phases/certs.ts'
 import { deployTargets } from './phases/deploy.ts'
 import { encryptionKeyTargets } from './phases/encryption-key.ts'
+import { installTargets } from './phases/install.ts'
 import { kubeconfigTargets } from './phases/kubeconfigs.ts'
 import { localKubeconfigTargets } from './phases/local-kubeconfig.ts'
 
@@ -39,6 +40,12 @@ export const phases: readonly Phase[] = [
     title: 'Deploy to nodes',
     makes: "each role's files on each node, by ssh and scp",
     targets: deployTargets,
+  },
+  {
+    name: 'install',
+    title: 'Running components',
+    makes: 'what the units on each node have loaded, where cluster.yaml has install',
+    targets: installTargets,
   },
   {
     name: 'local-kubeconfig',

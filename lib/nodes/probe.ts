@@ -13,7 +13,7 @@ export interface Credentials {
 
 export interface Question {
   /** Opens a stream to the port; each is used for one connection. */
-  readonly open: () => Duplex
+  readonly open: () => Duplex | Promise<Duplex>
   /** The address that is asked: it must be in the server's certificate. */
   readonly address: string
   /** PEM; undefined where the server's certificate proves nothing. */
@@ -24,7 +24,7 @@ export interface Question {
 
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
 export async function readServed({ open, as, signal }: Question): Promise<Buffer> {
-  const stream = open()
+  const stream = await open()
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const refuse = (error: Error) => reject(notAnswered(error))
   const socket = connect({
@@ -58,7 +58,7 @@ const longestBody = 64 * 1024
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
 export async function ask(question: Question & { readonly path: string; readonly isPlain?: boolean }): Promise<Reply> {
   const { open, address, ca, as, signal, path, isPlain = false } = question
-  const stream = open()
+  const stream = await open()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)

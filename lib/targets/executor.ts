@@ -113,9 +113,11 @@ async function judge(
     const need = outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons)
   })
-  const verdict = await check(target, willChange.length > 0, () => target.check(at, force, found))
+  const { isFinal = false, ...verdict } = await check(target, willChange.length > 0, () =>
+    target.check(at, force, found),
+  )
   const needs: Reason[] =
-    willChange.length > 0 && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
+    willChange.length > 0 && !isFinal && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced' }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }

@@ -17,6 +17,8 @@ export type Force = 'rebuild' | 'replace' | 'renew'
 /** A verdict, with what check found out where build goes on from it. */
 export interface Look<Found = unknown> extends Verdict {
   readonly found?: Found
+  /** It stays as it is, whatever becomes of its needs. */
+  readonly isFinal?: boolean
 }
 
 /** What the checks of its needs found; without those that were made since. */

@@ -6,10 +6,13 @@ import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { lookAt } from '../nodes/look.ts'
 import { swap } from '../nodes/swap.ts'
+import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { everything, judge, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
 
-interface Found {
+export interface DeployFound {
+  /** Of the same moment; undefined where nothing is installed, or it could not be looked at. */
+  readonly units: UnitsFound | undefined
   readonly look: Look
   /** Undefined where all is right. */
   readonly wrong: NodeReason | undefined
@@ -20,7 +23,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
   const known = new Set(makers.keys())
   const folders = Map.groupBy(cluster.nodes, folderOf)
-  return cluster.nodes.map((node): Target<Found> => {
+  return cluster.nodes.map((node): Target<DeployFound> => {
     const names: Names = { known, together: folders.get(folderOf(node)) ?? [] }
     return {
       id: `deploy/${node.name}`,
@@ -30,9 +33,11 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       makes: [],
       where: 'node',
       check: async (at, force) => {
+        const { install } = at.cluster
+        const units = install && lookAtUnits(at, node, install).catch(() => undefined)
         const look = await lookAt(at, node)
         const { wrong, warning } = judge(at, node, look, names, force !== undefined)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong } }
+        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units: (await units) || undefined } }
       },
       build: async (at, { found: { look, wrong }, force }) => {
         await deploy(at, node, names, { look, wrong, isForced: force !== undefined })

@@ -1,0 +1,145 @@
+/** Restarts one unit of a node, and waits until it is well: asked of the node itself, by a request with our credentials. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { readAnswer } from '../../lib/nodes/frame.ts'
+import { commandScript } from '../../lib/nodes/place.ts'
+import { ask, readServed } from '../../lib/nodes/probe.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { printable } from '../../lib/wording.ts'
+import type { Health, Unit } from '../tables/places.ts'
+import { credentialsOf, trustOf } from './credentials.ts'
+import { drain, undrain } from './drain.ts'
+import { newNonce } from './look.ts'
+import { addressOf } from './units.ts'
+
+/** Milliseconds between two questions, and for one answer. */
+const [pause, patience] = [250, 5000]
+/** Milliseconds: kube-apiserver looks at its files once a minute where no event has told it of a change. */
+const takeUpTime = 90_000
+
+export interface On {
+  readonly at: Workspace
+  readonly node: ClusterNode
+  readonly install: Install
+  readonly signal: AbortSignal
+}
+
+/** Throws a Failure where it does not get well in install.timeout, with its last words. */
+export async function restart(on: On, unit: Unit): Promise<void> {
+  const { at, node, install } = on
+  if (unit.isQuorum) await refuseWithoutOthers(on, unit)
+  const drains = unit.isDrained === true && install.drain !== ''
+  try {
+    if (drains) await drain(at, node, install)
+    await runAsRoot(on, unit.restart, unit)
+    await waitUntilWell(on, unit)
+  } finally {
+    if (drains) await undrain(at, node, install)
+  }
+}
+
+export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
+  const { health } = unit
+  if (!health) return
+  const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, health))
+  if (why !== undefined) throw await notWell(on, unit, why)
+}
+
+/** Whether its ports show the certificate of auth/ in time; a restart is the way where they do not. */
+export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
+  const { at, node } = on
+  const why = await repeat(on, Math.min(takeUpTime, on.install.timeout), async () => {
+    for (const { port, name } of unit.serves) {
+      const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
+      if (!leaf || !tryCertificate(at.auth, name)?.x509.raw.equals(leaf)) return `${port} shows another certificate`
+    }
+    return undefined
+  })
+  return why === undefined
+}
+
+/** Undefined once there is no reason left; else the last one. */
+async function repeat(
+  { signal }: On,
+  milliseconds: number,
+  look: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const until = performance.now() + milliseconds
+  for (;;) {
+    const why = await look()
+    if (why === undefined || performance.now() > until) return why
+    await delay(pause, undefined, { signal })
+  }
+}
+
+/** 403 is the answer to somebody who was recognised, and has no right to ask. */
+async function whyNotWell(on: On, node: ClusterNode, health: Health): Promise<string | undefined> {
+  try {
+    const { status, body } = await ask({ ...health, ...question(on, node, health) })
+    if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
+    return `${health.path} answers ${status} ${body.slice(0, 100)}`
+  } catch (error) {
+    on.signal.throwIfAborted()
+    if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
+    throw error
+  }
+}
+
+function question({ at, node: from, signal }: On, node: ClusterNode, health: Health) {
+  const address = health.isLocal ? '127.0.0.1' : addressOf(node)
+  const connection = at.connect(from)
+  return {
+    open: () => connection.then((open) => open.tunnel(address, health.port)),
+    address,
+    ca: health.isLocal ? undefined : trustOf(at),
+    as: health.as === undefined ? undefined : credentialsOf(at, health.as),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(patience)]),
+  }
+}
+
+/** One etcd that is missing already, and another that is restarted, are no majority of three. */
+async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
+  const { at, node } = on
+  const { health } = unit
+  if (!health) return
+  const others = at.cluster.nodes.filter(({ name, role }) => role === node.role && name !== node.name)
+  const whys = await Promise.all(
+    others.map(async (other) => [other.name, await whyNotWell(on, other, health)] as const),
+  )
+  const broken = whys.filter(([, why]) => why !== undefined)
+  // One that is not well itself has nothing to lose.
+  if (broken.length === 0 || (await whyNotWell(on, node, health)) !== undefined) return
+  throw new Failure(
+    `${node.name}: ${unit.unit} is not restarted while it is not well on ${broken.map(([name, why]) => `${name} (${why})`).join(', ')}`,
+    { code: 'no-quorum', remedy: 'get it well there, then run the same command again' },
+  )
+}
+
+async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
+  const { status, said } = await asRoot(on, command)
+  if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
+}
+
+async function asRoot({ at, node, install }: On, command: string): Promise<{ status: number; said: string }> {
+  const connection = await at.connect(node)
+  const nonce = newNonce()
+  const { records } = readAnswer(await connection.run(commandScript(install.sudo, command, nonce)), nonce)
+  const [status = '', ...said] = records.map((record) => record.replace(/^said /, ''))
+  return { status: Number(status.replace('status ', '')), said: said.join('\n') }
+}
+
+/** A word so long that it could be a key is not passed on. */
+async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
+  const { node } = on
+  const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
+  const said = bundle === undefined ? await asRoot(on, journal).catch(() => undefined) : undefined
+  const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
+  return new Failure(`${node.name}: ${unit} is not well after it was restarted: ${why}`, {
+    code: 'not-well',
+    remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(
+      '\n',
+    ),
+  })
+}
