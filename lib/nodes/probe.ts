@@ -62,7 +62,7 @@ export async function ask(question: Question & { readonly path: string; readonly
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)
-  const common = { host: address, path, agent: false as const, signal, headers: { connection: 'close' } }
+  const common = { host: address, path, signal, headers: { connection: 'close' } }
   const dial = () => {
     const socket = connect({
       socket: stream,

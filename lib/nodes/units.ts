@@ -64,42 +64,53 @@ export function asRoot(sudo: string, script: string, mark: string): string {
 
 const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
 
-/** systemd answers to anybody; for what is in the files root is asked, and only where there is such a unit. */
-export function unitsScript({ directory, sudo, units, paths, alone }: AskedUnits, nonce: string): string {
-  const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'ExecMainStartTimestamp']
-  const all = [...paths, ...paths.map((path) => path + oldSuffix)]
+/** Where systemd reads unit files: systemd.unit(5). */
+const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/systemd/system`)
+
+/**
+ * Anybody may see whether there is a unit, and its folders; for its state and its files root is asked, and only where
+ * there is such a unit.
+ */
+export function unitsScript(asked: AskedUnits, nonce: string): string {
+  const { directory, sudo, units, paths, alone } = asked
+  const folders = [...new Set(paths.map(folderOf))].map(quote).join(' ')
+  const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
   return wholeScript(
     openAnswer(nonce),
-    `cd -- ${folderWord(directory)} 2>/dev/null && say source "$(pwd -P)"`,
+    `if cd -- ${folderWord(directory)} 2>/dev/null; then say source "$(pwd -P)"; fi`,
     `for f in ${drainedPrefix}*; do case $f in *[!A-Za-z0-9._-]*) ;; *) say drained "$f" ;; esac; done`,
-    'folders=',
-    `for f in ${[...new Set(paths.map(folderOf))].map(quote).join(' ')}; do`,
-    '  if [ -d "$f" ]; then say folder "$f"; folders=1; fi',
-    'done',
-    'shown=',
-    'if [ -d /run/systemd/system ]; then',
-    `  shown=$(systemctl show --timestamp=us+utc ${properties.map((name) => `-p ${name}`).join(' ')} -- ${units.map((unit) => `${unit}.service`).join(' ')})`,
-    'fi',
-    'while read -r line; do [ -z "$line" ] || say show "$line"; done <<SHOWN',
-    '$shown',
-    'SHOWN',
-    ...alone.map((path) => `[ ! -e ${quote(path)} ] || { folders=1 shown=LoadState=loaded; }`),
-    'case $folders$shown in 1*LoadState=loaded*)',
-    `  root=$(${asRoot(sudo, describePlaces(all), `ROOT${nonce}`)}`,
+    'unit= folder= asks=',
+    `for f in ${folders}; do if [ -d "$f" ]; then say folder "$f"; folder=1; fi; done`,
+    `for f in ${units.join(' ')}; do if [ -d /run/systemd/system ] && [ ${files} ]; then unit=1; fi; done`,
+    '[ -z "$unit" ] || [ -z "$folder" ] || asks=1',
+    ...alone.map((path) => `[ ! -e ${quote(path)} ] || asks=1`),
+    'if [ -n "$asks" ]; then',
+    `  root=$(${asRoot(sudo, describeAsRoot(asked), `ROOT${nonce}`)}`,
     `) || { said=$(${sudo || 'true'} true 2>&1) && said='a command failed'; stop root "$said"; }`,
-    `  printf '%s\\n' "$root"`,
+    `  printf '%s\n' "$root"`,
     `  n=$((n + \${root##*rows } + 1))`,
-    'esac',
+    'fi',
     closeAnswer(nonce),
   )
 }
 
 /** Its last line counts the others. */
-function describePlaces(paths: readonly string[]): string {
+function describeAsRoot({ units, paths }: AskedUnits): string {
+  const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'ExecMainStartTimestamp'].map(
+    (name) => `-p ${name}`,
+  )
+  const names = units.map((unit) => `${unit}.service`).join(' ')
+  const shown = [
+    `shown=$(systemctl show --timestamp=us+utc ${properties.join(' ')} -- ${names})`,
+    'while read -r line; do [ -z "$line" ] || { printf "show %s\\n" "$line"; n=$((n + 1)); }; done <<SHOWN',
+    '$shown',
+    'SHOWN',
+  ]
   return [
     'LC_ALL=C; export LC_ALL; set -e',
     'n=0',
-    `for f in ${paths.map(quote).join(' ')}; do`,
+    ...(units.length > 0 ? shown : []),
+    `for f in ${[...paths, ...paths.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
     '  if [ ! -e "$f" ] && [ ! -L "$f" ]; then continue; fi',
     '  stat -c "place %a %u %g %f %.9Z %n" -- "$f"',
     '  n=$((n + 1))',

@@ -136,7 +136,7 @@ async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Fai
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said = bundle === undefined ? await asRoot(on, journal).catch(() => undefined) : undefined
   const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
-  return new Failure(`${node.name}: ${unit} is not well after it was restarted: ${why}`, {
+  return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',
     remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(
       '\n',
