@@ -1,12 +1,12 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
+import { bitsOf, type Der, inside } from '../der/der.ts'
+import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
+import { blocksIn } from '../der/pem.ts'
+import { findRefusals, isPlainEcKey } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, inside } from './der.ts'
-import { extensionIds, extensionOf, type Fields, readFields } from './fields.ts'
 import { oids } from './oids.ts'
-import { blocksIn } from './pem.ts'
-import { findRefusals, isPlainEcKey } from './strictness.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
