@@ -3,7 +3,7 @@
  * kept wherever the CA's certificate is made anew. Pure.
  */
 import type { KeyObject } from 'node:crypto'
-import { isName } from '../der/strictness.ts'
+import { isName } from '../der/encodings.ts'
 import { type Certificate, compareSubject } from './certificate.ts'
 import type { IssuerName, Subject } from './x509.ts'
 
