@@ -58,10 +58,25 @@ export function isPositive(integer: Der): boolean {
   return integer.tag === 0x02 && isMinimal(integer) && (integer.content[0] ?? 0) < 0x80
 }
 
-/** With seconds or, in UTCTime, without; that it is a day of the calendar OpenSSL has seen to. */
-export function isTime({ tag, content }: Der): boolean {
-  const form = tag === 0x17 ? /^\d{10}(?:\d\d)?(?:Z|[+-](?!0000)\d{4})$/ : /^\d{14}(?:Z|[+-](?!0000)\d{4})$/
-  return (tag === 0x17 || tag === 0x18) && form.test(content.toString('latin1'))
+const timeForms: ReadonlyMap<number, RegExp> = new Map([
+  [0x17, /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-](?!0000)\d\d)(\d\d))$/],
+  [0x18, /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-](?!0000)\d\d)(\d\d))$/],
+])
+
+/**
+ * UTCTime or GeneralizedTime of RFC 5280, 4.1.2.5; undefined where Go would not read it. Not what Node says: of a day that
+ * there is not it tells an arbitrary time.
+ */
+export function readTime({ tag, content }: Der): Date | undefined {
+  const [, digits, ...rest] = timeForms.get(tag)?.exec(content.toString('latin1')) ?? []
+  if (digits === undefined) return undefined
+  const year = tag === 0x17 ? `${digits < '50' ? 20 : 19}${digits}` : digits
+  const [month, day, hour, minute, second, zoneHour, zoneMinute] = rest
+  const text = `${year}-${month}-${day}T${hour}:${minute}:${second}`
+  const zone = zoneHour === undefined ? 'Z' : `${zoneHour}:${zoneMinute}`
+  const [date, local] = [new Date(text + zone), new Date(`${text}Z`)]
+  const isDay = !Number.isNaN(date.getTime()) && local.toISOString() === `${text}.000Z`
+  return isDay ? date : undefined
 }
 
 const [rsaKey, ecKey] = ['2a864886f70d010101', '2a8648ce3d0201']
@@ -78,14 +93,12 @@ export function isPublicKey(publicKey: Der): boolean {
   return parameters?.bytes.toString('hex') === '0500' && exponent.content.length <= 4
 }
 
-/** SEC 1 or PKCS#8: of a named curve, and with no point or an uncompressed one. */
-export function isPlainEcKey(der: Buffer): boolean {
-  const [, second, third, ...optional] = inside(readDer(der)[0])
-  if (second?.tag === 0x30) return inside(second)[1]?.tag === 0x06 && third !== undefined && isPlainEcKey(third.content)
-  return [third, ...optional].every((each) => {
-    const value = each && inside(each)[0]
-    return value?.tag === 0x03 ? value.content[1] === 0x04 : !value || value.tag === 0x06
-  })
+/** SEC 1 or PKCS#8: of a curve that is named. Of the point Go takes no notice. */
+export function isOfNamedCurve(der: Buffer): boolean {
+  const [, second, ...optional] = inside(readDer(der)[0])
+  if (second?.tag === 0x30) return inside(second)[1]?.tag === 0x06
+  const parameters = optional.find(({ tag }) => tag === 0xa0)
+  return !parameters || inside(parameters)[0]?.tag === 0x06
 }
 
 /** X.690, 11.2: the unused bits are zeros. */

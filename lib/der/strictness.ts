@@ -3,17 +3,7 @@
  * parser.go and verify.go since Go 1.23 (Kubernetes 1.32), the strictest of them where they differ. Pure.
  */
 import { type Der, hex, inside, readDer } from './der.ts'
-import {
-  isAscii,
-  isBitString,
-  isBoolean,
-  isMinimal,
-  isName,
-  isOid,
-  isPositive,
-  isPublicKey,
-  isTime,
-} from './encodings.ts'
+import { isAscii, isBitString, isBoolean, isMinimal, isName, isOid, isPositive, isPublicKey } from './encodings.ts'
 import { type Extension, extensionIds, extensionOf, type Fields } from './fields.ts'
 
 type Rule = readonly [what: string, isBroken: (fields: Fields) => boolean]
@@ -26,7 +16,6 @@ const rules: readonly Rule[] = [
   ['it is not signed with SHA-256, 384 or 512', (of) => !isSelfIssued(of) && !isTrusted(of.algorithm)],
   // A leaf's issuer need not be looked at: it is its CA's subject, byte for byte.
   ['its subject has a character that its string type does not allow', ({ subject }) => !isName(subject)],
-  ['it has a malformed time', ({ validity }) => !inside(validity).every(isTime)],
   ['its public key is encoded in an unusual form', ({ publicKey }) => !isPublicKey(publicKey)],
   ['it has a malformed bit string', (of) => !bitStringsOf(of).every(isBitString)],
   ['it has the same extension twice', ({ extensions }) => hasRepeated(extensions)],
