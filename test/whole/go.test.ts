@@ -1,20 +1,23 @@
 /**
- * Go's eyes: what kubectl and etcdctl refuse in a certificate is stale, with the reason; what they take is fresh. Each
+ * Go's eyes: what kubectl and etcd refuse in a certificate is stale, with the reason; what they take is fresh. Each
  * certificate is that of a node of its own, made here, then altered byte for byte and signed again by the same CA.
  */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/der/pem.ts'
-import { altered, bytes, element, extension, oid, type Parts, sequence } from '../support/altered.ts'
+import { altered, attribute, bytes, element, extension, oid, type Parts, sequence } from '../support/altered.ts'
 import { elements } from '../support/der.ts'
 import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
 import { kubectl } from '../support/kubectl.ts'
 import { needs } from '../support/parts.ts'
-import { startServer } from '../support/server.ts'
+import { freePorts, startServer } from '../support/server.ts'
+
+const run = promisify(execFile)
 
 interface Row {
   readonly title: string
@@ -36,8 +39,6 @@ interface Refused extends Row {
   readonly newKey?: true
 }
 
-const attribute = (id: string, tag: number, value: string) =>
-  element(0x31, sequence(oid(id), element(tag, Buffer.from(value))))
 /** What is altered in the one that is there: its value, and whether it is critical. */
 const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
   extensions: parts.extensions.map((each) => {
@@ -344,7 +345,7 @@ const rows: readonly (Row & { name: string; ip: string })[] = [...refused, ...ta
   name: `w${i}`,
   ip: `192.168.2.${i + 1}`,
 }))
-const nameOf = (row: Row) => rows.find(({ title }) => title === row.title)?.name ?? ''
+const nameOf = (row: Pick<Row, 'title'>) => rows.find(({ title }) => title === row.title)?.name ?? ''
 const cluster: readonly Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
   [['subject', 'organizationalUnit'], 'kube_net'],
@@ -400,6 +401,37 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
       assert.equal(isKept, !row.newKey && !/ is no certificate/.test(String(messageOf(told, id))), 'its key')
     })
   }
+
+  test('etcd, too, refuses such a client, and takes the others', { skip: needs('etcd', 'etcdctl') }, async () => {
+    const [client = 0, peer = 0] = await freePorts(2)
+    const [listen, pair] = [`https://127.0.0.1:${client}`, (name: string) => join(auth, name)]
+    const args = [
+      ...[`--data-dir=${join(place, 'etcd')}`, `--listen-peer-urls=http://127.0.0.1:${peer}`],
+      ...[`--listen-client-urls=${listen}`, `--advertise-client-urls=${listen}`, '--client-cert-auth'],
+      ...[`--cert-file=${pair('kubernetes.pem')}`, `--key-file=${pair('kubernetes-key.pem')}`],
+      `--trusted-ca-file=${pair('ca.pem')}`,
+    ]
+    await using etcd = await startServer('etcd', args, /"ready to serve client requests"/)
+    const ask = (folder: string, title: string) => {
+      const name = nameOf({ title })
+      const shown = [`--cert=${join(folder, `${name}.pem`)}`, `--key=${join(folder, `${name}-key.pem`)}`]
+      return run('etcdctl', [`--endpoints=${listen}`, `--cacert=${pair('ca.pem')}`, ...shown, 'get', 'nothing'])
+    }
+    const strangers = ['an issuer of the other string type', 'a signature by SHA-1', 'an unknown critical extension']
+    await Promise.all(
+      strangers.flatMap((title) => [
+        assert.rejects(
+          ask(spoiled, title),
+          /remote error: tls: (unknown certificate authority|bad certificate)/,
+          title,
+        ),
+        ask(auth, title),
+      ]),
+    )
+    for (const title of ['a signature by SHA-512', 'an unknown extension, whatever is in it', 'a T61String'])
+      await ask(spoiled, title)
+    for (const why of [/insecure algorithm ECDSA-SHA1/, /unhandled critical extension/]) await etcd.told(why)
+  })
 
   for (const row of taken) {
     const name = nameOf(row)
