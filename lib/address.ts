@@ -1,7 +1,10 @@
 /** IP addresses and CIDR blocks as bytes: 4 of them for IPv4, 16 for IPv6. */
 import { isIPv4, isIPv6 } from 'node:net'
 
-/** The bytes of a textual address, in network order; undefined where it is no address (or has a zone). */
+/** Of IPv4 addresses in IPv6's notation (RFC 4291, 2.5.5.2): Go refuses them in a certificate. */
+const mappedPrefix = '00000000000000000000ffff'
+
+/** The bytes of a textual address, in network order; undefined where it is no address (or has a zone). ::ffff:10.0.0.1 is 10.0.0.1. */
 export function addressBytes(text: string): Buffer | undefined {
   if (isIPv4(text)) return Buffer.from(text.split('.').map(Number))
   if (!isIPv6(text) || text.includes('%')) return undefined
@@ -9,12 +12,13 @@ export function addressBytes(text: string): Buffer | undefined {
   const zeros = new Array<number>(8 - left.length - right.length).fill(0)
   const bytes = Buffer.alloc(16)
   for (const [i, group] of [...left, ...zeros, ...right].entries()) bytes.writeUInt16BE(group, i * 2)
-  return bytes
+  return bytes.toString('hex', 0, 12) === mappedPrefix ? bytes.subarray(12) : bytes
 }
 
 /** The address in one spelling (RFC 5952), so that two spellings of one address compare equal; else the text itself. */
 export function canonicalAddress(text: string): string {
-  return isIPv6(text) && !text.includes('%') ? shortestIPv6(text) : text
+  const bytes = isIPv6(text) ? addressBytes(text) : undefined
+  return bytes ? formatAddress(bytes) : text
 }
 
 export function formatAddress(bytes: Buffer): string {

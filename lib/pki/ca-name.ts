@@ -3,8 +3,8 @@
  * kept wherever the CA's certificate is made anew. Pure.
  */
 import type { KeyObject } from 'node:crypto'
+import { isName } from '../der/encodings.ts'
 import { type Certificate, compareSubject } from './certificate.ts'
-import { isName } from './strictness.ts'
 import type { IssuerName, Subject } from './x509.ts'
 
 /** Undefined where Go would not read it. */

@@ -1,12 +1,13 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
+import { bitsOf, type Der, inside } from '../der/der.ts'
+import { isOfNamedCurve, readTime } from '../der/encodings.ts'
+import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
+import { blocksIn } from '../der/pem.ts'
+import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, inside } from './der.ts'
-import { extensionIds, extensionOf, type Fields, readFields } from './fields.ts'
 import { oids } from './oids.ts'
-import { blocksIn } from './pem.ts'
-import { findRefusals, isPlainEcKey } from './strictness.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -54,7 +55,8 @@ function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
     const fields = readFields(der)
-    if (Number.isNaN(x509.validFromDate.getTime()) || Number.isNaN(x509.validToDate.getTime())) return undefined
+    const [notBefore, notAfter] = inside(fields.validity).map(readTime)
+    if (!notBefore || !notAfter) return undefined
     const usage = extensionOf(fields, extensionIds.keyUsage)
     const sans = extensionOf(fields, extensionIds.subjectAltName)
     const authority = extensionOf(fields, extensionIds.authorityKeyIdentifier)
@@ -72,8 +74,8 @@ function readDerCertificate(der: Buffer): Certificate | undefined {
       subjectKeyId: extensionOf(fields, extensionIds.subjectKeyIdentifier)?.content,
       authorityKeyId: authority && inside(authority).find(({ tag }) => tag === 0x80)?.content,
       publicKey: x509.publicKey,
-      notBefore: x509.validFromDate,
-      notAfter: x509.validToDate,
+      notBefore,
+      notAfter,
     }
   } catch {
     // Whatever openssl or the DER reader stumbled on: to the caller it is a file that holds no certificate.
@@ -97,13 +99,13 @@ function attributesIn(name: string | undefined): string[] {
 }
 
 /**
- * The private key of the PEM; undefined where there is none that can be read without a passphrase. Node would put the
- * parameters of a curve, or a compressed point, into every certificate over it, and Go reads neither.
+ * The private key of the PEM; undefined where there is none that can be read without a passphrase. One that has the
+ * parameters of its curve in place of a name is one that Go does not read.
  */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
     const key = createPrivateKey(Buffer.from(pem))
-    const isPlain = key.asymmetricKeyType !== 'ec' || blocksIn(pem, 'PRIVATE KEY').every(isPlainEcKey)
+    const isPlain = key.asymmetricKeyType !== 'ec' || blocksIn(pem, 'PRIVATE KEY').every(isOfNamedCurve)
     return isPlain ? key : undefined
   } catch {
     return undefined

@@ -8,9 +8,9 @@ import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import { bitsOf, inside, readDer } from './der.ts'
+import { bitsOf, inside, readDer } from '../der/der.ts'
+import { certificatePem } from '../der/pem.ts'
 import { oids } from './oids.ts'
-import { certificatePem } from './pem.ts'
 
 type Asn1 = Asn1Module.Asn1
 
@@ -93,7 +93,7 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
     asn1.fromDer(binary(issuer.subject)),
     sequence(time(notBefore), time(notAfter)),
     asn1.fromDer(binary(request.name?.subject ?? encodeSubject(profile.subject))),
-    asn1.fromDer(binary(publicKey.export({ type: 'spki', format: 'der' }))),
+    asn1.fromDer(binary(encodePublicKey(publicKey))),
     explicit(
       3,
       sequence(
@@ -118,10 +118,17 @@ export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, private
 
 /** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */
 export function subjectKeyId(publicKey: KeyObject): Buffer {
-  const [spki] = readDer(publicKey.export({ type: 'spki', format: 'der' }))
+  const [spki] = readDer(encodePublicKey(publicKey))
   return createHash('sha1')
     .update(bitsOf(inside(spki)[1]))
     .digest()
+}
+
+/** SubjectPublicKeyInfo. Node keeps a compressed point as it came, and Go does not read it; a JWK has both coordinates. */
+function encodePublicKey(key: KeyObject): Buffer {
+  const der = key.export({ type: 'spki', format: 'der' })
+  const isCompressed = key.asymmetricKeyType === 'ec' && bitsOf(inside(readDer(der)[0])[1])[0] !== 0x04
+  return isCompressed ? encodePublicKey(createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' })) : der
 }
 
 export function encodeSubject(subject: Subject): Buffer {

@@ -33,6 +33,10 @@ export const bytes = (text: string): Buffer => Buffer.from(text.replaceAll(' ', 
 export const sequence = (...contents: readonly Buffer[]): Buffer => element(0x30, ...contents)
 export const oid = (hex: string): Buffer => element(0x06, bytes(hex))
 
+/** Of a name: one set with one attribute. */
+export const attribute = (id: string, tag: number, value: string): Buffer =>
+  element(0x31, sequence(oid(id), element(tag, Buffer.from(value))))
+
 export function extension(id: string, value: Buffer, critical?: string): Buffer {
   return sequence(oid(id), ...(critical ? [element(0x01, bytes(critical))] : []), element(0x04, value))
 }

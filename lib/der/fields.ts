@@ -1,5 +1,5 @@
 /** A certificate's DER by its fields: RFC 5280, 4.1. Pure. */
-import { type Der, inside, readDer } from './der.ts'
+import { type Der, hex, inside, readDer } from './der.ts'
 
 export interface Fields {
   /** 2 is version 3. */
@@ -73,7 +73,7 @@ function readExtensions(tagged: Der | undefined): Extension[] {
     const [oid, ...rest] = inside(expect(extension, 0x30))
     const critical = rest[0]?.tag === 0x01 ? rest.shift() : undefined
     const known = expect(oid, 0x06)
-    return { id: known.content.toString('hex'), oid: known, critical, value: expect(rest[0], 0x04).content }
+    return { id: hex(known), oid: known, critical, value: expect(rest[0], 0x04).content }
   })
 }
 

@@ -23,6 +23,9 @@ export function inside(element: Der | undefined): Der[] {
   return readDer(element.content)
 }
 
+/** Its content, to compare OIDs and other short values with. */
+export const hex = ({ content }: Der): string => content.toString('hex')
+
 /** The bits of a BIT STRING; its first byte counts the unused ones. */
 export function bitsOf(element: Der | undefined): Buffer {
   if (element?.tag !== 0x03) throw new RangeError('no BIT STRING')

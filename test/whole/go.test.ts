@@ -1,0 +1,516 @@
+/**
+ * Go's eyes: what kubectl and etcd refuse in a certificate is stale, with the reason; what they take is fresh. Each
+ * certificate is that of a node of its own, made here, then altered byte for byte and signed again by the same CA.
+ */
+import assert from 'node:assert/strict'
+import { execFile, execFileSync } from 'node:child_process'
+import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { certificatePem } from '../../lib/der/pem.ts'
+import { altered, attribute, bytes, element, extension, oid, type Parts, sequence } from '../support/altered.ts'
+import { elements } from '../support/der.ts'
+import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
+import { kubectl } from '../support/kubectl.ts'
+import { needs } from '../support/parts.ts'
+import { freePorts, startServer } from '../support/server.ts'
+
+const run = promisify(execFile)
+
+interface Row {
+  readonly title: string
+  readonly alter?: (parts: Parts) => Partial<Parts>
+  readonly hash?: string
+  readonly outerAlgorithm?: Buffer
+  /** In place of the one that was made. */
+  readonly key?: (own: KeyObject) => string
+  /** Of the whole PEM. */
+  readonly spell?: (pem: string) => string | Buffer
+}
+
+interface Refused extends Row {
+  /** What Go says. */
+  readonly go: RegExp
+  readonly why: RegExp
+  /** Where OpenSSL would not serve it: Go reads it as a client's. */
+  readonly asClient?: true
+  readonly newKey?: true
+}
+
+/** What is altered in the one that is there: its value, and whether it is critical. */
+const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: parts.extensions.map((each) => {
+    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
+    if (!all[0]?.whole.equals(oid(id))) return each
+    return extension(
+      id,
+      value(all.at(-1)?.content ?? Buffer.alloc(0)),
+      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
+    )
+  }),
+})
+const more = (id: string, value: Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: [...parts.extensions, extension(id, value, critical)],
+})
+const times = (notBefore: Buffer, notAfter: Buffer) => () => ({ validity: sequence(notBefore, notAfter) })
+const utc = (text: string) => element(0x17, text)
+const generalized = (text: string) => element(0x18, text)
+const issuerAs = (change: (tag: number, value: Buffer) => Buffer) => (parts: Parts) => ({
+  issuer: sequence(
+    ...elements(elements(parts.issuer)[0]?.content ?? Buffer.alloc(0)).map(({ content }) => {
+      const [type, value] = elements(elements(content)[0]?.content ?? Buffer.alloc(0))
+      assert.ok(type && value)
+      return element(0x31, sequence(type.whole, change(value.tag, value.content)))
+    }),
+  ),
+})
+const [keyUsage, subjectAltName, basicConstraints] = ['551d0f', '551d11', '551d13']
+const [subjectKeyId, authorityKeyId, policies] = ['551d0e', '551d23', '551d20']
+const [unknown, null_] = ['2a0304', bytes('0500')]
+/** The subject that is asked, its organizational unit as a string of another type. */
+const unitAs = (tag: number) => (parts: Parts) => ({
+  subject: Buffer.from(
+    parts.subject.toString('latin1').replace(`\x0c\x08kube_net`, `${String.fromCharCode(tag)}\x08kube_net`),
+    'latin1',
+  ),
+})
+const compressed = (parts: Parts) => {
+  const [algorithm, bits] = elements(elements(parts.publicKey)[0]?.content ?? Buffer.alloc(0))
+  assert.ok(algorithm && bits)
+  const sign = Buffer.from([0, 2 + ((bits.content.at(-1) ?? 0) & 1)])
+  return { publicKey: sequence(algorithm.whole, element(0x03, sign, bits.content.subarray(2, 34))) }
+}
+const opensslKey =
+  (...options: readonly string[]) =>
+  (own: KeyObject) =>
+    execFileSync('openssl', ['ec', ...options], {
+      input: own.export({ type: 'sec1', format: 'pem' }),
+      encoding: 'utf8',
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+const rsaWithoutNull = generateKeyPairSync('rsa', { modulusLength: 2048 })
+
+const refused: readonly Refused[] = [
+  {
+    title: 'an issuer of the other string type',
+    alter: issuerAs((tag, value) => element(tag === 0x0c ? 0x1e : 0x0c, tag === 0x0c ? utf16(value) : value)),
+    go: /signed by unknown authority/,
+    why: /^not issued by the present CA$/,
+  },
+  {
+    title: 'an issuer in other letters',
+    alter: issuerAs((tag, value) => element(tag, value.toString().replace('Kubernetes', 'KUBERNETES'))),
+    go: /signed by unknown authority/,
+    why: /^not issued by the present CA$/,
+  },
+  {
+    title: 'an address given as a DNS name',
+    alter: (parts) =>
+      instead(subjectAltName, (old) =>
+        sequence(
+          ...elements(elements(old)[0]?.content ?? Buffer.alloc(0)).map(({ tag, content, whole }) =>
+            tag === 0x87 ? element(0x82, content.join('.')) : whole,
+          ),
+        ),
+      )(parts),
+    go: /cannot validate certificate for 192\.168\.2\.\d+ because it doesn't contain any IP SANs/,
+    why: /^SAN added: 192\.168\.2\.\d+; SAN removed: DNS:192\.168\.2\.\d+$/,
+  },
+  {
+    title: 'an address of five bytes',
+    alter: instead(subjectAltName, () => sequence(element(0x82, 'w'), element(0x87, bytes('0a00000101')))),
+    go: /cannot parse IP address of length 5/,
+    why: /SAN removed: w, IP:0a00000101; .*it has a malformed SAN/,
+  },
+  {
+    title: 'a DNS name with other letters than ASCII',
+    alter: instead(subjectAltName, () => sequence(element(0x82, 'w\xe9'))),
+    go: /SAN dNSName is malformed/,
+    why: /it has a malformed SAN/,
+  },
+  {
+    title: 'a signature by SHA-1',
+    alter: () => ({ algorithm: sequence(oid('2a8648ce3d0401')) }),
+    hash: 'sha1',
+    go: /insecure algorithm ECDSA-SHA1/,
+    why: /^Kubernetes would refuse it: it is not signed with SHA-256, 384 or 512$/,
+  },
+  {
+    title: 'a signature by SHA-224',
+    alter: () => ({ algorithm: sequence(oid('2a8648ce3d040301')) }),
+    hash: 'sha224',
+    go: /algorithm unimplemented/,
+    why: /not signed with SHA-256/,
+  },
+  {
+    title: 'another signature algorithm outside than inside',
+    outerAlgorithm: sequence(oid('2a8648ce3d040303')),
+    go: /inner and outer signature algorithm identifiers don't match/,
+    why: /its two signature algorithms differ/,
+  },
+  {
+    title: 'a negative serial number',
+    alter: () => ({ serialNumber: element(0x02, bytes('ff01')) }),
+    go: /negative serial number/,
+    why: /its serial number is negative or padded/,
+  },
+  {
+    title: 'version 4',
+    alter: () => ({ version: element(0xa0, element(0x02, bytes('03'))) }),
+    go: /invalid version/,
+    why: /its version is not 3/,
+  },
+  {
+    title: 'an underscore in a PrintableString',
+    alter: unitAs(0x13),
+    go: /invalid PrintableString/,
+    why: /^Kubernetes would refuse it: its subject has a character that its string type does not allow$/,
+  },
+  {
+    title: 'a string type that nobody uses',
+    alter: (parts) => ({
+      subject: Buffer.concat([
+        element(0x30, elements(parts.subject)[0]?.content ?? '', attribute('55042e', 0x1c, '\0\0\0a')),
+      ]),
+    }),
+    go: /unsupported string type/,
+    why: /its subject has a character/,
+  },
+  {
+    title: 'an end with a fraction of a second',
+    alter: times(utc('250101000000Z'), generalized('20400101000000.5Z')),
+    go: /malformed GeneralizedTime/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'a time zone of +0000',
+    alter: times(utc('250101000000+0000'), utc('400101000000Z')),
+    go: /malformed UTCTime/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'a second that there is not',
+    alter: times(utc('250101000060Z'), utc('400101000000Z')),
+    go: /malformed UTCTime/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'the same extension twice',
+    alter: (parts) => ({ extensions: [...parts.extensions, ...parts.extensions.slice(-1)] }),
+    go: /duplicate extension/,
+    why: /it has the same extension twice/,
+  },
+  {
+    title: 'an unknown critical extension',
+    alter: more(unknown, null_, 'ff'),
+    go: /unhandled critical extension/,
+    why: /^Kubernetes would refuse it: it has an unknown critical extension$/,
+  },
+  {
+    title: 'an extension that is critical by 01',
+    alter: more(unknown, null_, '01'),
+    go: /malformed extension critical field/,
+    why: /it has a malformed extension/,
+  },
+  {
+    title: 'an OID with a number of more than 31 bits',
+    alter: more('6988ffffff7f', null_),
+    go: /malformed extension OID field/,
+    why: /it has a malformed extension/,
+  },
+  {
+    title: 'a critical subject key identifier',
+    alter: instead(subjectKeyId, (old) => old, 'ff'),
+    go: /subject key identifier incorrectly marked critical/,
+    why: /it has a critical key identifier/,
+  },
+  {
+    title: 'a critical authority key identifier',
+    alter: instead(authorityKeyId, (old) => old, 'ff'),
+    go: /authority key identifier incorrectly marked critical/,
+    why: /it has a critical key identifier/,
+  },
+  {
+    title: 'a key usage whose unused bits are set',
+    alter: instead(keyUsage, () => element(0x03, bytes('0681'))),
+    go: /invalid key usage/,
+    why: /it has a malformed bit string/,
+  },
+  {
+    title: 'a padded number in the basic constraints',
+    alter: instead(basicConstraints, () => sequence(element(0x02, bytes('0001')))),
+    go: /invalid basic constraints/,
+    why: /it has a malformed extension/,
+  },
+  {
+    title: 'the same policy twice',
+    alter: more(policies, sequence(sequence(oid('551d2000')), sequence(oid('551d2000')))),
+    go: /invalid certificate policies/,
+    why: /it has a malformed extension/,
+  },
+  {
+    title: 'where to ask of it, malformed',
+    alter: more('2b06010505070101', sequence(oid('2b06010505073001'))),
+    go: /invalid authority info access/,
+    why: /it has a malformed extension/,
+  },
+  {
+    title: 'a compressed point',
+    alter: compressed,
+    go: /failed to unmarshal elliptic curve point/,
+    why: /its public key is encoded in an unusual form/,
+  },
+  {
+    title: 'an RSA key without NULL beside its algorithm',
+    alter: () => ({
+      publicKey: sequence(
+        sequence(oid('2a864886f70d010101')),
+        element(0x03, bytes('00'), rsaWithoutNull.publicKey.export({ type: 'pkcs1', format: 'der' })),
+      ),
+    }),
+    key: () => rsaWithoutNull.privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+    newKey: true,
+    go: /RSA key missing NULL parameters/,
+    why: /its public key is encoded in an unusual form/,
+  },
+  {
+    title: 'a key with the parameters of its curve',
+    key: opensslKey('-param_enc', 'explicit'),
+    asClient: true,
+    newKey: true,
+    go: /failed to parse private key|invalid/,
+    why: /is no private key/,
+  },
+  {
+    title: 'a certificate that OpenSSL alone knows by its label',
+    spell: (pem) => pem.replaceAll(' CERTIFICATE', ' X509 CERTIFICATE'),
+    asClient: true,
+    go: /failed to find "CERTIFICATE" PEM block/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'a certificate that is not PEM',
+    spell: (pem) => new X509Certificate(pem).raw,
+    asClient: true,
+    go: /failed to find any PEM data/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'something behind the certificate',
+    spell: (pem) => certificatePem(Buffer.concat([new X509Certificate(pem).raw, null_])),
+    asClient: true,
+    go: /trailing data/,
+    why: /is no certificate/,
+  },
+  {
+    title: 'a length in more bytes than it needs',
+    spell: (pem) => {
+      const { raw } = new X509Certificate(pem)
+      return certificatePem(Buffer.concat([Buffer.from([0x30, 0x83, 0]), raw.subarray(2)]))
+    },
+    asClient: true,
+    go: /malformed certificate/,
+    why: /is no certificate/,
+  },
+]
+
+/** What looks alike, and Go takes. */
+const taken: readonly Row[] = [
+  { title: 'a signature by SHA-512', alter: () => ({ algorithm: sequence(oid('2a8648ce3d040304')) }), hash: 'sha512' },
+  { title: 'a serial number of 30 bytes', alter: () => ({ serialNumber: element(0x02, Buffer.alloc(30, 0x7f)) }) },
+  { title: 'a serial number of 0', alter: () => ({ serialNumber: element(0x02, bytes('00')) }) },
+  {
+    title: 'a GeneralizedTime before 2050',
+    alter: times(generalized('20250101000000Z'), generalized('20400101000000Z')),
+  },
+  { title: 'another time zone', alter: times(utc('250101000000+0100'), utc('400101000000-0100')) },
+  { title: 'an IA5String', alter: unitAs(0x16) },
+  { title: 'a T61String', alter: unitAs(0x14) },
+  { title: 'an unknown extension, whatever is in it', alter: more(unknown, bytes('deadbeef')) },
+  { title: 'an extension that says that it is not critical', alter: more(unknown, null_, '00') },
+  { title: 'a critical policy', alter: more(policies, sequence(sequence(oid('551d2000'))), 'ff') },
+  { title: 'a comment of Netscape', alter: more('6086480186f842010d', element(0x16, 'made by hand')) },
+  { title: 'CA:FALSE in so many words', alter: instead(basicConstraints, () => sequence(element(0x01, bytes('00')))) },
+  { title: 'an authority key identifier without a key', alter: instead(authorityKeyId, () => sequence()) },
+  { title: 'text before the certificate', spell: (pem) => `Certificate:\n    Data:\n${pem}` },
+  { title: 'line ends of Windows', spell: (pem) => pem.replaceAll('\n', '\r\n') },
+  { title: 'a key with a compressed point', key: opensslKey('-conv_form', 'compressed') },
+  { title: 'a key as PKCS#8', key: (own) => own.export({ type: 'pkcs8', format: 'pem' }).toString() },
+]
+
+const rows: readonly (Row & { name: string; ip: string })[] = [...refused, ...taken].map((row, i) => ({
+  ...row,
+  name: `w${i}`,
+  ip: `192.168.2.${i + 1}`,
+}))
+const nameOf = (row: Pick<Row, 'title'>) => rows.find(({ title }) => title === row.title)?.name ?? ''
+const cluster: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['subject', 'organizationalUnit'], 'kube_net'],
+  [
+    ['nodes'],
+    [
+      { name: 'control0', role: 'control', ip: '192.168.1.11' },
+      ...rows.map(({ name, ip }) => ({ name, role: 'worker', ip })),
+    ],
+  ],
+]
+
+describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), concurrency: 2 }, () => {
+  let place: string
+  let auth: string
+  let spoiled: string
+  let keys: Map<string, Buffer>
+  let told: Ran
+  let verified: Ran
+  let mended: Ran
+
+  before(async () => {
+    place = makePlace()
+    auth = join(place, 'auth')
+    spoiled = join(place, 'spoiled')
+    writeCluster(place, cluster)
+    const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+    for (const row of rows) spoil(auth, row.name, row)
+    cpSync(auth, spoiled, { recursive: true })
+    keys = new Map(rows.map(({ name }) => [name, readFileSync(join(auth, `${name}-key.pem`))]))
+    told = await harderway(place, 'certs', '--dry-run', '--json')
+    verified = await harderway(place, 'verify', '--json')
+    mended = await harderway(place, 'certs', '--json')
+  })
+  after(() => rmSync(place, { recursive: true, force: true }))
+
+  for (const row of refused) {
+    const name = nameOf(row)
+    const id = `node-certs/${name}`
+    test(`${row.title} is refused by Go, stale, and mended`, async () => {
+      const asked = row.asClient ? asClient : dial
+      await assert.rejects(asked(place, spoiled, name), row.go)
+      assert.ok(idsOf(told, 'stale').includes(id), String(messageOf(told, id)))
+      assert.match(String(messageOf(told, id)).replace('to make: ', ''), row.why)
+      assert.ok(
+        verified.events.some((event) => event.type === 'failed' && event.id === `kubelets/${name}`),
+        'verify finds nothing wrong',
+      )
+      assert.ok(idsOf(mended, 'built').includes(id))
+      await asked(place, auth, name)
+      const isKept = readFileSync(join(auth, `${name}-key.pem`)).equals(keys.get(name) ?? Buffer.alloc(0))
+      assert.equal(isKept, !row.newKey && !/ is no certificate/.test(String(messageOf(told, id))), 'its key')
+    })
+  }
+
+  test('etcd, too, refuses such a client, and takes the others', { skip: needs('etcd', 'etcdctl') }, async () => {
+    const [client = 0, peer = 0] = await freePorts(2)
+    const [listen, pair] = [`https://127.0.0.1:${client}`, (name: string) => join(auth, name)]
+    const args = [
+      ...[`--data-dir=${join(place, 'etcd')}`, `--listen-peer-urls=http://127.0.0.1:${peer}`],
+      ...[`--listen-client-urls=${listen}`, `--advertise-client-urls=${listen}`, '--client-cert-auth'],
+      ...[`--cert-file=${pair('kubernetes.pem')}`, `--key-file=${pair('kubernetes-key.pem')}`],
+      `--trusted-ca-file=${pair('ca.pem')}`,
+    ]
+    await using etcd = await startServer('etcd', args, /"ready to serve client requests"/)
+    const ask = (folder: string, title: string) => {
+      const name = nameOf({ title })
+      const shown = [`--cert=${join(folder, `${name}.pem`)}`, `--key=${join(folder, `${name}-key.pem`)}`]
+      return run('etcdctl', [`--endpoints=${listen}`, `--cacert=${pair('ca.pem')}`, ...shown, 'get', 'nothing'])
+    }
+    const strangers = ['an issuer of the other string type', 'a signature by SHA-1', 'an unknown critical extension']
+    await Promise.all(
+      strangers.flatMap((title) => [
+        assert.rejects(
+          ask(spoiled, title),
+          /remote error: tls: (unknown certificate authority|bad certificate)/,
+          title,
+        ),
+        ask(auth, title),
+      ]),
+    )
+    for (const title of ['a signature by SHA-512', 'an unknown extension, whatever is in it', 'a T61String'])
+      await ask(spoiled, title)
+    for (const why of [/insecure algorithm ECDSA-SHA1/, /unhandled critical extension/]) await etcd.told(why)
+  })
+
+  for (const row of taken) {
+    const name = nameOf(row)
+    test(`${row.title} is taken by Go, and fresh`, async () => {
+      await dial(place, spoiled, name)
+      assert.ok(idsOf(told, 'fresh').includes(`node-certs/${name}`), String(messageOf(told, `node-certs/${name}`)))
+      assert.ok(idsOf(mended, 'fresh').includes(`node-certs/${name}`))
+    })
+  }
+})
+
+function spoil(auth: string, name: string, { alter, hash, outerAlgorithm, key, spell }: Row): void {
+  const [file, keyFile] = [join(auth, `${name}.pem`), join(auth, `${name}-key.pem`)]
+  const signed = {
+    key: createPrivateKey(readFileSync(join(auth, 'ca-key.pem'))),
+    ...(hash && { hash }),
+    ...(outerAlgorithm && { outerAlgorithm }),
+  }
+  const { raw } = new X509Certificate(readFileSync(file))
+  const pem = certificatePem(alter || outerAlgorithm ? altered(raw, alter ?? (() => ({})), signed) : raw)
+  writeFileSync(file, spell?.(pem) ?? pem)
+  if (key) writeFileSync(keyFile, key(createPrivateKey(readFileSync(keyFile))))
+}
+
+// Kubernetes 1.32 is built to take a negative serial number, as Go did before 1.23; what comes after it is not.
+const strictly = { GODEBUG: 'x509negativeserial=0' }
+
+/** kubectl dials the node's name, then its address; throws with what it says. */
+async function dial(place: string, auth: string, name: string): Promise<void> {
+  const file = (ending: string) => join(auth, `${name}${ending}`)
+  const args = ['-cert', file('.pem'), '-key', file('-key.pem'), '-cipher', 'DEFAULT@SECLEVEL=0', '-www']
+  await using server = await startServer(
+    'openssl',
+    ['s_server', '-accept', '127.0.0.1:0', ...args],
+    /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
+  )
+  const ip = rows.find((row) => row.name === name)?.ip ?? ''
+  for (const dialled of [name, ip])
+    kubectl(
+      join(place, 'home'),
+      [
+        ...['get', '--raw=/', `--server=https://127.0.0.1:${server.ready[1]}`, `--tls-server-name=${dialled}`],
+        // Without credentials it would ask for a name.
+        ...[`--certificate-authority=${join(auth, 'ca.pem')}`, '--token=none'],
+      ],
+      strictly,
+    )
+}
+
+/** kubectl reads the pair as its own, and shows it to a server that wants one. */
+async function asClient(place: string, auth: string, name: string): Promise<void> {
+  const file = (each: string) => join(auth, each)
+  const args = [
+    '-cert',
+    file('control0.pem'),
+    '-key',
+    file('control0-key.pem'),
+    '-CAfile',
+    file('ca.pem'),
+    '-Verify',
+    '2',
+    '-www',
+  ]
+  await using server = await startServer(
+    'openssl',
+    ['s_server', '-accept', '127.0.0.1:0', ...args],
+    /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
+  )
+  kubectl(
+    join(place, 'home'),
+    [
+      ...['get', '--raw=/', `--server=https://127.0.0.1:${server.ready[1]}`, '--tls-server-name=control0'],
+      `--certificate-authority=${file('ca.pem')}`,
+      ...[`--client-certificate=${file(`${name}.pem`)}`, `--client-key=${file(`${name}-key.pem`)}`],
+    ],
+    strictly,
+  )
+}
+
+function utf16(utf8: Buffer): Buffer {
+  return Buffer.from(utf8.toString(), 'utf16le').swap16()
+}
