@@ -91,8 +91,7 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
   const key = signing.key ?? (await generatePrivateKey(profile.key))
   const period = validityPeriod(now, validity, issuer.notAfter)
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
-  if (signing.key) auth.setMode(keyFile(name), secretMode)
-  else auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
+  if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
   auth.write(certificateFile(name), certificate, publicMode, { durable })
 }
 

@@ -4,7 +4,7 @@ import { isRepair } from '../reason.ts'
 import type { Target } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
-/** Adds to a target: a folder in the place of one of its files is refused; modes that alone are wrong are set, without a build. */
+/** Adds to a target: a folder in the place of one of its files is refused; wrong modes are set, and where nothing else is wrong nothing is built. */
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,
@@ -15,9 +15,8 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
     },
     build: async (at, work) => {
       refuseFolders(target, at)
-      if (!isRepair(work.reasons)) return target.build?.(at, work)
-      for (const { path, asked } of work.reasons) at.auth.setMode(path, asked)
-      return undefined
+      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') at.auth.setMode(reason.path, reason.asked)
+      return isRepair(work.reasons) ? undefined : target.build?.(at, work)
     },
   }
 }

@@ -74,9 +74,10 @@ export function makePlace(): string {
 
 export type Edit = readonly [path: readonly (string | number)[], value: unknown]
 
-/** The guide's cluster.yaml, with changes; undefined takes a key out. */
+/** The guide's cluster.yaml without install, with changes; undefined takes a key out. */
 export function writeCluster(place: string, edits: readonly Edit[] = []): void {
   const document = parseDocument(readFileSync(join(root, 'cluster.yaml'), 'utf8'))
+  document.deleteIn(['install'])
   for (const [path, value] of edits) {
     if (value === undefined) document.deleteIn(path)
     else document.setIn(path, value)

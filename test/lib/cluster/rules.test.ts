@@ -1,6 +1,7 @@
 import { edited, minimal, testBadFiles } from '../../support/bad-files.ts'
 
-const known = 'known are name, domain, subject, certificates, api, network, encryption, ssh, localKubeconfig, nodes'
+const known =
+  'known are name, domain, subject, certificates, api, network, encryption, ssh, install, localKubeconfig, nodes'
 const collides = "can't be a node's name: its files would collide with the cluster's own"
 const stale = 'or every certificate would be stale at once'
 

@@ -100,10 +100,10 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     const { late: added, ...others } = changes(before)
     assert.ok(added?.includes('ca-key.pem') && added.includes('late.kubeconfig'))
     assert.deepEqual(others, {
-      control0: ['kubernetes-key.pem', 'kubernetes.pem'],
-      control1: ['kubernetes-key.pem', 'kubernetes.pem'],
+      control0: ['kubernetes.pem'],
+      control1: ['kubernetes.pem'],
     })
-    assert.equal(messageOf(ran, 'deploy/control0'), 'made: kubernetes.pem, kubernetes-key.pem differ')
+    assert.equal(messageOf(ran, 'deploy/control0'), 'made: kubernetes.pem differs')
     for (const file of ['kubernetes.pem', 'kubernetes-key.pem'])
       assert.ok(readFileSync(join(home('control1'), file)).equals(readFileSync(join(auth(), file))))
   })
