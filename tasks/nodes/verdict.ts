@@ -1,7 +1,7 @@
 /** The verdict about a node: what is wrong with what stands there, and what may not be replaced. */
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, sharedRefusal } from '../../lib/failure.ts'
 import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Leftover, type Look, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
@@ -100,11 +100,29 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
         .map(describe)
         .join(', ')})`,
   )
-  const whole = nodeFiles(node).filter((name) => labels.includes(identityFiles.get(name)))
-  throw refusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, [
-    `if the node's is the right one, move ours away and fetch it: ${fetchCommand(at, whole, node)}`,
-    `if ours is, put it over the node's, and lose what only the node holds: ${at.command(`deploy --node ${node.name} --replace-identity`)}`,
-  ])
+  throw sharedRefusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, {
+    what: `another identity than ${auth.path}`,
+    who: node.name,
+    place: { node, labels },
+    waysOut: (places) => waysOutOfOther(at, places),
+  })
+}
+
+/** Where one identity is fetched from serves all that refuse: a control node has the whole of it. */
+function waysOutOfOther(at: Workspace, places: readonly { node: ClusterNode; labels: readonly unknown[] }[]): string[] {
+  const labels = new Set(places.flatMap((place) => place.labels))
+  const from = (places.find(({ node }) => node.role === 'control') ?? places[0])?.node
+  const names = from ? nodeFiles(from).filter((name) => labels.has(identityFiles.get(name))) : []
+  const away = names.some((name) => at.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
+  const over = at.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
+  return [
+    `if the node's is the right one, ${away}: ${fetchCommand(at, names, from)}`,
+    `if ours is, put it over the node's, and lose what only the node holds: ${over}`,
+  ]
+}
+
+function nodeOptions(nodes: readonly ClusterNode[]): string {
+  return nodes.map(({ name }) => `--node ${name}`).join(' ')
 }
 
 function whyNotCompared({ kind, size, digest }: NodeFile): string {
@@ -129,10 +147,16 @@ function refuseNewer(at: Workspace, node: ClusterNode, { contents }: Look): void
     `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${at.auth.path}`,
     {
       code: 'newer-on-node',
-      remedy: [
-        `this auth/ is behind: take the one that they were deployed from`,
-        `or put the older ones over them: ${at.command(`deploy --node ${node.name} --force`)}`,
-      ].join('\n'),
+      shared: {
+        what: `newer certificates than in ${at.auth.path}`,
+        who: node.name,
+        place: node,
+        remedyFor: (nodes: readonly ClusterNode[]) =>
+          [
+            'this auth/ is behind: take the one that they were deployed from',
+            `or put the older ones over them: ${at.command(`deploy ${nodeOptions(nodes)} --force`)}`,
+          ].join('\n'),
+      },
     },
   )
 }

@@ -885,6 +885,31 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
   })
 
+  test('that is one of several with another identity is told with them, once, with each way out for all', async () => {
+    for (const { home: folder } of lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
+    const ran = await harderway(place, 'deploy', '--quiet')
+    assertStatus(ran, 3)
+    const lines = (ran.stdout + ran.stderr).trim().split('\n')
+    assert.equal(lines.length, 3, lines.join('\n'))
+    assert.match(lines[0] ?? '', /^3 nodes, another identity than \S+: control0, worker0, gateway$/)
+    assert.match(lines[1] ?? '', /move ours away and fetch it: cd \S+ && scp .*@control0:~\/ca\.pem/)
+    const [command = '', ...more] = commandsIn(lines.slice(1).join('\n'))
+    assert.deepEqual(more, [])
+    assert.match(command, /deploy --node control0 --node worker0 --node gateway --replace-identity$/)
+    assertStatus(await follow(place, command), 0)
+    assertStatus(await harderway(place, 'bootstrap', '--dry-run'), 0)
+  })
+
+  test('that holds an identity where there is none of ours tells nobody to move ours away', async (t) => {
+    const empty = scratch(t)
+    writeCluster(empty, [...edits, ...labEdits(lab)])
+    const ran = await harderway(empty, 'deploy', '--dry-run', '--quiet')
+    assertStatus(ran, 3)
+    const said = ran.stdout + ran.stderr
+    assert.match(said, /if the node's is the right one, fetch it: cd /)
+    assert.doesNotMatch(said, /move ours/)
+  })
+
   test('that has the renewed or the earlier certificate of the same CA has the same identity', async () => {
     assertStatus(await harderway(place, 'ca', '--renew'), 0)
     const ran = await harderway(place, 'bootstrap', '--json')
