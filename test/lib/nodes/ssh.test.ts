@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
@@ -101,6 +102,25 @@ describe('a node is given nothing of this machine, whatever ssh_config says', { 
   for (const line of ['StdinNull yes', 'SessionType none', 'ForkAfterAuthentication yes', 'RequestTTY force'])
     test(`and a script reaches it with ${line}`, async () => {
       assert.equal(await at.run('node', 'echo in', { config: at.host('node', line) }), 'in\n')
+    })
+})
+
+describe('a tunnel leads to a port as the node reaches it', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+  })
+  after(() => at[Symbol.asyncDispose]())
+  for (const line of ['SessionType none', 'StdinNull yes', 'LocalForward 1 a:1'])
+    test(`whatever ssh_config says of a session: ${line}`, async () => {
+      const said = await at.connect('node', { config: at.host('node', line) }, async (connection) => {
+        await connection.run('true')
+        const stream = connection.tunnel('127.0.0.1', at.lab.node('node').port)
+        const [chunk] = await once(stream, 'data')
+        stream.on('error', () => {}).destroy()
+        return String(chunk)
+      })
+      assert.match(said, /^SSH-2\.0-/)
     })
 })
 
