@@ -9,8 +9,8 @@ import { doing, Failure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { takeLock } from '../../lib/files/lock.ts'
 import { quote } from '../../lib/nodes/shell.ts'
-import type { Ssh, SshRun } from '../../lib/nodes/ssh.ts'
-import { configPath } from '../../lib/nodes/ssh-command.ts'
+import { configPath } from '../../lib/ssh/command.ts'
+import type { Ssh, SshRun } from '../../lib/ssh/ssh.ts'
 import type { RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -92,7 +92,7 @@ export function lockAuth(
 /** zx is loaded by the first connection: most commands make none. */
 function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
-  const open = async () => new (await import('../../lib/nodes/ssh.ts')).Ssh(cluster, place)
+  const open = async () => new (await import('../../lib/ssh/ssh.ts')).Ssh(cluster, place)
   // Where it could not be opened, that has been said.
   const opened = async () => ssh?.catch(() => undefined)
   return {

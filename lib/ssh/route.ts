@@ -6,17 +6,10 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
-import { quote } from './shell.ts'
-import { fileWords, type SshUse, typedCommand } from './ssh-command.ts'
-import {
-  first,
-  jumpUncheckedBecause,
-  lastJump,
-  parseSshConfig,
-  type SshConfig,
-  uncheckedBecause,
-} from './ssh-config.ts'
-import { spawn } from './ssh-process.ts'
+import { quote } from '../nodes/shell.ts'
+import { fileWords, type SshUse, typedCommand } from './command.ts'
+import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
+import { spawn } from './process.ts'
 
 /** Jump hosts on the way to one node: more of them are a circle of two configurations. */
 const mostJumps = 8

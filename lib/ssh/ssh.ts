@@ -10,7 +10,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
-import { fileWords, type SshUse } from './ssh-command.ts'
+import { fileWords, type SshUse } from './command.ts'
 import {
   connectionOptions,
   first,
@@ -19,11 +19,11 @@ import {
   sessionOptions,
   strictOptions,
   unsentEnvironment,
-} from './ssh-config.ts'
-import { sshFailure } from './ssh-failure.ts'
-import { openStream, spawn } from './ssh-process.ts'
-import { type Route, Routes } from './ssh-route.ts'
-import { makeSocketFolder } from './ssh-sockets.ts'
+} from './config.ts'
+import { sshFailure } from './failure.ts'
+import { openStream, spawn } from './process.ts'
+import { type Route, Routes } from './route.ts'
+import { makeSocketFolder } from './sockets.ts'
 
 /** Milliseconds: for one command or copy. */
 const commandTimeLimit = 120_000

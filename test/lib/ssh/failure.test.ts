@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { type SshResult, sshFailure } from '../../../lib/nodes/ssh-failure.ts'
-import type { SshPlace } from '../../../lib/nodes/ssh-route.ts'
+import { type SshResult, sshFailure } from '../../../lib/ssh/failure.ts'
+import type { SshPlace } from '../../../lib/ssh/route.ts'
 
 function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshPlace {
   const ssh = (...options: string[]) => ['ssh', ...options].join(' ')

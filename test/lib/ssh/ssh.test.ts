@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { socketBase } from '../../../lib/nodes/ssh-sockets.ts'
+import { socketBase } from '../../../lib/ssh/sockets.ts'
 import { needs } from '../../support/parts.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
 

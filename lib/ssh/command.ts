@@ -2,8 +2,8 @@
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import type { Cluster } from '../cluster/cluster.ts'
-import { quote } from './shell.ts'
-import { formatOptions } from './ssh-config.ts'
+import { quote } from '../nodes/shell.ts'
+import { formatOptions } from './config.ts'
 
 export interface SshUse {
   /** Of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */

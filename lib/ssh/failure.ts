@@ -1,8 +1,8 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
-import { quote } from './shell.ts'
-import type { SshPlace } from './ssh-route.ts'
+import { quote } from '../nodes/shell.ts'
+import type { SshPlace } from './route.ts'
 
 export interface SshResult {
   readonly node: string
