@@ -2,7 +2,7 @@
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { buildGraph, type Graph } from '../lib/targets/graph.ts'
 import type { Target } from '../lib/targets/target.ts'
-import { verifyTargets } from './commands/verify.ts'
+import { verifyTargets } from './commands/arrow-targets.ts'
 import { caTargets } from './phases/ca.ts'
 import { type LeafPhase, leafTargets } from './phases/certs.ts'
 import { deployTargets } from './phases/deploy.ts'
