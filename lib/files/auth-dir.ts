@@ -54,6 +54,14 @@ export class AuthDir {
     return { value, reasons }
   }
 
+  /** Another one whenever a file in the folder was made, replaced or removed, a lock too; undefined where there is none. */
+  version(): string | undefined {
+    return doing('look at', this.path, () => {
+      const stat = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false })
+      return stat && `${stat.dev} ${stat.ino} ${stat.ctimeNs}`
+    })
+  }
+
   names(): string[] {
     return this.#list('.')
   }

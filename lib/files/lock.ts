@@ -73,6 +73,20 @@ export async function takeLock(path: string, options: LockOptions): Promise<() =
   return release
 }
 
+/** For who only reads: until nobody living holds the lock, which is left as it is. Throws a Failure where the wait is over. */
+export async function waitUntilFree(path: string, options: LockOptions): Promise<void> {
+  const since = Date.now()
+  for (let waiting = false; ; waiting = true) {
+    options.signal.throwIfAborted()
+    const owner = readOwner(path)
+    if (owner === 'gone' || (owner !== 'nameless' && isDead(owner))) return
+    const patience = owner === 'nameless' ? options.waitForNameless : options.wait
+    if (Date.now() - since >= patience) throw heldBy(path, owner)
+    if (!waiting) options.onWait(`waiting for ${describe(owner)}, which holds ${path}`)
+    await delay(pollEvery, undefined, { signal: options.signal })
+  }
+}
+
 /**
  * Only who holds the lock on the dead owner's token may put his own in its place, so that of two takers one sees
  * that the dead owner is no longer there. That lock is one like any other: its owner may die too.

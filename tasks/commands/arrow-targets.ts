@@ -1,5 +1,5 @@
 /**
- * `verify`: every arrow of the guide's "who talks to whom" is made between the files in auth/, under the names that are
+ * What `verify` looks at: every arrow of the guide's "who talks to whom" is made between the files in auth/, under the names that are
  * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
  */
 
@@ -26,14 +26,23 @@ import { encryptionConfig } from '../tables/files.ts'
 const api = 'kubernetes'
 const day = 86_400_000
 
-export function verifyTargets(cluster: Cluster, phase: string): Target[] {
+/** What stands before the slash of a target's id, in the order in which they are shown. */
+export const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
+  { name: 'etcd', title: 'etcd: peers and API server' },
+  { name: 'kubelets', title: 'API server to kubelets' },
+  { name: 'clients', title: 'Clients to API server' },
+  { name: 'keys', title: 'Tokens and Secrets' },
+  { name: 'strangers', title: 'Who must be kept out' },
+]
+
+export function arrowTargets(cluster: Cluster): Target[] {
   const arrows = arrowTable(cluster).map(
     (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (at) => checkArrow(at, arrow) }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
   const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
-  return [...arrows, ...local, token, seal].filter((target) => target.phase === phase)
+  return [...arrows, ...local, token, seal]
 }
 
 function base(id: string, node?: string): Omit<Target, 'check'> {

@@ -1,0 +1,15 @@
+/** `verify`: every handshake of the cluster is tried between the files in auth/, in memory. */
+import { buildGraph } from '../../lib/targets/graph.ts'
+import { viewPhases } from '../../lib/views/reporter.ts'
+import { selectNodes } from '../request/selection.ts'
+import type { Request } from '../request/session.ts'
+import { arrowKinds, arrowTargets } from './arrow-targets.ts'
+import type { Finding } from './exit-status.ts'
+import { look, tell } from './look.ts'
+
+/** Throws a usage Failure for a node that has no part in it. */
+export async function verify(request: Request): Promise<readonly Finding[]> {
+  const { cluster, options } = request
+  const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
+  return tell(request, await look(request, { graph, views: viewPhases(arrowKinds, graph) }), { isPlan: false })
+}
