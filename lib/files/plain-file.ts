@@ -5,7 +5,13 @@ import { doing, Failure, isErrno } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
 export type PlainFile =
-  | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
+  | {
+      readonly kind: 'file'
+      readonly bytes: Buffer
+      readonly mode: number
+      /** Milliseconds since 1970. */
+      readonly modified: number
+    }
   | { readonly kind: 'folder' | 'other' }
 
 /** Bytes; nothing that is read here comes near. */
@@ -19,7 +25,7 @@ export const temporary = '.tmp-'
 /** Without following a symbolic link, and without waiting for who would write into a pipe. */
 export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
-/** Undefined where nothing stands there. */
+/** Undefined where nothing stands there. Never waits, whatever does. */
 export function readPlainFile(path: string): PlainFile | undefined {
   return doing('read', path, () => {
     let fd: number
@@ -34,7 +40,7 @@ export function readPlainFile(path: string): PlainFile | undefined {
       const stat = fs.fstatSync(fd)
       if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
       if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
-      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777, modified: stat.mtimeMs }
     } finally {
       fs.closeSync(fd)
     }
@@ -46,6 +52,8 @@ export interface ReplaceOptions {
   readonly durable: boolean
   /** Whose it is to be, where that is not the user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+  /** The folder that it is in until it is whole, on the same file system; else that of the path. */
+  readonly staging?: string | undefined
 }
 
 /**
@@ -53,7 +61,7 @@ export interface ReplaceOptions {
  * a killed run's leftover is simply replaced.
  */
 export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
-  const beside = join(dirname(path), temporary + basename(path))
+  const beside = join(options.staging ?? dirname(path), temporary + basename(path))
   doing('write', path, () => {
     try {
       fs.rmSync(beside, { force: true, recursive: true })

@@ -2,6 +2,7 @@
 
 import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import type { Lock } from '../../lib/files/lock.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
@@ -27,15 +28,17 @@ export async function run(request: Request): Promise<number> {
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   let status = 1
-  let release = () => {}
+  let lock: Lock | undefined
   try {
-    if (!dryRun) release = await holdAuth(auth, request, reporter.note)
+    if (!dryRun) lock = await holdAuth(auth, request, reporter.note)
     const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) status = 3
     else {
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
+      const ended = lock ? AbortSignal.any([signal, lock.lost]) : signal
+      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal: ended, emit: reporter.event })
+      if (lock?.lost.aborted) reporter.problem(asFailure(lock.lost.reason))
       status = exitStatus(outcomes)
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
         for (const former of formerNodes(at)) reporter.note(former)
@@ -44,23 +47,23 @@ export async function run(request: Request): Promise<number> {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
     await close()
-    release()
+    lock?.release()
   }
   const exit = request.endedStatus() ?? status
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
   return exit
 }
 
-async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {
+async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<Lock> {
   auth.make()
-  const release = await lockAuth(auth, request, note)
+  const lock = await lockAuth(auth, request, note)
   try {
-    auth.sweep()
+    auth.keepOutOfGit()
   } catch (error) {
-    release()
+    lock.release()
     throw error
   }
-  return release
+  return lock
 }
 
 function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { isLeftLock, takeLock } from '../../lib/files/lock.ts'
+import { type Lock, mayBeLeft, takeLock } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
 import { type PlainFile, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
@@ -118,7 +118,7 @@ function check(at: Workspace, names: Pick<Access, 'cluster' | 'context'>, access
   const locks = at.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
   // What a killed run left of a lock would block kubectl.
-  const left = locks.find(isLeftLock)
+  const left = locks.find(mayBeLeft)
   if (left !== undefined) return lockedBy(left)
   let places: Place[]
   try {
@@ -184,26 +184,30 @@ function refuseConflicts(places: readonly Place[], access: Access): void {
 }
 
 async function build(at: Workspace, access: Access, { signal }: Work): Promise<string | undefined> {
-  const releases: (() => void)[] = []
+  const locks: Lock[] = []
   try {
     // In one order for all, as kubectl does: of two runs with two lists neither waits for the other's second lock.
-    for (const path of at.kubeconfigs().toSorted()) releases.push(await lock(path, signal, at.note))
+    for (const path of at.kubeconfigs().toSorted()) locks.push(await lock(path, signal, at.note))
     // Read again: it is ours alone only now.
     const places = readPlaces(at)
     refuseOtherContext(places, access)
     refuseConflicts(places, access)
     const changes = plan(places, access)
-    for (const place of places) write(place, changes.get(place) ?? [])
+    for (const place of places) {
+      for (const each of locks) each.assertHeld()
+      write(place, changes.get(place) ?? [])
+    }
   } finally {
-    for (const release of releases.reverse()) release()
+    for (const each of locks.reverse()) each.release()
   }
   return undefined
 }
 
 /** kubectl's own lock; it neither waits for one nor removes what is left of one. */
-async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<() => void> {
+async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<Lock> {
   doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
-  return takeLock(`${path}.lock`, { signal, wait: 30_000, waitForNameless: 10_000, onWait })
+  // Longer than it takes until one that a container left counts as left.
+  return takeLock(`${path}.lock`, { signal, wait: 90_000, waitForNameless: 10_000, onWait })
 }
 
 function write({ path, real, file, text }: Place, changes: readonly Change[]): void {

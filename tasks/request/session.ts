@@ -5,9 +5,9 @@ import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/rules.ts'
-import { doing, Failure } from '../../lib/failure.ts'
+import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { takeLock } from '../../lib/files/lock.ts'
+import { type Lock, takeLock } from '../../lib/files/lock.ts'
 import { quote } from '../../lib/nodes/shell.ts'
 import type { Ssh, SshRun } from '../../lib/nodes/ssh.ts'
 import { configPath } from '../../lib/nodes/ssh-command.ts'
@@ -79,14 +79,25 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
-export function lockAuth(
+/** For who writes into it. Throws a Failure where another run holds it, with --no-lock-wait. */
+export async function lockAuth(
   auth: AuthDir,
   { options, signal }: Request,
   onWait: (text: string) => void,
-): Promise<() => void> {
+): Promise<Lock> {
   const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
-  return takeLock(join(auth.path, '.lock'), { signal, wait, waitForNameless, onWait })
+  const lock = await takeLock(join(auth.path, '.lock'), { signal, wait, waitForNameless, onWait })
+  const release = () => {
+    tryTo(() => auth.endWriting())
+    lock.release()
+  }
+  try {
+    auth.beginWriting(lock.token)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return { ...lock, release }
 }
 
 /** zx is loaded by the first connection: most commands make none. */

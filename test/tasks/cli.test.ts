@@ -93,7 +93,8 @@ async function startAndStop(t: TestContext, args: readonly string[] = []) {
 async function holdAuth(folder: string): Promise<() => void> {
   mkdirSync(join(folder, 'auth'))
   const { signal } = new AbortController()
-  return takeLock(join(folder, 'auth', '.lock'), { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+  const options = { signal, wait: 0, waitForNameless: 0, onWait: () => {} }
+  return (await takeLock(join(folder, 'auth', '.lock'), options)).release
 }
 
 const made = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']

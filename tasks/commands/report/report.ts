@@ -28,9 +28,9 @@ export async function report(request: Request): Promise<number> {
   if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
   if (options.nodes.length > 0) throw usageFailure('report shows the whole cluster, as it is in auth/')
   const auth = authBeside(request.file)
-  if (auth.names().length === 0)
+  if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })
-  const release = await lockAuth(auth, request, printError)
+  const lock = await lockAuth(auth, request, printError)
   try {
     const seen = await look(request, false)
     const text = await chosen.format({ ...seen, items: takeInventory(seen) })
@@ -38,7 +38,7 @@ export async function report(request: Request): Promise<number> {
     if (ended !== undefined) return ended
     auth.write(chosen.file, text, publicMode)
   } finally {
-    release()
+    lock.release()
   }
   const path = `${auth.path}/${chosen.file}`
   print(options.json ? formatJsonLine({ type: 'report', path }) : path)
