@@ -1,7 +1,6 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
 
 import { asFailure } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
@@ -30,16 +29,23 @@ export async function run(request: Request): Promise<number> {
   let status = 1
   let lock: Lock | undefined
   try {
-    if (!dryRun) lock = await holdAuth(auth, request, reporter.note)
+    if (!dryRun) {
+      auth.make()
+      lock = await lockAuth(auth, request, reporter.note)
+    }
     const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) status = 3
     else {
+      if (!dryRun) auth.keepOutOfGit()
       if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
       const ended = lock ? AbortSignal.any([signal, lock.lost]) : signal
       outcomes = await execute(wanted, { at, dryRun, forced, limits, signal: ended, emit: reporter.event })
-      if (lock?.lost.aborted) reporter.problem(asFailure(lock.lost.reason))
       status = exitStatus(outcomes)
+      if (lock?.lost.aborted) {
+        reporter.problem(asFailure(lock.lost.reason))
+        status = 1
+      }
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
         for (const former of formerNodes(at)) reporter.note(former)
     }
@@ -52,18 +58,6 @@ export async function run(request: Request): Promise<number> {
   const exit = request.endedStatus() ?? status
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
   return exit
-}
-
-async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<Lock> {
-  auth.make()
-  const lock = await lockAuth(auth, request, note)
-  try {
-    auth.keepOutOfGit()
-  } catch (error) {
-    lock.release()
-    throw error
-  }
-  return lock
 }
 
 function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {

@@ -117,7 +117,8 @@ test('the local phases make their files, and exit with 0; a second run makes not
     new RegExp(`^${localTargets} targets: ${localTargets} made, 0 fresh, 0 failed in .* s$`, 'm'),
   )
   const files = readdirSync(join(folder, 'auth')).sort()
-  assert.equal(files.length, 2 * 9 + 6 + 1)
+  assert.equal(files.length, 2 * 9 + 6 + 1 + 1)
+  assert.ok(files.includes('.gitignore'))
   const bytes = () => files.map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
   const before = bytes()
   const second = await run(folder, local)
