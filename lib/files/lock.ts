@@ -15,7 +15,7 @@ import { closeSync, futimesSync, linkSync, openSync, readdirSync, renameSync, rm
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
-import { quote } from '../nodes/shell.ts'
+import { quote } from '../wording.ts'
 import { describeHolder, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
 import { livenessOf, thisProcess } from './process-id.ts'
 

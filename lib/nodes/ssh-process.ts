@@ -2,7 +2,7 @@
 import { Duplex } from 'node:stream'
 import { $, type Options, type ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
-import { quote } from './shell.ts'
+import { quote } from '../wording.ts'
 
 /** Bytes: a look at a node with thousands of certificates stays far below it. */
 const mostOutput = 4e6
