@@ -1,6 +1,6 @@
 /** Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new. */
 import * as fs from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
@@ -44,6 +44,23 @@ export function readPlainFile(path: string): PlainFile | undefined {
     } finally {
       fs.closeSync(fd)
     }
+  })
+}
+
+/**
+ * What a path leads to, behind symbolic links; the last of them may lead to nothing, which a writer that follows links
+ * would make. A path that leads round in a circle is given back as it is.
+ */
+export function followLinks(path: string): string {
+  return doing('read', path, () => {
+    let at = path
+    // As many as the kernel follows: path_resolution(7).
+    for (let followed = 0; followed < 40; followed++) {
+      if (!fs.lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink())
+        return fs.existsSync(at) ? fs.realpathSync(at) : at
+      at = resolve(fs.realpathSync(dirname(at)), fs.readlinkSync(at))
+    }
+    return path
   })
 }
 
