@@ -1,0 +1,32 @@
+/**
+ * A process in which no ssh can be started, for ssh-process.test.ts: it has as many open files as it may (`files`), or may
+ * have no more processes (`processes`). It prints what came of trying.
+ */
+import { execFileSync } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { Failure } from '../../lib/failure.ts'
+import { spawn } from '../../lib/nodes/ssh-process.ts'
+
+const open: number[] = []
+const limits = {
+  files: () => {
+    try {
+      for (;;) open.push(openSync('/dev/null', 'r'))
+    } catch {
+      // No more.
+    }
+  },
+  processes: () => execFileSync('prlimit', ['--pid', String(process.pid), '--nproc=1:1']),
+}
+const limit = process.argv[2] as keyof typeof limits
+// What is loaded when it is first asked for is loaded now.
+await spawn(['true'], { cwd: '/', env: process.env, input: '', signal: new AbortController().signal })
+limits[limit]()
+let said: unknown
+try {
+  said = await spawn(['ssh', '-V'], { cwd: '/', env: process.env, input: '', signal: new AbortController().signal })
+} catch (error) {
+  said = error instanceof Failure ? { message: error.message, code: error.code } : String(error)
+}
+for (const fd of open) closeSync(fd)
+process.stdout.write(JSON.stringify(said))
