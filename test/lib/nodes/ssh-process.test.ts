@@ -20,7 +20,9 @@ async function failureOf(cwd: string, env: NodeJS.ProcessEnv): Promise<Failure> 
   assert.fail('it was started')
 }
 
-describe('an ssh that can not be started is told as such, with what to do', { skip: needs('ssh', 'prlimit', 'setpriv') }, () => {
+describe('an ssh that can not be started is told as such, with what to do', {
+  skip: needs('ssh', 'prlimit', 'setpriv'),
+}, () => {
   const script = join(import.meta.dirname, '../../support/spawn-process.ts')
   // No limit on processes binds root.
   const asUser = process.getuid?.() === 0 ? ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups'] : []
