@@ -3,9 +3,10 @@
  * have no more processes (`processes`). It prints what came of trying.
  */
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { Failure } from '../../lib/failure.ts'
-import { spawn } from '../../lib/nodes/ssh-process.ts'
+import { openStream, spawn } from '../../lib/nodes/ssh-process.ts'
 
 const open: number[] = []
 const limits = {
@@ -20,13 +21,15 @@ const limits = {
 }
 const limit = process.argv[2] as keyof typeof limits
 // What is loaded when it is first asked for is loaded now.
-await spawn(['true'], { cwd: '/', env: process.env, input: '', signal: new AbortController().signal })
+const options = { cwd: '/', env: process.env, signal: new AbortController().signal }
+await spawn(['true'], { ...options, input: '' })
 limits[limit]()
-let said: unknown
-try {
-  said = await spawn(['ssh', '-V'], { cwd: '/', env: process.env, input: '', signal: new AbortController().signal })
-} catch (error) {
-  said = error instanceof Failure ? { message: error.message, code: error.code } : String(error)
-}
+const streamed = once(openStream(['ssh', '-V'], options), 'error').then(([error]) => tell(error))
+const spawned = spawn(['ssh', '-V'], { ...options, input: '' }).then(tell, tell)
+const said = await Promise.all([streamed, spawned])
 for (const fd of open) closeSync(fd)
 process.stdout.write(JSON.stringify(said))
+
+function tell(what: unknown): unknown {
+  return what instanceof Failure ? { message: what.message, code: what.code } : String(what)
+}
