@@ -6,7 +6,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
-import { quote } from './shell.ts'
+import { quote } from '../wording.ts'
 import { fileWords, type SshUse, typedCommand } from './ssh-command.ts'
 import {
   first,

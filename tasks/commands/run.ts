@@ -1,7 +1,7 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
 
 import { asFailure } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import type { Lock } from '../../lib/files/lock.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
@@ -28,16 +28,23 @@ export async function run(request: Request): Promise<readonly Finding[]> {
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   let findings: readonly Finding[] = ['failed']
-  let release = () => {}
+  let lock: Lock | undefined
   try {
-    release = await holdAuth(auth, request, reporter.note)
+    auth.make()
+    lock = await lockAuth(auth, request, reporter.note)
     const refusals = await findRefusals(wanted, at, forced)
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) findings = ['refused']
     else {
+      auth.keepOutOfGit()
       if (auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      outcomes = await execute(wanted, { at, dryRun: false, forced, limits, signal, emit: reporter.event })
+      const ended = AbortSignal.any([signal, lock.lost])
+      outcomes = await execute(wanted, { at, dryRun: false, forced, limits, signal: ended, emit: reporter.event })
       findings = findingsOf(outcomes.values())
+      if (lock.lost.aborted) {
+        reporter.problem(asFailure(lock.lost.reason))
+        findings = ['failed']
+      }
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
         for (const former of formerNodes(at)) reporter.note(former)
     }
@@ -45,21 +52,9 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
     await close()
-    release()
+    lock?.release()
   }
   const exit = exitStatus(findings, request.endedStatus())
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
   return findings
-}
-
-async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {
-  auth.make()
-  const release = await lockAuth(auth, request, note)
-  try {
-    auth.sweep()
-  } catch (error) {
-    release()
-    throw error
-  }
-  return release
 }

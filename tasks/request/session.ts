@@ -5,16 +5,16 @@ import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/rules.ts'
-import { doing, Failure } from '../../lib/failure.ts'
+import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
-import { quote } from '../../lib/nodes/shell.ts'
+import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import type { Ssh, SshRun } from '../../lib/nodes/ssh.ts'
 import { configPath } from '../../lib/nodes/ssh-command.ts'
 import type { RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
+import { quote } from '../../lib/wording.ts'
 import type { Options } from './options.ts'
 
 export interface Request {
@@ -80,9 +80,20 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
-export function lockAuth(auth: AuthDir, request: Request, onWait: (text: string) => void): Promise<() => void> {
-  return takeLock(lockFile(auth), lockOptions(request, onWait))
+/** For who writes into it. Throws a Failure where another run holds it, with --no-lock-wait. */
+export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: string) => void): Promise<Lock> {
+  const lock = await takeLock(lockFile(auth), lockOptions(request, onWait))
+  const release = () => {
+    tryTo(() => auth.endWriting())
+    lock.release()
+  }
+  try {
+    auth.beginWriting(lock.token)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return { ...lock, release }
 }
 
 /**

@@ -93,10 +93,11 @@ async function startAndStop(t: TestContext, args: readonly string[] = []) {
 async function holdAuth(folder: string): Promise<() => void> {
   mkdirSync(join(folder, 'auth'))
   const { signal } = new AbortController()
-  return takeLock(join(folder, 'auth', '.lock'), { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+  const options = { signal, wait: 0, waitForNameless: 0, onWait: () => {} }
+  return (await takeLock(join(folder, 'auth', '.lock'), options)).release
 }
 
-const made = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
+const made = ['.gitignore', 'admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
 
 /** The next run after one that was ended finds what that one made, and makes the rest. */
 async function assertCompletes(folder: string): Promise<void> {
@@ -116,7 +117,8 @@ test('the local phases make their files, and exit with 0; a second run makes not
     new RegExp(`^${localTargets} targets: ${localTargets} made, 0 fresh, 0 failed in .* s$`, 'm'),
   )
   const files = readdirSync(join(folder, 'auth')).sort()
-  assert.equal(files.length, 2 * 9 + 6 + 1)
+  assert.equal(files.length, 2 * 9 + 6 + 1 + 1)
+  assert.ok(files.includes('.gitignore'))
   const bytes = () => files.map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
   const before = bytes()
   const second = await run(folder, local)
@@ -356,9 +358,6 @@ for (const [signal, status] of [
 
 test('a killed run is completed by the next, which leaves nothing of it', async (t) => {
   const { folder, lock, stopped, auth } = await startAndStop(t)
-  // Not before what it leaves beside the kubeconfig says whose it is.
-  const isWaiting = (name: string) => name !== 'config.lock' && statSync(join(folder, '.kube', name)).size > 0
-  while (!readdirSync(join(folder, '.kube')).some(isWaiting)) await new Promise(setImmediate)
   writeFileSync(join(auth, `.tmp-${stopped.child.pid}-admin-key.pem`), 'half')
   stopped.child.kill('SIGKILL')
   assert.equal((await stopped.ended).status, null)

@@ -28,16 +28,16 @@ export async function report(request: Request): Promise<readonly Finding[]> {
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
   const auth = authBeside(request.file)
-  if (auth.names().length === 0)
+  if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })
-  const release = await lockAuth(auth, request, printError)
+  const lock = await lockAuth(auth, request, printError)
   try {
     const seen = await lookOnce(request, wholeCluster(request), auth)
     const text = await chosen.format({ ...seen, items: takeInventory(seen) })
     if (signal.aborted) return []
     auth.write(chosen.file, text, publicMode)
   } finally {
-    release()
+    lock.release()
   }
   const path = `${auth.path}/${chosen.file}`
   print(options.json ? formatJsonLine({ type: 'report', path }) : path)

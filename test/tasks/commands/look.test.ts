@@ -25,8 +25,15 @@ const edits: readonly Edit[] = [
 ]
 
 const lockOf = (auth: string) => join(auth, '.lock')
-const lockNow = (auth: string) =>
-  takeLock(lockOf(auth), { signal: new AbortController().signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+const lockNow = async (auth: string) => {
+  const lock = await takeLock(lockOf(auth), {
+    signal: new AbortController().signal,
+    wait: 0,
+    waitForNameless: 0,
+    onWait: () => {},
+  })
+  return () => lock.release()
+}
 
 /** As a run leaves it that was killed. */
 async function leaveLock(place: string): Promise<void> {
