@@ -1,5 +1,6 @@
 /** What can go wrong without anybody having made a mistake in this code: it is shown as text, never as a stack trace. */
 import { getSystemErrorMessage } from 'node:util'
+import { type Foreign, findForeign, takeBackCommand } from './ownership.ts'
 
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
@@ -85,13 +86,25 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   } catch (error) {
     if (isErrno(error)) {
       const code = String(error.code)
-      throw new Failure(
-        `can't ${what} ${path}: ${code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(-Math.abs(Number(error.errno)))}`,
-        { kind, code: code.toLowerCase(), cause: error },
-      )
+      const why =
+        code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
+      const foreign = isErrno(error, 'EACCES', 'EPERM') ? findForeign(path) : undefined
+      const whose = foreign ? `, ${foreign.path === path ? 'it' : foreign.path} is ${foreign.owner}'s` : ''
+      throw new Failure(`can't ${what} ${path}: ${why}${whose}`, {
+        kind,
+        code: code.toLowerCase(),
+        cause: error,
+        ...(foreign && { shared: sharedOwner(foreign) }),
+      })
     }
     throw error
   }
+}
+
+/** One command for all that a run by sudo has left. */
+function sharedOwner({ owner, whole }: Foreign): SharedCause<string> {
+  const remedyFor = (paths: readonly string[]) => `if a run by sudo made it, take it back: ${takeBackCommand(paths)}`
+  return { what: `permission denied to what is ${owner}'s`, who: whole, place: whole, remedyFor }
 }
 
 /** What is no Failure yet: the system's refusals of what nobody thought of, and mistakes in this code, as the cause. */

@@ -36,3 +36,8 @@ export function withoutOwnName(text: string, name: string): string {
 export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T, ...T[]][] {
   return [...Map.groupBy(items, key).values()] as [T, ...T[]][]
 }
+
+/** As one word for a POSIX shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}

@@ -1,73 +1,103 @@
 /** The command layer: it alone reads the environment, prints, and decides the exit status. */
 import { readFileSync } from 'node:fs'
-import { constants, homedir } from 'node:os'
+import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
-import { asFailure, doing, Failure, usageFailure } from '../lib/failure.ts'
+import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
-import { run } from './commands/run.ts'
-import { phases } from './phases.ts'
-import { helpText, type Options, parseOptions } from './request/options.ts'
-import type { Request } from './request/session.ts'
+import { quote } from '../lib/wording.ts'
+import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
+import { exitStatus, type Finding } from './commands/exit-status.ts'
+import { commands } from './commands/table.ts'
+import { groups, phases } from './phases.ts'
+import { type Ending, watchEndings } from './request/ending.ts'
+import { findLostOptions } from './request/npm-options.ts'
+import type { Options } from './request/options.ts'
+import { formatCommand, type Request } from './request/session.ts'
 import { known } from './tables/files.ts'
-
-const commands = new Map<string, (request: Request) => Promise<number>>([
-  ['status', async (request) => (await import('./commands/status.ts')).status(request)],
-  ['graph', async (request) => (await import('./commands/graph.ts')).graph(request)],
-  ['report', async (request) => (await import('./commands/report/report.ts')).report(request)],
-])
 
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
-  const ended = new AbortController()
-  const endedStatus = watchSignals(ended)
-  const status = await command(args, ended.signal, endedStatus)
+  if (process.stdout.isTTY) sizeTerminal(process.stdout)
+  const ending = watchEndings()
+  const findings = await perform(args, ending)
   // A closed stdout tells of it only once something has been written to it.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
-  return status === 2 ? status : (endedStatus() ?? status)
+  const failure = ending.failure()
+  if (failure) printError(formatFailure(failure))
+  return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
-async function command(
-  args: readonly string[],
-  signal: AbortSignal,
-  endedStatus: () => number | undefined,
-): Promise<number> {
+async function perform(args: readonly string[], ending: Ending): Promise<readonly Finding[]> {
   try {
-    const options = parseOptions(args)
-    if (options.help) return show(helpText(phases.map(({ name }) => name)))
-    if (options.list) return showPhases(options.json)
-    if (options.names.length === 0)
-      throw usageFailure(
-        'which phase or target?',
-        'npm run task -- --list shows them; npm run bootstrap is all of them',
-      )
-    const file = configPath(options.config)
-    const { cluster, mistake } = readCluster(file)
-    const kubeconfigs = () => kubeconfigPaths(cluster, dirname(file))
-    const perform = commands.get(options.names[0] ?? '') ?? run
-    return await perform({
-      cluster,
-      mistake,
-      file,
-      options,
-      kubeconfigs,
-      signal,
-      endedStatus,
-      reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
-      progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
-      print,
-      printError,
-      width: width(),
-    })
+    refuseLostOptions(args)
+    const line = parseCommandLine(args)
+    const text = await answer(line)
+    if (text !== undefined) {
+      print(text)
+      return []
+    }
+    const work = await line.command.load()
+    return await work(createRequest(line.options, ending))
   } catch (error) {
-    if (signal.aborted) return 1
     const failure = asFailure(error)
-    if (args.includes('--json')) createJsonLines(print).problem(failure)
-    else printError(formatFailure(failure))
-    return { usage: 2, refused: 3, failed: 1 }[failure.kind]
+    if (!ending.signal.aborted) tellFailure(failure, args)
+    return [failure.kind]
   }
+}
+
+/** What is answered without a cluster.yaml. Throws a usage Failure where nothing is asked. */
+async function answer({ command, options }: CommandLine): Promise<string | undefined> {
+  if (options.help) {
+    const { helpOf, helpText } = await import('./commands/help.ts')
+    return options.names.length > 0 ? helpOf(command) : helpText()
+  }
+  if (options.version) return readVersion()
+  if (options.list) return listPhases(options.json)
+  if (options.names.length > 0) return undefined
+  throw usageFailure('which phase or target?', 'npm run task -- --list shows them; npm run bootstrap is all of them')
+}
+
+function createRequest(options: Options, ending: Ending): Request {
+  const file = configPath(options.config)
+  const { cluster, mistake } = readCluster(file)
+  return {
+    cluster,
+    mistake,
+    file,
+    options,
+    commandNames: commands.map(({ name }) => name).filter(Boolean),
+    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file)),
+    signal: ending.signal,
+    endedStatus: ending.status,
+    reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
+    progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
+    print,
+    printError,
+    width: width(),
+  }
+}
+
+function tellFailure(failure: Failure, args: readonly string[]): void {
+  if (args.includes('--json')) createJsonLines(print).problem(failure)
+  else printError(formatFailure(failure))
+}
+
+function refuseLostOptions(args: readonly string[]): void {
+  const { env } = process
+  const { npm_config_userconfig, npm_config_globalconfig, npm_config_local_prefix } = env
+  const files = [npm_config_userconfig, npm_config_globalconfig, `${npm_config_local_prefix}/.npmrc`]
+  const npmrc = files.map((file) => tryTo(() => doing('read', `${file}`, () => readFileSync(`${file}`, 'utf8'))) ?? '')
+  const names = [...commands.map(({ name }) => name), ...Object.keys(groups), ...phases.map(({ name }) => name)]
+  const isName = (word: string) => names.some((name) => name === word.split('/')[0])
+  const lost = findLostOptions({ args, env, npmrc, isName })
+  if (!lost) return
+  throw usageFailure(
+    `npm took ${lost.options.join(' ')} for an option of its own: what is for harderway comes after --`,
+    formatCommand(lost.meant.map(quote).join(' '), {}),
+  )
 }
 
 async function createReporter(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
@@ -89,9 +119,15 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
-/** Columns; a pseudo-terminal may have none. */
+/** Columns. */
 function width(): number {
-  return process.stdout.columns || 80
+  return process.stdout.columns ?? 80
+}
+
+/** A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown. */
+function sizeTerminal(terminal: NodeJS.WriteStream): void {
+  terminal.rows ||= 24
+  terminal.columns ||= 80
 }
 
 function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
@@ -124,15 +160,15 @@ function readCluster(file: string): Pick<Request, 'cluster' | 'mistake'> {
   return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
 }
 
-function showPhases(json: boolean): number {
-  for (const { name, title, makes } of phases)
-    print(json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`)
-  return 0
+function listPhases(json: boolean): string {
+  const lines = phases.map(({ name, title, makes }) =>
+    json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`,
+  )
+  return lines.join('\n')
 }
 
-function show(text: string): number {
-  print(text)
-  return 0
+function readVersion(): string {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
 }
 
 function print(line: string): void {
@@ -141,17 +177,4 @@ function print(line: string): void {
 
 function printError(text: string): void {
   process.stderr.write(`${text}\n`)
-}
-
-/** The first signal ends the run in an orderly way; a closed stdout counts as SIGPIPE. Gives 128 + signal, once there was one. */
-function watchSignals(controller: AbortController): () => number | undefined {
-  let first: NodeJS.Signals | undefined
-  const end = (signal: NodeJS.Signals) => {
-    first ??= signal
-    controller.abort(new Failure(`ended by ${signal}`))
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
-  process.stdout.on('error', () => end('SIGPIPE'))
-  process.stderr.on('error', () => end('SIGPIPE'))
-  return () => first && 128 + constants.signals[first]
 }

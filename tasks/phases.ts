@@ -2,7 +2,6 @@
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { buildGraph, type Graph } from '../lib/targets/graph.ts'
 import type { Target } from '../lib/targets/target.ts'
-import { verifyTargets } from './commands/verify.ts'
 import { caTargets } from './phases/ca.ts'
 import { type LeafPhase, leafTargets } from './phases/certs.ts'
 import { deployTargets } from './phases/deploy.ts'
@@ -57,43 +56,14 @@ export const phases: readonly Phase[] = [
 
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
 
-/** Phases, and names for several of them at once. */
-export interface PhaseTable {
-  readonly phases: readonly Phase[]
-  readonly groups: Readonly<Record<string, readonly string[]>>
-  /** Nothing in it is ever made. */
-  readonly looksOnly?: true
+/** Names for several phases at once. */
+export const groups: Readonly<Record<string, readonly string[]>> = {
+  bootstrap: phases.map(({ name }) => name),
+  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
 }
 
-export const bootstrapTable: PhaseTable = {
-  phases,
-  groups: {
-    bootstrap: phases.map(({ name }) => name),
-    certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
-  },
-}
-
-const arrows = {
-  etcd: 'etcd: peers and API server',
-  kubelets: 'API server to kubelets',
-  clients: 'Clients to API server',
-  keys: 'Tokens and Secrets',
-  strangers: 'Who must be kept out',
-}
-
-export const verifyTable: PhaseTable = {
-  phases: Object.entries(arrows).map(([name, title]) => ({
-    name,
-    title,
-    makes: '',
-    targets: (cluster) => verifyTargets(cluster, name),
-  })),
-  groups: { verify: Object.keys(arrows) },
-  looksOnly: true,
-}
-
-export function clusterGraph(cluster: Cluster, table: PhaseTable): Graph {
+export function clusterGraph(cluster: Cluster): Graph {
   const targets: Target[] = []
-  for (const phase of table.phases) targets.push(...phase.targets(cluster, targets))
+  for (const phase of phases) targets.push(...phase.targets(cluster, targets))
   return buildGraph(targets)
 }

@@ -2,16 +2,28 @@
  * The folder auth/: its files are the only state there is.
  */
 import * as fs from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 import type { Reason } from '../reason.ts'
-import { type PlainFile, readOnly, readPlainFile, replaceFile, secretMode, temporary } from './plain-file.ts'
+import { lostLock } from './lock.ts'
+import {
+  type PlainFile,
+  publicMode,
+  readOnly,
+  readPlainFile,
+  replaceFile,
+  secretMode,
+  temporary,
+} from './plain-file.ts'
 
 const folderMode = 0o700
+const gitIgnore = '.gitignore'
 
 export class AuthDir {
   readonly path: string
   readonly #read = new Map<string, PlainFile | undefined>()
+  /** The folder inside through which the holder of the lock writes. */
+  #staging: string | undefined
 
   constructor(path: string) {
     this.path = path
@@ -54,13 +66,23 @@ export class AuthDir {
     return { value, reasons }
   }
 
+  /** Another one whenever a file in the folder was made, replaced or removed, a lock too; undefined where there is none. */
+  version(): string | undefined {
+    return doing('look at', this.path, () => {
+      const stat = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false })
+      return stat && `${stat.dev} ${stat.ino} ${stat.ctimeNs}`
+    })
+  }
+
   names(): string[] {
     return this.#list('.')
   }
 
   /** `durable` waits for the disk: for what can't be made again. */
   write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
-    replaceFile(join(this.path, name), data, mode, { durable })
+    // What is kept in backup/ is new, and may be on another file system.
+    const staging = dirname(name) === '.' && this.#staging ? join(this.path, this.#staging) : undefined
+    this.#asHolder(() => replaceFile(join(this.path, name), data, mode, { durable, staging }))
     this.#read.delete(name)
   }
 
@@ -70,6 +92,7 @@ export class AuthDir {
     doing('set the mode of', path, () => {
       const fd = fs.openSync(path, readOnly)
       try {
+        if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
         fs.fchmodSync(fd, mode)
       } finally {
         fs.closeSync(fd)
@@ -95,16 +118,52 @@ export class AuthDir {
     })
   }
 
-  /** Removes what a killed run left. Only for the holder of the lock. */
-  sweep(): void {
+  /**
+   * For the holder of the lock, before it reads: takes away what a killed run left. Whatever is written from now on goes
+   * through a folder that is named for this lock. A run that was stopped until it had lost its lock, and then goes on,
+   * changes nothing: its own folder has been moved away, so that its next rename fails.
+   */
+  beginWriting(token: string): void {
+    this.#read.clear()
     const folders = ['.', ...this.#list('backup').map((name) => join('backup', name))]
     const left = folders.flatMap((folder) =>
       this.#list(folder)
         .filter((name) => name.startsWith(temporary))
         .map((name) => join(folder, name)),
     )
-    for (const name of left)
-      doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { recursive: true, force: true }))
+    for (const [i, name] of left.entries()) this.#discard(name, join(dirname(name), `${temporary}${token}-${i}`))
+    this.#staging = temporary + token
+    this.makeFolder(this.#staging)
+  }
+
+  /** Before the lock is given back. */
+  endWriting(): void {
+    const path = join(this.path, this.#staging ?? '')
+    if (this.#staging) doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
+  }
+
+  /** A folder that is moved away first is gone at once, for who still writes into it. */
+  #discard(name: string, away: string): void {
+    const [from, to] = [join(this.path, name), join(this.path, away)]
+    doing('remove', from, () => {
+      fs.renameSync(from, to)
+      fs.rmSync(to, { recursive: true, force: true })
+    })
+  }
+
+  /** Says so where it fails because the lock has been lost. */
+  #asHolder<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      if (this.#staging && !fs.existsSync(join(this.path, this.#staging))) throw lostLock(this.path)
+      throw error
+    }
+  }
+
+  /** Keeps the keys out of the git repository around it; a .gitignore of the user's stays as it is. */
+  keepOutOfGit(): void {
+    if (!this.read(gitIgnore)) this.write(gitIgnore, '*\n', publicMode)
   }
 
   /** A private folder inside auth/; one that is there already stays. */
@@ -124,28 +183,41 @@ export class AuthDir {
 
   /** A new private folder for what is on its way to a node; a killed run's is swept away by the next. */
   makeTemporaryFolder(label: string): string {
-    return this.makeFolder(temporary + label)
+    return this.#asHolder(() => this.makeFolder(join(this.#staging ?? '.', temporary + label)))
   }
 
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
-    doing('remove', join(this.path, name), () => fs.rmSync(join(this.path, name), { force: true }))
+    const path = join(this.path, name)
+    const stat = doing('remove', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
+    if (this.#staging && stat && !stat.isDirectory()) {
+      const away = join(this.#staging, temporary + name)
+      this.#asHolder(() => this.#discard(name, away))
+    } else doing('remove', path, () => fs.rmSync(path, { force: true }))
     this.#read.delete(name)
   }
 
   /** Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. */
   backUp(names: readonly string[], now: Date): string | undefined {
     const folder = join('backup', now.toISOString().replace(/[:.]/g, '-'))
-    const found = names.filter((name) => fs.existsSync(join(this.path, name)))
-    const copies = found.map((name) => ({
-      name,
-      bytes: doing('read', join(this.path, name), () => fs.readFileSync(join(this.path, name))),
-    }))
+    const copies = names.flatMap((name) => {
+      const bytes = this.#readThrough(name)
+      return bytes ? [{ name, bytes }] : []
+    })
     if (copies.length === 0) return undefined
     this.makeFolder('backup')
     this.makeFolder(folder)
     for (const { name, bytes } of copies) this.write(join(folder, name), bytes, secretMode, { durable: true })
     return join(this.path, folder)
+  }
+
+  /** From behind a symbolic link too. Throws a Failure for what is no plain file, such as a pipe. */
+  #readThrough(name: string): Buffer | undefined {
+    const path = join(this.path, name)
+    if (!fs.existsSync(path)) return undefined
+    const file = readPlainFile(doing('read', path, () => fs.realpathSync(path)))
+    if (file && file.kind !== 'file') throw notPlain(path)
+    return file?.bytes
   }
 
   /** Whether an earlier file of that name was kept. */
@@ -162,4 +234,8 @@ export class AuthDir {
         : [],
     )
   }
+}
+
+function notPlain(path: string): Failure {
+  return new Failure(`${path} is not a plain file`, { remedy: 'move it away, then run the same command again' })
 }

@@ -1,23 +1,23 @@
 /**
  * A lock that is a file: who made it holds it, and it says who that is. kubectl takes the same kind of lock for a
  * kubeconfig (`<file>.lock`), without writing into it.
+ *
+ * Whether its owner is dead is known for certain only in the same PID namespace of the same boot. Of an owner in another
+ * container or on another machine only the lock itself can be seen: its owner touches it each second, and one that was
+ * not touched during `silence` counts as left. That is counted in looks, by who waits: no two clocks are compared (their
+ * hosts' may differ), and a waiter that was suspended itself, with its machine, has not looked.
+ *
+ * What this can't know: an owner that was stopped for so long may wake up. It learns at once that it has lost the lock
+ * (`lost`, `assertHeld`); for the instant between that question and a write, AuthDir.beginWriting keeps it from writing.
  */
-
 import { randomUUID } from 'node:crypto'
-import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { closeSync, futimesSync, linkSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { doing, Failure, isErrno } from '../failure.ts'
-import { readPlainFile } from './plain-file.ts'
-
-interface Owner {
-  readonly pid: number
-  readonly host: string
-  /** When the process began, in the kernel's ticks since boot; '' where the system does not tell. */
-  readonly start: string
-  readonly token: string
-}
+import { doing, Failure, isErrno, tryTo } from '../failure.ts'
+import { quote } from '../wording.ts'
+import { describeHolder, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
+import { livenessOf, thisProcess } from './process-id.ts'
 
 export interface LockOptions {
   readonly signal: AbortSignal
@@ -25,147 +25,195 @@ export interface LockOptions {
   readonly wait: number
   /** Milliseconds to wait for a lock that names nobody. */
   readonly waitForNameless: number
+  /** Milliseconds after which an owner that can't be looked at, and gives no sign of life, counts as dead. */
+  readonly silence?: number
   /** Called once, when the wait begins. */
   readonly onWait: (message: string) => void
 }
 
-const pollEvery = 50
+export interface Lock {
+  readonly token: string
+  /** Aborted, with a Failure, as soon as it is seen that the lock is another's, or gone. */
+  readonly lost: AbortSignal
+  /** Throws that Failure. */
+  assertHeld(): void
+  release(): void
+}
 
-/** Takes the lock; what it returns gives it back. Throws a Failure where the wait is over. */
-export async function takeLock(path: string, options: LockOptions): Promise<() => void> {
-  const mine: Owner = { pid: process.pid, host: hostname(), start: startOf(process.pid), token: randomUUID() }
-  const beside = `${path}.${process.pid}-${mine.token}`
-  const since = Date.now()
-  let waiting = false
-  try {
-    doing('write', beside, () => writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 }))
+/** Milliseconds. */
+const pollEvery = 50
+const beatEvery = 1000
+const longestSilence = 60_000
+
+/** Throws a Failure where the wait is over. */
+export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
+  const mine: Owner = { ...thisProcess, token: randomUUID() }
+  const untilFree = createWait(path, options)
+  for (;;) {
+    const left = await untilFree()
+    const fd = left === 'gone' ? claim(path, mine, linkSync) : await takeOver(path, mine, left, options)
+    if (fd !== undefined) return hold(path, mine, fd)
+    // Another was first.
+    await delay(1)
+  }
+}
+
+/** For who only reads: the lock is left as it is, and so is one that a dead owner has left. Throws as takeLock does. */
+export async function waitUntilFree(path: string, options: LockOptions): Promise<void> {
+  await createWait(path, options)()
+}
+
+/** Until nobody living holds the lock: then what stands there. What it has seen, and told, counts for the next time too. */
+function createWait(path: string, options: LockOptions): () => Promise<'gone' | (Holder & object)> {
+  const isSilent = silenceWatch((options.silence ?? longestSilence) / pollEvery)
+  const since = performance.now()
+  let isTold = false
+  return async () => {
     for (;;) {
-      if (tryLink(beside, path)) break
-      const owner = readOwner(path)
       options.signal.throwIfAborted()
-      if (owner === 'gone') {
-        await delay(1)
-        continue
-      }
-      if (owner !== 'nameless' && isDead(owner)) {
-        if (await replaceDeadOwner(path, beside, owner, options)) break
-        continue
-      }
-      const patience = owner === 'nameless' ? options.waitForNameless : options.wait
-      if (Date.now() - since >= patience) throw heldBy(path, owner)
-      if (!waiting) options.onWait(`waiting for ${describe(owner)}, which holds ${path}`)
-      waiting = true
+      const holder = readHolder(path)
+      if (holder === 'gone') return holder
+      if (holder !== 'nameless' && (isSilent(holder) || livenessOf(holder.owner) === 'dead')) return holder
+      const patience = holder === 'nameless' ? options.waitForNameless : options.wait
+      if (performance.now() - since >= patience) throw heldBy(path, holder)
+      if (!isTold) options.onWait(formatWait(path, holder, options))
+      isTold = true
       await delay(pollEvery, undefined, { signal: options.signal })
     }
-  } finally {
-    rmSync(beside, { force: true })
   }
-  const release = () => {
-    const owner = readOwner(path)
-    if (typeof owner === 'object' && owner.token === mine.token) rmSync(path, { force: true })
+}
+
+/** Tells whether an owner that can't be looked at gave the same sign of life in so many looks, one after the other. */
+function silenceWatch(most: number): (holder: Holder & object) => boolean {
+  let [seen, looks] = ['', 0]
+  return ({ owner, beat }) => {
+    const now = `${owner.token} ${beat}`
+    looks = now === seen ? looks + 1 : 0
+    seen = now
+    return looks >= most && livenessOf(owner) === 'unknown'
   }
-  try {
-    removeLeftovers(path)
-  } catch (error) {
-    release()
-    throw error
-  }
-  return release
+}
+
+/** The lock with its owner in it, put there whole; undefined where another was first. */
+function claim(path: string, mine: Owner, put: (from: string, to: string) => void): number | undefined {
+  const beside = `${path}.${mine.pid}-${mine.token}`
+  return doing('make the lock', path, () => {
+    const fd = openSync(beside, 'wx', 0o600)
+    try {
+      writeFileSync(fd, JSON.stringify(mine))
+      put(beside, path)
+      return fd
+    } catch (error) {
+      // The server made it, and its answer was lost: link(2) over NFS.
+      if (isErrno(error, 'EEXIST') && isHeldBy(readHolder(path), mine.token)) return fd
+      closeSync(fd)
+      // ENOENT: who holds the lock has tidied up.
+      if (isErrno(error, 'EEXIST', 'ENOENT')) return undefined
+      throw error
+    } finally {
+      rmSync(beside, { force: true })
+    }
+  })
 }
 
 /**
  * Only who holds the lock on the dead owner's token may put his own in its place, so that of two takers one sees
  * that the dead owner is no longer there. That lock is one like any other: its owner may die too.
  */
-async function replaceDeadOwner(path: string, beside: string, dead: Owner, options: LockOptions): Promise<boolean> {
+async function takeOver(
+  path: string,
+  mine: Owner,
+  dead: Holder & object,
+  options: LockOptions,
+): Promise<number | undefined> {
   // It is held for a moment only: even who won't wait for the lock waits for this.
-  const release = await takeLock(`${path}.${dead.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
+  const turn = await takeLock(`${path}.${dead.owner.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
   try {
-    const owner = readOwner(path)
-    if (typeof owner !== 'object' || owner.token !== dead.token) return false
-    renameSync(beside, path)
-    return true
+    const holder = readHolder(path)
+    const isUnchanged = isHeldBy(holder, dead.owner.token) && typeof holder === 'object' && holder.beat === dead.beat
+    return isUnchanged ? claim(path, mine, renameSync) : undefined
   } finally {
-    release()
+    turn.release()
   }
 }
 
-/** What takers that were killed left beside the lock; one killed early left an empty file, which its name tells of. */
-function removeLeftovers(path: string): void {
-  const ours = /^(?:(\d+)-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+function hold(path: string, { token }: Owner, fd: number): Lock {
+  const lost = new AbortController()
+  const isHeld = () => isHeldBy(readHolder(path), token)
+  // By its descriptor: never that of who has taken the lock over.
+  const beat = setInterval(() => {
+    if (tryTo(isHeld) === false) lost.abort(lostLock(path))
+    else tryTo(() => doing('touch', path, () => futimesSync(fd, new Date(), new Date())))
+  }, beatEvery).unref()
+  const stop = () => {
+    clearInterval(beat)
+    closeSync(fd)
+  }
+  let isReleased = false
+  const release = () => {
+    if (isReleased) return
+    isReleased = true
+    stop()
+    if (isHeld()) rmSync(path, { force: true })
+  }
+  const assertHeld = () => {
+    if (!isHeld()) throw lostLock(path)
+  }
+  try {
+    removeLeftovers(path, token)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return { token, lost: lost.signal, assertHeld, release }
+}
+
+/** What takers that were killed left beside the lock. Who still uses one of these sees that it is gone, and looks again. */
+function removeLeftovers(path: string, token: string): void {
   const prefix = `${basename(path)}.`
   const names = doing('list', dirname(path), () => readdirSync(dirname(path)))
-  for (const name of names.filter((each) => each.startsWith(prefix))) {
-    const [isOurs, pid] = ours.exec(name.slice(prefix.length)) ?? []
-    if (isOurs === undefined) continue
-    const owner = readOwner(join(dirname(path), name))
-    const isLeft = typeof owner === 'object' ? isDead(owner) : pid !== undefined && !isRunning(Number(pid))
+  for (const name of names) {
+    const rest = name.startsWith(prefix) ? name.slice(prefix.length) : ''
+    const isLeft = /^(\d+-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(rest) && !rest.endsWith(token)
     if (isLeft) rmSync(join(dirname(path), name), { force: true })
   }
 }
 
-/** A lock whose owner is no longer there blocks whoever can't tell, as kubectl. */
-export function isLeftLock(path: string): boolean {
-  const owner = readOwner(path)
-  return typeof owner === 'object' && isDead(owner)
+/** A lock that may have been left: one whose owner is not known to live. It blocks whoever can't tell, as kubectl. */
+export function mayBeLeft(path: string): boolean {
+  const owner = ownerOf(readHolder(path))
+  return owner !== undefined && livenessOf(owner) !== 'alive'
 }
 
-/** A hard link is made or not made, and its content is there at once. */
-function tryLink(from: string, to: string): boolean {
-  return doing('make the lock', to, () => {
-    try {
-      linkSync(from, to)
-      return true
-    } catch (error) {
-      if (isErrno(error, 'EEXIST')) return false
-      throw error
-    }
+function ownerOf(holder: Holder): Owner | undefined {
+  return typeof holder === 'object' ? holder.owner : undefined
+}
+
+function formatWait(path: string, holder: Holder, { silence = longestSilence }: LockOptions): string {
+  const owner = ownerOf(holder)
+  const isUnknown = owner && livenessOf(owner) === 'unknown'
+  const until = isUnknown ? `; without a sign of life it counts as dead after ${silence / 1000} s` : ''
+  return `waiting for ${describeHolder(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
+}
+
+function advice(path: string, owner: Owner | undefined): string {
+  return owner && livenessOf(owner) === 'alive'
+    ? `to see what it does: ps -fp ${owner.pid}; to end it: kill ${owner.pid}`
+    : `if you know that it has ended: rm ${quote(path)}`
+}
+
+function heldBy(path: string, holder: Holder): Failure {
+  const owner = ownerOf(holder)
+  return new Failure(`${path} is held by ${describeHolder(owner)}`, {
+    code: 'locked',
+    remedy: `wait for it to end; ${advice(path, owner)}`,
   })
 }
 
-function readOwner(path: string): Owner | 'gone' | 'nameless' {
-  const file = readPlainFile(path)
-  if (!file) return 'gone'
-  try {
-    const owner: unknown = JSON.parse(file.kind === 'file' ? file.bytes.toString() : '')
-    const isOwner = typeof owner === 'object' && owner !== null && 'token' in owner && 'pid' in owner
-    return isOwner && /^[0-9a-f-]{36}$/.test(String(owner.token)) ? (owner as Owner) : 'nameless'
-  } catch {
-    return 'nameless'
-  }
-}
-
-/** A process on another host can't be looked at: it counts as living. */
-function isDead({ pid, host, start }: Owner): boolean {
-  return host === hostname() && (!isRunning(pid) || start !== startOf(pid))
-}
-
-export function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return !isErrno(error, 'ESRCH')
-  }
-}
-
-/** Field 22 of /proc/<pid>/stat: a pid that is used again has another one; '' for a zombie, which is dead. */
-function startOf(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const [state = 'X', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return 'ZX'.includes(state) ? '' : (fields[18] ?? '')
-  } catch {
-    return ''
-  }
-}
-
-function describe(owner: Owner | 'nameless'): string {
-  return owner === 'nameless' ? 'another program' : `process ${owner.pid} on ${owner.host}`
-}
-
-function heldBy(path: string, owner: Owner | 'nameless'): Failure {
-  return new Failure(`${path} is held by ${describe(owner)}`, {
-    code: 'locked',
-    remedy: `wait for it to end; if you know that it has ended, remove ${path}`,
+/** Of the lock, or of the folder that it is for. */
+export function lostLock(path: string): Failure {
+  return new Failure(`${path} was taken over by another run, or removed, while this one was stopped`, {
+    code: 'lock-lost',
+    remedy: 'run the same command again',
   })
 }

@@ -1,11 +1,17 @@
 /** Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new. */
 import * as fs from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
 export type PlainFile =
-  | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
+  | {
+      readonly kind: 'file'
+      readonly bytes: Buffer
+      readonly mode: number
+      /** Milliseconds since 1970. */
+      readonly modified: number
+    }
   | { readonly kind: 'folder' | 'other' }
 
 /** Bytes; nothing that is read here comes near. */
@@ -19,7 +25,7 @@ export const temporary = '.tmp-'
 /** Without following a symbolic link, and without waiting for who would write into a pipe. */
 export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
-/** Undefined where nothing stands there. */
+/** Undefined where nothing stands there. Never waits, whatever does. */
 export function readPlainFile(path: string): PlainFile | undefined {
   return doing('read', path, () => {
     let fd: number
@@ -34,10 +40,27 @@ export function readPlainFile(path: string): PlainFile | undefined {
       const stat = fs.fstatSync(fd)
       if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
       if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
-      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777, modified: stat.mtimeMs }
     } finally {
       fs.closeSync(fd)
     }
+  })
+}
+
+/**
+ * What a path leads to, behind symbolic links; the last of them may lead to nothing, which a writer that follows links
+ * would make. A path that leads round in a circle is given back as it is.
+ */
+export function followLinks(path: string): string {
+  return doing('read', path, () => {
+    let at = path
+    // As many as the kernel follows: path_resolution(7).
+    for (let followed = 0; followed < 40; followed++) {
+      if (!fs.lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink())
+        return fs.existsSync(at) ? fs.realpathSync(at) : at
+      at = resolve(fs.realpathSync(dirname(at)), fs.readlinkSync(at))
+    }
+    return path
   })
 }
 
@@ -46,6 +69,8 @@ export interface ReplaceOptions {
   readonly durable: boolean
   /** Whose it is to be, where that is not the user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+  /** The folder that it is in until it is whole, on the same file system; else that of the path. */
+  readonly staging?: string | undefined
 }
 
 /**
@@ -53,7 +78,7 @@ export interface ReplaceOptions {
  * a killed run's leftover is simply replaced.
  */
 export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
-  const beside = join(dirname(path), temporary + basename(path))
+  const beside = join(options.staging ?? dirname(path), temporary + basename(path))
   doing('write', path, () => {
     try {
       fs.rmSync(beside, { force: true, recursive: true })

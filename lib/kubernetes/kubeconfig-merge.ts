@@ -3,9 +3,9 @@
  * set-context, use-context`, and everything else left byte for byte. Pure.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { parse } from 'yaml'
+import { parse, parseDocument } from 'yaml'
 import { type Access, type Fields, isFields, parseFields } from './kubeconfig.ts'
-import { addItem, type Place, removeKey, SpliceError, setKey } from './yaml-splice.ts'
+import { addItem, editMap, offsetOfKey, type Parsed, parseText, removeKey, SpliceError, setKey } from './yaml-splice.ts'
 
 /** One of the three named things. */
 export interface Stanza {
@@ -39,6 +39,8 @@ export function stanzasOf({ cluster, server, user, context, ca, certificate, key
   ]
 }
 
+const currentKey = 'current-context'
+
 /** What a kubeconfig says, as far as it is asked here. */
 export interface ReadKubeconfig {
   readonly currentContext: string | undefined
@@ -49,10 +51,13 @@ export interface ReadKubeconfig {
 /** Undefined where the text is no kubeconfig; an empty one is. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
   const root = parseFields(text)
-  if (!root) return undefined
+  return root && readFields(root)
+}
+
+function readFields(root: Fields): ReadKubeconfig {
   const entries = (list: string) => (Array.isArray(root[list]) ? root[list] : []).filter(isFields)
   const inner = (entry: Fields, key: string) => (isFields(entry[key]) ? entry[key] : {})
-  const current = root['current-context']
+  const current = root[currentKey]
   return {
     currentContext: typeof current === 'string' && current !== '' ? current : undefined,
     find: (list, name) => {
@@ -78,12 +83,17 @@ export function isAsAsked(found: Fields | undefined, { values, dropped }: Stanza
 /** As kubectl begins one, so that what comes of it is as kubectl's. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
-/** The changed text; undefined where it can't be changed without touching what is not ours. */
+/** The changed text, of at most one change to a list; undefined where it can't be changed without touching what is not ours. */
 export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
+  const document = parseDocument(text)
+  const data: unknown = document.errors.length === 0 ? document.toJS() : undefined
+  if (data === null)
+    return applyChanges(text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig, changes)
+  if (!isFields(data)) return undefined
   try {
-    const base = parse(text) === null ? text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig : text
-    const changed = changes.reduce(applyChange, base)
-    const expected = changes.reduce(expect, JSON.parse(JSON.stringify(parseFields(base) ?? {})))
+    const changed = applyFromLast({ text, root: document.contents }, changes, data)
+    // A copy, in which an alias is an entry like any other.
+    const expected = changes.reduce(expect, JSON.parse(JSON.stringify(data)))
     return isDeepStrictEqual(parse(changed), expected) ? changed : undefined
   } catch (error) {
     if (error instanceof SpliceError || (error instanceof Error && error.name.startsWith('YAML'))) return undefined
@@ -91,19 +101,29 @@ export function applyChanges(text: string, changes: readonly Change[]): string |
   }
 }
 
-function applyChange(text: string, change: Change): string {
-  if ('currentContext' in change) return setKey(text, [], 'current-context', change.currentContext)
+/** What is added at the same place is added in reverse, so that it stands there in the order of the changes. */
+function applyFromLast(parsed: Parsed, changes: readonly Change[], data: Fields): string {
+  const offset = (change: Change) => offsetOfKey(parsed, 'currentContext' in change ? currentKey : change.list)
+  return changes
+    .toReversed()
+    .toSorted((a, b) => (offset(a) === offset(b) ? 0 : offset(b) - offset(a)))
+    .reduce((text, change) => applyChange({ ...parsed, text }, change, data), parsed.text)
+}
+
+function applyChange(parsed: Parsed, change: Change, data: Fields): string {
+  if ('currentContext' in change) return setKey(parsed, currentKey, change.currentContext)
   const { list, key, name, values, dropped } = change
-  if (!readKubeconfig(text)?.find(list, name))
-    return addItem(text, list, key < 'name' ? { [key]: values, name } : { name, [key]: values })
-  const place: Place = [list, { name }, key]
-  const set = Object.entries(values).reduce((now, [field, value]) => setKey(now, place, field, value), text)
-  return dropped.reduce((now, field) => removeKey(now, place, field), set)
+  if (!readFields(data).find(list, name))
+    return addItem(parsed, list, key < 'name' ? { [key]: values, name } : { name, [key]: values })
+  return editMap(parsed, [list, { name }, key], (text) => {
+    const set = Object.entries(values).reduce((now, [field, value]) => setKey(parseText(now), field, value), text)
+    return dropped.reduce((now, field) => removeKey(parseText(now), field), set)
+  })
 }
 
 /** The same change on the data. */
 function expect(data: Record<string, unknown>, change: Change): Record<string, unknown> {
-  if ('currentContext' in change) return { ...data, 'current-context': change.currentContext }
+  if ('currentContext' in change) return { ...data, [currentKey]: change.currentContext }
   const { list, key, name, values, dropped } = change
   const entries = Array.isArray(data[list]) ? data[list] : []
   const entry = entries.find((each) => each?.name === name)

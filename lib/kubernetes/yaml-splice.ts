@@ -2,6 +2,8 @@
  * Changes a few values in a YAML (or JSON) text and leaves every other byte as it is: text is put in and taken out at
  * the places where the parser found the nodes. Pure. What comes out is for the caller to read again and compare: where
  * an anchor or an odd layout makes the places mean something else, that comparison fails.
+ *
+ * A text is parsed once for several edits: each leaves the places before it as they were, so the last place comes first.
  */
 import { isMap, isScalar, isSeq, type Node, type Pair, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml'
 import { scalarText, stringifyAsKubectl } from './kubeconfig.ts'
@@ -13,9 +15,39 @@ type Step = string | { readonly name: string }
 /** From the root: keys, and entries of a list by what stands in them under `name`. */
 export type Place = readonly Step[]
 
-/** Sets the key in the map at the place, which exists. */
-export function setKey(text: string, place: Place, key: string, value: string): string {
-  const map = mapAt(text, place)
+/** The root is what the parser found in the text; the text may have been edited since, behind the place of the next edit. */
+export interface Parsed {
+  readonly text: string
+  readonly root: unknown
+}
+
+export function parseText(text: string): Parsed {
+  return { text, root: parseDocument(text).contents }
+}
+
+/** Where the root's key stands; Infinity where it does not, since it would be added at the end. */
+export function offsetOfKey({ root }: Parsed, key: string): number {
+  const pair = pairOf(mapAt(root, []), key)
+  return pair ? rangeOf(pair.key)[0] : Number.POSITIVE_INFINITY
+}
+
+/** Edits the map at the place as a text of its own: what is around it need not be parsed again. */
+export function editMap({ text, root }: Parsed, place: Place, edit: (text: string) => string): string {
+  const map = mapAt(root, place)
+  if (isFlow(map)) {
+    const [start, end] = rangeOf(map)
+    return text.slice(0, start) + edit(text.slice(start, end)) + text.slice(end)
+  }
+  const [start] = rangeOf(map.items[0]?.key)
+  const end = lineAfter(text, leafEnd(map))
+  // Behind a dash its first key has no indent of its own.
+  const indent = ' '.repeat(start - lineStart(text, start))
+  return text.slice(0, start) + edit(indent + text.slice(start, end)).slice(indent.length) + text.slice(end)
+}
+
+/** Sets the key in the map at the root. */
+export function setKey({ text, root }: Parsed, key: string, value: string): string {
+  const map = mapAt(root, [])
   const pair = pairOf(map, key)
   if (!pair) return insertPair(text, map, key, value)
   const [start, end] = rangeOf(pair.value)
@@ -24,15 +56,14 @@ export function setKey(text: string, place: Place, key: string, value: string): 
   return text.slice(0, start) + (old === '' ? ' ' : '') + written + (/\r?\n$/.exec(old)?.[0] ?? '') + text.slice(end)
 }
 
-export function removeKey(text: string, place: Place, key: string): string {
-  const map = mapAt(text, place)
+export function removeKey({ text, root }: Parsed, key: string): string {
+  const map = mapAt(root, [])
   const at = map.items.findIndex((pair) => keyOf(pair) === key)
   const pair = map.items[at]
   if (!pair) return text
   const [start] = rangeOf(pair.key)
   const next = map.items[at + 1]
-  const isOnOwnLine = text.slice(lineStart(text, start), start).trim() === ''
-  if (next && (isFlow(map) || !isOnOwnLine)) return text.slice(0, start) + text.slice(rangeOf(next.key)[0])
+  if (next && isFlow(map)) return text.slice(0, start) + text.slice(rangeOf(next.key)[0])
   const previous = map.items[at - 1]
   if (!previous && !next) throw new SpliceError(`${key} is alone in its map`)
   if (previous && isFlow(map)) return text.slice(0, leafEnd(previous.value)) + text.slice(leafEnd(pair.value))
@@ -40,8 +71,8 @@ export function removeKey(text: string, place: Place, key: string): string {
 }
 
 /** Adds the item at the end of the list under a key of the root map, which gets the list where it has none. */
-export function addItem(text: string, listKey: string, item: object): string {
-  const root = mapAt(text, [])
+export function addItem({ text, root: contents }: Parsed, listKey: string, item: object): string {
+  const root = mapAt(contents, [])
   const list = pairOf(root, listKey)?.value
   if (isFlow(root) || (isSeq(list) && list.flow && list.items.length > 0)) return addFlowItem(text, root, listKey, item)
   if (isSeq(list) && list.items.length > 0) {
@@ -53,7 +84,8 @@ export function addItem(text: string, listKey: string, item: object): string {
   // An empty list, or nothing behind the key.
   const [start, end] = rangeOf(list)
   const rest = lineAfter(text, end)
-  return `${text.slice(0, start).trimEnd()}${text.slice(end, rest).trimEnd()}\n${itemText(item, 0)}${text.slice(rest)}`
+  const lines = `\n${itemText(item, 0)}`.replaceAll('\n', lineEnd(text))
+  return text.slice(0, start).trimEnd() + text.slice(end, rest).trimEnd() + lines + text.slice(rest)
 }
 
 function addFlowItem(text: string, root: YAMLMap, listKey: string, item: object): string {
@@ -81,7 +113,9 @@ function insertFlow(text: string, collection: YAMLMap | YAMLSeq, inner: string):
   const last = collection.items.at(-1)
   if (last === undefined) {
     const at = rangeOf(collection)[1] - 1
-    return `${text.slice(0, at)}${inner}${text.slice(at)}`
+    // What was put there already is to come behind it.
+    const comma = /[}\]]/.test(text.charAt(at)) ? '' : ', '
+    return `${text.slice(0, at)}${inner}${comma}${text.slice(at)}`
   }
   const at = leafEnd(isMap(collection) ? (last as Pair).value : last)
   return `${text.slice(0, at)}, ${inner}${text.slice(at)}`
@@ -91,7 +125,7 @@ function insertFlow(text: string, collection: YAMLMap | YAMLSeq, inner: string):
 function insertLines(text: string, offset: number, lines: string): string {
   const at = lineAfter(text, offset)
   const before = text.slice(0, at)
-  const eol = text.includes('\r\n') ? '\r\n' : '\n'
+  const eol = lineEnd(text)
   return before + (before === '' || before.endsWith('\n') ? '' : eol) + lines.replaceAll('\n', eol) + text.slice(at)
 }
 
@@ -99,8 +133,8 @@ function itemText(item: object, indent: number): string {
   return stringifyAsKubectl([item]).replace(/^(?=.)/gm, ' '.repeat(indent))
 }
 
-function mapAt(text: string, place: Place): YAMLMap {
-  let node: unknown = parseDocument(text).contents
+function mapAt(root: unknown, place: Place): YAMLMap {
+  let node = root
   for (const step of place)
     node = typeof step === 'string' ? isMap(node) && pairOf(node, step)?.value : itemNamed(node, step.name)
   if (!isMap(node))
@@ -137,6 +171,10 @@ function leafEnd(node: unknown): number {
     if (last !== undefined) return leafEnd(isMap(node) ? ((last as Pair).value ?? (last as Pair).key) : last)
   }
   return rangeOf(node)[1]
+}
+
+function lineEnd(text: string): string {
+  return text.includes('\r\n') ? '\r\n' : '\n'
 }
 
 function lineStart(text: string, offset: number): number {

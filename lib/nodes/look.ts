@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto'
 import { Failure } from '../failure.ts'
 import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
+import { quote } from '../wording.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
-import { folderWord, quote, wholeScript } from './shell.ts'
+import { folderWord, wholeScript } from './shell.ts'
 
 /** What stands on a node under one name. */
 export interface NodeFile {

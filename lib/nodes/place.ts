@@ -1,6 +1,8 @@
 /** Copies files on a node from where they were deployed to where units read them, as root: scripts. Pure. */
+
+import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { quote, wholeScript } from './shell.ts'
+import { wholeScript } from './shell.ts'
 import { asRoot, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {

@@ -1,9 +1,5 @@
 /** Text for a node's POSIX sh (with coreutils or busybox), and the small scripts: make a folder, try a copy, discard one. Pure. */
-
-/** For a POSIX shell. */
-export function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-}
+import { quote } from '../wording.ts'
 
 /** `~` is the home of the user that we are there. */
 export function folderWord(directory: string): string {

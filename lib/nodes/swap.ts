@@ -1,7 +1,9 @@
 /** All files of a node for all new ones: a script that unpacks, checks, tries, renames, undoes and looks again. Pure. */
+
+import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Look, lookFunctions } from './look.ts'
-import { quote, wholeScript } from './shell.ts'
+import { wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */

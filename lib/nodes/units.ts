@@ -1,8 +1,9 @@
 /** A look at the units of a node and at the files that they read: a script, and the reader of its answer. Pure. */
 import { Failure } from '../failure.ts'
+import { quote } from '../wording.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { largestFile } from './look.ts'
-import { folderWord, quote, wholeScript } from './shell.ts'
+import { folderWord, wholeScript } from './shell.ts'
 
 export interface UnitState {
   /** Whether systemd has read a unit file for it. */

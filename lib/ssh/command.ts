@@ -2,7 +2,7 @@
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import type { Cluster } from '../cluster/cluster.ts'
-import { quote } from '../nodes/shell.ts'
+import { quote } from '../wording.ts'
 import { formatOptions } from './config.ts'
 
 export interface SshUse {

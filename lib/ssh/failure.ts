@@ -1,7 +1,7 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
-import { quote } from '../nodes/shell.ts'
+import { quote } from '../wording.ts'
 import type { SshPlace } from './route.ts'
 
 export interface SshResult {

@@ -1,8 +1,11 @@
 /** ssh and scp as processes of this machine. */
-import { Duplex } from 'node:stream'
-import { $, type Options, type ProcessOutput } from 'zx/core'
-import { Failure } from '../failure.ts'
-import { quote } from '../nodes/shell.ts'
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { Duplex, PassThrough } from 'node:stream'
+import { getSystemErrorMessage } from 'node:util'
+import { $, type Options, type ProcessOutput, type ProcessPromise } from 'zx/core'
+import { Failure, isErrno } from '../failure.ts'
+import { quote } from '../wording.ts'
 
 /** Bytes: a look at a node with thousands of certificates stays far below it. */
 const mostOutput = 4e6
@@ -35,41 +38,78 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
   }
 }
 
+/** Where the process could not be started, zx has no streams of it, whatever their types say. */
+type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
+
 /** What the process reads and writes, as one stream; it is killed where that is destroyed. */
 export function openStream(command: readonly string[], options: Omit<Spawning, 'input'>): Duplex {
   const closed = new AbortController()
   const shell = $(settings({ ...options, signal: AbortSignal.any([options.signal, closed.signal]) }))
-  const running = shell`${command}`
-  running.stdin.on('error', () => {})
+  const running: Started = shell`${command}`
+  running.stdin?.on('error', () => {})
   // Node's types know such a pair of web streams only.
   const pair: unknown = { readable: running.stdout, writable: running.stdin }
-  const stream = Duplex.from(pair as Parameters<typeof Duplex.from>[0])
+  const stream = running.stdin ? Duplex.from(pair as Parameters<typeof Duplex.from>[0]) : new PassThrough()
   stream.on('close', () => closed.abort())
   // What ssh says where it can't connect is the reason that the stream ends early.
-  void running.then(({ exitCode, stderr }) => {
-    if (exitCode !== 0 && !closed.signal.aborted)
-      stream.destroy(new Error(stderr.trim() || 'the connection was closed'))
+  void running.then((result) => {
+    const why = () =>
+      startFailure(command, options.env, result) ?? new Error(result.stderr.trim() || 'the connection was closed')
+    if (result.exitCode !== 0 && !closed.signal.aborted) stream.destroy(why())
   })
   return stream
 }
 
-/** Throws where it prints more than an answer can be; a status other than 0 is part of the result. */
+/** Throws where it can't be started, or prints more than an answer can be; a status other than 0 is part of the result. */
 export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {
   const flooded = new AbortController()
   const shell = $({ ...settings({ cwd, env, signal: AbortSignal.any([signal, flooded.signal]) }), input })
-  const running = shell`${command}`
+  const running: Started = shell`${command}`
   // What ended before it read its input tells why by its exit status.
-  running.stdin.on('error', () => {})
+  running.stdin?.on('error', () => {})
   let size = 0
   for (const stream of [running.stdout, running.stderr])
-    stream.on('data', (chunk: Buffer | string) => {
+    stream?.on('data', (chunk: Buffer | string) => {
       size += chunk.length
       if (size > mostOutput) flooded.abort()
     })
   const result = await running
+  const failure = startFailure(command, env, result)
+  if (failure) throw failure
   if (flooded.signal.aborted)
     throw new Failure(`${command.at(-2)}: sends more than ${mostOutput / 1e6} MB where a few kB are due`, {
       remedy: 'see what its shell prints at its start (.bashrc)',
     })
   return result
+}
+
+/** Of this machine, whichever node it was for: told once. Undefined where it was started. */
+function startFailure(
+  [program = '']: readonly string[],
+  env: NodeJS.ProcessEnv,
+  { cause, exitCode }: ProcessOutput,
+): Failure | undefined {
+  // The shell ends so where it finds nothing to start; but so may a node's.
+  const isMissing = (exitCode === 127 || exitCode === 126) && !isOnPath(program, env.PATH)
+  if (!isErrno(cause) && !isMissing) return undefined
+  const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not on the PATH'
+  const what = `can't start ${program}: ${why}`
+  const remedyFor = () =>
+    `see that OpenSSH's client is installed: command -v ${program}
+where this machine has reached a limit (ulimit -n, ulimit -u, that of a container), do fewer nodes at once: --concurrency 2`
+  return new Failure(what, {
+    code: 'ssh-not-started',
+    shared: { what, who: 'this machine', place: undefined, remedyFor },
+  })
+}
+
+function isOnPath(program: string, path = ''): boolean {
+  return path.split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
 }

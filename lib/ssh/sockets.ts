@@ -3,7 +3,7 @@ import { lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { doing, isErrno } from '../failure.ts'
-import { isRunning } from '../files/lock.ts'
+import { isRunning } from '../files/process-id.ts'
 
 /**
  * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for a

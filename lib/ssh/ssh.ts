@@ -193,9 +193,15 @@ export class Connection {
     return spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, this.#deadline]) })
   }
 
-  #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput> {
+  /** Undefined where it can't be started. */
+  async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
     const { folder: cwd, env } = this.#parts
-    return spawn(command, { cwd, env, input, signal: AbortSignal.timeout(5000) })
+    try {
+      return await spawn(command, { cwd, env, input, signal: AbortSignal.timeout(5000) })
+    } catch (error) {
+      if (error instanceof Failure) return undefined
+      throw error
+    }
   }
 
   /** These options come before the others, and so count. */
@@ -218,7 +224,7 @@ export class Connection {
   }
 
   async #isUp(): Promise<boolean> {
-    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check']))).exitCode === 0
+    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check'])))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
   }

@@ -132,7 +132,7 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
   }
 }
 
-/** What refuses to be replaced, asked of every irreplaceable target before the first build. */
+/** What refuses to be replaced, asked before the first build: of what is irreplaceable, and of what is the user's own. */
 export async function findRefusals(
   graph: Graph,
   at: Workspace,
@@ -140,7 +140,7 @@ export async function findRefusals(
 ): Promise<[TargetId, Failure][]> {
   const refusals: [TargetId, Failure][] = []
   for (const target of graph.values()) {
-    if (!target.irreplaceable) continue
+    if (!target.irreplaceable && target.where !== 'user') continue
     try {
       await judge(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), at)
     } catch (error) {

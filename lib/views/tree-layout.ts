@@ -59,7 +59,8 @@ function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseS
 function phaseLine({ view, states, seconds }: PhaseState): Line {
   const { title, targets } = view
   const ended = targets.map(({ id }) => states.get(id)).filter(isOutcome)
-  const time = seconds === undefined ? '' : `${seconds.toFixed(1)} s`
+  // What was found before it is shown here, as by verify, took no time here.
+  const time = seconds === undefined || seconds < 0.05 ? '' : `${seconds.toFixed(1)} s`
   const marks = ended.map(markOf)
   const line = (mark: Mark, ...notes: string[]): Line => ({
     level: 0,

@@ -4,15 +4,19 @@ import { usageFailure } from '../../lib/failure.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import { drawBoxes, formatDot, formatMermaid } from '../../lib/views/diagram.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
-import { bootstrapTable, clusterGraph, phaseTitles } from '../phases.ts'
-import { select } from '../request/selection.ts'
+import { clusterGraph, phaseTitles } from '../phases.ts'
+import { selectNodes } from '../request/selection.ts'
 import { formatCommand, type Request } from '../request/session.ts'
+import type { Finding } from './exit-status.ts'
 
-/** The exit status. Throws a usage Failure for a format that there is not. */
-export async function graph({ cluster, options, print }: Request): Promise<number> {
-  const all = clusterGraph(cluster, bootstrapTable)
-  const { ids } = select(cluster, all, bootstrapTable, { ...options, names: ['bootstrap'] })
-  const wanted = closure(all, ids)
+/** Throws a usage Failure for a format that there is not. */
+export async function graph({ cluster, options, print }: Request): Promise<readonly Finding[]> {
+  const all = clusterGraph(cluster)
+  const chosen = selectNodes(cluster, [...all.values()], options)
+  const wanted = closure(
+    all,
+    chosen.map(({ id }) => id),
+  )
   const targets = [...wanted.values()].map(({ id, phase, node, needs, after = [], makes }) => ({
     id,
     phase,
@@ -23,7 +27,7 @@ export async function graph({ cluster, options, print }: Request): Promise<numbe
   }))
   if (options.json) {
     for (const target of targets) print(formatJsonLine({ type: 'target', ...target }))
-    return 0
+    return []
   }
   const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
   const formats = new Map<string, () => string>([
@@ -39,5 +43,5 @@ export async function graph({ cluster, options, print }: Request): Promise<numbe
     throw usageFailure(`--format ${format}: graph knows ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
   }
   print(draw())
-  return 0
+  return []
 }

@@ -1,34 +1,78 @@
-/** A look at the targets, as a dry run takes it, for the commands that only show. */
-import { execute, type Outcome } from '../../lib/targets/executor.ts'
+/** A look at targets, which builds nothing: `status`, `verify`, `report` and a dry run show what it found. */
+
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
-import type { TargetId } from '../../lib/targets/target.ts'
+import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { summarise, viewPhases } from '../../lib/views/reporter.ts'
-import { bootstrapTable, clusterGraph } from '../phases.ts'
-import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
+import { type PhaseView, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { clusterGraph, phases } from '../phases.ts'
+import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
+import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
+
+export interface Asked {
+  readonly graph: Graph
+  /** As progress shows them. */
+  readonly views: readonly PhaseView[]
+  readonly forced?: ReadonlyMap<TargetId, Force>
+}
 
 export interface Seen {
   readonly at: Workspace
   readonly graph: Graph
   readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly views: readonly PhaseView[]
+  /** In the order in which they happened. */
+  readonly events: readonly RunEvent[]
+  readonly seconds: number
 }
 
-/** At all of auth/; and, where that is asked for, at the nodes, or at those of --node. */
-export async function look(request: Request, onNodes: boolean): Promise<Seen> {
-  const { cluster, signal, progressFor, options } = request
-  const all = clusterGraph(cluster, bootstrapTable)
-  const isWanted = (node = '') => onNodes && (options.nodes.length === 0 || options.nodes.includes(node))
+/** All of auth/; with --on-nodes the nodes too, or those of --node. */
+export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Asked {
+  const all = clusterGraph(cluster)
+  const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   const graph = closure(all, ids)
-  checkConfigFile(request, graph)
-  const reporter = await progressFor(viewPhases(bootstrapTable.phases, graph))
-  const { at, limits, close } = openWorkspace(request, reporter.note)
+  return { graph, views: viewPhases(phases, graph) }
+}
+
+/** At what stands between two runs: a look during which one began is taken again. */
+export async function look(request: Request, asked: Asked): Promise<Seen> {
+  checkConfigFile(request, asked.graph)
+  return readUnlocked(request, () => lookOnce(request, asked))
+}
+
+/** For who holds the lock on auth/, which may then be handed over. */
+export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): Promise<Seen> {
+  const { graph, views, forced = new Map() } = asked
+  const { signal, progressFor } = request
+  const started = performance.now()
+  const reporter = await progressFor(views)
+  const { at, limits, close } = openWorkspace(request, reporter.note, held)
+  const events: RunEvent[] = []
+  const emit = (event: RunEvent) => {
+    events.push(event)
+    reporter.event(event)
+  }
   try {
-    const { event: emit } = reporter
-    const outcomes = await execute(graph, { at, dryRun: true, forced: new Map(), limits, signal, emit })
+    const outcomes = await execute(graph, { at, dryRun: true, forced, limits, signal, emit })
     await reporter.end(summarise(outcomes, 0, 0))
-    return { at, graph, outcomes }
+    return { at, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
   } finally {
     await close()
   }
+}
+
+/** Told as a run is, once it is certain; what was found. */
+export async function tell(
+  { reporterFor, endedStatus }: Request,
+  { views, events, outcomes, seconds }: Seen,
+  { isPlan, notes = [] }: { isPlan: boolean; notes?: readonly string[] },
+): Promise<readonly Finding[]> {
+  const findings = findingsOf(outcomes.values())
+  const reporter = await reporterFor(views, isPlan)
+  for (const event of events) reporter.event(event)
+  for (const note of notes) reporter.note(note)
+  await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus())))
+  return findings
 }

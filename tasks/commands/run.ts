@@ -1,42 +1,50 @@
 /** One run: the lock, the refusals, the graph, and what is told of it. */
 
 import { asFailure } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import type { Lock } from '../../lib/files/lock.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
-import { bootstrapTable, clusterGraph, verifyTable } from '../phases.ts'
+import { clusterGraph, phases } from '../phases.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
+import { plan } from './plan.ts'
 
-/** The exit status. Throws a usage Failure, before anything is told or touched. */
-export async function run(request: Request): Promise<number> {
+/** Throws a usage Failure, before anything is told or touched. */
+export async function run(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal, reporterFor } = request
+  if (options.dryRun) return plan(request)
   const started = performance.now()
-  const table = options.names.includes('verify') ? verifyTable : bootstrapTable
-  const dryRun = options.dryRun || table.looksOnly === true
-  const graph = clusterGraph(cluster, table)
-  const { ids, forced } = select(cluster, graph, table, options)
+  const graph = clusterGraph(cluster)
+  const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)
   checkConfigFile(request, wanted)
-  const reporter = await reporterFor(viewPhases(table.phases, wanted), options.dryRun && !table.looksOnly)
+  const reporter = await reporterFor(viewPhases(phases, wanted), false)
   const { at, limits, close } = openWorkspace(request, reporter.note)
   const { auth } = at
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
-  let status = 1
-  let release = () => {}
+  let findings: readonly Finding[] = ['failed']
+  let lock: Lock | undefined
   try {
-    if (!dryRun) release = await holdAuth(auth, request, reporter.note)
-    const refusals = dryRun ? [] : await findRefusals(wanted, at, forced)
+    auth.make()
+    lock = await lockAuth(auth, request, reporter.note)
+    const refusals = await findRefusals(wanted, at, forced)
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
-    if (refusals.length > 0) status = 3
+    if (refusals.length > 0) findings = ['refused']
     else {
-      if (!dryRun && auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
-      outcomes = await execute(wanted, { at, dryRun, forced, limits, signal, emit: reporter.event })
-      status = exitStatus(outcomes)
+      auth.keepOutOfGit()
+      if (auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      const ended = AbortSignal.any([signal, lock.lost])
+      outcomes = await execute(wanted, { at, dryRun: false, forced, limits, signal: ended, emit: reporter.event })
+      findings = findingsOf(outcomes.values())
+      if (lock.lost.aborted) {
+        reporter.problem(asFailure(lock.lost.reason))
+        findings = ['failed']
+      }
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
         for (const former of formerNodes(at)) reporter.note(former)
     }
@@ -44,28 +52,9 @@ export async function run(request: Request): Promise<number> {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
     await close()
-    release()
+    lock?.release()
   }
-  const exit = request.endedStatus() ?? status
+  const exit = exitStatus(findings, request.endedStatus())
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
-  return exit
-}
-
-async function holdAuth(auth: AuthDir, request: Request, note: (text: string) => void): Promise<() => void> {
-  auth.make()
-  const release = await lockAuth(auth, request, note)
-  try {
-    auth.sweep()
-  } catch (error) {
-    release()
-    throw error
-  }
-  return release
-}
-
-function exitStatus(outcomes: ReadonlyMap<TargetId, Outcome>): number {
-  const all = [...outcomes.values()]
-  if (all.some((outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused')) return 3
-  if (all.some(({ kind }) => kind === 'failed' || kind === 'cancelled')) return 1
-  return all.some(({ kind }) => kind === 'stale') ? 4 : 0
+  return findings
 }

@@ -7,36 +7,37 @@ import { printable } from '../../lib/wording.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import { exitStatus, type Finding } from './exit-status.ts'
 import { firstEnd, type Item, isOurs, isRight, type NodeItem, takeInventory, takeNodeInventory } from './inventory.ts'
-import { look, type Seen } from './look.ts'
+import { look, type Seen, wholeCluster } from './look.ts'
 import { formatStatus } from './status-table.ts'
 
-/** The exit status: 4 where something is stale or ends soon, 1 where something could not be looked at. */
-export async function status(request: Request): Promise<number> {
-  const { cluster, options, endedStatus } = request
+/** Finds stale what is not as asked or expires soon, failed what could not be looked at. */
+export async function status(request: Request): Promise<readonly Finding[]> {
+  const { cluster, options, signal } = request
   checkNodes(cluster, options.nodes)
-  const seen = await look(request, options.onNodes)
-  const ended = endedStatus()
-  if (ended !== undefined) return ended
+  const seen = await look(request, wholeCluster(request))
+  if (signal.aborted) return []
   const isWanted = (node: string | undefined) =>
     options.nodes.length === 0 || (node !== undefined && options.nodes.includes(node))
   const items = takeInventory(seen).filter(({ node }) => isWanted(node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
-  const exit = exitStatus(items, nodes)
-  if (options.json) tellAsJson(request, items, nodes, exit)
-  else if (!options.quiet || exit !== 0) tell(request, seen, items, nodes)
-  return exit
+  const findings = findingsIn(items, nodes)
+  if (options.json) tellAsJson(request, items, nodes, exitStatus(findings))
+  else if (!options.quiet || findings.length > 0) tell(request, seen, items, nodes)
+  return findings
 }
 
 function endOf({ end }: Item): number {
   return end?.getTime() ?? Number.POSITIVE_INFINITY
 }
 
-function exitStatus(items: readonly Item[], nodes: readonly NodeItem[]): number {
-  const counted = [...items.filter(isOurs), ...nodes]
-  if (counted.some(({ state }) => state === 'failed')) return 1
-  return counted.every(isRight) ? 0 : 4
+function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding[] {
+  return [...items.filter(isOurs), ...nodes].flatMap((counted) => {
+    if (counted.state === 'failed') return 'failed'
+    return isRight(counted) ? [] : 'stale'
+  })
 }
 
 function tell(

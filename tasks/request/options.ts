@@ -1,15 +1,21 @@
-/** The command line: one table of options, read by the parser and by --help. Pure. */
+/** The options: one table, read by the parser, by --help and by the table of commands. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { parseDuration } from '../../lib/cluster/schema.ts'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
 
-/** The commands that show and never make. */
-export const lookCommands = ['verify', 'status', 'graph', 'report'] as const
+interface Option {
+  readonly type: 'boolean' | 'string'
+  readonly help: string
+  /** What stands for its value in --help. */
+  readonly value?: string
+  readonly multiple?: true
+  readonly short?: string
+}
 
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
-  'dry-run': { type: 'boolean', help: 'say what would be done and why; touch nothing' },
+  'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
   node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
   force: {
     type: 'boolean',
@@ -24,30 +30,30 @@ const table = {
   'wait-nodes': {
     type: 'string',
     value: 'TIME',
-    help: 'deploy: wait that long (2m, 90s) for nodes that are still booting',
+    help: 'wait that long (2m, 90s) for nodes that are still booting',
   },
   concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
-  'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/' },
-  'on-nodes': { type: 'boolean', help: 'status: compare with what is on the nodes' },
-  'sort-by': { type: 'string', value: 'KEY', help: 'status: by "end", what ends first before the rest' },
+  'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/, in place of waiting for it' },
+  'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes' },
+  'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html, prometheus or ics' },
   list: { type: 'boolean', help: 'the phases and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },
   quiet: { type: 'boolean', help: 'only failures' },
-  help: { type: 'boolean', short: 'h', help: 'this text' },
-} as const
+  version: { type: 'boolean', help: 'the version' },
+  help: { type: 'boolean', short: 'h', help: 'this text; after a command, that of the command' },
+} as const satisfies Readonly<Record<string, Option>>
 
-export type Options = Readonly<ReturnType<typeof readOptions>>
+export type OptionName = keyof typeof table
+
+export const optionNames = Object.keys(table) as readonly OptionName[]
+export const optionTable: Readonly<Record<OptionName, Option>> = table
+
+export type Options = Readonly<ReturnType<typeof parseOptions>>
 
 /** Throws a usage Failure. */
-export function parseOptions(args: readonly string[]): Options {
-  const options = readOptions(args)
-  checkCombination(options)
-  return options
-}
-
-function readOptions(args: readonly string[]) {
+export function parseOptions(args: readonly string[]) {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
     options: table as unknown as ParseArgsOptionsConfig,
@@ -56,9 +62,12 @@ function readOptions(args: readonly string[]) {
     tokens: true,
   })
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
-  const flag = (name: keyof typeof table) => values[name] === true
+  const flag = (name: OptionName) => values[name] === true
+  if (flag('quiet') && flag('verbose')) throw usage('--quiet and --verbose exclude each other')
   return {
     names: positionals as readonly string[],
+    /** The options that were given, to be compared with those that the command takes. */
+    given: optionNames.filter((name) => values[name] !== undefined),
     nodes: ((values.node ?? []) as string[]).map(String) as readonly string[],
     config: values.config as string | undefined,
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
@@ -70,32 +79,22 @@ function readOptions(args: readonly string[]) {
     prune: flag('prune'),
     lockWait: !flag('no-lock-wait'),
     onNodes: flag('on-nodes'),
-    sortBy: values['sort-by'] as string | undefined,
+    sortBy: values['sort-by'] === undefined ? undefined : sortKey(String(values['sort-by'])),
     format: values.format as string | undefined,
     list: flag('list'),
     json: flag('json'),
     verbose: flag('verbose'),
     quiet: flag('quiet'),
+    version: flag('version'),
     help: flag('help'),
   }
 }
 
-function checkCombination(options: Options): void {
-  const { names, quiet, verbose, force, renew, replaceIdentity, prune, onNodes, sortBy, format } = options
-  if (quiet && verbose) throw usage('--quiet and --verbose exclude each other')
-  const look = lookCommands.find((name) => names.includes(name))
-  if (look && (names.length > 1 || force || renew || replaceIdentity || prune))
-    throw usage(`${look} goes alone: it only looks`)
-  if ((onNodes || sortBy !== undefined) && look !== 'status') throw usage('--on-nodes and --sort-by go with status')
-  if (sortBy !== undefined && sortBy !== 'end') throw usage(`--sort-by ${sortBy}: it can be sorted by end`)
-  if (format !== undefined && look !== 'graph' && look !== 'report') throw usage('--format goes with graph or report')
-}
-
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
-  const option = Object.hasOwn(table, name) ? table[name as keyof typeof table] : undefined
+  const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
   if (!option || (rawName.startsWith('--') && name.length === 1))
     throw usage(
-      `there is no option ${rawName}: ${suggest(name, Object.keys(table)).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
+      `there is no option ${rawName}: ${suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
@@ -115,42 +114,12 @@ function wholeNumber(text: string): number {
   throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
 }
 
-export function helpText(phaseNames: readonly string[]): string {
-  const options = Object.entries(table).map(([name, option]) => {
-    const left = `  --${name}${'value' in option ? ` ${option.value}` : ''}`.padEnd(22)
-    return wrap(option.help, 56)
-      .map((line, i) => `${i === 0 ? left : ' '.repeat(22)} ${line}`)
-      .join('\n')
-  })
-  return `harderway: the security set-up of a Kubernetes cluster, from cluster.yaml
-
-  npm run bootstrap               every phase, in order
-  npm run task -- NAME...         a phase, a target such as node-certs/worker0,
-                                  or certs; with whatever it needs
-  npm run task -- --list          the phases and what each makes
-
-  npm run task -- status          what was made: is it right, when does it end
-  npm run task -- verify          every handshake of the cluster, made
-                                  between the files in auth/
-  npm run task -- report          auth/report.html: when what ends, who holds
-                                  which key, each certificate
-  npm run task -- graph           what is made of what, as a picture; SVG:
-                                  --format dot | dot -Tsvg
-
-Phases: ${wrap(phaseNames.join(', '), 70).join('\n        ')}
-
-Options
-${options.join('\n')}
-
-Exit status: 0 all well, 1 a target failed, 2 bad usage or cluster.yaml,
-3 refused to replace something irreplaceable, 4 found something to make
-(--dry-run, status, verify), 128 + signal when ended by one.`
+function sortKey(text: string): 'end' {
+  if (text === 'end') return text
+  throw usage(`--sort-by ${text}: it can be sorted by end`)
 }
 
-function wrap(text: string, width: number): string[] {
-  return text.match(new RegExp(`.{1,${width}}(\\s|$)`, 'g'))?.map((line) => line.trim()) ?? []
-}
-
-function usage(message: string): Failure {
-  return usageFailure(message, 'npm run task -- --help')
+/** With the help of a command, where it is known which. */
+export function usage(message: string, command = ''): Failure {
+  return usageFailure(message, `npm run task -- ${command}${command && ' '}--help`)
 }

@@ -4,24 +4,27 @@ import { usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
-import type { PhaseTable } from '../phases.ts'
-import { lookCommands, type Options } from './options.ts'
+import { groups, phases } from '../phases.ts'
+import type { Options } from './options.ts'
 
 export interface Selection {
   readonly ids: readonly TargetId[]
   readonly forced: ReadonlyMap<TargetId, Force>
 }
 
+/** The part of a Request that says what is selected. */
+export interface Asked {
+  readonly cluster: Cluster
+  readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew'>
+  /** What a wrong name may have been meant for, besides phases and targets. */
+  readonly commandNames: readonly string[]
+}
+
 /** Throws a usage Failure for a name that is none, and for a selection that is empty. */
-export function select(cluster: Cluster, graph: Graph, table: PhaseTable, options: Options): Selection {
-  const { names, nodes, force, renew } = options
-  const targets = names.flatMap((name) => named(graph, table, name))
-  checkNodes(cluster, nodes)
-  const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
-  if (chosen.length === 0)
-    throw usageFailure(
-      `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
-    )
+export function select({ cluster, options, commandNames }: Asked, graph: Graph): Selection {
+  const { names, force, renew } = options
+  const targets = names.flatMap((name) => named(graph, name, commandNames))
+  const chosen = selectNodes(cluster, targets, options)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usageFailure('--renew goes with ca alone: npm run task -- ca --renew')
   const forced = new Map<TargetId, Force>()
@@ -34,15 +37,29 @@ export function select(cluster: Cluster, graph: Graph, table: PhaseTable, option
   return { ids: chosen.map(({ id }) => id), forced }
 }
 
-function named(graph: Graph, { phases, groups }: PhaseTable, name: string): Target[] {
+function named(graph: Graph, name: string, commandNames: readonly string[]): Target[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
   const isPhase = phases.some((phase) => phase.name === name)
   if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
-  const known = [...Object.keys(groups), ...lookCommands, ...phases.map((phase) => phase.name), ...graph.keys()]
+  const known = [...Object.keys(groups), ...commandNames, ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usageFailure(
     `there is no phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
+  )
+}
+
+/** Those of the nodes that --node names; all of them without it. Throws a usage Failure where nothing is left. */
+export function selectNodes(
+  cluster: Cluster,
+  targets: readonly Target[],
+  { names, nodes }: Pick<Options, 'names' | 'nodes'>,
+): readonly Target[] {
+  checkNodes(cluster, nodes)
+  const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
+  if (chosen.length > 0) return chosen
+  throw usageFailure(
+    `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
   )
 }
 

@@ -5,16 +5,16 @@ import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/rules.ts'
-import { doing, Failure } from '../../lib/failure.ts'
+import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { takeLock } from '../../lib/files/lock.ts'
-import { quote } from '../../lib/nodes/shell.ts'
+import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { configPath } from '../../lib/ssh/command.ts'
 import type { Ssh, SshRun } from '../../lib/ssh/ssh.ts'
 import type { RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
+import { quote } from '../../lib/wording.ts'
 import type { Options } from './options.ts'
 
 export interface Request {
@@ -24,6 +24,8 @@ export interface Request {
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly options: Options
+  /** What a wrong name may have been meant for, besides phases and targets. */
+  readonly commandNames: readonly string[]
   readonly kubeconfigs: () => readonly string[]
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
@@ -42,17 +44,16 @@ export function authBeside(file: string): AuthDir {
 }
 
 /** As its user would type it, for the cluster.yaml in use: `ca --force`. */
-export function formatCommand(task: string, { config }: Options): string {
+export function formatCommand(task: string, { config }: { readonly config?: string | undefined }): string {
   const words = task.replace(/^bootstrap ?/, '') + (config === undefined ? '' : ` --config ${quote(config)}`)
   return task.startsWith('bootstrap')
     ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
     : `npm run task -- ${words}`
 }
 
-export function openWorkspace(request: Request, note: (text: string) => void) {
+export function openWorkspace(request: Request, note: (text: string) => void, auth = authBeside(request.file)) {
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
-  const auth = authBeside(file)
   const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const command = (task: string) => formatCommand(task, options)
   const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, disconnect, command, note, options }
@@ -79,14 +80,46 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** For who writes into it; what it gives ends the hold. Throws a Failure where another run holds it, with --no-lock-wait. */
-export function lockAuth(
-  auth: AuthDir,
-  { options, signal }: Request,
-  onWait: (text: string) => void,
-): Promise<() => void> {
+/** For who writes into it. Throws a Failure where another run holds it, with --no-lock-wait. */
+export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: string) => void): Promise<Lock> {
+  const lock = await takeLock(lockFile(auth), lockOptions(request, onWait))
+  const release = () => {
+    tryTo(() => auth.endWriting())
+    lock.release()
+  }
+  try {
+    auth.beginWriting(lock.token)
+  } catch (error) {
+    release()
+    throw error
+  }
+  return { ...lock, release }
+}
+
+/**
+ * For who only reads: what was read while another run held auth/, or began to, is read again after it. Nothing is
+ * written, so that auth/ may be read-only, and no run waits for a look. Throws as lockAuth does.
+ */
+export async function readUnlocked<T>(request: Request, read: () => Promise<T>): Promise<T> {
+  const auth = authBeside(request.file)
+  const { options, printError, signal } = request
+  const onWait = options.quiet ? () => {} : printError
+  for (;;) {
+    // Asked before the lock is: a run that begins between the two makes a difference.
+    const version = auth.version()
+    await waitUntilFree(lockFile(auth), lockOptions(request, onWait))
+    const found = await read()
+    if (signal.aborted || auth.version() === version) return found
+  }
+}
+
+function lockFile({ path }: AuthDir): string {
+  return join(path, '.lock')
+}
+
+function lockOptions({ options, signal }: Request, onWait: (text: string) => void): LockOptions {
   const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
-  return takeLock(join(auth.path, '.lock'), { signal, wait, waitForNameless, onWait })
+  return { signal, wait, waitForNameless, onWait }
 }
 
 /** zx is loaded by the first connection: most commands make none. */

@@ -1,4 +1,5 @@
 /** Which real parts this machine has: a test that needs one it lacks says so and is skipped. */
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
@@ -22,3 +23,12 @@ function isExecutable(path: string): boolean {
     return false
   }
 }
+
+/** For `{ skip }`: false where processes can be started as if in a container. */
+export function needsNamespaces(): false | string {
+  const isThere = spawnSync(inNamespace[0], [...inNamespace.slice(1), 'true']).status === 0
+  return !isThere && !process.env.REQUIRE_PARTS && 'no leave to make a PID namespace'
+}
+
+/** In front of a command: it sees its own processes alone, and ends with this one. */
+export const inNamespace = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const

@@ -93,10 +93,11 @@ async function startAndStop(t: TestContext, args: readonly string[] = []) {
 async function holdAuth(folder: string): Promise<() => void> {
   mkdirSync(join(folder, 'auth'))
   const { signal } = new AbortController()
-  return takeLock(join(folder, 'auth', '.lock'), { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+  const options = { signal, wait: 0, waitForNameless: 0, onWait: () => {} }
+  return (await takeLock(join(folder, 'auth', '.lock'), options)).release
 }
 
-const made = ['admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
+const made = ['.gitignore', 'admin-key.pem', 'admin.pem', 'ca-key.pem', 'ca.pem']
 
 /** The next run after one that was ended finds what that one made, and makes the rest. */
 async function assertCompletes(folder: string): Promise<void> {
@@ -116,7 +117,8 @@ test('the local phases make their files, and exit with 0; a second run makes not
     new RegExp(`^${localTargets} targets: ${localTargets} made, 0 fresh, 0 failed in .* s$`, 'm'),
   )
   const files = readdirSync(join(folder, 'auth')).sort()
-  assert.equal(files.length, 2 * 9 + 6 + 1)
+  assert.equal(files.length, 2 * 9 + 6 + 1 + 1)
+  assert.ok(files.includes('.gitignore'))
   const bytes = () => files.map((name) => readFileSync(join(folder, 'auth', name), 'utf8'))
   const before = bytes()
   const second = await run(folder, local)
@@ -162,8 +164,8 @@ for (const [args, message] of [
   [['certs', '--dryrun'], /there is no option --dryrun: did you mean --dry-run\?/],
   [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
   [['certs', '--renew'], /--renew goes with ca alone/],
-  [['verify', '--prune'], /verify goes alone/],
-  [['report', '--renew'], /report goes alone/],
+  [['verify', '--prune'], /verify is read-only and can't be combined with --prune/],
+  [['report', '--renew'], /report can't be combined with --renew/],
   [['constructor'], /there is no phase or target "constructor"/],
   [['__proto__'], /there is no phase or target "__proto__"/],
   [[], /which phase or target\?/],
@@ -356,9 +358,6 @@ for (const [signal, status] of [
 
 test('a killed run is completed by the next, which leaves nothing of it', async (t) => {
   const { folder, lock, stopped, auth } = await startAndStop(t)
-  // Not before what it leaves beside the kubeconfig says whose it is.
-  const isWaiting = (name: string) => name !== 'config.lock' && statSync(join(folder, '.kube', name)).size > 0
-  while (!readdirSync(join(folder, '.kube')).some(isWaiting)) await new Promise(setImmediate)
   writeFileSync(join(auth, `.tmp-${stopped.child.pid}-admin-key.pem`), 'half')
   stopped.child.kill('SIGKILL')
   assert.equal((await stopped.ended).status, null)
@@ -378,12 +377,13 @@ test('a second run waits for the first, and finds everything made', async (t) =>
   assert.match(stdout, /^3 targets: 0 made, 3 fresh/m)
 })
 
-test('with --no-lock-wait a second run stops at once, naming the first; a dry run needs no lock', async (t) => {
+test('with --no-lock-wait a second run stops at once, naming the first, and so does a dry run', async (t) => {
   const { folder, lock, stopped } = await startAndStop(t)
-  const { status, stdout, stderr } = await run(folder, ['certs', '--no-lock-wait'])
-  assert.deepEqual([status, stdout], [1, ''])
-  assert.match(stderr, new RegExp(`auth/\\.lock is held by process ${stopped.child.pid} on `))
-  assert.equal((await run(folder, ['certs', '--dry-run'])).status, 4)
+  for (const args of [[], ['--dry-run']]) {
+    const { status, stdout, stderr } = await run(folder, ['certs', '--no-lock-wait', ...args])
+    assert.deepEqual([status, stdout], [1, ''])
+    assert.match(stderr, new RegExp(`auth/\\.lock is held by process ${stopped.child.pid} on `))
+  }
   rmSync(lock)
   assert.equal((await stopped.ended).status, 0)
 })
@@ -402,6 +402,40 @@ test('a stdout that is closed in the middle of a run ends it as SIGPIPE would, a
   assert.match(next.stdout, /^9 targets: /m)
 })
 
+const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
+
+for (const args of [['certs'], ['certs', '--dry-run'], ['status'], ['certs', '--json'], ['--help'], ['--list']])
+  test(
+    `"${args.join(' ')}" into a full disk exits with 1, and says on stderr what could not be written`,
+    hasFull,
+    async (t) => {
+      const folder = place(t)
+      const command = `"$NODE" ${entry} ${args.join(' ')} > /dev/full`
+      const { status, stderr } = await start(folder, ['-c', command], { NODE: process.execPath }, 'sh').ended
+      assert.equal(status, 1, stderr)
+      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}make room there, [^\n]*\n$/)
+    },
+  )
+
+test('bad usage is 2, even where its words can not be written', hasFull, async (t) => {
+  const command = `"$NODE" ${entry} certs --forse 2> /dev/full`
+  const { status } = await start(place(t), ['-c', command], { NODE: process.execPath }, 'sh').ended
+  assert.equal(status, 2)
+})
+
+test('--version tells the version in package.json, and needs no cluster.yaml', async (t) => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+test('--help after a command shows the help of that command, without a cluster.yaml', async (t) => {
+  const { status, stdout } = await run(scratch(t), ['status', '--help'])
+  assert.equal(status, 0)
+  assert.match(stdout, /^ {2}npm run task -- status /)
+  assert.match(stdout, /--on-nodes/)
+  assert.doesNotMatch(stdout, /--force/)
+})
+
 test('without a terminal there is no escape sequence, whatever TERM says', async (t) => {
   const folder = place(t)
   const { stdout, stderr } = await run(folder, local)
@@ -412,9 +446,9 @@ const hasScript = process.platform === 'linux' && spawnSync('script', ['--versio
 const onTerminal = hasScript ? {} : { skip: 'needs the script of util-linux' }
 const size = { rows: 24, columns: 80 }
 
-/** In a terminal of 24 rows and 80 columns. */
-function startOnTerminal(folder: string, args: readonly string[], env: Env = {}): Run {
-  const command = `stty rows ${size.rows} cols ${size.columns} && exec "$NODE" ${entry} ${args.join(' ')}`
+/** In a terminal of 24 rows and 80 columns, where no other size is given. */
+function startOnTerminal(folder: string, args: readonly string[], env: Env = {}, { rows, columns } = size): Run {
+  const command = `stty rows ${rows} cols ${columns} && exec "$NODE" ${entry} ${args.join(' ')}`
   return start(folder, ['-qec', command, '/dev/null'], { ...env, NODE: process.execPath }, 'script')
 }
 
@@ -441,6 +475,20 @@ for (const workers of [1, 15, 50])
       assert.equal(isStyled, true)
     },
   )
+
+test('a terminal that says it has 0 rows of 0 columns shows what one of 24 and 80 does', onTerminal, async (t) => {
+  const folder = place(t)
+  const { status, stdout } = await startOnTerminal(folder, local, {}, { rows: 0, columns: 0 }).ended
+  assert.equal(status, 0)
+  const { lines } = showOn(size, stdout)
+  const phases = lines.filter((line) => line.startsWith('✔ '))
+  assert.deepEqual(
+    phases.map((line) => line.slice(2).split('  ')[0]),
+    titles,
+  )
+  const table = showOn(size, (await startOnTerminal(folder, ['status'], {}, { rows: 0, columns: 0 }).ended).stdout)
+  assert.match(table.lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +ENDS +LEFT$/)
+})
 
 test('on a terminal a failure is told below the tree, with what to do', onTerminal, async (t) => {
   const folder = place(t)

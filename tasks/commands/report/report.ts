@@ -3,8 +3,9 @@ import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import { authBeside, formatCommand, lockAuth, type Request } from '../../request/session.ts'
+import type { Finding } from '../exit-status.ts'
 import { type ReportData, takeInventory } from '../inventory.ts'
-import { look } from '../look.ts'
+import { lookOnce, wholeCluster } from '../look.ts'
 
 interface Format {
   readonly file: string
@@ -20,27 +21,25 @@ const formats: Readonly<Record<string, Format>> = {
   ics: { file: 'report.ics', format: async (data) => (await import('./calendar.ts')).formatCalendar(data) },
 }
 
-/** The exit status. Throws a usage Failure for a format that there is not, and a Failure where there is no auth/. */
-export async function report(request: Request): Promise<number> {
-  const { options, print, printError, endedStatus } = request
+/** Throws a usage Failure for a format that there is not, and a Failure where there is no auth/. */
+export async function report(request: Request): Promise<readonly Finding[]> {
+  const { options, print, printError, signal } = request
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
-  if (options.nodes.length > 0) throw usageFailure('report shows the whole cluster, as it is in auth/')
   const auth = authBeside(request.file)
-  if (auth.names().length === 0)
+  if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })
-  const release = await lockAuth(auth, request, printError)
+  const lock = await lockAuth(auth, request, printError)
   try {
-    const seen = await look(request, false)
+    const seen = await lookOnce(request, wholeCluster(request), auth)
     const text = await chosen.format({ ...seen, items: takeInventory(seen) })
-    const ended = endedStatus()
-    if (ended !== undefined) return ended
+    if (signal.aborted) return []
     auth.write(chosen.file, text, publicMode)
   } finally {
-    release()
+    lock.release()
   }
   const path = `${auth.path}/${chosen.file}`
   print(options.json ? formatJsonLine({ type: 'report', path }) : path)
-  return 0
+  return []
 }

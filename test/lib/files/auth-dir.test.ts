@@ -51,7 +51,7 @@ ${code}`
         encoding: 'utf8',
         cwd: auth.path,
       })
-    : spawnSync(process.execPath, node, { encoding: 'utf8' })
+    : spawnSync(process.execPath, node, { encoding: 'utf8', timeout: 60_000, killSignal: 'SIGKILL' })
   assert.equal(status, 0, stderr)
   return stdout.trim()
 }
@@ -60,8 +60,9 @@ test('what is written is read again, with its mode', (t) => {
   const auth = folder(t)
   auth.write('ca.pem', 'public', publicMode)
   auth.write('ca-key.pem', Buffer.from('secret'), secretMode, { durable: true })
-  assert.deepEqual(auth.read('ca.pem'), { kind: 'file', bytes: Buffer.from('public'), mode: 0o644 })
-  assert.deepEqual(auth.read('ca-key.pem'), { kind: 'file', bytes: Buffer.from('secret'), mode: 0o600 })
+  const modified = statSync(join(auth.path, 'ca.pem')).mtimeMs
+  assert.deepEqual(auth.read('ca.pem'), { kind: 'file', bytes: Buffer.from('public'), mode: 0o644, modified })
+  assert.partialDeepStrictEqual(auth.read('ca-key.pem'), { bytes: Buffer.from('secret'), mode: 0o600 })
   assert.deepEqual(auth.names(), ['ca-key.pem', 'ca.pem'])
 })
 
@@ -252,7 +253,7 @@ test(
   },
 )
 
-test('a sweep removes temporary files and folders, and nothing else', (t) => {
+test('the holder of the lock takes away temporary files and folders, and nothing else', (t) => {
   const auth = folder(t)
   auth.write('ca.pem', 'x', publicMode)
   writeFileSync(join(auth.path, '.tmp-1234-ca.pem'), 'half')
@@ -260,18 +261,75 @@ test('a sweep removes temporary files and folders, and nothing else', (t) => {
   const staged = auth.makeTemporaryFolder('worker0')
   writeFileSync(join(staged, 'ca.pem'), 'x')
   mkdirSync(join(auth.path, 'backup'))
-  auth.sweep()
+  auth.beginWriting('token')
+  auth.endWriting()
   assert.deepEqual(auth.names(), ['.gitignore', 'backup', 'ca.pem'])
 })
 
-test('a sweep does not follow a symbolic link out of the folder', (t) => {
+test('and does not follow a symbolic link out of the folder', (t) => {
   const auth = folder(t)
   const outside = folder(t)
   writeFileSync(join(outside.path, 'theirs'), '')
   symlinkSync(outside.path, join(auth.path, '.tmp-1-x'))
-  auth.sweep()
+  auth.beginWriting('token')
+  auth.endWriting()
   assert.deepEqual(auth.names(), [])
   assert.deepEqual(outside.names(), ['theirs'])
+})
+
+test('a run that has lost its lock while it was stopped writes, replaces, removes and stages nothing more', (t) => {
+  const late = folder(t)
+  late.write('key', 'old', secretMode)
+  late.beginWriting('first')
+  late.write('key', 'by the first', secretMode)
+  const next = new AuthDir(late.path)
+  next.beginWriting('second')
+  for (const work of [
+    () => late.write('key', 'late', secretMode),
+    () => late.write('new', 'late', secretMode),
+    () => late.remove('key'),
+    () => late.makeTemporaryFolder('worker0'),
+  ])
+    assert.throws(work, naming(late.path, /was taken over by another run/))
+  late.endWriting()
+  assert.equal(next.bytes('key').toString(), 'by the first')
+  next.write('key', 'by the second', secretMode)
+  next.remove('nothing')
+  next.endWriting()
+  assert.deepEqual(next.names(), ['key'])
+})
+
+test('what stood in a folder before the lock was taken is read anew', (t) => {
+  const auth = folder(t)
+  assert.equal(auth.read('key'), undefined)
+  new AuthDir(auth.path).write('key', 'of another run', secretMode)
+  auth.beginWriting('token')
+  assert.equal(auth.bytes('key').toString(), 'of another run')
+})
+
+test('git is told to leave the folder alone, unless the user has told it something', (t) => {
+  const [auth, own, linked] = [folder(t), folder(t), folder(t)]
+  writeFileSync(join(own.path, '.gitignore'), '')
+  symlinkSync('nowhere', join(linked.path, '.gitignore'))
+  for (const each of [auth, own, linked]) each.keepOutOfGit()
+  assert.equal(readFileSync(join(auth.path, '.gitignore'), 'utf8'), '*\n')
+  assert.equal(readFileSync(join(own.path, '.gitignore'), 'utf8'), '')
+  assert.equal(readlinkSync(join(linked.path, '.gitignore')), 'nowhere')
+})
+
+test('nobody waits for what would be written into a pipe: it is neither copied nor opened to others', (t) => {
+  const auth = folder(t)
+  assert.equal(spawnSync('mkfifo', ['-m', '644', join(auth.path, 'pipe')]).status, 0)
+  symlinkSync('pipe', join(auth.path, 'link'))
+  const code = `const now = new Date(0)
+console.log(attempt(() => auth.backUp(['pipe'], now)), attempt(() => auth.backUp(['link'], now)), attempt(() => auth.setMode('pipe', 0o600)))`
+  const said = runApart(auth, code).match(/Failure: \S+ is not a plain file/g)
+  assert.deepEqual(
+    said,
+    ['pipe', 'link', 'pipe'].map((name) => `Failure: ${join(auth.path, name)} is not a plain file`),
+  )
+  assert.equal(mode(join(auth.path, 'pipe')), 0o644)
+  assert.deepEqual(auth.names(), ['link', 'pipe'])
 })
 
 test('a file is read once, and again when it has been written or removed', (t) => {

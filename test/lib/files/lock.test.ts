@@ -2,19 +2,20 @@ import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
+import { type Lock, type LockOptions, takeLock } from '../../../lib/files/lock.ts'
+import { thisProcess } from '../../../lib/files/process-id.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
 
-function take(path: string, options: Partial<LockOptions> = {}): Promise<() => void> {
+function take(path: string, options: Partial<LockOptions> = {}): Promise<Lock> {
   return takeLock(path, {
     signal: new AbortController().signal,
     wait: 0,
@@ -53,10 +54,12 @@ async function killAbruptly({ child, exit }: LockProcess): Promise<void> {
   await exit
 }
 
+/** Where a process can't be looked at from here. */
+const elsewhere = { host: 'elsewhere.example', space: 'another' }
 const endedPid = () => spawnSync('true').pid
 
 function owner(told: object = {}): string {
-  return JSON.stringify({ pid: endedPid(), host: hostname(), start: '1', token: randomUUID(), ...told })
+  return JSON.stringify({ ...thisProcess, pid: endedPid(), start: '1', token: randomUUID(), ...told })
 }
 
 const failure = (pattern: RegExp) => (error: unknown) => {
@@ -69,14 +72,14 @@ const failure = (pattern: RegExp) => (error: unknown) => {
 test('a lock is a private file, gone with everything else when it is given back', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')
-  const release = await take(lock)
+  const held = await take(lock)
   assert.deepEqual(readdirSync(path), ['.lock'])
   assert.equal(statSync(lock).mode & 0o777, 0o600)
   assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
-  release()
+  held.release()
   assert.deepEqual(readdirSync(path), [])
-  release()
-  ;(await take(lock))()
+  held.release()
+  ;(await take(lock)).release()
 })
 
 test('of thirty processes that count under the lock none loses a step', async (t) => {
@@ -118,8 +121,8 @@ test('a process that was killed while it took over a dead lock keeps nobody from
   const dead = owner()
   writeFileSync(lock, dead)
   writeFileSync(`${lock}.${JSON.parse(dead).token}`, owner())
-  const release = await take(lock)
-  release()
+  const held = await take(lock)
+  held.release()
   assert.deepEqual(readdirSync(path), [])
 })
 
@@ -128,9 +131,9 @@ test('who may not take over a dead lock yet waits, and then leaves alone what ha
   const lock = join(path, '.lock')
   const dead = owner()
   const takeover = `${lock}.${JSON.parse(dead).token}`
-  const successor = owner({ host: 'elsewhere.example' })
+  const successor = owner(elsewhere)
   writeFileSync(lock, dead)
-  writeFileSync(takeover, owner({ host: 'elsewhere.example' }))
+  writeFileSync(takeover, owner(elsewhere))
   const abort = new AbortController()
   const waits: string[] = []
   const onWait = (message: string) => {
@@ -143,23 +146,22 @@ test('who may not take over a dead lock yet waits, and then leaves alone what ha
   const options = { signal: abort.signal, wait: Number.POSITIVE_INFINITY, onWait }
   await assert.rejects(take(lock, options), { name: 'AbortError' })
   assert.deepEqual(
-    waits.map((wait) => wait.split('which holds ')[1]),
+    waits.map((wait) => wait.split(/which holds |;/)[1]),
     [takeover, lock],
   )
   assert.equal(readFileSync(lock, 'utf8'), successor)
   assert.deepEqual(readdirSync(path), ['.lock'])
 })
 
-test('what a process that was killed while waiting leaves is removed by the next', async (t) => {
+test('what processes leave that are killed while they take the lock is removed by the next, wherever they were', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')
-  const release = await take(lock)
-  const waiter = await start(t, ['hold', lock], 'waiting')
-  await killAbruptly(waiter)
-  assert.equal(readdirSync(path).length, 2)
-  release()
-  ;(await take(lock))()
-  assert.deepEqual(readdirSync(path), [])
+  writeFileSync(`${lock}.${endedPid()}-${randomUUID()}`, '')
+  writeFileSync(`${lock}.7-${randomUUID()}`, owner(elsewhere))
+  writeFileSync(`${lock}.${randomUUID()}`, owner(elsewhere))
+  const held = await take(lock)
+  assert.deepEqual(readdirSync(path), ['.lock'])
+  held.release()
 })
 
 test('files beside the lock that are not of its making stay', async (t) => {
@@ -170,16 +172,16 @@ test('files beside the lock that are not of its making stay', async (t) => {
     ['other', ''],
   ] as const)
     writeFileSync(join(path, name), text)
-  ;(await take(join(path, '.lock')))()
+  ;(await take(join(path, '.lock'))).release()
   assert.deepEqual(readdirSync(path).sort(), ['.lock.notes', '.lock2', 'other'])
 })
 
 test('a lock that names a living pid which began at another time is a dead one', onLinux, async (t) => {
   const lock = join(scratch(t), '.lock')
   writeFileSync(lock, owner({ pid: process.pid, start: '1' }))
-  const release = await take(lock)
+  const held = await take(lock)
   assert.notEqual(JSON.parse(readFileSync(lock, 'utf8')).start, '1')
-  release()
+  held.release()
 })
 
 test(
@@ -200,9 +202,9 @@ test(
     const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
     while (stat()[0] !== 'Z') await new Promise(setImmediate)
     writeFileSync(lock, owner({ pid, start: stat()[19] }))
-    const release = await take(lock)
+    const held = await take(lock)
     assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
-    release()
+    held.release()
   },
 )
 
@@ -225,10 +227,10 @@ test('a living owner is named with its host and the file, where the wait is over
 test('an owner on another host counts as living, and is named', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')
-  const other = owner({ host: 'elsewhere.example', pid: 4321 })
+  const other = owner({ ...elsewhere, pid: 4321 })
   writeFileSync(lock, other)
   await assert.rejects(take(lock), (error: Error) => {
-    assert.ok(failure(/process 4321 on elsewhere\.example/)(error))
+    assert.ok(failure(/process 4321 on elsewhere\.example, in another container or on another machine/)(error))
     assert.ok(error.message.includes(lock))
     return true
   })
@@ -263,47 +265,107 @@ test('a lock that names nobody is taken as soon as it is gone', async (t) => {
   const lock = join(scratch(t), '.lock')
   writeFileSync(lock, '')
   const onWait = () => rmSync(lock)
-  const release = await take(lock, { waitForNameless: Number.POSITIVE_INFINITY, onWait })
+  const held = await take(lock, { waitForNameless: Number.POSITIVE_INFINITY, onWait })
   assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
-  release()
+  held.release()
 })
+
+test('an owner that can not be looked at, and gives no sign of life, counts as dead', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  writeFileSync(lock, owner(elsewhere))
+  const waits: string[] = []
+  const held = await take(lock, { wait: Number.POSITIVE_INFINITY, silence: 100, onWait: (wait) => waits.push(wait) })
+  assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
+  held.release()
+  assert.match(waits.join(), /counts as dead after 0\.1 s/)
+  assert.ok(waits.join().endsWith(`rm ${lock}`), waits.join())
+})
+
+test('as long as it gives signs of life it is waited for', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  writeFileSync(lock, owner(elsewhere))
+  let beat = 1
+  const sign = () => utimesSync(lock, beat, beat++)
+  let next = setImmediate(function again() {
+    sign()
+    next = setImmediate(again)
+  })
+  t.after(() => clearImmediate(next))
+  await assert.rejects(take(lock, { wait: 1500, silence: 100 }), failure(/is held by process/))
+})
+
+test('an owner that can be seen to live is waited for, signs or none', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  writeFileSync(lock, owner(thisProcess))
+  await assert.rejects(take(lock, { wait: 1500, silence: 100 }), failure(/is held by process/))
+})
+
+test('who holds a lock gives signs of life, to the lock alone', async (t) => {
+  const lock = join(scratch(t), '.lock')
+  const held = await take(lock)
+  const modified = () => statSync(lock).mtimeMs
+  const first = modified()
+  while (modified() === first) await new Promise(setImmediate)
+  held.assertHeld()
+  assert.ok(!held.lost.aborted)
+  held.release()
+  assert.ok(!existsSync(lock))
+})
+
+for (const [what, spoil] of [
+  ['taken over', (lock: string) => writeFileSync(lock, owner(elsewhere))],
+  ['removed', (lock: string) => rmSync(lock)],
+] as const)
+  test(`who holds a lock that is ${what} learns it`, async (t) => {
+    const lock = join(scratch(t), '.lock')
+    const held = await take(lock)
+    spoil(lock)
+    assert.throws(held.assertHeld, { code: 'lock-lost' })
+    // The beat alone keeps no process alive.
+    const awake = setInterval(() => {}, 1000)
+    await once(held.lost, 'abort')
+    clearInterval(awake)
+    assert.ok(held.lost.reason instanceof Failure)
+    held.release()
+    assert.equal(existsSync(lock), what === 'taken over')
+  })
 
 test('the wait for a living owner is told once, with who and what', async (t) => {
   const lock = join(scratch(t), '.lock')
-  const release = await take(lock)
+  const held = await take(lock)
   const waits: string[] = []
   const onWait = (wait: string) => {
     waits.push(wait)
-    setImmediate(release)
+    setImmediate(held.release)
   }
   const second = await take(lock, { wait: Number.POSITIVE_INFINITY, onWait })
-  second()
+  second.release()
   assert.equal(waits.length, 1)
-  for (const part of [String(process.pid), hostname(), lock]) assert.ok(waits[0]?.includes(part), part)
+  for (const part of [hostname(), lock, `ps -fp ${process.pid}`]) assert.ok(waits[0]?.includes(part), part)
 })
 
 test('only our own lock is given back', async (t) => {
   const lock = join(scratch(t), '.lock')
-  const release = await take(lock)
-  const other = owner({ host: 'elsewhere.example' })
+  const held = await take(lock)
+  const other = owner(elsewhere)
   writeFileSync(lock, other)
-  release()
+  held.release()
   assert.equal(readFileSync(lock, 'utf8'), other)
   rmSync(lock)
-  release()
+  held.release()
 })
 
 test('an abort ends the wait, and leaves nothing but the lock of its owner', async (t) => {
   const path = scratch(t)
   const lock = join(path, '.lock')
-  const release = await take(lock)
+  const held = await take(lock)
   const abort = new AbortController()
   const onWait = () => abort.abort()
   await assert.rejects(take(lock, { signal: abort.signal, wait: Number.POSITIVE_INFINITY, onWait }), {
     name: 'AbortError',
   })
   assert.deepEqual(readdirSync(path), ['.lock'])
-  release()
+  held.release()
 })
 
 test('where there is no folder for the lock a Failure names it', async (t) => {

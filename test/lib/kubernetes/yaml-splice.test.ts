@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { addItem, type Place, removeKey, SpliceError, setKey } from '../../../lib/kubernetes/yaml-splice.ts'
+import {
+  addItem,
+  editMap,
+  offsetOfKey,
+  type Place,
+  parseText,
+  removeKey,
+  SpliceError,
+  setKey,
+} from '../../../lib/kubernetes/yaml-splice.ts'
 
 type Cases = Readonly<Record<string, readonly [before: string, after: string]>>
 
@@ -28,14 +37,14 @@ describe('a value is set in its place', () => {
       'in flow style, as JSON': ['{b: 1, a: old} # why\n', '{b: 1, a: "new"} # why\n'],
       'in JSON': ['{\n  "a" : "old",\n  "b": 1\n}\n', '{\n  "a" : "new",\n  "b": 1\n}\n'],
     },
-    (text) => setKey(text, [], 'a', 'new'),
+    (text) => setKey(parseText(text), 'a', 'new'),
   )
   eachCase(
     {
       'where it was a block of text': ['a: |\n  old\n  # old too\n\nb: 1 # one\n', 'a: new\n\nb: 1 # one\n'],
       'where it was a folded block at the end': ['b: 1\na: >-\n  old\n  old\n', 'b: 1\na: new\n'],
     },
-    (text) => setKey(text, [], 'a', 'new'),
+    (text) => setKey(parseText(text), 'a', 'new'),
     ['\n'],
   )
 })
@@ -54,12 +63,13 @@ describe('a value whose key is not there goes behind the last one', () => {
       'in flow style behind a comma': ['{\n  b: 1, # one\n}\n', '{\n  b: 1, "a": "new", # one\n}\n'],
       'in an empty map': ['{ }\n', '{ "a": "new"}\n'],
     },
-    (text) => setKey(text, [], 'a', 'new'),
+    (text) => setKey(parseText(text), 'a', 'new'),
   )
 })
 
 describe('a place is found', () => {
   const place: Place = ['list', { name: 'two' }, 'map']
+  const set = (text: string) => editMap(parseText(text), place, (map) => setKey(parseText(map), 'a', 'new'))
   eachCase(
     {
       'by the name of a list entry, with the indent that is there': [
@@ -75,7 +85,7 @@ describe('a place is found', () => {
         'list:\n- name: two\n  map: {a: "new"}\n- name: two\n  map: {a: 1}\n',
       ],
     },
-    (text) => setKey(text, place, 'a', 'new'),
+    set,
   )
 
   for (const text of [
@@ -87,7 +97,7 @@ describe('a place is found', () => {
     'list:\n- {name: two, map: }',
     'list:\n- two\n',
   ])
-    test(`or refused: ${JSON.stringify(text)}`, () => assert.throws(() => setKey(text, place, 'a', 'new'), SpliceError))
+    test(`or refused: ${JSON.stringify(text)}`, () => assert.throws(() => set(text), SpliceError))
 })
 
 describe('a value that YAML would read as something else is quoted', () => {
@@ -109,9 +119,9 @@ describe('a value that YAML would read as something else is quoted', () => {
     '!a',
   ])
     test(JSON.stringify(value), () => {
-      const written = setKey('a: old\nb: 1\n', [], 'a', value)
+      const written = setKey(parseText('a: old\nb: 1\n'), 'a', value)
       assert.match(written, /^a: ["']/)
-      assert.equal(setKey(written, [], 'a', 'old'), 'a: old\nb: 1\n')
+      assert.equal(setKey(parseText(written), 'a', 'old'), 'a: old\nb: 1\n')
     })
 })
 
@@ -129,16 +139,17 @@ describe('a key is taken out with its value', () => {
       'at the end in JSON': ['{\n  "b": 2,\n  "a": 1\n}\n', '{\n  "b": 2\n}\n'],
       'or was not there': ['b: 2 # two\n', 'b: 2 # two\n'],
     },
-    (text) => removeKey(text, [], 'a'),
+    (text) => removeKey(parseText(text), 'a'),
   )
 
   test('from the first line of a list entry, whose dash stays', () => {
     const text = 'list:\n  - a: 1 # one\n    name: x # x\n'
-    assert.equal(removeKey(text, ['list', { name: 'x' }], 'a'), 'list:\n  - name: x # x\n')
+    const remove = (map: string) => removeKey(parseText(map), 'a')
+    assert.equal(editMap(parseText(text), ['list', { name: 'x' }], remove), 'list:\n  - name: x # x\n')
   })
 
   test('but not where it is alone: the map would be no map', () =>
-    assert.throws(() => removeKey('a: 1\n', [], 'a'), SpliceError))
+    assert.throws(() => removeKey(parseText('a: 1\n'), 'a'), SpliceError))
 })
 
 describe('an item goes to the end of its list', () => {
@@ -167,7 +178,7 @@ describe('an item goes to the end of its list', () => {
       'in JSON that has it not': ['{"b": 1}\n', '{"b": 1, "list": [{"cluster":{},"name":"new"}]}\n'],
       'that has to be made': ['b: 1 # one\n# end\n', 'b: 1 # one\nlist:\n- cluster: {}\n  name: new\n# end\n'],
     },
-    (text) => addItem(text, 'list', { cluster: {}, name: 'new' }),
+    (text) => addItem(parseText(text), 'list', { cluster: {}, name: 'new' }),
   )
 
   eachCase(
@@ -179,7 +190,43 @@ describe('an item goes to the end of its list', () => {
       'that is null': ['list: null\nb: 1\n', 'list:\n- cluster: {}\n  name: new\nb: 1\n'],
       'that is not there though its key is': ['list:\nb: 1\n', 'list:\n- cluster: {}\n  name: new\nb: 1\n'],
     },
-    (text) => addItem(text, 'list', { cluster: {}, name: 'new' }),
+    (text) => addItem(parseText(text), 'list', { cluster: {}, name: 'new' }),
     ['\n'],
+  )
+})
+
+describe('one reading of a text is enough for several edits, from the last place to the first', () => {
+  const edit = (text: string) => {
+    const { root } = parseText(text)
+    const edits = [
+      { key: 'list', apply: (now: string) => addItem({ text: now, root }, 'list', { name: 'new' }) },
+      { key: 'a', apply: (now: string) => setKey({ text: now, root }, 'a', 'new') },
+      { key: 'b', apply: (now: string) => setKey({ text: now, root }, 'b', 'new') },
+    ]
+    const offset = ({ key }: { key: string }) => Math.min(offsetOfKey({ text, root }, key), text.length)
+    return edits
+      .toReversed()
+      .toSorted((one, other) => offset(other) - offset(one))
+      .reduce((now, { apply }) => apply(now), text)
+  }
+  eachCase(
+    {
+      'whatever their order': [
+        'b: 1 # b\nlist:\n- name: x\na: 1\n',
+        'b: new # b\nlist:\n- name: x\n- name: new\na: new\n',
+      ],
+      'where keys come behind a list that grows': [
+        'list:\n- name: x\n',
+        'list:\n- name: x\n- name: new\na: new\nb: new\n',
+      ],
+      'where they come behind a list that was empty': [
+        'c: 1\nlist: [] # c\n',
+        'c: 1\nlist: # c\n- name: new\na: new\nb: new\n',
+      ],
+      'where no newline ends the text': ['c: 1', 'c: 1\nlist:\n- name: new\na: new\nb: new\n'],
+      'in an empty map': ['{}\n', '{"list": [{"name":"new"}], "a": "new", "b": "new"}\n'],
+      'in flow style': ['{b: 1, list: []}\n', '{b: "new", list: [{"name":"new"}], "a": "new"}\n'],
+    },
+    edit,
   )
 })

@@ -14,10 +14,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { hostname, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { thisProcess } from '../../../lib/files/process-id.ts'
 import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
 import { type Edit, entry, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
@@ -55,12 +56,18 @@ interface Ran {
 
 describe('local-kubeconfig', { concurrency: 4 }, () => {
   let made: string
+  /** The certificate of a CA that is not the place's. */
+  let otherCa: Buffer
 
   before(async () => {
     made = mkdtempSync(join(tmpdir(), 'harderway-test-'))
     writeCluster(made, [quickKeys])
     const ran = await run(made, 'component-certs/admin')
     assert.equal(ran.status, 0, ran.output)
+    const other = mkdtempSync(join(made, 'other-'))
+    writeCluster(other, [quickKeys])
+    assert.equal((await run(other, 'ca')).status, 0)
+    otherCa = readFileSync(join(other, 'auth/ca.pem'))
   })
   after(() => rmSync(made, { recursive: true, force: true }))
 
@@ -217,6 +224,38 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.equal(readlinkSync(config), '../../dotfiles/kubeconfig')
       assert.match(readFileSync(real, 'utf8'), /^current-context: kubenet$/m)
       assert.equal(lstatSync(real).mode & 0o7777, 0o600)
+    })
+
+    test('links that lead to no file yet are followed, and the file is made, as kubectl does', async (t) => {
+      const { folder, config, access } = place(t)
+      const home = scratch(t)
+      for (const at of [join(folder, 'home'), home]) {
+        mkdirSync(join(at, '.kube/more'), { recursive: true })
+        symlinkSync('more/link', join(at, '.kube/config'))
+        symlinkSync('../made', join(at, '.kube/more/link'))
+      }
+      const ran = await run(folder, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.equal(readlinkSync(config), 'more/link')
+      assert.equal(lstatSync(join(dirname(config), 'made')).mode & 0o7777, 0o600)
+      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'made', 'more'])
+      if (needs('kubectl')) return
+      kubectlConfig(home, access)
+      assert.equal(view(folder, join(dirname(config), 'made')), view(home, join(home, '.kube/made')))
+    })
+
+    test('a link into a folder that does not exist, or round in a circle, is told and left', async (t) => {
+      for (const [to, status] of [
+        ['gone/config', 1],
+        ['config', 3],
+      ] as const) {
+        const { folder, config } = place(t)
+        mkdirSync(dirname(config), { recursive: true })
+        symlinkSync(to, config)
+        const ran = await run(folder, 'local-kubeconfig')
+        assert.equal(ran.status, status, ran.output)
+        assert.deepEqual(readdirSync(dirname(config)), ['config'])
+      }
     })
 
     test('temporary files of a run that was killed are swept away, those of others are not', async (t) => {
@@ -406,6 +445,91 @@ contexts:
       assert.deepEqual(state(config), first)
     })
 
+    describe('where its cluster of our name trusts another CA', () => {
+      const said = /cluster kubenet of your kubeconfig trusts a(nother)? CA/
+      const entry = (ca: string) => `clusters:\n- name: kubenet\n  cluster: {server: "https://x:1", ${ca}}\n`
+      const dataOf = (pem: Buffer) => `certificate-authority-data: ${pem.toString('base64')}`
+
+      const assertRefused = async (folder: string, config: string) => {
+        const first = state(config)
+        const names = () =>
+          readdirSync(folder, { recursive: true })
+            .map(String)
+            .filter((name) => name.endsWith('.pem'))
+        const before = names()
+        for (const args of [['--dry-run'], ['--force'], []]) {
+          const ran = await run(folder, 'local-kubeconfig', ...args)
+          assert.equal(ran.status, 3, ran.output)
+          assert.match(ran.output, said)
+          assert.match(ran.output, /scp [^"]*ca-key\.pem[\s\S]*local-kubeconfig --replace-identity/)
+        }
+        assert.deepEqual(state(config), first)
+        assert.deepEqual(names(), before)
+      }
+
+      test('than the one in auth/', async (t) => {
+        const { folder, config } = place(t)
+        write(config, entry(dataOf(otherCa)))
+        await assertRefused(folder, config)
+      })
+
+      test('and auth/ is empty: no CA is made', async (t) => {
+        const { folder, config, access } = place(t)
+        rmSync(join(folder, 'auth'), { recursive: true })
+        write(config, entry(dataOf(access.ca)))
+        await assertRefused(folder, config)
+        const ran = await run(folder, 'bootstrap')
+        assert.equal(ran.status, 3, ran.output)
+        assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+      })
+
+      test('which it names by its file, beside the kubeconfig', async (t) => {
+        const { folder, config } = place(t)
+        write(config, entry('certificate-authority: pki/ca.pem'))
+        write(join(dirname(config), 'pki/ca.pem'), otherCa.toString())
+        await assertRefused(folder, config)
+      })
+
+      test('with --replace-identity it is overwritten', async (t) => {
+        const { folder, config, access } = place(t)
+        write(config, entry(dataOf(otherCa)))
+        const ran = await run(folder, 'local-kubeconfig', '--replace-identity')
+        assert.equal(ran.status, 0, ran.output)
+        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
+        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
+      })
+
+      for (const [what, ca] of [
+        ['the same CA beside another', (access: Access) => dataOf(Buffer.concat([otherCa, access.ca]))],
+        ['a CA that can not be there', () => 'certificate-authority: gone.pem'],
+        ['what is no certificate', () => dataOf(Buffer.from('nothing'))],
+      ] as const)
+        test(`but not where it names ${what}`, async (t) => {
+          const { folder, config, access } = place(t)
+          write(config, entry(ca(access)))
+          const ran = await run(folder, 'local-kubeconfig')
+          assert.equal(ran.status, 0, ran.output)
+        })
+
+      test('but not where the CA was certified anew, over the same key', async (t) => {
+        const { folder, config, access } = place(t)
+        write(config, entry(dataOf(access.ca)))
+        assert.equal((await run(folder, 'ca', '--renew')).status, 0)
+        assert.notDeepEqual(readFileSync(join(folder, 'auth/ca.pem')), access.ca)
+        const ran = await run(folder, 'local-kubeconfig')
+        assert.equal(ran.status, 0, ran.output)
+      })
+    })
+
+    test('a conflict is found before anything is made', async (t) => {
+      const { folder, config } = place(t)
+      rmSync(join(folder, 'auth'), { recursive: true })
+      write(config, foreign.replaceAll('name: one\ncurrent', 'name: kubenet\ncurrent'))
+      const ran = await run(folder, 'bootstrap')
+      assert.equal(ran.status, 3, ran.output)
+      assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+    })
+
     test('where it is a folder', async (t) => {
       const { folder, config } = place(t)
       mkdirSync(config, { recursive: true })
@@ -444,7 +568,7 @@ contexts:
       const ran = await run(folder, 'local-kubeconfig')
       assert.equal(ran.status, 1, ran.output)
       assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
-      assert.match(ran.output, /remove /)
+      assert.ok(ran.output.includes(`if you know that it has ended: rm ${config}.lock`), ran.output)
       assert.equal(readFileSync(config, 'utf8'), foreign)
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
     })
@@ -453,7 +577,7 @@ contexts:
       const { folder, config } = place(t)
       write(config, foreign)
       const { pid } = spawnSync('true')
-      const owner = { pid, host: hostname(), start: '1', token: '0f0e0d0c-0b0a-4908-8706-050403020100' }
+      const owner = { ...thisProcess, pid, start: '1', token: '0f0e0d0c-0b0a-4908-8706-050403020100' }
       write(`${config}.lock`, JSON.stringify(owner))
       const ran = await run(folder, 'local-kubeconfig')
       assert.equal(ran.status, 0, ran.output)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { helpText, lookCommands, type Options, parseOptions } from '../../../tasks/request/options.ts'
+import { type Options, parseOptions } from '../../../tasks/request/options.ts'
 
 const nothing: Partial<Options> = {
   names: [],
@@ -21,6 +21,7 @@ const nothing: Partial<Options> = {
   json: false,
   verbose: false,
   quiet: false,
+  version: false,
   help: false,
 }
 
@@ -45,6 +46,7 @@ const understood: readonly [string, Partial<Options>][] = [
   ['--verbose', { verbose: true }],
   ['--quiet', { quiet: true }],
   ['--json --quiet', { json: true, quiet: true }],
+  ['--version', { version: true }],
   ['--help', { help: true }],
   ['-h', { help: true }],
   ['status', { names: ['status'] }],
@@ -91,22 +93,9 @@ const refused: readonly [string, RegExp][] = [
   ['--json=false', /--json takes no value/],
   ['--help=all', /--help takes no value/],
   ['--quiet --verbose', /--quiet and --verbose exclude each other/],
-  ['bootstrap graph', /graph goes alone/],
-  ['status verify', /goes alone/],
-  ...lookCommands.flatMap((look) =>
-    ['--force', '--renew', '--prune', '--replace-identity', 'certs'].map((more): [string, RegExp] => [
-      `${look} ${more}`,
-      new RegExp(`^${look} goes alone: it only looks$`),
-    ]),
-  ),
-  ['certs --on-nodes', /--on-nodes and --sort-by go with status/],
-  ['graph --on-nodes', /--on-nodes and --sort-by go with status/],
-  ['verify --sort-by end', /--on-nodes and --sort-by go with status/],
   ['status --on-nodes=yes', /--on-nodes takes no value/],
   ['status --sort-by', /--sort-by needs a value: --sort-by KEY/],
   ['status --sort-by name', /--sort-by name: it can be sorted by end/],
-  ['status --format dot', /--format goes with graph or report/],
-  ['bootstrap --format html', /--format goes with graph or report/],
   ['graph --format', /--format needs a value: --format F/],
 ]
 
@@ -123,40 +112,3 @@ for (const [line, message] of refused)
       },
     )
   })
-
-test('the help fits 80 columns', () => {
-  const names = ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', 'encryption-key', 'deploy']
-  for (const line of helpText([...names, 'local-kubeconfig']).split('\n')) assert.ok(line.length <= 80, line)
-})
-
-test('the help names every option, with the kind of value it takes, every phase and every look', () => {
-  const help = helpText(['one-phase', 'another-phase'])
-  for (const option of [
-    '--config FILE',
-    '--dry-run',
-    '--node NAME',
-    '--force',
-    '--renew',
-    '--replace-identity',
-    '--prune',
-    '--concurrency N',
-    '--no-lock-wait',
-    '--on-nodes',
-    '--sort-by KEY',
-    '--format F',
-    '--list',
-    '--json',
-    '--verbose',
-    '--quiet',
-    '--help',
-  ])
-    assert.match(help, new RegExp(`^  ${option} +\\S`, 'm'))
-  assert.match(help, /one-phase, another-phase/)
-  for (const look of lookCommands) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
-})
-
-test('the help loses no word of a long explanation', () => {
-  const words = helpText([]).replace(/\s+/g, ' ')
-  assert.match(words, /the CA, the service-account key and the encryption key only where that very target is named/)
-  assert.match(words, /deploy over a node that holds another CA, service-account key or encryption key/)
-})

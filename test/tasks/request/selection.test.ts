@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Force } from '../../../lib/targets/target.ts'
-import { bootstrapTable, clusterGraph, phases } from '../../../tasks/phases.ts'
+import { clusterGraph, phases } from '../../../tasks/phases.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
 import { known } from '../../../tasks/tables/files.ts'
@@ -24,8 +24,13 @@ function clusterOf(text: string): Cluster {
 }
 
 const cluster = clusterOf(yaml)
-const graph = clusterGraph(cluster, bootstrapTable)
-const selected = (line: string): Selection => select(cluster, graph, bootstrapTable, parseOptions(line.split(' ')))
+const graph = clusterGraph(cluster)
+const asked = (line: string) => ({
+  cluster,
+  options: parseOptions(line.split(' ')),
+  commandNames: ['status', 'verify'],
+})
+const selected = (line: string): Selection => select(asked(line), graph)
 
 const components = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'].map(
   (name) => `component-certs/${name}`,
@@ -66,6 +71,7 @@ const refusals: readonly [string, RegExp][] = [
   ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
   ['kubeconfig', /"kubeconfig": did you mean kubeconfigs\?/],
   ['something-else-altogether', /"something-else-altogether": npm run task -- --list shows them$/],
+  ['statsu', /there is no phase or target "statsu": did you mean status\?/],
   ['constructor', /no phase or target "constructor"/],
   ['__proto__', /no phase or target "__proto__"/],
   ['ca certz', /"certz"/],
@@ -95,8 +101,8 @@ for (const [line, message] of refusals)
   })
 
 test('a phase that cluster.yaml leaves out has nothing to select', () => {
-  const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`), bootstrapTable)
-  assert.throws(() => select(cluster, without, bootstrapTable, parseOptions(['local-kubeconfig'])), {
+  const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`))
+  assert.throws(() => select(asked('local-kubeconfig'), without), {
     kind: 'usage',
     message: 'nothing of local-kubeconfig is asked for by cluster.yaml',
   })

@@ -60,7 +60,7 @@ describe('report', { concurrency: 2 }, () => {
   for (const [args, word] of [
     [['--format', 'pdf'], /^--format pdf: report knows html, prometheus, ics$/m],
     [['--format', 'constructor'], /^--format constructor: report knows/m],
-    [['--node', 'worker0'], /whole cluster/],
+    [['--node', 'worker0'], /^--node goes with /],
   ] as const)
     test(`with ${args.join(' ')} is bad usage, and writes nothing`, async (t) => {
       const { place } = copied(t)

@@ -1,0 +1,62 @@
+/** Which process it is, in words that another process can judge: one in another container or on another machine too. */
+import { readFileSync, readlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { isErrno } from '../failure.ts'
+
+export interface ProcessId {
+  readonly pid: number
+  /** When it began, in the kernel's ticks since boot: proc_pid_stat(5), field 22. */
+  readonly start: string
+  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' where the system does not tell. */
+  readonly space: string
+  readonly host: string
+}
+
+const space = readSpace()
+/** Of the process that asks. */
+export const thisProcess: ProcessId = {
+  pid: process.pid,
+  start: startOf(process.pid) ?? '',
+  space,
+  host: hostname(),
+}
+
+/** `unknown`: it can't be looked at from here; by its pid some other process would be judged. */
+export function livenessOf(other: ProcessId): 'alive' | 'dead' | 'unknown' {
+  if (space === '' || other.space !== space) return 'unknown'
+  if (!isRunning(other.pid)) return 'dead'
+  const start = startOf(other.pid)
+  if (start === undefined) return 'unknown'
+  return start === other.start ? 'alive' : 'dead'
+}
+
+export function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return !isErrno(error, 'ESRCH')
+  }
+}
+
+/** A namespace's number is used again only when its last process is gone: pid_namespaces(7). */
+function readSpace(): string {
+  try {
+    // Where /proc is that of another namespace, it tells of other processes.
+    if (readlinkSync('/proc/self') !== String(process.pid)) return ''
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return ''
+  }
+}
+
+/** A pid that is used again has another one; '' for a zombie, which is dead; undefined where it may not be seen (hidepid). */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' || state === 'X' ? '' : fields[18]
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,77 @@
+/** --help: of all, and of one command; both are read from the tables. Pure. */
+import { breakLines } from '../../lib/views/paragraph.ts'
+import { phases } from '../phases.ts'
+import { type OptionName, optionNames, optionTable } from '../request/options.ts'
+import { type Finding, statuses } from './exit-status.ts'
+import { type Command, commands, commonOptions } from './table.ts'
+
+/** Columns. */
+const width = 80
+const [commandColumn, optionColumn] = [33, 23]
+
+export function helpText(): string {
+  const rows: [string, string][] = [
+    ['npm run bootstrap', 'every phase, in order'],
+    ...commands.map((command): [string, string] => [usageOf(command), command.does]),
+    ['npm run task -- COMMAND --help', 'what that command does, and its options'],
+    ['npm run task -- --list', optionTable.list.help],
+  ]
+  return [
+    'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
+    '',
+    ...rows.flatMap(([left, right]) => formatRow(left, right, commandColumn)),
+    ...['', ...formatPhases()],
+    ...['', 'Options', ...optionNames.flatMap(formatOption)],
+    ...['', ...formatStatuses(general)],
+  ].join('\n')
+}
+
+export function helpOf(command: Command): string {
+  const isRun = command.name === ''
+  return [
+    ...(isRun ? formatRow('npm run bootstrap', 'every phase, in order', commandColumn) : []),
+    ...formatRow(usageOf(command), command.does, commandColumn),
+    ...(isRun ? ['', ...formatPhases()] : []),
+    ...['', 'Options', ...command.options.flatMap(formatOption)],
+    ...['', 'Options of every command', ...commonOptions.flatMap(formatOption)],
+    ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
+  ].join('\n')
+}
+
+function usageOf({ name, operands = '' }: Command): string {
+  return `npm run task -- ${[name, operands].filter(Boolean).join(' ')}`
+}
+
+function formatPhases(): string[] {
+  return formatRow('Phases:', phases.map(({ name }) => name).join(', '), 'Phases: '.length, 0)
+}
+
+function formatOption(name: OptionName): string[] {
+  const { value, help } = optionTable[name]
+  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, help, optionColumn)
+}
+
+/** The right part begins at the column, in a line of its own where the left part reaches so far. */
+function formatRow(left: string, right: string, column: number, indent = 2): string[] {
+  const head = `${' '.repeat(indent)}${left}`
+  const lines = breakLines(right, width, column, column)
+  return head.length < column ? [head + lines.join('\n').slice(head.length)] : [head, ...lines]
+}
+
+const general: Readonly<Record<Finding, string>> = {
+  usage: 'bad usage or cluster.yaml',
+  refused: 'refused to replace something irreplaceable',
+  failed: 'a target failed',
+  stale: 'found something to make (--dry-run, status, verify)',
+}
+
+function formatStatuses(findings: Readonly<Partial<Record<Finding, string>>>): string[] {
+  const known = (Object.keys(findings) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
+  const meanings = known.map((finding) => `${statuses[finding]} ${findings[finding]}`)
+  return breakLines(
+    `Exit status: 0 all well; ${[...meanings, '128 + signal when ended by one'].join('; ')}.`,
+    width,
+    0,
+    2,
+  )
+}

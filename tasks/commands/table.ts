@@ -1,0 +1,76 @@
+/** The commands, a row each: the parser, its errors and --help read it. A new command is a row here, and a file. */
+import type { OptionName } from '../request/options.ts'
+import type { Request } from '../request/session.ts'
+import type { Finding } from './exit-status.ts'
+
+export interface Command {
+  /** The word that asks for it; '' for the run, whose words are phases and targets. */
+  readonly name: string
+  /** What further words it takes, as --help shows them; none: it takes none. */
+  readonly operands?: string
+  /** For --help. */
+  readonly does: string
+  /** Those that it takes besides what every command takes. */
+  readonly options: readonly OptionName[]
+  /** Who writes takes the lock; who reads waits for who holds it. */
+  readonly auth: 'writes' | 'reads' | 'leaves alone'
+  /** What its findings mean: each has its exit status. */
+  readonly findings: Readonly<Partial<Record<Finding, string>>>
+  readonly load: () => Promise<(request: Request) => Promise<readonly Finding[]>>
+}
+
+/** Every command takes these. */
+export const commonOptions: readonly OptionName[] = ['config', 'list', 'json', 'verbose', 'quiet', 'version', 'help']
+
+export const run: Command = {
+  name: '',
+  operands: 'NAME...',
+  does: 'a phase, a target such as node-certs/worker0, or certs; with whatever it needs',
+  options: [
+    ...(['dry-run', 'node', 'force', 'renew', 'replace-identity', 'prune'] as const),
+    ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
+  ],
+  auth: 'writes',
+  findings: {
+    refused: 'refused to replace something irreplaceable',
+    failed: 'a target failed; the others ran as far as their needs allow',
+    stale: '--dry-run: found something to make',
+  },
+  load: async () => (await import('./run.ts')).run,
+}
+
+export const commands: readonly Command[] = [
+  run,
+  {
+    name: 'verify',
+    does: 'every TLS handshake of the cluster, made between the files in auth/',
+    options: ['node', 'no-lock-wait'],
+    auth: 'reads',
+    findings: { failed: 'a handshake did not come out as it must', stale: 'a file is missing' },
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  {
+    name: 'status',
+    does: 'what was made: is it right, when does it expire',
+    options: ['node', 'on-nodes', 'sort-by', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    auth: 'reads',
+    findings: { failed: 'something could not be read', stale: 'something is missing, stale, or about to expire' },
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'graph',
+    does: 'what is made of what, as a picture; SVG: --format dot | dot -Tsvg',
+    options: ['node', 'format'],
+    auth: 'leaves alone',
+    findings: {},
+    load: async () => (await import('./graph.ts')).graph,
+  },
+  {
+    name: 'report',
+    does: 'auth/report.html: when what expires, who holds which key, each certificate',
+    options: ['format', 'no-lock-wait'],
+    auth: 'writes',
+    findings: { failed: 'it could not be written' },
+    load: async () => (await import('./report/report.ts')).report,
+  },
+]

@@ -1,0 +1,63 @@
+/** What in the user's kubeconfigs is not overwritten. Each throws a Failure that names the way out. */
+import { createPublicKey } from 'node:crypto'
+import { refusal } from '../../lib/failure.ts'
+import { caName, pairFiles } from '../../lib/files/names.ts'
+import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
+import { type KubeconfigFile, readTrusted } from '../../lib/kubernetes/kubeconfig-files.ts'
+import { isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { readCertificates } from '../../lib/pki/certificate.ts'
+import { readPair } from '../../lib/pki/pair.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { identityFiles } from '../tables/files.ts'
+import { fetchCommand } from './fetch-command.ts'
+
+/** The user's own context of that name, for another cluster, is not overwritten. */
+export function refuseOtherContext(
+  places: readonly KubeconfigFile[],
+  { cluster, context }: Pick<Access, 'cluster' | 'context'>,
+): void {
+  const own = places.flatMap(({ content }) => content.contexts).find(({ name }) => name === context)
+  if (own && own.cluster !== cluster)
+    throw refusal(`your kubeconfig has a context ${context}, for the cluster ${String(own.cluster)}`, [
+      'give ours another name: localKubeconfig.context in cluster.yaml',
+    ])
+}
+
+/** What another context of the user's relies on is not overwritten. */
+export function refuseConflicts(places: readonly KubeconfigFile[], access: Access): void {
+  const contexts = places.flatMap(({ content }) => content.contexts)
+  const others = contexts.filter(({ name }) => name !== access.context)
+  const own = contexts.find(({ name }) => name === access.context)
+  for (const stanza of stanzasOf(access)) {
+    const found = places.map(({ content }) => content.find(stanza.list, stanza.name)).find(Boolean)
+    if (!found || isAsAsked(found, stanza)) continue
+    const user =
+      stanza.list === 'users' && others.find((other) => other.user === access.user && other.cluster !== access.cluster)
+    if (user)
+      throw refusal(`your kubeconfig has a user ${access.user} already, which context ${user.name} uses`, [
+        'give ours another name: localKubeconfig.user in cluster.yaml',
+      ])
+    const cluster = stanza.list === 'clusters' && !own && others.find((other) => other.cluster === access.cluster)
+    if (cluster)
+      throw refusal(`your kubeconfig has a cluster ${access.cluster} already, which context ${cluster.name} uses`, [
+        'give ours another name: name in cluster.yaml',
+      ])
+  }
+}
+
+/** What reaches the cluster today is not overwritten by what another CA made: not on a new machine with an empty auth/ either. */
+export function refuseOtherCa(places: readonly KubeconfigFile[], at: Workspace): void {
+  const { auth, cluster, command, options } = at
+  const trusted = readTrusted(places, cluster.name) ?? ''
+  if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
+  const { certificate, key } = readPair(auth, caName)
+  const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
+  if (readCertificates(trusted).some(({ publicKey }) => ours.some((our) => our.equals(publicKey)))) return
+  const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
+  const lost = ours.length > 0 ? pairFiles(caName) : [...identityFiles.keys()]
+  throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
+    `put that cluster's ${lost.join(', ')} there, from a backup or from a control node: ${fetchCommand(at, lost)}`,
+    'or have ours written into another file: localKubeconfig.path in cluster.yaml',
+    `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
+  ])
+}

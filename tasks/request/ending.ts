@@ -1,0 +1,39 @@
+/** What ends a run early, in an orderly way: a signal, or a stdout that can no longer be written to. */
+import { constants } from 'node:os'
+import { getSystemErrorMessage } from 'node:util'
+import { Failure, isErrno } from '../../lib/failure.ts'
+
+export interface Ending {
+  /** Aborted by the first cause. */
+  readonly signal: AbortSignal
+  /** 128 + signal; undefined where none has ended the run. */
+  status(): number | undefined
+  /** Why nothing more could be written to stdout, where that was not its reader's wish. */
+  failure(): Failure | undefined
+}
+
+export function watchEndings(): Ending {
+  const controller = new AbortController()
+  let [first, failure]: [NodeJS.Signals?, Failure?] = []
+  const end = (signal: NodeJS.Signals) => {
+    first ??= signal
+    controller.abort(new Failure(`ended by ${signal}`))
+  }
+  const cannotWrite = (name: string) => (error: unknown) => {
+    // A reader that is gone: what the system sends to whoever does not ignore it, pipe(7).
+    if (isErrno(error, 'EPIPE')) end('SIGPIPE')
+    if (controller.signal.aborted) return
+    failure = outputFailure(name, error)
+    controller.abort(failure)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
+  for (const name of ['stdout', 'stderr'] as const) process[name].on('error', cannotWrite(name))
+  return { signal: controller.signal, status: () => first && 128 + constants.signals[first], failure: () => failure }
+}
+
+function outputFailure(name: string, error: unknown): Failure {
+  const why = isErrno(error) ? getSystemErrorMessage(-Math.abs(Number(error.errno))) : String(error)
+  return new Failure(`can't write to ${name}: ${why}`, {
+    remedy: 'make room there, or write elsewhere; what was not made yet, the next run makes',
+  })
+}

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { spawn } from '../../../lib/ssh/process.ts'
+import { joinFailures } from '../../../lib/views/reporter.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const { signal } = new AbortController()
+
+async function failureOf(cwd: string, env: NodeJS.ProcessEnv): Promise<Failure> {
+  try {
+    await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+  assert.fail('it was started')
+}
+
+describe('an ssh that can not be started is told as such, with what to do', {
+  skip: needs('ssh', 'prlimit', 'setpriv'),
+}, () => {
+  const script = join(import.meta.dirname, '../../support/spawn-process.ts')
+  // No limit on processes binds root.
+  const asUser = process.getuid?.() === 0 ? ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups'] : []
+  const limited = (...words: readonly string[]) => {
+    const [program = '', ...rest] = words
+    return JSON.parse(execFileSync(program, rest, { encoding: 'utf8' }))
+  }
+
+  test('where no more files may be open', () => {
+    const told = { message: "can't start ssh: too many open files", code: 'ssh-not-started' }
+    assert.deepEqual(limited('prlimit', '--nofile=60', process.execPath, script, 'files'), [told, told])
+  })
+
+  test('where there may be no more processes', () => {
+    const told = { message: "can't start ssh: resource temporarily unavailable", code: 'ssh-not-started' }
+    assert.deepEqual(limited(...asUser, process.execPath, script, 'processes'), [told, told])
+  })
+
+  test('where there is none', async (t) => {
+    const { message, remedy } = await failureOf('/', { PATH: scratch(t) })
+    assert.equal(message, "can't start ssh: it is not on the PATH")
+    assert.match(String(remedy), /command -v ssh/)
+  })
+
+  test('where the folder is gone that it is started in', async (t) => {
+    const { message } = await failureOf(join(scratch(t), 'gone'), process.env)
+    assert.equal(message, "can't start ssh: no such file or directory")
+  })
+
+  test('once for all nodes', async (t) => {
+    const env = { PATH: scratch(t) }
+    const failures = [await failureOf('/', env), await failureOf('/', env)]
+    const [told, ...more] = joinFailures(failures.map((failure, i) => [`deploy/worker${i}`, failure]))
+    assert.equal(told?.[1].message, "can't start ssh: it is not on the PATH: this machine")
+    assert.deepEqual(more, [])
+  })
+})
+
+test('a status of 127 is the node’s where ssh is there', { skip: needs('ssh') }, async () => {
+  const { exitCode } = await spawn(['sh', '-c', 'exit 127'], { cwd: '/', env: process.env, input: '', signal })
+  assert.equal(exitCode, 127)
+})

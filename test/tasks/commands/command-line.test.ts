@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
+import { helpOf, helpText } from '../../../tasks/commands/help.ts'
+import { commands, commonOptions, run } from '../../../tasks/commands/table.ts'
+import { phases } from '../../../tasks/phases.ts'
+import { optionNames, optionTable } from '../../../tasks/request/options.ts'
+
+const looks = ['verify', 'status', 'graph', 'report']
+const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
+
+const understood: readonly [string, string][] = [
+  ['certs', ''],
+  ['bootstrap --dry-run --node worker0 --force --concurrency 4 --wait-nodes 2m --no-lock-wait', ''],
+  ['verify --node worker0 --no-lock-wait', 'verify'],
+  ['status --on-nodes --sort-by end --node worker0 --wait-nodes 2m --concurrency 4', 'status'],
+  ['--json status --config other.yaml', 'status'],
+  ['graph --format dot --node worker0', 'graph'],
+  ['report --format=html --quiet', 'report'],
+  // With --help nothing is done: whatever else is there may be wrong.
+  ['status certs --force --help', 'status'],
+]
+
+for (const [line, name] of understood)
+  test(`"${line}" is ${name || 'the run'}`, () => {
+    assert.equal(parseCommandLine(line.split(' ')).command.name, name)
+  })
+
+const refused: readonly [string, string][] = [
+  ['bootstrap graph', "graph is read-only and can't be combined with bootstrap"],
+  ['status verify', "verify is read-only and can't be combined with status"],
+  ['status status', "status is read-only and can't be combined with status"],
+  ...looks.flatMap((look) =>
+    [...ofRunAlone, 'certs'].map((more): [string, string] => [
+      `${look} ${more}`,
+      `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
+    ]),
+  ),
+  ['certs --on-nodes', '--on-nodes goes with status'],
+  ['graph --on-nodes', '--on-nodes goes with status'],
+  ['verify --sort-by end', '--sort-by goes with status'],
+  ['status --format dot', '--format goes with graph or report'],
+  ['bootstrap --format html', '--format goes with graph or report'],
+  ['verify --concurrency 2', '--concurrency goes with phases and targets or status'],
+  ['report --node worker0', '--node goes with phases and targets, verify, status, or graph'],
+]
+
+for (const [line, message] of refused)
+  test(`"${line}" is bad usage: ${message}`, () => {
+    assert.throws(
+      () => parseCommandLine(line.split(' ')),
+      (error: unknown) => {
+        assert.ok(error instanceof Failure, String(error))
+        assert.deepEqual([error.kind, error.message], ['usage', message])
+        assert.match(error.remedy ?? '', /^npm run task -- (\w+ )?--help$/)
+        return true
+      },
+    )
+  })
+
+test('each row of the table has a command behind it, and a name and options of its own', async () => {
+  assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
+  for (const { name, options, load } of commands) {
+    assert.equal(typeof (await load()), 'function', name)
+    assert.deepEqual(
+      options.filter((option) => commonOptions.includes(option)),
+      [],
+      name,
+    )
+  }
+  const taken = new Set([...commonOptions, ...commands.flatMap(({ options }) => options)])
+  assert.deepEqual(
+    optionNames.filter((name) => !taken.has(name)),
+    [],
+  )
+})
+
+const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)
+
+test('the help fits 80 columns, and so does that of each command', () => {
+  for (const text of [helpText(), ...commands.map(helpOf)])
+    for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
+})
+
+test('the help names every option, with the kind of value it takes, every phase and every command', () => {
+  const help = helpText()
+  assert.deepEqual(optionsIn(help), optionNames)
+  for (const name of optionNames) {
+    const { value } = optionTable[name]
+    assert.match(help, new RegExp(`^  --${name}${value === undefined ? '' : ` ${value}`} +\\S`, 'm'))
+  }
+  for (const look of looks) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
+  assert.match(help, /^ {2}npm run bootstrap +\S/m)
+  assert.ok(help.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
+})
+
+test('the help of a command names its own options and those of every command, and no others', () => {
+  for (const command of commands) assert.deepEqual(optionsIn(helpOf(command)), [...command.options, ...commonOptions])
+})
+
+test('the help of a command tells its exit statuses, and no others', () => {
+  const statuses = (help: string) => [...help.matchAll(/(\d+)(?= [^;]+[;.])/g)].map(([, number]) => number)
+  const told = (name: string) => {
+    const help = helpOf(commands.find((command) => command.name === name) ?? run).replace(/\s+/g, ' ')
+    return statuses(help.slice(help.indexOf('Exit status:')))
+  }
+  assert.deepEqual(told(''), ['0', '1', '2', '3', '4', '128'])
+  assert.deepEqual(told('verify'), ['0', '1', '2', '4', '128'])
+  assert.deepEqual(told('graph'), ['0', '2', '128'])
+})
+
+test('the help loses no word of a long explanation', () => {
+  const words = helpText().replace(/\s+/g, ' ')
+  assert.match(words, /the CA, the service-account key and the encryption key only where that very target is named/)
+  assert.match(words, /deploy over a node that holds another CA, service-account key or encryption key/)
+})

@@ -1,0 +1,222 @@
+/** Looks while another run holds auth/, or begins to: what they show is what stands between two runs. */
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { takeLock } from '../../../lib/files/lock.ts'
+import { type Request, readUnlocked } from '../../../tasks/request/session.ts'
+import { copyPlace, type Edit, harderway, makePlace, writeCluster } from '../../support/harderway.ts'
+import { scratch } from '../../support/scratch.ts'
+import { start } from '../../support/started.ts'
+import { stateOf } from '../../support/state.ts'
+import { needsModes, obeysModes, wrapped } from '../../support/wrapped.ts'
+
+const local = ['certs', 'kubeconfigs', 'encryption-key']
+const looks = [['status'], ['verify'], [...local, '--dry-run']]
+const edits: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [
+    ['nodes'],
+    [
+      { name: 'control0', role: 'control', ip: '192.168.1.11' },
+      ...Array.from({ length: 49 }, (_, i) => ({ name: `worker${i}`, role: 'worker', ip: `192.168.2.${i}` })),
+    ],
+  ],
+]
+
+const lockOf = (auth: string) => join(auth, '.lock')
+const lockNow = async (auth: string) => {
+  const lock = await takeLock(lockOf(auth), {
+    signal: new AbortController().signal,
+    wait: 0,
+    waitForNameless: 0,
+    onWait: () => {},
+  })
+  return () => lock.release()
+}
+
+/** As a run leaves it that was killed. */
+async function leaveLock(place: string): Promise<void> {
+  const kubectlLock = join(place, 'home/.kube/config.lock')
+  mkdirSync(join(place, 'home/.kube'), { recursive: true })
+  writeFileSync(kubectlLock, '')
+  const killed = start(place, ['local-kubeconfig', '--json'])
+  await killed.told('"type":"building","id":"local-kubeconfig"')
+  killed.child.kill('SIGKILL')
+  await killed.ended
+  rmSync(kubectlLock)
+}
+
+describe('a look', { concurrency: 2 }, () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, edits)
+    const made = await harderway(origin, ...local)
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+  const copied = (t: TestContext) => copyPlace(t, origin, edits)
+
+  for (const args of looks)
+    test(`${args.join(' ')}, again and again while runs make everything anew, finds all fresh each time`, async (t) => {
+      const { place } = copied(t)
+      let isOver = false
+      const runs = (async () => {
+        for (let i = 0; i < 3; i++) {
+          const { status, stdout, stderr } = await harderway(place, 'certs', 'kubeconfigs', '--force')
+          assert.equal(status, 0, stdout + stderr)
+        }
+      })().finally(() => {
+        isOver = true
+      })
+      // At least one of them begins while a run goes on.
+      do {
+        const { status, stdout, stderr } = await harderway(place, ...args, '--verbose')
+        assert.equal(status, 0, stdout + stderr)
+      } while (!isOver)
+      await runs
+    })
+
+  for (const args of looks)
+    test(`${args.join(' ')} waits for the run that holds auth/, and says for whom`, async (t) => {
+      const { place, auth } = copied(t)
+      const release = await lockNow(auth)
+      rmSync(join(auth, 'worker0.pem'))
+      const waiting = start(place, args)
+      await waiting.told(`waiting for process ${process.pid}`)
+      writeFileSync(join(auth, 'worker0.pem'), 'of the run that is still going on')
+      release()
+      const { status, stdout, stderr } = await waiting.ended
+      assert.equal(status, args[0] === 'verify' ? 1 : 4, stdout + stderr)
+      assert.match(stderr, /^waiting for process [^\n]*\n$/)
+    })
+
+  for (const [signal, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    test(`is ended by ${signal} while it waits, without a word more`, async (t) => {
+      const { place, auth } = copied(t)
+      await lockNow(auth)
+      const waiting = start(place, ['status'])
+      await waiting.told('waiting for process')
+      waiting.child.kill(signal)
+      const ended = await waiting.ended
+      assert.deepEqual([ended.status, ended.stdout], [status, ''])
+      assert.match(ended.stderr, /^waiting for process [^\n]*\n$/)
+    })
+
+  for (const args of looks)
+    test(`${args.join(' ')} --no-lock-wait stops at once, names who holds auth/, and exits with 1`, async (t) => {
+      const { place, auth } = copied(t)
+      await lockNow(auth)
+      const ran = await harderway(place, ...args, '--no-lock-wait')
+      assert.deepEqual([ran.status, ran.stdout], [1, ''])
+      assert.ok(ran.stderr.startsWith(`${lockOf(auth)} is held by process ${process.pid} on `), ran.stderr)
+    })
+
+  test('graph reads nothing in auth/, and waits for nobody', async (t) => {
+    const { place, auth } = copied(t)
+    await lockNow(auth)
+    assert.equal((await harderway(place, 'graph')).status, 0)
+  })
+
+  test('--quiet says nothing of its wait', async (t) => {
+    const { place, auth } = copied(t)
+    const release = await lockNow(auth)
+    const waiting = start(place, ['status', '--quiet'])
+    // It can not be seen that it waits: it ends after the release, whenever it began.
+    setImmediate(release)
+    assert.deepEqual(await waiting.ended, { status: 0, signal: null, stdout: '', stderr: '' })
+  })
+
+  for (const args of looks)
+    test(`${args.join(' ')} needs no leave to write in auth/, though a killed run has left its lock there`, {
+      skip: needsModes(),
+    }, async (t) => {
+      const { place, auth } = copied(t)
+      await leaveLock(place)
+      chmodSync(auth, 0o500)
+      const state = stateOf(auth)
+      const ran = await wrapped(place, obeysModes, ...args)
+      chmodSync(auth, 0o700)
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      assert.deepEqual(stateOf(auth), state)
+    })
+})
+
+/** As much of a Request as a read needs. */
+function requestIn(place: string, lockWait: boolean, told: string[] = []): Request {
+  const options = { lockWait, quiet: false }
+  const { signal } = new AbortController()
+  const printError = (text: string) => told.push(text)
+  return { file: join(place, 'cluster.yaml'), options, signal, printError } as unknown as Request
+}
+
+test('what was read while a run began and ended is read again', async (t) => {
+  const place = scratch(t)
+  const auth = join(place, 'auth')
+  mkdirSync(auth)
+  let reads = 0
+  const found = await readUnlocked(requestIn(place, true), async () => {
+    reads += 1
+    if (reads === 1) (await lockNow(auth))()
+    return reads
+  })
+  assert.equal(found, 2)
+})
+
+test('what was read while a run began is read again when that run has ended', async (t) => {
+  const place = scratch(t)
+  const auth = join(place, 'auth')
+  mkdirSync(auth)
+  let release: (() => void) | undefined
+  const told: string[] = []
+  const request = requestIn(place, true, told)
+  const printError = (text: string) => {
+    told.push(text)
+    writeFileSync(join(auth, 'ca.pem'), 'whole')
+    release?.()
+  }
+  const found = await readUnlocked({ ...request, printError }, async () => {
+    release ??= await lockNow(auth)
+    return readdirSync(auth)
+  })
+  assert.deepEqual(found, ['ca.pem'])
+  assert.match(told.join('\n'), /^waiting for process \d+ on [^\n]*$/)
+})
+
+test('what was read while a run began is not read again with --no-lock-wait, as long as it holds auth/', async (t) => {
+  const place = scratch(t)
+  const auth = join(place, 'auth')
+  mkdirSync(auth)
+  let reads = 0
+  const read = async () => {
+    reads += 1
+    await lockNow(auth)
+  }
+  await assert.rejects(readUnlocked(requestIn(place, false), read), { name: 'Failure', code: 'locked' })
+  assert.equal(reads, 1)
+})
+
+test('where there is no auth/ nobody is waited for, and a run that makes it is noticed', async (t) => {
+  const place = scratch(t)
+  const seen = await readUnlocked(requestIn(place, true), async () => {
+    const names = readdirSync(place)
+    if (names.length === 0) mkdirSync(join(place, 'auth'))
+    return names
+  })
+  assert.deepEqual(seen, ['auth'])
+})
+
+test('while nothing changes there is one read', async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'auth'))
+  let reads = 0
+  await readUnlocked(requestIn(place, true), async () => {
+    reads += 1
+  })
+  assert.equal(reads, 1)
+})
