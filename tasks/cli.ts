@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
-import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
+import { asFailure, doing, type Failure, stackOf, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
 import { formatFailure, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
@@ -82,7 +82,7 @@ function createRequest(options: Options, ending: Ending): Request {
 
 function tellFailure(failure: Failure, args: readonly string[]): void {
   if (args.includes('--json')) createJsonLines(print).problem(failure)
-  else printError(formatFailure(failure))
+  else printError([formatFailure(failure), args.includes('--verbose') && stackOf(failure)].filter(Boolean).join('\n'))
 }
 
 function refuseLostOptions(args: readonly string[]): void {

@@ -5,9 +5,6 @@ import type { Workspace } from './workspace.ts'
 /** `node-certs/worker0`; the phase's own name where it has one target. */
 export type TargetId = string
 
-/** In `usedBy`, for what all of them have open. */
-export const everyComponent = 'every component'
-
 /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
 export type Where = 'auth' | 'node' | 'user'
 
@@ -37,8 +34,8 @@ export interface Target<Found = unknown> {
   readonly makes: readonly string[]
   /** What it is for, in a few letters: a column of a table. */
   readonly purpose?: string
-  /** The components that have its files open, and read them anew when they are restarted. */
-  readonly usedBy?: readonly string[]
+  /** The units that read its files at their start alone. */
+  readonly restarts?: readonly string[]
   readonly where: Where
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined

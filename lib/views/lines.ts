@@ -4,8 +4,10 @@ import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
   describeOutcome,
+  formatClosing,
   formatFailure,
   formatFailures,
+  formatStacks,
   formatSummary,
   type PhaseView,
   type Reporter,
@@ -47,6 +49,8 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     problem: (failure, id) => writeError(formatFailure(failure, id)),
     end: async (summary) => {
       for (const text of formatFailures(summary.outcomes)) write(text)
+      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
+      for (const line of formatClosing(summary)) say(line)
       if (summary.targets > 0) say(formatSummary(summary))
     },
   }

@@ -4,7 +4,15 @@ import { nameInPhase, type Target } from '../targets/target.ts'
 import { formatNames, printable } from '../wording.ts'
 import { breakLines } from './paragraph.ts'
 import { planSteps, type Step } from './plan.ts'
-import { formatFailures, formatSummary, type PhaseView, type Reporter, type Summary, warningsOf } from './reporter.ts'
+import {
+  formatFailures,
+  formatStacks,
+  formatSummary,
+  type PhaseView,
+  type Reporter,
+  type Summary,
+  warningsOf,
+} from './reporter.ts'
 
 export interface PlanLinesOptions {
   readonly phases: readonly PhaseView[]
@@ -25,6 +33,7 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
       await progress.end(summary)
       if (detail !== 'quiet') for (const line of formatPlan(summary, options)) write(line)
       for (const text of formatFailures(summary.outcomes)) write(text)
+      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
     },
   }

@@ -2,7 +2,7 @@
 
 import { formatReasons, isRepair, ownReasons, type Reason, type Verdict } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
-import { everyComponent, nameInPhase, type Target, type TargetId } from '../targets/target.ts'
+import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { groupAlike, withoutOwnName } from '../wording.ts'
 import type { PhaseView } from './reporter.ts'
 
@@ -13,7 +13,7 @@ export interface Step {
   readonly why: string
   /** What will be made because of it, in the graph's order. */
   readonly follows: readonly Target[]
-  /** The components that have what it replaces open. */
+  /** The units that read what it replaces at their start alone. */
   readonly restart: readonly string[]
 }
 
@@ -47,7 +47,7 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
         // What is missing too has a line of its own.
         const follows = isNew ? all.filter((target) => own(target).length === 0 && !told.has(target)) : all
         for (const target of follows) told.add(target)
-        return { phase, targets: group, why, follows, restart: componentsToRestart(group, all, own, makers) }
+        return { phase, targets: group, why, follows, restart: unitsToRestart(group, all, own, makers) }
       })
     })
     .toReversed()
@@ -79,7 +79,7 @@ function followers(
 }
 
 /** Nobody has open what no node has yet. */
-function componentsToRestart(
+function unitsToRestart(
   causes: readonly Target[],
   follows: readonly Target[],
   own: (target: Target) => readonly Reason[],
@@ -90,6 +90,5 @@ function componentsToRestart(
     follows.some((node) => node.where === 'node' && node.needs.includes(id) && !onNode(node)?.missing.includes(file))
   const replaced = causes.flatMap((cause) => onNode(cause)?.differ ?? []).flatMap((file) => makers.get(file) ?? [])
   const open = [...[...causes, ...follows].filter(({ makes }) => makes.length > 0).filter(isThere), ...replaced]
-  const components = [...new Set(open.flatMap(({ usedBy }) => usedBy ?? []))]
-  return components.includes(everyComponent) ? [everyComponent] : components
+  return [...new Set(open.flatMap(({ restarts }) => restarts ?? []))]
 }

@@ -1,11 +1,12 @@
 /** What is told of a run, whoever tells it: the tree, plain lines and --json read the same events. */
 
-import { Failure } from '../failure.ts'
+import { Failure, stackOf } from '../failure.ts'
 import { formatReasons, isRepair } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { Graph } from '../targets/graph.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { type Advice, formatAdvice } from './advice.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -31,7 +32,19 @@ export function viewPhases(phases: readonly { name: string; title: string }[], g
     .filter(({ targets }) => targets.length > 0)
 }
 
-export function summarise(outcomes: ReadonlyMap<TargetId, Outcome>, seconds: number, exit: number) {
+/** What a run tells at its end besides its outcomes. */
+export interface Closing {
+  readonly advice: readonly Advice[]
+  /** What of auth/ expires first. */
+  readonly nextToExpire: { readonly name: string; readonly at: Date } | undefined
+}
+
+export function summarise(
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  seconds: number,
+  exit: number,
+  closing: Closing = { advice: [], nextToExpire: undefined },
+) {
   const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
   return {
     targets: outcomes.size,
@@ -43,6 +56,7 @@ export function summarise(outcomes: ReadonlyMap<TargetId, Outcome>, seconds: num
     cancelled: count('cancelled'),
     seconds,
     exit,
+    ...closing,
     outcomes,
   }
 }
@@ -56,6 +70,13 @@ export function formatSummary({ targets, made, fresh, stale, failed, cancelled, 
     ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
   ]
   return `${targets} ${targets === 1 ? 'target' : 'targets'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** What is left to do, and what comes next. */
+export function formatClosing({ advice, nextToExpire, made }: Summary): string[] {
+  const next =
+    nextToExpire && made > 0 ? [`next to expire: ${nextToExpire.name}, on ${formatDate(nextToExpire.at)}`] : []
+  return [...advice.map(formatAdvice), ...next]
 }
 
 /** What it did, or why it did nothing: "fresh until 2036-11-21", "made: SAN added: 192.168.1.22". */
@@ -102,6 +123,14 @@ export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetI
     const { kind, code } = first[1]
     const message = `${who.length === 1 ? '' : `${who.length} nodes, `}${cause.what}: ${who.join(', ')}`
     return [undefined, new Failure(message, { kind, remedy, ...(code !== undefined && { code }) })]
+  })
+}
+
+/** Where in our code a mistake of ours was made, of each that failed by one. */
+export function formatStacks(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+  return [...outcomes].flatMap(([id, outcome]) => {
+    const stack = outcome.kind === 'failed' ? stackOf(outcome.failure) : undefined
+    return stack === undefined ? [] : [printable(`${id}: ${stack}`)]
   })
 }
 

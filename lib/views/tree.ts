@@ -3,7 +3,16 @@ import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } fro
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import { formatFailure, formatFailures, formatSummary, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
+import {
+  formatClosing,
+  formatFailure,
+  formatFailures,
+  formatStacks,
+  formatSummary,
+  type PhaseView,
+  type Reporter,
+  warningsOf,
+} from './reporter.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
@@ -29,7 +38,7 @@ interface PhaseProgress {
 }
 
 export function createTree(options: TreeOptions): Reporter {
-  const { phases, transient, stdout, writeError } = options
+  const { phases, verbose, transient, stdout, writeError } = options
   const progress = phases.map(
     (view): PhaseProgress => ({
       view,
@@ -64,7 +73,8 @@ export function createTree(options: TreeOptions): Reporter {
       if (!transient) {
         trailer.push(...warningsOf(summary.outcomes).map((text) => color.yellow(printable(text))))
         trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
-        if (running) trailer.push(formatSummary(summary))
+        if (verbose) trailer.push(...formatStacks(summary.outcomes))
+        if (running) trailer.push(...formatClosing(summary), formatSummary(summary))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },

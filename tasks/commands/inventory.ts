@@ -155,7 +155,8 @@ function explainReasons(reasons: readonly Reason[]): string {
 /** The nodes that were looked at, by the file that belongs on them. */
 function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
   const holders = new Map<string, [string, Outcome][]>()
-  for (const [node, outcome] of lookedAt(seen)) {
+  // What stands in its folder is the first that is looked at there.
+  for (const [node, [outcome]] of lookedAt(seen)) {
     for (const file of nodeFiles(node)) {
       if (!holders.has(file)) holders.set(file, [])
       holders.get(file)?.push([node.name, outcome])
@@ -174,17 +175,22 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
 }
 
 /** The nodes that were looked at. */
-function lookedAt({ at, graph, outcomes }: Seen): [ClusterNode, Outcome][] {
+function lookedAt({ at, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
-  const byNode = new Map(targets.map(({ id, node }) => [node, outcomes.get(id)]))
-  return at.cluster.nodes.flatMap((node): [ClusterNode, Outcome][] => {
-    const outcome = byNode.get(node.name)
-    return outcome ? [[node, outcome]] : []
+  const byNode = Map.groupBy(targets, ({ node }) => node)
+  return at.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
+    const [first, ...rest] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
+    return first ? [[node, [first, ...rest]]] : []
   })
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  return lookedAt(seen).map(([node, outcome]) => ({ node: node.name, ...judgeNode(node, outcome) }))
+  return lookedAt(seen).map(([node, outcomes]) => {
+    const judged = outcomes.map((outcome) => judgeNode(node, outcome))
+    const worst = judged.find(({ state }) => state === 'failed') ?? judged.find(({ state }) => state === 'stale')
+    const told = judged.filter(({ state }) => !worst || state !== 'fresh')
+    return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
+  })
 }
 
 /** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
@@ -193,6 +199,7 @@ function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   if (outcome.kind === 'failed')
     return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
   const reasons = ownReasons(outcome.reasons)
+  if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   const count = nodeFiles(node).length
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
   return { state: 'fresh', why: `${count === 1 ? '1 file' : `${count} files`}, as in auth/` }

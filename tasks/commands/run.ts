@@ -2,10 +2,14 @@
 
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
+import { parseFileName } from '../../lib/files/names.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
-import { closure } from '../../lib/targets/graph.ts'
+import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
-import { joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { adviseAfter } from '../../lib/views/advice.ts'
+import { type Closing, joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
 import { clusterGraph, phases } from '../phases.ts'
 import { select } from '../request/selection.ts'
@@ -55,6 +59,17 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     lock?.release()
   }
   const exit = exitStatus(findings, request.endedStatus())
-  await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit))
+  const closing = { advice: adviseAfter([...wanted.values()], outcomes), nextToExpire: nextToExpire(at, wanted) }
+  await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
+}
+
+/** Of the run's own certificates. */
+function nextToExpire({ auth }: Workspace, graph: Graph): Closing['nextToExpire'] {
+  const dated = [...graph.values()].flatMap(({ makes: [file = ''] }) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
+    return at ? [{ name, at }] : []
+  })
+  return dated.length > 0 ? dated.reduce((first, each) => (each.at < first.at ? each : first)) : undefined
 }

@@ -21,6 +21,7 @@ import type { Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { certTable } from '../tables/certs.ts'
+import { unitsToRestart } from '../tables/places.ts'
 import { fetchCommand } from './fetch-command.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
@@ -33,14 +34,14 @@ const renew = ({ command }: Workspace) => `certify the same key anew: ${command(
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
     .filter(({ phase }) => phase === 'ca')
-    .map(({ id, phase, profile, purpose, usedBy, irreplaceable }) =>
+    .map(({ id, phase, profile, purpose, irreplaceable }) =>
       authTarget({
         id,
         phase,
         needs: [],
         makes: [certificate, key],
         purpose,
-        usedBy,
+        restarts: unitsToRestart([certificate, key]),
         where: 'auth',
         irreplaceable: irreplaceable?.part,
         check: (at, force) => check(at, profile, force),
@@ -151,6 +152,6 @@ async function build(at: Workspace, profile: Profile, { force }: Work): Promise<
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined
   return force === 'renew'
-    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart what has ${certificate} open`
+    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart ${unitsToRestart([certificate]).join(', ')} everywhere`
     : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
 }

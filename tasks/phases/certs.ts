@@ -10,6 +10,7 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
+import { unitsToRestart } from '../tables/places.ts'
 import { fetchCommand } from './fetch-command.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
@@ -25,7 +26,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         needs: [caName],
         makes: pairFiles(row.name),
         purpose: row.purpose,
-        usedBy: row.usedBy,
+        restarts: unitsToRestart(pairFiles(row.name), row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         check: (at) => check(at, row),
@@ -61,7 +62,7 @@ function refuseOtherKey(at: Workspace, { id, name, profile, irreplaceable }: Cer
 
 async function build(
   { auth, now, cluster, command }: Workspace,
-  { name, profile, irreplaceable, usedBy }: CertRow,
+  { name, profile, irreplaceable }: CertRow,
   { force, reasons }: Work,
 ): Promise<string | undefined> {
   const keeps = irreplaceable !== undefined
@@ -74,6 +75,6 @@ async function build(
   await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, durable: keeps })
   return (
     old &&
-    `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${usedBy.join(' and ')}`
+    `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
   )
 }

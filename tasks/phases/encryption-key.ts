@@ -8,6 +8,7 @@ import type { Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { encryptionConfig } from '../tables/files.ts'
+import { unitsToRestart } from '../tables/places.ts'
 import { fetchCommand } from './fetch-command.ts'
 
 const { file } = encryptionConfig
@@ -29,7 +30,7 @@ export function encryptionKeyTargets(): Target[] {
       needs: [],
       makes: [file],
       purpose: 'seals Secrets',
-      usedBy: ['kube-apiserver'],
+      restarts: unitsToRestart([file]),
       where: 'auth',
       irreplaceable: 'whole',
       check,
@@ -79,6 +80,6 @@ async function build(
   auth.write(file, text, secretMode, { durable: true })
   return (
     old &&
-    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart every kube-apiserver`
+    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart([file]).join(', ')} everywhere`
   )
 }

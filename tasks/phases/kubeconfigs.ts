@@ -9,6 +9,7 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
+import { unitsToRestart } from '../tables/places.ts'
 
 export function kubeconfigTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
@@ -21,7 +22,7 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         needs: [caName, row.id],
         makes: [kubeconfigFile(row.name)],
         purpose: 'its kubeconfig',
-        usedBy: row.usedBy,
+        restarts: unitsToRestart([kubeconfigFile(row.name)], row.node),
         where: 'auth',
         check: (at) => check(at, row),
         build: async (at) => {

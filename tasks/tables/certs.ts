@@ -6,7 +6,7 @@ import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName, type FileKind } from '../../lib/files/names.ts'
 import type { Profile } from '../../lib/pki/x509.ts'
-import { everyComponent, type TargetId } from '../../lib/targets/target.ts'
+import type { TargetId } from '../../lib/targets/target.ts'
 
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
 
@@ -28,8 +28,6 @@ export interface CertUse {
   readonly on: Readonly<Partial<Record<ClusterNode['role'], readonly FileKind[]>>>
   /** In a few letters. */
   readonly purpose: string
-  /** The components that have it open, and read it anew when they are restarted. */
-  readonly usedBy: readonly string[]
   /** What the key lets a thief do. */
   readonly power: string
   /** Whether the whole cluster is lost with the key. */
@@ -57,7 +55,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: false,
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
     purpose: 'signs the rest',
-    usedBy: [everyComponent],
     power: 'becomes anyone: signs certificates for any user and any server',
     isGrave: true,
     irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate made anew' },
@@ -71,7 +68,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: false,
     on: { control: pair },
     purpose: 'API, etcd',
-    usedBy: ['etcd', 'kube-apiserver'],
     power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
     isGrave: true,
   },
@@ -83,7 +79,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: true,
     on: { control: kubeconfig },
     purpose: 'administrators',
-    usedBy: [],
     power: 'does everything through the API, past every rule',
     isGrave: true,
   },
@@ -95,7 +90,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: true,
     on: { control: kubeconfig },
     purpose: 'scheduler',
-    usedBy: ['kube-scheduler'],
     power: 'places pods on nodes',
   },
   {
@@ -106,7 +100,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: true,
     on: { control: kubeconfig },
     purpose: 'controllers',
-    usedBy: ['kube-controller-manager'],
     power: 'reads Secrets and makes tokens through the API',
   },
   {
@@ -117,7 +110,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: true,
     on: { control: kubeconfig, worker: kubeconfig },
     purpose: 'proxies',
-    usedBy: ['kube-proxy'],
     power: 'reads services, endpoints and nodes',
   },
   // Its key signs the tokens of every service account: it stays when the certificate is issued again.
@@ -128,7 +120,6 @@ const clusterKinds: readonly CertKind[] = [
     isClient: false,
     on: { control: pair },
     purpose: 'signs tokens',
-    usedBy: ['kube-apiserver', 'kube-controller-manager'],
     power: 'signs a token for any service account',
     isGrave: true,
     irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
@@ -146,7 +137,6 @@ function nodeKind({ name, ips, sans, role }: ClusterNode): CertKind {
     isClient: true,
     on: { [role]: [...pair, ...kubeconfig] },
     purpose: 'kubelet',
-    usedBy: ['kubelet'],
     power: 'acts as this node, and reads the Secrets of its pods',
   }
 }

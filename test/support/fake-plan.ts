@@ -23,8 +23,8 @@ export function fakeCluster(verdicts: Readonly<Record<string, Verdict>>): Target
   const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => verdicts[id] ?? fresh, ...told })
   const needs = ['leaf', 'config/a']
   return [
-    target('leaf', { makes: ['leaf.pem', 'leaf-key.pem'], usedBy: ['server', 'store'] }),
-    target('config/a', { needs: ['leaf'], makes: ['a.config'], usedBy: ['client'] }),
+    target('leaf', { makes: ['leaf.pem', 'leaf-key.pem'], restarts: ['server', 'store'] }),
+    target('config/a', { needs: ['leaf'], makes: ['a.config'], restarts: ['client'] }),
     target('deploy/one', { needs, where: 'node', node: 'one' }),
     target('deploy/two', { needs, where: 'node', node: 'two' }),
   ]

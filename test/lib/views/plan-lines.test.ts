@@ -94,7 +94,7 @@ test('warnings of what is fresh are told below the plan, broken to fit', async (
 test('no line is wider than the terminal, however much there is to tell', async () => {
   const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)
   const { tell } = await planFakes([
-    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed, usedBy: names }),
+    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed, restarts: names }),
     ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
   ])
   for (const width of [50, 80, 200])

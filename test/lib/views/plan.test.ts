@@ -122,10 +122,3 @@ test('nothing is restarted where nothing is deployed', async () => {
   const { steps } = await planFakes(fakeCluster({ leaf: changed }).slice(0, 2))
   assert.deepEqual(steps, [{ ids: ['leaf'], why: 'SAN added: 192.168.1.22', follows: ['config/a'], restart: [] }])
 })
-
-test('no component is named beside "every component"', async () => {
-  const [leaf, ...others] = fakeCluster({ leaf: changed })
-  assert.ok(leaf)
-  const { steps } = await planFakes([{ ...leaf, usedBy: ['every component'] }, ...others])
-  assert.deepEqual(steps[0]?.restart, ['every component'])
-})

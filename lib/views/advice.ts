@@ -1,0 +1,37 @@
+/** What a run leaves to do: on which nodes it replaced files, and which units read them at their start alone. Pure. */
+import type { Outcome } from '../targets/executor.ts'
+import type { Target, TargetId } from '../targets/target.ts'
+import { formatNames, groupAlike, withoutOwnName } from '../wording.ts'
+
+export interface Advice {
+  readonly nodes: readonly string[]
+  /** Files that were replaced there; `<name>` stands for the node's own name where there are several nodes. */
+  readonly files: readonly string[]
+  readonly restart: readonly string[]
+}
+
+/** Nothing where a further target has taken it on from there; what no node had before, nobody has read. */
+export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Advice[] {
+  const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
+  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
+  const replaced = targets.flatMap(({ id, where, node = '' }) => {
+    const outcome = outcomes.get(id)
+    if (where !== 'node' || takenOn.has(id) || outcome?.kind !== 'built') return []
+    const files = outcome.reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.differ : []))
+    const restart = [...new Set(files.flatMap((file) => makers.get(file)?.restarts ?? []))]
+    return files.length > 0 ? [{ node, files, restart }] : []
+  })
+  const shared = ({ node, files }: (typeof replaced)[number]) => files.map((file) => withoutOwnName(file, node))
+  return groupAlike(replaced, (each) => [shared(each), each.restart].join(' ')).map((group) => ({
+    nodes: group.map(({ node }) => node),
+    files: group.length === 1 ? group[0].files : shared(group[0]),
+    restart: group[0].restart,
+  }))
+}
+
+/** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
+export function formatAdvice({ nodes, files, restart }: Advice): string {
+  const copies = files.length === 1 ? 'it' : 'them'
+  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}` : ''
+  return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+}
