@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -127,6 +127,21 @@ test('the local phases make their files, and exit with 0; a second run makes not
   assert.deepEqual(bytes(), before)
   assert.deepEqual(readdirSync(join(folder, 'auth')).sort(), files)
   assert.equal((await run(folder, [...local, '--dry-run'])).status, 0)
+})
+
+test('nobody waits for a pipe in the place of a key: --force tells it, and replaces nothing', async (t) => {
+  const folder = place(t)
+  assert.equal((await run(folder, ['certs'])).status, 0)
+  const [auth, key] = [join(folder, 'auth'), join(folder, 'auth/ca-key.pem')]
+  rmSync(key)
+  execFileSync('mkfifo', [key])
+  const before = readFileSync(join(auth, 'ca.pem'))
+  const { status, stderr } = await run(folder, ['ca', '--force'])
+  assert.equal(status, 1)
+  assert.match(stderr, /ca-key\.pem is not a plain file\n +move it away, then run the same command again/)
+  assert.ok(statSync(key).isFIFO())
+  assert.deepEqual(readFileSync(join(auth, 'ca.pem')), before)
+  assert.ok(!existsSync(join(auth, 'backup')))
 })
 
 test('a target that fails exits with 1, is named, and the others run', async (t) => {

@@ -8,9 +8,10 @@ import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import { type Edit, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { inNamespace, needs, needsNamespaces } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
 import { type Ended, start, temporaryFolder } from '../support/started.ts'
+import { wrapped } from '../support/wrapped.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const names = [
@@ -19,6 +20,7 @@ const names = [
 ]
 const clients = names.filter((name) => !['ca', 'kubernetes', 'service-account'].includes(name))
 const files = [
+  '.gitignore',
   ...names.flatMap((name) => [`${name}.pem`, `${name}-key.pem`]),
   ...clients.map((name) => `${name}.kubeconfig`),
 ].toSorted()
@@ -61,6 +63,19 @@ test('of thirty runs at once in an empty folder all exit 0, one makes everything
   const made = runs.map((run) => Number(summary(run)?.[2]))
   assert.deepEqual(made.toSorted(), [...new Array(29).fill(0), names.length + clients.length].toSorted())
   assertConsistent(folder)
+})
+
+test('of two runs in two containers at once both exit 0, and one makes everything', {
+  skip: needsNamespaces(),
+}, async (t) => {
+  for (let round = 0; round < 5; round++) {
+    const folder = makeFolder(t)
+    mkdirSync(temporaryFolder(folder), { recursive: true })
+    const once = () => wrapped(folder, inNamespace, 'certs', 'kubeconfigs')
+    for (const { status, stdout, stderr } of await Promise.all([once(), once()]))
+      assert.equal(status, 0, stdout + stderr)
+    assertConsistent(folder)
+  }
 })
 
 test('of ten runs at once with --no-lock-wait one works, and the others exit 1 naming its process and host', async (t) => {
