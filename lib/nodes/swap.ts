@@ -101,7 +101,8 @@ const replacing = [
  */
 export function swapScript(swap: Swap, look: Look, nonce: string): string {
   const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
-  const [stage, inUse] = [`${folder}/${staging}`, `${folder}/${staging}-swap`].map(quote)
+  const stage = quote(`${folder}/${staging}`)
+  const inUse = quote(`${folder}/${staging}-swap`)
   const remove = (options: string, list: readonly string[]) =>
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
@@ -112,7 +113,7 @@ export function swapScript(swap: Swap, look: Look, nonce: string): string {
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
     `trap ${quote(`rm -rf -- ${stage} ${inUse}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
-    ...(copied.length > 0 ? unpacking(copied, stage ?? '') : []),
+    ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,
     'lock',
     ...seeingThatNothingChanged(unchanged, look),

@@ -20,8 +20,7 @@ import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
 /** Throws a Failure where the node does not end with all its files, as it says itself. */
-export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason | undefined): Promise<void> {
-  if (!wrong) return
+export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
   refuseFolders(node, look)
   const folder = look.folder ?? (await makeFolder(at, node)).folder ?? ''
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])

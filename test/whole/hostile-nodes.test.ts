@@ -456,7 +456,10 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     })
 
     test('not of the files of a node that shares its folder', async () => {
-      writeNode(1, { host: 'control0' })
+      const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
+      write([['nodes'], nodes.map((node) => ({ ...node, host: 'control0' }))])
+      // All three at once, into nothing.
+      for (const name of readdirSync(home()).filter((each) => !each.startsWith('.'))) rmSync(join(home(), name))
       assertStatus(await deploy(), 0)
       for (const args of [['--prune'], []]) {
         const ran = await deploy(...args)
