@@ -316,34 +316,38 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     cpSync(auth(), auth(second), { recursive: true })
     writeCluster(second, [...oneOfEach, ...labEdits(lab)])
     assertStatus(await harderway(second, 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', '--force'), 0)
-    // Without a lock the two would meet between two files.
-    const slow = fakeTool(
+    // The first to rename stands still after one file, until the other waits for it, or has gone by.
+    const gate = scratch(t)
+    const mv = fakeTool(
       t,
       'mv',
-      'case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac\nfor f; do case $f in -*|..) ;; *) real -f -- "$f" ..; sleep 0.05 ;; esac; done',
+      `case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac
+if ! mkdir ${gate}/first 2>/dev/null; then real "$@"; : > ${gate}/passed; exit; fi
+real -f -- "$3" ..
+until [ -e ${gate}/waits ] || [ -e ${gate}/passed ]; do sleep 0.01; done
+shift 3
+real -f -- "$@"`,
     )
-    await withTools('control0', slow, async () => {
-      for (let round = 0; round < 3; round += 1) {
-        const runs = await Promise.all(
-          [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
-        )
-        const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
-        const sets = [place, second].map((each) =>
-          files.every((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
-        )
-        const told = runs.map(({ stdout, stderr }) => stdout + stderr).join('\n')
-        assert.equal(sets.filter(Boolean).length, 1, told)
-        assert.deepEqual(
-          readdirSync(home()).filter((name) => name.startsWith('.harderway')),
-          [],
-        )
-        for (const { status } of runs) assert.ok(status === 0 || status === 1, told)
-        assert.ok(
-          runs.some(({ status }) => status === 0),
-          told,
-        )
-      }
+    const flock = fakeTool(t, 'flock', `real "$@" || { status=$?; : > ${gate}/waits; exit $status; }`)
+    await withTools('control0', `${mv}:${flock}`, async () => {
+      const runs = await Promise.all(
+        [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
+      )
+      for (const ran of runs) assertStatus(ran, 0)
     })
+    const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
+    const sets = [place, second].map((each) =>
+      files.filter((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
+    )
+    assert.ok(
+      sets.some(({ length }) => length === files.length),
+      `of ${files.length} files: ${sets.map((set) => set.join())}`,
+    )
+    assert.deepEqual([existsSync(join(gate, 'waits')), existsSync(join(gate, 'passed'))], [true, true])
+    assert.deepEqual(
+      readdirSync(home()).filter((name) => name.startsWith('.harderway')),
+      [],
+    )
   })
 
   describe('holds certificates that are newer than ours', () => {
