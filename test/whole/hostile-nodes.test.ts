@@ -155,6 +155,30 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     })
   })
 
+  test('several that can not be looked at for one reason are told once, with one remedy', async () => {
+    for (const name of ['control0', 'worker0']) writeFileSync(join(home(name), '.bashrc'), 'exit 0\n')
+    const ran = await harderway(place, 'deploy')
+    assertStatus(ran, 1)
+    const told = ran.stdout + ran.stderr
+    assert.match(
+      told,
+      /^2 nodes, could not be looked at: its answer is not whole: control0, worker0\n +see what a command prints/m,
+    )
+    assert.equal(told.match(/see what a command prints/g)?.length, 1)
+  })
+
+  test('several that hold another identity are told once, with one way out for all', async () => {
+    for (const name of ['gateway', 'worker0']) copyFileSync(join(auth(other), 'ca.pem'), join(home(name), 'ca.pem'))
+    const ran = await harderway(place, 'deploy')
+    assertStatus(ran, 3)
+    const told = ran.stdout + ran.stderr
+    assert.match(told, /^2 nodes, another identity than \S+: worker0, gateway$/m)
+    assert.match(told, /deploy --node worker0 --node gateway --replace-identity$/m)
+    assert.equal(told.match(/move ours away and fetch it/g)?.length, 1)
+    assertStatus(await harderway(place, 'deploy', '--node', 'worker0', '--node', 'gateway', '--replace-identity'), 0)
+    assertStatus(await deploy('--dry-run'), 0)
+  })
+
   test('a login that prints without a line end changes no verdict', async () => {
     appendFileSync(join(home(), '.bashrc'), "printf '\\033]0;control0\\007'\n")
     assertStatus(await deploy('--dry-run'), 0)
