@@ -117,7 +117,7 @@ export function swapScript(swap: Swap, look: Look, nonce: string): string {
     `cd -- ${quote(folder)}`,
     'lock',
     ...seeingThatNothingChanged(unchanged, look),
-    ...modes.map(chmod),
+    ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
     ...(copied.length > 0 ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..'] : []),
     ...remove('-f', pruned),
@@ -138,7 +138,7 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     'SUMS',
     // The node's own time: by it rsync, cp -u and backups know that a file is new.
     `touch -c -- $names`,
-    ...copied.map(chmod),
+    ...chmods(copied),
   ]
 }
 
@@ -160,6 +160,9 @@ function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Look)
   ]
 }
 
-function chmod({ name, mode }: { name: string; mode: number }): string {
-  return `chmod ${mode.toString(8)} -- ${quote(name)}`
+/** One call for all files of a mode. */
+function chmods(files: Swap['modes']): string[] {
+  return [...Map.groupBy(files, ({ mode }) => mode)].map(
+    ([mode, group]) => `chmod ${mode.toString(8)} -- ${group.map(({ name }) => quote(name)).join(' ')}`,
+  )
 }
