@@ -22,7 +22,7 @@ export interface EncryptionConfig {
   readonly entries: readonly EncryptionEntry[]
 }
 
-export interface EncryptionEntry {
+interface EncryptionEntry {
   readonly resources: readonly string[]
   readonly keys: readonly EncryptionKey[]
 }

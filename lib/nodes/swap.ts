@@ -101,7 +101,8 @@ const replacing = [
  */
 export function swapScript(swap: Swap, look: Look, nonce: string): string {
   const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
-  const [stage, inUse] = [`${folder}/${staging}`, `${folder}/${staging}-swap`].map(quote)
+  const stage = quote(`${folder}/${staging}`)
+  const inUse = quote(`${folder}/${staging}-swap`)
   const remove = (options: string, list: readonly string[]) =>
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
@@ -112,11 +113,11 @@ export function swapScript(swap: Swap, look: Look, nonce: string): string {
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
     `trap ${quote(`rm -rf -- ${stage} ${inUse}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
-    ...(copied.length > 0 ? unpacking(copied, stage ?? '') : []),
+    ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,
     'lock',
     ...seeingThatNothingChanged(unchanged, look),
-    ...modes.map(chmod),
+    ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
     ...(copied.length > 0 ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..'] : []),
     ...remove('-f', pruned),
@@ -137,7 +138,7 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     'SUMS',
     // The node's own time: by it rsync, cp -u and backups know that a file is new.
     `touch -c -- $names`,
-    ...copied.map(chmod),
+    ...chmods(copied),
   ]
 }
 
@@ -159,6 +160,9 @@ function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Look)
   ]
 }
 
-function chmod({ name, mode }: { name: string; mode: number }): string {
-  return `chmod ${mode.toString(8)} -- ${quote(name)}`
+/** One call for all files of a mode. */
+function chmods(files: Swap['modes']): string[] {
+  return [...Map.groupBy(files, ({ mode }) => mode)].map(
+    ([mode, group]) => `chmod ${mode.toString(8)} -- ${group.map(({ name }) => quote(name)).join(' ')}`,
+  )
 }

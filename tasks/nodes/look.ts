@@ -7,6 +7,7 @@ import { once } from '../../lib/files/plain-file.ts'
 import { type Look, lookScript, makeFolderScript, parseLook } from '../../lib/nodes/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { nodeFailure } from './node-failure.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -18,20 +19,25 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
 
 export function lookAt(at: Workspace, node: ClusterNode): Promise<Look> {
   const expected = expectedDigests(at, node)
-  return ask(at, node, (nonce) => lookScript(node.directory, expected, nonce))
+  return ask(at, node, 'could not be looked at', (nonce) => lookScript(node.directory, expected, nonce))
 }
 
 export function makeFolder(at: Workspace, node: ClusterNode): Promise<Look> {
-  return ask(at, node, (nonce) => makeFolderScript(node.directory, nonce))
+  return ask(at, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
 }
 
-async function ask(at: Workspace, node: ClusterNode, script: (nonce: string) => string): Promise<Look> {
+async function ask(
+  at: Workspace,
+  node: ClusterNode,
+  trouble: string,
+  script: (nonce: string) => string,
+): Promise<Look> {
   const connection = await at.connect(node)
   const nonce = newNonce()
   try {
     return parseLook(await connection.run(script(nonce)), nonce)
   } catch (error) {
-    throw asUnknown(node, error)
+    throw asUnknown(node, error, trouble)
   }
 }
 
@@ -41,12 +47,11 @@ export function newNonce(): string {
 }
 
 /** What failed on the node, and an answer that is none, leave it unknown what is there. */
-export function asUnknown(node: ClusterNode, error: unknown): unknown {
+export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be looked at'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
-  return new Failure(`${node.name}: could not be looked at: ${error.message.replace(`${node.name}: `, '')}`, {
-    code: 'not-looked-at',
-    ...(error.remedy !== undefined && { remedy: error.remedy }),
-  })
+  const said = error.message.replace(`${node.name}: `, '')
+  const remedy = error.remedy ?? 'mend that there; then run the same command again'
+  return nodeFailure(node, `${trouble}: ${said}`, { code: 'not-looked-at', remedy })
 }
 
 /**

@@ -17,11 +17,11 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
+import { nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
 /** Throws a Failure where the node does not end with all its files, as it says itself. */
-export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason | undefined): Promise<void> {
-  if (!wrong) return
+export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
   refuseFolders(node, look)
   const folder = look.folder ?? (await makeFolder(at, node)).folder ?? ''
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
@@ -57,49 +57,48 @@ async function run(node: ClusterNode, connection: Connection, parts: Swap, look:
     if (stopped) throw stopFailure(node, stopped.why as SwapStop, stopped.said)
     return readLook(records)
   } catch (error) {
-    throw asUnknown(node, error)
+    throw asUnknown(node, error, 'could not be looked at afterwards')
   }
 }
 
-function stopFailure({ name }: ClusterNode, why: SwapStop, said: string): Failure {
-  const again = 'run the same command again'
+const again = 'run the same command again'
+const seeWhy = 'see why (lsattr, mount, ls -l)'
+
+function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
     case 'busy':
-      return new Failure(`${name}: another run is putting files there, and does not end`, {
-        code: 'busy',
-        remedy: again,
-      })
+      return nodeFailure(node, 'another run is putting files there, and does not end', { code: 'busy', remedy: again })
     case 'changed':
-      return new Failure(`${name}: its files were changed by another run meanwhile; nothing was changed by this one`, {
+      return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
         code: 'changed-meanwhile',
         remedy: again,
       })
     case 'undone':
-      return new Failure(`${name}: a file could not be replaced, so every file is as it was (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, so every file is as it was (${said})`, {
         code: 'not-replaced',
-        remedy: `see why (lsattr, mount, ls -l); then ${again}`,
+        remedy: `${seeWhy}; then ${again}`,
       })
     case 'half':
-      return new Failure(`${name}: a file could not be replaced, and another not be put back (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, and another not be put back (${said})`, {
         code: 'not-replaced',
-        remedy: `see why (lsattr, mount, ls -l), then ${again}; until then old and new files are mixed there`,
+        remedy: `${seeWhy}, then ${again}; until then old and new files are mixed there`,
       })
     case 'no-flock':
-      return new Failure(`${name}: has no flock, which keeps two runs apart`, {
+      return nodeFailure(node, 'has no flock, which keeps two runs apart', {
         code: 'no-flock',
         remedy: `install util-linux there; then ${again}`,
       })
     default:
-      return new Failure(`${name}: ${why satisfies never}`)
+      return nodeFailure(node, why satisfies never, { code: 'not-replaced', remedy: again })
   }
 }
 
 function refuseWrong(at: Workspace, node: ClusterNode, look: Look): void {
   const wrong = compare(at, node, look)
   if (isRight(wrong)) return
-  throw new Failure(`${node.name}: its files are not right after they were put in place: ${formatReason(wrong)}`, {
+  throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
-    remedy: 'see what mv, chmod and touch do there; then run the same command again',
+    remedy: `see what mv, chmod and touch do there; then ${again}`,
   })
 }
 
@@ -129,7 +128,8 @@ async function copyArchive(
 function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length === 0) return
-  throw new Failure(`${node.name}: a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
-    remedy: 'move it away, then run the same command again',
+  throw nodeFailure(node, `a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
+    code: 'not-replaced',
+    remedy: `move it away; then ${again}`,
   })
 }

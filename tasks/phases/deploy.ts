@@ -59,19 +59,26 @@ interface Deploying {
   readonly isForced: boolean
 }
 
-/** Where another run was there between the look and the swap, all is looked at and judged once more. */
+/**
+ * Where another was there between the look and the swap, all is looked at and judged again: nodes that share a folder are
+ * in each other's way once each.
+ */
 async function deploy(
   at: Workspace,
   node: ClusterNode,
   names: Names,
   { look, wrong, isForced }: Deploying,
 ): Promise<void> {
-  const all = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
-  try {
-    await swap(at, node, look, all(wrong))
-  } catch (error) {
-    if (!(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-    const now = await lookAt(at, node)
-    await swap(at, node, now, all(judge(at, node, now, names, isForced).wrong))
+  const toDo = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
+  let [seen, left] = [look, toDo(wrong)]
+  for (let tries = 0; left; tries++) {
+    try {
+      return await swap(at, node, seen, left)
+    } catch (error) {
+      const isOver = tries === names.together.length
+      if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
+    }
+    seen = await lookAt(at, node)
+    left = toDo(judge(at, node, seen, names, isForced).wrong)
   }
 }

@@ -155,6 +155,30 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     })
   })
 
+  test('several that can not be looked at for one reason are told once, with one remedy', async () => {
+    for (const name of ['control0', 'worker0']) writeFileSync(join(home(name), '.bashrc'), 'exit 0\n')
+    const ran = await harderway(place, 'deploy')
+    assertStatus(ran, 1)
+    const told = ran.stdout + ran.stderr
+    assert.match(
+      told,
+      /^2 nodes, could not be looked at: its answer is not whole: control0, worker0\n +see what a command prints/m,
+    )
+    assert.equal(told.match(/see what a command prints/g)?.length, 1)
+  })
+
+  test('several that hold another identity are told once, with one way out for all', async () => {
+    for (const name of ['gateway', 'worker0']) copyFileSync(join(auth(other), 'ca.pem'), join(home(name), 'ca.pem'))
+    const ran = await harderway(place, 'deploy')
+    assertStatus(ran, 3)
+    const told = ran.stdout + ran.stderr
+    assert.match(told, /^2 nodes, another identity than \S+: worker0, gateway$/m)
+    assert.match(told, /deploy --node worker0 --node gateway --replace-identity$/m)
+    assert.equal(told.match(/move ours away and fetch it/g)?.length, 1)
+    assertStatus(await harderway(place, 'deploy', '--node', 'worker0', '--node', 'gateway', '--replace-identity'), 0)
+    assertStatus(await deploy('--dry-run'), 0)
+  })
+
   test('a login that prints without a line end changes no verdict', async () => {
     appendFileSync(join(home(), '.bashrc'), "printf '\\033]0;control0\\007'\n")
     assertStatus(await deploy('--dry-run'), 0)
@@ -316,34 +340,38 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     cpSync(auth(), auth(second), { recursive: true })
     writeCluster(second, [...oneOfEach, ...labEdits(lab)])
     assertStatus(await harderway(second, 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', '--force'), 0)
-    // Without a lock the two would meet between two files.
-    const slow = fakeTool(
+    // The first to rename stands still after one file, until the other waits for it, or has gone by.
+    const gate = scratch(t)
+    const mv = fakeTool(
       t,
       'mv',
-      'case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac\nfor f; do case $f in -*|..) ;; *) real -f -- "$f" ..; sleep 0.05 ;; esac; done',
+      `case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac
+if ! mkdir ${gate}/first 2>/dev/null; then real "$@"; : > ${gate}/passed; exit; fi
+real -f -- "$3" ..
+until [ -e ${gate}/waits ] || [ -e ${gate}/passed ]; do sleep 0.01; done
+shift 3
+real -f -- "$@"`,
     )
-    await withTools('control0', slow, async () => {
-      for (let round = 0; round < 3; round += 1) {
-        const runs = await Promise.all(
-          [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
-        )
-        const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
-        const sets = [place, second].map((each) =>
-          files.every((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
-        )
-        const told = runs.map(({ stdout, stderr }) => stdout + stderr).join('\n')
-        assert.equal(sets.filter(Boolean).length, 1, told)
-        assert.deepEqual(
-          readdirSync(home()).filter((name) => name.startsWith('.harderway')),
-          [],
-        )
-        for (const { status } of runs) assert.ok(status === 0 || status === 1, told)
-        assert.ok(
-          runs.some(({ status }) => status === 0),
-          told,
-        )
-      }
+    const flock = fakeTool(t, 'flock', `real "$@" || { status=$?; : > ${gate}/waits; exit $status; }`)
+    await withTools('control0', `${mv}:${flock}`, async () => {
+      const runs = await Promise.all(
+        [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
+      )
+      for (const ran of runs) assertStatus(ran, 0)
     })
+    const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
+    const sets = [place, second].map((each) =>
+      files.filter((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
+    )
+    assert.ok(
+      sets.some(({ length }) => length === files.length),
+      `of ${files.length} files: ${sets.map((set) => set.join())}`,
+    )
+    assert.deepEqual([existsSync(join(gate, 'waits')), existsSync(join(gate, 'passed'))], [true, true])
+    assert.deepEqual(
+      readdirSync(home()).filter((name) => name.startsWith('.harderway')),
+      [],
+    )
   })
 
   describe('holds certificates that are newer than ours', () => {
@@ -456,7 +484,10 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     })
 
     test('not of the files of a node that shares its folder', async () => {
-      writeNode(1, { host: 'control0' })
+      const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
+      write([['nodes'], nodes.map((node) => ({ ...node, host: 'control0' }))])
+      // All three at once, into nothing.
+      for (const name of readdirSync(home()).filter((each) => !each.startsWith('.'))) rmSync(join(home(), name))
       assertStatus(await deploy(), 0)
       for (const args of [['--prune'], []]) {
         const ran = await deploy(...args)

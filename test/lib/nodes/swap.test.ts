@@ -296,6 +296,22 @@ exit 1`,
     assert.ok(readdirSync(home).every((name) => !name.startsWith('.')))
   })
 
+  test('a file of another owner, to which no second link may be made, is replaced', {
+    skip: !isRoot && 'only root gives a file away',
+  }, (t) => {
+    const home = oldHome(t)
+    for (const name of ['ca.pem', 'worker0-key.pem']) chownSync(join(home, name), 12345, 12345)
+    chmodSync(join(home, 'worker0-key.pem'), 0o600)
+    chownSync(home, anybody, anybody)
+    const seen = parseLook(run(home, lookScript('~', new Map(), nonce), { who: asAnybody }).stdout, nonce)
+    stage(home)
+    for (const path of [join(home, staging), join(home, staging, archiveName)]) chownSync(path, anybody, anybody)
+    const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { who: asAnybody })
+    const { files } = parseLook(stdout, nonce)
+    for (const { name, bytes } of newFiles)
+      assert.deepEqual([files.get(name)?.digest, files.get(name)?.uid], [sha256(bytes), anybody], name)
+  })
+
   test('a swap whose mv does nothing and exits 0 is seen by the look that follows', (t) => {
     const home = oldHome(t)
     const before = look(home)
