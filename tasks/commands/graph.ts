@@ -4,10 +4,10 @@ import { usageFailure } from '../../lib/failure.ts'
 import { closure } from '../../lib/targets/graph.ts'
 import { drawBoxes, formatDot, formatMermaid } from '../../lib/views/diagram.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
-import { clusterGraph, phaseTitles } from '../phases.ts'
+import type { Finding } from '../looks/exit-status.ts'
+import { clusterGraph, phaseTitles } from '../phases/table.ts'
 import { selectNodes } from '../request/selection.ts'
 import { formatCommand, type Request } from '../request/session.ts'
-import type { Finding } from './exit-status.ts'
 
 /** Throws a usage Failure for a format that there is not. */
 export async function graph({ cluster, options, print }: Request): Promise<readonly Finding[]> {

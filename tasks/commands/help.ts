@@ -1,8 +1,8 @@
 /** --help: of all, and of one command; both are read from the tables. Pure. */
 import { breakLines } from '../../lib/views/paragraph.ts'
-import { phases } from '../phases.ts'
+import { type Finding, statuses } from '../looks/exit-status.ts'
+import { phases } from '../phases/table.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
-import { type Finding, statuses } from './exit-status.ts'
 import { type Command, commands, commonOptions } from './table.ts'
 
 /** Columns. */

@@ -1,12 +1,12 @@
 /** A dry run: what a run would do, and why. */
 import { closure } from '../../lib/targets/graph.ts'
 import { viewPhases } from '../../lib/views/reporter.ts'
+import type { Finding } from '../looks/exit-status.ts'
+import { look, tell } from '../looks/look.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
-import { clusterGraph, phases } from '../phases.ts'
+import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import type { Finding } from './exit-status.ts'
-import { look, tell } from './look.ts'
 
 /** Throws a usage Failure, before anything is told. */
 export async function plan(request: Request): Promise<readonly Finding[]> {

@@ -10,11 +10,11 @@ import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter } from '../../lib/views/advice.ts'
 import { type Closing, joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { exitStatus, type Finding, findingsOf } from '../looks/exit-status.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
-import { clusterGraph, phases } from '../phases.ts'
+import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
-import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
 import { plan } from './plan.ts'
 
 /** Throws a usage Failure, before anything is told or touched. */

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
-import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from './inventory.ts'
+import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from '../looks/inventory.ts'
 
 /** With more rows than this, those that differ in nothing but their name are one. */
 const mostRows = 60

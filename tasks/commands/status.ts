@@ -4,12 +4,20 @@ import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import {
+  firstEnd,
+  type Item,
+  isOurs,
+  isRight,
+  type NodeItem,
+  takeInventory,
+  takeNodeInventory,
+} from '../looks/inventory.ts'
+import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { formerNodes } from '../nodes/former-nodes.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import { exitStatus, type Finding } from './exit-status.ts'
-import { firstEnd, type Item, isOurs, isRight, type NodeItem, takeInventory, takeNodeInventory } from './inventory.ts'
-import { look, type Seen, wholeCluster } from './look.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Finds stale what is not as asked or expires soon, failed what could not be looked at. */

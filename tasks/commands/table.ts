@@ -1,7 +1,8 @@
 /** The commands, a row each: the parser, its errors and --help read it. A new command is a row here, and a file. */
+
+import type { Finding } from '../looks/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Request } from '../request/session.ts'
-import type { Finding } from './exit-status.ts'
 
 export interface Command {
   /** The word that asks for it; '' for the run, whose words are phases and targets. */

@@ -11,8 +11,8 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { fetchCommand } from '../phases/fetch-command.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { fetchCommand } from './fetch-command.ts'
 import { digestOf, sha256 } from './look.ts'
 
 export type NodeReason = Reason & { kind: 'on-node' }

@@ -20,9 +20,9 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { fetchCommand } from './fetch-command.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (at: Workspace) =>

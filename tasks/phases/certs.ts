@@ -9,9 +9,9 @@ import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { fetchCommand } from './fetch-command.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 

@@ -7,9 +7,9 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { fetchCommand } from './fetch-command.ts'
 
 const { file } = encryptionConfig
 const giveUp = ({ command }: Workspace) =>

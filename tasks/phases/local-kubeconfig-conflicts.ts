@@ -8,8 +8,8 @@ import { isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 import { identityFiles } from '../tables/files.ts'
-import { fetchCommand } from './fetch-command.ts'
 
 /** The user's own context of that name, for another cluster, is not overwritten. */
 export function refuseOtherContext(

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import ical, { ICalAlarmType } from 'ical-generator'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
-import { isOurs, type ReportData } from '../inventory.ts'
+import { isOurs, type ReportData } from '../../looks/inventory.ts'
 
 const dayOf = ({ phase, end }: { phase: string; end: Date }) => `${phase} ${formatDate(end)}`
 

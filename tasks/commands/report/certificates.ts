@@ -6,8 +6,8 @@ import type { Certificate } from '../../../lib/pki/certificate.ts'
 import { oids } from '../../../lib/pki/oids.ts'
 import { keyKindOf } from '../../../lib/pki/x509.ts'
 import { formatDate, printable } from '../../../lib/wording.ts'
-import { phases } from '../../phases.ts'
-import type { Item } from '../inventory.ts'
+import type { Item } from '../../looks/inventory.ts'
+import { phases } from '../../phases/table.ts'
 
 /** With more leaves than this in a phase, they are folded away. */
 const mostLeaves = 20

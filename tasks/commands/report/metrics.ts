@@ -2,7 +2,7 @@
  * The ends as metrics, for the textfile collector of Prometheus' node_exporter:
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-import { type Item, isOurs, type ReportData } from '../inventory.ts'
+import { type Item, isOurs, type ReportData } from '../../looks/inventory.ts'
 
 interface Metric {
   readonly name: string

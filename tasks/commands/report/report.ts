@@ -2,10 +2,10 @@
 import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
+import type { Finding } from '../../looks/exit-status.ts'
+import { type ReportData, takeInventory } from '../../looks/inventory.ts'
+import { lookOnce, wholeCluster } from '../../looks/look.ts'
 import { authBeside, formatCommand, lockAuth, type Request } from '../../request/session.ts'
-import type { Finding } from '../exit-status.ts'
-import { type ReportData, takeInventory } from '../inventory.ts'
-import { lookOnce, wholeCluster } from '../look.ts'
 
 interface Format {
   readonly file: string

@@ -3,8 +3,8 @@ import { scaleUtc } from 'd3-scale'
 import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
-import { phaseTitles } from '../../phases.ts'
-import type { Item } from '../inventory.ts'
+import type { Item } from '../../looks/inventory.ts'
+import { phaseTitles } from '../../phases/table.ts'
 import { certified } from './certificates.ts'
 
 interface Bar {

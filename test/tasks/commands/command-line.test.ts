@@ -4,7 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
 import { helpOf, helpText } from '../../../tasks/commands/help.ts'
 import { commands, commonOptions, run } from '../../../tasks/commands/table.ts'
-import { phases } from '../../../tasks/phases.ts'
+import { phases } from '../../../tasks/phases/table.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']

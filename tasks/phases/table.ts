@@ -1,14 +1,14 @@
 /** The phases, in the guide's order: what each is called, and the targets it has in a cluster. */
-import type { Cluster } from '../lib/cluster/cluster.ts'
-import { buildGraph, type Graph } from '../lib/targets/graph.ts'
-import type { Target } from '../lib/targets/target.ts'
-import { caTargets } from './phases/ca.ts'
-import { type LeafPhase, leafTargets } from './phases/certs.ts'
-import { deployTargets } from './phases/deploy.ts'
-import { encryptionKeyTargets } from './phases/encryption-key.ts'
-import { installTargets } from './phases/install.ts'
-import { kubeconfigTargets } from './phases/kubeconfigs.ts'
-import { localKubeconfigTargets } from './phases/local-kubeconfig.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { buildGraph, type Graph } from '../../lib/targets/graph.ts'
+import type { Target } from '../../lib/targets/target.ts'
+import { caTargets } from './ca.ts'
+import { type LeafPhase, leafTargets } from './certs.ts'
+import { deployTargets } from './deploy.ts'
+import { encryptionKeyTargets } from './encryption-key.ts'
+import { installTargets } from './install.ts'
+import { kubeconfigTargets } from './kubeconfigs.ts'
+import { localKubeconfigTargets } from './local-kubeconfig.ts'
 
 export interface Phase {
   readonly name: string

@@ -6,7 +6,7 @@ import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type PhaseView, summarise, viewPhases } from '../../lib/views/reporter.ts'
-import { clusterGraph, phases } from '../phases.ts'
+import { clusterGraph, phases } from '../phases/table.ts'
 import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
 import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
 

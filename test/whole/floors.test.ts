@@ -1,0 +1,82 @@
+/** The folders, as the compiler sees their imports: each imports only what stands below it. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** From the lowest up. */
+const floors = [
+  ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/nodes', 'lib/ssh'],
+  ...['lib/targets', 'lib/views'],
+  ...['tasks/tables', 'tasks/nodes', 'tasks/phases', 'tasks/request', 'tasks/looks'],
+  ...['tasks/commands/report', 'tasks/commands', 'tasks'],
+]
+
+interface Import {
+  readonly from: string
+  readonly to: string
+}
+
+/** https://www.typescriptlang.org/tsconfig/#explainFiles; imports of types count. */
+function readImports(): Import[] {
+  const tsc = join(root, 'node_modules/.bin/tsc')
+  const told = execFileSync(tsc, ['--explainFiles'], { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 })
+  return [...told.matchAll(/Imported via '(\.[^']+)' from file '((?:lib|tasks)\/[^']+)'/g)].map(
+    ([, to = '', from = '']) => ({
+      from,
+      to: join(dirname(from), to),
+    }),
+  )
+}
+
+/** The folders on a way from the folder back to it; none where there is no such way. */
+function findCircle(imports: readonly Import[]): string[] {
+  const edges = Map.groupBy(imports, ({ from }) => from)
+  const done = new Set<string>()
+  const visit = (file: string, path: readonly string[]): string[] => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+    if (done.has(file)) return []
+    for (const { to } of edges.get(file) ?? []) {
+      const circle = visit(to, [...path, file])
+      if (circle.length > 0) return circle
+    }
+    done.add(file)
+    return []
+  }
+  return [...edges.keys()].map((file) => visit(file, [])).find((circle) => circle.length > 0) ?? []
+}
+
+const imports = readImports()
+
+test('each folder of lib/ and tasks/ has its floor', () => {
+  assert.ok(imports.length > 500, `${imports.length} imports`)
+  const folders = new Set(imports.flatMap(({ from, to }) => [dirname(from), dirname(to)]))
+  assert.deepEqual(
+    [...folders].filter((folder) => !floors.includes(folder)),
+    [],
+  )
+})
+
+test('no folder imports from one above it, and so lib/ nothing from tasks/', () => {
+  const floorOf = (file: string) => floors.indexOf(dirname(file))
+  const upwards = imports.filter(({ from, to }) => floorOf(to) > floorOf(from))
+  assert.deepEqual(upwards, [])
+})
+
+test('no file imports itself, by whatever way', () => {
+  assert.deepEqual(findCircle(imports), [])
+})
+
+test('a circle would be found', () => {
+  assert.deepEqual(
+    findCircle([
+      { from: 'a', to: 'b' },
+      { from: 'b', to: 'c' },
+      { from: 'c', to: 'b' },
+    ]),
+    ['b', 'c', 'b'],
+  )
+})
