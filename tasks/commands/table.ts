@@ -69,7 +69,7 @@ export const commands: readonly Command[] = [
   {
     name: 'report',
     does: 'auth/report.html: when what expires, who holds which key, each certificate',
-    options: ['format', 'no-lock-wait'],
+    options: ['format', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     auth: 'writes',
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,

@@ -46,6 +46,8 @@ type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 /** What a report is made of. */
 export interface ReportData extends Seen {
   readonly items: readonly Item[]
+  /** Empty where no node was looked at. */
+  readonly nodes: readonly NodeItem[]
 }
 
 export interface NodeItem {

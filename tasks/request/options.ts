@@ -34,7 +34,7 @@ const table = {
   },
   concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
   'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/, in place of waiting for it' },
-  'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes' },
+  'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
   'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html, prometheus or ics' },
   list: { type: 'boolean', help: 'the phases and what each makes' },

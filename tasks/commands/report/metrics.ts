@@ -2,7 +2,7 @@
  * The ends as metrics, for the textfile collector of Prometheus' node_exporter:
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-import { type Item, isOurs, type ReportData } from '../../looks/inventory.ts'
+import { type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
 
 interface Metric {
   readonly name: string
@@ -29,7 +29,7 @@ const metrics: readonly Metric[] = [
   },
 ]
 
-export function formatMetrics({ at, items }: ReportData): string {
+export function formatMetrics({ at, items, nodes }: ReportData): string {
   const cluster = at.cluster.name
   const families = metrics.map(({ name, help, value }) => [
     ...head(name, help),
@@ -39,8 +39,12 @@ export function formatMetrics({ at, items }: ReportData): string {
       return number === undefined ? [] : [`${name}${labels({ cluster, id, node, purpose })} ${number}`]
     }),
   ])
+  const onNode = 'harderway_node_right'
+  const nodeLines = nodes.map((node) => `${onNode}${labels({ cluster, node: node.node })} ${isRight(node) ? 1 : 0}`)
+  const nodeFamily =
+    nodes.length > 0 ? [...head(onNode, 'Whether the node has, and has loaded, what is in auth/.'), ...nodeLines] : []
   const time = 'harderway_report_timestamp_seconds'
-  return `${[...families.flat(), ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(at.now)}`].join('\n')}\n`
+  return `${[...families.flat(), ...nodeFamily, ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(at.now)}`].join('\n')}\n`
 }
 
 function head(name: string, help: string): string[] {

@@ -51,7 +51,7 @@ export function formatPage(data: ReportData): string {
 `
 }
 
-function summarise({ at, items }: ReportData): string {
+function summarise({ at, items, nodes }: ReportData): string {
   const ours = items.filter(isOurs)
   const wrong = ours.filter((item) => !isRight(item)).length
   const end = firstEnd(ours)
@@ -59,19 +59,23 @@ function summarise({ at, items }: ReportData): string {
   const time = `${at.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return [
     `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
+    nodes.length > 0
+      ? `${nodes.filter(isRight).length} of ${nodes.length} nodes have and have loaded what is due.`
+      : '',
     end ? `What ends first ${verb} on ${formatDate(end)}.` : '',
   ].join(' ')
 }
 
 /** Empty where all is well. */
-function showWrong({ at, items, outcomes }: ReportData): string {
+function showWrong({ at, items, nodes, outcomes }: ReportData): string {
   const wrong = items.filter((item) => isOurs(item) && !isRight(item))
   const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
   const folded = alike.map((group) => {
     const [{ name, why }] = group
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
-  const lines = [...folded, ...warningsOf(outcomes), ...formerNodes(at)]
+  const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
+  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerNodes(at)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${at.command('bootstrap --dry-run')}</code> says what would be done.</p>`

@@ -3,7 +3,7 @@ import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import type { Finding } from '../../looks/exit-status.ts'
-import { type ReportData, takeInventory } from '../../looks/inventory.ts'
+import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
 import { lookOnce, wholeCluster } from '../../looks/look.ts'
 import { authBeside, formatCommand, lockAuth, type Request } from '../../request/session.ts'
 
@@ -33,7 +33,7 @@ export async function report(request: Request): Promise<readonly Finding[]> {
   const lock = await lockAuth(auth, request, printError)
   try {
     const seen = await lookOnce(request, wholeCluster(request), auth)
-    const text = await chosen.format({ ...seen, items: takeInventory(seen) })
+    const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
     if (signal.aborted) return []
     auth.write(chosen.file, text, publicMode)
   } finally {

@@ -37,12 +37,12 @@ const refused: readonly [string, string][] = [
       `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
     ]),
   ),
-  ['certs --on-nodes', '--on-nodes goes with status'],
-  ['graph --on-nodes', '--on-nodes goes with status'],
+  ['certs --on-nodes', '--on-nodes goes with status or report'],
+  ['graph --on-nodes', '--on-nodes goes with status or report'],
   ['verify --sort-by end', '--sort-by goes with status'],
   ['status --format dot', '--format goes with graph or report'],
   ['bootstrap --format html', '--format goes with graph or report'],
-  ['verify --concurrency 2', '--concurrency goes with phases and targets or status'],
+  ['verify --concurrency 2', '--concurrency goes with phases and targets, status, or report'],
   ['report --node worker0', '--node goes with phases and targets, verify, status, or graph'],
 ]
 
