@@ -36,7 +36,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const made = await harderway(place, ...phases, '--json')
     assert.deepEqual([made.status, idsOf(made, 'built').length], [0, count])
     const state = stateOf(auth)
-    assert.equal(Object.keys(state).length, 2 * 9 + 6 + 1)
+    assert.equal(Object.keys(state).length, 2 * 9 + 6 + 1 + 1)
     const again = await harderway(place, ...phases, '--json')
     assert.deepEqual([again.status, idsOf(again, 'fresh').length], [0, count])
     assert.deepEqual(stateOf(auth), state)
@@ -50,7 +50,10 @@ describe('auth/', { concurrency: 2 }, () => {
       ran.events.filter(({ type }) => type === 'built').map(({ id }) => id),
       ['ca', 'node-certs/worker0', 'kubeconfigs/worker0'],
     )
-    assert.deepEqual(readdirSync(auth).toSorted(), [...pairs('ca', 'worker0'), 'worker0.kubeconfig'].toSorted())
+    assert.deepEqual(
+      readdirSync(auth).toSorted(),
+      ['.gitignore', ...pairs('ca', 'worker0'), 'worker0.kubeconfig'].toSorted(),
+    )
   })
 
   test('holds what was made and nothing besides after a run in which nodes were down', {
@@ -70,7 +73,7 @@ describe('auth/', { concurrency: 2 }, () => {
       assert.match(`${id} ${message}`, /^deploy\/(\w+) \1: connection refused/)
       assert.ok(!ran.events.some((event) => event.type === 'building' && event.id === id))
     }
-    assert.equal(readdirSync(auth).length, 2 * 9 + 6 + 1)
+    assert.equal(readdirSync(auth).length, 2 * 9 + 6 + 1 + 1)
   })
 
   test('holds what was made and nothing besides after a run that a signal has ended', async (t) => {
@@ -82,7 +85,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const { status, stdout } = await run.ended
     assert.equal(status, 130)
     assert.match(stdout, /"type":"cancelled","id":"local-kubeconfig"/)
-    assert.deepEqual(readdirSync(auth).toSorted(), pairs('admin', 'ca'))
+    assert.deepEqual(readdirSync(auth).toSorted(), ['.gitignore', ...pairs('admin', 'ca')])
   })
 
   const looks = [
