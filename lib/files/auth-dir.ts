@@ -6,15 +6,7 @@ import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 import type { Reason } from '../reason.ts'
 import { lostLock } from './lock.ts'
-import {
-  type PlainFile,
-  publicMode,
-  readOnly,
-  readPlainFile,
-  replaceFile,
-  secretMode,
-  temporary,
-} from './plain-file.ts'
+import { type PlainFile, readOnly, readPlainFile, replaceFile, secretMode, temporary } from './plain-file.ts'
 
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
@@ -163,7 +155,7 @@ export class AuthDir {
 
   /** Keeps the keys out of the git repository around it; a .gitignore of the user's stays as it is. */
   keepOutOfGit(): void {
-    if (!this.read(gitIgnore)) this.write(gitIgnore, '*\n', publicMode)
+    if (!this.read(gitIgnore)) this.write(gitIgnore, '*\n', secretMode)
   }
 
   /** A private folder inside auth/; one that is there already stays. */

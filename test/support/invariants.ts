@@ -94,7 +94,7 @@ function assertOneSet(node: string, home: string, auth: string, old: string | un
 /** After the next run: everything is right, and nothing else is there. */
 export function assertComplete(place: ThreeNodes): void {
   const { auth, kubeconfig, lab } = place
-  assert.deepEqual(readdirSync(auth).toSorted(), made, 'what auth/ holds')
+  assert.deepEqual(readdirSync(auth).toSorted(), ['.gitignore', ...made], 'what auth/ holds')
   for (const name of made) assertMode(join(auth, name))
   assertCertificates(auth)
   for (const name of clients) assertKubeconfig(auth, name)

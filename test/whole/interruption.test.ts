@@ -50,7 +50,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 18
     assertKept(before, place, readIdentity(place))
     assert.deepEqual(
       readdirSync(place.auth).filter((name) => name.startsWith('.')),
-      [],
+      ['.gitignore'],
     )
     await untilNone(() => stagingOf(place, names), 'staging folders')
     await assertNextCompletes(before)
