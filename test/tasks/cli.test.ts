@@ -268,6 +268,7 @@ test('--list tells every phase and what it makes, --help every option, without a
       'kubeconfigs',
       'encryption-key',
       'deploy',
+      'install',
       'local-kubeconfig',
     ],
   )

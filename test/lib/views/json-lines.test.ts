@@ -88,7 +88,18 @@ test('a run ends with a summary of numbers', async () => {
   ])
   await reporter.end(summarise(outcomes, 1.5, 1))
   assert.deepEqual(values(), [
-    { type: 'summary', targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 },
+    {
+      type: 'summary',
+      targets: 5,
+      made: 1,
+      fresh: 1,
+      stale: 1,
+      failed: 1,
+      cancelled: 1,
+      seconds: 1.5,
+      exit: 1,
+      advice: [],
+    },
   ])
 })
 
