@@ -135,7 +135,7 @@ function unchecked(node: string, place: SshPlace, because: string): Failure {
   const { jump } = place
   const what = `${jump === undefined ? '' : `jump host ${jump}: `}the host key would not be checked: ${because}`
   const remedyFor = ([some = place]: readonly SshPlace[]) =>
-    `see what is in force, and change it (accept-new with a file that stays, or yes):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
+    `check the effective configuration, and change it (yes, or accept-new with a permanent file):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
   return new Failure(`${node}: ${what}`, {
     code: 'host-key-unchecked',
     shared: { what, who: node, place, remedyFor },
@@ -147,7 +147,7 @@ function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
   const what = `ssh can't be used (${shown})`
-  const remedyFor = () => 'correct the configuration of ssh; then run the same command again'
+  const remedyFor = () => 'correct the ssh configuration; then run the same command again'
   return new Failure(`${node}: ${what}`, {
     code: 'ssh-unusable',
     shared: { what, who: node, place: undefined, remedyFor },

@@ -25,7 +25,7 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
 function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Workspace): void {
   const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
   if (folder !== undefined)
-    throw new Failure(`a folder stands in the place of ${auth.path}/${folder}`, {
+    throw new Failure(`a folder is in the place of ${auth.path}/${folder}`, {
       remedy: 'move it away, then run the same command again',
     })
 }

@@ -32,7 +32,7 @@ export const arrowKinds: readonly { readonly name: string; readonly title: strin
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
   { name: 'keys', title: 'Tokens and Secrets' },
-  { name: 'strangers', title: 'Who must be kept out' },
+  { name: 'strangers', title: 'Clients that must be refused' },
 ]
 
 export function arrowTargets(cluster: Cluster): Target[] {
@@ -114,7 +114,7 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
   const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
-    throw new Failure(`${file} is no kubeconfig with a CA, a certificate and a key in it`, {
+    throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
       remedy: at.command('kubeconfigs'),
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
@@ -196,6 +196,6 @@ function checkSeal(auth: AuthDir): Verdict {
   const config = readEncryptionConfig(file.toString())
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
-    throw new Failure(`${name} is nothing that kube-apiserver would read, or its first provider has no key`)
-  return { reasons: [], note: `kube-apiserver would read it, and encrypt with its ${config.provider} key` }
+    throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
+  return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }

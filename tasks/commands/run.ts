@@ -41,7 +41,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     if (refusals.length > 0) findings = ['refused']
     else {
       auth.keepOutOfGit()
-      if (auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      if (auth.tightenFolder()) reporter.note(`${auth.path} was accessible to others: its mode is now 0700`)
       const ended = AbortSignal.any([signal, lock.lost])
       outcomes = await execute(wanted, { at, dryRun: false, forced, limits, signal: ended, emit: reporter.event })
       findings = findingsOf(outcomes.values())

@@ -98,7 +98,7 @@ export function takeInventory(seen: Seen): Item[] {
         end,
         endsSoon,
         state: stateOf(outcome),
-        why: explain(outcome) || (endsSoon ? 'ends within renewBefore' : ''),
+        why: explain(outcome) || (endsSoon ? 'expires within renewBefore' : ''),
         onNodes: new Map(
           (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
         ),

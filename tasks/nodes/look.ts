@@ -50,7 +50,7 @@ export function newNonce(): string {
 export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be looked at'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const said = error.message.replace(`${node.name}: `, '')
-  const remedy = error.remedy ?? 'mend that there; then run the same command again'
+  const remedy = error.remedy ?? 'fix that there, then run the same command again'
   return nodeFailure(node, `${trouble}: ${said}`, { code: 'not-looked-at', remedy })
 }
 

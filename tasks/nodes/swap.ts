@@ -67,24 +67,24 @@ const seeWhy = 'see why (lsattr, mount, ls -l)'
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
     case 'busy':
-      return nodeFailure(node, 'another run is putting files there, and does not end', { code: 'busy', remedy: again })
+      return nodeFailure(node, 'another run is deploying there, and does not finish', { code: 'busy', remedy: again })
     case 'changed':
       return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
         code: 'changed-meanwhile',
         remedy: again,
       })
     case 'undone':
-      return nodeFailure(node, `a file could not be replaced, so every file is as it was (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, so every file was left unchanged (${said})`, {
         code: 'not-replaced',
         remedy: `${seeWhy}; then ${again}`,
       })
     case 'half':
-      return nodeFailure(node, `a file could not be replaced, and another not be put back (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, and another could not be restored (${said})`, {
         code: 'not-replaced',
         remedy: `${seeWhy}, then ${again}; until then old and new files are mixed there`,
       })
     case 'no-flock':
-      return nodeFailure(node, 'has no flock, which keeps two runs apart', {
+      return nodeFailure(node, 'has no flock, which is needed to lock out other runs', {
         code: 'no-flock',
         remedy: `install util-linux there; then ${again}`,
       })
@@ -128,7 +128,7 @@ async function copyArchive(
 function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length === 0) return
-  throw nodeFailure(node, `a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
+  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${folder}`, {
     code: 'not-replaced',
     remedy: `move it away; then ${again}`,
   })

@@ -51,7 +51,7 @@ export function judge(at: Workspace, node: ClusterNode, look: Look, names: Names
     !prunes && foreign.length > 0 && describeForeign(node, foreign, neighbours),
     ...inUse.map(
       ({ name, age }) =>
-        `${node.name} has ${name}, made ${age} s ago: another run is at work there, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+        `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
     ),
   ].filter(Boolean)
   return { wrong: isRight(wrong) ? undefined : wrong, warning: warnings.length > 0 ? warnings.join('; ') : undefined }
@@ -117,7 +117,7 @@ function waysOutOfOther(at: Workspace, places: readonly { node: ClusterNode; lab
   const over = at.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
   return [
     `if the node's is the right one, ${away}: ${fetchCommand(at, names, from)}`,
-    `if ours is, put it over the node's, and lose what only the node holds: ${over}`,
+    `if ours is, overwrite the node's, and lose what only the node holds: ${over}`,
   ]
 }
 
@@ -153,8 +153,8 @@ function refuseNewer(at: Workspace, node: ClusterNode, { contents }: Look): void
         place: node,
         remedyFor: (nodes: readonly ClusterNode[]) =>
           [
-            'this auth/ is behind: take the one that they were deployed from',
-            `or put the older ones over them: ${at.command(`deploy ${nodeOptions(nodes)} --force`)}`,
+            'this auth/ is out of date: use the one that they were deployed from',
+            `or overwrite them with the older ones: ${at.command(`deploy ${nodeOptions(nodes)} --force`)}`,
           ].join('\n'),
       },
     },

@@ -26,10 +26,10 @@ import { unitsToRestart } from '../tables/places.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (at: Workspace) =>
-  `put ${certificate} and ${key} back, from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
+  `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
 const startOver = ({ command }: Workspace) =>
-  `or give up this cluster identity, and have every certificate made anew: ${command('ca --force')}`
-const renew = ({ command }: Workspace) => `certify the same key anew: ${command('ca --renew')}`
+  `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
+const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
@@ -112,7 +112,7 @@ function refuseOtherCa(pair: Pair, profile: Profile, at: Workspace): void {
       ? compareKeyKind(pair.key, profile)
       : []
   if (asked.length === 0) return
-  const keep = 'change cluster.yaml to what the CA has'
+  const keep = 'change cluster.yaml to match the CA'
   throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
     keep,
     startOver(at),
@@ -125,9 +125,9 @@ function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at:
   if (notBefore > now)
     throw refusal(
       `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
-      ["set this machine's clock", `or, where the clock is right, ${renew(at)}`],
+      ["correct this machine's clock", `or, if the clock is right, ${renew(at)}`],
     )
-  const end = `the CA ends on ${formatDate(notAfter)}`
+  const end = `the CA expires on ${formatDate(notAfter)}`
   if (notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore)
     return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(at)}` }
   // cfssl gives a CA five years where none are asked for, whatever it issues.

@@ -54,8 +54,8 @@ function refuseOtherKey(at: Workspace, { id, name, profile, irreplaceable }: Cer
   if (isNew || lost.length + other.length === 0) return
   throw refusal(`the ${irreplaceable?.label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
-      ? 'change certificates.key in cluster.yaml to what the key is'
-      : `put ${keyFile(name)} and ${certificateFile(name)} back, from a backup or from a control node: ${fetchCommand(at, [keyFile(name), certificateFile(name)])}`,
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${keyFile(name)} and ${certificateFile(name)} from a backup or from a control node: ${fetchCommand(at, [keyFile(name), certificateFile(name)])}`,
     `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`,
   ])
 }

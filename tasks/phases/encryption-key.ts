@@ -42,14 +42,14 @@ export function encryptionKeyTargets(): Target[] {
 function check(at: Workspace): Look<Found> {
   const { auth, cluster } = at
   const { provider, resources } = cluster.encryption
-  const { value: config, reasons } = auth.judge(file, secretMode, 'encryption config', (bytes) =>
+  const { value: config, reasons } = auth.judge(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
     readEncryptionConfig(bytes.toString()),
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config)
     throw refusal(
-      `${auth.path}/${file} is nothing that kube-apiserver would read, and may hold the key of stored Secrets`,
-      [`mend it, or put it back from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
+      `${auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
+      [`fix it, or restore it from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
     )
   if (config.provider !== provider)
     throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [

@@ -38,7 +38,7 @@ function check(at: Workspace, row: CertRow): Verdict {
   // A dry run asks before the certificate is there.
   const compare = (bytes: Buffer) =>
     hasAccess(at, row) ? compareKubeconfig(bytes.toString(), readAccess(at, row)) : []
-  const { value: what = [], reasons } = at.auth.judge(path, secretMode, 'kubeconfig', compare)
+  const { value: what = [], reasons } = at.auth.judge(path, secretMode, 'a valid kubeconfig', compare)
   return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
 }
 

@@ -82,7 +82,7 @@ interface Asked extends Pick<Access, 'cluster' | 'context'> {
 function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const { access } = asked
   const locks = at.kubeconfigs().map((path) => `${path}.lock`)
-  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
+  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // What a killed run left of a lock would block kubectl.
   const left = locks.find(mayBeLeft)
   let places: KubeconfigFile[]

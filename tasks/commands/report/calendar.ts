@@ -25,7 +25,7 @@ export function formatCalendar({ at, items }: ReportData): string {
       start: first.end,
       allDay: true,
       stamp: now,
-      summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'ends' : 'end'} (${names})`,
+      summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'expires' : 'expire'} (${names})`,
       description: `${names}: before that day, ${command('bootstrap')}`,
     })
     event.createAlarm({

@@ -14,12 +14,12 @@ const seconds = (date: Date | undefined) => date && Math.floor(date.getTime() / 
 const metrics: readonly Metric[] = [
   {
     name: 'harderway_not_after_timestamp_seconds',
-    help: 'End of the certificate, or of the one in the kubeconfig.',
+    help: 'Expiry of the certificate, or of the one in the kubeconfig.',
     value: ({ certificate }) => seconds(certificate?.notAfter),
   },
   {
     name: 'harderway_end_timestamp_seconds',
-    help: 'The end that counts: the earliest along the chain.',
+    help: 'Effective expiry: the earliest along the chain.',
     value: ({ end }) => seconds(end),
   },
   {

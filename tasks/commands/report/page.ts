@@ -16,7 +16,7 @@ export function formatPage(data: ReportData): string {
   const { name } = at.cluster
   const sections = [
     { id: 'wrong', title: 'What is not right', content: showWrong(data) },
-    { id: 'ends', title: 'What ends when', content: showTimeline(items, at) },
+    { id: 'ends', title: 'What expires when', content: showTimeline(items, at) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(at.cluster) },
     { id: 'chain', title: 'Who signed what', content: showChain(items) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(items) },
@@ -55,14 +55,14 @@ function summarise({ at, items, nodes }: ReportData): string {
   const ours = items.filter(isOurs)
   const wrong = ours.filter((item) => !isRight(item)).length
   const end = firstEnd(ours)
-  const verb = end && end <= at.now ? 'ended' : 'ends'
+  const verb = end && end <= at.now ? 'expired' : 'expires'
   const time = `${at.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return [
     `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
     nodes.length > 0
       ? `${nodes.filter(isRight).length} of ${nodes.length} nodes have and have loaded what is due.`
       : '',
-    end ? `What ends first ${verb} on ${formatDate(end)}.` : '',
+    end ? `The first ${verb} on ${formatDate(end)}.` : '',
   ].join(' ')
 }
 

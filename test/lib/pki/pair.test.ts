@@ -46,7 +46,7 @@ test('a file that does not hold what it should is named', async (t) => {
   const auth = await freshAuth(t)
   auth.write('w0.pem', 'hello', 0o644)
   auth.write('w0-key.pem', '', 0o600)
-  assert.deepEqual(reasons(auth), ['w0.pem is no certificate', 'w0-key.pem is no private key without a passphrase'])
+  assert.deepEqual(reasons(auth), ['w0.pem is not a valid certificate', 'w0-key.pem is not an unencrypted private key'])
 })
 
 test('a folder or a symbolic link is no file', async (t) => {
@@ -82,7 +82,7 @@ test('usages that are no longer asked for are named', async (t) => {
 test('another CA of the same name has not issued it', async (t) => {
   const auth = await freshAuth(t)
   await makeCa(auth, caProfile)
-  assert.deepEqual(reasons(auth), ['not issued by the present CA'])
+  assert.deepEqual(reasons(auth), ['not issued by the current CA'])
 })
 
 test('before there is a CA its issuer is not judged: the CA will be made, and says so', async (t) => {
@@ -95,7 +95,7 @@ test('a certificate is stale from renewBefore on, and its end is named', async (
   const auth = await freshAuth(t)
   const begin = after(335).getTime() - 300_000
   assert.deepEqual(reasons(auth, { at: new Date(begin - 1) }), [])
-  assert.deepEqual(reasons(auth, { at: new Date(begin) }), ['ends 2027-11-24'])
+  assert.deepEqual(reasons(auth, { at: new Date(begin) }), ['expires 2027-11-24'])
   assert.deepEqual(reasons(auth, { at: after(365) }), ['expired 2027-11-24'])
 })
 

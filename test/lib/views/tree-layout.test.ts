@@ -156,7 +156,7 @@ for (const [outcomes, mark, note] of [
     assert.deepEqual([line?.mark, line?.note], [mark, note])
   })
 
-test('a fresh phase says until when, by the first of its certificates that ends', () => {
+test('a fresh phase says until when, by its first certificate to expire', () => {
   const until = (date: string): Outcome => ({ kind: 'fresh', reasons: [], until: new Date(date) })
   const view = phase('node-certs', 2)
   const [line] = layOut([progress(view, [until('2036-11-21'), until('2030-01-02')])], rows)
