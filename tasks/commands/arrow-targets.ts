@@ -37,7 +37,7 @@ export const arrowKinds: readonly { readonly name: string; readonly title: strin
 
 export function arrowTargets(cluster: Cluster): Target[] {
   const arrows = arrowTable(cluster).map(
-    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (at) => checkArrow(at, arrow) }),
+    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
@@ -51,14 +51,14 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
 }
 
 async function checkArrow(
-  at: Workspace,
+  workspace: Workspace,
   { client, server, dialled, strict = false, expected }: Arrow,
 ): Promise<Verdict> {
-  const { auth } = at
+  const { auth } = workspace
   const missing = missingFiles(auth, filesOf(client, server))
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server), client: await clientOf(at, client) }
+  const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
     const isRight =
@@ -105,8 +105,8 @@ function partyOf(auth: AuthDir, name: string): Party {
   return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
 }
 
-async function clientOf(at: Workspace, client: Client): Promise<Party | undefined> {
-  const { auth, now, cluster } = at
+async function clientOf(workspace: Workspace, client: Client): Promise<Party | undefined> {
+  const { auth, now, cluster } = workspace
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
@@ -115,12 +115,12 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
     throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
-      remedy: at.command('kubeconfigs'),
+      remedy: workspace.command('kubeconfigs'),
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
   if (!same)
     throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
-      remedy: at.command('kubeconfigs'),
+      remedy: workspace.command('kubeconfigs'),
     })
   return embedded
 }

@@ -17,22 +17,22 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
   return bytes && sha256(bytes)
 }
 
-export function lookAt(at: Workspace, node: ClusterNode): Promise<Look> {
-  const expected = expectedDigests(at, node)
-  return ask(at, node, 'could not be looked at', (nonce) => lookScript(node.directory, expected, nonce))
+export function lookAt(workspace: Workspace, node: ClusterNode): Promise<Look> {
+  const expected = expectedDigests(workspace, node)
+  return ask(workspace, node, 'could not be looked at', (nonce) => lookScript(node.directory, expected, nonce))
 }
 
-export function makeFolder(at: Workspace, node: ClusterNode): Promise<Look> {
-  return ask(at, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
+export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Look> {
+  return ask(workspace, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
 }
 
 async function ask(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   trouble: string,
   script: (nonce: string) => string,
 ): Promise<Look> {
-  const connection = await at.connect(node)
+  const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
     return parseLook(await connection.run(script(nonce)), nonce)
@@ -58,13 +58,13 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
  * Whatever of an identity stands there is compared, whether it belongs there or not and whether we have ours or not;
  * certificates and kubeconfigs tell whether they are newer than ours.
  */
-function expectedDigests(at: Workspace, node: ClusterNode): Map<string, string> {
+function expectedDigests(workspace: Workspace, node: ClusterNode): Map<string, string> {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
   return new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(at, name)
+      const digest = digestOf(workspace, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(at, name) ?? '-']),
+    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? '-']),
   ])
 }

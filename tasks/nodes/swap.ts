@@ -21,27 +21,27 @@ import { nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
 /** Throws a Failure where the node does not end with all its files, as it says itself. */
-export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
+export async function swap(workspace: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
   refuseFolders(node, look)
-  const folder = look.folder ?? (await makeFolder(at, node)).folder ?? ''
+  const folder = look.folder ?? (await makeFolder(workspace, node)).folder ?? ''
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
-    .map((name) => ({ name, mode: fileMode(name), bytes: at.auth.bytes(name) }))
+    .map((name) => ({ name, mode: fileMode(name), bytes: workspace.auth.bytes(name) }))
   const parts: Swap = {
     folder,
-    staging: stagingPrefix(at) + randomBytes(8).toString('hex'),
+    staging: stagingPrefix(workspace) + randomBytes(8).toString('hex'),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
     pruned: wrong.pruned,
     leftovers: wrong.leftovers,
     unchanged: [...new Set([...nodeFiles(node), ...identityFiles.keys(), ...wrong.pruned])],
   }
-  const connection = await at.connect(node)
+  const connection = await workspace.connect(node)
   try {
-    if (files.length > 0) await copyArchive(at, node, connection, parts, buildTar(files))
-    refuseWrong(at, node, await run(node, connection, parts, look))
+    if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
+    refuseWrong(workspace, node, await run(node, connection, parts, look))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
@@ -93,8 +93,8 @@ function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   }
 }
 
-function refuseWrong(at: Workspace, node: ClusterNode, look: Look): void {
-  const wrong = compare(at, node, look)
+function refuseWrong(workspace: Workspace, node: ClusterNode, look: Look): void {
+  const wrong = compare(workspace, node, look)
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',

@@ -35,15 +35,21 @@ export interface Names {
 const longestUse = 900
 
 /** Throws a Failure where the node may not be written to. */
-export function judge(at: Workspace, node: ClusterNode, look: Look, names: Names, isForced: boolean): NodeVerdict {
-  if (!at.options.replaceIdentity) refuseOtherIdentity(at, node, look)
-  if (!isForced) refuseNewer(at, node, look)
+export function judge(
+  workspace: Workspace,
+  node: ClusterNode,
+  look: Look,
+  names: Names,
+  isForced: boolean,
+): NodeVerdict {
+  if (!workspace.options.replaceIdentity) refuseOtherIdentity(workspace, node, look)
+  if (!isForced) refuseNewer(workspace, node, look)
   const foreign = foreignFiles(node, look, names)
-  const neighbours = neighboursIn(at, look, names)
-  const prunes = at.options.prune && neighbours.length === 0
-  const [left, inUse] = splitLeftovers(at, look)
+  const neighbours = neighboursIn(workspace, look, names)
+  const prunes = workspace.options.prune && neighbours.length === 0
+  const [left, inUse] = splitLeftovers(workspace, look)
   const wrong = {
-    ...compare(at, node, look),
+    ...compare(workspace, node, look),
     pruned: prunes ? foreign : [],
     leftovers: left.map(({ name }) => name),
   }
@@ -62,14 +68,16 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 }
 
 /** What belongs there, with what is there. */
-export function compare(at: Workspace, node: ClusterNode, look: Look): NodeReason {
+export function compare(workspace: Workspace, node: ClusterNode, look: Look): NodeReason {
   const files = nodeFiles(node).map((name) => ({ name, there: look.files.get(name) }))
   const names = (wrong: (file: (typeof files)[number]) => boolean) => files.filter(wrong).map(({ name }) => name)
   return {
     kind: 'on-node',
     missing: names(({ there }) => !there),
     // What is not in auth/ yet is compared when it is.
-    differ: names(({ name, there }) => there !== undefined && there.digest !== (digestOf(at, name) ?? there.digest)),
+    differ: names(
+      ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
+    ),
     wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
     wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),
     pruned: [],
@@ -78,13 +86,15 @@ export function compare(at: Workspace, node: ClusterNode, look: Look): NodeReaso
 }
 
 /** What runs with another CA or key would not survive ours. */
-function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
-  const { auth } = at
+function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Look): void {
+  const { auth } = workspace
   // With --prune, what does not belong there would be removed.
-  const names = at.options.prune ? [...identityFiles.keys()] : nodeFiles(node).filter((name) => identityFiles.has(name))
+  const names = workspace.options.prune
+    ? [...identityFiles.keys()]
+    : nodeFiles(node).filter((name) => identityFiles.has(name))
   const others = names.flatMap((name) => {
     const there = files.get(name)
-    if (!there || there.digest === digestOf(at, name)) return []
+    if (!there || there.digest === digestOf(workspace, name)) return []
     const theirs = contents.get(name)
     // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
     const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
@@ -104,19 +114,22 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     what: `another identity than ${auth.path}`,
     who: node.name,
     place: { node, labels },
-    waysOut: (places) => waysOutOfOther(at, places),
+    waysOut: (places) => waysOutOfOther(workspace, places),
   })
 }
 
 /** Where one identity is fetched from serves all that refuse: a control node has the whole of it. */
-function waysOutOfOther(at: Workspace, places: readonly { node: ClusterNode; labels: readonly unknown[] }[]): string[] {
+function waysOutOfOther(
+  workspace: Workspace,
+  places: readonly { node: ClusterNode; labels: readonly unknown[] }[],
+): string[] {
   const labels = new Set(places.flatMap((place) => place.labels))
   const from = (places.find(({ node }) => node.role === 'control') ?? places[0])?.node
   const names = from ? nodeFiles(from).filter((name) => labels.has(identityFiles.get(name))) : []
-  const away = names.some((name) => at.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
-  const over = at.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
+  const away = names.some((name) => workspace.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
+  const over = workspace.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
   return [
-    `if the node's is the right one, ${away}: ${fetchCommand(at, names, from)}`,
+    `if the node's is the right one, ${away}: ${fetchCommand(workspace, names, from)}`,
     `if ours is, overwrite the node's, and lose what only the node holds: ${over}`,
   ]
 }
@@ -135,26 +148,28 @@ function describe({ name, why }: { name: string; why: readonly string[] }): stri
 }
 
 /** A copy of auth/ that was left behind by a renewal elsewhere would undo it. */
-function refuseNewer(at: Workspace, node: ClusterNode, { contents }: Look): void {
-  const ca = tryCertificate(at.auth, caName)
+function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Look): void {
+  const ca = tryCertificate(workspace.auth, caName)
   if (!ca) return
   const newer = nodeFiles(node).filter((name) => {
-    const [theirs, ours] = [contents.get(name), at.auth.tryBytes(name)].map((bytes) => certificateIn(name, bytes))
+    const [theirs, ours] = [contents.get(name), workspace.auth.tryBytes(name)].map((bytes) =>
+      certificateIn(name, bytes),
+    )
     return theirs && ours && theirs.notBefore > ours.notBefore && isIssuedBy(theirs, ca)
   })
   if (newer.length === 0) return
   throw new Failure(
-    `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${at.auth.path}`,
+    `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${workspace.auth.path}`,
     {
       code: 'newer-on-node',
       shared: {
-        what: `newer certificates than in ${at.auth.path}`,
+        what: `newer certificates than in ${workspace.auth.path}`,
         who: node.name,
         place: node,
         remedyFor: (nodes: readonly ClusterNode[]) =>
           [
             'this auth/ is out of date: use the one that they were deployed from',
-            `or overwrite them with the older ones: ${at.command(`deploy ${nodeOptions(nodes)} --force`)}`,
+            `or overwrite them with the older ones: ${workspace.command(`deploy ${nodeOptions(nodes)} --force`)}`,
           ].join('\n'),
       },
     },
@@ -196,8 +211,8 @@ export function stagingPrefix({ auth }: Workspace): string {
 }
 
 /** Those that no run can be using any more, and the others. A time to come is no sign of use: the clock was set. */
-function splitLeftovers(at: Workspace, { leftovers }: Look): [Leftover[], Leftover[]] {
-  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(at)) || Math.abs(age) > longestUse
+function splitLeftovers(workspace: Workspace, { leftovers }: Look): [Leftover[], Leftover[]] {
+  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(workspace)) || Math.abs(age) > longestUse
   return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
 }
 

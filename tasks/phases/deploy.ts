@@ -32,18 +32,18 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
       where: 'node',
-      check: async (at, force) => {
-        const { install } = at.cluster
-        const units = install && lookAtUnits(at, node, install).catch(() => undefined)
-        const look = await lookAt(at, node)
-        const { wrong, warning } = judge(at, node, look, names, force !== undefined)
+      check: async (workspace, force) => {
+        const { install } = workspace.cluster
+        const units = install && lookAtUnits(workspace, node, install).catch(() => undefined)
+        const look = await lookAt(workspace, node)
+        const { wrong, warning } = judge(workspace, node, look, names, force !== undefined)
         return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units: (await units) || undefined } }
       },
-      build: async (at, { found: { look, wrong }, force }) => {
-        await deploy(at, node, names, { look, wrong, isForced: force !== undefined })
+      build: async (workspace, { found: { look, wrong }, force }) => {
+        await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined })
         return undefined
       },
-      release: (at) => at.disconnect(node),
+      release: (workspace) => workspace.disconnect(node),
     }
   })
 }
@@ -64,7 +64,7 @@ interface Deploying {
  * in each other's way once each.
  */
 async function deploy(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   names: Names,
   { look, wrong, isForced }: Deploying,
@@ -73,12 +73,12 @@ async function deploy(
   let [seen, left] = [look, toDo(wrong)]
   for (let tries = 0; left; tries++) {
     try {
-      return await swap(at, node, seen, left)
+      return await swap(workspace, node, seen, left)
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
     }
-    seen = await lookAt(at, node)
-    left = toDo(judge(at, node, seen, names, isForced).wrong)
+    seen = await lookAt(workspace, node)
+    left = toDo(judge(workspace, node, seen, names, isForced).wrong)
   }
 }

@@ -39,8 +39,8 @@ export function encryptionKeyTargets(): Target[] {
   ]
 }
 
-function check(at: Workspace): Look<Found> {
-  const { auth, cluster } = at
+function check(workspace: Workspace): Look<Found> {
+  const { auth, cluster } = workspace
   const { provider, resources } = cluster.encryption
   const { value: config, reasons } = auth.judge(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
     readEncryptionConfig(bytes.toString()),
@@ -49,13 +49,16 @@ function check(at: Workspace): Look<Found> {
   if (!config)
     throw refusal(
       `${auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
-      [`fix it, or restore it from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
+      [
+        `fix it, or restore it from a backup or from a control node: ${fetchCommand(workspace, [file])}`,
+        giveUp(workspace),
+      ],
     )
   if (config.provider !== provider)
     throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [
       `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
       `or change it without losing a Secret: add ${provider} with a key as the second provider in that file, deploy, restart every kube-apiserver; make it the first, deploy, restart; ${rewrite}; then take ${config.provider} out, and set encryption.provider`,
-      giveUp(at),
+      giveUp(workspace),
     ])
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)

@@ -6,8 +6,8 @@ import { isOurs, type ReportData } from '../../looks/inventory.ts'
 
 const dayOf = ({ phase, end }: { phase: string; end: Date }) => `${phase} ${formatDate(end)}`
 
-export function formatCalendar({ at, items }: ReportData): string {
-  const { cluster, command, now } = at
+export function formatCalendar({ workspace, items }: ReportData): string {
+  const { cluster, command, now } = workspace
   const calendar = ical({
     name: `${cluster.name}: certificates`,
     prodId: { company: 'harderway', product: 'harderway' },
