@@ -43,7 +43,7 @@ export class AuthDir {
   }
 
   /** What is in a file that must be there, with its mode; and all that is wrong with it. */
-  judge<T>(
+  checkFile<T>(
     name: string,
     mode: number,
     what: string,

@@ -16,7 +16,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
 import { quote } from '../wording.ts'
-import { describeHolder, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
+import { formatOwner, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
 import { livenessOf, thisProcess } from './process-id.ts'
 
 export interface LockOptions {
@@ -193,7 +193,7 @@ function formatWait(path: string, holder: Holder, { silence = longestSilence }: 
   const owner = ownerOf(holder)
   const isUnknown = owner && livenessOf(owner) === 'unknown'
   const until = isUnknown ? `; without a heartbeat it is presumed dead after ${silence / 1000} s` : ''
-  return `waiting for ${describeHolder(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
+  return `waiting for ${formatOwner(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
 }
 
 function advice(path: string, owner: Owner | undefined): string {
@@ -204,7 +204,7 @@ function advice(path: string, owner: Owner | undefined): string {
 
 function heldBy(path: string, holder: Holder): Failure {
   const owner = ownerOf(holder)
-  return new Failure(`${path} is held by ${describeHolder(owner)}`, {
+  return new Failure(`${path} is held by ${formatOwner(owner)}`, {
     code: 'locked',
     remedy: `wait for it to finish; ${advice(path, owner)}`,
   })

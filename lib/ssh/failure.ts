@@ -2,12 +2,12 @@
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
 import { quote } from '../wording.ts'
-import type { SshPlace } from './route.ts'
+import type { SshHost } from './route.ts'
 
 export interface SshResult {
   readonly node: string
   /** The node, then its jump hosts. */
-  readonly places: readonly [SshPlace, ...SshPlace[]]
+  readonly places: readonly [SshHost, ...SshHost[]]
   /** Who ended it, and printed what was printed: ssh itself, or a program on the node, whose words are never ssh's. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
@@ -20,7 +20,7 @@ export interface SshResult {
 
 /** Whom it happened with: a node or a jump host, and the known_hosts that ssh named. */
 interface Culprit {
-  readonly place: SshPlace
+  readonly place: SshHost
   readonly knownHosts: string | undefined
 }
 
@@ -153,8 +153,8 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
 }
 
 /** The jump host that ssh names; else it is the node. */
-function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshPlace {
-  const isNamed = ({ hostname, port, knownAs }: SshPlace) =>
+function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshHost {
+  const isNamed = ({ hostname, port, knownAs }: SshHost) =>
     [
       `key is known for ${knownAs} `,
       `key for ${knownAs} has changed`,
@@ -183,7 +183,7 @@ function shorten(line: string): string {
 }
 
 /** ssh itself finds out by which name, port and jump hosts the key is asked for, and in which file it belongs. */
-function asking(places: readonly SshPlace[]): string[] {
+function asking(places: readonly SshHost[]): string[] {
   const groups = Map.groupBy(places, (place) => place.ssh('-o', 'StrictHostKeyChecking=ask'))
   return [...groups].map(([ssh, group]) => {
     const names = unique(group.map(({ destination }) => destination))

@@ -87,7 +87,7 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   while (isTurnOver()) await nextTurn()
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
-  const { found, ...verdict } = await judge(target, known, force, workspace)
+  const { found, ...verdict } = await checkInRun(target, known, force, workspace)
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0 || options.dryRun || !target.build)
@@ -103,7 +103,7 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
 }
 
 /** The target's own verdict, with what only the run knows: that it is forced, and that what it is made of will change. */
-async function judge(
+async function checkInRun(
   target: Target,
   { outcomes, found }: Known,
   force: Force | undefined,
@@ -144,7 +144,7 @@ export async function findRefusals(
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'user') continue
     try {
-      await judge(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), workspace)
+      await checkInRun(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), workspace)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }

@@ -91,7 +91,7 @@ function workOf(reasons: readonly Reason[]): keyof typeof verbs {
 }
 
 /** What it did, or why it did nothing: "fresh until 2036-11-21", "made: SAN added: 192.168.1.22". */
-export function describeOutcome(outcome: Outcome): string {
+export function formatOutcome(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'fresh':
       return outcome.note ?? (outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh')

@@ -62,12 +62,12 @@ async function checkArrow(
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
     const isRight =
-      expected === 'refused' ? 'refused' in met : 'seen' in met && describe(met.seen) === describe(expected)
-    const found = 'refused' in met ? `refused: ${met.refused}` : describe(met.seen) + (met.why && ` (${met.why})`)
-    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${describe(expected)}`
+      expected === 'refused' ? 'refused' in met : 'seen' in met && formatSeen(met.seen) === formatSeen(expected)
+    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen) + (met.why && ` (${met.why})`)
+    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${formatSeen(expected)}`
     if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
   }
-  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : describe(expected) }
+  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(expected) }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
@@ -80,7 +80,7 @@ async function shakeHands(handshake: Handshake): Promise<Met> {
   return (await import('../../lib/pki/handshake.ts')).shakeHands(handshake)
 }
 
-function describe(seen: Identity | undefined): string {
+function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
 }
 
@@ -139,7 +139,7 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): P
     dialled: cluster.api.host,
     strict: false,
   })
-  if ('seen' in met && met.seen) return { reasons: [], note: describe(met.seen) }
+  if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
   return {
     reasons: [],

@@ -122,10 +122,10 @@ function countItems(items: readonly Item[], now: Date): string {
     count('stale') > 0 && `${count('stale')} stale`,
     count('failed') > 0 && `${count('failed')} not readable`,
   ]
-  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${describeFirstEnd(items, now)}`
+  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${formatFirstExpiry(items, now)}`
 }
 
-function describeFirstEnd(items: readonly Item[], now: Date): string {
+function formatFirstExpiry(items: readonly Item[], now: Date): string {
   const first = firstEnd(items)
   if (!first) return ''
   const names = items.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)

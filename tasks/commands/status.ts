@@ -20,7 +20,7 @@ import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
 
-/** Finds stale what is not as asked or expires soon, failed what could not be looked at. */
+/** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
 export async function status(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal } = request
   checkNodes(cluster, options.nodes)

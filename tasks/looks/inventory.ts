@@ -142,7 +142,7 @@ function explain(outcome: Outcome | undefined): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      return outcome.because.length === 0 ? 'not looked at' : `depends on ${formatNames(outcome.because)}`
+      return outcome.because.length === 0 ? 'not inspected' : `depends on ${formatNames(outcome.because)}`
     default:
       return ''
   }
@@ -190,7 +190,7 @@ function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome,
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
   return lookedAt(seen).map(([node, outcomes]) => {
-    const judged = outcomes.map((outcome) => judgeNode(node, outcome))
+    const judged = outcomes.map((outcome) => nodeState(node, outcome))
     const worst = judged.find(({ state }) => state === 'failed') ?? judged.find(({ state }) => state === 'stale')
     const told = judged.filter(({ state }) => !worst || state !== 'fresh')
     return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
@@ -198,8 +198,8 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
 }
 
 /** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
-function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
-  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not looked at' }
+function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed')
     return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
   const reasons = ownReasons(outcome.reasons)

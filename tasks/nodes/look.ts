@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import { type Look, lookScript, makeFolderScript, parseLook } from '../../lib/nodes/look.ts'
+import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../lib/nodes/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -17,12 +17,12 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
   return bytes && sha256(bytes)
 }
 
-export function lookAt(workspace: Workspace, node: ClusterNode): Promise<Look> {
+export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
   const expected = expectedDigests(workspace, node)
-  return ask(workspace, node, 'could not be looked at', (nonce) => lookScript(node.directory, expected, nonce))
+  return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, expected, nonce))
 }
 
-export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Look> {
+export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
   return ask(workspace, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
 }
 
@@ -31,11 +31,11 @@ async function ask(
   node: ClusterNode,
   trouble: string,
   script: (nonce: string) => string,
-): Promise<Look> {
+): Promise<Inspection> {
   const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
-    return parseLook(await connection.run(script(nonce)), nonce)
+    return parseInspection(await connection.run(script(nonce)), nonce)
   } catch (error) {
     throw asUnknown(node, error, trouble)
   }
@@ -47,7 +47,7 @@ export function newNonce(): string {
 }
 
 /** What failed on the node, and an answer that is none, leave it unknown what is there. */
-export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be looked at'): unknown {
+export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const said = error.message.replace(`${node.name}: `, '')
   const remedy = error.remedy ?? 'fix that there, then run the same command again'

@@ -7,7 +7,7 @@ import { doing, Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
-import { type Look, readLook } from '../../lib/nodes/look.ts'
+import { type Inspection, readInspection } from '../../lib/nodes/look.ts'
 import { discardScript, tryScript } from '../../lib/nodes/shell.ts'
 import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nodes/swap.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
@@ -21,9 +21,14 @@ import { nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
 /** Throws a Failure where the node does not end with all its files, as it says itself. */
-export async function swap(workspace: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
-  refuseFolders(node, look)
-  const folder = look.folder ?? (await makeFolder(workspace, node)).folder ?? ''
+export async function swap(
+  workspace: Workspace,
+  node: ClusterNode,
+  inspection: Inspection,
+  wrong: NodeReason,
+): Promise<void> {
+  refuseFolders(node, inspection)
+  const folder = inspection.folder ?? (await makeFolder(workspace, node)).folder ?? ''
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
@@ -41,7 +46,7 @@ export async function swap(workspace: Workspace, node: ClusterNode, look: Look, 
   const connection = await workspace.connect(node)
   try {
     if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
-    refuseWrong(workspace, node, await run(node, connection, parts, look))
+    refuseWrong(workspace, node, await run(node, connection, parts, inspection))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
@@ -49,15 +54,20 @@ export async function swap(workspace: Workspace, node: ClusterNode, look: Look, 
 }
 
 /** What the node says that it holds now. */
-async function run(node: ClusterNode, connection: Connection, parts: Swap, look: Look): Promise<Look> {
+async function run(
+  node: ClusterNode,
+  connection: Connection,
+  parts: Swap,
+  inspection: Inspection,
+): Promise<Inspection> {
   const nonce = newNonce()
-  const output = await connection.run(swapScript(parts, look, nonce))
+  const output = await connection.run(swapScript(parts, inspection, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
     if (stopped) throw stopFailure(node, stopped.why as SwapStop, stopped.said)
-    return readLook(records)
+    return readInspection(records)
   } catch (error) {
-    throw asUnknown(node, error, 'could not be looked at afterwards')
+    throw asUnknown(node, error, 'could not be inspected afterwards')
   }
 }
 
@@ -93,8 +103,8 @@ function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   }
 }
 
-function refuseWrong(workspace: Workspace, node: ClusterNode, look: Look): void {
-  const wrong = compare(workspace, node, look)
+function refuseWrong(workspace: Workspace, node: ClusterNode, inspection: Inspection): void {
+  const wrong = compare(workspace, node, inspection)
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
@@ -125,7 +135,7 @@ async function copyArchive(
 }
 
 /** A rename replaces a file or a symbolic link, never a folder. */
-function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
+function refuseFolders(node: ClusterNode, { files, folder }: Inspection): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length === 0) return
   throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${folder}`, {

@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
 import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Leftover, type Look, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
+import { type Inspection, type Leftover, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -35,26 +35,26 @@ export interface Names {
 const longestUse = 900
 
 /** Throws a Failure where the node may not be written to. */
-export function judge(
+export function checkNode(
   workspace: Workspace,
   node: ClusterNode,
-  look: Look,
+  inspection: Inspection,
   names: Names,
   isForced: boolean,
 ): NodeVerdict {
-  if (!workspace.options.replaceIdentity) refuseOtherIdentity(workspace, node, look)
-  if (!isForced) refuseNewer(workspace, node, look)
-  const foreign = foreignFiles(node, look, names)
-  const neighbours = neighboursIn(workspace, look, names)
+  if (!workspace.options.replaceIdentity) refuseOtherIdentity(workspace, node, inspection)
+  if (!isForced) refuseNewer(workspace, node, inspection)
+  const foreign = foreignFiles(node, inspection, names)
+  const neighbours = neighboursIn(workspace, inspection, names)
   const prunes = workspace.options.prune && neighbours.length === 0
-  const [left, inUse] = splitLeftovers(workspace, look)
+  const [left, inUse] = splitLeftovers(workspace, inspection)
   const wrong = {
-    ...compare(workspace, node, look),
+    ...compare(workspace, node, inspection),
     pruned: prunes ? foreign : [],
     leftovers: left.map(({ name }) => name),
   }
   const warnings = [
-    !prunes && foreign.length > 0 && describeForeign(node, foreign, neighbours),
+    !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
     ...inUse.map(
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
@@ -68,8 +68,8 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 }
 
 /** What belongs there, with what is there. */
-export function compare(workspace: Workspace, node: ClusterNode, look: Look): NodeReason {
-  const files = nodeFiles(node).map((name) => ({ name, there: look.files.get(name) }))
+export function compare(workspace: Workspace, node: ClusterNode, inspection: Inspection): NodeReason {
+  const files = nodeFiles(node).map((name) => ({ name, there: inspection.files.get(name) }))
   const names = (wrong: (file: (typeof files)[number]) => boolean) => files.filter(wrong).map(({ name }) => name)
   return {
     kind: 'on-node',
@@ -78,7 +78,7 @@ export function compare(workspace: Workspace, node: ClusterNode, look: Look): No
     differ: names(
       ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
     ),
-    wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
+    wrongOwner: names(({ there }) => there !== undefined && there.uid !== inspection.uid),
     wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),
     pruned: [],
     leftovers: [],
@@ -86,7 +86,7 @@ export function compare(workspace: Workspace, node: ClusterNode, look: Look): No
 }
 
 /** What runs with another CA or key would not survive ours. */
-function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Look): void {
+function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Inspection): void {
   const { auth } = workspace
   // With --prune, what does not belong there would be removed.
   const names = workspace.options.prune
@@ -107,7 +107,7 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
     (label) =>
       `${label} (${others
         .filter((other) => other.label === label)
-        .map(describe)
+        .map(formatOther)
         .join(', ')})`,
   )
   throw sharedRefusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, {
@@ -143,12 +143,12 @@ function whyNotCompared({ kind, size, digest }: NodeFile): string {
   return size > largestFile || digest ? 'too large to be compared' : 'not readable'
 }
 
-function describe({ name, why }: { name: string; why: readonly string[] }): string {
+function formatOther({ name, why }: { name: string; why: readonly string[] }): string {
   return why.length > 0 ? `${name}: ${formatNames(why)}` : name
 }
 
 /** A copy of auth/ that was left behind by a renewal elsewhere would undo it. */
-function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Look): void {
+function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Inspection): void {
   const ca = tryCertificate(workspace.auth, caName)
   if (!ca) return
   const newer = nodeFiles(node).filter((name) => {
@@ -182,7 +182,7 @@ function certificateIn(name: string, bytes: Buffer | undefined): Certificate | u
 }
 
 /** A folder under a name of ours is somebody else's. */
-function foreignFiles(node: ClusterNode, { files }: Look, { known, together }: Names): string[] {
+function foreignFiles(node: ClusterNode, { files }: Inspection, { known, together }: Names): string[] {
   const belongs = new Set([node, ...together].flatMap(nodeFiles))
   return [...files].flatMap(([name, { kind }]) =>
     known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
@@ -190,7 +190,7 @@ function foreignFiles(node: ClusterNode, { files }: Look, { known, together }: N
 }
 
 /** Other nodes whose own pair is there as well: this machine may be theirs too, under another name. */
-function neighboursIn({ cluster }: Workspace, { files }: Look, { together }: Names): string[] {
+function neighboursIn({ cluster }: Workspace, { files }: Inspection, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
   return [...files.keys()].flatMap((file) => {
     const { kind, name = '' } = parseFileName(file) ?? {}
@@ -198,7 +198,7 @@ function neighboursIn({ cluster }: Workspace, { files }: Look, { together }: Nam
   })
 }
 
-function describeForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
+function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
   const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
   return neighbours.length === 0
     ? `${holds}: --prune removes it`
@@ -211,7 +211,7 @@ export function stagingPrefix({ auth }: Workspace): string {
 }
 
 /** Those that no run can be using any more, and the others. A time to come is no sign of use: the clock was set. */
-function splitLeftovers(workspace: Workspace, { leftovers }: Look): [Leftover[], Leftover[]] {
+function splitLeftovers(workspace: Workspace, { leftovers }: Inspection): [Leftover[], Leftover[]] {
   const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(workspace)) || Math.abs(age) > longestUse
   return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
 }

@@ -59,7 +59,7 @@ function check(workspace: Workspace, profile: Profile, force?: Force): Verdict {
   if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
   if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
   return pair.certificate && force !== 'renew'
-    ? judgeTimes(pair, pair.certificate, workspace)
+    ? checkTimes(pair, pair.certificate, workspace)
     : { reasons: pair.reasons }
 }
 
@@ -123,7 +123,7 @@ function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void
   ])
 }
 
-function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, workspace: Workspace): Verdict {
+function checkTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, workspace: Workspace): Verdict {
   const { now, cluster, auth } = workspace
   if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])
   if (notBefore > now)

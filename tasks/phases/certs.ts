@@ -4,7 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../../lib/files/names.ts'
 import { compareKeyKind } from '../../lib/pki/certificate.ts'
-import { judgePair, keptKey, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
+import { checkPair, keptKey, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target, Work } from '../../lib/targets/target.ts'
@@ -40,7 +40,7 @@ function check(workspace: Workspace, row: CertRow): Verdict {
   const pair = readPair(auth, row.name)
   if (row.irreplaceable) refuseOtherKey(workspace, row, pair)
   const { renewBefore } = cluster.certificates
-  return judgePair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
+  return checkPair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
 }
 
 /** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */

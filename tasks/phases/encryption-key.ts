@@ -42,7 +42,7 @@ export function encryptionKeyTargets(): Target[] {
 function check(workspace: Workspace): Look<Found> {
   const { auth, cluster } = workspace
   const { provider, resources } = cluster.encryption
-  const { value: config, reasons } = auth.judge(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
+  const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
     readEncryptionConfig(bytes.toString()),
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }

@@ -38,7 +38,7 @@ function check(workspace: Workspace, row: CertRow): Verdict {
   // A dry run asks before the certificate is there.
   const compare = (bytes: Buffer) =>
     hasAccess(workspace, row) ? compareKubeconfig(bytes.toString(), readAccess(workspace, row)) : []
-  const { value: what = [], reasons } = workspace.auth.judge(path, secretMode, 'a valid kubeconfig', compare)
+  const { value: what = [], reasons } = workspace.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
   return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
 }
 

@@ -104,7 +104,7 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
   const reasons = [...changes].map(
     ([{ path, file }, list]): Reason =>
       file
-        ? { kind: 'content-changed', path, what: list.map((change) => describe(change, path)) }
+        ? { kind: 'content-changed', path, what: list.map((change) => formatChange(change, path)) }
         : { kind: 'missing', path },
   )
   const modes = places.flatMap(({ real, file, content }): Reason[] => {
@@ -116,7 +116,7 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
   return { reasons: [...reasons, ...modes] }
 }
 
-function describe(change: Change, path: string): string {
+function formatChange(change: Change, path: string): string {
   return 'currentContext' in change ? `current-context in ${path}` : `${change.key} ${change.name} in ${path}`
 }
 

@@ -121,7 +121,7 @@ test('a phase that was not begun waits, and shows none of its targets', () => {
   assert.deepEqual(line, { level: 0, mark: 'waiting', text: 'deploy', note: '' })
 })
 
-test('targets that were not looked at yet are not shown', () => {
+test('targets that were not checked yet are not shown', () => {
   assert.deepEqual(names(layOut([progress(phase('deploy', 5), [undefined, 'building'])], rows), 1), ['node1'])
 })
 
