@@ -86,8 +86,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   } catch (error) {
     if (isErrno(error)) {
       const code = String(error.code)
-      const why =
-        code === 'ELOOP' ? 'a symbolic link stands there' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
+      const why = code === 'ELOOP' ? 'it is a symbolic link' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
       const foreign = isErrno(error, 'EACCES', 'EPERM') ? findForeign(path) : undefined
       const whose = foreign ? `, ${foreign.path === path ? 'it' : foreign.path} is ${foreign.owner}'s` : ''
       throw new Failure(`can't ${what} ${path}: ${why}${whose}`, {
@@ -104,7 +103,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
 /** One command for all that a run by sudo has left. */
 function sharedOwner({ owner, whole }: Foreign): SharedCause<string> {
   const remedyFor = (paths: readonly string[]) => `if a run by sudo made it, take it back: ${takeBackCommand(paths)}`
-  return { what: `permission denied to what is ${owner}'s`, who: whole, place: whole, remedyFor }
+  return { what: `permission denied to files owned by ${owner}`, who: whole, place: whole, remedyFor }
 }
 
 /** What is no Failure yet: the system's refusals of what nobody thought of, and mistakes in this code, as the cause. */

@@ -31,7 +31,7 @@ export type Reason =
   | UnitReason
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
-  | { readonly kind: 'locked'; readonly path: string }
+  | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
 
 /** What a unit on a node does not have, or has not loaded. */
@@ -82,7 +82,7 @@ export function formatReason(reason: Reason): string {
     case 'missing':
       return `${reason.path} is missing`
     case 'unreadable':
-      return `${reason.path} is no ${reason.what}`
+      return `${reason.path} is not ${reason.what}`
     case 'not-a-file':
       return `${reason.path} is not a plain file`
     case 'wrong-mode':
@@ -98,11 +98,11 @@ export function formatReason(reason: Reason): string {
     case 'key-kind-changed':
       return `key is ${reason.was}, not ${reason.asked}`
     case 'other-issuer':
-      return 'not issued by the present CA'
+      return 'not issued by the current CA'
     case 'not-accepted':
       return `Kubernetes would refuse it: ${reason.what}`
     case 'expires':
-      return `${reason.expired ? 'expired' : 'ends'} ${formatDate(reason.notAfter)}`
+      return `${reason.expired ? 'expired' : 'expires'} ${formatDate(reason.notAfter)}`
     case 'not-yet-valid':
       return `not valid before ${reason.notBefore.toISOString().slice(0, 16)}Z`
     case 'content-changed':
@@ -127,7 +127,7 @@ export function formatReason(reason: Reason): string {
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
     case 'locked':
-      return `${reason.path} is there`
+      return reason.isStale ? `stale lock ${reason.path}` : `${reason.path} exists`
     case 'forced':
       return reason.replaces ? 'replaced by a new one; the old is kept in backup/' : 'forced'
     default:

@@ -6,9 +6,9 @@ export function formatDate(date: Date): string {
   return date.toISOString().slice(0, 10)
 }
 
-/** Of milliseconds: "3649d", "31h" where it is less than two days, "ended". */
+/** Of milliseconds: "3649d", "31h" where it is less than two days, "expired". */
 export function formatLeft(milliseconds: number): string {
-  if (milliseconds <= 0) return 'ended'
+  if (milliseconds <= 0) return 'expired'
   const hours = Math.floor(milliseconds / hour)
   return hours < 48 ? `${hours}h` : `${Math.floor(hours / 24)}d`
 }

@@ -57,7 +57,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
   if (options.version) return readVersion()
   if (options.list) return listPhases(options.json)
   if (options.names.length > 0) return undefined
-  throw usageFailure('which phase or target?', 'npm run task -- --list shows them; npm run bootstrap is all of them')
+  throw usageFailure('no phase or target given', 'npm run task -- --list shows them; npm run bootstrap is all of them')
 }
 
 function createRequest(options: Options, ending: Ending): Request {
@@ -95,7 +95,7 @@ function refuseLostOptions(args: readonly string[]): void {
   const lost = findLostOptions({ args, env, npmrc, isName })
   if (!lost) return
   throw usageFailure(
-    `npm took ${lost.options.join(' ')} for an option of its own: what is for harderway comes after --`,
+    `npm took ${lost.options.join(' ')} as its own option: options of harderway come after --`,
     formatCommand(lost.meant.map(quote).join(' '), {}),
   )
 }

@@ -22,8 +22,8 @@ const reservedSshOptions = new Map(
     port: 'set port of the node',
     hostname: 'set host of the node',
     nohostauthenticationforlocalhost: 'host keys are always checked',
-    verifyhostkeydns: 'a host key is one of known_hosts',
-    updatehostkeys: 'connections at the same time would write known_hosts over each other',
+    verifyhostkeydns: 'host keys are checked against known_hosts',
+    updatehostkeys: 'concurrent connections would overwrite known_hosts',
   }),
 )
 for (const option of [
@@ -35,7 +35,7 @@ for (const option of [
   ...['forwardagent', 'forwardx11', 'forwardx11trusted', 'gssapidelegatecredentials', 'addkeystoagent', 'localcommand'],
   ...['tunnel', 'localforward', 'remoteforward', 'dynamicforward', 'sendenv', 'setenv'],
 ])
-  reservedSshOptions.set(option, 'no node needs anything of this machine')
+  reservedSshOptions.set(option, 'nothing of this machine is passed on to a node')
 
 type Raw = Readonly<Record<string, unknown>>
 
@@ -77,12 +77,12 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
     const words = path.filter((part) => typeof part === 'string').join('.')
-    const where = { '': 'a cluster', nodes: 'a node' }[words] ?? words
+    const where = { '': 'cluster.yaml', nodes: 'a node' }[words] ?? words
     return [
       {
         path: [...path, key],
         at: 'key' as const,
-        message: `is no key of ${where}: ${suggest(key, Object.keys(entries))}`,
+        message: `is an unknown key in ${where}: ${suggest(key, Object.keys(entries))}`,
       },
     ]
   })
@@ -91,7 +91,7 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
 function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
-  return [{ path: ['name'], message: `${shown(name)} is also the domain, and is no DNS name: set domain` }]
+  return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name: set domain` }]
 }
 
 /** Names that are made of two keys: each alone may be right, and both together no DNS name. */
@@ -109,8 +109,8 @@ function composedNameProblems(raw: Raw): Problem[] {
   ]
   return composed.flatMap(([path, name]): Problem[] => {
     if (name.length > 253)
-      return [{ path, message: `makes a DNS name of ${name.length} characters, of which there are at most 253` }]
-    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address and no name` }] : []
+      return [{ path, message: `makes a DNS name of ${name.length} characters: at most 253 are allowed` }]
+    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address, not a name` }] : []
   })
 }
 
@@ -131,9 +131,10 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   const families = serviceCIDR
     .map((text) => parseCidr(textOf(text)))
     .map((cidr) => (typeof cidr === 'string' ? 0 : cidr.network.length))
-  if (serviceCIDR.length > 2) return [{ path, message: 'has more than two blocks: one, or an IPv4 and an IPv6 one' }]
+  if (serviceCIDR.length > 2)
+    return [{ path, message: 'has more than two blocks: give one, or one IPv4 and one IPv6 block' }]
   if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
-    return [{ path, message: 'has two blocks of one family: dual-stack is an IPv4 and an IPv6 one' }]
+    return [{ path, message: 'has two blocks of the same family: dual-stack takes one IPv4 and one IPv6 block' }]
   return []
 }
 
@@ -176,7 +177,7 @@ function sshOptionProblems(options: Raw): Problem[] {
   return Object.entries(options).flatMap(([key, value]): Problem[] => {
     const path = ['ssh', 'options', key]
     if (!/^[A-Za-z][A-Za-z0-9]{1,60}$/.test(key))
-      return [{ path, at: 'key', message: 'is no ssh option: a word such as ConnectTimeout (man ssh_config)' }]
+      return [{ path, at: 'key', message: 'is not an ssh option: give a word such as ConnectTimeout (man ssh_config)' }]
     const reserved = reservedSshOptions.get(key.toLowerCase())
     if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
     if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
@@ -213,7 +214,7 @@ function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>)
       if (ip === undefined && ips === undefined)
         return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
       if (ip !== undefined && ips !== undefined)
-        return [{ path: ['nodes', i, 'ips'], message: 'stands beside ip: give one of the two' }]
+        return [{ path: ['nodes', i, 'ips'], message: "can't be combined with ip: give one of the two" }]
       return []
     }),
     ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')

@@ -37,13 +37,13 @@ export class AuthDir {
   bytes(name: string): Buffer {
     const bytes = this.tryBytes(name)
     if (bytes) return bytes
-    throw new Failure(`${join(this.path, name)} was there a moment ago and is gone`, {
+    throw new Failure(`${join(this.path, name)} was removed during the run`, {
       remedy: 'run the same command again',
     })
   }
 
   /** What is in a file that must be there, with its mode; and all that is wrong with it. */
-  judge<T>(
+  checkFile<T>(
     name: string,
     mode: number,
     what: string,
@@ -60,7 +60,7 @@ export class AuthDir {
 
   /** Another one whenever a file in the folder was made, replaced or removed, a lock too; undefined where there is none. */
   version(): string | undefined {
-    return doing('look at', this.path, () => {
+    return doing('read', this.path, () => {
       const stat = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false })
       return stat && `${stat.dev} ${stat.ino} ${stat.ctimeNs}`
     })

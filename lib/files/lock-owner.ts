@@ -33,7 +33,7 @@ function parseOwner(text: string): Owner | undefined {
   }
 }
 
-export function describeHolder(holder: Owner | undefined): string {
+export function formatOwner(holder: Owner | undefined): string {
   if (!holder) return 'another program'
   const where = livenessOf(holder) === 'unknown' ? ', in another container or on another machine' : ''
   return `process ${holder.pid} on ${holder.host}${where}`

@@ -16,7 +16,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
 import { quote } from '../wording.ts'
-import { describeHolder, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
+import { formatOwner, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
 import { livenessOf, thisProcess } from './process-id.ts'
 
 export interface LockOptions {
@@ -192,27 +192,27 @@ function ownerOf(holder: Holder): Owner | undefined {
 function formatWait(path: string, holder: Holder, { silence = longestSilence }: LockOptions): string {
   const owner = ownerOf(holder)
   const isUnknown = owner && livenessOf(owner) === 'unknown'
-  const until = isUnknown ? `; without a sign of life it counts as dead after ${silence / 1000} s` : ''
-  return `waiting for ${describeHolder(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
+  const until = isUnknown ? `; without a heartbeat it is presumed dead after ${silence / 1000} s` : ''
+  return `waiting for ${formatOwner(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
 }
 
 function advice(path: string, owner: Owner | undefined): string {
   return owner && livenessOf(owner) === 'alive'
-    ? `to see what it does: ps -fp ${owner.pid}; to end it: kill ${owner.pid}`
-    : `if you know that it has ended: rm ${quote(path)}`
+    ? `to see what it does: ps -fp ${owner.pid}; to stop it: kill ${owner.pid}`
+    : `if you are sure that it no longer runs: rm ${quote(path)}`
 }
 
 function heldBy(path: string, holder: Holder): Failure {
   const owner = ownerOf(holder)
-  return new Failure(`${path} is held by ${describeHolder(owner)}`, {
+  return new Failure(`${path} is held by ${formatOwner(owner)}`, {
     code: 'locked',
-    remedy: `wait for it to end; ${advice(path, owner)}`,
+    remedy: `wait for it to finish; ${advice(path, owner)}`,
   })
 }
 
 /** Of the lock, or of the folder that it is for. */
 export function lostLock(path: string): Failure {
-  return new Failure(`${path} was taken over by another run, or removed, while this one was stopped`, {
+  return new Failure(`${path} was taken over by another run, or removed, while this one was suspended`, {
     code: 'lock-lost',
     remedy: 'run the same command again',
   })

@@ -27,8 +27,8 @@ export class KubeconfigReader {
       const content =
         known && known.text === text ? known.content : text === undefined ? undefined : readKubeconfig(text)
       if (!content || text === undefined)
-        throw refusal(`${path} is no kubeconfig that can be read, and is left as it is`, [
-          'mend it, or set localKubeconfig.path in cluster.yaml',
+        throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
+          'fix it, or set localKubeconfig.path in cluster.yaml',
         ])
       const read = { path, real, file, text, content }
       this.#known.set(path, read)

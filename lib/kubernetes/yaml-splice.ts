@@ -13,7 +13,7 @@ export class SpliceError extends Error {}
 
 type Step = string | { readonly name: string }
 /** From the root: keys, and entries of a list by what stands in them under `name`. */
-export type Place = readonly Step[]
+export type YamlPath = readonly Step[]
 
 /** The root is what the parser found in the text; the text may have been edited since, behind the place of the next edit. */
 export interface Parsed {
@@ -32,8 +32,8 @@ export function offsetOfKey({ root }: Parsed, key: string): number {
 }
 
 /** Edits the map at the place as a text of its own: what is around it need not be parsed again. */
-export function editMap({ text, root }: Parsed, place: Place, edit: (text: string) => string): string {
-  const map = mapAt(root, place)
+export function editMap({ text, root }: Parsed, path: YamlPath, edit: (text: string) => string): string {
+  const map = mapAt(root, path)
   if (isFlow(map)) {
     const [start, end] = rangeOf(map)
     return text.slice(0, start) + edit(text.slice(start, end)) + text.slice(end)
@@ -133,12 +133,12 @@ function itemText(item: object, indent: number): string {
   return stringifyAsKubectl([item]).replace(/^(?=.)/gm, ' '.repeat(indent))
 }
 
-function mapAt(root: unknown, place: Place): YAMLMap {
+function mapAt(root: unknown, path: YamlPath): YAMLMap {
   let node = root
-  for (const step of place)
+  for (const step of path)
     node = typeof step === 'string' ? isMap(node) && pairOf(node, step)?.value : itemNamed(node, step.name)
   if (!isMap(node))
-    throw new SpliceError(`${place.map((step) => (typeof step === 'string' ? step : step.name)).join('.')} is no map`)
+    throw new SpliceError(`${path.map((step) => (typeof step === 'string' ? step : step.name)).join('.')} is no map`)
   return node
 }
 

@@ -42,9 +42,9 @@ export function readAnswer(output: string, nonce: string): Answer {
 }
 
 export function notWhole(): Failure {
-  return new Failure('its answer is not whole', {
+  return new Failure('its answer is incomplete', {
     code: 'no-answer',
     remedy:
-      'see what a command prints there (ssh to it, echo ok): its login shell must run it and let its output through',
+      'check what a command prints there (ssh to it, echo ok): its login shell must run it and let its output through',
   })
 }

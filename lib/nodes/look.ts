@@ -25,7 +25,7 @@ export interface Leftover {
   readonly age: number
 }
 
-export interface Look {
+export interface Inspection {
   /** The folder's absolute path; undefined where it does not exist. */
   readonly folder: string | undefined
   /** Of the user that we are there. */
@@ -40,14 +40,14 @@ export interface Look {
 /** Bytes: a file of ours has a few thousand; of a larger one there is no digest. */
 export const largestFile = 256 * 1024
 /** Bytes, of all contents together. */
-const largestLook = 1024 * 1024
+const largestInspection = 1024 * 1024
 
 /**
- * Shell functions, beside those of an answer. `describe NAME...` sets $stats and $sums to a line for each name, and fails
+ * Shell functions, beside those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and fails
  * where a name or a tool does; `tell_folder` tells all that stands in the present folder. Names of ours have letters,
  * digits, dots, hyphens and underscores alone: all others are somebody else's, and are passed over.
  */
-export const lookFunctions = `describe() {
+export const inspectFunctions = `stat_files() {
   stats= sums= small= sizes=' '
   [ $# -gt 0 ] || return 0
   stats=$(stat -c 'stat %a %u %f %s %n' -- "$@")
@@ -77,7 +77,7 @@ tell_folder() {
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
   done
-  describe "$@"
+  stat_files "$@"
   # Counted by the names, whatever the tools printed.
   [ $# -eq 0 ] || printf '%s\\n' "$stats"
   n=$((n + $#))
@@ -92,7 +92,7 @@ differs() {
   case $nl$sums$nl in *"$nl$2  $1$nl"*) return 0 ;; *"  $1$nl"*) ;; *) return 0 ;; esac
   size=\${sizes#*" $1:"} size=\${size%% *}
   total=$((total + size))
-  [ $total -le ${largestLook} ] || return 0
+  [ $total -le ${largestInspection} ] || return 0
   say content "$1"
   od -A n -t x1 -v < "$1"
 }`
@@ -101,11 +101,11 @@ differs() {
  * A folder does not exist where the nearest thing above it that does can be entered. Any other folder that can't be
  * entered or listed, and any tool that fails, is a look that failed.
  */
-export function lookScript(directory: string, expected: ReadonlyMap<string, string>, nonce: string): string {
+export function inspectScript(directory: string, expected: ReadonlyMap<string, string>, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(nonce),
-    lookFunctions,
+    inspectFunctions,
     differsFunction,
     `if cd -- ${word} 2>/dev/null; then`,
     '  tell_folder',
@@ -127,7 +127,7 @@ export function makeFolderScript(directory: string, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(nonce),
-    lookFunctions,
+    inspectFunctions,
     `mkdir -p -- ${word}`,
     `cd -- ${word}`,
     'tell_folder',
@@ -176,13 +176,13 @@ function addSum({ files }: Draft, told: string, digest = '', file = ''): void {
 }
 
 /** Throws a Failure where the answer is not whole, or says what no look says. */
-export function parseLook(output: string, nonce: string): Look {
+export function parseInspection(output: string, nonce: string): Inspection {
   const { records, stopped } = readAnswer(output, nonce)
   if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
-  return readLook(records)
+  return readInspection(records)
 }
 
-export function readLook(records: readonly string[]): Look {
+export function readInspection(records: readonly string[]): Inspection {
   const draft: Draft = { uids: [], folders: [], files: new Map(), hex: new Map(), leftovers: [] }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))

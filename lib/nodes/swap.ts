@@ -2,7 +2,7 @@
 
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { type Look, lookFunctions } from './look.ts'
+import { type Inspection, inspectFunctions } from './look.ts'
 import { wholeScript } from './shell.ts'
 
 export interface Swap {
@@ -95,11 +95,11 @@ const replacing = [
 ]
 
 /**
- * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the look,
+ * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the inspection,
  * keeps the old files and renames the new ones into place one right after the other. Before that the folder gets another
  * name: who discards it, because the run was ended, takes nothing from under the renames. Ends with another look.
  */
-export function swapScript(swap: Swap, look: Look, nonce: string): string {
+export function swapScript(swap: Swap, inspection: Inspection, nonce: string): string {
   const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
   const stage = quote(`${folder}/${staging}`)
   const inUse = quote(`${folder}/${staging}-swap`)
@@ -107,7 +107,7 @@ export function swapScript(swap: Swap, look: Look, nonce: string): string {
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
     openAnswer(nonce),
-    lookFunctions,
+    inspectFunctions,
     lockFunction,
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
@@ -116,7 +116,7 @@ export function swapScript(swap: Swap, look: Look, nonce: string): string {
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,
     'lock',
-    ...seeingThatNothingChanged(unchanged, look),
+    ...seeingThatNothingChanged(unchanged, inspection),
     ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
     ...(copied.length > 0 ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..'] : []),
@@ -142,7 +142,7 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
   ]
 }
 
-function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Look): string[] {
+function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Inspection): string[] {
   const told = unchanged.flatMap((name) => files.get(name)?.told.split('\n') ?? [])
   const lines = [
     ...told.filter((line) => line.startsWith('stat ')),
@@ -153,7 +153,7 @@ function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Look)
     `for f in ${unchanged.map(quote).join(' ')}; do`,
     '  if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi',
     'done',
-    'describe "$@"',
+    'stat_files "$@"',
     // A file that has gone or come makes the lists differ; so does one that is a link now.
     `now=$stats\${sums:+$nl$sums}`,
     `[ "$now" = ${quote(lines.join('\n'))} ] || stop changed`,

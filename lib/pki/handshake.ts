@@ -43,7 +43,7 @@ export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
   const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
   if (distrusted) return { refused: distrusted }
-  const met = await connectParties(handshake).catch((error: Error): Met => ({ refused: describe(error, '') }))
+  const met = await connectParties(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error, '') }))
   if ('refused' in met || !met.seen || !client) return met
   const unknown = formatReasons(findDistrust(client.certificate, server.ca))
   if (!unknown) return met
@@ -55,7 +55,7 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
   const { ca, certificate: cert, key } = server
   const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
   const met = new Promise<Met>((resolve) => {
-    const refuse = (error: Error) => resolve({ refused: describe(error, dialled) })
+    const refuse = (error: Error) => resolve({ refused: formatTlsError(error, dialled) })
     // Node's server ends a connection that it does not accept without a word; the reason stands in its socket.
     listener.on('tlsClientError', (error, { authorizationError: why }) =>
       why ? resolve({ refused: words(why) }) : refuse(error),
@@ -93,7 +93,7 @@ function words(code: unknown): string {
     .replaceAll('_', ' ')
 }
 
-function describe(error: Error, dialled: string): string {
+function formatTlsError(error: Error, dialled: string): string {
   if ('code' in error && error.code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `${dialled} is not in the server certificate's SANs`
   // OpenSSL's own words stand between numbers and the place in its source.

@@ -27,8 +27,8 @@ export interface Pair {
 }
 
 export function readPair(auth: AuthDir, name: string): Pair {
-  const certificate = auth.judge(certificateFile(name), publicMode, 'certificate', readCertificate)
-  const key = auth.judge(keyFile(name), secretMode, 'private key without a passphrase', readPrivateKey)
+  const certificate = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readCertificate)
+  const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readPrivateKey)
   const reasons = [...certificate.reasons, ...key.reasons]
   if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
     reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
@@ -44,7 +44,7 @@ export interface Demands {
   readonly renewBefore: number
 }
 
-export function judgePair({ certificate, reasons }: Pair, demands: Demands): Verdict {
+export function checkPair({ certificate, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.

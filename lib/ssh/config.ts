@@ -76,10 +76,10 @@ export function sessionOptions(config: SshConfig): string[] {
 export function uncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
   const command = first(config, 'knownhostscommand')
   if (command && /(^|[^%])(%%)*%K/.test(command))
-    return `KnownHostsCommand ${command} is told the key that it should tell (%K)`
+    return `KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
   const file = first(config, 'userknownhostsfile')?.split(' ')[0] ?? 'none'
   if (first(config, 'stricthostkeychecking') === 'accept-new' && !isLasting(file))
-    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file} is no file that keeps a key`
+    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file} is not a file that keeps keys`
   return undefined
 }
 

@@ -2,12 +2,12 @@
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
 import { quote } from '../wording.ts'
-import type { SshPlace } from './route.ts'
+import type { SshHost } from './route.ts'
 
 export interface SshResult {
   readonly node: string
   /** The node, then its jump hosts. */
-  readonly places: readonly [SshPlace, ...SshPlace[]]
+  readonly places: readonly [SshHost, ...SshHost[]]
   /** Who ended it, and printed what was printed: ssh itself, or a program on the node, whose words are never ssh's. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
@@ -20,7 +20,7 @@ export interface SshResult {
 
 /** Whom it happened with: a node or a jump host, and the known_hosts that ssh named. */
 interface Culprit {
-  readonly place: SshPlace
+  readonly place: SshHost
   readonly knownHosts: string | undefined
 }
 
@@ -43,13 +43,13 @@ const causes: readonly Cause[] = [
     pattern: /host key for \S+ has changed/i,
     remedy: (culprits) =>
       [
-        'if the machine was set up anew, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
+        'if the machine was reinstalled, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
         ...unique(
           culprits.map(({ place, knownHosts }) =>
             ['ssh-keygen', '-R', place.knownAs, ...(knownHosts ? ['-f', knownHosts] : [])].map(quote).join(' '),
           ),
         ),
-        'if it was not, somebody else answers under its name',
+        'if it was not, another machine may be impersonating it',
       ].join('\n'),
   },
   {
@@ -58,13 +58,11 @@ const causes: readonly Cause[] = [
     pattern: /host key is known for|Host key verification failed/,
     remedy: (culprits) =>
       [
-        'compare the fingerprint that ssh shows with what the machine says of itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):',
+        "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
         ...asking(culprits.map(({ place }) => place)),
         ...(culprits.some(({ place }) => place.jump !== undefined)
           ? []
-          : [
-              'or choose to trust a machine the first time it is met: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
-            ]),
+          : ['or trust each key on first use: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml']),
       ].join('\n'),
   },
   {
@@ -72,14 +70,14 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: ([culprit]) =>
-      `see that this works without a question: ${culprit?.place.ssh('-o', 'BatchMode=yes')} ${culprit?.place.destination} true (a key with a passphrase belongs into ssh-agent: ssh-add)`,
+      `check that this works without a prompt: ${culprit?.place.ssh('-o', 'BatchMode=yes')} ${culprit?.place.destination} true (a key with a passphrase belongs in ssh-agent: ssh-add)`,
   },
   {
     name: 'no common algorithm',
     by: 'ssh',
     pattern: /Unable to negotiate|no matching (host key|key exchange|cipher|MAC)/i,
     remedy: () =>
-      'update the older of the two sshs; until then allow what it offers: ssh.options in cluster.yaml, such as {HostKeyAlgorithms: +ssh-rsa} (man ssh_config: KexAlgorithms, Ciphers, MACs)',
+      'update the older of the two OpenSSH versions; until then allow what it offers: ssh.options in cluster.yaml, such as {HostKeyAlgorithms: +ssh-rsa} (man ssh_config: KexAlgorithms, Ciphers, MACs)',
   },
   {
     name: 'name unknown',
@@ -88,7 +86,7 @@ const causes: readonly Cause[] = [
     remedy: ([culprit]) =>
       culprit?.place.jump === undefined
         ? 'add it to DNS or /etc/hosts, or give the node a host in cluster.yaml'
-        : 'add it to DNS or /etc/hosts, or give it a HostName in the configuration of ssh',
+        : 'add it to DNS or /etc/hosts, or give it a HostName in the ssh configuration',
   },
   {
     name: 'forwarding refused',
@@ -100,19 +98,19 @@ const causes: readonly Cause[] = [
     name: 'connection refused',
     by: 'ssh',
     pattern: /Connection refused/,
-    remedy: () => `see that sshd runs there, and on which port; ${again}`,
+    remedy: () => `check that sshd runs there, and on which port; ${again}`,
   },
   {
     name: 'timed out',
     by: 'ssh',
     pattern: /timed out|No route to host|Network is unreachable|Host is down|not responding/i,
-    remedy: () => `see that the machine is up and reachable; ${again}`,
+    remedy: () => `check that the machine is up and reachable; ${again}`,
   },
   {
     name: 'no space',
     by: 'node',
     pattern: /No space left|Disk quota exceeded/i,
-    remedy: () => `make room there; ${again}`,
+    remedy: () => `free some space there; ${again}`,
   },
   {
     name: 'read-only',
@@ -155,8 +153,8 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
 }
 
 /** The jump host that ssh names; else it is the node. */
-function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshPlace {
-  const isNamed = ({ hostname, port, knownAs }: SshPlace) =>
+function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshHost {
+  const isNamed = ({ hostname, port, knownAs }: SshHost) =>
     [
       `key is known for ${knownAs} `,
       `key for ${knownAs} has changed`,
@@ -185,7 +183,7 @@ function shorten(line: string): string {
 }
 
 /** ssh itself finds out by which name, port and jump hosts the key is asked for, and in which file it belongs. */
-function asking(places: readonly SshPlace[]): string[] {
+function asking(places: readonly SshHost[]): string[] {
   const groups = Map.groupBy(places, (place) => place.ssh('-o', 'StrictHostKeyChecking=ask'))
   return [...groups].map(([ssh, group]) => {
     const names = unique(group.map(({ destination }) => destination))

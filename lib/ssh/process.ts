@@ -77,8 +77,8 @@ export async function spawn(command: readonly string[], { cwd, env, input, signa
   const failure = startFailure(command, env, result)
   if (failure) throw failure
   if (flooded.signal.aborted)
-    throw new Failure(`${command.at(-2)}: sends more than ${mostOutput / 1e6} MB where a few kB are due`, {
-      remedy: 'see what its shell prints at its start (.bashrc)',
+    throw new Failure(`${command.at(-2)}: sent more than ${mostOutput / 1e6} MB where a few kB were expected`, {
+      remedy: 'check what its shell prints on startup (.bashrc)',
     })
   return result
 }
@@ -95,7 +95,7 @@ function startFailure(
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not on the PATH'
   const what = `can't start ${program}: ${why}`
   const remedyFor = () =>
-    `see that OpenSSH's client is installed: command -v ${program}
+    `check that the OpenSSH client is installed: command -v ${program}
 where this machine has reached a limit (ulimit -n, ulimit -u, that of a container), do fewer nodes at once: --concurrency 2`
   return new Failure(what, {
     code: 'ssh-not-started',

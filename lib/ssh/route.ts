@@ -15,7 +15,7 @@ import { spawn } from './process.ts'
 const mostJumps = 8
 
 /** A node, or a jump host on the way to it. */
-export interface SshPlace {
+export interface SshHost {
   /** A jump host as it is named in the configuration; undefined for the node itself. */
   readonly jump: string | undefined
   readonly hostname: string
@@ -31,7 +31,7 @@ export interface Route {
   /** What is in force for the node. */
   readonly config: SshConfig
   /** The node, then the jump hosts from the last to the first. */
-  readonly places: readonly [SshPlace, ...SshPlace[]]
+  readonly places: readonly [SshHost, ...SshHost[]]
 }
 
 interface Named {
@@ -63,7 +63,7 @@ export class Routes {
     return { config, places: [place, ...(await this.#jumpsOf(node.name, config))] }
   }
 
-  async #jumpsOf(node: string, config: SshConfig, depth = 1): Promise<SshPlace[]> {
+  async #jumpsOf(node: string, config: SshConfig, depth = 1): Promise<SshHost[]> {
     const jump = lastJump(config)
     if (!jump) return []
     if (depth > mostJumps) throw unusable(node, `more than ${mostJumps} jump hosts`)
@@ -86,11 +86,11 @@ export class Routes {
     return printed
   }
 
-  #place(config: SshConfig, { jump, words = [], destination }: Named): SshPlace {
+  #place(config: SshConfig, { jump, words = [], destination }: Named): SshHost {
     const hostname = first(config, 'hostname') ?? ''
     const port = first(config, 'port') ?? '22'
     const knownAs = first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`)
-    const ssh: SshPlace['ssh'] = (...options) =>
+    const ssh: SshHost['ssh'] = (...options) =>
       typedCommand('ssh', this.#use, [...options, ...words], jump !== undefined)
     return { jump, hostname, port, knownAs, ssh, destination: quote(destination) }
   }
@@ -131,11 +131,11 @@ function isWritable(path: string): boolean {
   }
 }
 
-function unchecked(node: string, place: SshPlace, because: string): Failure {
+function unchecked(node: string, place: SshHost, because: string): Failure {
   const { jump } = place
   const what = `${jump === undefined ? '' : `jump host ${jump}: `}the host key would not be checked: ${because}`
-  const remedyFor = ([some = place]: readonly SshPlace[]) =>
-    `see what is in force, and change it (accept-new with a file that stays, or yes):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
+  const remedyFor = ([some = place]: readonly SshHost[]) =>
+    `check the effective configuration, and change it (yes, or accept-new with a permanent file):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
   return new Failure(`${node}: ${what}`, {
     code: 'host-key-unchecked',
     shared: { what, who: node, place, remedyFor },
@@ -147,7 +147,7 @@ function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
   const what = `ssh can't be used (${shown})`
-  const remedyFor = () => 'correct the configuration of ssh; then run the same command again'
+  const remedyFor = () => 'correct the ssh configuration; then run the same command again'
   return new Failure(`${node}: ${what}`, {
     code: 'ssh-unusable',
     shared: { what, who: node, place: undefined, remedyFor },

@@ -111,10 +111,13 @@ async function copyOptions({ folder: cwd, signal }: SshRun): Promise<string[]> {
   const { stderr } = await spawn(['ssh', '-V'], { cwd, env: process.env, input: '', signal })
   const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
   if (Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 7)) return ['-s']
-  throw new Failure(`scp copies by SFTP from OpenSSH 8.7; here is ${version ?? JSON.stringify(stderr.trim())}`, {
-    code: 'ssh-too-old',
-    remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
-  })
+  throw new Failure(
+    `scp copies over SFTP since OpenSSH 8.7; this machine has ${version ?? JSON.stringify(stderr.trim())}`,
+    {
+      code: 'ssh-too-old',
+      remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
+    },
+  )
 }
 
 interface ConnectionParts {

@@ -8,15 +8,16 @@ import type { Workspace } from './workspace.ts'
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,
-    check: async (at, force) => {
-      const look = await target.check(at, force)
-      refuseFolders(target, at)
+    check: async (workspace, force) => {
+      const look = await target.check(workspace, force)
+      refuseFolders(target, workspace)
       return look
     },
-    build: async (at, work) => {
-      refuseFolders(target, at)
-      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') at.auth.setMode(reason.path, reason.asked)
-      return isRepair(work.reasons) ? undefined : target.build?.(at, work)
+    build: async (workspace, work) => {
+      refuseFolders(target, workspace)
+      for (const reason of work.reasons)
+        if (reason.kind === 'wrong-mode') workspace.auth.setMode(reason.path, reason.asked)
+      return isRepair(work.reasons) ? undefined : target.build?.(workspace, work)
     },
   }
 }
@@ -25,7 +26,7 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
 function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Workspace): void {
   const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
   if (folder !== undefined)
-    throw new Failure(`a folder stands in the place of ${auth.path}/${folder}`, {
+    throw new Failure(`a folder is in the place of ${auth.path}/${folder}`, {
       remedy: 'move it away, then run the same command again',
     })
 }

@@ -20,7 +20,7 @@ export type RunEvent =
   | { readonly type: 'ended'; readonly id: TargetId; readonly outcome: Outcome }
 
 export interface RunOptions {
-  readonly at: Workspace
+  readonly workspace: Workspace
   /** Only look, and say what would be built. */
   readonly dryRun: boolean
   readonly forced: ReadonlyMap<TargetId, Force>
@@ -70,7 +70,9 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const whole: LimitedWork = limited[target.where] === 'check and build' ? limit : (work) => work()
   const building: LimitedWork = limited[target.where] === 'build' ? limit : (work) => work()
   try {
-    return await whole(() => lookAndBuild(target, known, options, building).finally(() => target.release?.(options.at)))
+    return await whole(() =>
+      lookAndBuild(target, known, options, building).finally(() => target.release?.(options.workspace)),
+    )
   } catch (error) {
     if (options.signal.aborted) return { kind: 'cancelled', because: [] }
     return { kind: 'failed', failure: asFailure(error) }
@@ -80,12 +82,12 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
 async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
-  const { at, signal, emit } = options
+  const { workspace, signal, emit } = options
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   while (isTurnOver()) await nextTurn()
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
-  const { found, ...verdict } = await judge(target, known, force, at)
+  const { found, ...verdict } = await checkInRun(target, known, force, workspace)
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0 || options.dryRun || !target.build)
@@ -95,17 +97,17 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
     known.found.delete(target.id)
-    const warning = (await target.build?.(at, { found, reasons, force, signal })) ?? verdict.warning
+    const warning = (await target.build?.(workspace, { found, reasons, force, signal })) ?? verdict.warning
     return { kind: 'built', reasons, ...(warning !== undefined && { warning }) }
   })
 }
 
 /** The target's own verdict, with what only the run knows: that it is forced, and that what it is made of will change. */
-async function judge(
+async function checkInRun(
   target: Target,
   { outcomes, found }: Known,
   force: Force | undefined,
-  at: Workspace,
+  workspace: Workspace,
 ): Promise<Look> {
   // What is there is given up: it need not be right, nor even readable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
@@ -114,7 +116,7 @@ async function judge(
     return need?.kind === 'stale' && !isRepair(need.reasons)
   })
   const { isFinal = false, ...verdict } = await check(target, willChange.length > 0, () =>
-    target.check(at, force, found),
+    target.check(workspace, force, found),
   )
   const needs: Reason[] =
     willChange.length > 0 && !isFinal && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
@@ -135,14 +137,14 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
 /** What refuses to be replaced, asked before the first build: of what is irreplaceable, and of what is the user's own. */
 export async function findRefusals(
   graph: Graph,
-  at: Workspace,
+  workspace: Workspace,
   forced: ReadonlyMap<TargetId, Force>,
 ): Promise<[TargetId, Failure][]> {
   const refusals: [TargetId, Failure][] = []
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'user') continue
     try {
-      await judge(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), at)
+      await checkInRun(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), workspace)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }

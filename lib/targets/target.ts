@@ -40,11 +40,11 @@ export interface Target<Found = unknown> {
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(at: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
+  check(workspace: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
   /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
-  build?(at: Workspace, work: Work<Found>): Promise<string | undefined>
+  build?(workspace: Workspace, work: Work<Found>): Promise<string | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */
-  release?(at: Workspace): Promise<void>
+  release?(workspace: Workspace): Promise<void>
 }
 
 /** What a build is told. */

@@ -3,7 +3,7 @@
 import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import { planSteps } from './plan.ts'
-import { describeOutcome, type PhaseView, type Reporter } from './reporter.ts'
+import { formatOutcome, type PhaseView, type Reporter } from './reporter.ts'
 
 /** JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text. */
 export function formatJsonLine(value: object): string {
@@ -35,7 +35,7 @@ export function createJsonLines(write: (line: string) => void, planned: readonly
 function plainEvent(event: RunEvent): object {
   if (event.type !== 'ended') return event
   const { id, outcome } = event
-  return { type: outcome.kind, id, ...plainOutcome(outcome), message: describeOutcome(outcome) }
+  return { type: outcome.kind, id, ...plainOutcome(outcome), message: formatOutcome(outcome) }
 }
 
 function plainOutcome(outcome: Outcome): object {

@@ -3,10 +3,10 @@ import type { Outcome } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
-  describeOutcome,
   formatClosing,
   formatFailure,
   formatFailures,
+  formatOutcome,
   formatStacks,
   formatSummary,
   type PhaseView,
@@ -33,7 +33,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
   }
   const ended = (id: TargetId, outcome: Outcome) => {
     if (outcome.kind === 'failed') say(`${id}: failed: ${outcome.failure.message}`)
-    else if (each) say(`${id}: ${describeOutcome(outcome)}`)
+    else if (each) say(`${id}: ${formatOutcome(outcome)}`)
     if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
     const phase = phaseOf.get(id)
     if (!phase || each) return

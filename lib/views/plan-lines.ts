@@ -56,7 +56,7 @@ function formatStep({ targets, why, follows, restart }: Step, width: number, lis
   const chain = [
     ...Map.groupBy(follows, ({ phase }) => phase)
       .entries()
-      .map(([phase, group]) => describeGroup(phase, group, list)),
+      .map(([phase, group]) => formatGroup(phase, group, list)),
     ...(restart.length > 0 ? [`${follows.length > 0 ? 'then ' : ''}restart ${restart.join(', ')}`] : []),
   ]
   return [
@@ -66,7 +66,7 @@ function formatStep({ targets, why, follows, restart }: Step, width: number, lis
 }
 
 /** "deploy control0, control1"; "local-kubeconfig", where a phase has one target. */
-function describeGroup(phase: string, targets: readonly Target[], list: ListNames): string {
+function formatGroup(phase: string, targets: readonly Target[], list: ListNames): string {
   const names = targets.map(nameInPhase)
   return names.length === 1 && names[0] === phase ? phase : `${phase} ${list(names)}`
 }

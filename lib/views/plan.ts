@@ -32,7 +32,7 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
   // What has no reason of its own follows from something else.
   const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
-  const sharedReason = (target: Target) => withoutOwnName(describe(target, own(target)), nameInPhase(target))
+  const sharedReason = (target: Target) => withoutOwnName(formatOwnReasons(target, own(target)), nameInPhase(target))
   const told = new Set<Target>()
   // Backwards: what follows from several new things is told with the last of them.
   return phases
@@ -41,7 +41,7 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
       const caused = phase.targets.filter((target) => own(target).length > 0)
       const groups = groupAlike(caused, sharedReason)
       return groups.toReversed().map((group): Step => {
-        const why = group.length === 1 ? describe(group[0], own(group[0])) : sharedReason(group[0])
+        const why = group.length === 1 ? formatOwnReasons(group[0], own(group[0])) : sharedReason(group[0])
         const isNew = group.every((target) => isMadeFirst(target, own(target)))
         const all = followers(group, dependents, targets)
         // What is missing too has a line of its own.
@@ -58,7 +58,7 @@ function isMadeFirst({ makes }: Target, reasons: readonly Reason[]): boolean {
   return makes.length > 0 && makes.every((file) => missing.includes(file))
 }
 
-function describe(target: Target, reasons: readonly Reason[]): string {
+function formatOwnReasons(target: Target, reasons: readonly Reason[]): string {
   return isMadeFirst(target, reasons) ? 'new' : formatReasons(reasons)
 }
 

@@ -1,7 +1,7 @@
 /** What is told of a run, whoever tells it: the tree, plain lines and --json read the same events. */
 
 import { Failure, stackOf } from '../failure.ts'
-import { formatReasons, isRepair } from '../reason.ts'
+import { formatReasons, isRepair, type Reason } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { Graph } from '../targets/graph.ts'
 import type { Target, TargetId } from '../targets/target.ts'
@@ -79,15 +79,26 @@ export function formatClosing({ advice, nextToExpire, made }: Summary): string[]
   return [...advice.map(formatAdvice), ...next]
 }
 
+const verbs = {
+  make: ['made', 'to make'],
+  repair: ['repaired', 'to repair'],
+  unlock: ['removed', 'to remove'],
+} as const
+
+function workOf(reasons: readonly Reason[]): keyof typeof verbs {
+  if (isRepair(reasons)) return 'repair'
+  return reasons.every((reason) => reason.kind === 'locked' && reason.isStale) ? 'unlock' : 'make'
+}
+
 /** What it did, or why it did nothing: "fresh until 2036-11-21", "made: SAN added: 192.168.1.22". */
-export function describeOutcome(outcome: Outcome): string {
+export function formatOutcome(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'fresh':
       return outcome.note ?? (outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh')
     case 'built':
-      return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
+      return `${verbs[workOf(outcome.reasons)][0]}: ${formatReasons(outcome.reasons)}`
     case 'stale':
-      return `to ${isRepair(outcome.reasons) ? 'repair' : 'make'}: ${formatReasons(outcome.reasons)}`
+      return `${verbs[workOf(outcome.reasons)][1]}: ${formatReasons(outcome.reasons)}`
     case 'failed':
       return outcome.failure.message
     case 'cancelled':

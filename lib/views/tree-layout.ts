@@ -2,7 +2,7 @@
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatDate } from '../wording.ts'
-import { describeOutcome, type PhaseView } from './reporter.ts'
+import { formatOutcome, type PhaseView } from './reporter.ts'
 
 export type TargetState = 'looking' | 'building' | Outcome
 
@@ -73,12 +73,12 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
     return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length, seconds))
   const [only] = ended.length === 1 ? ended : []
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
-  return line(worst, only ? describeOutcome(only) : summariseGroup(ended), worst === 'fresh' ? '' : time)
+  return line(worst, only ? formatOutcome(only) : summariseGroup(ended), worst === 'fresh' ? '' : time)
 }
 
 function childLine({ states }: PhaseState, target: Target): Line {
   const state = states.get(target.id)
-  const note = isOutcome(state) ? describeOutcome(state) : (state ?? '')
+  const note = isOutcome(state) ? formatOutcome(state) : (state ?? '')
   return { level: 1, mark: markOf(state), text: nameInPhase(target), note }
 }
 

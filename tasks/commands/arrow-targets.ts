@@ -32,12 +32,12 @@ export const arrowKinds: readonly { readonly name: string; readonly title: strin
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
   { name: 'keys', title: 'Tokens and Secrets' },
-  { name: 'strangers', title: 'Who must be kept out' },
+  { name: 'strangers', title: 'Clients that must be refused' },
 ]
 
 export function arrowTargets(cluster: Cluster): Target[] {
   const arrows = arrowTable(cluster).map(
-    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (at) => checkArrow(at, arrow) }),
+    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
@@ -51,23 +51,23 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
 }
 
 async function checkArrow(
-  at: Workspace,
+  workspace: Workspace,
   { client, server, dialled, strict = false, expected }: Arrow,
 ): Promise<Verdict> {
-  const { auth } = at
+  const { auth } = workspace
   const missing = missingFiles(auth, filesOf(client, server))
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server), client: await clientOf(at, client) }
+  const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
     const isRight =
-      expected === 'refused' ? 'refused' in met : 'seen' in met && describe(met.seen) === describe(expected)
-    const found = 'refused' in met ? `refused: ${met.refused}` : describe(met.seen) + (met.why && ` (${met.why})`)
-    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${describe(expected)}`
+      expected === 'refused' ? 'refused' in met : 'seen' in met && formatSeen(met.seen) === formatSeen(expected)
+    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen) + (met.why && ` (${met.why})`)
+    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${formatSeen(expected)}`
     if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
   }
-  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : describe(expected) }
+  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(expected) }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
@@ -80,7 +80,7 @@ async function shakeHands(handshake: Handshake): Promise<Met> {
   return (await import('../../lib/pki/handshake.ts')).shakeHands(handshake)
 }
 
-function describe(seen: Identity | undefined): string {
+function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
 }
 
@@ -105,8 +105,8 @@ function partyOf(auth: AuthDir, name: string): Party {
   return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
 }
 
-async function clientOf(at: Workspace, client: Client): Promise<Party | undefined> {
-  const { auth, now, cluster } = at
+async function clientOf(workspace: Workspace, client: Client): Promise<Party | undefined> {
+  const { auth, now, cluster } = workspace
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
@@ -114,13 +114,13 @@ async function clientOf(at: Workspace, client: Client): Promise<Party | undefine
   const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
-    throw new Failure(`${file} is no kubeconfig with a CA, a certificate and a key in it`, {
-      remedy: at.command('kubeconfigs'),
+    throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
+      remedy: workspace.command('kubeconfigs'),
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
   if (!same)
     throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
-      remedy: at.command('kubeconfigs'),
+      remedy: workspace.command('kubeconfigs'),
     })
   return embedded
 }
@@ -139,7 +139,7 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): P
     dialled: cluster.api.host,
     strict: false,
   })
-  if ('seen' in met && met.seen) return { reasons: [], note: describe(met.seen) }
+  if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
   return {
     reasons: [],
@@ -196,6 +196,6 @@ function checkSeal(auth: AuthDir): Verdict {
   const config = readEncryptionConfig(file.toString())
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
-    throw new Failure(`${name} is nothing that kube-apiserver would read, or its first provider has no key`)
-  return { reasons: [], note: `kube-apiserver would read it, and encrypt with its ${config.provider} key` }
+    throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
+  return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }

@@ -30,7 +30,7 @@ function checkCombination(command: Command, { names, given }: Options): void {
   throw usage(
     isOfRunAlone
       ? refuse(command, `--${option}`)
-      : `--${option} goes with ${new Intl.ListFormat('en', { type: 'disjunction' }).format(takers)}`,
+      : `--${option} can only be used with ${new Intl.ListFormat('en', { type: 'disjunction' }).format(takers)}`,
     command.name,
   )
 }

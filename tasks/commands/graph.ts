@@ -40,7 +40,7 @@ export async function graph({ cluster, options, print }: Request): Promise<reado
   if (!draw) {
     // Without -s, npm's own lines would go into the pipe.
     const asPicture = formatCommand('graph --format dot', options).replace('npm run', 'npm run -s')
-    throw usageFailure(`--format ${format}: graph knows ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
+    throw usageFailure(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
   }
   print(draw())
   return []

@@ -14,6 +14,6 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   const { ids, forced } = select(request, all)
   const graph = closure(all, ids)
   const seen = await look(request, { graph, views: viewPhases(phases, graph), forced })
-  const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerNodes(seen.at) : []
+  const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerNodes(seen.workspace) : []
   return tell(request, seen, { isPlan: true, notes })
 }

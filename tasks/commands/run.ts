@@ -27,8 +27,8 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   const wanted = closure(graph, ids)
   checkConfigFile(request, wanted)
   const reporter = await reporterFor(viewPhases(phases, wanted), false)
-  const { at, limits, close } = openWorkspace(request, reporter.note)
-  const { auth } = at
+  const { workspace, limits, close } = openWorkspace(request, reporter.note)
+  const { auth } = workspace
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   let findings: readonly Finding[] = ['failed']
@@ -36,21 +36,28 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   try {
     auth.make()
     lock = await lockAuth(auth, request, reporter.note)
-    const refusals = await findRefusals(wanted, at, forced)
+    const refusals = await findRefusals(wanted, workspace, forced)
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) findings = ['refused']
     else {
       auth.keepOutOfGit()
-      if (auth.tightenFolder()) reporter.note(`${auth.path} was open to others: its mode is now 0700`)
+      if (auth.tightenFolder()) reporter.note(`${auth.path} was accessible to others: its mode is now 0700`)
       const ended = AbortSignal.any([signal, lock.lost])
-      outcomes = await execute(wanted, { at, dryRun: false, forced, limits, signal: ended, emit: reporter.event })
+      outcomes = await execute(wanted, {
+        workspace,
+        dryRun: false,
+        forced,
+        limits,
+        signal: ended,
+        emit: reporter.event,
+      })
       findings = findingsOf(outcomes.values())
       if (lock.lost.aborted) {
         reporter.problem(asFailure(lock.lost.reason))
         findings = ['failed']
       }
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
-        for (const former of formerNodes(at)) reporter.note(former)
+        for (const former of formerNodes(workspace)) reporter.note(former)
     }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))
@@ -59,7 +66,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     lock?.release()
   }
   const exit = exitStatus(findings, request.endedStatus())
-  const closing = { advice: adviseAfter([...wanted.values()], outcomes), nextToExpire: nextToExpire(at, wanted) }
+  const closing = { advice: adviseAfter([...wanted.values()], outcomes), nextToExpire: nextToExpire(workspace, wanted) }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
 }

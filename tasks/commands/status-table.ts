@@ -36,12 +36,12 @@ export function formatStatus({ items, nodes, counted, now, width, verbose }: Sta
   const rows = items.map((item) => itemRow(item, now))
   const nodeRows = nodes.map(nodeRow)
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
-  const headings = ['FOR', 'ISSUER', 'ENDS', 'LEFT', ...(withNodes ? ['NODES'] : [])]
+  const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const cutShort = items.find(endsWithItsCa)
   const paragraph = (text: string) => ['', ...breakLines(text, width, 0, 2)]
   return [
     ...(items.length > 0 ? formatRows('NAME', headings, fold ? foldRows(rows) : rows, width) : []),
-    ...(cutShort?.end ? paragraph(`* until its CA ends, on ${formatDate(cutShort.end)}: that comes first`) : []),
+    ...(cutShort?.end ? paragraph(`* its CA expires first, on ${formatDate(cutShort.end)}`) : []),
     ...(items.length > 0 && nodes.length > 0 ? [''] : []),
     ...(nodes.length > 0 ? formatRows('NODE', [], fold ? foldRows(nodeRows) : nodeRows, width) : []),
     ...(counted.length > 0 ? paragraph(countItems(counted.filter(isOurs), now)) : []),
@@ -112,25 +112,25 @@ function cut(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text
 }
 
-/** "25 items: 24 fresh, 1 stale. First to end: ca, on 2036-11-22, in 3649d" */
+/** "25 items: 24 fresh, 1 stale. First to expire: ca, on 2036-11-22, in 3649d" */
 function countItems(items: readonly Item[], now: Date): string {
   const count = (state: State) => items.filter((item) => item.state === state).length
   const soon = items.filter((item) => item.state === 'fresh' && !isRight(item)).length
   const counts = [
     `${count('fresh')} fresh`,
-    soon > 0 && `${soon} of these ${soon === 1 ? 'ends' : 'end'} within renewBefore`,
+    soon > 0 && `${soon} of these ${soon === 1 ? 'expires' : 'expire'} within renewBefore`,
     count('stale') > 0 && `${count('stale')} stale`,
     count('failed') > 0 && `${count('failed')} not readable`,
   ]
-  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${describeFirstEnd(items, now)}`
+  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${formatFirstExpiry(items, now)}`
 }
 
-function describeFirstEnd(items: readonly Item[], now: Date): string {
+function formatFirstExpiry(items: readonly Item[], now: Date): string {
   const first = firstEnd(items)
   if (!first) return ''
   const names = items.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)
   const what = `${formatNames([...new Set(names)])}, on ${formatDate(first)}`
   return first <= now
-    ? `. Ended: ${what}`
-    : `. First to end: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
+    ? `. Expired: ${what}`
+    : `. First to expire: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
 }

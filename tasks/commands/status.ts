@@ -20,7 +20,7 @@ import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
 
-/** Finds stale what is not as asked or expires soon, failed what could not be looked at. */
+/** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
 export async function status(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal } = request
   checkNodes(cluster, options.nodes)
@@ -50,14 +50,14 @@ function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding
 
 function tell(
   { options, print, width }: Request,
-  { at, graph, outcomes }: Seen,
+  { workspace, graph, outcomes }: Seen,
   items: readonly Item[],
   nodes: readonly NodeItem[],
 ): void {
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  for (const line of formatStatus({ ...shown, counted: items, now: at.now, width, verbose: options.verbose }))
+  for (const line of formatStatus({ ...shown, counted: items, now: workspace.now, width, verbose: options.verbose }))
     print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
   const ids = new Set(counted.map(({ id }) => id))
@@ -65,7 +65,7 @@ function tell(
   const isTold = (target?: Target) =>
     target !== undefined && (target.where === 'node' ? names.has(target.node ?? '') : ids.has(target.id))
   const own = new Map([...outcomes].filter(([id]) => isTold(graph.get(id))))
-  const former = options.nodes.length === 0 ? formerNodes(at) : []
+  const former = options.nodes.length === 0 ? formerNodes(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
   const notes = [...former, ...warningsOf(own)].flatMap((text) => breakLines(printable(text), width, 0, 2))

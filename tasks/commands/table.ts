@@ -47,7 +47,7 @@ export const commands: readonly Command[] = [
     does: 'every TLS handshake of the cluster, made between the files in auth/',
     options: ['node', 'no-lock-wait'],
     auth: 'reads',
-    findings: { failed: 'a handshake did not come out as it must', stale: 'a file is missing' },
+    findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
     load: async () => (await import('./verify.ts')).verify,
   },
   {

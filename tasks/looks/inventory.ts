@@ -72,19 +72,20 @@ export function firstEnd(items: readonly Item[]): Date | undefined {
 }
 
 export function takeInventory(seen: Seen): Item[] {
-  const { at, graph, outcomes } = seen
-  const ca = tryCertificate(at.auth, caName)
+  const { workspace, graph, outcomes } = seen
+  const ca = tryCertificate(workspace.auth, caName)
   const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ where }) => where !== 'node')
     .map((target) => {
       const outcome = outcomes.get(target.id)
       const isFresh = outcome?.kind === 'fresh'
-      const { certificate, ca: itsCa = ca } = readChain(at, target, isFresh)
+      const { certificate, ca: itsCa = ca } = readChain(workspace, target, isFresh)
       const issuer = certificate && nameIssuer(certificate, ca, isFresh)
       const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
       const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
-      const endsSoon = end !== undefined && end.getTime() - at.now.getTime() <= at.cluster.certificates.renewBefore
+      const endsSoon =
+        end !== undefined && end.getTime() - workspace.now.getTime() <= workspace.cluster.certificates.renewBefore
       return {
         id: target.id,
         phase: target.phase,
@@ -98,7 +99,7 @@ export function takeInventory(seen: Seen): Item[] {
         end,
         endsSoon,
         state: stateOf(outcome),
-        why: explain(outcome) || (endsSoon ? 'ends within renewBefore' : ''),
+        why: explain(outcome) || (endsSoon ? 'expires within renewBefore' : ''),
         onNodes: new Map(
           (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
         ),
@@ -106,12 +107,13 @@ export function takeInventory(seen: Seen): Item[] {
     })
 }
 
-function readChain(at: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
-  const { auth } = at
+function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
+  const { auth } = workspace
   const { kind, name = '' } = parseFileName(file) ?? {}
   // A fresh kubeconfig holds the very files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
-  const embedded = where === 'user' ? readLocalPair(at) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+  const embedded =
+    where === 'user' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {
     certificate: embedded && readCertificate(embedded.certificate),
     ca: embedded && readCertificate(embedded.ca),
@@ -140,7 +142,7 @@ function explain(outcome: Outcome | undefined): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      return outcome.because.length === 0 ? 'not looked at' : `depends on ${formatNames(outcome.because)}`
+      return outcome.because.length === 0 ? 'not inspected' : `depends on ${formatNames(outcome.because)}`
     default:
       return ''
   }
@@ -177,10 +179,10 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
 }
 
 /** The nodes that were looked at. */
-function lookedAt({ at, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
+function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
-  return at.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
+  return workspace.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
     const [first, ...rest] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
     return first ? [[node, [first, ...rest]]] : []
   })
@@ -188,7 +190,7 @@ function lookedAt({ at, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Out
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
   return lookedAt(seen).map(([node, outcomes]) => {
-    const judged = outcomes.map((outcome) => judgeNode(node, outcome))
+    const judged = outcomes.map((outcome) => nodeState(node, outcome))
     const worst = judged.find(({ state }) => state === 'failed') ?? judged.find(({ state }) => state === 'stale')
     const told = judged.filter(({ state }) => !worst || state !== 'fresh')
     return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
@@ -196,8 +198,8 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
 }
 
 /** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
-function judgeNode(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
-  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not looked at' }
+function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed')
     return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
   const reasons = ownReasons(outcome.reasons)

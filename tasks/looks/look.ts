@@ -18,7 +18,7 @@ export interface Asked {
 }
 
 export interface Seen {
-  readonly at: Workspace
+  readonly workspace: Workspace
   readonly graph: Graph
   readonly outcomes: ReadonlyMap<TargetId, Outcome>
   readonly views: readonly PhaseView[]
@@ -48,16 +48,16 @@ export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): 
   const { signal, progressFor } = request
   const started = performance.now()
   const reporter = await progressFor(views)
-  const { at, limits, close } = openWorkspace(request, reporter.note, held)
+  const { workspace, limits, close } = openWorkspace(request, reporter.note, held)
   const events: RunEvent[] = []
   const emit = (event: RunEvent) => {
     events.push(event)
     reporter.event(event)
   }
   try {
-    const outcomes = await execute(graph, { at, dryRun: true, forced, limits, signal, emit })
+    const outcomes = await execute(graph, { workspace, dryRun: true, forced, limits, signal, emit })
     await reporter.end(summarise(outcomes, 0, 0))
-    return { at, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
+    return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
   } finally {
     await close()
   }

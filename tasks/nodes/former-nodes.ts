@@ -12,7 +12,7 @@ export function formerNodes({ auth, cluster }: Workspace): string[] {
     if (kind !== 'certificate' || known.has(name) || !isNodeCertificate(name, auth.tryBytes(file))) return []
     const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => auth.tryBytes(each))
     return [
-      `${name} is no longer in cluster.yaml: it and ${auth.path} still hold ${held.join(', ')}, which are valid until they end`,
+      `${name} is no longer in cluster.yaml: it and ${auth.path} still hold ${held.join(', ')}, which are valid until they expire`,
     ]
   })
 }

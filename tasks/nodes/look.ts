@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import { type Look, lookScript, makeFolderScript, parseLook } from '../../lib/nodes/look.ts'
+import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../lib/nodes/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -17,25 +17,25 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
   return bytes && sha256(bytes)
 }
 
-export function lookAt(at: Workspace, node: ClusterNode): Promise<Look> {
-  const expected = expectedDigests(at, node)
-  return ask(at, node, 'could not be looked at', (nonce) => lookScript(node.directory, expected, nonce))
+export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
+  const expected = expectedDigests(workspace, node)
+  return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, expected, nonce))
 }
 
-export function makeFolder(at: Workspace, node: ClusterNode): Promise<Look> {
-  return ask(at, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
+export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
+  return ask(workspace, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
 }
 
 async function ask(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   trouble: string,
   script: (nonce: string) => string,
-): Promise<Look> {
-  const connection = await at.connect(node)
+): Promise<Inspection> {
+  const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
-    return parseLook(await connection.run(script(nonce)), nonce)
+    return parseInspection(await connection.run(script(nonce)), nonce)
   } catch (error) {
     throw asUnknown(node, error, trouble)
   }
@@ -47,10 +47,10 @@ export function newNonce(): string {
 }
 
 /** What failed on the node, and an answer that is none, leave it unknown what is there. */
-export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be looked at'): unknown {
+export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const said = error.message.replace(`${node.name}: `, '')
-  const remedy = error.remedy ?? 'mend that there; then run the same command again'
+  const remedy = error.remedy ?? 'fix that there, then run the same command again'
   return nodeFailure(node, `${trouble}: ${said}`, { code: 'not-looked-at', remedy })
 }
 
@@ -58,13 +58,13 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
  * Whatever of an identity stands there is compared, whether it belongs there or not and whether we have ours or not;
  * certificates and kubeconfigs tell whether they are newer than ours.
  */
-function expectedDigests(at: Workspace, node: ClusterNode): Map<string, string> {
+function expectedDigests(workspace: Workspace, node: ClusterNode): Map<string, string> {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
   return new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(at, name)
+      const digest = digestOf(workspace, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(at, name) ?? '-']),
+    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? '-']),
   ])
 }

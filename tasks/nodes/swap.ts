@@ -7,7 +7,7 @@ import { doing, Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
-import { type Look, readLook } from '../../lib/nodes/look.ts'
+import { type Inspection, readInspection } from '../../lib/nodes/look.ts'
 import { discardScript, tryScript } from '../../lib/nodes/shell.ts'
 import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nodes/swap.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
@@ -21,27 +21,32 @@ import { nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
 /** Throws a Failure where the node does not end with all its files, as it says itself. */
-export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: NodeReason): Promise<void> {
-  refuseFolders(node, look)
-  const folder = look.folder ?? (await makeFolder(at, node)).folder ?? ''
+export async function swap(
+  workspace: Workspace,
+  node: ClusterNode,
+  inspection: Inspection,
+  wrong: NodeReason,
+): Promise<void> {
+  refuseFolders(node, inspection)
+  const folder = inspection.folder ?? (await makeFolder(workspace, node)).folder ?? ''
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
-    .map((name) => ({ name, mode: fileMode(name), bytes: at.auth.bytes(name) }))
+    .map((name) => ({ name, mode: fileMode(name), bytes: workspace.auth.bytes(name) }))
   const parts: Swap = {
     folder,
-    staging: stagingPrefix(at) + randomBytes(8).toString('hex'),
+    staging: stagingPrefix(workspace) + randomBytes(8).toString('hex'),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
     pruned: wrong.pruned,
     leftovers: wrong.leftovers,
     unchanged: [...new Set([...nodeFiles(node), ...identityFiles.keys(), ...wrong.pruned])],
   }
-  const connection = await at.connect(node)
+  const connection = await workspace.connect(node)
   try {
-    if (files.length > 0) await copyArchive(at, node, connection, parts, buildTar(files))
-    refuseWrong(at, node, await run(node, connection, parts, look))
+    if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
+    refuseWrong(workspace, node, await run(node, connection, parts, inspection))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
@@ -49,15 +54,20 @@ export async function swap(at: Workspace, node: ClusterNode, look: Look, wrong: 
 }
 
 /** What the node says that it holds now. */
-async function run(node: ClusterNode, connection: Connection, parts: Swap, look: Look): Promise<Look> {
+async function run(
+  node: ClusterNode,
+  connection: Connection,
+  parts: Swap,
+  inspection: Inspection,
+): Promise<Inspection> {
   const nonce = newNonce()
-  const output = await connection.run(swapScript(parts, look, nonce))
+  const output = await connection.run(swapScript(parts, inspection, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
     if (stopped) throw stopFailure(node, stopped.why as SwapStop, stopped.said)
-    return readLook(records)
+    return readInspection(records)
   } catch (error) {
-    throw asUnknown(node, error, 'could not be looked at afterwards')
+    throw asUnknown(node, error, 'could not be inspected afterwards')
   }
 }
 
@@ -67,24 +77,24 @@ const seeWhy = 'see why (lsattr, mount, ls -l)'
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
     case 'busy':
-      return nodeFailure(node, 'another run is putting files there, and does not end', { code: 'busy', remedy: again })
+      return nodeFailure(node, 'another run is deploying there, and does not finish', { code: 'busy', remedy: again })
     case 'changed':
       return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
         code: 'changed-meanwhile',
         remedy: again,
       })
     case 'undone':
-      return nodeFailure(node, `a file could not be replaced, so every file is as it was (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, so every file was left unchanged (${said})`, {
         code: 'not-replaced',
         remedy: `${seeWhy}; then ${again}`,
       })
     case 'half':
-      return nodeFailure(node, `a file could not be replaced, and another not be put back (${said})`, {
+      return nodeFailure(node, `a file could not be replaced, and another could not be restored (${said})`, {
         code: 'not-replaced',
         remedy: `${seeWhy}, then ${again}; until then old and new files are mixed there`,
       })
     case 'no-flock':
-      return nodeFailure(node, 'has no flock, which keeps two runs apart', {
+      return nodeFailure(node, 'has no flock, which is needed to lock out other runs', {
         code: 'no-flock',
         remedy: `install util-linux there; then ${again}`,
       })
@@ -93,8 +103,8 @@ function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   }
 }
 
-function refuseWrong(at: Workspace, node: ClusterNode, look: Look): void {
-  const wrong = compare(at, node, look)
+function refuseWrong(workspace: Workspace, node: ClusterNode, inspection: Inspection): void {
+  const wrong = compare(workspace, node, inspection)
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
@@ -125,10 +135,10 @@ async function copyArchive(
 }
 
 /** A rename replaces a file or a symbolic link, never a folder. */
-function refuseFolders(node: ClusterNode, { files, folder }: Look): void {
+function refuseFolders(node: ClusterNode, { files, folder }: Inspection): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length === 0) return
-  throw nodeFailure(node, `a folder stands where ${formatNames(inTheWay)} should be in ${folder}`, {
+  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${folder}`, {
     code: 'not-replaced',
     remedy: `move it away; then ${again}`,
   })

@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
 import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Leftover, type Look, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
+import { type Inspection, type Leftover, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -35,23 +35,29 @@ export interface Names {
 const longestUse = 900
 
 /** Throws a Failure where the node may not be written to. */
-export function judge(at: Workspace, node: ClusterNode, look: Look, names: Names, isForced: boolean): NodeVerdict {
-  if (!at.options.replaceIdentity) refuseOtherIdentity(at, node, look)
-  if (!isForced) refuseNewer(at, node, look)
-  const foreign = foreignFiles(node, look, names)
-  const neighbours = neighboursIn(at, look, names)
-  const prunes = at.options.prune && neighbours.length === 0
-  const [left, inUse] = splitLeftovers(at, look)
+export function checkNode(
+  workspace: Workspace,
+  node: ClusterNode,
+  inspection: Inspection,
+  names: Names,
+  isForced: boolean,
+): NodeVerdict {
+  if (!workspace.options.replaceIdentity) refuseOtherIdentity(workspace, node, inspection)
+  if (!isForced) refuseNewer(workspace, node, inspection)
+  const foreign = foreignFiles(node, inspection, names)
+  const neighbours = neighboursIn(workspace, inspection, names)
+  const prunes = workspace.options.prune && neighbours.length === 0
+  const [left, inUse] = splitLeftovers(workspace, inspection)
   const wrong = {
-    ...compare(at, node, look),
+    ...compare(workspace, node, inspection),
     pruned: prunes ? foreign : [],
     leftovers: left.map(({ name }) => name),
   }
   const warnings = [
-    !prunes && foreign.length > 0 && describeForeign(node, foreign, neighbours),
+    !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
     ...inUse.map(
       ({ name, age }) =>
-        `${node.name} has ${name}, made ${age} s ago: another run is at work there, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+        `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
     ),
   ].filter(Boolean)
   return { wrong: isRight(wrong) ? undefined : wrong, warning: warnings.length > 0 ? warnings.join('; ') : undefined }
@@ -62,15 +68,17 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 }
 
 /** What belongs there, with what is there. */
-export function compare(at: Workspace, node: ClusterNode, look: Look): NodeReason {
-  const files = nodeFiles(node).map((name) => ({ name, there: look.files.get(name) }))
+export function compare(workspace: Workspace, node: ClusterNode, inspection: Inspection): NodeReason {
+  const files = nodeFiles(node).map((name) => ({ name, there: inspection.files.get(name) }))
   const names = (wrong: (file: (typeof files)[number]) => boolean) => files.filter(wrong).map(({ name }) => name)
   return {
     kind: 'on-node',
     missing: names(({ there }) => !there),
     // What is not in auth/ yet is compared when it is.
-    differ: names(({ name, there }) => there !== undefined && there.digest !== (digestOf(at, name) ?? there.digest)),
-    wrongOwner: names(({ there }) => there !== undefined && there.uid !== look.uid),
+    differ: names(
+      ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
+    ),
+    wrongOwner: names(({ there }) => there !== undefined && there.uid !== inspection.uid),
     wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),
     pruned: [],
     leftovers: [],
@@ -78,13 +86,15 @@ export function compare(at: Workspace, node: ClusterNode, look: Look): NodeReaso
 }
 
 /** What runs with another CA or key would not survive ours. */
-function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents }: Look): void {
-  const { auth } = at
+function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Inspection): void {
+  const { auth } = workspace
   // With --prune, what does not belong there would be removed.
-  const names = at.options.prune ? [...identityFiles.keys()] : nodeFiles(node).filter((name) => identityFiles.has(name))
+  const names = workspace.options.prune
+    ? [...identityFiles.keys()]
+    : nodeFiles(node).filter((name) => identityFiles.has(name))
   const others = names.flatMap((name) => {
     const there = files.get(name)
-    if (!there || there.digest === digestOf(at, name)) return []
+    if (!there || there.digest === digestOf(workspace, name)) return []
     const theirs = contents.get(name)
     // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
     const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
@@ -97,27 +107,30 @@ function refuseOtherIdentity(at: Workspace, node: ClusterNode, { files, contents
     (label) =>
       `${label} (${others
         .filter((other) => other.label === label)
-        .map(describe)
+        .map(formatOther)
         .join(', ')})`,
   )
   throw sharedRefusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, {
     what: `another identity than ${auth.path}`,
     who: node.name,
     place: { node, labels },
-    waysOut: (places) => waysOutOfOther(at, places),
+    waysOut: (places) => waysOutOfOther(workspace, places),
   })
 }
 
 /** Where one identity is fetched from serves all that refuse: a control node has the whole of it. */
-function waysOutOfOther(at: Workspace, places: readonly { node: ClusterNode; labels: readonly unknown[] }[]): string[] {
+function waysOutOfOther(
+  workspace: Workspace,
+  places: readonly { node: ClusterNode; labels: readonly unknown[] }[],
+): string[] {
   const labels = new Set(places.flatMap((place) => place.labels))
   const from = (places.find(({ node }) => node.role === 'control') ?? places[0])?.node
   const names = from ? nodeFiles(from).filter((name) => labels.has(identityFiles.get(name))) : []
-  const away = names.some((name) => at.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
-  const over = at.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
+  const away = names.some((name) => workspace.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
+  const over = workspace.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
   return [
-    `if the node's is the right one, ${away}: ${fetchCommand(at, names, from)}`,
-    `if ours is, put it over the node's, and lose what only the node holds: ${over}`,
+    `if the node's is the right one, ${away}: ${fetchCommand(workspace, names, from)}`,
+    `if ours is, overwrite the node's, and lose what only the node holds: ${over}`,
   ]
 }
 
@@ -130,31 +143,33 @@ function whyNotCompared({ kind, size, digest }: NodeFile): string {
   return size > largestFile || digest ? 'too large to be compared' : 'not readable'
 }
 
-function describe({ name, why }: { name: string; why: readonly string[] }): string {
+function formatOther({ name, why }: { name: string; why: readonly string[] }): string {
   return why.length > 0 ? `${name}: ${formatNames(why)}` : name
 }
 
 /** A copy of auth/ that was left behind by a renewal elsewhere would undo it. */
-function refuseNewer(at: Workspace, node: ClusterNode, { contents }: Look): void {
-  const ca = tryCertificate(at.auth, caName)
+function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Inspection): void {
+  const ca = tryCertificate(workspace.auth, caName)
   if (!ca) return
   const newer = nodeFiles(node).filter((name) => {
-    const [theirs, ours] = [contents.get(name), at.auth.tryBytes(name)].map((bytes) => certificateIn(name, bytes))
+    const [theirs, ours] = [contents.get(name), workspace.auth.tryBytes(name)].map((bytes) =>
+      certificateIn(name, bytes),
+    )
     return theirs && ours && theirs.notBefore > ours.notBefore && isIssuedBy(theirs, ca)
   })
   if (newer.length === 0) return
   throw new Failure(
-    `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${at.auth.path}`,
+    `${node.name}: ${formatNames(newer)} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${workspace.auth.path}`,
     {
       code: 'newer-on-node',
       shared: {
-        what: `newer certificates than in ${at.auth.path}`,
+        what: `newer certificates than in ${workspace.auth.path}`,
         who: node.name,
         place: node,
         remedyFor: (nodes: readonly ClusterNode[]) =>
           [
-            'this auth/ is behind: take the one that they were deployed from',
-            `or put the older ones over them: ${at.command(`deploy ${nodeOptions(nodes)} --force`)}`,
+            'this auth/ is out of date: use the one that they were deployed from',
+            `or overwrite them with the older ones: ${workspace.command(`deploy ${nodeOptions(nodes)} --force`)}`,
           ].join('\n'),
       },
     },
@@ -167,7 +182,7 @@ function certificateIn(name: string, bytes: Buffer | undefined): Certificate | u
 }
 
 /** A folder under a name of ours is somebody else's. */
-function foreignFiles(node: ClusterNode, { files }: Look, { known, together }: Names): string[] {
+function foreignFiles(node: ClusterNode, { files }: Inspection, { known, together }: Names): string[] {
   const belongs = new Set([node, ...together].flatMap(nodeFiles))
   return [...files].flatMap(([name, { kind }]) =>
     known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
@@ -175,7 +190,7 @@ function foreignFiles(node: ClusterNode, { files }: Look, { known, together }: N
 }
 
 /** Other nodes whose own pair is there as well: this machine may be theirs too, under another name. */
-function neighboursIn({ cluster }: Workspace, { files }: Look, { together }: Names): string[] {
+function neighboursIn({ cluster }: Workspace, { files }: Inspection, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
   return [...files.keys()].flatMap((file) => {
     const { kind, name = '' } = parseFileName(file) ?? {}
@@ -183,7 +198,7 @@ function neighboursIn({ cluster }: Workspace, { files }: Look, { together }: Nam
   })
 }
 
-function describeForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
+function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
   const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
   return neighbours.length === 0
     ? `${holds}: --prune removes it`
@@ -196,8 +211,8 @@ export function stagingPrefix({ auth }: Workspace): string {
 }
 
 /** Those that no run can be using any more, and the others. A time to come is no sign of use: the clock was set. */
-function splitLeftovers(at: Workspace, { leftovers }: Look): [Leftover[], Leftover[]] {
-  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(at)) || Math.abs(age) > longestUse
+function splitLeftovers(workspace: Workspace, { leftovers }: Inspection): [Leftover[], Leftover[]] {
+  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(workspace)) || Math.abs(age) > longestUse
   return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
 }
 

@@ -25,11 +25,11 @@ import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
-const restore = (at: Workspace) =>
-  `put ${certificate} and ${key} back, from a backup or from a control node: ${fetchCommand(at, [certificate, key])}`
+const restore = (workspace: Workspace) =>
+  `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
 const startOver = ({ command }: Workspace) =>
-  `or give up this cluster identity, and have every certificate made anew: ${command('ca --force')}`
-const renew = ({ command }: Workspace) => `certify the same key anew: ${command('ca --renew')}`
+  `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
+const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
@@ -44,32 +44,34 @@ export function caTargets(cluster: Cluster): Target[] {
         restarts: unitsToRestart([certificate, key]),
         where: 'auth',
         irreplaceable: irreplaceable?.part,
-        check: (at, force) => check(at, profile, force),
-        build: (at, work) => build(at, profile, work),
+        check: (workspace, force) => check(workspace, profile, force),
+        build: (workspace, work) => build(workspace, profile, work),
       }),
     )
 }
 
-function check(at: Workspace, profile: Profile, force?: Force): Verdict {
-  const pair = readPair(at.auth, caName)
-  if (isAbsent(pair)) refuseNewCa(at)
-  else refuseOtherCa(pair, profile, at)
+function check(workspace: Workspace, profile: Profile, force?: Force): Verdict {
+  const pair = readPair(workspace.auth, caName)
+  if (isAbsent(pair)) refuseNewCa(workspace)
+  else refuseOtherCa(pair, profile, workspace)
   if (isAbsent(pair) && force === 'renew')
-    throw new Failure(`${at.auth.path} has no CA to renew`, { remedy: `${at.command('ca')} makes one` })
-  if (!pair.certificate && pair.key) refuseForeignKey(pair.key, at)
-  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, at)
-  return pair.certificate && force !== 'renew' ? judgeTimes(pair, pair.certificate, at) : { reasons: pair.reasons }
+    throw new Failure(`${workspace.auth.path} has no CA to renew`, { remedy: `${workspace.command('ca')} makes one` })
+  if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
+  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
+  return pair.certificate && force !== 'renew'
+    ? checkTimes(pair, pair.certificate, workspace)
+    : { reasons: pair.reasons }
 }
 
 /** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
-function refuseForeignKey(privateKey: KeyObject, at: Workspace): void {
-  const { auth } = at
+function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
+  const { auth } = workspace
   const publicKey = createPublicKey(privateKey)
-  const made = readLeaves(at)
+  const made = readLeaves(workspace)
   if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
   throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
-    restore(at),
-    startOver(at),
+    restore(workspace),
+    startOver(workspace),
   ])
 }
 
@@ -79,9 +81,10 @@ function readLeaves({ auth, cluster }: Workspace): Certificate[] {
 }
 
 /** Whatever is signed by it, no component would trust it. */
-function refuseNotAccepted(ca: Certificate, at: Workspace): void {
+function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
   const reasons = findNotAccepted(ca)
-  if (reasons.length > 0) throw refusal(`the CA in ${at.auth.path}: ${formatReasons(reasons)}`, [renew(at)])
+  if (reasons.length > 0)
+    throw refusal(`the CA in ${workspace.auth.path}: ${formatReasons(reasons)}`, [renew(workspace)])
 }
 
 function isAbsent({ reasons }: Pair): boolean {
@@ -89,56 +92,58 @@ function isAbsent({ reasons }: Pair): boolean {
 }
 
 /** Without a CA, whatever was issued under an earlier one would become worthless. */
-function refuseNewCa(at: Workspace): void {
-  const { auth } = at
+function refuseNewCa(workspace: Workspace): void {
+  const { auth } = workspace
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
-      restore(at),
-      startOver(at),
+      restore(workspace),
+      startOver(workspace),
     ])
 }
 
 /** A certificate alone may be missing: it can be made anew from the key. */
-function refuseOtherCa(pair: Pair, profile: Profile, at: Workspace): void {
-  const { auth } = at
+function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void {
+  const { auth } = workspace
   const broken = pair.reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
   )
-  if (broken.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore(at), startOver(at)])
+  if (broken.length > 0)
+    throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore(workspace), startOver(workspace)])
   const asked = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key
       ? compareKeyKind(pair.key, profile)
       : []
   if (asked.length === 0) return
-  const keep = 'change cluster.yaml to what the CA has'
+  const keep = 'change cluster.yaml to match the CA'
   throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
     keep,
-    startOver(at),
+    startOver(workspace),
   ])
 }
 
-function judgeTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, at: Workspace): Verdict {
-  const { now, cluster, auth } = at
-  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(at)])
+function checkTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, workspace: Workspace): Verdict {
+  const { now, cluster, auth } = workspace
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])
   if (notBefore > now)
     throw refusal(
       `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
-      ["set this machine's clock", `or, where the clock is right, ${renew(at)}`],
+      ["correct this machine's clock", `or, if the clock is right, ${renew(workspace)}`],
     )
-  const end = `the CA ends on ${formatDate(notAfter)}`
+  const end = `the CA expires on ${formatDate(notAfter)}`
   if (notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore)
-    return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(at)}` }
+    return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(workspace)}` }
   // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
   const leafEnd = tryCertificate(auth, 'kubernetes')?.notAfter ?? notAfter
-  const warning = leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(at)}` : undefined
+  const warning =
+    leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
   return { reasons, until: notAfter, warning }
 }
 
-async function build(at: Workspace, profile: Profile, { force }: Work): Promise<string | undefined> {
-  const { auth, now, cluster, command } = at
+async function build(workspace: Workspace, profile: Profile, { force }: Work): Promise<string | undefined> {
+  const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
@@ -147,7 +152,7 @@ async function build(at: Workspace, profile: Profile, { force }: Work): Promise<
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
   const { certificate: ca } = pair
-  const name = kept && (ca ? nameOfCa(ca) : nameInIssued(readLeaves(at), createPublicKey(kept), profile.subject))
+  const name = kept && (ca ? nameOfCa(ca) : nameInIssued(readLeaves(workspace), createPublicKey(kept), profile.subject))
   const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity), name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return undefined

@@ -4,7 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../../lib/files/names.ts'
 import { compareKeyKind } from '../../lib/pki/certificate.ts'
-import { judgePair, keptKey, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
+import { checkPair, keptKey, makePair, type Pair, readCaCertificate, readIssuer, readPair } from '../../lib/pki/pair.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target, Work } from '../../lib/targets/target.ts'
@@ -29,23 +29,27 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         restarts: unitsToRestart(pairFiles(row.name), row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
-        check: (at) => check(at, row),
-        build: (at, work) => build(at, row, work),
+        check: (workspace) => check(workspace, row),
+        build: (workspace, work) => build(workspace, row, work),
       }),
     )
 }
 
-function check(at: Workspace, row: CertRow): Verdict {
-  const { auth, now, cluster } = at
+function check(workspace: Workspace, row: CertRow): Verdict {
+  const { auth, now, cluster } = workspace
   const pair = readPair(auth, row.name)
-  if (row.irreplaceable) refuseOtherKey(at, row, pair)
+  if (row.irreplaceable) refuseOtherKey(workspace, row, pair)
   const { renewBefore } = cluster.certificates
-  return judgePair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
+  return checkPair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
 }
 
 /** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
-function refuseOtherKey(at: Workspace, { id, name, profile, irreplaceable }: CertRow, { key, reasons }: Pair): void {
-  const { auth, command } = at
+function refuseOtherKey(
+  workspace: Workspace,
+  { id, name, profile, irreplaceable }: CertRow,
+  { key, reasons }: Pair,
+): void {
+  const { auth, command } = workspace
   const lost = reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
   )
@@ -54,8 +58,8 @@ function refuseOtherKey(at: Workspace, { id, name, profile, irreplaceable }: Cer
   if (isNew || lost.length + other.length === 0) return
   throw refusal(`the ${irreplaceable?.label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
-      ? 'change certificates.key in cluster.yaml to what the key is'
-      : `put ${keyFile(name)} and ${certificateFile(name)} back, from a backup or from a control node: ${fetchCommand(at, [keyFile(name), certificateFile(name)])}`,
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${keyFile(name)} and ${certificateFile(name)} from a backup or from a control node: ${fetchCommand(workspace, [keyFile(name), certificateFile(name)])}`,
     `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`,
   ])
 }

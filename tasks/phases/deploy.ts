@@ -1,19 +1,19 @@
 /** Phase `deploy`: each node's files, as one set: all of them are there and right, or the old ones are. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Look } from '../../lib/nodes/look.ts'
+import type { Inspection } from '../../lib/nodes/look.ts'
 import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { lookAt } from '../nodes/look.ts'
+import { inspectNode } from '../nodes/look.ts'
 import { swap } from '../nodes/swap.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
-import { everything, judge, type Names, type NodeReason } from '../nodes/verdict.ts'
+import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
 
 export interface DeployFound {
-  /** Of the same moment; undefined where nothing is installed, or it could not be looked at. */
+  /** Of the same moment; undefined where nothing is installed, or it could not be inspected. */
   readonly units: UnitsFound | undefined
-  readonly look: Look
+  readonly look: Inspection
   /** Undefined where all is right. */
   readonly wrong: NodeReason | undefined
 }
@@ -32,18 +32,18 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
       where: 'node',
-      check: async (at, force) => {
-        const { install } = at.cluster
-        const units = install && lookAtUnits(at, node, install).catch(() => undefined)
-        const look = await lookAt(at, node)
-        const { wrong, warning } = judge(at, node, look, names, force !== undefined)
+      check: async (workspace, force) => {
+        const { install } = workspace.cluster
+        const units = install && lookAtUnits(workspace, node, install).catch(() => undefined)
+        const look = await inspectNode(workspace, node)
+        const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
         return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units: (await units) || undefined } }
       },
-      build: async (at, { found: { look, wrong }, force }) => {
-        await deploy(at, node, names, { look, wrong, isForced: force !== undefined })
+      build: async (workspace, { found: { look, wrong }, force }) => {
+        await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined })
         return undefined
       },
-      release: (at) => at.disconnect(node),
+      release: (workspace) => workspace.disconnect(node),
     }
   })
 }
@@ -54,7 +54,7 @@ function folderOf({ host, port = 22, directory }: ClusterNode): string {
 }
 
 interface Deploying {
-  readonly look: Look
+  readonly look: Inspection
   readonly wrong: NodeReason | undefined
   readonly isForced: boolean
 }
@@ -64,7 +64,7 @@ interface Deploying {
  * in each other's way once each.
  */
 async function deploy(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   names: Names,
   { look, wrong, isForced }: Deploying,
@@ -73,12 +73,12 @@ async function deploy(
   let [seen, left] = [look, toDo(wrong)]
   for (let tries = 0; left; tries++) {
     try {
-      return await swap(at, node, seen, left)
+      return await swap(workspace, node, seen, left)
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
     }
-    seen = await lookAt(at, node)
-    left = toDo(judge(at, node, seen, names, isForced).wrong)
+    seen = await inspectNode(workspace, node)
+    left = toDo(checkNode(workspace, node, seen, names, isForced).wrong)
   }
 }

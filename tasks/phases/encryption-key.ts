@@ -39,23 +39,26 @@ export function encryptionKeyTargets(): Target[] {
   ]
 }
 
-function check(at: Workspace): Look<Found> {
-  const { auth, cluster } = at
+function check(workspace: Workspace): Look<Found> {
+  const { auth, cluster } = workspace
   const { provider, resources } = cluster.encryption
-  const { value: config, reasons } = auth.judge(file, secretMode, 'encryption config', (bytes) =>
+  const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
     readEncryptionConfig(bytes.toString()),
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config)
     throw refusal(
-      `${auth.path}/${file} is nothing that kube-apiserver would read, and may hold the key of stored Secrets`,
-      [`mend it, or put it back from a backup or from a control node: ${fetchCommand(at, [file])}`, giveUp(at)],
+      `${auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
+      [
+        `fix it, or restore it from a backup or from a control node: ${fetchCommand(workspace, [file])}`,
+        giveUp(workspace),
+      ],
     )
   if (config.provider !== provider)
     throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [
       `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
       `or change it without losing a Secret: add ${provider} with a key as the second provider in that file, deploy, restart every kube-apiserver; make it the first, deploy, restart; ${rewrite}; then take ${config.provider} out, and set encryption.provider`,
-      giveUp(at),
+      giveUp(workspace),
     ])
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)

@@ -24,21 +24,21 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         purpose: 'its kubeconfig',
         restarts: unitsToRestart([kubeconfigFile(row.name)], row.node),
         where: 'auth',
-        check: (at) => check(at, row),
-        build: async (at) => {
-          at.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(at, row)), secretMode)
+        check: (workspace) => check(workspace, row),
+        build: async (workspace) => {
+          workspace.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(workspace, row)), secretMode)
           return undefined
         },
       }),
     )
 }
 
-function check(at: Workspace, row: CertRow): Verdict {
+function check(workspace: Workspace, row: CertRow): Verdict {
   const path = kubeconfigFile(row.name)
   // A dry run asks before the certificate is there.
   const compare = (bytes: Buffer) =>
-    hasAccess(at, row) ? compareKubeconfig(bytes.toString(), readAccess(at, row)) : []
-  const { value: what = [], reasons } = at.auth.judge(path, secretMode, 'kubeconfig', compare)
+    hasAccess(workspace, row) ? compareKubeconfig(bytes.toString(), readAccess(workspace, row)) : []
+  const { value: what = [], reasons } = workspace.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
   return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
 }
 

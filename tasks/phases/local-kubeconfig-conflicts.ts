@@ -46,8 +46,8 @@ export function refuseConflicts(places: readonly KubeconfigFile[], access: Acces
 }
 
 /** What reaches the cluster today is not overwritten by what another CA made: not on a new machine with an empty auth/ either. */
-export function refuseOtherCa(places: readonly KubeconfigFile[], at: Workspace): void {
-  const { auth, cluster, command, options } = at
+export function refuseOtherCa(places: readonly KubeconfigFile[], workspace: Workspace): void {
+  const { auth, cluster, command, options } = workspace
   const trusted = readTrusted(places, cluster.name) ?? ''
   if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
   const { certificate, key } = readPair(auth, caName)
@@ -56,7 +56,7 @@ export function refuseOtherCa(places: readonly KubeconfigFile[], at: Workspace):
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
   const lost = ours.length > 0 ? pairFiles(caName) : [...identityFiles.keys()]
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    `put that cluster's ${lost.join(', ')} there, from a backup or from a control node: ${fetchCommand(at, lost)}`,
+    `put that cluster's ${lost.join(', ')} there, from a backup or from a control node: ${fetchCommand(workspace, lost)}`,
     'or have ours written into another file: localKubeconfig.path in cluster.yaml',
     `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
   ])

@@ -24,7 +24,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const id = 'local-kubeconfig'
   const { context, user } = localKubeconfig
   const names = { cluster: cluster.name, context }
-  const access = (at: Workspace): Access => ({ ...readAccess(at, admin), context, user })
+  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, admin), context, user })
   const reader = new KubeconfigReader()
   return [
     {
@@ -34,8 +34,9 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       makes: [],
       purpose: 'your kubectl',
       where: 'user',
-      check: (at) => check(at, reader, { ...names, access: hasAccess(at, admin) ? access(at) : undefined }),
-      build: (at, { signal }) => build(at, reader, { access: access(at), signal }),
+      check: (workspace) =>
+        check(workspace, reader, { ...names, access: hasAccess(workspace, admin) ? access(workspace) : undefined }),
+      build: (workspace, { signal }) => build(workspace, reader, { access: access(workspace), signal }),
     },
   ]
 }
@@ -79,15 +80,15 @@ interface Asked extends Pick<Access, 'cluster' | 'context'> {
 }
 
 /** Without the admin's pair, which a dry run may have to do without, only what stands in the way is looked for. */
-function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
+function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const { access } = asked
-  const locks = at.kubeconfigs().map((path) => `${path}.lock`)
-  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
+  const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
+  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // What a killed run left of a lock would block kubectl.
   const left = locks.find(mayBeLeft)
   let places: KubeconfigFile[]
   try {
-    places = reader.read(at.kubeconfigs())
+    places = reader.read(workspace.kubeconfigs())
   } catch (error) {
     // What is being written is judged again once the lock is ours.
     const held = error instanceof Failure ? (left ?? locks.find((path) => existsSync(path))) : undefined
@@ -95,7 +96,7 @@ function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
     return lockedBy(held)
   }
   refuseOtherContext(places, asked)
-  refuseOtherCa(places, at)
+  refuseOtherCa(places, workspace)
   if (access) refuseConflicts(places, access)
   if (left !== undefined) return lockedBy(left)
   if (!access) return { reasons: [] }
@@ -103,7 +104,7 @@ function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const reasons = [...changes].map(
     ([{ path, file }, list]): Reason =>
       file
-        ? { kind: 'content-changed', path, what: list.map((change) => describe(change, path)) }
+        ? { kind: 'content-changed', path, what: list.map((change) => formatChange(change, path)) }
         : { kind: 'missing', path },
   )
   const modes = places.flatMap(({ real, file, content }): Reason[] => {
@@ -115,7 +116,7 @@ function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   return { reasons: [...reasons, ...modes] }
 }
 
-function describe(change: Change, path: string): string {
+function formatChange(change: Change, path: string): string {
   return 'currentContext' in change ? `current-context in ${path}` : `${change.key} ${change.name} in ${path}`
 }
 
@@ -124,15 +125,15 @@ interface Writing {
   readonly signal: AbortSignal
 }
 
-async function build(at: Workspace, reader: KubeconfigReader, { access, signal }: Writing): Promise<undefined> {
+async function build(workspace: Workspace, reader: KubeconfigReader, { access, signal }: Writing): Promise<undefined> {
   const locks: Lock[] = []
   try {
     // In one order for all, as kubectl does: of two runs with two lists neither waits for the other's second lock.
-    for (const path of at.kubeconfigs().toSorted()) locks.push(await lock(path, signal, at.note))
+    for (const path of workspace.kubeconfigs().toSorted()) locks.push(await lock(path, signal, workspace.note))
     // Read again: it is ours alone only now.
-    const places = reader.read(at.kubeconfigs())
+    const places = reader.read(workspace.kubeconfigs())
     refuseOtherContext(places, access)
-    refuseOtherCa(places, at)
+    refuseOtherCa(places, workspace)
     refuseConflicts(places, access)
     const changes = plan(places, access)
     for (const place of places) {

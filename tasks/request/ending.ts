@@ -34,6 +34,6 @@ export function watchEndings(): Ending {
 function outputFailure(name: string, error: unknown): Failure {
   const why = isErrno(error) ? getSystemErrorMessage(-Math.abs(Number(error.errno))) : String(error)
   return new Failure(`can't write to ${name}: ${why}`, {
-    remedy: 'make room there, or write elsewhere; what was not made yet, the next run makes',
+    remedy: 'free some space there, or write elsewhere; the next run makes what is still missing',
   })
 }

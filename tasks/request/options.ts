@@ -21,7 +21,7 @@ const table = {
     type: 'boolean',
     help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
   },
-  renew: { type: 'boolean', help: 'with ca alone: a new ca.pem over the same key' },
+  renew: { type: 'boolean', help: 'with ca only: a new ca.pem over the same key' },
   'replace-identity': {
     type: 'boolean',
     help: 'deploy over a node that holds another CA, service-account key or encryption key',
@@ -30,14 +30,14 @@ const table = {
   'wait-nodes': {
     type: 'string',
     value: 'TIME',
-    help: 'wait that long (2m, 90s) for nodes that are still booting',
+    help: 'how long to wait (2m, 90s) for nodes that are still booting',
   },
-  concurrency: { type: 'string', value: 'N', help: 'nodes at once, in place of ssh.concurrency' },
-  'no-lock-wait': { type: 'boolean', help: 'stop at once where another run holds auth/, in place of waiting for it' },
+  concurrency: { type: 'string', value: 'N', help: 'nodes at once, instead of ssh.concurrency' },
+  'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
   'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html, prometheus or ics' },
-  list: { type: 'boolean', help: 'the phases and what each makes' },
+  list: { type: 'boolean', help: 'the phases, and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },
   quiet: { type: 'boolean', help: 'only failures' },
@@ -63,7 +63,7 @@ export function parseOptions(args: readonly string[]) {
   })
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
   const flag = (name: OptionName) => values[name] === true
-  if (flag('quiet') && flag('verbose')) throw usage('--quiet and --verbose exclude each other')
+  if (flag('quiet') && flag('verbose')) throw usage("--quiet and --verbose can't be combined")
   return {
     names: positionals as readonly string[],
     /** The options that were given, to be compared with those that the command takes. */
@@ -94,7 +94,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
   if (!option || (rawName.startsWith('--') && name.length === 1))
     throw usage(
-      `there is no option ${rawName}: ${suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
+      `unknown option ${rawName}: ${suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))

@@ -56,14 +56,24 @@ export function openWorkspace(request: Request, note: (text: string) => void, au
   const folder = dirname(file)
   const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
   const command = (task: string) => formatCommand(task, options)
-  const at: Workspace = { cluster, auth, now: new Date(), kubeconfigs, connect, disconnect, command, note, options }
+  const workspace: Workspace = {
+    cluster,
+    auth,
+    now: new Date(),
+    kubeconfigs,
+    connect,
+    disconnect,
+    command,
+    note,
+    options,
+  }
   const limits: RunOptions['limits'] = {
     // One more than there are cores: while a certificate is signed, every core goes on making keys.
     auth: pLimit(availableParallelism() + 1),
     node: pLimit(options.concurrency ?? cluster.ssh.concurrency),
     user: pLimit(1),
   }
-  return { at, limits, close }
+  return { workspace, limits, close }
 }
 
 /** `ssh -F` is looked at only where a node is asked. Throws a usage Failure. */

@@ -57,7 +57,7 @@ const clusterKinds: readonly CertKind[] = [
     purpose: 'signs the rest',
     power: 'becomes anyone: signs certificates for any user and any server',
     isGrave: true,
-    irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate made anew' },
+    irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
   },
   // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
   {

@@ -8,7 +8,10 @@ describe("a target's own name is <name>", () => {
   for (const [text, without] of [
     ['n7.pem missing', '<name>.pem missing'],
     ['n7-key.pem has mode 0644, not 0600', '<name>-key.pem has mode 0644, not 0600'],
-    ['n7.pem is no certificate; n7-key.pem missing', '<name>.pem is no certificate; <name>-key.pem missing'],
+    [
+      'n7.pem is not a valid certificate; n7-key.pem missing',
+      '<name>.pem is not a valid certificate; <name>-key.pem missing',
+    ],
     ['SAN added: n7.example.org', 'SAN added: <name>.example.org'],
     ['SAN added: n7, n7.example.org; SAN removed: n7', 'SAN added: <name>, <name>.example.org; SAN removed: <name>'],
     ['depends on node-certs/n7', 'depends on node-certs/<name>'],
@@ -28,8 +31,8 @@ describe("a target's own name is <name>", () => {
 })
 
 for (const [hours, said] of [
-  [-1, 'ended'],
-  [0, 'ended'],
+  [-1, 'expired'],
+  [0, 'expired'],
   [0.5, '0h'],
   [47.9, '47h'],
   [48, '2d'],

@@ -58,7 +58,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
     user: pLimit(1),
   }
   const outcomes = execute(buildGraph(targets), {
-    at: nowhere,
+    workspace: nowhere,
     dryRun: options.dryRun ?? false,
     forced: new Map(Object.entries(options.forced ?? {})),
     limits,

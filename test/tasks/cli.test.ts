@@ -169,21 +169,21 @@ test('a folder in the place of a certificate exits with 1 and is named, by a dry
     const { status, stdout } = await run(folder, [...args, '--json'])
     assert.equal(status, 1, stdout)
     const told = parse(stdout).find(({ id, message }) => id === 'cluster-cert' && message !== undefined)
-    assert.equal(told?.message, `a folder stands in the place of ${file}`)
+    assert.equal(told?.message, `a folder is in the place of ${file}`)
   }
   assert.deepEqual(readdirSync(file), ['theirs'])
 })
 
 for (const [args, message] of [
-  [['certz'], /there is no phase or target "certz": did you mean certs\?/],
-  [['certs', '--dryrun'], /there is no option --dryrun: did you mean --dry-run\?/],
+  [['certz'], /unknown phase or target "certz": did you mean certs\?/],
+  [['certs', '--dryrun'], /unknown option --dryrun: did you mean --dry-run\?/],
   [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
-  [['certs', '--renew'], /--renew goes with ca alone/],
+  [['certs', '--renew'], /--renew can only be used with ca/],
   [['verify', '--prune'], /verify is read-only and can't be combined with --prune/],
   [['report', '--renew'], /report can't be combined with --renew/],
-  [['constructor'], /there is no phase or target "constructor"/],
-  [['__proto__'], /there is no phase or target "__proto__"/],
-  [[], /which phase or target\?/],
+  [['constructor'], /unknown phase or target "constructor"/],
+  [['__proto__'], /unknown phase or target "__proto__"/],
+  [[], /no phase or target given/],
 ] as const)
   test(`"${args.join(' ')}" is bad usage: it exits with 2 and does nothing`, async (t) => {
     const folder = place(t)
@@ -338,7 +338,7 @@ test('auth/ is made private, and an open one is closed and said to be', async (t
   assert.equal((await run(folder, ['ca', '--dry-run'])).status, 0)
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o755)
   const { stdout } = await run(folder, ['ca'])
-  assert.match(stdout, /was open to others: its mode is now 0700/)
+  assert.match(stdout, /was accessible to others: its mode is now 0700/)
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
 })
 
@@ -429,7 +429,7 @@ for (const args of [['certs'], ['certs', '--dry-run'], ['status'], ['certs', '--
       const command = `"$NODE" ${entry} ${args.join(' ')} > /dev/full`
       const { status, stderr } = await start(folder, ['-c', command], { NODE: process.execPath }, 'sh').ended
       assert.equal(status, 1, stderr)
-      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}make room there, [^\n]*\n$/)
+      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}free some space there, [^\n]*\n$/)
     },
   )
 
@@ -503,7 +503,7 @@ test('a terminal that says it has 0 rows of 0 columns shows what one of 24 and 8
     titles,
   )
   const table = showOn(size, (await startOnTerminal(folder, ['status'], {}, { rows: 0, columns: 0 }).ended).stdout)
-  assert.match(table.lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +ENDS +LEFT$/)
+  assert.match(table.lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +EXPIRES +LEFT$/)
 })
 
 test('on a terminal a failure is told below the tree, with what to do', onTerminal, async (t) => {
@@ -546,7 +546,7 @@ test(
     const { status, stdout } = await startOnTerminal(folder, ['status']).ended
     assert.equal(status, 4)
     const { lines, isCursorShown } = showOn(size, stdout)
-    assert.match(lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +ENDS +LEFT$/)
+    assert.match(lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +EXPIRES +LEFT$/)
     assert.match(lines.findLast(Boolean) ?? '', /on \d{4}-\d\d-\d\d, in \d+ days$|^ {2}/)
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')

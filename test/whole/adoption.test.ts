@@ -57,7 +57,7 @@ for (const [kind, requested] of kinds)
       const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
       assert.ok(ca && worker0 && ca.validToDate < worker0.validToDate)
       const { warning } = ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca') ?? {}
-      assert.match(String(warning), /^the CA ends on \d{4}-\d\d-\d\d, before /)
+      assert.match(String(warning), /^the CA expires on \d{4}-\d\d-\d\d, before /)
     })
 
     test('has --quiet say nothing of it in status, which exits with 0', async () => {
@@ -98,7 +98,7 @@ for (const [kind, requested] of kinds)
         assert.equal(row.endsWith('*'), row.startsWith('✔ worker0'), row)
         assert.ok(row.includes(`  ${(row.startsWith('✔ ca') ? ca : worker0).slice(0, 10)}  `), row)
       }
-      assert.ok(stdout.includes(`\n* until its CA ends, on ${ca.slice(0, 10)}: that comes first\n`), stdout)
+      assert.ok(stdout.includes(`\n* its CA expires first, on ${ca.slice(0, 10)}\n`), stdout)
     })
 
     test('passes verify', async () => {

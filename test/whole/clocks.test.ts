@@ -153,7 +153,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
           String(refused?.message),
           /is not valid before 2027-02-28T23:5\d:\d\d\.000Z, and here it is 2027-02-28T00:00:\d\d\.\d{3}Z$/,
         )
-        assert.match(String(refused?.remedy), /set this machine's clock/)
+        assert.match(String(refused?.remedy), /correct this machine's clock/)
       }
       assert.deepEqual(stateOf(auth), state)
       assert.equal((await runAt(place, made)).status, 0, 'a clock that is set right is the way out')
@@ -190,7 +190,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       assert.equal(ran.status, 0)
       assert.match(
         String(ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning),
-        /the CA ends on 2037-02-25, and all that it issued with it; .*: npm run task -- ca --renew$/,
+        /the CA expires on 2037-02-25, and all that it issued with it; .*: npm run task -- ca --renew$/,
       )
       for (const name of leaves)
         assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
@@ -199,7 +199,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
         const again = await runAt(place, new Date(caEnd - days * day))
         assert.equal(again.status, 0)
         assert.deepEqual(idsOf(again, 'built'), [])
-        assert.match(again.stdout, /"warning":"the CA ends on/)
+        assert.match(again.stdout, /"warning":"the CA expires on/)
       }
       assert.deepEqual(stateOf(auth), state)
     })
@@ -217,7 +217,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       const { place } = copied(t)
       const then = new Date(caEnd - 5 * day)
       const ran = await wrapped(place, clock(then), ...phases)
-      assert.match(ran.stdout, /^warning ca: the CA ends on 2037-02-25.*npm run task -- ca --renew$/m)
+      assert.match(ran.stdout, /^warning ca: the CA expires on 2037-02-25.*npm run task -- ca --renew$/m)
     })
 
     test('after it nothing is built, and the way out is told and works', async (t) => {

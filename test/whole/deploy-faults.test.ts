@@ -53,7 +53,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(seven, {
       two: direct,
       words: 'connection refused',
-      remedy: /see that sshd runs there/,
+      remedy: /check that sshd runs there/,
       mend: () => Promise.all(nodes().map((node) => node.start())),
     })
   })
@@ -83,7 +83,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(seven, {
       two: direct,
       words: 'authentication refused',
-      remedy: /see that this works without a question/,
+      remedy: /check that this works without a prompt/,
       mend: () => restart({ config: [] }),
     })
   })
@@ -150,7 +150,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(seven, {
       two: relayed,
       words: 'timed out',
-      remedy: /see that the machine is up and reachable/,
+      remedy: /check that the machine is up and reachable/,
       mend: () => behave({}),
     })
   })

@@ -44,7 +44,7 @@ const rows: readonly Row[] = [
     title: 'a key that does not parse',
     spoil: (auth) => writeFileSync(join(auth, 'worker0-key.pem'), 'garbage'),
     built: worker0,
-    reason: 'made: worker0-key.pem is no private key without a passphrase',
+    reason: 'made: worker0-key.pem is not an unencrypted private key',
   },
   {
     title: "a key that is another certificate's",
@@ -117,7 +117,7 @@ const rows: readonly Row[] = [
       renameSync(join(other, 'worker0.pem'), join(auth, 'worker0.pem'))
     },
     built: worker0,
-    reason: 'made: not issued by the present CA',
+    reason: 'made: not issued by the current CA',
   },
   {
     title: 'less than renewBefore left',
@@ -181,7 +181,7 @@ const rows: readonly Row[] = [
     title: 'a kubeconfig that does not parse',
     spoil: (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), '{'),
     built: ['kubeconfigs/admin'],
-    reason: 'made: admin.kubeconfig is no kubeconfig',
+    reason: 'made: admin.kubeconfig is not a valid kubeconfig',
   },
   {
     title: 'a kubeconfig for another server',

@@ -97,13 +97,13 @@ const refused: readonly Refused[] = [
     title: 'an issuer of the other string type',
     alter: issuerAs((tag, value) => element(tag === 0x0c ? 0x1e : 0x0c, tag === 0x0c ? utf16(value) : value)),
     go: /signed by unknown authority/,
-    why: /^not issued by the present CA$/,
+    why: /^not issued by the current CA$/,
   },
   {
     title: 'an issuer in other letters',
     alter: issuerAs((tag, value) => element(tag, value.toString().replace('Kubernetes', 'KUBERNETES'))),
     go: /signed by unknown authority/,
-    why: /^not issued by the present CA$/,
+    why: /^not issued by the current CA$/,
   },
   {
     title: 'an address given as a DNS name',

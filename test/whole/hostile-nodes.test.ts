@@ -122,7 +122,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
           if (tool === 'ls' && script === 'exit 0') return t.skip()
           ofAnother()
           await withTools('control0', fakeTool(t, tool, script), () =>
-            assertUnknown(/^control0: could not be looked at: /),
+            assertUnknown(/^control0: could not be inspected: /),
           )
           return undefined
         })
@@ -134,7 +134,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         symlinkSync(execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim(), join(tools, tool))
       await lab.node('control0').restart({ env: { PATH: tools } })
       try {
-        await assertUnknown(/^control0: could not be looked at: .*\bod: .*not found/)
+        await assertUnknown(/^control0: could not be inspected: .*\bod: .*not found/)
       } finally {
         await lab.node('control0').restart({ env: {} })
       }
@@ -142,16 +142,16 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
 
     test('where the login exits 0 without a word', async () => {
       writeFileSync(join(home(), '.bashrc'), 'exit 0\n')
-      await assertUnknown(/^control0: could not be looked at: its answer is not whole$/)
+      await assertUnknown(/^control0: could not be inspected: its answer is incomplete$/)
       const told = await harderway(place, 'status', '--on-nodes')
       assertStatus(told, 1)
-      assert.match(told.stdout, /control0 +could not be looked at/)
+      assert.match(told.stdout, /control0 +could not be inspected/)
     })
 
     test('where the folder is behind a link that leads nowhere', async () => {
       symlinkSync('/nowhere', join(home(), 'link'))
       writeNode(0, { directory: '~/link' })
-      await assertUnknown(/^control0: could not be looked at: \/\S+\/link can't be entered$/)
+      await assertUnknown(/^control0: could not be inspected: \/\S+\/link can't be entered$/)
     })
   })
 
@@ -162,9 +162,9 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     const told = ran.stdout + ran.stderr
     assert.match(
       told,
-      /^2 nodes, could not be looked at: its answer is not whole: control0, worker0\n +see what a command prints/m,
+      /^2 nodes, could not be inspected: its answer is incomplete: control0, worker0\n +check what a command prints/m,
     )
-    assert.equal(told.match(/see what a command prints/g)?.length, 1)
+    assert.equal(told.match(/check what a command prints/g)?.length, 1)
   })
 
   test('several that hold another identity are told once, with one way out for all', async () => {
@@ -252,7 +252,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         assert.match(
           String(messageOf(ran, 'deploy/control0')),
           new RegExp(
-            `^control0: a file could not be replaced, so every file is as it was \\(.*${file}.*not permitted\\)$`,
+            `^control0: a file could not be replaced, so every file was left unchanged \\(.*${file}.*not permitted\\)$`,
           ),
         )
         assert.deepEqual(homes(), before)
@@ -296,7 +296,10 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       await withTools('control0', broken, async () => {
         const ran = await deploy('--node', 'control0')
         assertStatus(ran, 1)
-        assert.match(String(messageOf(ran, 'deploy/control0')), /every file is as it was \(mv: Input\/output error\)$/)
+        assert.match(
+          String(messageOf(ran, 'deploy/control0')),
+          /every file was left unchanged \(mv: Input\/output error\)$/,
+        )
       })
       assert.deepEqual(homes(), before)
     })
@@ -557,10 +560,10 @@ real -f -- "$@"`,
       const folder = leave(t, 60)
       const told = await harderway(place, 'status', '--on-nodes')
       assertStatus(told, 0)
-      assert.match(told.stdout.replace(/\s+/g, ' '), /another run is at work there, or was killed/)
+      assert.match(told.stdout.replace(/\s+/g, ' '), /another run is using it, or was killed/)
       const ran = await deploy()
       assertStatus(ran, 0)
-      assert.match(ran.stdout, /another run is at work there, or was killed/)
+      assert.match(ran.stdout, /another run is using it, or was killed/)
       assert.ok(existsSync(folder))
     })
   })

@@ -79,13 +79,13 @@ const linked = (path: string) => {
 }
 const removed = (path: string) => rmSync(path)
 
-const ca = { id: 'ca', ways: [giveUp.ca], byHand: /put ca\.pem and ca-key\.pem back/ }
+const ca = { id: 'ca', ways: [giveUp.ca], byHand: /restore ca\.pem and ca-key\.pem from a backup/ }
 const account = {
   id: 'component-certs/service-account',
   ways: [giveUp.account],
-  byHand: /put service-account-key\.pem and service-account\.pem back/,
+  byHand: /restore service-account-key\.pem and service-account\.pem from a backup/,
 }
-const encryption = { id: 'encryption-key', ways: [giveUp.encryption], byHand: /put it back from a backup/ }
+const encryption = { id: 'encryption-key', ways: [giveUp.encryption], byHand: /restore it from a backup/ }
 
 const rows: readonly Row[] = [
   {
@@ -111,19 +111,19 @@ const rows: readonly Row[] = [
     ...ca,
     title: 'a CA certificate that is unreadable',
     spoil: spoilFile('ca.pem', garbage),
-    said: /: ca\.pem is no certificate$/,
+    said: /: ca\.pem is not a valid certificate$/,
   },
   {
     ...ca,
     title: 'a CA certificate that is truncated',
     spoil: spoilFile('ca.pem', truncated),
-    said: /: ca\.pem is no certificate$/,
+    said: /: ca\.pem is not a valid certificate$/,
   },
   {
     ...ca,
     title: 'a CA certificate that is empty',
     spoil: spoilFile('ca.pem', empty),
-    said: /ca\.pem is no certificate$/,
+    said: /ca\.pem is not a valid certificate$/,
   },
   {
     ...ca,
@@ -135,19 +135,19 @@ const rows: readonly Row[] = [
     ...ca,
     title: 'a CA key that is unreadable',
     spoil: spoilFile('ca-key.pem', garbage),
-    said: /: ca-key\.pem is no private key without a passphrase$/,
+    said: /: ca-key\.pem is not an unencrypted private key without a passphrase$/,
   },
   {
     ...ca,
     title: 'a CA key that is truncated',
     spoil: spoilFile('ca-key.pem', truncated),
-    said: /: ca-key\.pem is no private key without a passphrase$/,
+    said: /: ca-key\.pem is not an unencrypted private key without a passphrase$/,
   },
   {
     ...ca,
     title: 'a CA key that is empty',
     spoil: spoilFile('ca-key.pem', empty),
-    said: /ca-key\.pem is no private key/,
+    said: /ca-key\.pem is not an unencrypted private key/,
   },
   {
     ...ca,
@@ -161,7 +161,7 @@ const rows: readonly Row[] = [
     spoil: () => {},
     edits: [[['subject', 'organization'], 'Elsewhere']],
     said: /is not what cluster\.yaml asks for: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
-    byHand: /change cluster\.yaml to what the CA has/,
+    byHand: /change cluster\.yaml to match the CA/,
   },
   {
     ...ca,
@@ -173,7 +173,7 @@ const rows: readonly Row[] = [
     },
     edits: [[['certificates', 'key'], 'ecdsa-p384']],
     said: /is not what cluster\.yaml asks for: key is ecdsa-p256, not ecdsa-p384$/,
-    byHand: /change cluster\.yaml to what the CA has/,
+    byHand: /change cluster\.yaml to match the CA/,
   },
   {
     ...ca,
@@ -185,7 +185,7 @@ const rows: readonly Row[] = [
       openssl('req', '-x509', '-new', '-key', key, '-out', out, '-subj', subject, '-days', '90', '-addext', extension)
     },
     said: /is not what cluster\.yaml asks for: usages are not those asked for$/,
-    byHand: /change cluster\.yaml to what the CA has/,
+    byHand: /change cluster\.yaml to match the CA/,
   },
   {
     id: 'ca',
@@ -193,7 +193,7 @@ const rows: readonly Row[] = [
     spoil: (auth) => recertify(auth, -400, -1),
     said: new RegExp(`expired on ${daysFromNow(-1)}$`),
     ways: [giveUp.renew],
-    byHand: /certify the same key anew/,
+    byHand: /reissue the CA certificate over the same key/,
   },
   {
     ...account,
@@ -205,13 +205,13 @@ const rows: readonly Row[] = [
     ...account,
     title: 'a service-account key that is unreadable',
     spoil: spoilFile('service-account-key.pem', garbage),
-    said: /: service-account-key\.pem is no private key/,
+    said: /: service-account-key\.pem is not an unencrypted private key/,
   },
   {
     ...account,
     title: 'a service-account key that is truncated',
     spoil: spoilFile('service-account-key.pem', truncated),
-    said: /: service-account-key\.pem is no private key/,
+    said: /: service-account-key\.pem is not an unencrypted private key/,
   },
   {
     ...account,
@@ -226,7 +226,7 @@ const rows: readonly Row[] = [
       garbage(join(auth, 'service-account-key.pem'))
       rmSync(join(auth, 'service-account.pem'))
     },
-    said: /: service-account-key\.pem is no private key/,
+    said: /: service-account-key\.pem is not an unencrypted private key/,
   },
   {
     ...account,
@@ -242,31 +242,31 @@ const rows: readonly Row[] = [
       rmSync(join(auth, 'service-account.pem'))
     },
     said: /: key is ecdsa-p384, not ecdsa-p256$/,
-    byHand: /change certificates\.key in cluster\.yaml to what the key is/,
+    byHand: /change certificates\.key in cluster\.yaml to match the key/,
   },
   {
     ...encryption,
     title: 'an encryption config that is unreadable',
     spoil: spoilFile(config, garbage),
-    said: /is nothing that kube-apiserver would read, and may hold the key of stored Secrets$/,
+    said: /is not a valid EncryptionConfiguration, but may hold the key of stored Secrets$/,
   },
   {
     ...encryption,
     title: 'an encryption config that is truncated',
     spoil: spoilFile(config, truncated),
-    said: /is nothing that kube-apiserver would read/,
+    said: /is not a valid EncryptionConfiguration/,
   },
   {
     ...encryption,
     title: 'an encryption config with a field that kube-apiserver does not know',
     spoil: spoilFile(config, (path) => writeFileSync(path, `${readFileSync(path, 'utf8')}more: 1\n`)),
-    said: /is nothing that kube-apiserver would read/,
+    said: /is not a valid EncryptionConfiguration/,
   },
   {
     ...encryption,
     title: 'an encryption config that is a symbolic link',
     spoil: spoilFile(config, linked),
-    said: /is nothing that kube-apiserver would read/,
+    said: /is not a valid EncryptionConfiguration/,
   },
   {
     ...encryption,
@@ -712,14 +712,14 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       const first = await harderway(place, ...phases, '--json')
       assertStatus(first, 0)
       const warning = String(first.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning)
-      assert.match(warning, new RegExp(`the CA ends on ${daysFromNow(20)}, .*npm run task -- ca --renew$`))
+      assert.match(warning, new RegExp(`the CA expires on ${daysFromNow(20)}, .*npm run task -- ca --renew$`))
       assert.deepEqual(certificateIn(auth, 'admin').notAfter, certificateIn(auth, 'ca').notAfter)
       const state = stateOf(auth)
       for (const args of [[], ['--dry-run']]) {
         const again = await harderway(place, ...phases, ...args, '--json')
         assertStatus(again, 0)
         assert.deepEqual(idsOf(again, 'built'), [])
-        assert.match(again.stdout, /"warning":"the CA ends on/)
+        assert.match(again.stdout, /"warning":"the CA expires on/)
       }
       assert.deepEqual(stateOf(auth), state)
     })

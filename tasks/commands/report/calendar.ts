@@ -6,8 +6,8 @@ import { isOurs, type ReportData } from '../../looks/inventory.ts'
 
 const dayOf = ({ phase, end }: { phase: string; end: Date }) => `${phase} ${formatDate(end)}`
 
-export function formatCalendar({ at, items }: ReportData): string {
-  const { cluster, command, now } = at
+export function formatCalendar({ workspace, items }: ReportData): string {
+  const { cluster, command, now } = workspace
   const calendar = ical({
     name: `${cluster.name}: certificates`,
     prodId: { company: 'harderway', product: 'harderway' },
@@ -25,7 +25,7 @@ export function formatCalendar({ at, items }: ReportData): string {
       start: first.end,
       allDay: true,
       stamp: now,
-      summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'ends' : 'end'} (${names})`,
+      summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'expires' : 'expire'} (${names})`,
       description: `${names}: before that day, ${command('bootstrap')}`,
     })
     event.createAlarm({

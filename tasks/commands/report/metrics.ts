@@ -14,12 +14,12 @@ const seconds = (date: Date | undefined) => date && Math.floor(date.getTime() / 
 const metrics: readonly Metric[] = [
   {
     name: 'harderway_not_after_timestamp_seconds',
-    help: 'End of the certificate, or of the one in the kubeconfig.',
+    help: 'Expiry of the certificate, or of the one in the kubeconfig.',
     value: ({ certificate }) => seconds(certificate?.notAfter),
   },
   {
     name: 'harderway_end_timestamp_seconds',
-    help: 'The end that counts: the earliest along the chain.',
+    help: 'Effective expiry: the earliest along the chain.',
     value: ({ end }) => seconds(end),
   },
   {
@@ -29,8 +29,8 @@ const metrics: readonly Metric[] = [
   },
 ]
 
-export function formatMetrics({ at, items, nodes }: ReportData): string {
-  const cluster = at.cluster.name
+export function formatMetrics({ workspace, items, nodes }: ReportData): string {
+  const cluster = workspace.cluster.name
   const families = metrics.map(({ name, help, value }) => [
     ...head(name, help),
     ...items.filter(isOurs).flatMap((item) => {
@@ -44,7 +44,7 @@ export function formatMetrics({ at, items, nodes }: ReportData): string {
   const nodeFamily =
     nodes.length > 0 ? [...head(onNode, 'Whether the node has, and has loaded, what is in auth/.'), ...nodeLines] : []
   const time = 'harderway_report_timestamp_seconds'
-  return `${[...families.flat(), ...nodeFamily, ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(at.now)}`].join('\n')}\n`
+  return `${[...families.flat(), ...nodeFamily, ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(workspace.now)}`].join('\n')}\n`
 }
 
 function head(name: string, help: string): string[] {

@@ -12,12 +12,12 @@ import { showTimeline } from './timeline.ts'
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
 export function formatPage(data: ReportData): string {
-  const { at, items } = data
-  const { name } = at.cluster
+  const { workspace, items } = data
+  const { name } = workspace.cluster
   const sections = [
     { id: 'wrong', title: 'What is not right', content: showWrong(data) },
-    { id: 'ends', title: 'What ends when', content: showTimeline(items, at) },
-    { id: 'keys', title: 'Who holds which private key', content: showKeys(at.cluster) },
+    { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
     { id: 'chain', title: 'Who signed what', content: showChain(items) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(items) },
   ].filter(({ content }) => content !== '')
@@ -51,23 +51,23 @@ export function formatPage(data: ReportData): string {
 `
 }
 
-function summarise({ at, items, nodes }: ReportData): string {
+function summarise({ workspace, items, nodes }: ReportData): string {
   const ours = items.filter(isOurs)
   const wrong = ours.filter((item) => !isRight(item)).length
   const end = firstEnd(ours)
-  const verb = end && end <= at.now ? 'ended' : 'ends'
-  const time = `${at.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const verb = end && end <= workspace.now ? 'expired' : 'expires'
+  const time = `${workspace.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return [
     `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
     nodes.length > 0
       ? `${nodes.filter(isRight).length} of ${nodes.length} nodes have and have loaded what is due.`
       : '',
-    end ? `What ends first ${verb} on ${formatDate(end)}.` : '',
+    end ? `The first ${verb} on ${formatDate(end)}.` : '',
   ].join(' ')
 }
 
 /** Empty where all is well. */
-function showWrong({ at, items, nodes, outcomes }: ReportData): string {
+function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
   const wrong = items.filter((item) => isOurs(item) && !isRight(item))
   const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
   const folded = alike.map((group) => {
@@ -75,8 +75,8 @@ function showWrong({ at, items, nodes, outcomes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerNodes(at)]
+  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerNodes(workspace)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
-<p><code>${at.command('bootstrap --dry-run')}</code> says what would be done.</p>`
+<p><code>${workspace.command('bootstrap --dry-run')}</code> says what would be done.</p>`
 }

@@ -26,7 +26,7 @@ export async function report(request: Request): Promise<readonly Finding[]> {
   const { options, print, printError, signal } = request
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
-  if (!chosen) throw usageFailure(`--format ${name}: report knows ${Object.keys(formats).join(', ')}`)
+  if (!chosen) throw usageFailure(`--format ${name}: report has ${Object.keys(formats).join(', ')}`)
   const auth = authBeside(request.file)
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })

@@ -31,9 +31,9 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     .ticks(4)
     .filter((date) => scale(date) < 0.88)
     .map((date) => html`<span style="left:${percent(scale(date))}">${scale.tickFormat()(date)}</span>`)
-  const headings = ['Certificates', 'End that counts', 'Left']
+  const headings = ['Certificates', 'Effective expiry', 'Left']
   // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
-  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p><div class="scroll" role="region" aria-label="Ends of certificates" tabindex="0">
+  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
 <tbody role="rowgroup">

@@ -149,7 +149,7 @@ test('several mistakes are all named, in the order of the file', () => {
     '6:12: subject.country "pl" is not a country: two capital letters, such as PL',
     '12:8: certificates.key "rsa-1024" is not a kind of key: did you mean rsa-2048?',
     '18:9: api.port 0 is not a whole number from 1 to 65535',
-    '24:1: encrypton is no key of a cluster: did you mean encryption?',
+    '24:1: encrypton is an unknown key in cluster.yaml: did you mean encryption?',
     '39:29: nodes[1].role "contorl" is not a role: did you mean control?',
     '39:42: nodes[1].ip "192.168.1.11" is given as an address already',
   ])

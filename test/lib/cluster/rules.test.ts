@@ -8,38 +8,38 @@ const stale = 'or every certificate would be stale at once'
 testBadFiles({
   'an unknown key is answered with the nearest known one': [
     `${minimal}certificate: { key: rsa-2048 }\n`,
-    '5:1: certificate is no key of a cluster: did you mean certificates?',
+    '5:1: certificate is an unknown key in cluster.yaml: did you mean certificates?',
   ],
   'an unknown key that is near none is answered with all there are': [
     `${minimal}kubernetesVersion: 1.34\n`,
-    `5:1: kubernetesVersion is no key of a cluster: ${known}`,
+    `5:1: kubernetesVersion is an unknown key in cluster.yaml: ${known}`,
   ],
   'the names of built-in properties are unknown keys': [
     `${minimal}__proto__: { a: 1 }\nconstructor: { a: 1 }\n`,
-    `5:1: __proto__ is no key of a cluster: ${known}`,
-    `6:1: constructor is no key of a cluster: ${known}`,
+    `5:1: __proto__ is an unknown key in cluster.yaml: ${known}`,
+    `6:1: constructor is an unknown key in cluster.yaml: ${known}`,
   ],
   'an unknown key inside another is answered with the keys of that place': [
     `${minimal}network: { podCIDR: 10.0.0.0/8 }\nsubject: { localty: Krakow }\n`,
-    '5:12: network.podCIDR is no key of network: known are serviceCIDR, clusterDomain',
-    '6:12: subject.localty is no key of subject: did you mean locality?',
+    '5:12: network.podCIDR is an unknown key in network: known are serviceCIDR, clusterDomain',
+    '6:12: subject.localty is an unknown key in subject: did you mean locality?',
   ],
   'the case of a key counts': [
     edited('virtualIP: 10.0.0.1', 'virtualIp: 10.0.0.1'),
     '2:6: api.virtualIP is missing',
-    '2:8: api.virtualIp is no key of api: did you mean virtualIP?',
+    '2:8: api.virtualIp is an unknown key in api: did you mean virtualIP?',
   ],
   'an unknown key in a node is answered with the nearest known one': [
     edited('role: control', 'role: control, prot: 22'),
-    '4:32: nodes[0].prot is no key of a node: did you mean port?',
+    '4:32: nodes[0].prot is an unknown key in a node: did you mean port?',
   ],
   'an unknown key in localKubeconfig is one': [
     `${minimal}localKubeconfig: { contxt: a }\n`,
-    '5:20: localKubeconfig.contxt is no key of localKubeconfig: did you mean context?',
+    '5:20: localKubeconfig.contxt is an unknown key in localKubeconfig: did you mean context?',
   ],
   'a name that can not be a domain needs one beside it': [
     edited('kubenet', 'Kube_Net'),
-    '1:7: name "Kube_Net" is also the domain, and is no DNS name: set domain',
+    '1:7: name "Kube_Net" is also the domain, but is not a DNS name: set domain',
   ],
   'a certificate outlives the time in which it is stale': [
     `${minimal}certificates: { validity: 30d }\n`,
@@ -55,11 +55,11 @@ testBadFiles({
   ],
   'two service blocks of one family are no dual-stack': [
     `${minimal}network: { serviceCIDR: [10.32.0.0/16, 10.33.0.0/16] }\n`,
-    '5:25: network.serviceCIDR has two blocks of one family: dual-stack is an IPv4 and an IPv6 one',
+    '5:25: network.serviceCIDR has two blocks of the same family: dual-stack takes one IPv4 and one IPv6 block',
   ],
   'three service blocks are too many': [
     `${minimal}network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }\n`,
-    '5:25: network.serviceCIDR has more than two blocks: one, or an IPv4 and an IPv6 one',
+    '5:25: network.serviceCIDR has more than two blocks: give one, or one IPv4 and one IPv6 block',
   ],
   'ssh options that harderway sets itself say where they belong': [
     `${minimal}ssh:
@@ -85,8 +85,8 @@ testBadFiles({
   ],
   'the name of an ssh option is a word': [
     `${minimal}ssh:\n  options: { "Proxy Jump": a, ProxyJump=b: c }\n`,
-    '6:14: ssh.options."Proxy Jump" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
-    '6:31: ssh.options."ProxyJump=b" is no ssh option: a word such as ConnectTimeout (man ssh_config)',
+    '6:14: ssh.options."Proxy Jump" is not an ssh option: give a word such as ConnectTimeout (man ssh_config)',
+    '6:31: ssh.options."ProxyJump=b" is not an ssh option: give a word such as ConnectTimeout (man ssh_config)',
   ],
   'host keys are checked, however ssh is told not to': [
     `${minimal}ssh:\n  options: { StrictHostKeyChecking: no, stricthostkeychecking: false, STRICTHOSTKEYCHECKING: Off }\n`,
@@ -96,10 +96,10 @@ testBadFiles({
   ],
   'nothing of this machine is given to a node, and known_hosts alone says whose key it is': [
     `${minimal}ssh:\n  options: { ForwardAgent: yes, SendEnv: "*", VerifyHostKeyDNS: yes, RemoteForward: 1 a:1 }\n`,
-    "6:14: ssh.options.ForwardAgent can't be set here: no node needs anything of this machine",
-    "6:33: ssh.options.SendEnv can't be set here: no node needs anything of this machine",
-    "6:47: ssh.options.VerifyHostKeyDNS can't be set here: a host key is one of known_hosts",
-    "6:70: ssh.options.RemoteForward can't be set here: no node needs anything of this machine",
+    "6:14: ssh.options.ForwardAgent can't be set here: nothing of this machine is passed on to a node",
+    "6:33: ssh.options.SendEnv can't be set here: nothing of this machine is passed on to a node",
+    "6:47: ssh.options.VerifyHostKeyDNS can't be set here: host keys are checked against known_hosts",
+    "6:70: ssh.options.RemoteForward can't be set here: nothing of this machine is passed on to a node",
   ],
   'known hosts are kept in a file': [
     `${minimal}ssh:\n  options: { UserKnownHostsFile: /dev/null, userknownhostsfile: none, USERKNOWNHOSTSFILE: ./none_but_these }\n`,
@@ -124,7 +124,7 @@ testBadFiles({
   ],
   'a node has ip or ips, not both': [
     edited('ip: 10.0.0.2', 'ip: 10.0.0.2, ips: [10.0.0.3]'),
-    '4:51: nodes[0].ips stands beside ip: give one of the two',
+    "4:51: nodes[0].ips can't be combined with ip: give one of the two",
   ],
   'a cluster has a control node': [edited('control', 'worker'), '3:1: nodes has no node with role: control'],
   "a node named as one of the cluster's own files would collide with it": [

@@ -123,7 +123,7 @@ testBadFiles({
   ],
   'a service block has a prefix': [
     `${minimal}network: { serviceCIDR: 10.32.0.0 }\n`,
-    '5:25: network.serviceCIDR "10.32.0.0" is no address block: write it as 10.32.0.0/16',
+    '5:25: network.serviceCIDR "10.32.0.0" is not an address block: write it as 10.32.0.0/16',
   ],
   'a prefix is no longer than its address': [
     `${minimal}network: { serviceCIDR: [10.32.0.0/33, "fd00::/108"] }\n`,

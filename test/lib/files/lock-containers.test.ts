@@ -90,7 +90,7 @@ describe('between containers', { skip: needsNamespaces() }, () => {
     held.release()
     assert.equal(waits.length, 1)
     assert.match(String(waits[0]), /process 1 on \S+, in another container or on another machine/)
-    assert.match(String(waits[0]), /counts as dead after 0\.5 s/)
+    assert.match(String(waits[0]), /presumed dead after 0\.5 s/)
     assert.deepEqual(readdirSync(auth), [])
   })
 

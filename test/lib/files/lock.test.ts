@@ -277,7 +277,7 @@ test('an owner that can not be looked at, and gives no sign of life, counts as d
   const held = await take(lock, { wait: Number.POSITIVE_INFINITY, silence: 100, onWait: (wait) => waits.push(wait) })
   assert.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, process.pid)
   held.release()
-  assert.match(waits.join(), /counts as dead after 0\.1 s/)
+  assert.match(waits.join(), /presumed dead after 0\.1 s/)
   assert.ok(waits.join().endsWith(`rm ${lock}`), waits.join())
 })
 

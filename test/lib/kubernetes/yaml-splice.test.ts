@@ -4,11 +4,11 @@ import {
   addItem,
   editMap,
   offsetOfKey,
-  type Place,
   parseText,
   removeKey,
   SpliceError,
   setKey,
+  type YamlPath,
 } from '../../../lib/kubernetes/yaml-splice.ts'
 
 type Cases = Readonly<Record<string, readonly [before: string, after: string]>>
@@ -68,7 +68,7 @@ describe('a value whose key is not there goes behind the last one', () => {
 })
 
 describe('a place is found', () => {
-  const place: Place = ['list', { name: 'two' }, 'map']
+  const place: YamlPath = ['list', { name: 'two' }, 'map']
   const set = (text: string) => editMap(parseText(text), place, (map) => setKey(parseText(map), 'a', 'new'))
   eachCase(
     {

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type Look, lookScript, makeFolderScript, parseLook } from '../../../lib/nodes/look.ts'
+import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../../lib/nodes/look.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -21,9 +21,15 @@ import { scratch } from '../../support/scratch.ts'
 const nonce = '0123456789abcdef'
 
 inEachShell(({ run, did }: NodeShell) => {
-  const look = (home: string, directory = '~', expected: Readonly<Record<string, string>> = {}, more = {}): Look =>
-    parseLook(did(home, lookScript(directory, new Map(Object.entries(expected)), nonce), more), nonce)
-  const make = (home: string, directory: string) => parseLook(did(home, makeFolderScript(directory, nonce)), nonce)
+  const look = (
+    home: string,
+    directory = '~',
+    expected: Readonly<Record<string, string>> = {},
+    more = {},
+  ): Inspection =>
+    parseInspection(did(home, inspectScript(directory, new Map(Object.entries(expected)), nonce), more), nonce)
+  const make = (home: string, directory: string) =>
+    parseInspection(did(home, makeFolderScript(directory, nonce)), nonce)
 
   describe('a look', () => {
     test('at a folder that is not there says so', (t) => {
@@ -217,10 +223,10 @@ inEachShell(({ run, did }: NodeShell) => {
       test(title, (t) => {
         const home = scratch(t)
         for (const name of ['ca.pem', 'ca-key.pem']) writeFileSync(join(home, name), name)
-        const { status, stdout } = run(home, lookScript('~', new Map([['ca.pem', '-']]), nonce), {
+        const { status, stdout } = run(home, inspectScript('~', new Map([['ca.pem', '-']]), nonce), {
           path: fakeTool(t, tool, script),
         })
-        if (status === 0) assert.throws(() => parseLook(stdout, nonce), Failure)
+        if (status === 0) assert.throws(() => parseInspection(stdout, nonce), Failure)
       })
 
     test('(where every tool is the real one behind a script, it is one)', (t) => {
@@ -235,10 +241,10 @@ inEachShell(({ run, did }: NodeShell) => {
       writeFileSync(join(home, 'ca.pem'), 'x')
       if (isRoot) chownSync(home, anybody, anybody)
       chmodSync(home, 0o300)
-      const { status, stdout } = run(home, lookScript('~', new Map(), nonce), { who: asAnybody })
+      const { status, stdout } = run(home, inspectScript('~', new Map(), nonce), { who: asAnybody })
       chmodSync(home, 0o700)
       assert.notEqual(status, 0)
-      assert.throws(() => parseLook(stdout, nonce), Failure)
+      assert.throws(() => parseInspection(stdout, nonce), Failure)
     })
 
     for (const [what, directory] of [
@@ -257,14 +263,14 @@ inEachShell(({ run, did }: NodeShell) => {
         chmodSync(home, 0o755)
         if (isRoot) chownSync(join(home, 'closed'), 12345, 12345)
         chmodSync(join(home, 'closed'), 0)
-        const { status, stdout } = run(home, lookScript(directory, new Map(), nonce), { who: asAnybody })
+        const { status, stdout } = run(home, inspectScript(directory, new Map(), nonce), { who: asAnybody })
         chmodSync(join(home, 'closed'), 0o700)
         assert.equal(status, 0)
-        assert.throws(() => parseLook(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
+        assert.throws(() => parseInspection(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
       })
 
     test('one that has no HOME', (t) => {
-      assert.notEqual(run(scratch(t), `unset HOME\n${lookScript('~', new Map(), nonce)}`).status, 0)
+      assert.notEqual(run(scratch(t), `unset HOME\n${inspectScript('~', new Map(), nonce)}`).status, 0)
     })
 
     test('a script that was cut off anywhere does nothing', (t) => {
@@ -280,9 +286,9 @@ inEachShell(({ run, did }: NodeShell) => {
   test('whatever a login prints before and after it does not count, with a line end or without', (t) => {
     const home = scratch(t)
     writeFileSync(join(home, 'ca.pem'), 'x')
-    const printed = did(home, lookScript('~', new Map([['ca.pem', '-']]), nonce))
+    const printed = did(home, inspectScript('~', new Map([['ca.pem', '-']]), nonce))
     const motd = `uid 7\nfolder /evil\nstat 644 7 81a4 1 evil.pem\n\x1b]0;worker0\x07`
-    const { uid, folder, files } = parseLook(motd + printed + motd, nonce)
+    const { uid, folder, files } = parseInspection(motd + printed + motd, nonce)
     assert.deepEqual([uid, folder, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
   })
 
@@ -325,7 +331,7 @@ describe('the answer of a look', () => {
   const frame = (...records: string[]) =>
     `${nonce} begin\n${records.map((each) => `${each}\n`).join('')}${nonce} end ${records.filter((each) => !each.startsWith(' ')).length}\n`
   const whole = ['uid 0', 'folder /root', 'stat 644 0 81a4 1 ca.pem', `${digest}  ca.pem`, 'content ca.pem', ' 78']
-  const read = (text: string) => parseLook(text, nonce)
+  const read = (text: string) => parseInspection(text, nonce)
 
   test('is read where it is whole', () => {
     const { files, contents } = read(frame(...whole))

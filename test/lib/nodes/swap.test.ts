@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { readAnswer } from '../../../lib/nodes/frame.ts'
-import { type Look, lookScript, parseLook } from '../../../lib/nodes/look.ts'
+import { type Inspection, inspectScript, parseInspection } from '../../../lib/nodes/look.ts'
 import { discardScript } from '../../../lib/nodes/shell.ts'
 import { archiveName, type Swap, swapScript } from '../../../lib/nodes/swap.ts'
 import { buildTar } from '../../../lib/nodes/tar.ts'
@@ -34,10 +34,11 @@ function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
 }
 
 inEachShell(({ run, did }: NodeShell) => {
-  const look = (home: string): Look => parseLook(did(home, lookScript('~', new Map(), nonce)), nonce)
-  const scriptFor = (home: string, swap: Swap, seen: Look = look(home)) => swapScript(swap, seen, nonce)
+  const look = (home: string): Inspection => parseInspection(did(home, inspectScript('~', new Map(), nonce)), nonce)
+  const scriptFor = (home: string, swap: Swap, seen: Inspection = look(home)) => swapScript(swap, seen, nonce)
   /** What the node says it holds afterwards. */
-  const swapped = (home: string, swap: Swap = swapOf(home)): Look => parseLook(did(home, scriptFor(home, swap)), nonce)
+  const swapped = (home: string, swap: Swap = swapOf(home)): Inspection =>
+    parseInspection(did(home, scriptFor(home, swap)), nonce)
   const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
     const { status, stdout } = run(home, script, more)
     assert.equal(status, 0)
@@ -291,7 +292,7 @@ exit 1`,
     const home = oldHome(t)
     stage(home)
     const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'ln', 'exit 1') })
-    const { files } = parseLook(stdout, nonce)
+    const { files } = parseInspection(stdout, nonce)
     for (const { name, bytes } of newFiles) assert.equal(files.get(name)?.digest, sha256(bytes), name)
     assert.ok(readdirSync(home).every((name) => !name.startsWith('.')))
   })
@@ -303,11 +304,11 @@ exit 1`,
     for (const name of ['ca.pem', 'worker0-key.pem']) chownSync(join(home, name), 12345, 12345)
     chmodSync(join(home, 'worker0-key.pem'), 0o600)
     chownSync(home, anybody, anybody)
-    const seen = parseLook(run(home, lookScript('~', new Map(), nonce), { who: asAnybody }).stdout, nonce)
+    const seen = parseInspection(run(home, inspectScript('~', new Map(), nonce), { who: asAnybody }).stdout, nonce)
     stage(home)
     for (const path of [join(home, staging), join(home, staging, archiveName)]) chownSync(path, anybody, anybody)
     const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { who: asAnybody })
-    const { files } = parseLook(stdout, nonce)
+    const { files } = parseInspection(stdout, nonce)
     for (const { name, bytes } of newFiles)
       assert.deepEqual([files.get(name)?.digest, files.get(name)?.uid], [sha256(bytes), anybody], name)
   })
@@ -318,7 +319,7 @@ exit 1`,
     stage(home)
     const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
     const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: mv })
-    assert.equal(parseLook(stdout, nonce).files.get('ca.pem')?.digest, before.files.get('ca.pem')?.digest)
+    assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, before.files.get('ca.pem')?.digest)
   })
 
   test('new files have the time of the node, though the archive carries none', (t) => {
@@ -360,7 +361,7 @@ exit 1`,
       const seen = look(home)
       stage(home)
       writeFileSync(join(home, 'theirs.pem'), 'other')
-      const { files } = parseLook(did(home, scriptFor(home, swapOf(home), seen)), nonce)
+      const { files } = parseInspection(did(home, scriptFor(home, swapOf(home), seen)), nonce)
       assert.equal(files.get('ca.pem')?.digest, sha256('the new CA\n'))
     })
   })
@@ -378,7 +379,7 @@ exit 1`,
     // It is asked for the first time, and then the holder is killed.
     const flock = fakeTool(t, 'flock', `real "$@" || { kill -9 ${holder.pid} 2>/dev/null; exit 1; }`)
     const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { path: flock })
-    assert.equal(parseLook(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
+    assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
   })
 
   test('a lock that another keeps stops the swap with nothing changed', (t) => {

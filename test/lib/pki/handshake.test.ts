@@ -98,7 +98,7 @@ for (const [what, environment] of Object.entries(environments))
       meet(ours, { server: ours, client: ours, dialled: 'elsewhere' }, env),
     ])
     assert.deepEqual(right, seen)
-    assert.deepEqual(server, { refused: 'not issued by the present CA' })
+    assert.deepEqual(server, { refused: 'not issued by the current CA' })
     assert.ok('why' in lax && !lax.seen, JSON.stringify(lax))
     assert.ok('refused' in strict, JSON.stringify(strict))
     assert.deepEqual(name, { refused: "elsewhere is not in the server certificate's SANs" })

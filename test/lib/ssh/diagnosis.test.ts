@@ -90,7 +90,7 @@ describe('what stands in the way behind a jump host is told', { skip }, () => {
     const jump = await tell(['HostName no-such-host.invalid'])
     assert.equal(jump.code, 'name-unknown')
     assert.match(jump.message, /^node: jump host hop: name unknown \(ssh: Could not resolve hostname no-such-host/)
-    assert.match(jump.remedy ?? '', /HostName in the configuration of ssh/)
+    assert.match(jump.remedy ?? '', /HostName in the ssh configuration/)
     const node = await tell([], ['HostName no-such-host.invalid'])
     assert.equal(node.code, 'name-unknown')
     assert.match(node.message, /^node: name unknown \(channel 0: open failed/)

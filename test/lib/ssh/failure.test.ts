@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type SshResult, sshFailure } from '../../../lib/ssh/failure.ts'
-import type { SshPlace } from '../../../lib/ssh/route.ts'
+import type { SshHost } from '../../../lib/ssh/route.ts'
 
-function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshPlace {
+function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshHost {
   const ssh = (...options: string[]) => ['ssh', ...options].join(' ')
   return { jump, hostname, port: '22', knownAs: hostname, ssh, destination: `ubuntu@${hostname}` }
 }

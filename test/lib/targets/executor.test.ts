@@ -453,15 +453,15 @@ test('a dry run says what is forced, and what follows from it', async () => {
 })
 
 test('what a build returns is the warning, else the one of the check', async () => {
-  const check = (): Verdict => ({ ...stale, warning: 'ends soon' })
+  const check = (): Verdict => ({ ...stale, warning: 'expires soon' })
   const run = runFakes([
     fakeTarget('a', { check, build: async () => 'restart it' }),
     fakeTarget('b', { check }),
-    fakeTarget('c', { check: () => ({ reasons: [], warning: 'ends soon' }) }),
+    fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon' }) }),
     fakeTarget('d'),
   ])
   const warnings = [...(await run.outcomes).values()].map((outcome) => 'warning' in outcome && outcome.warning)
-  assert.deepEqual(warnings, ['restart it', 'ends soon', 'ends soon', false])
+  assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
 })
 
 test('every refusal is found, of irreplaceable targets alone', async () => {

@@ -28,13 +28,13 @@ for (const [event, value] of [
   ],
   [ended({ kind: 'fresh', reasons: [] }), { type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }],
   [
-    ended({ kind: 'fresh', reasons: [], until, warning: 'ends soon' }),
+    ended({ kind: 'fresh', reasons: [], until, warning: 'expires soon' }),
     {
       type: 'fresh',
       id: 'ca',
       reasons: [],
       until: '2036-11-21T10:00:00.000Z',
-      warning: 'ends soon',
+      warning: 'expires soon',
       message: 'fresh until 2036-11-21',
     },
   ],

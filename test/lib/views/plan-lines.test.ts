@@ -84,7 +84,7 @@ test('a restart that follows from nothing else is told without a "then"', async 
 })
 
 test('warnings of what is fresh are told below the plan, broken to fit', async () => {
-  const warning = `the CA ends soon, ${'and all that it issued with it, '.repeat(4)}`.trim()
+  const warning = `the CA expires soon, ${'and all that it issued with it, '.repeat(4)}`.trim()
   const told = await planOf({ leaf: { ...fresh, warning } }, 60)
   assert.ok(told.length > 2)
   for (const line of told) assert.ok(line.length <= 60, line)

@@ -121,7 +121,7 @@ test('a phase that was not begun waits, and shows none of its targets', () => {
   assert.deepEqual(line, { level: 0, mark: 'waiting', text: 'deploy', note: '' })
 })
 
-test('targets that were not looked at yet are not shown', () => {
+test('targets that were not checked yet are not shown', () => {
   assert.deepEqual(names(layOut([progress(phase('deploy', 5), [undefined, 'building'])], rows), 1), ['node1'])
 })
 
@@ -156,7 +156,7 @@ for (const [outcomes, mark, note] of [
     assert.deepEqual([line?.mark, line?.note], [mark, note])
   })
 
-test('a fresh phase says until when, by the first of its certificates that ends', () => {
+test('a fresh phase says until when, by its first certificate to expire', () => {
   const until = (date: string): Outcome => ({ kind: 'fresh', reasons: [], until: new Date(date) })
   const view = phase('node-certs', 2)
   const [line] = layOut([progress(view, [until('2036-11-21'), until('2030-01-02')])], rows)

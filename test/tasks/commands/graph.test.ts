@@ -136,7 +136,7 @@ describe('graph', { concurrency: 2 }, () => {
   })
 
   for (const [args, said] of [
-    [['--format', 'png'], /--format png: graph knows mermaid, dot, json/],
+    [['--format', 'png'], /--format png: graph has mermaid, dot, json/],
     [['--format', 'svg'], /^ {4}npm run -s task -- graph --format dot \| dot -Tsvg$/m],
     [['--format', 'svg', '--config', './cluster.yaml'], / dot --config \.\/cluster\.yaml \| dot -Tsvg$/m],
     [['--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],

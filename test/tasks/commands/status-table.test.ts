@@ -41,7 +41,7 @@ test('up to sixty rows are told one by one; of more, those that differ in nothin
   assert.equal(format({ items: many(61), verbose: true }).filter((line) => line.startsWith('✔')).length, 61)
 })
 
-test('what ends on another day, or is another way on its nodes, has a row of its own; ? is a node that was not seen', () => {
+test('what expires on another day, or differs on its nodes, has a row of its own; ? is a node that was not inspected', () => {
   const onNodes = (...how: ('same' | 'missing' | 'unknown')[]) => new Map(how.map((each, i) => [`node${i}`, each]))
   const told = format({
     items: [
@@ -78,14 +78,14 @@ test('less than two days left are told in hours, and what has ended is said to h
   assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'ended', 'ended'])
 })
 
-test('what its CA cuts short is marked, and the end that counts is told', () => {
+test('what expires with its CA is marked, and the effective expiry is shown', () => {
   const certificate = { notAfter: inDays(400) } as Certificate
   const told = format({ items: [item('ca'), item('worker0', { certificate })] })
   assert.deepEqual(told.slice(1, 5), [
     '✔ ca       kubelet  ca      2027-12-26  300d',
     '✔ worker0  kubelet  ca      2028-04-04  300d*',
     '',
-    '* until its CA ends, on 2027-12-26: that comes first',
+    '* its CA expires first, on 2027-12-26',
   ])
 })
 
@@ -113,18 +113,18 @@ test('no control character of a file or a node reaches the terminal', () => {
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
-test('the last line counts each kind, and names what ends first', () => {
+test('the last line counts each kind, and names what expires first', () => {
   const items = [
     item('a', { days: 10 }),
     item('b', { days: 10, state: 'stale' }),
     item('c', { state: 'failed' }),
     item('key', { certificate: undefined, end: undefined }),
   ]
-  assert.equal(last(items), '4 items: 2 fresh, 1 stale, 1 not readable. First to end: a, b, on 2027-03-11, in 10d')
+  assert.equal(last(items), '4 items: 2 fresh, 1 stale, 1 not readable. First to expire: a, b, on 2027-03-11, in 10d')
 })
 
 test('one item is one item', () => {
-  assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to end: a, on 2027-03-03, in 36h')
+  assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to expire: a, on 2027-03-03, in 36h')
 })
 
 test('the last line counts what is not shown too, and the kubeconfig of the user never', () => {
@@ -136,6 +136,6 @@ test('the last line counts what is not shown too, and the kubeconfig of the user
   ]
   assert.equal(
     format({ items: shown, counted, width: 200 }).at(-1),
-    '4 items: 3 fresh, 1 stale. First to end: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
+    '4 items: 3 fresh, 1 stale. First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
   )
 })

@@ -94,9 +94,9 @@ const rows: readonly Row[] = [
     title: 'a certificate is none',
     spoil: (auth) => writeFileSync(join(auth, 'worker0.pem'), 'x'),
     id: 'node-certs/worker0',
-    said: /^worker0\.pem is no certificate$/,
+    said: /^worker0\.pem is not a valid certificate$/,
   },
-  { title: 'certificates end within renewBefore', days: 340, id: 'cluster-cert', said: /^ends 2028-02-28$/ },
+  { title: 'certificates expire within renewBefore', days: 340, id: 'cluster-cert', said: /^expires 2028-02-28$/ },
   { title: 'certificates have expired', days: 400, id: 'cluster-cert', said: /^expired 2028-02-28$/ },
   { title: 'the CA has expired', days: 3651, id: 'ca', said: /expired on 2037-02-25$/ },
   {
@@ -116,7 +116,7 @@ const rows: readonly Row[] = [
     title: 'the encryption config is what no kube-apiserver would read',
     spoil: (auth) => writeFileSync(join(auth, 'encryption-config.yaml'), 'kind: none\n'),
     id: 'encryption-key',
-    said: /nothing that kube-apiserver would read/,
+    said: /not a valid EncryptionConfiguration/,
   },
   {
     title: 'another encryption is asked for',
@@ -171,7 +171,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       expected.map(([name, end]) => [name, end?.slice(0, 10)]),
     )
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
-    assert.match(table.stdout, /^16 items: 16 fresh\. First to end: kubernetes, .*on\s+2028-02-28, in 363d$/ms)
+    assert.match(table.stdout, /^16 items: 16 fresh\. First to expire: kubernetes, .*on\s+2028-02-28, in 363d$/ms)
     assertNarrow(table)
   })
 
@@ -209,7 +209,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       for (const ran of [json, table]) assertShowsNone(ran, secrets)
     })
 
-  test('exits with 4 where the CA ends soon, though what it issued counts as fresh', async (t) => {
+  test('exits with 4 where the CA expires soon, though what it issued counts as fresh', async (t) => {
     const { place } = copied(t)
     const late = 3650 - 25
     const run = await wrapped(place, clock(new Date(made + late * day)), 'certs', 'kubeconfigs', 'local-kubeconfig')
@@ -299,7 +299,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     })
   })
 
-  test('--sort-by end puts first what ends first, and last what never ends', async (t) => {
+  test('--sort-by end puts first what expires first, and last what never expires', async (t) => {
     const { place, auth } = copied(t)
     rmSync(join(auth, 'kubernetes.pem'))
     await wrapped(place, clock(new Date(made + 10 * day)), 'certs')

@@ -38,7 +38,7 @@ const arrows: Readonly<Record<string, RegExp>> = {
   ),
   'strangers/name-not-in-sans': /^refused, as it must be$/,
   'keys/service-account-token': /signed by its key verifies with its certificate$/,
-  'keys/encryption': /would read it, and encrypt with its (aescbc|aesgcm|secretbox) key$/,
+  'keys/encryption': /encrypts with its (aescbc|aesgcm|secretbox) key$/,
 }
 
 /** One thing broken in one way: the arrows that must be named, and what must be said of each. */
@@ -77,7 +77,7 @@ const rows: readonly Row[] = [
     title: 'a kubeconfig that is none',
     spoil: (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), 'clusters: ['),
     named: ['clients/admin'],
-    reason: /^admin\.kubeconfig is no kubeconfig/,
+    reason: /^admin\.kubeconfig is not a kubeconfig/,
   },
   {
     title: 'an API certificate without the address of a control node',
@@ -160,26 +160,26 @@ const rows: readonly Row[] = [
     title: 'an encryption config with a field that kube-apiserver does not know',
     spoil: (auth) => replaceIn(auth, 'encryption-config.yaml', /secret:/, 'secrets:'),
     named: ['keys/encryption'],
-    reason: /^encryption-config\.yaml is nothing that kube-apiserver would read/,
+    reason: /^encryption-config\.yaml is not a valid EncryptionConfiguration/,
   },
   {
     title: 'an encryption config with a key of a wrong length',
     spoil: (auth) => replaceIn(auth, 'encryption-config.yaml', /secret: \S+/, `secret: ${btoa('fifteen bytes..')}`),
     named: ['keys/encryption'],
-    reason: /^encryption-config\.yaml is nothing that kube-apiserver would read/,
+    reason: /^encryption-config\.yaml is not a valid EncryptionConfiguration/,
     everywhere: true,
   },
   {
     title: 'an encryption config that leaves Secrets as they are',
     spoil: (auth) => replaceIn(auth, 'encryption-config.yaml', /providers:\n.*/s, 'providers:\n  - identity: {}\n'),
     named: ['keys/encryption'],
-    reason: /^encryption-config\.yaml is nothing that kube-apiserver would read, or its first provider has no key$/,
+    reason: /^encryption-config\.yaml is not a valid EncryptionConfiguration, or its first provider has no key$/,
   },
   {
     title: 'an encryption config whose key is behind a provider that leaves Secrets as they are',
     spoil: (auth) => replaceIn(auth, 'encryption-config.yaml', /providers:\n/, 'providers:\n  - identity: {}\n'),
     named: ['keys/encryption'],
-    reason: /^encryption-config\.yaml is nothing that kube-apiserver would read, or its first provider has no key$/,
+    reason: /^encryption-config\.yaml is not a valid EncryptionConfiguration, or its first provider has no key$/,
   },
   {
     title: 'a key of the API that is not its own',

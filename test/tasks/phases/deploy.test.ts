@@ -203,7 +203,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assertStatus(ran, 1)
     assert.deepEqual(idsOf(ran, 'failed'), ['deploy/worker0'])
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker1'])
-    assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: a folder stands where worker0\.pem should be in /)
+    assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: a folder is in the place of worker0\.pem in /)
     assert.ok(readdirSync(home('worker0')).every((name) => !name.startsWith('.harderway')))
     rmSync(path, { recursive: true })
   })

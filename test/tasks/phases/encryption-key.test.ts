@@ -140,9 +140,9 @@ describe('encryption-key', { concurrency: 2 }, () => {
         [],
         /encrypts with identity/,
       ],
-      'what kube-apiserver would not read': [guide.replace('v1', 'v2'), [], /nothing that kube-apiserver would read/],
-      'what is no YAML': [`{ ${secret}`, [], /nothing that kube-apiserver would read/],
-      'an empty file': ['', [], /nothing that kube-apiserver would read/],
+      'what kube-apiserver would not read': [guide.replace('v1', 'v2'), [], /not a valid EncryptionConfiguration/],
+      'what is no YAML': [`{ ${secret}`, [], /not a valid EncryptionConfiguration/],
+      'an empty file': ['', [], /not a valid EncryptionConfiguration/],
     }
     for (const [title, [text, edits, said]] of Object.entries(refusals))
       test(title, async (t) => {

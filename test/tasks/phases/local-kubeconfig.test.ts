@@ -411,9 +411,9 @@ contexts:
           .replace('cluster: one,', 'cluster: kubenet,'),
         /cluster kubenet already, which context one uses[\s\S]*name in cluster\.yaml/,
       ],
-      'where its YAML can not be read': ['clusters: [\n', /no kubeconfig that can be read[\s\S]*localKubeconfig\.path/],
-      'where it is no map': ['- one\n- two\n', /no kubeconfig that can be read/],
-      'where it is a word': ['hello\n', /no kubeconfig that can be read/],
+      'where its YAML can not be read': ['clusters: [\n', /not a valid kubeconfig[\s\S]*localKubeconfig\.path/],
+      'where it is no map': ['- one\n- two\n', /not a valid kubeconfig/],
+      'where it is a word': ['hello\n', /not a valid kubeconfig/],
     }
     for (const [title, [text, said]] of Object.entries(refusals))
       test(title, async (t) => {
@@ -568,7 +568,7 @@ contexts:
       const ran = await run(folder, 'local-kubeconfig')
       assert.equal(ran.status, 1, ran.output)
       assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
-      assert.ok(ran.output.includes(`if you know that it has ended: rm ${config}.lock`), ran.output)
+      assert.ok(ran.output.includes(`if you are sure that it no longer runs: rm ${config}.lock`), ran.output)
       assert.equal(readFileSync(config, 'utf8'), foreign)
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
     })

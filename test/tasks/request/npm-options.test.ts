@@ -129,7 +129,7 @@ for (const [args, command] of [
   }, async (t) => {
     const { status, stderr, files } = await npm(t, args.split(' '))
     assert.equal(status, 2, stderr)
-    assert.match(stderr, /^npm took --.* for an option of its own: what is for harderway comes after --$/m)
+    assert.match(stderr, /^npm took --.* as its own option: options of harderway come after --$/m)
     assert.ok(stderr.includes(`\n    ${command}\n`), stderr)
     assert.deepEqual(files, nothingMade)
   })

@@ -67,11 +67,11 @@ test('every phase is a name, and every target is one', () => {
 })
 
 const refusals: readonly [string, RegExp][] = [
-  ['certz', /there is no phase or target "certz": did you mean certs\?/],
+  ['certz', /unknown phase or target "certz": did you mean certs\?/],
   ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
   ['kubeconfig', /"kubeconfig": did you mean kubeconfigs\?/],
   ['something-else-altogether', /"something-else-altogether": npm run task -- --list shows them$/],
-  ['statsu', /there is no phase or target "statsu": did you mean status\?/],
+  ['statsu', /unknown phase or target "statsu": did you mean status\?/],
   ['constructor', /no phase or target "constructor"/],
   ['__proto__', /no phase or target "__proto__"/],
   ['ca certz', /"certz"/],
@@ -80,11 +80,11 @@ const refusals: readonly [string, RegExp][] = [
   ['deploy --node worker0 --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: known are/],
   ['ca --node worker0', /nothing of ca belongs to worker0/],
   ['node-certs --node gateway', /nothing of node-certs belongs to gateway/],
-  ['certs --renew', /--renew goes with ca alone/],
-  ['ca cluster-cert --renew', /--renew goes with ca alone/],
-  ['bootstrap --renew', /--renew goes with ca alone/],
-  ['ca --renew --force', /--renew goes with ca alone/],
-  ['encryption-key --renew', /--renew goes with ca alone/],
+  ['certs --renew', /--renew can only be used with ca/],
+  ['ca cluster-cert --renew', /--renew can only be used with ca/],
+  ['bootstrap --renew', /--renew can only be used with ca/],
+  ['ca --renew --force', /--renew can only be used with ca/],
+  ['encryption-key --renew', /--renew can only be used with ca/],
 ]
 
 for (const [line, message] of refusals)

@@ -60,7 +60,7 @@ describe('the calendar', { skip: needs('openssl') }, () => {
     return /^(control|worker)\d$/.test(name) ? 'node-certs' : 'component-certs'
   }
 
-  test('has the day on which each certificate ends, to openssl, wherever on earth it is written', async (t) => {
+  test('has the day on which each certificate expires by openssl, in any time zone', async (t) => {
     const files = readdirSync(auth).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
     const expected = new Set(files.map((file) => `${endDay(file)} kubenet: ${phaseOf(file.replace('.pem', ''))}`))
     assert.equal(new Set([...expected].map((entry) => entry.slice(0, 10))).size, 3)
@@ -73,7 +73,7 @@ describe('the calendar', { skip: needs('openssl') }, () => {
       process.env.TZ = TZ
       await run('report', '--format', 'ics')
       const seen = events().flatMap(({ event }) => {
-        const [, about = ''] = /^(kubenet: \S+) ends? \(/.exec(event.summary) ?? []
+        const [, about = ''] = /^(kubenet: \S+) expires? \(/.exec(event.summary) ?? []
         return about === 'kubenet: kubeconfigs' ? [] : [`${event.startDate} ${about}`]
       })
       assert.deepEqual(seen.toSorted(), [...expected].toSorted(), TZ)
@@ -84,8 +84,8 @@ describe('the calendar', { skip: needs('openssl') }, () => {
     await run('report', '--format', 'ics')
     const summaries = events().map(({ event }) => event.summary)
     for (const summary of [
-      'kubenet: cluster-cert ends (kubernetes)',
-      'kubenet: node-certs ends (worker1)',
+      'kubenet: cluster-cert expires (kubernetes)',
+      'kubenet: node-certs expires (worker1)',
       'kubenet: node-certs end (control0, control1, control2, worker0)',
       'kubenet: kubeconfigs end (kube-scheduler, kube-controller-manager, kube-proxy and 4 more)',
     ])

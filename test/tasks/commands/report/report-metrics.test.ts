@@ -75,7 +75,7 @@ function idOf(name: string): string {
 
 const sorted = (values: ReadonlyMap<string, number> | undefined) => [...(values ?? [])].toSorted()
 
-test('the ends in report.prom are those of the files to openssl, and promtool has nothing against it', {
+test('the expiries in report.prom are those that openssl reads, and promtool accepts them', {
   skip: needs('promtool', 'openssl'),
 }, async (t) => {
   const place = prepare(t, gateway)
@@ -92,7 +92,7 @@ test('the ends in report.prom are those of the files to openssl, and promtool ha
   assert.ok(read >= before && read <= Date.now() / 1000)
 })
 
-test('the end that counts is that of the CA, where the CA ends before what it signed', {
+test("the effective expiry is the CA's, where the CA expires before what it signed", {
   skip: needs('promtool', 'openssl', 'cfssl', 'cfssljson', 'kubectl'),
 }, async (t) => {
   const place = prepare(t)

@@ -58,9 +58,9 @@ describe('report', { concurrency: 2 }, () => {
   })
 
   for (const [args, word] of [
-    [['--format', 'pdf'], /^--format pdf: report knows html, prometheus, ics$/m],
-    [['--format', 'constructor'], /^--format constructor: report knows/m],
-    [['--node', 'worker0'], /^--node goes with /],
+    [['--format', 'pdf'], /^--format pdf: report has html, prometheus, ics$/m],
+    [['--format', 'constructor'], /^--format constructor: report has/m],
+    [['--node', 'worker0'], /^--node can only be used with /],
   ] as const)
     test(`with ${args.join(' ')} is bad usage, and writes nothing`, async (t) => {
       const { place } = copied(t)
@@ -104,13 +104,21 @@ describe('report', { concurrency: 2 }, () => {
     ],
     ['the key of the CA is missing', (auth) => rmSync(join(auth, 'ca-key.pem')), /ca-key\.pem missing/],
     ['ca.pem is missing', (auth) => rmSync(join(auth, 'ca.pem')), /Signed by none of these/],
-    ['a certificate is cut short', (auth) => truncate(join(auth, 'worker0.pem')), /worker0\.pem is no certificate/],
-    ['a key is cut short', (auth) => truncate(join(auth, 'worker0-key.pem')), /worker0-key\.pem is no private key/],
+    [
+      'a certificate is cut short',
+      (auth) => truncate(join(auth, 'worker0.pem')),
+      /worker0\.pem is not a valid certificate/,
+    ],
+    [
+      'a key is cut short',
+      (auth) => truncate(join(auth, 'worker0-key.pem')),
+      /worker0-key\.pem is not an unencrypted private key/,
+    ],
     ['a kubeconfig is cut short', (auth) => truncate(join(auth, 'admin.kubeconfig')), /kubeconfigs\/admin: /],
     [
       'garbage stands in place of a certificate',
       (auth) => writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27])),
-      /worker0\.pem is no certificate/,
+      /worker0\.pem is not a valid certificate/,
     ],
     [
       'a folder stands in place of a certificate',
@@ -118,7 +126,7 @@ describe('report', { concurrency: 2 }, () => {
         rmSync(join(auth, 'worker0.pem'))
         mkdirSync(join(auth, 'worker0.pem'))
       },
-      /a folder stands in the place of \S+worker0\.pem/,
+      /a folder is in the place of \S+worker0\.pem/,
       { status: 1 },
     ],
     [
@@ -170,7 +178,7 @@ describe('report', { concurrency: 2 }, () => {
         const lines = der.toString('base64').replace(/.{64}/g, '$&\n')
         writeFileSync(file, `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`)
       },
-      /admin\.pem is no certificate/,
+      /admin\.pem is not a valid certificate/,
       { status: 4 },
     ],
   ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, more?: More])[])
