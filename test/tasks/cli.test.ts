@@ -217,9 +217,10 @@ test('problems at one place of cluster.yaml are told with one caret, and what is
   const { status, stderr } = await run(folder, ['certs'])
   assert.equal(status, 2)
   const lines = stderr.trimEnd().split('\n')
-  for (const line of lines.slice(0, -2)) assert.ok(line.startsWith(`${join(folder, 'cluster.yaml')}:1:`), line)
-  assert.match(lines[0] ?? '', /control characters|is missing/)
-  assert.deepEqual(lines.slice(-2), ['    a: "\uFFFD[2J\uFFFD"', '    ^'])
+  const where = `${join(folder, 'cluster.yaml')}:1:1: `
+  assert.deepEqual(lines.slice(0, 3), [`${where}name is missing`, `${where}api is missing`, `${where}nodes is missing`])
+  assert.ok(lines[3]?.startsWith(`${where}a is no key of a cluster`), stderr)
+  assert.deepEqual(lines.slice(4), ['    a: "\uFFFD[2J\uFFFD"', '    ^'])
 })
 
 test('what would be replaced and may not be exits with 3, is told with each way out, and nothing is built', async (t) => {
@@ -532,8 +533,9 @@ test('on a terminal a dry run leaves the plan, and nothing of a tree', onTermina
   assert.equal(status, 4)
   const { lines, isCursorShown, isStyled } = showOn(size, stdout)
   assert.match(
-    lines.join('\n'),
-    /^Kubeconfigs\n {2}admin\.kubeconfig: new\n\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\n$/,
+    // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
+    lines.join('\n').trimEnd(),
+    /^Kubeconfigs\n {2}admin\.kubeconfig: new\n\n16 targets: 1 to make, 15 fresh, 0 failed in .* s$/,
   )
   assert.deepEqual([isCursorShown, isStyled], [true, true])
 })
