@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
+import { formatExcerpt } from '../lib/cluster/excerpt.ts'
 import { asFailure, doing, type Failure, stackOf, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
@@ -62,7 +63,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
 
 function createRequest(options: Options, ending: Ending): Request {
   const file = configPath(options.config)
-  const { cluster, mistake } = readCluster(file)
+  const { cluster, mistake } = readCluster(file, options)
   return {
     cluster,
     mistake,
@@ -149,13 +150,18 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
     : [join(homedir(), '.kube', 'config')]
 }
 
-function readCluster(file: string): Pick<Request, 'cluster' | 'mistake'> {
-  const parsed = parseCluster(
-    doing('read', file, () => readFileSync(file), 'usage'),
-    known,
-  )
-  const format = ({ line, column, message }: PlacedProblem) => `${file}:${line}:${column}: ${message}`
-  if ('problems' in parsed) throw usageFailure(parsed.problems.map(format).join('\n'))
+function readCluster(file: string, { json }: Options): Pick<Request, 'cluster' | 'mistake'> {
+  const bytes = doing('read', file, () => readFileSync(file), 'usage')
+  const parsed = parseCluster(bytes, known)
+  const text = new TextDecoder().decode(bytes)
+  const format = (problem: PlacedProblem, next?: PlacedProblem) => {
+    const { line, column, message } = problem
+    const isLastThere = line !== next?.line || column !== next.column
+    const excerpt = !json && isLastThere && formatExcerpt(text, problem, width())
+    return [`${file}:${line}:${column}: ${message}`, excerpt].filter(Boolean).join('\n')
+  }
+  if ('problems' in parsed)
+    throw usageFailure(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'))
   const { cluster, problemAt } = parsed
   return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
 }

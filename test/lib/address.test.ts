@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { addressBytes, canonicalAddress, firstAddress, formatAddress, parseCidr } from '../../lib/address.ts'
+import {
+  addressBytes,
+  type Cidr,
+  canonicalAddress,
+  firstAddress,
+  formatAddress,
+  isInside,
+  parseCidr,
+} from '../../lib/address.ts'
 
 const bytes4 = fc.uint8Array({ minLength: 4, maxLength: 4 })
 /** Zeros often enough for :: to have something to stand for. */
@@ -120,4 +128,62 @@ test('what is no block is said to be none', () => {
     assert.equal(parseCidr(text), 'is not an address block: write it as 10.32.0.0/16', text)
   assert.equal(parseCidr('10.0.0.0/33'), 'has a prefix of more than 32 bits')
   assert.equal(parseCidr('fd00::/129'), 'has a prefix of more than 128 bits')
+})
+
+function block(text: string): Cidr {
+  const cidr = parseCidr(text)
+  if (typeof cidr === 'string') assert.fail(`${text} ${cidr}`)
+  return cidr
+}
+
+for (const [cidr, inside, outside] of [
+  ['10.32.0.0/16', ['10.32.0.0', '10.32.0.1', '10.32.255.255'], ['10.31.255.255', '10.33.0.0', '11.32.0.1']],
+  ['10.96.0.0/12', ['10.96.0.0', '10.111.255.255'], ['10.95.255.255', '10.112.0.0']],
+  ['172.20.7.248/29', ['172.20.7.248', '172.20.7.255'], ['172.20.7.247', '172.20.8.0']],
+  ['10.0.0.1/32', ['10.0.0.1'], ['10.0.0.0', '10.0.0.2']],
+  ['0.0.0.0/0', ['0.0.0.0', '255.255.255.255'], ['::', '::1']],
+  ['fd00:10:96::/112', ['fd00:10:96::', 'FD00:10:96:0::ffff'], ['fd00:10:96::1:0', 'fd00:10:95:ffff::1']],
+  ['fd00::/108', ['fd00::f:ffff', 'fd00::0.15.255.255'], ['fd00::10:0', 'fd01::']],
+  ['::/0', ['::', 'ffff::'], ['10.0.0.1', '0.0.0.0']],
+] as const)
+  test(`what lies in ${cidr}, from its first address to its last, and nothing beside it`, () => {
+    for (const text of inside) assert.ok(isInside(text, block(cidr)), text)
+    for (const text of outside) assert.ok(!isInside(text, block(cidr)), text)
+  })
+
+test('an IPv4 address in the notation of IPv6 lies in the block of IPv4', () => {
+  assert.ok(isInside('::ffff:10.32.0.1', block('10.32.0.0/16')))
+  assert.ok(!isInside('::ffff:10.32.0.1', block('::/0')))
+})
+
+test('what is no address lies in no block', () => {
+  for (const text of ['', 'control0', '10.32.0', '10.32.0.1/16', 'fe80::1%eth0', '[fd00::1]'])
+    for (const cidr of ['0.0.0.0/0', '::/0']) assert.ok(!isInside(text, block(cidr)), `${text} in ${cidr}`)
+})
+
+test('an address lies in a block just where its first bits are those of the block', () => {
+  const bits = (bytes: Buffer) => [...bytes].map((byte) => byte.toString(2).padStart(8, '0')).join('')
+  const bytes = fc.oneof(bytes4, groups8.map(bytesOf)).map((all) => Buffer.from(all))
+  // Two that differ in one bit alone, or in none.
+  const pairs = bytes.chain((one) =>
+    fc.tuple(
+      fc.constant(one),
+      fc.integer({ min: 0, max: one.length * 8 }),
+      fc.integer({ min: 0, max: one.length * 8 - 1 }),
+    ),
+  )
+  fc.assert(
+    fc.property(pairs, ([one, prefix, bit]) => {
+      const other = Buffer.from(one)
+      other[bit >> 3] = (other[bit >> 3] ?? 0) ^ (0x80 >> (bit & 7))
+      const value = bits(one)
+        .slice(0, prefix)
+        .padEnd(one.length * 8, '0')
+      const network = Buffer.from((value.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)))
+      // Of 16 bytes that begin like ::ffff:0:0 the text is IPv4's.
+      fc.pre([one, other, network].every((each) => addressBytes(formatAddress(each))?.length === one.length))
+      assert.ok(isInside(formatAddress(one), { network, prefix }))
+      assert.equal(isInside(formatAddress(other), { network, prefix }), bit >= prefix)
+    }),
+  )
 })

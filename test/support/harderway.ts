@@ -40,8 +40,13 @@ export function harderway(place: string, ...args: string[]): Promise<Ran> {
 
 /** Run by another command, given with its arguments. */
 export function harderwayBy(by: readonly string[], place: string, args: readonly string[]): Promise<Ran> {
+  return runEntry([...by, process.execPath, entry], place, args)
+}
+
+/** Of another copy of the project: its entry, behind the Node that runs it. */
+export function runEntry(command: readonly string[], place: string, args: readonly string[]): Promise<Ran> {
   const env = { PATH: process.env.PATH, HOME: join(place, 'home'), ...(process.env.TZ && { TZ: process.env.TZ }) }
-  const [first = '', ...others] = [...by, process.execPath, entry, ...args]
+  const [first = '', ...others] = [...command, ...args]
   return new Promise((resolve, reject) => {
     const child = spawn(first, others, { cwd: place, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let stdout = ''

@@ -3,6 +3,8 @@ import { edited, minimal, testBadFiles } from '../../support/bad-files.ts'
 const known =
   'known are name, domain, subject, certificates, api, network, encryption, ssh, install, localKubeconfig, nodes'
 const collides = "can't be a node's name: its files would collide with the cluster's own"
+const liesIn = 'lies in network.serviceCIDR'
+const outside = 'give one outside of it'
 const stale = 'or every certificate would be stale at once'
 
 testBadFiles({
@@ -60,6 +62,30 @@ testBadFiles({
   'three service blocks are too many': [
     `${minimal}network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }\n`,
     '5:25: network.serviceCIDR has more than two blocks: give one, or one IPv4 and one IPv6 block',
+  ],
+  'a node has no address of a service, be it of the default block': [
+    edited('10.0.0.2', '10.32.0.7'),
+    `4:36: nodes[0].ip "10.32.0.7" ${liesIn} 10.32.0.0/16: ${outside}`,
+  ],
+  'the virtual IP is no address of a service': [
+    edited('virtualIP: 10.0.0.1', 'virtualIP: 10.32.255.255'),
+    `2:19: api.virtualIP "10.32.255.255" ${liesIn} 10.32.0.0/16: ${outside}`,
+  ],
+  'a block of IPv6 has addresses of services too, however they are written': [
+    `${edited('ip: 10.0.0.2', 'ip: "FD00:10:96:0::A"')}network: { serviceCIDR: "fd00:10:96::/112" }\n`,
+    `4:36: nodes[0].ip "FD00:10:96:0::A" ${liesIn} fd00:10:96::/112: ${outside}`,
+  ],
+  'of a dual-stack cluster each address is compared with the block of its family': [
+    `${edited('ip: 10.0.0.2', 'ips: [10.40.0.2, "fd00:1::2", "fd00:2::2"]')}network: { serviceCIDR: [10.40.0.0/16, "fd00:2::/108"] }\n`,
+    `4:38: nodes[0].ips[0] "10.40.0.2" ${liesIn} 10.40.0.0/16: ${outside}`,
+    `4:62: nodes[0].ips[2] "fd00:2::2" ${liesIn} fd00:2::/108: ${outside}`,
+  ],
+  'an address beside the block, and one of the default block where another is given, are none of a service': [
+    `${edited('10.0.0.2', '10.32.0.7').replace('10.0.0.1', '10.41.0.0')}network: { serviceCIDR: 10.40.0.0/16 }\n`,
+  ],
+  'with a service block that is none, no address is in it': [
+    `${edited('10.0.0.2', '10.32.0.7')}network: { serviceCIDR: 10.32.0.1/16 }\n`,
+    '5:25: network.serviceCIDR "10.32.0.1/16" is an address inside a block: write it as 10.32.0.0/16',
   ],
   'ssh options that harderway sets itself say where they belong': [
     `${minimal}ssh:

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { formatExcerpt } from '../../../lib/cluster/excerpt.ts'
+
+const at = (text: string, line: number, column: number, width = 80) =>
+  formatExcerpt(text, { line, column, message: '' }, width)?.split('\n')
+
+test('the caret is below the column, on the line as it stands in the file', () => {
+  assert.deepEqual(at('name: a\napi: { prot: 1 }\n', 2, 8), ['    api: { prot: 1 }', '           ^'])
+})
+
+test('a line that ends as Windows ends it is shown without its end', () => {
+  assert.deepEqual(at('name: a\r\nb: c\r\n', 1, 7), ['    name: a', '          ^'])
+})
+
+test('what is behind the last character has its caret there', () => {
+  assert.deepEqual(at('a: "b', 1, 6), ['    a: "b', '         ^'])
+  assert.deepEqual(at('a: "b', 1, 60), ['    a: "b', '         ^'])
+})
+
+test('a blank line, and one that the file does not have, are not shown', () => {
+  for (const [text, line] of [
+    ['', 1],
+    [' \t \nname: a', 1],
+    ['a', 2],
+  ] as const)
+    assert.equal(at(text, line, 1), undefined)
+})
+
+test('a tab is one column, as it is in the number of the column', () => {
+  assert.deepEqual(at('\tb:\tc', 1, 5), ['     b: c', '        ^'])
+})
+
+test('a character of two code units, and one with an accent of its own, are one column', () => {
+  assert.deepEqual(at('{ 🐢: a, zo\u0301\u0142w: b }', 1, 17), [
+    '    { 🐢: a, zo\u0301\u0142w: b }',
+    '                  ^',
+  ])
+})
+
+test('of a long line there is as much as fits, around the caret', () => {
+  const line = `nodes: [${Array.from({ length: 40 }, (_, i) => `node${i}`).join(', ')}]`
+  for (const [column, shown, caret] of [
+    [1, '    nodes: [node0, node1, node2, node3,…', '    ^'],
+    [9, '    nodes: [node0, node1, node2, node3,…', '            ^'],
+    [line.indexOf('node20') + 1, '    … node18, node19, node20, node21, n…', '                      ^'],
+    [line.length, '    …7, node38, node39]', '                      ^'],
+  ] as const)
+    assert.deepEqual(at(line, 1, column, 40), [shown, caret], String(column))
+})
+
+test('however long the line and narrow the terminal, the caret is below what is at the column, on two lines that fit', () => {
+  const lines = fc.array(fc.constantFrom('a', 'ż', ' ', '\t', ':', '-'), { minLength: 1, maxLength: 300 })
+  fc.assert(
+    fc.property(lines, fc.nat(299), fc.integer({ min: 24, max: 100 }), (characters, index, width) => {
+      const text = `${characters.join('')}x`
+      const column = (index % text.length) + 1
+      const [shown = '', caret = '', ...more] = at(text, 1, column, width) ?? []
+      assert.equal(more.length, 0)
+      assert.ok(shown.length <= width && caret.length <= width)
+      assert.equal(shown[caret.indexOf('^')], text[column - 1]?.replace('\t', ' '))
+    }),
+  )
+})
