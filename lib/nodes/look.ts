@@ -140,7 +140,7 @@ interface Draft {
   /** '' where it does not exist. */
   readonly folders: string[]
   readonly files: Map<string, NodeFile>
-  readonly hex: Map<string, string[]>
+  readonly content: { readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
 }
 
@@ -157,8 +157,8 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   ],
   [new RegExp(`^stat ([0-7]{1,5}) (\\d{1,10}) ([0-9a-f]{4}) (\\d{1,15}) ${name}$`), addStat],
   [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
-  [new RegExp(`^content ${name}$`), ({ hex }, _, file = '') => setOnce(hex, file, [])],
-  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ hex }, record) => must([...hex.values()].at(-1)).push(record)],
+  [new RegExp(`^content ${name}$`), ({ content }, _, file = '') => content.push({ file, lines: [] })],
+  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
 ]
 
 function addStat({ files }: Draft, told: string, mode = '', uid = '', type = '', size = '', file = ''): void {
@@ -182,8 +182,13 @@ export function parseInspection(output: string, nonce: string): Inspection {
   return readInspection(records)
 }
 
+<<<<<<< HEAD
 export function readInspection(records: readonly string[]): Inspection {
   const draft: Draft = { uids: [], folders: [], files: new Map(), hex: new Map(), leftovers: [] }
+=======
+export function readLook(records: readonly string[]): Look {
+  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [] }
+>>>>>>> refs/heads/attack
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
     add(draft, record, ...(parts?.slice(1) ?? []))
@@ -191,7 +196,8 @@ export function readInspection(records: readonly string[]): Inspection {
   const { uids, folders, files, leftovers } = draft
   const [uid, folder] = [must(uids[0]), must(folders[0])]
   if (uids.length + folders.length !== 2) throw notWhole()
-  const contents = new Map([...draft.hex].map(([file, lines]) => [file, decode(lines, files.get(file)?.digest)]))
+  const contents = new Map<string, Buffer>()
+  for (const { file, lines } of draft.content) setOnce(contents, file, decode(lines, files.get(file)?.digest))
   return { folder: folder || undefined, uid, files, contents, leftovers }
 }
 

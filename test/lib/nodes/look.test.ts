@@ -370,6 +370,13 @@ describe('the answer of a look', () => {
   for (const [title, text] of Object.entries(broken))
     test(`with ${title} is none`, () => assert.throws(() => read(text), Failure))
 
+  test('as large as one may be is judged in a moment, whatever it is made of', () => {
+    // Where the time grew with the square of its length, this would take many minutes.
+    const names = Array.from({ length: 100_000 }, (_, i) => `content ${i}\n`).join('')
+    const records = `uid 0\nfolder /\n${names}${' 00\n'.repeat(300_000)}`
+    assert.throws(() => read(`${nonce} begin\n${records}${nonce} end 100002\n`), Failure)
+  })
+
   const types = { '81a4': 'file', '41ed': 'folder', a1ff: 'other', '11a4': 'other', c1a4: 'other' }
   for (const [type, kind] of Object.entries(types))
     test(`type ${type} is ${kind}`, () =>
