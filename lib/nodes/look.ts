@@ -182,13 +182,8 @@ export function parseInspection(output: string, nonce: string): Inspection {
   return readInspection(records)
 }
 
-<<<<<<< HEAD
 export function readInspection(records: readonly string[]): Inspection {
-  const draft: Draft = { uids: [], folders: [], files: new Map(), hex: new Map(), leftovers: [] }
-=======
-export function readLook(records: readonly string[]): Look {
   const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [] }
->>>>>>> refs/heads/attack
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
     add(draft, record, ...(parts?.slice(1) ?? []))
