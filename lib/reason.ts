@@ -30,6 +30,8 @@ export type Reason =
     }
   | UnitReason
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
+  /** Absolute paths on a node: of ours, read by no unit that belongs there. */
+  | { readonly kind: 'misplaced'; readonly paths: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
@@ -41,7 +43,7 @@ export interface UnitReason {
   /** Absolute paths of files that are to be put there. */
   readonly places: readonly {
     readonly path: string
-    readonly what: 'missing' | 'differs' | 'wrong mode' | 'wrong owner'
+    readonly what: 'missing' | 'differs' | 'wrong mode' | 'wrong owner' | 'dated in the future'
   }[]
   /** Absolute paths: in place, and changed since the unit was started. */
   readonly notLoaded: readonly string[]
@@ -124,6 +126,8 @@ export function formatReason(reason: Reason): string {
       return formatUnit(reason)
     case 'left-drained':
       return `${formatNames(reason.nodes)} left drained by a killed run`
+    case 'misplaced':
+      return `${formatNames(reason.paths)} removed`
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
     case 'locked':
@@ -150,7 +154,8 @@ function formatUnit({ unit, places, notLoaded, notServed, state, restarts, isDra
     notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
   const found = [...wrong, unloaded, ports, state].filter(Boolean).join(', ')
-  return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : 'taken up without a restart'}`
+  const way = places.length + notServed.length > 0 ? 'taken up without a restart' : 'looked at again'
+  return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : way}`
 }
 
 function formatChange(

@@ -50,6 +50,7 @@ export function clusterProblems(value: unknown, { reservedNames, units }: Known)
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...nodeProblems(list(raw.nodes).map(map), reservedNames),
     ...serviceAddressProblems(raw),
+    ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
   ]
@@ -155,6 +156,17 @@ function serviceAddressProblems(raw: Raw): Problem[] {
       ? [{ path, message: `${shown(address)} lies in network.serviceCIDR ${inside[0]}: give one outside of it` }]
       : []
   })
+}
+
+/** What is drained by one command is undrained by another, and both by a gateway. */
+function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[]): Problem[] {
+  if (drain === '' && undrain === '') return []
+  const [given, lacking] = drain === '' ? ['undrain', 'drain'] : ['drain', 'undrain']
+  const alone = drain === '' || undrain === '' ? [`stands without ${lacking}: give both, or none`] : []
+  const unheard = nodes.some(({ role }) => role === 'gateway')
+    ? []
+    : ['is run on gateways, and there is no node with role: gateway']
+  return [...alone, ...unheard].map((message) => ({ path: ['install', given], at: 'key', message }))
 }
 
 function unitProblems(units: Raw, known: Known['units']): Problem[] {

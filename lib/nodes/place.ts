@@ -30,50 +30,64 @@ export type PlacingStop =
   | 'half'
 
 /**
- * Every file is first written beside its place, root's and with its mode from the first byte, and checked; a second link
- * keeps the old one; then all are renamed, one right after the other. At every moment each file is the old or the new.
+ * Every file is first written beside its place, nobody's but root's until it is shown to be the one that was deployed;
+ * then a second link keeps each old one, which can't be made where a place may not be changed; then all are renamed, one
+ * right after the other. At every moment each file is the old or the new. The lock is the one that a deploy takes.
  */
 export function placeScript({ source, sudo, files }: Placing, nonce: string): string {
   const each = (line: (file: Placing['files'][number]) => string) => files.map(line)
+  const all = (suffix: string) => each(({ path }) => quote(path + suffix)).join(' ')
   const script = [
     'LC_ALL=C; export LC_ALL; umask 077; set -e',
     `cd -- ${quote(source)}`,
+    'exec 9<.',
+    'flock 9',
     "trap '' HUP INT TERM PIPE",
-    `fail() { printf '%s %s\\n' "$1" "$2"; exit 0; }`,
+    ...placeFunctions,
+    `leave() { rm -f -- ${all(newSuffix)} || true; answer "$@"; }`,
+    `forget() { rm -f -- ${all(oldSuffix)} || true; leave "$@"; }`,
     'undo() {',
     '  why=undone',
-    ...each(
-      ({ path }) =>
-        `  { [ ! -e ${quote(path + newSuffix)} ] && if [ -e ${quote(path + oldSuffix)} ]; then mv -f -- ${quote(path + oldSuffix)} ${quote(path)}; else rm -f -- ${quote(path)}; fi; } 2>/dev/null || [ -e ${quote(path + newSuffix)} ] || why=half`,
-    ),
-    `  rm -f -- ${each(({ path }) => `${quote(path + newSuffix)} ${quote(path + oldSuffix)}`).join(' ')} || true`,
-    '  fail $why "$1"',
+    ...each(({ path }) => `  back ${quote(path)} || why=half`),
+    `  forget $why "$1"`,
     '}',
-    'tidy() {',
-    `  rm -f -- ${each(({ path }) => quote(path + newSuffix)).join(' ')} || true`,
-    '  fail $1 "$2"',
-    '}',
-    'write() {',
-    `  rm -rf -- "$2${newSuffix}"`,
-    `  said=$( { cat < "$1" > "$2${newSuffix}" && chown 0:0 -- "$2${newSuffix}" && chmod "$3" -- "$2${newSuffix}" && sync -- "$2${newSuffix}"; } 2>&1) || tidy undone "$said"`,
-    `  sum=$(sha256sum < "$2${newSuffix}")`,
-    '  case $sum in "$4 "*) ;; *) tidy source "$1" ;; esac',
-    `  rm -rf -- "$2${oldSuffix}"`,
-    '  if [ -e "$2" ]; then',
-    `    said=$(ln -- "$2" "$2${oldSuffix}" 2>&1) || tidy undone "$said"`,
-    '  fi',
-    '}',
-    ...each(({ file, path, mode, digest }) => `write ${quote(file)} ${quote(path)} ${mode.toString(8)} ${digest}`),
+    ...each(({ file, path, mode, digest }) => `write ${quote(file)} ${quote(path)} ${digest} ${mode.toString(8)}`),
+    ...each(({ path }) => `keep ${quote(path)}`),
     ...each(({ path }) => `said=$(mv -f -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
-    "printf 'placed\\n'",
+    'answer placed',
   ].join('\n')
   return answering(sudo, script, nonce)
 }
 
+/** Each for one path; a new file that is still beside its place has not been renamed. */
+const placeFunctions = [
+  `answer() { printf '%s\n' "$*"; exit 0; }`,
+  'write() {',
+  `  new=$2${newSuffix}`,
+  '  rm -rf -- "$new"',
+  '  [ -f "$1" ] || leave source "$1"',
+  '  said=$( { cat < "$1" > "$new" && sync "$new"; } 2>&1) || leave undone "$said"',
+  '  sum=$(sha256sum < "$new")',
+  '  case $sum in "$3 "*) ;; *) leave source "$1" ;; esac',
+  '  said=$( { chown 0:0 -- "$new" && chmod "$4" -- "$new"; } 2>&1) || leave undone "$said"',
+  '}',
+  'keep() {',
+  `  rm -rf -- "$1${oldSuffix}"`,
+  '  if [ -e "$1" ] || [ -L "$1" ]; then',
+  `    said=$(ln -- "$1" "$1${oldSuffix}" 2>&1) || forget undone "$said"`,
+  '  fi',
+  '}',
+  'back() {',
+  `  [ ! -e "$1${newSuffix}" ] || return 0`,
+  `  if [ -e "$1${oldSuffix}" ] || [ -L "$1${oldSuffix}" ]; then mv -f -- "$1${oldSuffix}" "$1"; else rm -f -- "$1"; fi 2>/dev/null`,
+  '}',
+]
+
 /** The old ones back in their places; those that had no old one stay. */
 export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
   const back = paths.map(
-    (path) => `if [ -e ${quote(path + oldSuffix)} ]; then mv -f -- ${quote(path + oldSuffix)} ${quote(path)}; fi`,
+    (path) =>
+      `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -f -- "$f${oldSuffix}" "$f"; fi`,
   )
   return answering(sudo, ['set -e', ...back, "printf 'done\\n'"].join('\n'), nonce)
 }
@@ -84,17 +98,45 @@ export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
   return answering(sudo, ['set -e', `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
 }
 
+/** Which of the ports a process listens on, over IPv4 or IPv6: proc_pid_net(5), where 0A is LISTEN. */
+export function listensScript(ports: readonly number[], nonce: string): string {
+  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+  return wholeScript(
+    openAnswer(nonce),
+    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
+    ...ports.map((port) => `case $listening in *:${hex(port)} 00000000*:0000 0A *) say ${port} ;; esac`),
+    closeAnswer(nonce),
+  )
+}
+
+/** What stands there, each file as a line of hexadecimal. */
+export function readScript({ sudo, paths }: Kept, nonce: string): string {
+  return answering(
+    sudo,
+    ['set -e', ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`)].join('\n'),
+    nonce,
+  )
+}
+
+/** Removes files that are what a look has found. */
+export function removeScript(sudo: string, files: ReadonlyMap<string, string>, nonce: string): string {
+  const lines = [...files].map(
+    ([path, digest]) => `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${quote(path)} ;; esac`,
+  )
+  return answering(sudo, ['set -e', ...lines, "printf 'done\\n'"].join('\n'), nonce)
+}
+
 export interface Kept {
   readonly sudo: string
   /** Absolute. */
   readonly paths: readonly string[]
 }
 
-/** Root's shell runs the command; its answer has its status, then the first lines of what it said. */
+/** Root's shell runs the command, which gets no input; its answer has its status, then the first lines of what it said. */
 export function commandScript(sudo: string, command: string, nonce: string): string {
   return answering(
     sudo,
-    `status=0\nsaid=$( { ${command}\n} 2>&1) || status=$?\nprintf 'status %s\\n%s\\n' "$status" "$said" | head -n 40`,
+    `status=0\nsaid=$( { ${command}\n} </dev/null 2>&1) || status=$?\nprintf 'status %s\\n%s\\n' "$status" "$said" | head -n 40`,
     nonce,
   )
 }

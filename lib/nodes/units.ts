@@ -28,6 +28,8 @@ export interface PlacedFile {
 }
 
 export interface UnitsLook {
+  /** Seconds since 1970 by the node's clock. */
+  readonly now: number
   /** The absolute path of the folder that is deployed to; undefined where it does not exist. */
   readonly source: string | undefined
   /** Empty where the node has no systemd, or knows none of them. */
@@ -50,6 +52,8 @@ export interface AskedUnits {
   readonly paths: readonly string[]
   /** Of these: where one is there, root is asked even without a unit. */
   readonly alone: readonly string[]
+  /** What may be left of another role: looked at where root is asked in any case. */
+  readonly former: { readonly units: readonly string[]; readonly paths: readonly string[] }
 }
 
 /** Kept beside a file until the units that read it are well. */
@@ -78,8 +82,11 @@ export function unitsScript(asked: AskedUnits, nonce: string): string {
   const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
   return wholeScript(
     openAnswer(nonce),
-    `if cd -- ${folderWord(directory)} 2>/dev/null; then say source "$(pwd -P)"; fi`,
-    `for f in ${drainedPrefix}*; do case $f in *[!A-Za-z0-9._-]*) ;; *) say drained "$f" ;; esac; done`,
+    `if cd -- ${folderWord(directory)} 2>/dev/null; then`,
+    '  say source "$(pwd -P)"',
+    `  for f in ${drainedPrefix}*; do case $f in *[!A-Za-z0-9._-]*) ;; *) say drained "$f" ;; esac; done`,
+    'fi',
+    'say now "$(date +%s)"',
     'unit= folder= asks=',
     `for f in ${folders}; do if [ -d "$f" ]; then say folder "$f"; folder=1; fi; done`,
     `for f in ${units.join(' ')}; do if [ -d /run/systemd/system ] && [ ${files} ]; then unit=1; fi; done`,
@@ -87,7 +94,8 @@ export function unitsScript(asked: AskedUnits, nonce: string): string {
     ...alone.map((path) => `[ ! -e ${quote(path)} ] || asks=1`),
     'if [ -n "$asks" ]; then',
     `  root=$(${asRoot(sudo, describeAsRoot(asked), `ROOT${nonce}`)}`,
-    `) || { said=$(${sudo || 'true'} true 2>&1) && said='a command failed'; stop root "$said"; }`,
+    // Why is asked of the same sudo: what it says itself never stands in the answer above.
+    `) || { said=$(${sudo} true 2>&1) || stop root "$said"; stop look 'a command failed there'; }`,
     `  printf '%s\n' "$root"`,
     `  n=$((n + \${root##*rows } + 1))`,
     'fi',
@@ -96,7 +104,11 @@ export function unitsScript(asked: AskedUnits, nonce: string): string {
 }
 
 /** Its last line counts the others. */
-function describeAsRoot({ units, paths }: AskedUnits): string {
+function describeAsRoot({ units: own, paths: places, former }: AskedUnits): string {
+  const [units, paths] = [
+    [...own, ...former.units],
+    [...places, ...former.paths],
+  ]
   const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'ExecMainStartTimestamp'].map(
     (name) => `-p ${name}`,
   )
@@ -111,7 +123,7 @@ function describeAsRoot({ units, paths }: AskedUnits): string {
     'LC_ALL=C; export LC_ALL; set -e',
     'n=0',
     ...(units.length > 0 ? shown : []),
-    `for f in ${[...paths, ...paths.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
+    `for f in ${[...paths, ...places.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
     '  if [ ! -e "$f" ] && [ ! -L "$f" ]; then continue; fi',
     '  stat -c "place %a %u %g %f %.9Z %n" -- "$f"',
     '  n=$((n + 1))',
@@ -127,23 +139,22 @@ function describeAsRoot({ units, paths }: AskedUnits): string {
 /** Throws a Failure where the answer is not whole, or root could not be asked. */
 export function parseUnits(output: string, nonce: string): UnitsLook {
   const { records, stopped } = readAnswer(output, nonce)
-  if (stopped)
-    throw new Failure(`root could not be asked there: ${stopped.said}`, {
-      code: 'no-root',
-      remedy:
-        'let ssh.user become root without a password, by install.sudo in cluster.yaml (sudo -n); or set install: false',
-    })
+  if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
+  if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
   const read = (pattern: RegExp) =>
     records.flatMap((record) => [pattern.exec(record)].filter((match) => match !== null))
   const digests = new Map(read(/^([0-9a-f]{64}) {2}(\/.+)$/).map(([, digest = '', path = '']) => [path, digest]))
   const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\d+\.\d+) (\/.+)$/)
   const shown = read(/^show (\w+)=(.*)$/).map(([, key = '', value = '']): [string, string] => [key, value])
   const rows = read(/^rows (\d+)$/)
-  const known = read(/^(source|folder|drained) (.+)$/)
+  const known = read(/^(source|folder|drained|now) (.+)$/)
   const count = digests.size + places.length + shown.length + rows.length + known.length
   if (count !== records.length || rows.length > 1) throw notWhole()
   const named = (kind: string) => known.flatMap(([, word, name = '']) => (word === kind ? [name] : []))
+  const now = Number(named('now')[0] ?? Number.NaN)
+  if (Number.isNaN(now)) throw notWhole()
   return {
+    now,
     source: named('source')[0],
     units: readStates(shown),
     folders: new Set(named('folder')),

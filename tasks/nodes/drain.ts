@@ -23,6 +23,11 @@ export async function undrain(at: Workspace, node: ClusterNode, install: Install
   for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
+/** Closes what was opened for it. Never throws. */
+export async function leaveGateways(at: Workspace): Promise<void> {
+  await Promise.all(gatewaysOf(at).map((gateway) => at.disconnect(gateway)))
+}
+
 /** On one gateway, for nodes that a killed run left drained. */
 export async function undrainOn(
   at: Workspace,

@@ -6,9 +6,10 @@ import { readAnswer } from '../../lib/nodes/frame.ts'
 import { forgetScript, type PlacingStop, placeScript, putBackScript } from '../../lib/nodes/place.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
 import type { Place } from '../tables/places.ts'
 import { asUnknown, digestOf, newNonce } from './look.ts'
+import { nodeFailure } from './node-failure.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
 export async function placeFiles(
@@ -19,7 +20,11 @@ export async function placeFiles(
   places: readonly Place[],
 ): Promise<void> {
   if (places.length === 0) return
-  if (source === undefined) throw new Failure(`${node.name}: ${node.directory} does not exist there`)
+  if (source === undefined)
+    throw new Failure(`${node.name}: ${node.directory} does not exist there`, {
+      code: 'changed-meanwhile',
+      remedy: again,
+    })
   const files = places.map(({ file, path }) => ({ file, path, mode: fileMode(file), digest: digestOf(at, file) ?? '' }))
   const [first = '', ...said] = await tell(at, node, (nonce) => placeScript({ source, sudo, files }, nonce))
   if (first !== 'placed') throw stopFailure(node, first, said)
@@ -43,7 +48,8 @@ export async function forgetOld(
   if (paths.length > 0) await tell(at, node, (nonce) => forgetScript({ sudo, paths }, nonce))
 }
 
-async function tell(at: Workspace, node: ClusterNode, script: (nonce: string) => string): Promise<string[]> {
+/** Throws a Failure where root's shell did not come to its end. */
+export async function tell(at: Workspace, node: ClusterNode, script: (nonce: string) => string): Promise<string[]> {
   const connection = await at.connect(node)
   const nonce = newNonce()
   try {
@@ -55,27 +61,31 @@ async function tell(at: Workspace, node: ClusterNode, script: (nonce: string) =>
   }
 }
 
-function stopFailure({ name }: ClusterNode, first: string, said: readonly string[]): Failure {
+const again = 'run the same command again'
+
+function stopFailure(node: ClusterNode, first: string, said: readonly string[]): Failure {
   const [why = '', ...words] = first.split(' ')
-  const text = [words.join(' '), ...said].join(' ').slice(0, 160)
-  const again = 'run the same command again'
+  const text = printable([words.join(' '), ...said].join(' '))
+    .replaceAll('\n', ' ')
+    .trim()
+    .slice(0, 160)
   switch (why as PlacingStop) {
     case 'source':
-      return new Failure(`${name}: ${text} there is not what was deployed; nothing was installed`, {
+      return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
         code: 'changed-meanwhile',
         remedy: again,
       })
     case 'undone':
-      return new Failure(`${name}: a file could not be put in its place, so every file is as it was (${text})`, {
+      return nodeFailure(node, `a file could not be put in its place, so every file is as it was (${text})`, {
         code: 'not-replaced',
         remedy: `see why (df, lsattr, mount); then ${again}`,
       })
     case 'half':
-      return new Failure(`${name}: a file could not be put in its place, and another not be put back (${text})`, {
+      return nodeFailure(node, `a file could not be put in its place, and another not be put back (${text})`, {
         code: 'not-replaced',
         remedy: `see why (df, lsattr, mount), then ${again}; until then old and new files are mixed there`,
       })
     default:
-      return new Failure(`${name}: root's shell answers ${formatNames([first])}`, { code: 'no-answer' })
+      return nodeFailure(node, `root's shell answers ${formatNames([text])}`, { code: 'no-answer', remedy: again })
   }
 }

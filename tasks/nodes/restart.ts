@@ -8,7 +8,7 @@ import { ask, readServed } from '../../lib/nodes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable } from '../../lib/wording.ts'
-import type { Health, Unit } from '../tables/places.ts'
+import type { Health, Port, Unit } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
 import { drain, undrain } from './drain.ts'
 import { newNonce } from './look.ts'
@@ -28,36 +28,49 @@ export interface On {
 
 /** Throws a Failure where it does not get well in install.timeout, with its last words. */
 export async function restart(on: On, unit: Unit): Promise<void> {
-  const { at, node, install } = on
-  if (unit.isQuorum) await refuseWithoutOthers(on, unit)
-  const drains = unit.isDrained === true && install.drain !== ''
-  try {
-    if (drains) await drain(at, node, install)
+  await whileDrained(on, unit, async () => {
     await runAsRoot(on, unit.restart, unit)
     await waitUntilWell(on, unit)
-  } finally {
-    if (drains) await undrain(at, node, install)
+  })
+}
+
+/** Where nothing can be well yet: see quorum.ts. */
+export async function restartAnyway(on: On, unit: Unit): Promise<void> {
+  await whileDrained(on, unit, () => runAsRoot(on, unit.restart, unit))
+}
+
+/** Undrained whatever comes of the work; what went wrong with that is told first. */
+async function whileDrained({ at, node, install }: On, { isDrained }: Unit, work: () => Promise<void>): Promise<void> {
+  if (!isDrained || install.drain === '') return await work()
+  try {
+    await drain(at, node, install)
+    await work()
+  } catch (error) {
+    await undrain(at, node, install).catch(() => {})
+    throw error
   }
+  await undrain(at, node, install)
 }
 
 export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
-  const { health } = unit
-  if (!health) return
-  const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, health))
+  const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, unit))
   if (why !== undefined) throw await notWell(on, unit, why)
 }
 
 /** Whether its ports show the certificate of auth/ in time; a restart is the way where they do not. */
 export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
-  const { at, node } = on
   const why = await repeat(on, Math.min(takeUpTime, on.install.timeout), async () => {
-    for (const { port, name } of unit.serves) {
-      const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
-      if (!leaf || !tryCertificate(at.auth, name)?.x509.raw.equals(leaf)) return `${port} shows another certificate`
-    }
-    return undefined
+    const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
+    return served.every(Boolean) ? undefined : 'another certificate, or none'
   })
   return why === undefined
+}
+
+/** Asked through the node's connection that is built, whichever node is asked. */
+export async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
+  const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
+  const ours = tryCertificate(on.at.auth, name)?.x509.raw
+  return leaf !== undefined && ours?.equals(leaf) === true
 }
 
 /** Undefined once there is no reason left; else the last one. */
@@ -74,8 +87,9 @@ async function repeat(
   }
 }
 
-/** 403 is the answer to somebody who was recognised, and has no right to ask. */
-async function whyNotWell(on: On, node: ClusterNode, health: Health): Promise<string | undefined> {
+/** Undefined where it is well. 403 is the answer to somebody who was recognised, and has no right to ask. */
+export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+  if (!health) return undefined
   try {
     const { status, body } = await ask({ ...health, ...question(on, node, health) })
     if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
@@ -99,26 +113,9 @@ function question({ at, node: from, signal }: On, node: ClusterNode, health: Hea
   }
 }
 
-/** One etcd that is missing already, and another that is restarted, are no majority of three. */
-async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
-  const { at, node } = on
-  const { health } = unit
-  if (!health) return
-  const others = at.cluster.nodes.filter(({ name, role }) => role === node.role && name !== node.name)
-  const whys = await Promise.all(
-    others.map(async (other) => [other.name, await whyNotWell(on, other, health)] as const),
-  )
-  const broken = whys.filter(([, why]) => why !== undefined)
-  // One that is not well itself has nothing to lose.
-  if (broken.length === 0 || (await whyNotWell(on, node, health)) !== undefined) return
-  throw new Failure(
-    `${node.name}: ${unit.unit} is not restarted while it is not well on ${broken.map(([name, why]) => `${name} (${why})`).join(', ')}`,
-    { code: 'no-quorum', remedy: 'get it well there, then run the same command again' },
-  )
-}
-
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
   const { status, said } = await asRoot(on, command)
+  on.signal.throwIfAborted()
   if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
 }
 

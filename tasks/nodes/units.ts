@@ -2,20 +2,29 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
+import { readAnswer } from '../../lib/nodes/frame.ts'
+import { listensScript } from '../../lib/nodes/place.ts'
 import { readServed } from '../../lib/nodes/probe.ts'
 import { oldSuffix, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
+import type { Connection } from '../../lib/ssh/ssh.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { nodeUnits, type Place, type Unit } from '../tables/places.ts'
+import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { credentialsOf } from './credentials.ts'
 import { asUnknown, digestOf, newNonce } from './look.ts'
+import { type Misplaced, readMisplaced } from './misplaced.ts'
+import { nodeFailure } from './node-failure.ts'
 
 export interface UnitsFound {
   readonly look: UnitsLook
-  /** SHA-256 of what is shown there, by the port; undefined where nothing answered. */
-  readonly served: ReadonlyMap<number, Buffer | undefined>
+  /** What is shown there, by the port. */
+  readonly served: ReadonlyMap<number, Served>
+  readonly misplaced: readonly Misplaced[]
 }
+
+/** DER of the certificate; 'nothing' where no process listens. */
+type Served = Buffer | 'nothing'
 
 /** What of a node's units there is, in the table's order. */
 export interface UnitVerdict {
@@ -30,39 +39,76 @@ export interface UnitVerdict {
 export async function lookAtUnits(at: Workspace, node: ClusterNode, install: Install): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
   const connection = await at.connect(node)
-  const asked = {
-    directory: node.directory,
-    sudo: install.sudo,
-    units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
-    paths: [
-      ...new Set(units.flatMap(({ files, bundle = [] }) => [...files.map(({ path }) => path), ...[bundle].flat()])),
-    ],
-    alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
-  }
   const nonce = newNonce()
   try {
-    const look = parseUnits(await connection.run(unitsScript(asked, nonce)), nonce)
-    return { look, served: await lookAtPorts(at, node, units, look) }
+    const look = parseUnits(await connection.run(unitsScript(askedOf(node, install, units), nonce)), nonce)
+    return {
+      look,
+      served: await lookAtPorts(at, node, units, look),
+      misplaced: await readMisplaced(at, node, install, look),
+    }
   } catch (error) {
     if (error instanceof Failure && error.code === 'no-root')
-      throw new Failure(`${node.name}: ${error.message}`, { code: 'no-root', remedy: error.remedy ?? '' })
+      throw nodeFailure(node, `can't become root (${install.sudo}): ${error.message}`, {
+        code: 'no-root',
+        remedy:
+          'let ssh.user run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false',
+      })
     throw asUnknown(node, error)
   }
 }
 
+function askedOf(node: ClusterNode, install: Install, units: readonly Unit[]) {
+  const paths = units.flatMap(({ files, bundle }) => [
+    ...files.map(({ path }) => path),
+    ...(bundle === undefined ? [] : [bundle]),
+  ])
+  const former = formerPlaces(node, install)
+  return {
+    directory: node.directory,
+    sudo: install.sudo,
+    units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
+    paths: [...new Set(paths)],
+    alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
+    former: {
+      units: [...new Set(former.map(({ unit }) => unit))],
+      paths: [...new Set(former.map(({ path }) => path))],
+    },
+  }
+}
+
 async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Unit[], look: UnitsLook) {
-  const ports = units.filter((unit) => isUp(unit, look)).flatMap(({ serves }) => serves)
+  const ports = units
+    .filter((unit) => isInstalled(unit, look) && isUp(unit, look))
+    .flatMap(({ serves }) => serves.map(({ port }) => port))
   const connection = await at.connect(node)
-  const answers = ports.map(async ({ port }): Promise<[number, Buffer | undefined]> => {
-    const question = {
-      open: () => connection.tunnel(addressOf(node), port),
-      address: addressOf(node),
-      as: credentialsOf(at, 'kubernetes'),
-      signal: AbortSignal.timeout(10_000),
-    }
-    return [port, await readServed(question).catch(() => undefined)]
+  const leaves = await Promise.all(
+    ports.map(async (port) => {
+      const question = {
+        open: () => connection.tunnel(addressOf(node), port),
+        address: addressOf(node),
+        as: credentialsOf(at, 'kubernetes'),
+        signal: AbortSignal.timeout(10_000),
+      }
+      return [port, await readServed(question).catch(() => undefined)] as const
+    }),
+  )
+  const silent = leaves.flatMap(([port, leaf]) => (leaf ? [] : [port]))
+  if (silent.length > 0) await refuseUnreached(node, connection, silent)
+  return new Map(leaves.map(([port, leaf]): [number, Served] => [port, leaf ?? 'nothing']))
+}
+
+/** Over a shared connection ssh does not tell why a port was not reached: nothing listens, or sshd does not let us. */
+async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
+  const nonce = newNonce()
+  const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
+  const listening = records.map((record) => Number(record))
+  if (listening.length === 0) return
+  const what = `no TLS through ssh from what listens on ${listening.join(', ')}`
+  throw nodeFailure(node, `could not be looked at: ${what}`, {
+    code: 'not-looked-at',
+    remedy: `see that sshd there lets through to ${addressOf(node)} (AllowTcpForwarding, PermitOpen in sshd_config), and what answers: openssl s_client -connect ${addressOf(node)}:${listening[0]}`,
   })
-  return new Map(await Promise.all(answers))
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {
@@ -72,7 +118,7 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
 export function judgeUnits(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): UnitVerdict[] {
   return nodeUnits(node, install).map((unit) => ({
     unit,
-    reason: isInstalled(unit, found.look) ? judge(at, unit, found) : 'not installed',
+    reason: isInstalled(unit, found.look) ? judge(at, unit, install, found) : 'not installed',
     isUp: isUp(unit, found.look),
   }))
 }
@@ -88,45 +134,59 @@ function isUp({ unit, bundle }: Unit, { units }: UnitsLook): boolean {
   return bundle !== undefined || !['inactive', 'deactivating', undefined].includes(units.get(unit)?.active)
 }
 
-function judge(at: Workspace, unit: Unit, { look, served }: UnitsFound): UnitReason | undefined {
-  const state = look.units.get(unit.unit)
-  const started = unit.bundle === undefined ? state?.started : look.files.get(unit.bundle)?.changed
-  const places = unit.files.flatMap((place) => judgePlace(at, place, look))
-  const replaced = new Set(places.flatMap(({ path, what }) => (what === 'missing' || what === 'differs' ? [path] : [])))
+function judge(at: Workspace, unit: Unit, { drain }: Install, { look, served }: UnitsFound): UnitReason | undefined {
   const up = isUp(unit, look)
-  const notLoaded = unit.files.flatMap(({ path, by }) => {
-    const changed = look.files.get(path)?.changed
-    const isLoaded = changed === undefined || (started !== undefined && started > changed)
-    return up && by === 'restart' && !replaced.has(path) && !isLoaded ? [path] : []
+  const places = unit.files.flatMap((place) => judgePlace(at, place, look))
+  const isPlaced = (path: string) => places.some((place) => place.path === path)
+  const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
+  const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, look)) : []
+  // What is shown is of the file that will be replaced.
+  const ports = up && places.length === 0 ? unit.serves : []
+  const notServed = ports.flatMap(({ port, name }) => {
+    const [leaf, ours] = [served.get(port), tryCertificate(at.auth, name)?.x509.raw]
+    return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
-  const notServed = unit.serves.flatMap(({ port, name }) => {
-    const leaf = served.get(port)
-    const ours = tryCertificate(at.auth, name)?.x509.raw
-    return up && leaf && ours && !leaf.equals(ours) && replaced.size === 0 ? [port] : []
-  })
-  const isWell = unit.bundle !== undefined || !up || state?.active === 'active'
-  const isKept = unit.files.some(({ path }) => look.files.has(path + oldSuffix))
-  if (places.length + notLoaded.length + notServed.length === 0 && isWell && !isKept) return undefined
-  const restarts =
-    up && (!isWell || notLoaded.length > 0 || unit.files.some(({ path, by }) => by === 'restart' && replaced.has(path)))
+  const active = look.units.get(unit.unit)?.active
+  const isActive = unit.bundle !== undefined || !up || active === 'active'
+  const state = stateOf(unit, look, isActive ? ports.filter(({ port }) => served.get(port) === 'nothing') : [])
+  if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
+  const restarts = up && (!isActive || notLoaded.length > 0 || readAtStart.some(isPlaced))
   return {
     kind: 'unit',
     unit: unit.unit,
     places,
     notLoaded,
     notServed,
-    state: isWell ? (isKept ? 'a killed run was not sure of it' : undefined) : `it is ${state?.active} (${state?.sub})`,
+    state,
     restarts,
-    isDrained: restarts && unit.isDrained === true && at.cluster.install !== false && at.cluster.install.drain !== '',
+    isDrained: restarts && unit.isDrained === true && drain !== '',
   }
 }
 
-function judgePlace(at: Workspace, { file, path }: Place, { files }: UnitsLook): UnitReason['places'] {
+/** Started after the last change of the file, both by the node's own clock. */
+function isLoaded({ unit, bundle }: Unit, path: string, { units, files }: UnitsLook): boolean {
+  const started = bundle === undefined ? units.get(unit)?.started : files.get(bundle)?.changed
+  const changed = files.get(path)?.changed
+  return changed === undefined || (started !== undefined && started > changed)
+}
+
+/** Undefined where nothing is to be said. */
+function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | undefined {
+  const { active, sub } = look.units.get(unit.unit) ?? {}
+  if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
+  if (silent.length > 0) return `nothing listens on ${silent.map(({ port }) => port).join(', ')}`
+  const isKept = unit.files.some(({ path }) => look.files.has(path + oldSuffix))
+  return isKept ? 'an earlier run did not see it get well' : undefined
+}
+
+function judgePlace(at: Workspace, { file, path }: Place, { files, now }: UnitsLook): UnitReason['places'] {
   const there = files.get(path)
   const digest = digestOf(at, file)
   if (!there) return [{ path, what: 'missing' }]
   // What is not in auth/ yet is compared when it is.
-  if (digest !== undefined && there.digest !== digest) return [{ path, what: 'differs' }]
+  if (!there.isPlain || (digest !== undefined && there.digest !== digest)) return [{ path, what: 'differs' }]
   if (there.uid !== 0 || there.gid !== 0) return [{ path, what: 'wrong owner' }]
-  return there.mode === fileMode(file) ? [] : [{ path, what: 'wrong mode' }]
+  if (there.mode !== fileMode(file)) return [{ path, what: 'wrong mode' }]
+  // The clock was set back: no start could be later, and each run would restart.
+  return there.changed > now + 1 ? [{ path, what: 'dated in the future' }] : []
 }

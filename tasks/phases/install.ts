@@ -2,13 +2,15 @@
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/nodes/units.ts'
-import type { Reason } from '../../lib/reason.ts'
+import { formatReasons, type Reason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { undrainOn } from '../nodes/drain.ts'
+import { leaveGateways, undrainOn } from '../nodes/drain.ts'
+import { type Misplaced, removeMisplaced, splitMisplaced } from '../nodes/misplaced.ts'
 import { forgetOld, placeFiles, putBack } from '../nodes/place.ts'
-import { type On, restart, waitUntilServed, waitUntilWell } from '../nodes/restart.ts'
+import { canHaveMajority, refuseWithoutOthers } from '../nodes/quorum.ts'
+import { type On, restart, restartAnyway, waitUntilServed, waitUntilWell, whyNotWell } from '../nodes/restart.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../nodes/units.ts'
 import type { Place, Unit } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
@@ -36,11 +38,11 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
         const before = foundBefore?.get(deploy) as DeployFound | undefined
         return judge(at, node, install, before?.units ?? (await lookAtUnits(at, node, install)))
       },
-      build: async (at, { signal }) => {
-        await build({ at, node, install, signal })
-        return undefined
+      build: (at, { signal, force }) => build({ at, node, install, signal }, force !== undefined),
+      release: async (at) => {
+        await at.disconnect(node)
+        if (node.role === 'control') await leaveGateways(at)
       },
-      release: (at) => at.disconnect(node),
     }
   })
 }
@@ -66,51 +68,98 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
 function judge(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look<UnitsFound> {
   const verdicts = judgeUnits(at, node, install, found)
   const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
-  const drained = found.look.drained.length > 0 && install.undrain !== '' ? [leftDrained(found)] : []
-  const reasons = [...drained, ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))]
-  const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
+  const [removed, left] = splitMisplaced(at, found.misplaced)
+  const drained = leftDrained(at, found)
+  const reasons: Reason[] = [
+    ...(drained.length > 0 ? [{ kind: 'left-drained', nodes: drained } as const] : []),
+    ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : [])),
+    ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
+  ]
+  const names = formatNames(installed.map(({ unit }) => unit.unit))
+  const warning = warningOf(node, installed, left)
   return {
     reasons,
     found,
     // What is not there has nothing to take up, whatever is deployed.
     isFinal: installed.length === 0,
-    note:
-      installed.length === 0
-        ? 'not installed yet'
-        : `${formatNames(installed.map(({ unit }) => unit.unit))} up to date`,
-    warning: stopped.length > 0 ? `${node.name}: ${formatNames(stopped)} is installed, and does not run` : undefined,
+    note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,
+    ...(warning !== undefined && { warning }),
   }
 }
 
-function leftDrained({ look }: UnitsFound): Reason {
-  return { kind: 'left-drained', nodes: look.drained }
+/** Of those that cluster.yaml still has. */
+function leftDrained({ cluster }: Workspace, { look }: UnitsFound): string[] {
+  const { install, nodes } = cluster
+  if (install === false || install.undrain === '') return []
+  return look.drained.filter((drained) => nodes.some(({ name }) => name === drained))
 }
 
-/** Looked at again: much may have happened while others were restarted. */
-async function build(on: On): Promise<void> {
+function warningOf(
+  { name }: ClusterNode,
+  installed: readonly UnitVerdict[],
+  misplaced: readonly Misplaced[],
+): string | undefined {
+  const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
+  const [inUse, left] = [misplaced.filter(({ isInUse }) => isInUse), misplaced.filter(({ isInUse }) => !isInUse)]
+  const paths = (some: readonly Misplaced[]) => formatNames(some.map(({ path }) => path))
+  const warnings = [
+    stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,
+    left.length > 0 && `${name} holds ${paths(left)}, not for its role: --prune removes what is ours`,
+    inUse.length > 0 &&
+      `${name} holds ${paths(inUse)}, not for its role, and what reads it still runs: stop that first`,
+  ].filter(Boolean)
+  return warnings.length > 0 ? warnings.join('; ') : undefined
+}
+
+/** Looked at again: much may have happened while others were restarted. What is returned is a warning. */
+async function build(on: On, isForced: boolean): Promise<string | undefined> {
   const { at, node, install } = on
   const found = await lookAtUnits(at, node, install)
-  await undrainOn(at, node, found.look.drained, install)
-  const stale = judgeUnits(at, node, install, found).filter(({ reason }) => typeof reason === 'object')
+  await undrainOn(at, node, leftDrained(at, found), install)
+  const verdicts = judgeUnits(at, node, install, found).map((verdict) =>
+    isForced ? asForced(verdict, install) : verdict,
+  )
+  const stale = verdicts.filter(({ reason }) => typeof reason === 'object')
+  const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
+  const isWell = await wereWell(on, stale)
+  const canBeWell = !quorum || (await canHaveMajority(on, quorum))
   const places = placesOf(stale)
   await placeFiles(at, node, install, found.look, places)
-  const restarted: Unit[] = []
-  try {
-    for (const verdict of stale) await takeUp(on, verdict, restarted)
-  } catch (error) {
-    // A run that is ended leaves a valid state, and the next goes on from it.
-    if (on.signal.aborted || !(error instanceof Failure)) throw error
-    throw await undo(on, error, stale, restarted)
-  }
-  const paths = new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)])
-  await forgetOld(at, node, install, [...paths])
+  if (canBeWell) await takeUpAll(on, stale, isWell)
+  else await takeUpUnproven(on, stale)
+  await forgetOld(at, node, install, [...new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)])])
+  await removeMisplaced(at, node, install, splitMisplaced(at, found.misplaced)[0])
+  if (!canBeWell)
+    return `${node.name}: ${quorum?.unit} had no majority yet, so nothing there was seen to be well: see that it is, once the others are`
+  await refuseUnloaded(on)
+  return undefined
+}
+
+/** For --force: every file anew, and whatever reads one only at its start restarted. */
+function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
+  if (reason === 'not installed') return { unit, reason, isUp }
+  const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
+  const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
+  const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
+  const isDrained = restarts && unit.isDrained === true && drain !== ''
+  return { unit, isUp, reason: { ...none, ...reason, places, restarts, isDrained } }
+}
+
+/** Before anything is changed: what was not well is no better for its old files. */
+async function wereWell(on: On, stale: readonly UnitVerdict[]): Promise<boolean> {
+  const whys = await Promise.all(
+    stale.map(({ unit, isUp, reason }) =>
+      isUp && typeof reason === 'object' && reason.state === undefined ? whyNotWell(on, on.node, unit) : 'not up',
+    ),
+  )
+  return whys.every((why, i) => why === undefined || !stale[i]?.isUp)
 }
 
 /** Each once, though several units may read it; a certificate and its key next to each other, as in the table. */
 function placesOf(stale: readonly UnitVerdict[]): Place[] {
   const all = stale.flatMap(({ unit, reason }) => {
-    const wrong = typeof reason === 'object' ? reason?.places.map(({ path }) => path) : []
-    return unit.files.filter(({ path }) => wrong?.includes(path))
+    const wrong = typeof reason === 'object' ? reason.places.map(({ path }) => path) : []
+    return unit.files.filter(({ path }) => wrong.includes(path))
   })
   return [...new Map(all.map((place) => [place.path, place])).values()]
 }
@@ -121,11 +170,25 @@ function keptBefore(stale: readonly UnitVerdict[], { look }: UnitsFound): string
     .filter((path) => look.files.has(path + oldSuffix))
 }
 
+/** Where one does not get well that was: undone. */
+async function takeUpAll(on: On, stale: readonly UnitVerdict[], wereWell: boolean): Promise<void> {
+  const restarted: Unit[] = []
+  try {
+    for (const verdict of stale) await takeUp(on, verdict, restarted)
+  } catch (error) {
+    // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
+    const isOfUnit = error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
+    if (on.signal.aborted || !isOfUnit || !wereWell) throw error
+    throw await undo(on, error, stale, restarted)
+  }
+}
+
 /** By itself where it can, else by a restart; and then a request, with what is new. */
 async function takeUp(on: On, { unit, reason, isUp }: UnitVerdict, restarted: Unit[]): Promise<void> {
   if (!isUp || typeof reason !== 'object') return
-  const needsRestart = reason?.restarts === true || !(await waitUntilServed(on, unit))
+  const needsRestart = reason.restarts || !(await waitUntilServed(on, unit))
   if (!needsRestart) return waitUntilWell(on, unit)
+  if (unit.isQuorum) await refuseWithoutOthers(on, unit)
   restarted.push(unit)
   await restart(on, unit)
   if (!(await waitUntilServed(on, unit)))
@@ -135,7 +198,27 @@ async function takeUp(on: On, { unit, reason, isUp }: UnitVerdict, restarted: Un
     })
 }
 
-/** Where the old files were good for the unit that did not get well, they and a restart get it back. */
+/** The store has to show what is new: by that the next member finds its majority. */
+async function takeUpUnproven(on: On, stale: readonly UnitVerdict[]): Promise<void> {
+  for (const { unit, reason, isUp } of stale) {
+    if (!isUp || typeof reason !== 'object') continue
+    if (reason.restarts) await restartAnyway(on, unit)
+    if (unit.isQuorum && !(await waitUntilServed(on, unit))) await restartAnyway(on, unit)
+  }
+}
+
+/** A restart that starts nothing anew, a unit that fell over since: seen here, and not by the next run alone. */
+async function refuseUnloaded({ at, node, install }: On): Promise<void> {
+  const again = judgeUnits(at, node, install, await lookAtUnits(at, node, install))
+  const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
+  if (left.length === 0) return
+  throw new Failure(`${node.name}: not as asked after it was installed: ${formatReasons(left)}`, {
+    code: 'not-loaded',
+    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then run the same command again`,
+  })
+}
+
+/** The old files were good for the unit that did not get well: they and a restart get it back. */
 async function undo(
   on: On,
   failure: Failure,
@@ -143,17 +226,14 @@ async function undo(
   restarted: readonly Unit[],
 ): Promise<Failure> {
   const { at, node, install } = on
-  const wasWell = stale.every(({ reason }) => typeof reason !== 'object' || reason?.state === undefined)
   const paths = placesOf(stale).map(({ path }) => path)
-  if (!wasWell || paths.length === 0) return failure
-  const back = await putBack(at, node, install, paths).then(
-    () => true,
-    () => false,
-  )
-  const units = restarted.map(({ unit }) => unit)
-  const again = back && (await restartAll(on, restarted))
-  const told = back
-    ? `the files are as they were${units.length === 0 ? '' : `, and ${formatNames(units)} ${again ? 'well again with them' : 'restarted with them, but not well'}`}`
+  if (paths.length === 0) return failure
+  const isBack = await succeeds(putBack(at, node, install, paths))
+  const units = formatNames(restarted.map(({ unit }) => unit))
+  const areWell = isBack && (await succeeds(restartAll(on, restarted)))
+  const outcome = areWell ? `${units} well again with them` : `${units} restarted with them, but not well`
+  const told = isBack
+    ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
     : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
   const { code, remedy, kind } = failure
   return new Failure(`${failure.message}; ${told}`, {
@@ -164,11 +244,16 @@ async function undo(
   })
 }
 
-async function restartAll(on: On, units: readonly Unit[]): Promise<boolean> {
-  try {
-    for (const unit of units) await restart(on, unit)
-    return true
-  } catch {
-    return false
-  }
+async function restartAll(on: On, units: readonly Unit[]): Promise<void> {
+  for (const unit of units) await restart(on, unit)
+}
+
+async function succeeds(work: Promise<void>): Promise<boolean> {
+  return work.then(
+    () => true,
+    (error) => {
+      if (error instanceof Failure) return false
+      throw error
+    },
+  )
 }

@@ -160,6 +160,22 @@ export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 
   })
 }
 
+/** Where a machine that had another role may still hold files of ours: by the unit that read them. */
+export function formerPlaces(
+  node: ClusterNode,
+  install: Pick<Install, 'units'>,
+): (Place & { readonly unit: string })[] {
+  const own = new Set(nodeUnits(node, install).flatMap(({ files }) => files.map(({ path }) => path)))
+  const others = guide.filter(({ on, bundle }) => bundle === undefined && !on.includes(node.role))
+  return others
+    .flatMap(({ on: [role = node.role], unit }) =>
+      nodeUnits({ ...node, role }, install).flatMap((row) =>
+        row.unit === unit ? row.files.map((place) => ({ ...place, unit })) : [],
+      ),
+    )
+    .filter(({ path }) => !own.has(path))
+}
+
 /** The units that read one of the files only at their start, wherever they run. */
 export function unitsToRestart(files: readonly string[], node?: string): string[] {
   const reads = ({ file, by }: Place) => by === 'restart' && files.includes(node ? file.replace(own, node) : file)

@@ -1,0 +1,94 @@
+/** What is left of another role where units read files: of ours by content, or signed by our CA. */
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { caName, certificateFile, parseFileName } from '../../lib/files/names.ts'
+import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { readScript, removeScript } from '../../lib/nodes/place.ts'
+import type { UnitsLook } from '../../lib/nodes/units.ts'
+import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { otherIdentity } from '../../lib/pki/identity.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formerPlaces } from '../tables/places.ts'
+import { digestOf } from './look.ts'
+import { tell } from './place.ts'
+
+export interface Misplaced {
+  readonly path: string
+  /** SHA-256 in hex. */
+  readonly digest: string
+  /** Whether a unit that may read it runs there: then it is left alone. */
+  readonly isInUse: boolean
+}
+
+/** Files that are not in auth/ as they are there are read, as root. */
+export async function readMisplaced(
+  at: Workspace,
+  node: ClusterNode,
+  install: Install,
+  { files, units }: UnitsLook,
+): Promise<Misplaced[]> {
+  const there = formerPlaces(node, install).flatMap(({ file, path, unit }) => {
+    const digest = files.get(path)?.digest
+    return digest === undefined ? [] : [{ file, path, unit, digest }]
+  })
+  const isUsed = (path: string) =>
+    there.some((each) => each.path === path && !['inactive', undefined].includes(units.get(each.unit)?.active))
+  const unique = [...new Map(there.map((each) => [each.path, each])).values()]
+  const others = unique.filter(({ file, digest }) => digest !== digestOf(at, file)).map(({ path }) => path)
+  const contents = await readContents(at, node, install, others)
+  return unique
+    .filter(({ file, path, digest }) => digest === digestOf(at, file) || isOurs(at, file, path, contents))
+    .map(({ path, digest }) => ({ path, digest, isInUse: isUsed(path) }))
+}
+
+async function readContents(
+  at: Workspace,
+  node: ClusterNode,
+  { sudo }: Install,
+  paths: readonly string[],
+): Promise<Map<string, Buffer>> {
+  if (paths.length === 0) return new Map()
+  const lines = await tell(at, node, (nonce) => readScript({ sudo, paths }, nonce))
+  return new Map(paths.map((path, i): [string, Buffer] => [path, Buffer.from(lines[i] ?? '', 'hex')]))
+}
+
+function isOurs(
+  { auth }: Pick<Workspace, 'auth'>,
+  file: string,
+  path: string,
+  contents: ReadonlyMap<string, Buffer>,
+): boolean {
+  const bytes = contents.get(path) ?? Buffer.alloc(0)
+  if (bytes.length === 0) return false
+  const { kind, name = '' } = parseFileName(file) ?? {}
+  if (kind === 'certificate' || kind === 'kubeconfig') {
+    const certificate = readCertificate((kind === 'certificate' ? bytes : readClientCertificate(`${bytes}`)) ?? '')
+    const ca = tryCertificate(auth, caName)
+    return certificate !== undefined && ca !== undefined && isIssuedBy(certificate, ca)
+  }
+  // A key that was replaced since is told by the certificate beside it.
+  const beside = `${path.replace(/[^/]*$/, '')}${certificateFile(name)}`
+  const certificate = contents.get(beside)
+  const isPairOfOurs = certificate !== undefined && isOurs({ auth }, certificateFile(name), beside, contents)
+  const readers = [
+    (each: string) => auth.tryBytes(each),
+    ...(isPairOfOurs ? [(each: string) => (each === file ? undefined : certificate)] : []),
+  ]
+  return readers.some((read) => otherIdentity(file, read, bytes) === undefined)
+}
+
+/** What is to be removed, and what is only told of. */
+export function splitMisplaced(at: Workspace, found: readonly Misplaced[]): [Misplaced[], Misplaced[]] {
+  const removed = at.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
+  return [removed, found.filter((each) => !removed.includes(each))]
+}
+
+export async function removeMisplaced(
+  at: Workspace,
+  node: ClusterNode,
+  { sudo }: Install,
+  removed: readonly Misplaced[],
+): Promise<void> {
+  const files = new Map(removed.map(({ path, digest }) => [path, digest]))
+  if (files.size > 0) await tell(at, node, (nonce) => removeScript(sudo, files, nonce))
+}
