@@ -4,10 +4,10 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
 import { formatExcerpt } from '../lib/cluster/excerpt.ts'
-import { asFailure, doing, type Failure, stackOf, tryTo, usageFailure } from '../lib/failure.ts'
+import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
-import { formatFailure, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
+import { formatFailure, formatProblem, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
 import { quote } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
@@ -83,7 +83,7 @@ function createRequest(options: Options, ending: Ending): Request {
 
 function tellFailure(failure: Failure, args: readonly string[]): void {
   if (args.includes('--json')) createJsonLines(print).problem(failure)
-  else printError([formatFailure(failure), args.includes('--verbose') && stackOf(failure)].filter(Boolean).join('\n'))
+  else printError(formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[]): void {

@@ -4,9 +4,9 @@ import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
   formatClosing,
-  formatFailure,
   formatFailures,
   formatOutcome,
+  formatProblem,
   formatStacks,
   formatSummary,
   type PhaseView,
@@ -46,7 +46,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       if (event.type === 'ended') ended(event.id, event.outcome)
     },
     note: say,
-    problem: (failure, id) => writeError(formatFailure(failure, id)),
+    problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
     end: async (summary) => {
       for (const text of formatFailures(summary.outcomes)) write(text)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)

@@ -114,6 +114,12 @@ export function formatFailure({ message, remedy }: Failure, id?: TargetId): stri
   return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
 }
 
+/** With where in our code it was made, where it is a mistake of ours and all is asked for. */
+export function formatProblem(failure: Failure, isVerbose: boolean, id?: TargetId): string {
+  const stack = isVerbose ? stackOf(failure) : undefined
+  return [formatFailure(failure, id), ...(stack === undefined ? [] : [printable(stack)])].join('\n')
+}
+
 /** All failures at the end of a run, each with its target's id, unless several have one cause. */
 export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   const failures = [...outcomes].flatMap(([id, outcome]): [TargetId, Failure][] =>

@@ -5,8 +5,8 @@ import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import {
   formatClosing,
-  formatFailure,
   formatFailures,
+  formatProblem,
   formatStacks,
   formatSummary,
   type PhaseView,
@@ -66,7 +66,7 @@ export function createTree(options: TreeOptions): Reporter {
       apply(phase, event)
     },
     note: (text) => say(color.dim(printable(text))),
-    problem: (failure, id) => writeError(color.red(formatFailure(failure, id))),
+    problem: (failure, id) => writeError(color.red(formatProblem(failure, verbose, id))),
     end: async (summary) => {
       for (const { done } of progress) done.resolve()
       await running

@@ -86,21 +86,18 @@ test('a run ends with a summary of numbers', async () => {
     ['d', { kind: 'stale', reasons }],
     ['e', { kind: 'fresh', reasons: [] }],
   ])
+  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 }
   await reporter.end(summarise(outcomes, 1.5, 1))
-  assert.deepEqual(values(), [
-    {
-      type: 'summary',
-      targets: 5,
-      made: 1,
-      fresh: 1,
-      stale: 1,
-      failed: 1,
-      cancelled: 1,
-      seconds: 1.5,
-      exit: 1,
-      advice: [],
-    },
-  ])
+  assert.deepEqual(values(), [{ type: 'summary', ...numbers, advice: [] }])
+})
+
+test('the summary has what is left to do, and what expires next', async () => {
+  const { reporter, values } = json()
+  const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
+  await reporter.end(summarise(new Map(), 0, 0, { advice, nextToExpire: { name: 'admin', at: until } }))
+  const [summary] = values()
+  assert.deepEqual(summary.advice, advice)
+  assert.deepEqual(summary.nextToExpire, { name: 'admin', at: '2036-11-21T10:00:00.000Z' })
 })
 
 test('whatever a message holds, it is one line that gives it back, and nothing that moves the cursor or turns the text round', () => {

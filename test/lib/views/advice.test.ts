@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Reason } from '../../../lib/reason.ts'
+import type { Outcome } from '../../../lib/targets/executor.ts'
+import { adviseAfter, formatAdvice } from '../../../lib/views/advice.ts'
+import { formatClosing, summarise } from '../../../lib/views/reporter.ts'
+import { fakeCluster, onNode } from '../../support/fake-plan.ts'
+import { fakeTarget } from '../../support/fake-target.ts'
+
+const targets = fakeCluster({})
+const built = (reasons: readonly Reason[]): Outcome => ({ kind: 'built', reasons })
+const differ = (...files: string[]) => built(onNode({ differ: files }).reasons)
+const advise = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
+  adviseAfter(all, new Map(Object.entries(outcomes)))
+
+test('for nodes with the same files replaced there is one advice, with the units of all of them once', () => {
+  const replaced = differ('leaf.pem', 'leaf-key.pem', 'a.config')
+  assert.deepEqual(advise({ 'deploy/one': replaced, 'deploy/two': replaced }), [
+    {
+      nodes: ['one', 'two'],
+      files: ['leaf.pem', 'leaf-key.pem', 'a.config'],
+      restart: ['server', 'store', 'client'],
+    },
+  ])
+})
+
+test('nodes with other files replaced have an advice of their own', () => {
+  assert.deepEqual(advise({ 'deploy/one': differ('a.config'), 'deploy/two': differ('leaf.pem') }), [
+    { nodes: ['one'], files: ['a.config'], restart: ['client'] },
+    { nodes: ['two'], files: ['leaf.pem'], restart: ['server', 'store'] },
+  ])
+})
+
+const own = (name: string) =>
+  fakeTarget(`own/${name}`, { makes: [`${name}.pem`, `${name}-key.pem`], restarts: ['agent'] })
+
+test('files that bear the name of their node are one advice for many nodes, and have their names on a single one', () => {
+  const all = [...targets, own('one'), own('two')]
+  const one = differ('one.pem', 'one-key.pem')
+  assert.deepEqual(advise({ 'deploy/one': one, 'deploy/two': differ('two.pem', 'two-key.pem') }, all), [
+    { nodes: ['one', 'two'], files: ['<name>.pem', '<name>-key.pem'], restart: ['agent'] },
+  ])
+  assert.deepEqual(advise({ 'deploy/one': one }, all)[0]?.files, ['one.pem', 'one-key.pem'])
+})
+
+for (const [what, outcome] of [
+  ['what was not there before has been read by nobody', built(onNode({ missing: ['leaf.pem', 'a.config'] }).reasons)],
+  ['a mode is nothing to restart for', built(onNode({ wrongMode: ['leaf.pem'] }).reasons)],
+  ['a fresh node has nothing new', { kind: 'fresh', reasons: [] }],
+  ['what a dry run would replace is the plan’s', { kind: 'stale', reasons: onNode({ differ: ['leaf.pem'] }).reasons }],
+  ['what was not reached is as it was', { kind: 'cancelled', because: ['leaf'] }],
+] as const satisfies readonly (readonly [string, Outcome])[])
+  test(`no advice: ${what}`, () => {
+    assert.deepEqual(advise({ 'deploy/one': outcome }), [])
+  })
+
+test('no advice where a further target takes the files on from there', () => {
+  const install = fakeTarget('install/one', { needs: ['deploy/one'], where: 'node', node: 'one' })
+  const replaced = differ('leaf.pem')
+  assert.deepEqual(
+    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, [...targets, install]).map(({ nodes }) => nodes),
+    [['two']],
+  )
+})
+
+test('an advice is one line: the nodes, the files, what to do with them', () => {
+  const files = ['a.pem', 'b.pem']
+  assert.equal(
+    formatAdvice({ nodes: ['one', 'two'], files, restart: ['server', 'store'] }),
+    'one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, store',
+  )
+  assert.equal(
+    formatAdvice({ nodes: ['one'], files: ['a.pem'], restart: [] }),
+    'one: a.pem replaced: copy it to where the units read it',
+  )
+})
+
+test('a run ends with its advice and with what expires next, which is told only where something was made', () => {
+  const advice = [{ nodes: ['one'], files: ['a.pem'], restart: [] }]
+  const nextToExpire = { name: 'ca', at: new Date('2036-11-21T10:00:00Z') }
+  const closing = (outcome: Outcome, told = { advice, nextToExpire }) =>
+    formatClosing(summarise(new Map([['ca', outcome]]), 0, 0, told))
+  const line = 'one: a.pem replaced: copy it to where the units read it'
+  assert.deepEqual(closing(built([])), [line, 'next to expire: ca, on 2036-11-21'])
+  assert.deepEqual(closing({ kind: 'fresh', reasons: [] }, { advice: [], nextToExpire }), [])
+  assert.deepEqual(formatClosing(summarise(new Map(), 0, 0)), [])
+})
