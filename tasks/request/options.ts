@@ -24,7 +24,7 @@ const table = {
   renew: { type: 'boolean', help: 'with ca only: a new ca.pem over the same key' },
   'replace-identity': {
     type: 'boolean',
-    help: 'deploy over a node that holds another CA, service-account key or encryption key',
+    help: 'go over a node that holds another CA, service-account key or encryption key, and over a kubeconfig that trusts another CA',
   },
   prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
   'wait-nodes': {

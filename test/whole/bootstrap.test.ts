@@ -65,6 +65,7 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
     ]
     const clients = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', ...names.slice(0, 6)]
     const expected = [
+      '.gitignore',
       ...pairs.flatMap((name) => [`${name}.pem`, `${name}-key.pem`]),
       ...clients.map((name) => `${name}.kubeconfig`),
       'encryption-config.yaml',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   linkSync,
@@ -19,6 +19,7 @@ import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -315,6 +316,18 @@ test('git is told to leave the folder alone, unless the user has told it somethi
   assert.equal(readFileSync(join(auth.path, '.gitignore'), 'utf8'), '*\n')
   assert.equal(readFileSync(join(own.path, '.gitignore'), 'utf8'), '')
   assert.equal(readlinkSync(join(linked.path, '.gitignore')), 'nowhere')
+})
+
+test('git adds nothing of it to the repository around it', { skip: needs('git') }, (t) => {
+  const repository = scratch(t)
+  const auth = new AuthDir(join(repository, 'clusters/one/auth'))
+  auth.make()
+  auth.write('ca-key.pem', 'secret', secretMode)
+  execFileSync('git', ['init', '-q'], { cwd: repository })
+  const added = () => execFileSync('git', ['add', '-A', '--dry-run'], { cwd: repository, encoding: 'utf8' })
+  assert.match(added(), /ca-key\.pem/)
+  auth.keepOutOfGit()
+  assert.equal(added(), '')
 })
 
 test('nobody waits for what would be written into a pipe: it is neither copied nor opened to others', (t) => {
