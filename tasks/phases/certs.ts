@@ -1,4 +1,4 @@
-/** Phases `cluster-cert`, `component-certs` and `node-certs`: every certificate that the CA signs. */
+/** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -40,7 +40,8 @@ function check(workspace: Workspace, row: CertRow): Verdict {
   const pair = readPair(auth, row.name)
   if (row.irreplaceable) refuseOtherKey(workspace, row, pair)
   const { renewBefore } = cluster.certificates
-  return checkPair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
+  const verdict = checkPair(pair, { profile: row.profile, issuer: readCaCertificate(auth), now, renewBefore })
+  return { ...verdict, warning: row.warning }
 }
 
 /** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
@@ -65,8 +66,8 @@ function refuseOtherKey(
 }
 
 async function build(
-  { auth, now, cluster, command }: Workspace,
-  { name, profile, irreplaceable }: CertRow,
+  { auth, now, command }: Workspace,
+  { name, profile, validity, irreplaceable }: CertRow,
   { force, reasons }: Work,
 ): Promise<string | undefined> {
   const keeps = irreplaceable !== undefined
@@ -75,7 +76,6 @@ async function build(
   const old = force === 'replace' ? auth.backUp([certificateFile(name), keyFile(name)], now) : undefined
   // A new key beside the old certificate would look like a lost one.
   if (keeps && !key) auth.remove(certificateFile(name))
-  const { validity } = cluster.certificates
   await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, durable: keeps })
   return (
     old &&
