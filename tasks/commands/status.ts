@@ -5,6 +5,7 @@ import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { formerNodes } from '../looks/former-holders.ts'
 import {
   firstEnd,
   type Item,
@@ -15,7 +16,6 @@ import {
   takeNodeInventory,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { formerNodes } from '../nodes/former-nodes.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
