@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/views/reporter.ts'
 import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
-import { formerNodes } from '../../looks/former-holders.ts'
+import { formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
@@ -75,7 +75,7 @@ function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerNodes(workspace)]
+  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerHolders(workspace)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${workspace.command('bootstrap --dry-run')}</code> says what would be done.</p>`
