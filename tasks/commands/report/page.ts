@@ -45,7 +45,7 @@ export function formatPage(data: ReportData): string {
 </section>
 `,
   )}</main>
-<script>!${asset('page.js')}</script>
+<script>!${asset('browser.js')}</script>
 </body>
 </html>
 `
