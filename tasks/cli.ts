@@ -1,5 +1,6 @@
 /** The command layer: it alone reads the environment, prints, and decides the exit status. */
 import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
@@ -13,10 +14,11 @@ import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
 import { groups, phases } from './phases/table.ts'
+import { formatCommand } from './request/command.ts'
 import { type Ending, watchEndings } from './request/ending.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
-import { formatCommand, type Request } from './request/session.ts'
+import type { Request } from './request/session.ts'
 import { known } from './tables/files.ts'
 
 /** The exit status. */
@@ -58,7 +60,10 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
   if (options.version) return readVersion()
   if (options.list) return listPhases(options.json)
   if (options.names.length > 0) return undefined
-  throw usageFailure('no phase or target given', 'npm run task -- --list shows them; npm run bootstrap is all of them')
+  throw usageFailure(
+    'no phase or target given',
+    `${formatCommand('--list', {})} shows them; ${formatCommand('bootstrap', {})} is all of them`,
+  )
 }
 
 function createRequest(options: Options, ending: Ending): Request {
@@ -174,7 +179,7 @@ function listPhases(json: boolean): string {
 }
 
 function readVersion(): string {
-  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
+  return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
 }
 
 function print(line: string): void {

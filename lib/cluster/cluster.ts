@@ -20,6 +20,7 @@ export type Provider = (typeof providers)[number]
 /** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */
 export type Cluster = Readonly<ReturnType<typeof complete>>
 export type ClusterNode = Readonly<Cluster['nodes'][number]>
+export type ClusterUser = Readonly<Cluster['users'][number]>
 
 /** A problem with its place: line and column count from 1. */
 export interface PlacedProblem {
@@ -140,7 +141,7 @@ function oneLine(text: string): string {
 }
 
 function complete(input: ClusterInput) {
-  const { name, domain = name, network, encryption, ssh, install, localKubeconfig, nodes } = input
+  const { name, domain = name, network, encryption, ssh, install, users, localKubeconfig, nodes } = input
   return {
     ...input,
     domain,
@@ -153,6 +154,7 @@ function complete(input: ClusterInput) {
     },
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
     ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
+    users: users.map(({ validity = input.certificates.validity, ...user }) => ({ ...user, validity })),
     install: install && completeInstall(install === 'guide' ? {} : install),
     localKubeconfig: localKubeconfig && {
       path: localKubeconfig.path,

@@ -9,7 +9,7 @@ export type Problem = { readonly path: Path; readonly message: string; readonly 
 
 /** What the tables have, and cluster.yaml may not contradict. */
 export interface Known {
-  /** Files of auth/ are called so: no node may be. */
+  /** Files of auth/ are called so: no node and no user may be. */
   readonly reservedNames: ReadonlySet<string>
   /** The units of the layout, with the names of their files. */
   readonly units: ReadonlyMap<string, readonly string[]>
@@ -49,6 +49,7 @@ export function clusterProblems(value: unknown, { reservedNames, units }: Known)
     ...cidrProblems(map(raw.network).serviceCIDR),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...nodeProblems(list(raw.nodes).map(map), reservedNames),
+    ...userProblems(raw, reservedNames),
     ...serviceAddressProblems(raw),
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
@@ -78,7 +79,7 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
     const words = path.filter((part) => typeof part === 'string').join('.')
-    const where = { '': 'cluster.yaml', nodes: 'a node' }[words] ?? words
+    const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
     return [
       {
         path: [...path, key],
@@ -117,13 +118,20 @@ function composedNameProblems(raw: Raw): Problem[] {
 
 function durationProblems(certificates: Raw): Problem[] {
   const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
-  const least = parseDuration(textOf(renewBefore))
-  return Object.entries({ validity, caValidity })
-    .filter(([, value]) => parseDuration(textOf(value)) > 0 && parseDuration(textOf(value)) <= least)
-    .map(([key, value]) => ({
-      path: ['certificates', key],
-      message: `${shown(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
-    }))
+  return Object.entries({ validity, caValidity }).flatMap(([key, value]) =>
+    tooShort(value, renewBefore, ['certificates', key]),
+  )
+}
+
+function tooShort(validity: unknown, renewBefore: unknown, path: Path): Problem[] {
+  const milliseconds = parseDuration(textOf(validity))
+  if (!(milliseconds > 0 && milliseconds <= parseDuration(textOf(renewBefore)))) return []
+  return [
+    {
+      path,
+      message: `${shown(validity)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+    },
+  ]
 }
 
 function cidrProblems(serviceCIDR: unknown): Problem[] {
@@ -232,6 +240,43 @@ function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>)
     ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')
       ? [{ path: ['nodes'], at: 'key' as const, message: 'has no node with role: control' }]
       : []),
+  ]
+}
+
+function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
+  const users = list(raw.users).map(map)
+  const names = users.flatMap(({ name }, i) =>
+    typeof name === 'string' ? [{ value: name, path: ['users', i, 'name'] }] : [],
+  )
+  const nodes = new Set(list(raw.nodes).map((node) => map(node).name))
+  const { renewBefore } = { ...defaults, ...map(raw.certificates) }
+  return [
+    ...names.flatMap(({ value, path }): Problem[] => {
+      if (nodes.has(value))
+        return [{ path, message: `${shown(value)} is the name of a node, whose files are called so` }]
+      return reservedNames.has(value) || isNameOfKey(value)
+        ? [{ path, message: `${shown(value)} can't be a user's name: its files would collide with the cluster's own` }]
+        : []
+    }),
+    ...duplicates(names, 'is the name of another user too'),
+    ...users.flatMap(({ groups, validity }, i): Problem[] => [
+      ...groupProblems(list(groups), ['users', i, 'groups']),
+      ...tooShort(validity, renewBefore, ['users', i, 'validity']),
+    ]),
+  ]
+}
+
+/** https://kubernetes.io/docs/concepts/security/rbac-good-practices/#least-privilege */
+function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
+  const placed = groups.map((group, i) => ({ value: textOf(group), path: [...path, i] }))
+  return [
+    ...placed
+      .filter(({ value }) => value === 'system:masters')
+      .map(({ value, path }) => ({
+        path,
+        message: `"${value}" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
+      })),
+    ...duplicates(placed, 'is given as a group already'),
   ]
 }
 

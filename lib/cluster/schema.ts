@@ -147,6 +147,23 @@ const node = object({
   directory: v.optional(nodeDirectory),
 })
 
+/** At most 64 characters, as RFC 5280, A.1, has it of a CN; lower case, for file systems that ignore case. */
+const userName = v.pipe(
+  text("a user's name, such as jane"),
+  v.check(
+    (s) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s),
+    ({ input }) =>
+      input.startsWith('system:')
+        ? `${shown(input)} begins with system:, which Kubernetes keeps for its own components`
+        : `${shown(input)} is not a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends`,
+  ),
+)
+const user = object({
+  name: userName,
+  groups: v.optional(list(printable(64)), []),
+  validity: v.optional(duration),
+})
+
 const layout = v.optional(oneOf('layout', layouts), 'guide')
 const install = v.union(
   [
@@ -265,6 +282,7 @@ export const clusterSchema = object({
     {},
   ),
   install: v.optional(install, false),
+  users: v.optional(list(user), []),
   localKubeconfig: v.optional(
     v.union(
       [

@@ -158,7 +158,7 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, ask
 }
 
 function subjectAttributes(subject: Subject): string[] {
-  return subjectOrder.flatMap((name) => (subject[name] === undefined ? [] : [`${name}=${subject[name]}`]))
+  return subjectOrder.flatMap((name) => [subject[name] ?? []].flat().map((value) => `${name}=${value}`))
 }
 
 function difference(

@@ -19,7 +19,8 @@ export interface Subject {
   readonly C?: string
   readonly ST?: string
   readonly L?: string
-  readonly O?: string
+  /** The groups of a client, of which there may be several. */
+  readonly O?: string | readonly string[]
   readonly OU?: string
   readonly CN: string
 }
@@ -132,10 +133,9 @@ function encodePublicKey(key: KeyObject): Buffer {
 }
 
 export function encodeSubject(subject: Subject): Buffer {
-  const attributes = subjectOrder.flatMap((name) => {
-    const value = subject[name]
-    return value === undefined ? [] : [set(sequence(oid(oids[name]), directoryString(value)))]
-  })
+  const attributes = subjectOrder.flatMap((name) =>
+    [subject[name] ?? []].flat().map((value) => set(sequence(oid(oids[name]), directoryString(value)))),
+  )
   return bytesOf(sequence(...attributes))
 }
 

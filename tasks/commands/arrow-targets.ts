@@ -81,7 +81,7 @@ async function shakeHands(handshake: Handshake): Promise<Met> {
 }
 
 function formatSeen(seen: Identity | undefined): string {
-  return seen ? `seen as ${seen.user} of ${seen.groups.join(', ')}` : 'seen as nobody'
+  return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
 }
 
 function filesOf(client: Client, server: string): string[] {

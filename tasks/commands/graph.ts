@@ -6,8 +6,9 @@ import { drawBoxes, formatDot, formatMermaid } from '../../lib/views/diagram.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import type { Finding } from '../looks/exit-status.ts'
 import { clusterGraph, phaseTitles } from '../phases/table.ts'
+import { formatCommand } from '../request/command.ts'
 import { selectNodes } from '../request/selection.ts'
-import { formatCommand, type Request } from '../request/session.ts'
+import type { Request } from '../request/session.ts'
 
 /** Throws a usage Failure for a format that there is not. */
 export async function graph({ cluster, options, print }: Request): Promise<readonly Finding[]> {

@@ -2,6 +2,7 @@
 import { breakLines } from '../../lib/views/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
 import { phases } from '../phases/table.ts'
+import { formatCommand } from '../request/command.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { type Command, commands, commonOptions } from './table.ts'
 
@@ -11,10 +12,10 @@ const [commandColumn, optionColumn] = [33, 23]
 
 export function helpText(): string {
   const rows: [string, string][] = [
-    ['npm run bootstrap', 'every phase, in order'],
+    [formatCommand('bootstrap', {}), 'every phase, in order'],
     ...commands.map((command): [string, string] => [usageOf(command), command.does]),
-    ['npm run task -- COMMAND --help', 'what that command does, and its options'],
-    ['npm run task -- --list', optionTable.list.help],
+    [formatCommand('COMMAND --help', {}), 'what that command does, and its options'],
+    [formatCommand('--list', {}), optionTable.list.help],
   ]
   return [
     'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
@@ -29,7 +30,7 @@ export function helpText(): string {
 export function helpOf(command: Command): string {
   const isRun = command.name === ''
   return [
-    ...(isRun ? formatRow('npm run bootstrap', 'every phase, in order', commandColumn) : []),
+    ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
     ...(isRun ? ['', ...formatPhases()] : []),
     ...['', 'Options', ...command.options.flatMap(formatOption)],
@@ -39,7 +40,7 @@ export function helpOf(command: Command): string {
 }
 
 function usageOf({ name, operands = '' }: Command): string {
-  return `npm run task -- ${[name, operands].filter(Boolean).join(' ')}`
+  return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
 function formatPhases(): string[] {

@@ -2,8 +2,8 @@
 import { closure } from '../../lib/targets/graph.ts'
 import { viewPhases } from '../../lib/views/reporter.ts'
 import type { Finding } from '../looks/exit-status.ts'
+import { formerHolders } from '../looks/former-holders.ts'
 import { look, tell } from '../looks/look.ts'
-import { formerNodes } from '../nodes/former-nodes.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
@@ -14,6 +14,6 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   const { ids, forced } = select(request, all)
   const graph = closure(all, ids)
   const seen = await look(request, { graph, views: viewPhases(phases, graph), forced })
-  const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerNodes(seen.workspace) : []
+  const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
   return tell(request, seen, { isPlan: true, notes })
 }

@@ -11,7 +11,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter } from '../../lib/views/advice.ts'
 import { type Closing, joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { exitStatus, type Finding, findingsOf } from '../looks/exit-status.ts'
-import { formerNodes } from '../nodes/former-nodes.ts'
+import { formerHolders } from '../looks/former-holders.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
@@ -57,7 +57,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
         findings = ['failed']
       }
       if (ids.some((id) => wanted.get(id)?.where === 'node'))
-        for (const former of formerNodes(workspace)) reporter.note(former)
+        for (const former of formerHolders(workspace)) reporter.note(former)
     }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))

@@ -5,6 +5,7 @@ import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { formerHolders } from '../looks/former-holders.ts'
 import {
   firstEnd,
   type Item,
@@ -15,7 +16,6 @@ import {
   takeNodeInventory,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { formerNodes } from '../nodes/former-nodes.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
@@ -65,7 +65,7 @@ function tell(
   const isTold = (target?: Target) =>
     target !== undefined && (target.where === 'node' ? names.has(target.node ?? '') : ids.has(target.id))
   const own = new Map([...outcomes].filter(([id]) => isTold(graph.get(id))))
-  const former = options.nodes.length === 0 ? formerNodes(workspace) : []
+  const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
   const notes = [...former, ...warningsOf(own)].flatMap((text) => breakLines(printable(text), width, 0, 2))

@@ -32,6 +32,7 @@ export const phases: readonly Phase[] = [
     'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
   ),
   certPhase('node-certs', 'Node certificates', "each node's kubelet, as server and as client"),
+  certPhase('user-certs', 'User certificates', 'each of users in cluster.yaml, with its groups'),
   { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig', targets: kubeconfigTargets },
   { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml', targets: encryptionKeyTargets },
   {
@@ -59,7 +60,7 @@ export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ na
 /** Names for several phases at once. */
 export const groups: Readonly<Record<string, readonly string[]>> = {
   bootstrap: phases.map(({ name }) => name),
-  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs'],
+  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'user-certs'],
 }
 
 export function clusterGraph(cluster: Cluster): Graph {

@@ -3,6 +3,7 @@ import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { parseDuration } from '../../lib/cluster/schema.ts'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
+import { formatCommand } from './command.ts'
 
 interface Option {
   readonly type: 'boolean' | 'string'
@@ -121,5 +122,5 @@ function sortKey(text: string): 'end' {
 
 /** With the help of a command, where it is known which. */
 export function usage(message: string, command = ''): Failure {
-  return usageFailure(message, `npm run task -- ${command}${command && ' '}--help`)
+  return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' '), {}))
 }

@@ -5,6 +5,7 @@ import { suggest } from '../../lib/suggest.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
 import { groups, phases } from '../phases/table.ts'
+import { formatCommand } from './command.ts'
 import type { Options } from './options.ts'
 
 export interface Selection {
@@ -26,7 +27,7 @@ export function select({ cluster, options, commandNames }: Asked, graph: Graph):
   const targets = names.flatMap((name) => named(graph, name, commandNames))
   const chosen = selectNodes(cluster, targets, options)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
-    throw usageFailure('--renew can only be used with ca: npm run task -- ca --renew')
+    throw usageFailure(`--renew can only be used with ca: ${formatCommand('ca --renew', {})}`)
   const forced = new Map<TargetId, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -45,7 +46,7 @@ function named(graph: Graph, name: string, commandNames: readonly string[]): Tar
   if (target) return [target]
   const known = [...Object.keys(groups), ...commandNames, ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usageFailure(
-    `unknown phase or target "${name}": ${suggest(name, known) || 'npm run task -- --list shows them'}`,
+    `unknown phase or target "${name}": ${suggest(name, known) || `${formatCommand('--list', {})} shows them`}`,
   )
 }
 

@@ -14,7 +14,7 @@ import type { RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
-import { quote } from '../../lib/wording.ts'
+import { formatCommand } from './command.ts'
 import type { Options } from './options.ts'
 
 export interface Request {
@@ -41,14 +41,6 @@ export interface Request {
 
 export function authBeside(file: string): AuthDir {
   return new AuthDir(join(dirname(file), 'auth'))
-}
-
-/** As its user would type it, for the cluster.yaml in use: `ca --force`. */
-export function formatCommand(task: string, { config }: { readonly config?: string | undefined }): string {
-  const words = task.replace(/^bootstrap ?/, '') + (config === undefined ? '' : ` --config ${quote(config)}`)
-  return task.startsWith('bootstrap')
-    ? `npm run bootstrap${words && ` -- ${words.trim()}`}`
-    : `npm run task -- ${words}`
 }
 
 export function openWorkspace(request: Request, note: (text: string) => void, auth = authBeside(request.file)) {

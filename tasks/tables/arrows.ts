@@ -67,13 +67,13 @@ export function arrowTable(cluster: Cluster): Arrow[] {
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node }): Arrow => ({
+        ({ name, node, phase }): Arrow => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },
           server: api,
           // People come through the load balancer too.
-          dialled: name === 'admin' ? [endpoint.host, ...outside] : [endpoint.host],
+          dialled: name === 'admin' || phase === 'user-certs' ? [endpoint.host, ...outside] : [endpoint.host],
           expected: identities.get(name),
         }),
       ),
@@ -93,5 +93,5 @@ export function arrowTable(cluster: Cluster): Arrow[] {
 }
 
 function identityIn({ subject }: Profile): Identity {
-  return { user: subject.CN, groups: subject.O === undefined ? [] : [subject.O] }
+  return { user: subject.CN, groups: [subject.O ?? []].flat() }
 }

@@ -3,18 +3,21 @@
  * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, type FileKind } from '../../lib/files/names.ts'
 import type { Profile } from '../../lib/pki/x509.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
+import { formatNames } from '../../lib/wording.ts'
 
-export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
+export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
 
 export interface CertRow extends CertUse {
   /** Of the target that makes it. */
   readonly id: TargetId
   readonly node?: string
   readonly profile: Profile
+  /** Milliseconds. */
+  readonly validity: number
 }
 
 /** What does not depend on the cluster. */
@@ -30,6 +33,8 @@ export interface CertUse {
   readonly purpose: string
   /** What the key lets a thief do. */
   readonly power: string
+  /** What its user should know in any case. */
+  readonly warning?: string | undefined
   /** Whether the whole cluster is lost with the key. */
   readonly isGrave?: true
   /** A running cluster breaks where its key, or the whole of it, is replaced: never without being told to. */
@@ -39,8 +44,10 @@ export interface CertUse {
 interface CertKind extends CertUse {
   /** The user, as Kubernetes sees it. */
   readonly CN: string
-  /** The group; without one, the cluster's own organization. */
-  readonly O?: string
+  /** The group, or groups; without one, the cluster's own organization. */
+  readonly O?: string | readonly string[]
+  /** Milliseconds; else the cluster's. */
+  readonly validity?: number
   readonly sans?: (cluster: Cluster) => readonly string[]
 }
 
@@ -141,6 +148,25 @@ function nodeKind({ name, ips, sans, role }: ClusterNode): CertKind {
   }
 }
 
+function userKind({ name, groups, validity }: ClusterUser): CertKind {
+  const system = groups.filter((group) => group.startsWith('system:'))
+  return {
+    phase: 'user-certs',
+    name,
+    CN: name,
+    O: groups,
+    validity,
+    isClient: true,
+    on: {},
+    purpose: 'user',
+    power: `does what RBAC gives ${new Intl.ListFormat('en').format([name, ...groups])}`,
+    warning:
+      system.length > 0
+        ? `${name} may do all that Kubernetes lets its own ${formatNames(system)} do: such groups are for its components`
+        : undefined,
+  }
+}
+
 /** Those that a cluster has whatever its nodes are. */
 export const clusterCerts: readonly CertUse[] = clusterKinds
 
@@ -152,6 +178,7 @@ export function certTable(cluster: Cluster): readonly CertRow[] {
     ...cluster.nodes
       .filter(hasCertificate)
       .map((node): CertRow => ({ ...row(nodeKind(node), cluster), node: node.name })),
+    ...cluster.users.map((user) => row(userKind(user), cluster)),
   ]
   tables.set(cluster, table)
   return table
@@ -167,7 +194,7 @@ function hasCertificate({ role }: ClusterNode): boolean {
   return role !== 'gateway'
 }
 
-function row({ CN, O, sans, ...use }: CertKind, cluster: Cluster): CertRow {
+function row({ CN, O, sans, validity, ...use }: CertKind, cluster: Cluster): CertRow {
   const { country: C, state: ST, locality: L, organization, organizationalUnit: OU } = cluster.subject
   const subject = { ...(C && { C }), ...(ST && { ST }), ...(L && { L }), O: O ?? organization, ...(OU && { OU }), CN }
   const isAlone = use.phase === 'ca' || use.phase === 'cluster-cert'
@@ -175,6 +202,7 @@ function row({ CN, O, sans, ...use }: CertKind, cluster: Cluster): CertRow {
     ...use,
     id: isAlone ? use.phase : `${use.phase}/${use.name}`,
     profile: { subject, sans: sans?.(cluster) ?? [], isCa: use.phase === 'ca', key: cluster.certificates.key },
+    validity: validity ?? cluster.certificates.validity,
   }
 }
 

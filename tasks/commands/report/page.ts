@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/views/reporter.ts'
 import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
+import { formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
-import { formerNodes } from '../../nodes/former-nodes.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
 import { showTimeline } from './timeline.ts'
@@ -45,7 +45,7 @@ export function formatPage(data: ReportData): string {
 </section>
 `,
   )}</main>
-<script>!${asset('page.js')}</script>
+<script>!${asset('browser.js')}</script>
 </body>
 </html>
 `
@@ -75,7 +75,7 @@ function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerNodes(workspace)]
+  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerHolders(workspace)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${workspace.command('bootstrap --dry-run')}</code> says what would be done.</p>`

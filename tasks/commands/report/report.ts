@@ -5,7 +5,8 @@ import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
 import { lookOnce, wholeCluster } from '../../looks/look.ts'
-import { authBeside, formatCommand, lockAuth, type Request } from '../../request/session.ts'
+import { formatCommand } from '../../request/command.ts'
+import { authBeside, lockAuth, type Request } from '../../request/session.ts'
 
 interface Format {
   readonly file: string

@@ -31,6 +31,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     encryption: { provider: 'aescbc', resources: ['secrets'] },
     ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
     install: { sudo: 'sudo -n', drain: '', undrain: '', timeout: 120_000, units: new Map() },
+    users: [],
     localKubeconfig: { path: undefined, context: 'kubenet', user: 'admin' },
     nodes: [
       node('control0', 'control', '192.168.1.11'),
@@ -54,6 +55,7 @@ test('name, api.virtualIP and nodes are enough: the rest has its default', () =>
     encryption: { provider: 'aescbc', resources: ['secrets'] },
     ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
     install: false,
+    users: [],
     localKubeconfig: { path: undefined, context: 'home', user: 'admin' },
     nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', directory: '~' }],
   })

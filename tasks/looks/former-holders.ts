@@ -1,0 +1,39 @@
+/** Who has a certificate in auth/ and no place in cluster.yaml any more: what machines and people hold stays with them. */
+import { kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
+import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { readCaCertificate, tryCertificate } from '../../lib/pki/pair.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatDate, quote } from '../../lib/wording.ts'
+import { certTable } from '../tables/certs.ts'
+
+/** A sentence or two for each. */
+export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | 'cluster' | 'now'>): string[] {
+  const known = new Set(certTable(cluster).map(({ name }) => name))
+  const ca = readCaCertificate(auth)
+  return auth.names().flatMap((file) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    const certificate = kind === 'certificate' && !known.has(name) ? tryCertificate(auth, name) : undefined
+    if (!certificate) return []
+    const gone = `${name} is no longer in cluster.yaml`
+    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => auth.tryBytes(each)).join(', ')
+    if (certificate.attributes.includes(`CN=system:node:${name}`))
+      return [`${gone}: it and ${auth.path} still hold ${held}, which are valid until they expire`]
+    if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
+      return []
+    if (certificate.notAfter <= now)
+      return [`${gone}: ${held} in ${auth.path} expired on ${formatDate(certificate.notAfter)}`]
+    return [`${gone}: ${held} in ${auth.path}, and every copy of them, ${whatRemains(name, certificate)}`]
+  })
+}
+
+/** Of a person: Kubernetes reads no list of revoked certificates, so that only RBAC can be cut. */
+function whatRemains(name: string, { attributes, notAfter }: Certificate): string {
+  const groups = attributes.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
+  const bound = new Intl.ListFormat('en').format([name, ...groups])
+  const search = [name, ...groups].map((subject) => `-e ${quote(subject)}`).join(' ')
+  return [
+    `are good until ${formatDate(notAfter)}, since nothing revokes a certificate before it expires.`,
+    `Until then, take away in RBAC what is bound to ${bound}${groups.length > 0 ? ' (who stays needs another group)' : ''}:`,
+    `kubectl get rolebindings,clusterrolebindings -A -o wide | grep -wF ${search}`,
+  ].join(' ')
+}

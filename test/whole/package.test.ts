@@ -1,0 +1,113 @@
+/** What `npm pack` packs, installed in a repository of somebody's own: what is in it, and that it does there what a clone does. */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { basename, delimiter, dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { entry, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+
+const root = join(dirname(entry), '..')
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+/** What is no source; among it what other tests may be writing. */
+const left = new Set(['.git', 'node_modules', 'dist', 'auth', 'demo'])
+
+interface Ran {
+  readonly status: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function run(cwd: string, [program, ...args]: readonly [string, ...string[]], env = process.env): Promise<Ran> {
+  return new Promise((resolve) =>
+    execFile(program, args, { cwd, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
+      resolve({ status: error ? Number(error.code) : 0, stdout, stderr }),
+    ),
+  )
+}
+
+describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let lab: Lab
+  let packed: { readonly filename: string; readonly files: readonly { readonly path: string }[]; readonly size: number }
+  const theirs = () => join(place, 'theirs')
+  const npx = (...args: readonly string[]) =>
+    run(theirs(), ['npx', 'harderway', ...args], {
+      PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
+      HOME: join(place, 'home'),
+    })
+
+  before(async () => {
+    place = makePlace()
+    const source = join(place, 'source')
+    cpSync(root, source, {
+      recursive: true,
+      filter: (path) => !left.has(basename(path)) || dirname(path) !== join(root),
+    })
+    symlinkSync(join(root, 'node_modules'), join(source, 'node_modules'))
+    const packing = await run(source, ['npm', 'pack', '--silent', '--json', '--pack-destination', place])
+    assert.equal(packing.status, 0, packing.stdout + packing.stderr)
+    ;[packed] = JSON.parse(packing.stdout)
+    mkdirSync(theirs())
+    const file = join(place, packed.filename)
+    // The Node that runs this test is to run it: else the package would bring one.
+    const asking = ['--save-dev', '--omit=optional', '--prefer-offline', '--no-audit', '--no-fund']
+    const installing = await run(theirs(), ['npm', 'install', ...asking, file])
+    assert.equal(installing.status, 0, installing.stdout + installing.stderr)
+    lab = await startLab({
+      dir: join(place, 'lab'),
+      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
+    })
+    writeCluster(theirs(), [...oneOfEach, ...labEdits(lab)])
+  })
+  after(async () => {
+    await lab?.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  test('holds what runs, compiled, with what the report and editors need of it; no test, no lab', () => {
+    const others = packed.files.map(({ path }) => path).filter((path) => !/^dist\/(lib|tasks)\/[\w/-]+\.js$/.test(path))
+    assert.deepEqual(others.toSorted(), [
+      'LICENSE',
+      'README.md',
+      'cluster.schema.json',
+      'dist/tasks/commands/report/page.css',
+      'package.json',
+    ])
+    assert.ok(packed.files.some(({ path }) => path === 'dist/tasks/commands/report/browser.js'))
+    assert.ok(packed.size < 300_000, `${packed.size} bytes`)
+  })
+
+  test('answers without a cluster.yaml, and names its commands as they are typed there', async () => {
+    assert.equal((await npx('--version')).stdout, `${version}\n`)
+    const { status, stdout } = await npx('--help')
+    assert.equal(status, 0)
+    assert.match(stdout, /^ {2}npx harderway bootstrap +every phase/m)
+    assert.match(stdout, /^ {2}npx harderway status +\S/m)
+    assert.doesNotMatch(stdout, /npm run/)
+  })
+
+  test('what it tells to type is typed as it stands', async () => {
+    const wrong = await npx('certs', '--frce')
+    assert.equal(wrong.status, 2)
+    assert.match(wrong.stderr, /did you mean --force\?\n {4}npx harderway --help\n$/)
+    const empty = await npx('report')
+    assert.equal(empty.status, 1)
+    assert.match(empty.stderr, /^there is nothing in \S+ yet\n {4}npx harderway bootstrap\n$/)
+  })
+
+  test('bootstraps a cluster onto real sshd, finds everything fresh after it, and reports', async () => {
+    const first = await npx('bootstrap')
+    assert.equal(first.status, 0, first.stdout + first.stderr)
+    const on = (node: string) => readdirSync(lab.node(node).home).filter((file) => !file.startsWith('.'))
+    assert.deepEqual([on('control0').length, on('worker0').length, on('gateway')], [14, 5, ['ca.pem']])
+    const second = await npx('bootstrap', '--dry-run')
+    assert.equal(second.status, 0, second.stdout)
+    assert.equal((await npx('verify')).status, 0)
+    assert.equal((await npx('report')).status, 0)
+    const page = readFileSync(join(theirs(), 'auth/report.html'), 'utf8')
+    for (const part of ['report/page.css', 'report/browser.js'])
+      assert.ok(page.includes(readFileSync(join(root, 'tasks/commands', part), 'utf8')), part)
+  })
+})

@@ -1,0 +1,202 @@
+/** The people of cluster.yaml: whom TLS servers see, what is told of them, and what remains of those who left. */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { promisify } from 'node:util'
+import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
+import { selfSign } from '../../lib/pki/x509.ts'
+import { formerHolders } from '../../tasks/looks/former-holders.ts'
+import { nodeFiles } from '../../tasks/tables/files.ts'
+import { minimal, parsed, testBadFiles } from '../support/bad-files.ts'
+import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/cluster-auth.ts'
+import { copyPlace, type Edit, harderway, idsOf, makePlace, messageOf, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { startServer } from '../support/server.ts'
+
+const run = promisify(execFile)
+const day = 86_400_000
+
+testBadFiles({
+  'the group that nothing can hold back is refused, with the reason': [
+    `${minimal}users: [{ name: jane, groups: [devs, "system:masters"] }]\n`,
+    '5:38: users[0].groups[1] "system:masters" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
+  ],
+  'a user is none of the components': [
+    `${minimal}users: [{ name: "system:kube-scheduler" }]\n`,
+    '5:17: users[0].name "system:kube-scheduler" begins with system:, which Kubernetes keeps for its own components',
+  ],
+  'a user has no name of another file, of a node or of another user': [
+    `${minimal}users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]\n`,
+    `5:17: users[0].name "admin" can't be a user's name: its files would collide with the cluster's own`,
+    '5:34: users[1].name "c0" is the name of a node, whose files are called so',
+    `5:48: users[2].name "joe-key" can't be a user's name: its files would collide with the cluster's own`,
+    '5:82: users[4].name "joe" is the name of another user too',
+  ],
+  "a user's certificate outlives the time in which it is stale": [
+    `${minimal}users: [{ name: jane, validity: 30d }]\n`,
+    '5:33: users[0].validity "30d" must be longer than renewBefore (30d), or every certificate would be stale at once',
+  ],
+  'what is no name of a user, no group and no key is told at once': [
+    `${minimal}users: [{ name: Jane, groups: [devs, devs] }, { name: a, groups: [""], valid: 1y }]\n`,
+    `5:17: users[0].name "Jane" is not a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends`,
+    '5:38: users[0].groups[1] "devs" is given as a group already',
+    '5:67: users[1].groups[0] "" is not 1 to 64 characters, none of them a control character, and no space at either end',
+    '5:72: users[1].valid is no key of a user: known are name, groups, validity',
+  ],
+})
+
+test("no user's file belongs on a node", () => {
+  const { nodes } = parsed(`${minimal}users: [{ name: jane, groups: [devs] }]\n`)
+  assert.deepEqual(
+    nodes.flatMap(nodeFiles).filter((file) => file.includes('jane')),
+    [],
+  )
+})
+
+const jane = { name: 'jane', groups: ['devs', 'ops'], validity: '90d' }
+let place: string
+let edits: Edit[]
+const file = (name: string) => join(place, 'auth', name)
+
+before(async () => {
+  place = makePlace()
+  edits = [
+    [['certificates', 'key'], 'ecdsa-p256'],
+    [['users'], [jane, { name: 'joe' }]],
+  ]
+  writeCluster(place, edits)
+  const ran = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+})
+after(() => rmSync(place, { recursive: true, force: true }))
+
+/** The page on which openssl's server, as the API server, shows whom it sees. */
+async function askOpenssl(ask: (url: string) => readonly [string, ...string[]]): Promise<string> {
+  const identity = ['-cert', file('kubernetes.pem'), '-key', file('kubernetes-key.pem'), '-CAfile', file('ca.pem')]
+  const asking = ['-Verify', '2', '-verify_return_error', '-www', '-accept', '127.0.0.1:0']
+  await using server = await startServer(
+    'openssl',
+    ['s_server', ...identity, ...asking],
+    /^ACCEPT (127\.0\.0\.1:\d+)$/m,
+  )
+  const [program, ...args] = ask(`https://${server.ready[1]}/`)
+  return (await run(program, args, { env: { PATH: process.env.PATH, HOME: join(place, 'home') } })).stdout
+}
+
+test("openssl's server sees a user with its groups, by curl with the pair", {
+  skip: needs('openssl', 'curl'),
+}, async () => {
+  const seen = (name: string) => {
+    const pair = ['--cert', file(`${name}.pem`), '--key', file(`${name}-key.pem`)]
+    return askOpenssl((url) => [
+      'curl',
+      '--disable',
+      '--silent',
+      '--show-error',
+      '--cacert',
+      file('ca.pem'),
+      ...pair,
+      url,
+    ])
+  }
+  assert.match(await seen('jane'), /Subject: C=PL, ST=Lesser Poland, L=Krakow, O=devs, O=ops, OU=kubenet, CN=jane$/m)
+  assert.match(await seen('joe'), /Subject: C=PL, ST=Lesser Poland, L=Krakow, OU=kubenet, CN=joe$/m)
+})
+
+test("openssl's server sees a user with its groups, by kubectl with the kubeconfig", {
+  skip: needs('openssl', 'kubectl'),
+}, async () => {
+  const kubeconfig = ['--kubeconfig', file('jane.kubeconfig')]
+  const page = await askOpenssl((url) => ['kubectl', ...kubeconfig, '--server', url, 'get', '--raw', '/'])
+  assert.match(page, /Subject: .*\bO=devs, O=ops, OU=kubenet, CN=jane$/m)
+})
+
+test('Go reads the user as CN and each group as an O', { skip: needs('cfssl') }, async () => {
+  const { stdout } = await run('cfssl', ['certinfo', '-cert', file('jane.pem')])
+  const { subject } = JSON.parse(stdout)
+  assert.equal(subject.common_name, 'jane')
+  assert.deepEqual(subject.names, ['PL', 'Lesser Poland', 'Krakow', 'devs', 'ops', 'kubenet', 'jane'])
+})
+
+test('verify sees a user as it is, and as of its groups', async () => {
+  const ran = await harderway(place, 'verify', '--json')
+  assert.equal(ran.status, 0, ran.stdout)
+  const notes = ran.events.filter(({ type }) => type === 'fresh').map(({ id, note }) => `${id}: ${note}`)
+  assert.ok(notes.includes('clients/jane: seen as jane of devs, ops'), notes.join('\n'))
+  assert.ok(notes.includes('clients/joe: seen as joe of no group'), notes.join('\n'))
+})
+
+test("a user's certificate expires when the user's validity says: in status, the metrics and the report", async () => {
+  const ran = await harderway(place, 'status', '--json')
+  const notAfter = Date.parse(String(ran.events.find(({ id }) => id === 'user-certs/jane')?.notAfter))
+  const left = (notAfter - Date.now()) / day
+  assert.ok(left > 89.9 && left <= 90, `${left} days`)
+  assert.equal(ran.events.find(({ id }) => id === 'user-certs/jane')?.state, 'fresh')
+  for (const format of ['prometheus', 'html'])
+    assert.equal((await harderway(place, 'report', '--format', format)).status, 0)
+  const labels = 'cluster="kubenet",id="user-certs/jane",node="",purpose="user"'
+  assert.ok(
+    readFileSync(file('report.prom'), 'utf8').includes(
+      `harderway_not_after_timestamp_seconds{${labels}} ${notAfter / 1000}\n`,
+    ),
+  )
+  const page = readFileSync(file('report.html'), 'utf8')
+  assert.match(page, /<dt>jane<\/dt><dd>does what RBAC gives jane, devs, and ops<\/dd>/)
+  assert.match(page, /User certificates \(2\)/)
+})
+
+test("a group that is Kubernetes' own is a warning, in the run that asks for it and in status", async (t) => {
+  const asked: Edit = [['users'], [{ name: 'jane', groups: ['system:nodes'] }]]
+  const { place: its } = copyPlace(t, place, [...edits, asked])
+  const warning = 'jane may do all that Kubernetes lets its own system:nodes do: such groups are for its components'
+  const ran = await harderway(its, 'user-certs/jane')
+  assert.equal(ran.status, 0, ran.stderr)
+  const status = await harderway(its, 'status')
+  assert.ok(status.stdout.replaceAll(/\s+/g, ' ').includes(warning), status.stdout)
+})
+
+test('a group that is taken from a user is told: copies of the earlier certificate have it', async (t) => {
+  const { place: its } = copyPlace(t, place, [...edits, [['users'], [{ ...jane, groups: ['devs'] }]]])
+  const plan = await harderway(its, 'user-certs', '--dry-run', '--json')
+  assert.equal(messageOf(plan, 'user-certs/jane'), 'to make: subject removed: O=ops')
+  const ran = await harderway(its, 'user-certs', '--json')
+  assert.deepEqual(idsOf(ran, 'built'), ['user-certs/jane'])
+  assert.match(
+    JSON.stringify(ran.events),
+    /copies of the earlier certificate are of ops until \d{4}-\d\d-\d\d: nothing revokes/,
+  )
+})
+
+test('a user that was taken out of cluster.yaml is told, with what still works and how it is cut off', async (t) => {
+  const { place: its } = copyPlace(t, place, [...edits, [['users'], []]])
+  const { stdout } = await harderway(its, 'status')
+  const told = stdout.replaceAll(/\s+/g, ' ')
+  assert.match(
+    told,
+    /jane is no longer in cluster\.yaml: jane\.pem, jane-key\.pem, jane\.kubeconfig in \S+, and every copy of them, are good until \d{4}-\d\d-\d\d, since nothing revokes a certificate before it expires\. Until then, take away in RBAC what is bound to jane, devs, and ops \(who stays needs another group\): kubectl get rolebindings,clusterrolebindings -A -o wide \| grep -wF -e jane -e devs -e ops/,
+  )
+  assert.match(told, /joe is no longer in cluster\.yaml: .* bound to joe: kubectl .* grep -wF -e joe/)
+})
+
+test('who left is told by its certificate alone: as expired where it is, and not at all where the CA never signed it', async (t) => {
+  const auth = temporaryAuth(t)
+  const cluster = parsed(`${minimal}certificates: { key: ecdsa-p256 }\n`)
+  await makeEverything(auth, cluster)
+  const profile = leafProfile({ subject: { O: ['devs'], CN: 'jane' }, sans: [] })
+  await makePair(auth, 'jane', { profile, issuer: readIssuer(auth), now, validity: day })
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
+  auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
+  const toldAt = (at: Date) => formerHolders({ auth, cluster, now: at })
+  assert.match(
+    toldAt(now).join('\n'),
+    /^jane is no longer in cluster\.yaml: jane\.pem, jane-key\.pem in \S+, and every copy .*$/,
+  )
+  const later = new Date(now.getTime() + day)
+  assert.deepEqual(toldAt(later), [
+    `jane is no longer in cluster.yaml: jane.pem, jane-key.pem in ${auth.path} expired on 2026-11-25`,
+  ])
+})
