@@ -201,7 +201,7 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   )
   const file = join(folder, 'cluster.yaml')
   const address = `${file}:3:18: api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11`
-  const key = `${file}:7:1: nodez is no key of a cluster: did you mean nodes?`
+  const key = `${file}:7:1: nodez is an unknown key in cluster.yaml: did you mean nodes?`
   const shown = [address, '    api: {virtualIP: 192.168.1.321}', '                     ^', key, '    nodez: 1', '    ^']
   for (const args of [['certs'], ['certs', '--dry-run']]) {
     assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: `${shown.join('\n')}\n` })
@@ -219,7 +219,7 @@ test('problems at one place of cluster.yaml are told with one caret, and what is
   const lines = stderr.trimEnd().split('\n')
   const where = `${join(folder, 'cluster.yaml')}:1:1: `
   assert.deepEqual(lines.slice(0, 3), [`${where}name is missing`, `${where}api is missing`, `${where}nodes is missing`])
-  assert.ok(lines[3]?.startsWith(`${where}a is no key of a cluster`), stderr)
+  assert.ok(lines[3]?.startsWith(`${where}a is an unknown key in cluster.yaml`), stderr)
   assert.deepEqual(lines.slice(4), ['    a: "\uFFFD[2J\uFFFD"', '    ^'])
 })
 

@@ -133,7 +133,7 @@ describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp
 
   test('is planned where it is spoiled, with the node that follows and the unit to restart; the run ends with that too', async () => {
     spoil()
-    assert.match((await run('status')).stdout, /^● front-proxy .*\n +front-proxy\.pem is no certificate/m)
+    assert.match((await run('status')).stdout, /^● front-proxy .*\n +front-proxy\.pem is not a valid certificate/m)
     const { status, plan } = await planOf()
     const steps = plan.map(({ ids, follows, restart }) => ({ ids, follows, restart }))
     const made = { ids: [id], follows: ['deploy/control0'], restart: ['kube-apiserver'] }

@@ -10,7 +10,7 @@ import { temporaryAuth } from '../../support/cluster-auth.ts'
 import { fakeTarget, nowhere } from '../../support/fake-target.ts'
 
 const isFolder = (path: string) => ({
-  message: `a folder stands in the place of ${path}`,
+  message: `a folder is in the place of ${path}`,
   remedy: 'move it away, then run the same command again',
 })
 
