@@ -1,6 +1,6 @@
 /** What stands in a lock's file: who holds it. */
 import { readPlainFile } from './plain-file.ts'
-import { livenessOf, type ProcessId } from './process-id.ts'
+import { livenessOf, type ProcessId, parseProcessId } from './process-id.ts'
 
 export interface Owner extends ProcessId {
   /** No two locks have the same. */
@@ -23,14 +23,10 @@ export function isHeldBy(holder: Holder, token: string): boolean {
 }
 
 function parseOwner(text: string): Owner | undefined {
-  try {
-    const { pid, start, space, host, token } = JSON.parse(text)
-    // A token becomes part of a file name; pid 0 and below would be a group of processes.
-    if (!/^[0-9a-f-]{36}$/.test(token) || !Number.isSafeInteger(pid) || pid < 1) return undefined
-    return { pid, start: String(start), space: String(space ?? ''), host: String(host), token }
-  } catch {
-    return undefined
-  }
+  const id = parseProcessId(text)
+  const token: unknown = id && JSON.parse(text).token
+  // It becomes part of a file name.
+  return id && typeof token === 'string' && /^[0-9a-f-]{36}$/.test(token) ? { ...id, token } : undefined
 }
 
 export function formatOwner(holder: Owner | undefined): string {

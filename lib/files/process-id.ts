@@ -30,7 +30,19 @@ export function livenessOf(other: ProcessId): 'alive' | 'dead' | 'unknown' {
   return start === other.start ? 'alive' : 'dead'
 }
 
-export function isRunning(pid: number): boolean {
+/** From JSON; undefined where it is none. */
+export function parseProcessId(text: string): ProcessId | undefined {
+  try {
+    const { pid, start, space, host } = JSON.parse(text)
+    // 0 and below would be a group of processes: kill(2).
+    if (!Number.isSafeInteger(pid) || pid < 1) return undefined
+    return { pid, start: String(start), space: String(space ?? ''), host: String(host) }
+  } catch {
+    return undefined
+  }
+}
+
+function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0)
   } catch (error) {

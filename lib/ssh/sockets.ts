@@ -1,9 +1,10 @@
 /** Where the sockets of shared connections lie: a private folder for each run. */
-import { lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs'
+import { lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { doing, isErrno } from '../failure.ts'
-import { isRunning } from '../files/process-id.ts'
+import { doing, isErrno, tryTo } from '../failure.ts'
+import { readPlainFile, secretMode } from '../files/plain-file.ts'
+import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
 
 /**
  * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for a
@@ -11,15 +12,18 @@ import { isRunning } from '../files/process-id.ts'
  */
 const longest = 55
 
-/** A new folder only for this run; those of runs that were killed are removed. */
+/** What says in the folder whose it is: by its pid alone a run in another container would be judged. */
+const ownerFile = 'owner'
+
+/** A new folder only for this run; those of runs that are known to be dead are removed. */
 export function makeSocketFolder(): string {
   const folder = socketBase(resolve(tmpdir()))
   return doing('make a folder in', folder, () => {
-    for (const name of readdirSync(folder)) {
-      const [, pid] = /^harderway-(\d+)-[A-Za-z0-9]{6}$/.exec(name) ?? []
-      if (pid !== undefined && !isRunning(Number(pid))) tryRemoveSockets(join(folder, name))
-    }
-    return mkdtempSync(join(folder, `harderway-${process.pid}-`))
+    for (const name of readdirSync(folder))
+      if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
+    const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
+    writeFileSync(join(made, ownerFile), JSON.stringify(thisProcess), { flag: 'wx', mode: secretMode })
+    return made
   })
 }
 
@@ -29,10 +33,14 @@ export function socketBase(temporary: string): string {
 }
 
 /** Only a folder of our own, and only where nothing but sockets is in it. */
-function tryRemoveSockets(folder: string): void {
+function tryRemoveLeft(folder: string): void {
   try {
     if (lstatSync(folder).uid !== process.getuid?.()) return
+    const file = tryTo(() => readPlainFile(join(folder, ownerFile)))
+    const owner = file?.kind === 'file' ? parseProcessId(file.bytes.toString()) : undefined
+    if (!owner || livenessOf(owner) !== 'dead') return
     for (const name of readdirSync(folder)) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
+    unlinkSync(join(folder, ownerFile))
     rmdirSync(folder)
   } catch (error) {
     if (!isErrno(error)) throw error

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { thisProcess } from '../../../lib/files/process-id.ts'
+import { makeSocketFolder } from '../../../lib/ssh/sockets.ts'
+import { scratch } from '../../support/scratch.ts'
+
+/** A TMPDIR of its own, with a folder of a run in it that says it is this one's. */
+function temporaryWith(t: TestContext, owner: string | undefined, more: readonly string[] = []): string {
+  const folder = scratch(t)
+  const before = process.env.TMPDIR
+  process.env.TMPDIR = folder
+  t.after(() => {
+    if (before === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = before
+  })
+  const left = join(folder, 'harderway-7-AbCdEf')
+  mkdirSync(left)
+  if (owner !== undefined) writeFileSync(join(left, 'owner'), owner)
+  for (const name of more) writeFileSync(join(left, name), '')
+  return folder
+}
+
+const dead = { ...thisProcess, pid: spawnSync('true').pid, start: '1' }
+
+test('the folder of a run that is dead is removed', (t) => {
+  const folder = temporaryWith(t, JSON.stringify(dead))
+  const made = makeSocketFolder()
+  assert.deepEqual(readdirSync(folder), [basename(made)])
+})
+
+for (const [whose, owner, more] of [
+  ['a run that lives', JSON.stringify(thisProcess)],
+  ['a run in another container', JSON.stringify({ ...dead, space: 'another' })],
+  ['nobody', undefined],
+  ['something else', '{}'],
+  ['a dead run, with a file in it that is none of ours', JSON.stringify(dead), ['notes']],
+] as const)
+  test(`the folder of ${whose} stays`, (t) => {
+    const folder = temporaryWith(t, owner, more)
+    makeSocketFolder()
+    assert.ok(readdirSync(folder).includes('harderway-7-AbCdEf'))
+  })
