@@ -30,14 +30,14 @@ export interface Item {
   readonly certificate: Certificate | undefined
   /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
-  /** The end that counts: the earliest along the chain. */
+  /** The effective expiry: the earliest along the chain. */
   readonly end: Date | undefined
-  /** Whether it ends within certificates.renewBefore. */
+  /** Whether it expires within certificates.renewBefore. */
   readonly endsSoon: boolean
   readonly state: State
   /** Why it is not fresh, or what to know of it. */
   readonly why: string
-  /** How it is on each node that has it, by the node's name; empty where no node was looked at. */
+  /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
   readonly onNodes: ReadonlyMap<string, OnNode>
 }
 
@@ -46,7 +46,7 @@ type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 /** What a report is made of. */
 export interface ReportData extends Seen {
   readonly items: readonly Item[]
-  /** Empty where no node was looked at. */
+  /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
 }
 
@@ -148,7 +148,7 @@ function explain(outcome: Outcome | undefined): string {
   }
 }
 
-/** Nothing is about to be made here: "will be made", a dry run's reason, is told as "depends on". */
+/** status builds nothing, so a dry run's "will be made" is shown as "depends on". */
 function explainReasons(reasons: readonly Reason[]): string {
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
@@ -156,10 +156,10 @@ function explainReasons(reasons: readonly Reason[]): string {
     .join('; ')
 }
 
-/** The nodes that were looked at, by the file that belongs on them. */
+/** The nodes that were inspected, by the file that belongs on them. */
 function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
   const holders = new Map<string, [string, Outcome][]>()
-  // What stands in its folder is the first that is looked at there.
+  // deploy/<node> comes first: it inspects the node's folder.
   for (const [node, [outcome]] of lookedAt(seen)) {
     for (const file of nodeFiles(node)) {
       if (!holders.has(file)) holders.set(file, [])
@@ -178,7 +178,7 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
 }
 
-/** The nodes that were looked at. */
+/** The nodes that were inspected. */
 function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
@@ -197,7 +197,7 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
   })
 }
 
-/** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
+/** By what is on the node alone: stale files of auth/ have rows of their own. */
 function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed')
