@@ -160,7 +160,7 @@ function explainReasons(reasons: readonly Reason[]): string {
 function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
   const holders = new Map<string, [string, Outcome][]>()
   // deploy/<node> comes first: it inspects the node's folder.
-  for (const [node, [outcome]] of lookedAt(seen)) {
+  for (const [node, [outcome]] of inspectedNodes(seen)) {
     for (const file of nodeFiles(node)) {
       if (!holders.has(file)) holders.set(file, [])
       holders.get(file)?.push([node.name, outcome])
@@ -179,7 +179,7 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
 }
 
 /** The nodes that were inspected. */
-function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
+function inspectedNodes({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
   return workspace.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
@@ -189,10 +189,10 @@ function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome,
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  return lookedAt(seen).map(([node, outcomes]) => {
-    const judged = outcomes.map((outcome) => nodeState(node, outcome))
-    const worst = judged.find(({ state }) => state === 'failed') ?? judged.find(({ state }) => state === 'stale')
-    const told = judged.filter(({ state }) => !worst || state !== 'fresh')
+  return inspectedNodes(seen).map(([node, outcomes]) => {
+    const states = outcomes.map((outcome) => nodeState(node, outcome))
+    const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
+    const told = states.filter(({ state }) => !worst || state !== 'fresh')
     return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
   })
 }
