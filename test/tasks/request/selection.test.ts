@@ -140,6 +140,6 @@ test('--force with --node forces what belongs to the node alone', () => {
   )
 })
 
-test('ca --renew is no replacement', () => {
+test('ca --renew does not replace the CA', () => {
   assert.deepEqual(selected('ca --renew'), { ids: ['ca'], forced: new Map([['ca', 'renew']]) })
 })
