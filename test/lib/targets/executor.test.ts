@@ -96,7 +96,8 @@ test("targets in auth/ and on nodes do not take each other's slots", async () =>
 test('looking that takes long leaves signals and the tree a turn', async () => {
   const turn = new Promise<void>((resolve) => setImmediate(resolve))
   const slow = () => {
-    clock.milliseconds += 1000
+    // Far more than the process may have run before the clock was replaced.
+    clock.milliseconds += 1_000_000
     return fresh
   }
   const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b')])

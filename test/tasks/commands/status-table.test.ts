@@ -75,7 +75,7 @@ test('nodes that are alike are one row where there are many, and have a row each
 
 test('less than two days left are reported in hours, and what has expired is marked so', () => {
   const left = (days: number) => / {2}(\S+)$/.exec(format({ items: [item('a', { days })] })[1] ?? '')?.[1]
-  assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'ended', 'ended'])
+  assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'expired', 'expired'])
 })
 
 test('what expires with its CA is marked, and the effective expiry is shown', () => {
