@@ -1,4 +1,4 @@
-/** What can go wrong without anybody having made a mistake in this code: it is shown as text, never as a stack trace. */
+/** Expected failures: shown as text, never as a stack trace. */
 import { getSystemErrorMessage } from 'node:util'
 import { type Foreign, findForeign, takeBackCommand } from './ownership.ts'
 
@@ -10,9 +10,9 @@ export type FailureKind =
   /** Everything else: exit 1. */
   | 'failed'
 
-/** What several targets may fail of alike: it is told once, with one remedy for all of them. */
+/** A cause that several targets may share: reported once, with one remedy for all of them. */
 export interface SharedCause<Place = unknown> {
-  /** Failures of which this is equal are told together: "host key unknown". */
+  /** Failures with equal `what` are reported together: "host key unknown". */
   readonly what: string
   /** The node, or whatever else has it. */
   readonly who: string
@@ -69,7 +69,7 @@ function formatWays(waysOut: readonly string[]): string {
   return waysOut.map((way) => `- ${way}`).join('\n')
 }
 
-/** A refusal of the system's; with codes, one of these. */
+/** Whether it is an error of a system call, with one of the codes if any are given. */
 export function isErrno(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
   return (
     error instanceof Error &&
@@ -79,7 +79,7 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
   )
 }
 
-/** Does it, and makes a Failure that names the path of what the file system refuses. */
+/** Runs the work, and turns an error of the file system into a Failure that names the path. */
 export function doing<T>(what: string, path: string, work: () => T, kind: FailureKind = 'failed'): T {
   try {
     return work()
@@ -100,13 +100,13 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   }
 }
 
-/** One command for all that a run by sudo has left. */
+/** One command takes back all that a run by sudo left. */
 function sharedOwner({ owner, whole }: Foreign): SharedCause<string> {
   const remedyFor = (paths: readonly string[]) => `if a run by sudo made it, take it back: ${takeBackCommand(paths)}`
   return { what: `permission denied to files owned by ${owner}`, who: whole, place: whole, remedyFor }
 }
 
-/** What is no Failure yet: the system's refusals of what nobody thought of, and mistakes in this code, as the cause. */
+/** Wraps any other error: one of an unforeseen system call, or a bug in this code. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
   if (isErrno(error)) return new Failure(error.message, { code: String(error.code).toLowerCase(), cause: error })
@@ -118,14 +118,14 @@ export function asFailure(error: unknown): Failure {
   })
 }
 
-/** Where in our code, for whoever is to mend it; undefined where nobody has made a mistake in it. */
+/** The stack trace of a bug in this code; undefined for expected failures. */
 export function stackOf({ code, cause }: Failure): string | undefined {
   if (code !== 'bug' || !(cause instanceof Error)) return undefined
   const { stack = String(cause), cause: deeper } = cause
   return deeper instanceof Error ? `${stack}\ncaused by ${deeper.stack}` : stack
 }
 
-/** For what is only shown: undefined where it can't be read, which is said elsewhere. */
+/** Undefined if it fails with a Failure: for values that are only displayed. */
 export function tryTo<T>(read: () => T): T | undefined {
   try {
     return read()

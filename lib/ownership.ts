@@ -1,4 +1,4 @@
-/** Whose the files are that may not be touched: after a run by sudo, root's. */
+/** Who owns the files that we may not change: root, after a run by sudo. */
 import { lstatSync, realpathSync, type Stats } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -12,7 +12,7 @@ export interface Foreign {
   readonly whole: string
 }
 
-/** Undefined where what stands there is ours, or where nothing above it is: then it was not made by a run of ours. */
+/** Undefined if the file is ours, or if no folder above it is: then no run of ours made it. */
 export function findForeign(path: string): Foreign | undefined {
   const me = process.getuid?.()
   // Root may touch everything.
@@ -26,7 +26,7 @@ export function findForeign(path: string): Foreign | undefined {
   }
   if (!foreign) return undefined
   const { at, stat } = foreign
-  // One file of auth/ is seldom the only one; but what else lies in a home is not ours to give back.
+  // Takes back the whole folder, but never a home folder.
   const whole = stat.isDirectory() || dirname(at) === homedir() ? at : dirname(at)
   return { path: at, owner: stat.uid === 0 ? 'root' : `user ${stat.uid}`, whole }
 }

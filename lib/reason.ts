@@ -56,24 +56,24 @@ export interface UnitReason {
   readonly isDrained: boolean
 }
 
-/** What a look at something says of it. */
+/** The result of a check. */
 export interface Verdict {
-  /** None: what is there is fresh. */
+  /** Empty: it is fresh. */
   readonly reasons: readonly Reason[]
-  /** A fresh certificate's end. */
+  /** When a fresh certificate expires. */
   readonly until?: Date | undefined
-  /** What is to be said of it where it is fresh. */
+  /** Shown if it is fresh. */
   readonly note?: string | undefined
-  /** What its user should know in any case. */
+  /** Shown in any case. */
   readonly warning?: string | undefined
 }
 
-/** A repair changes nothing that another target is made of: what needs it stays fresh. So does nothing at all. */
+/** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */
 export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {
   return reasons.every(({ kind }) => kind === 'wrong-mode')
 }
 
-/** What is wrong with a target itself: those that are no need's. */
+/** Without the reasons that come from a target's needs. */
 export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }

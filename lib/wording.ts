@@ -1,4 +1,4 @@
-/** Words that are used wherever something is told. Pure. */
+/** Text formatting shared by all output. Pure. */
 
 const hour = 3_600_000
 
@@ -27,7 +27,7 @@ export function printable(text: string): string {
   )
 }
 
-/** With `<name>` for a target's own name, in names of files, hosts and targets: so that what is true of many is said once. */
+/** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
 export function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|[.,;\\s]|$)`, 'g'), '<name>')
 }

@@ -26,7 +26,7 @@ export async function main(args: readonly string[]): Promise<number> {
   if (process.stdout.isTTY) sizeTerminal(process.stdout)
   const ending = watchEndings()
   const findings = await perform(args, ending)
-  // A closed stdout tells of it only once something has been written to it.
+  // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
   const failure = ending.failure()
   if (failure) printError(formatFailure(failure))
@@ -114,7 +114,7 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   return createPlanLines({ phases: views, detail: detailOf(options), width: width(), write: print }, progress)
 }
 
-/** Told while it runs; before a plan, no word of what came of it. */
+/** Progress during a run; before a plan, without outcomes. */
 async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
   if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
     const { createTree } = await import('../lib/views/tree.ts')
@@ -140,7 +140,7 @@ function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
   return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
 }
 
-/** npm runs scripts in the package's folder; INIT_CWD is where the user stands. */
+/** npm runs scripts in the package's folder; INIT_CWD is the user's current folder. */
 function configPath(config: string | undefined): string {
   return config === undefined ? resolve('cluster.yaml') : resolve(process.env.INIT_CWD ?? '.', config)
 }

@@ -68,7 +68,7 @@ function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
     const [error] = document.errors
-    // One mistake in the syntax makes the parser report the rest of the file as mistaken: only the first is true.
+    // After one syntax error the parser's further errors are consequences of it.
     if (error) {
       const isSecond = error.code === 'MULTIPLE_DOCS'
       return {
@@ -101,7 +101,7 @@ function withoutNulls(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
 }
 
-/** Where one of several kinds may stand, what is wrong inside the kind that was meant says more than that none fits. */
+/** For a union, the errors inside the variant that was meant say more than that none matches. */
 function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[] {
   const path = [...above, ...(issue.path ?? []).map(({ key }) => key as string | number)]
   const inner = (issue.issues ?? []).filter((each) => (each.path ?? []).length > 0)

@@ -1,4 +1,4 @@
-/** What one key of cluster.yaml alone does not show: keys that are unknown, and values that don't go together. Pure. */
+/** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.ts'
 import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
@@ -7,7 +7,7 @@ import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from
 export type Path = readonly (string | number)[]
 export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
 
-/** What the tables have, and cluster.yaml may not contradict. */
+/** What cluster.yaml may not contradict: from the tables. */
 export interface Known {
   /** Files of auth/ are called so: no node and no user may be. */
   readonly reservedNames: ReadonlySet<string>
@@ -147,7 +147,7 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   return []
 }
 
-/** What kube-proxy takes for a Service's address, no machine is reached under. */
+/** kube-proxy treats these addresses as Services, so no machine can be reached by them. */
 function serviceAddressProblems(raw: Raw): Problem[] {
   const { serviceCIDR = defaults.serviceCIDR } = map(raw.network)
   const blocks = [serviceCIDR].flat().map((text) => [textOf(text), parseCidr(textOf(text))] as const)

@@ -308,7 +308,7 @@ export function shown(value: unknown): string {
   return typeof value === 'string' ? short : String(value).slice(0, 40)
 }
 
-/** A map of the user's may have a key toString, and then is no text. */
+/** A map from the file may have a key `toString`, so it can't be converted to text. */
 export function textOf(value: unknown): string {
   try {
     return String(value)

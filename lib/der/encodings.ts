@@ -64,8 +64,8 @@ const timeForms: ReadonlyMap<number, RegExp> = new Map([
 ])
 
 /**
- * UTCTime or GeneralizedTime of RFC 5280, 4.1.2.5; undefined where Go would not read it. Not what Node says: of a day that
- * there is not it tells an arbitrary time.
+ * UTCTime or GeneralizedTime of RFC 5280, 4.1.2.5; undefined where Go would not read it. Not by Node, which
+ * returns an arbitrary time for a date that does not exist.
  */
 export function readTime({ tag, content }: Der): Date | undefined {
   const [, digits, ...rest] = timeForms.get(tag)?.exec(content.toString('latin1')) ?? []
@@ -93,7 +93,7 @@ export function isPublicKey(publicKey: Der): boolean {
   return parameters?.bytes.toString('hex') === '0500' && exponent.content.length <= 4
 }
 
-/** SEC 1 or PKCS#8: of a curve that is named. Of the point Go takes no notice. */
+/** SEC 1 or PKCS#8 with a named curve. Go ignores the encoding of the point. */
 export function isOfNamedCurve(der: Buffer): boolean {
   const [, second, ...optional] = inside(readDer(der)[0])
   if (second?.tag === 0x30) return inside(second)[1]?.tag === 0x06

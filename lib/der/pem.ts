@@ -21,7 +21,7 @@ function isMeant(found: string, label: string): boolean {
   return found === label || (label === 'PRIVATE KEY' && found.endsWith(` ${label}`))
 }
 
-/** Undefined for what Buffer would decode all the same: a wrong length, padding in the middle. */
+/** Undefined for malformed base64 that Buffer would decode anyway: a wrong length, padding in the middle. */
 function decode(body: string): Buffer | undefined {
   const base64 = body.replace(/\s/g, '')
   const bytes = Buffer.from(base64, 'base64')

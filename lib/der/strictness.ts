@@ -12,7 +12,7 @@ const rules: readonly Rule[] = [
   ['its version is not 3', ({ version }) => version !== 2],
   ['its serial number is negative or padded', ({ serialNumber }) => !isPositive(serialNumber)],
   ['its two signature algorithms differ', (of) => !of.algorithm.bytes.equals(of.outerAlgorithm.bytes)],
-  // Nobody checks how a root has signed itself.
+  // The self-signature of a root is never verified.
   ['it is not signed with SHA-256, 384 or 512', (of) => !isSelfIssued(of) && !isTrusted(of.algorithm)],
   // A leaf's issuer need not be looked at: it is its CA's subject, byte for byte.
   ['its subject has a character that its string type does not allow', ({ subject }) => !isName(subject)],
@@ -139,7 +139,7 @@ function isSan({ tag, content }: Der): boolean {
   return ![0x81, 0x82, 0x86].includes(tag) || isAscii(content)
 }
 
-/** An IPv4 address in the clothes of IPv6, ::ffff:10.0.0.1. */
+/** An IPv4-mapped IPv6 address, ::ffff:10.0.0.1. */
 function isMapped(address: Buffer): boolean {
   return address.toString('hex', 0, 12) === '00000000000000000000ffff'
 }

@@ -21,7 +21,7 @@ export class AuthDir {
     this.path = path
   }
 
-  /** Undefined where nothing stands under that name. Read once: who holds the lock is the only one to change it. */
+  /** Undefined where nothing stands under that name. Cached: only the holder of the lock changes it. */
   read(name: string): PlainFile | undefined {
     if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
     return this.#read.get(name)
@@ -100,7 +100,7 @@ export class AuthDir {
     })
   }
 
-  /** Takes from the folder's mode what is too wide. Says whether there was something. A link to a folder is the user's. */
+  /** Removes permissions of group and others from the folder; true if there were any. A symbolic link is left alone. */
   tightenFolder(): boolean {
     return doing('set the mode of', this.path, () => {
       const stat = fs.lstatSync(this.path)
@@ -134,7 +134,7 @@ export class AuthDir {
     if (this.#staging) doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
   }
 
-  /** A folder that is moved away first is gone at once, for who still writes into it. */
+  /** Renamed before it is removed, so that a run that still writes to it fails at once. */
   #discard(name: string, away: string): void {
     const [from, to] = [join(this.path, name), join(this.path, away)]
     doing('remove', from, () => {
@@ -143,7 +143,7 @@ export class AuthDir {
     })
   }
 
-  /** Says so where it fails because the lock has been lost. */
+  /** Reports a lost lock instead of the error that it causes. */
   #asHolder<T>(work: () => T): T {
     try {
       return work()
@@ -166,7 +166,7 @@ export class AuthDir {
         fs.mkdirSync(path, { mode: folderMode })
         fs.chmodSync(path, folderMode)
       } catch (error) {
-        // Where a symbolic link stands instead, what goes into the folder would go elsewhere.
+        // Files written through a symbolic link would end up elsewhere.
         if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
       }
     })

@@ -1,5 +1,5 @@
 /**
- * A lock that is a file: who made it holds it, and it says who that is. kubectl takes the same kind of lock for a
+ * A lock file: whoever created it holds it, and it names its owner. kubectl uses the same kind of lock for a
  * kubeconfig (`<file>.lock`), without writing into it.
  *
  * Whether its owner is dead is known for certain only in the same PID namespace of the same boot. Of an owner in another
@@ -25,7 +25,7 @@ export interface LockOptions {
   readonly wait: number
   /** Milliseconds to wait for a lock that names nobody. */
   readonly waitForNameless: number
-  /** Milliseconds after which an owner that can't be looked at, and gives no sign of life, counts as dead. */
+  /** Milliseconds without a heartbeat after which an owner that can't be inspected is presumed dead. */
   readonly silence?: number
   /** Called once, when the wait begins. */
   readonly onWait: (message: string) => void
@@ -58,12 +58,12 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
   }
 }
 
-/** For who only reads: the lock is left as it is, and so is one that a dead owner has left. Throws as takeLock does. */
+/** For readers: waits, but neither takes the lock nor removes a stale one. Throws as takeLock does. */
 export async function waitUntilFree(path: string, options: LockOptions): Promise<void> {
   await createWait(path, options)()
 }
 
-/** Until nobody living holds the lock: then what stands there. What it has seen, and told, counts for the next time too. */
+/** Waits until no live owner holds the lock. Keeps what it has observed and reported between calls. */
 function createWait(path: string, options: LockOptions): () => Promise<'gone' | (Holder & object)> {
   const isSilent = silenceWatch((options.silence ?? longestSilence) / pollEvery)
   const since = performance.now()
@@ -83,7 +83,7 @@ function createWait(path: string, options: LockOptions): () => Promise<'gone' | 
   }
 }
 
-/** Tells whether an owner that can't be looked at gave the same sign of life in so many looks, one after the other. */
+/** Whether an owner that can't be inspected showed the same heartbeat in `most` consecutive polls. */
 function silenceWatch(most: number): (holder: Holder & object) => boolean {
   let [seen, looks] = ['', 0]
   return ({ owner, beat }) => {
@@ -104,10 +104,10 @@ function claim(path: string, mine: Owner, put: (from: string, to: string) => voi
       put(beside, path)
       return fd
     } catch (error) {
-      // The server made it, and its answer was lost: link(2) over NFS.
+      // link(2) over NFS may succeed although its answer was lost.
       if (isErrno(error, 'EEXIST') && isHeldBy(readHolder(path), mine.token)) return fd
       closeSync(fd)
-      // ENOENT: who holds the lock has tidied up.
+      // ENOENT: the holder of the lock removed our temporary file.
       if (isErrno(error, 'EEXIST', 'ENOENT')) return undefined
       throw error
     } finally {
@@ -117,8 +117,8 @@ function claim(path: string, mine: Owner, put: (from: string, to: string) => voi
 }
 
 /**
- * Only who holds the lock on the dead owner's token may put his own in its place, so that of two takers one sees
- * that the dead owner is no longer there. That lock is one like any other: its owner may die too.
+ * Takeover is serialised by a second lock, named for the dead owner's token: of two waiters the second sees that the dead
+ * owner is already replaced. The second lock is like any other: its owner may die too.
  */
 async function takeOver(
   path: string,
@@ -126,7 +126,7 @@ async function takeOver(
   dead: Holder & object,
   options: LockOptions,
 ): Promise<number | undefined> {
-  // It is held for a moment only: even who won't wait for the lock waits for this.
+  // Held only briefly, so --no-lock-wait waits for it too.
   const turn = await takeLock(`${path}.${dead.owner.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
   try {
     const holder = readHolder(path)
@@ -140,7 +140,7 @@ async function takeOver(
 function hold(path: string, { token }: Owner, fd: number): Lock {
   const lost = new AbortController()
   const isHeld = () => isHeldBy(readHolder(path), token)
-  // By its descriptor: never that of who has taken the lock over.
+  // By descriptor, so a lock that was taken over is never touched.
   const beat = setInterval(() => {
     if (tryTo(isHeld) === false) lost.abort(lostLock(path))
     else tryTo(() => doing('touch', path, () => futimesSync(fd, new Date(), new Date())))
@@ -168,7 +168,7 @@ function hold(path: string, { token }: Owner, fd: number): Lock {
   return { token, lost: lost.signal, assertHeld, release }
 }
 
-/** What takers that were killed left beside the lock. Who still uses one of these sees that it is gone, and looks again. */
+/** Temporary files of killed waiters. A live waiter whose file is removed tries again. */
 function removeLeftovers(path: string, token: string): void {
   const prefix = `${basename(path)}.`
   const names = doing('list', dirname(path), () => readdirSync(dirname(path)))
@@ -179,7 +179,7 @@ function removeLeftovers(path: string, token: string): void {
   }
 }
 
-/** A lock that may have been left: one whose owner is not known to live. It blocks whoever can't tell, as kubectl. */
+/** Whether a lock may be stale: its owner is not known to be alive. It would block kubectl, which can't tell. */
 export function mayBeLeft(path: string): boolean {
   const owner = ownerOf(readHolder(path))
   return owner !== undefined && livenessOf(owner) !== 'alive'

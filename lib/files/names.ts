@@ -1,4 +1,4 @@
-/** What the files of auth/ are called: no other place spells it. Pure. */
+/** The names of the files in auth/, spelled nowhere else. Pure. */
 import { publicMode, secretMode } from './plain-file.ts'
 
 export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config'
@@ -33,7 +33,7 @@ export function parseFileName(file: string): FileName | undefined {
   }
 }
 
-/** Whether its certificate would be called as another's key. */
+/** Whether its certificate's file name would be that of another's key. */
 export function isNameOfKey(name: string): boolean {
   return parseFileName(certificateFile(name))?.kind === 'key'
 }

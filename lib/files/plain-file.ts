@@ -25,7 +25,7 @@ export const temporary = '.tmp-'
 /** Without following a symbolic link, and without waiting for who would write into a pipe. */
 export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
-/** Undefined where nothing stands there. Never waits, whatever does. */
+/** Undefined if the path does not exist. Never blocks, even on a pipe. */
 export function readPlainFile(path: string): PlainFile | undefined {
   return doing('read', path, () => {
     let fd: number
@@ -48,8 +48,8 @@ export function readPlainFile(path: string): PlainFile | undefined {
 }
 
 /**
- * What a path leads to, behind symbolic links; the last of them may lead to nothing, which a writer that follows links
- * would make. A path that leads round in a circle is given back as it is.
+ * Resolves symbolic links; the target of the last one need not exist, since a writer would create it. A path in a loop of
+ * links is returned unchanged.
  */
 export function followLinks(path: string): string {
   return doing('read', path, () => {
@@ -65,17 +65,17 @@ export function followLinks(path: string): string {
 }
 
 export interface ReplaceOptions {
-  /** Waits for the disk: for what can't be made again. */
+  /** fsync: for what can't be made again. */
   readonly durable: boolean
-  /** Whose it is to be, where that is not the user. */
+  /** Owner, if not the current user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
   /** The folder that it is in until it is whole, on the same file system; else that of the path. */
   readonly staging?: string | undefined
 }
 
 /**
- * Throws where a folder stands in the way; a symbolic link is replaced, never followed. Only for who holds the lock:
- * a killed run's leftover is simply replaced.
+ * Throws where a folder stands in the way; a symbolic link is replaced, never followed. Requires the lock:
+ * a temporary file that a killed run left is overwritten.
  */
 export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
   const beside = join(options.staging ?? dirname(path), temporary + basename(path))
@@ -95,7 +95,7 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
 function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
   const fd = fs.openSync(path, 'wx', mode)
   try {
-    // The umask may have taken bits away; before the first byte is there nobody can have read one.
+    // open(2) applies the umask; the mode is set before the first byte is written.
     fs.fchmodSync(fd, mode)
     const made = owner && fs.fstatSync(fd)
     if (owner && made && (made.uid !== owner.uid || made.gid !== owner.gid)) fs.fchownSync(fd, owner.uid, owner.gid)
@@ -116,7 +116,7 @@ function syncFolder(path: string): void {
   }
 }
 
-/** Worked out once for the same bytes: auth/ hands out the same Buffer until the file is written. */
+/** Memoised by Buffer: auth/ returns the same one until the file is written. */
 export function once<T>(work: (bytes: Buffer) => T): (bytes: Buffer) => T {
   const known = new WeakMap<Buffer, T>()
   return (bytes) => {

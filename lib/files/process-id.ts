@@ -1,4 +1,4 @@
-/** Which process it is, in words that another process can judge: one in another container or on another machine too. */
+/** The identity of a process, which processes in other containers and on other machines can evaluate. */
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { isErrno } from '../failure.ts'
@@ -21,7 +21,7 @@ export const thisProcess: ProcessId = {
   host: hostname(),
 }
 
-/** `unknown`: it can't be looked at from here; by its pid some other process would be judged. */
+/** `unknown`: it is in another PID namespace, where the pid means another process. */
 export function livenessOf(other: ProcessId): 'alive' | 'dead' | 'unknown' {
   if (space === '' || other.space !== space) return 'unknown'
   if (!isRunning(other.pid)) return 'dead'
@@ -53,7 +53,7 @@ function isRunning(pid: number): boolean {
 /** A namespace's number is used again only when its last process is gone: pid_namespaces(7). */
 function readSpace(): string {
   try {
-    // Where /proc is that of another namespace, it tells of other processes.
+    // /proc may belong to another PID namespace.
     if (readlinkSync('/proc/self') !== String(process.pid)) return ''
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     return `${boot} ${readlinkSync('/proc/self/ns/pid')}`

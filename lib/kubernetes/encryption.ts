@@ -27,7 +27,7 @@ interface EncryptionEntry {
   readonly keys: readonly EncryptionKey[]
 }
 
-/** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): by another name the same secret opens nothing. */
+/** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts nothing. */
 interface EncryptionKey {
   readonly provider: string
   readonly name: string
@@ -112,7 +112,7 @@ export function readEncryptionConfig(text: string): EncryptionConfig | undefined
   }
 }
 
-/** What is sealed under theirs and could not be opened under ours, in words: keys by their names, or resources. */
+/** What theirs encrypts and ours could not decrypt: keys by name, or resources. */
 export function unopenedBy(ours: EncryptionConfig, theirs: EncryptionConfig): string[] {
   return theirs.entries
     .filter(({ keys }) => keys.length > 0)
@@ -135,11 +135,11 @@ function covers(pattern: string, resource: string): boolean {
   return pattern === `*.${group}`
 }
 
-/** The file holds keys: what exactly could not be read is not passed on. */
+/** Errors are dropped: they could quote a key. */
 function parseOrNothing(text: string): unknown {
   if (text.length > longest) return undefined
   try {
-    // The library's own search for repeated keys compares each key with all others.
+    // The library's check for repeated keys is quadratic.
     const document = parseDocument(text, { uniqueKeys: false, prettyErrors: false })
     if (document.errors.length > 0 || hasRepeatedKeys(document)) return undefined
     return document.toJS({ maxAliasCount: 0 })

@@ -13,7 +13,7 @@ export interface KubeconfigFile {
   readonly content: ReadKubeconfig
 }
 
-/** A file that says the same as the last time is not parsed again: it may have thousands of entries. */
+/** Unchanged files are not parsed again: they may have thousands of entries. */
 export class KubeconfigReader {
   readonly #known = new Map<string, KubeconfigFile>()
 

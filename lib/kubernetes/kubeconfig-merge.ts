@@ -48,7 +48,7 @@ export interface ReadKubeconfig {
   readonly contexts: readonly { readonly name: string; readonly cluster: unknown; readonly user: unknown }[]
 }
 
-/** Undefined where the text is no kubeconfig; an empty one is. */
+/** Undefined if the text is not a kubeconfig; an empty text is one. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
   const root = parseFields(text)
   return root && readFields(root)
@@ -80,7 +80,7 @@ export function isAsAsked(found: Fields | undefined, { values, dropped }: Stanza
   )
 }
 
-/** As kubectl begins one, so that what comes of it is as kubectl's. */
+/** What kubectl starts from, so that the result equals kubectl's. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
 /** The changed text, of at most one change to a list; undefined where it can't be changed without touching what is not ours. */

@@ -43,7 +43,7 @@ users:
 `
 }
 
-/** Text as it stands behind a key. What is plainly no word of YAML's own is not worth asking the library. */
+/** A YAML scalar. Plain words that YAML does not reserve skip the library. */
 export function scalarText(text: string): string {
   return /^[a-z]{6,}[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
 }
@@ -59,7 +59,7 @@ export function stringifyAsKubectl(value: unknown): string {
   return document.toString({ indentSeq: false, lineWidth: 0 })
 }
 
-/** In what the text means something else than the access; undefined where it is no kubeconfig. */
+/** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
 export function compareKubeconfig(text: string, access: Access): string[] | undefined {
   const askedText = formatKubeconfig(access)
   if (text === askedText) return []
@@ -100,7 +100,7 @@ export function parseFields(text: string): Fields | undefined {
     const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
     return isFields(value) ? value : undefined
   } catch {
-    // It holds private keys: what exactly could not be read is not passed on.
+    // The error is dropped: it could quote a private key.
     return undefined
   }
 }

@@ -1,6 +1,6 @@
 /**
  * How a script on a node answers: between two lines that carry a nonce, with the number of its records. Whatever a login
- * prints before or after does not count; what is cut off, doubled or missing is no answer. Pure.
+ * prints before or after is ignored; a truncated, repeated or missing answer is an error. Pure.
  */
 import { Failure } from '../failure.ts'
 import { printable } from '../wording.ts'

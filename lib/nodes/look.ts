@@ -1,4 +1,4 @@
-/** A look at a node's folder: a script that tells what stands there under names that may be ours, and the reader of its answer. Pure. */
+/** The inspection of a node's folder: a script that lists files with names that may be ours, and the reader of its answer. Pure. */
 import { createHash } from 'node:crypto'
 import { Failure } from '../failure.ts'
 import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
@@ -6,7 +6,7 @@ import { quote } from '../wording.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { folderWord, wholeScript } from './shell.ts'
 
-/** What stands on a node under one name. */
+/** A file of a node's folder. */
 export interface NodeFile {
   readonly kind: 'file' | 'folder' | 'other'
   readonly mode: number
@@ -15,7 +15,7 @@ export interface NodeFile {
   readonly size: number
   /** SHA-256 in hex; undefined where it is no plain file, can't be read, or is too large to be one of ours. */
   readonly digest: string | undefined
-  /** All of it, as the node told it. */
+  /** The lines of the answer about it, verbatim. */
   readonly told: string
 }
 
@@ -28,7 +28,7 @@ export interface Leftover {
 export interface Inspection {
   /** The folder's absolute path; undefined where it does not exist. */
   readonly folder: string | undefined
-  /** Of the user that we are there. */
+  /** Of the user that ssh logs in as. */
   readonly uid: number
   readonly files: ReadonlyMap<string, NodeFile>
   /** Of the files asked for, those whose digest was another, as far as they are not too large. */
@@ -44,8 +44,8 @@ const largestInspection = 1024 * 1024
 
 /**
  * Shell functions, beside those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and fails
- * where a name or a tool does; `tell_folder` tells all that stands in the present folder. Names of ours have letters,
- * digits, dots, hyphens and underscores alone: all others are somebody else's, and are passed over.
+ * if a name or a tool does; `tell_folder` reports the current folder. Our names consist of letters, digits, dots, hyphens and
+ * underscores: all others are ignored.
  */
 export const inspectFunctions = `stat_files() {
   stats= sums= small= sizes=' '
@@ -98,8 +98,8 @@ differs() {
 }`
 
 /**
- * A folder does not exist where the nearest thing above it that does can be entered. Any other folder that can't be
- * entered or listed, and any tool that fails, is a look that failed.
+ * A folder is absent only if its nearest existing parent can be entered. Any other folder that can't be entered or listed,
+ * and any tool that fails, makes the inspection fail.
  */
 export function inspectScript(directory: string, expected: ReadonlyMap<string, string>, nonce: string): string {
   const word = folderWord(directory)
@@ -146,7 +146,7 @@ interface Draft {
 
 const name = String.raw`([\w.-]+)`
 
-/** Each kind of record, and where it goes; throws where it can't be. */
+/** How each kind of record is read; throws if a record is repeated or out of place. */
 const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...parts: string[]) => void])[] = [
   [/^uid (\d{1,10})$/, ({ uids }, _, uid) => uids.push(Number(uid))],
   [/^folder (\/.*)$/, ({ folders }, _, folder = '') => folders.push(folder)],
@@ -175,7 +175,7 @@ function addSum({ files }: Draft, told: string, digest = '', file = ''): void {
   files.set(file, { ...there, digest, told: `${there.told}\n${told}` })
 }
 
-/** Throws a Failure where the answer is not whole, or says what no look says. */
+/** Throws a Failure if the answer is incomplete or has an unknown record. */
 export function parseInspection(output: string, nonce: string): Inspection {
   const { records, stopped } = readAnswer(output, nonce)
   if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
@@ -196,7 +196,7 @@ export function readInspection(records: readonly string[]): Inspection {
   return { folder: folder || undefined, uid, files, contents, leftovers }
 }
 
-/** What was read is what was counted: else it changed in between, or was cut off. */
+/** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */
 function decode(lines: readonly string[], digest: string | undefined): Buffer {
   const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
   if (createHash('sha256').update(bytes).digest('hex') !== digest) throw notWhole()

@@ -1,4 +1,4 @@
-/** All files of a node for all new ones: a script that unpacks, checks, tries, renames, undoes and looks again. Pure. */
+/** Replaces a node's files as one set: a script that unpacks, checks, renames, rolls back and inspects again. Pure. */
 
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
@@ -17,7 +17,7 @@ export interface Swap {
   readonly pruned: readonly string[]
   /** Staging folders of other runs. */
   readonly leftovers: readonly string[]
-  /** Files that have to be what a look has found. */
+  /** Files that must still be as the inspection found them. */
   readonly unchanged: readonly string[]
 }
 
@@ -25,7 +25,7 @@ export interface Swap {
 export type SwapStop =
   /** Another run is in the middle of one. */
   | 'busy'
-  /** The files are not what they were when they were looked at. */
+  /** The files have changed since the inspection. */
   | 'changed'
   /** A file could not be replaced; those that had been are back. */
   | 'undone'
@@ -97,7 +97,8 @@ const replacing = [
 /**
  * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the inspection,
  * keeps the old files and renames the new ones into place one right after the other. Before that the folder gets another
- * name: who discards it, because the run was ended, takes nothing from under the renames. Ends with another look.
+ * name, so that a run that is interrupted and removes its staging folder can't remove it during the renames. Ends with another
+ * inspection.
  */
 export function swapScript(swap: Swap, inspection: Inspection, nonce: string): string {
   const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
@@ -154,7 +155,7 @@ function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Inspe
     '  if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi',
     'done',
     'stat_files "$@"',
-    // A file that has gone or come makes the lists differ; so does one that is a link now.
+    // The lists also differ if a file was added or removed, or became a symbolic link.
     `now=$stats\${sums:+$nl$sums}`,
     `[ "$now" = ${quote(lines.join('\n'))} ] || stop changed`,
   ]

@@ -1,5 +1,5 @@
 /**
- * By what a CA is named in the certificates that it issued. Go compares it byte for byte (RFC 5280 would not), so it is
+ * The name of a CA in the certificates that it issued. Go compares it byte for byte (RFC 5280 would not), so it is
  * kept wherever the CA's certificate is made anew. Pure.
  */
 import type { KeyObject } from 'node:crypto'
@@ -12,7 +12,7 @@ export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): Issuer
   return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
 }
 
-/** As the certificates say that are signed by the key. Undefined where there are none, or they do not agree, or say another subject than is asked. */
+/** The issuer name in certificates signed by the key. Undefined if there are none, they disagree, or the name is not the one asked for. */
 export function nameInIssued(made: readonly Certificate[], key: KeyObject, asked: Subject): IssuerName | undefined {
   const [first, ...others] = made.filter(({ x509 }) => x509.verify(key))
   if (!first || !isName(first.fields.issuer) || compareSubject(first.issuerAttributes, asked).length > 0)

@@ -81,7 +81,7 @@ function readDerCertificate(der: Buffer): Certificate | undefined {
       notAfter,
     }
   } catch {
-    // Whatever openssl or the DER reader stumbled on: to the caller it is a file that holds no certificate.
+    // Any parse error means that the file holds no valid certificate.
     return undefined
   }
 }
@@ -102,8 +102,8 @@ function attributesIn(name: string | undefined): string[] {
 }
 
 /**
- * The private key of the PEM; undefined where there is none that can be read without a passphrase. One that has the
- * parameters of its curve in place of a name is one that Go does not read.
+ * The unencrypted private key of the PEM; undefined if there is none. A key with explicit curve parameters instead of a
+ * named curve is refused: Go does not read it.
  */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
@@ -119,17 +119,17 @@ export function isKeyOf(certificate: Certificate, key: KeyObject): boolean {
   return certificate.publicKey.equals(createPublicKey(key))
 }
 
-/** Names the issuer, by the very bytes of its subject (Go asks for no less) and by its key, and is signed by it. */
+/** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */
 export function isIssuedBy({ issuer, x509 }: Certificate, { subject, ...by }: Certificate): boolean {
   return issuer.equals(subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
 }
 
-/** What no component of Kubernetes takes, whatever is asked for. */
+/** What every Kubernetes component would refuse, whatever the profile. */
 export function findNotAccepted({ fields }: Certificate): Reason[] {
   return findRefusals(fields).map((what) => ({ kind: 'not-accepted', what }))
 }
 
-/** In what the certificate is not what the profile asks for; times and issuer aside. */
+/** How the certificate differs from the profile, apart from validity and issuer. */
 export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
   const reasons = compareSubject(certificate.attributes, profile.subject)
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])

@@ -24,21 +24,21 @@ export interface Handshake {
   readonly client: Party | undefined
   /** The name or address that the client dials. */
   readonly dialled: string
-  /** etcd ends the handshake of a client that it does not know; the API server and kubelets take it for nobody. */
+  /** etcd rejects an unknown client in the handshake; the API server and kubelets treat it as anonymous. */
   readonly strict: boolean
 }
 
-/** Whom the server sees, or why nobody; or why there is no connection. */
+/** The identity that the server sees, if any; or why the handshake failed. */
 export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
-/** Whatever NODE_OPTIONS and the environment say of versions, ciphers and trust. */
+/** Set explicitly, so that NODE_OPTIONS and the environment can't change versions or ciphers. */
 const tls13 = {
   minVersion: 'TLSv1.3',
   maxVersion: 'TLSv1.3',
   ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256',
 } as const
 
-/** By Node's TLS, which has OpenSSL's eyes, and by Go's rules for certificates. */
+/** By Node's TLS (OpenSSL), plus Go's stricter rules for certificates. */
 export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
   const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
@@ -56,7 +56,7 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
   const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
   const met = new Promise<Met>((resolve) => {
     const refuse = (error: Error) => resolve({ refused: formatTlsError(error, dialled) })
-    // Node's server ends a connection that it does not accept without a word; the reason stands in its socket.
+    // Node's server closes a rejected connection silently; the reason is on the socket.
     listener.on('tlsClientError', (error, { authorizationError: why }) =>
       why ? resolve({ refused: words(why) }) : refuse(error),
     )
@@ -71,7 +71,7 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
       ...(client && { cert: client.certificate, key: client.key }),
     })
     dialling.on('error', refuse)
-    // In TLS 1.3 the client is done before the server has judged it: both have to be content.
+    // In TLS 1.3 the client finishes before the server has verified it: wait for both.
     const isDialled = new Promise<void>((done) => dialling.on('secureConnect', done))
     listener.on('secureConnection', (socket) =>
       isDialled.then(() => resolve({ seen: identityOf(socket), why: words(socket.authorizationError) })),
@@ -96,7 +96,7 @@ function words(code: unknown): string {
 function formatTlsError(error: Error, dialled: string): string {
   if ('code' in error && error.code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `${dialled} is not in the server certificate's SANs`
-  // OpenSSL's own words stand between numbers and the place in its source.
+  // OpenSSL's reason, without its error code and source location.
   return /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]*):/.exec(error.message)?.[1] ?? error.message
 }
 

@@ -7,15 +7,15 @@ import { readCertificate, readPrivateKey } from './certificate.ts'
 
 /** What would be lost if ours took the place of theirs. */
 export interface OtherIdentity {
-  /** Where the two have something in common: what else theirs holds, in words that may be shown. */
+  /** If they partly agree: what else theirs holds, as text without secrets. */
   readonly besides: readonly string[]
 }
 
 type Read = (file: string) => Buffer | undefined
 
 /**
- * Undefined where ours holds all that theirs does, be it in the certificate or in its key: from the key a lost certificate
- * is made anew. What can't be shown to be the same counts as another; an empty file holds nothing that could be lost.
+ * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
+ * can be reissued. Unequal or unreadable means a different identity; an empty file holds nothing that could be lost.
  */
 export function otherIdentity(file: string, read: Read, theirs: Buffer): OtherIdentity | undefined {
   if (theirs.length === 0) return undefined

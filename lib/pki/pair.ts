@@ -1,4 +1,4 @@
-/** A certificate and its private key as two files of auth/: judged, and made. */
+/** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
@@ -55,7 +55,7 @@ export function checkPair({ certificate, reasons }: Pair, demands: Demands): Ver
 
 function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
   if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
-  // A leaf that was cut to its CA's end would not get more by being issued again.
+  // A leaf limited by its CA's expiry would not last longer if it were reissued.
   const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
   const left = notAfter.getTime() - now.getTime()
   return left <= 0 || (left <= renewBefore && !isCutToIssuer) ? [{ kind: 'expires', notAfter, expired: left <= 0 }] : []
@@ -67,8 +67,8 @@ const aboutNames: ReadonlySet<Reason['kind']> = new Set([
 ])
 
 /**
- * The key that a new certificate keeps: where only what it says has changed. Components read the two files at any moment,
- * and then never see a pair that is none.
+ * The key that a new certificate keeps if only its contents change. Components may read the two files at any moment, and
+ * so never see a certificate with a key that does not match.
  */
 export function keptKey({ key }: Pair, reasons: readonly Reason[]): KeyObject | undefined {
   return reasons.every(({ kind }) => aboutNames.has(kind)) ? key : undefined
@@ -123,7 +123,7 @@ export function readIssuer(auth: AuthDir): SigningIssuer {
   return { subject, keyId, notAfter, privateKey }
 }
 
-/** From five minutes ago for as long as asked (in milliseconds), but not past the issuer's end. */
+/** From five minutes ago, for `validity` milliseconds, but not past the issuer's expiry. */
 export function validityPeriod(now: Date, validity: number, end?: Date): { notBefore: Date; notAfter: Date } {
   const notBefore = new Date(now.getTime() - backdating)
   const notAfter = Math.min(notBefore.getTime() + validity, end?.getTime() ?? Number.POSITIVE_INFINITY)

@@ -1,4 +1,4 @@
-/** Whether what a party shows leads to what another trusts, as Go builds chains: by the bytes of names, and nothing looked up elsewhere. Pure. */
+/** Whether a chain leads to a trusted root as Go builds chains: names compared byte for byte, no system roots. Pure. */
 import type { Reason } from '../reason.ts'
 import { type Certificate, findNotAccepted, isIssuedBy, readCertificates } from './certificate.ts'
 

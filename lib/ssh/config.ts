@@ -15,7 +15,7 @@ export function parseSshConfig(printed: string): SshConfig {
 const ownOptions = {
   BatchMode: 'yes',
   ControlMaster: 'auto',
-  // The master ends by itself where nobody is left to end it.
+  // The master exits by itself if this process is killed.
   ControlPersist: '15',
   RequestTTY: 'no',
   RemoteCommand: 'none',
@@ -60,7 +60,7 @@ export function connectionOptions(
   return formatOptions([...Object.entries(own), ...options, ...Object.entries(defaults)])
 }
 
-/** What is set besides, now that it is known what is in force without it. To stand before the others. */
+/** Options that depend on the effective configuration. They must precede the others. */
 export function strictOptions(config: SshConfig): string[] {
   const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
   const known = Object.entries(ownNewerOptions).filter(([name]) => config.has(name.toLowerCase()))
@@ -72,7 +72,7 @@ export function sessionOptions(config: SshConfig): string[] {
   return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
 }
 
-/** Why ssh, asked to check host keys, would all the same trust whoever answers; undefined where it would not. */
+/** Why ssh would accept any host key despite StrictHostKeyChecking; undefined if it would not. */
 export function uncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
   const command = first(config, 'knownhostscommand')
   if (command && /(^|[^%])(%%)*%K/.test(command))
@@ -83,7 +83,7 @@ export function uncheckedBecause(config: SshConfig, isLasting: (file: string) =>
   return undefined
 }
 
-/** A jump host's own ssh takes nothing from our command line: what its configuration says is what it does. */
+/** The ssh that connects to a jump host gets none of our options: only its configuration counts. */
 export function jumpUncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
   if (/^(no|off|false)$/.test(first(config, 'stricthostkeychecking') ?? '')) return 'StrictHostKeyChecking no'
   const isLocal = /^(localhost|127\.[\d.]+|::1)$/.test(first(config, 'hostname') ?? '')
@@ -101,7 +101,7 @@ export function lastJump(config: SshConfig): { destination: string; words: strin
   return { destination, words: hosts.length > 0 ? ['-J', hosts.join(',')] : [] }
 }
 
-/** Without what ssh would hand on (SendEnv adds up, and can't be taken back on the command line); what ssh needs stays. */
+/** The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an option. */
 export function unsentEnvironment(env: NodeJS.ProcessEnv, config: SshConfig): NodeJS.ProcessEnv {
   const patterns = (config.get('sendenv') ?? []).flatMap((value) => value.split(' ')).map(wildcards)
   const isSent = (name: string) => !/^(PATH|HOME|SSH_AUTH_SOCK)$/.test(name) && patterns.some((each) => each.test(name))

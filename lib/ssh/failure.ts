@@ -8,7 +8,7 @@ export interface SshResult {
   readonly node: string
   /** The node, then its jump hosts. */
   readonly places: readonly [SshHost, ...SshHost[]]
-  /** Who ended it, and printed what was printed: ssh itself, or a program on the node, whose words are never ssh's. */
+  /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
   /** Where ssh ran: paths in what it prints are relative to it. */
@@ -18,14 +18,14 @@ export interface SshResult {
   readonly timedOut: boolean
 }
 
-/** Whom it happened with: a node or a jump host, and the known_hosts that ssh named. */
+/** The node or jump host that failed, and the known_hosts that ssh named. */
 interface Culprit {
   readonly place: SshHost
   readonly knownHosts: string | undefined
 }
 
 interface Cause {
-  /** The cause's name; with hyphens it is the word for scripts. */
+  /** Shown to people; with hyphens it is the failure's code. */
   readonly name: string
   readonly by: SshResult['by']
   readonly pattern: RegExp
@@ -121,7 +121,7 @@ const causes: readonly Cause[] = [
   {
     name: 'no sftp',
     by: 'node',
-    // On a shared connection ssh does not say that it was sftp that the node closed, and not the connection.
+    // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
     pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
     remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
   },
@@ -135,7 +135,7 @@ const causes: readonly Cause[] = [
 ]
 
 export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }: SshResult): Failure {
-  // A connection that was closed before anybody had logged in is ended by ssh without a word.
+  // ssh prints nothing when a connection is closed before authentication.
   const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find((each) =>
     timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(text),
@@ -174,7 +174,7 @@ function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1) ?? ''
 }
 
-/** Without a word so long that it could be a key. */
+/** Drops words that are long enough to be a key. */
 function shorten(line: string): string {
   return line
     .trim()
@@ -182,7 +182,7 @@ function shorten(line: string): string {
     .slice(0, 160)
 }
 
-/** ssh itself finds out by which name, port and jump hosts the key is asked for, and in which file it belongs. */
+/** Commands that ask to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
 function asking(places: readonly SshHost[]): string[] {
   const groups = Map.groupBy(places, (place) => place.ssh('-o', 'StrictHostKeyChecking=ask'))
   return [...groups].map(([ssh, group]) => {

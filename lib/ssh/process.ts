@@ -38,7 +38,7 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
   }
 }
 
-/** Where the process could not be started, zx has no streams of it, whatever their types say. */
+/** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
 /** What the process reads and writes, as one stream; it is killed where that is destroyed. */
@@ -51,7 +51,7 @@ export function openStream(command: readonly string[], options: Omit<Spawning, '
   const pair: unknown = { readable: running.stdout, writable: running.stdin }
   const stream = running.stdin ? Duplex.from(pair as Parameters<typeof Duplex.from>[0]) : new PassThrough()
   stream.on('close', () => closed.abort())
-  // What ssh says where it can't connect is the reason that the stream ends early.
+  // If ssh can't connect, its stderr says why the stream ended early.
   void running.then((result) => {
     const why = () =>
       startFailure(command, options.env, result) ?? new Error(result.stderr.trim() || 'the connection was closed')
@@ -65,7 +65,7 @@ export async function spawn(command: readonly string[], { cwd, env, input, signa
   const flooded = new AbortController()
   const shell = $({ ...settings({ cwd, env, signal: AbortSignal.any([signal, flooded.signal]) }), input })
   const running: Started = shell`${command}`
-  // What ended before it read its input tells why by its exit status.
+  // A process that exits before it has read its input tells why in its exit status.
   running.stdin?.on('error', () => {})
   let size = 0
   for (const stream of [running.stdout, running.stderr])
@@ -83,13 +83,13 @@ export async function spawn(command: readonly string[], { cwd, env, input, signa
   return result
 }
 
-/** Of this machine, whichever node it was for: told once. Undefined where it was started. */
+/** A failure of this machine, not of a node, so it is reported once. Undefined if the process was started. */
 function startFailure(
   [program = '']: readonly string[],
   env: NodeJS.ProcessEnv,
   { cause, exitCode }: ProcessOutput,
 ): Failure | undefined {
-  // The shell ends so where it finds nothing to start; but so may a node's.
+  // 127: this shell found no program; a node's shell may exit with 127 too.
   const isMissing = (exitCode === 127 || exitCode === 126) && !isOnPath(program, env.PATH)
   if (!isErrno(cause) && !isMissing) return undefined
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not on the PATH'

@@ -11,7 +11,7 @@ import { fileWords, type SshUse, typedCommand } from './command.ts'
 import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
 import { spawn } from './process.ts'
 
-/** Jump hosts on the way to one node: more of them are a circle of two configurations. */
+/** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8
 
 /** A node, or a jump host on the way to it. */
@@ -28,7 +28,7 @@ export interface SshHost {
 }
 
 export interface Route {
-  /** What is in force for the node. */
+  /** The effective configuration for the node. */
   readonly config: SshConfig
   /** The node, then the jump hosts from the last to the first. */
   readonly places: readonly [SshHost, ...SshHost[]]
@@ -95,7 +95,7 @@ export class Routes {
     return { jump, hostname, port, knownAs, ssh, destination: quote(destination) }
   }
 
-  /** Whether a key that ssh writes there is there the next time. */
+  /** Whether the file keeps a key that ssh writes to it: not /dev/null, and in a folder that exists. */
   readonly #isLasting = (file: string): boolean => {
     const { homedir } = userInfo()
     const path = resolve(this.#use.folder, file.replace(/^~(?=\/)/, homedir))
@@ -142,7 +142,7 @@ function unchecked(node: string, place: SshHost, because: string): Failure {
   })
 }
 
-/** What ssh says where it can't be run, or would not connect whatever the node does. */
+/** ssh can't run, or refuses its own configuration: the node has no part in it. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)

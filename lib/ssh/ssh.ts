@@ -1,6 +1,6 @@
 /**
  * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
- * ssh and scp: his configuration, agent and known_hosts count.
+ * ssh and scp, with the user's configuration, agent and known_hosts.
  */
 import { rmSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
@@ -159,7 +159,7 @@ export class Connection {
       const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
-      // Not all at once again.
+      // With jitter, so that the retries do not arrive all at once.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
     }
   }
@@ -207,7 +207,7 @@ export class Connection {
     }
   }
 
-  /** These options come before the others, and so count. */
+  /** ssh takes the first value of an option, so these take precedence. */
   #ssh(options: readonly string[], ...command: readonly string[]): string[] {
     const { session, args, node } = this.#parts
     return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
@@ -232,7 +232,7 @@ export class Connection {
     return isUp
   }
 
-  /** What ssh says where it may: as a master that stays, it keeps silent on what its jump host's ssh says. */
+  /** ssh's full stderr: a persistent master hides what its jump host's ssh says. */
   async #askAgain(): Promise<string> {
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
     const { exitCode, stderr } = await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))

@@ -4,7 +4,7 @@ import { isRepair } from '../reason.ts'
 import type { Target } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
-/** Adds to a target: a folder in the place of one of its files is refused; wrong modes are set, and where nothing else is wrong nothing is built. */
+/** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,

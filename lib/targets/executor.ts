@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly emit: (event: RunEvent) => void
 }
 
-/** What of a target counts against its limit: looking at a node is a connection, looking at a file is nothing to limit. */
+/** Which part of a target takes a slot of its limit: checking a node needs a connection, checking a file is cheap. */
 const limited: Readonly<Record<Where, 'check and build' | 'build'>> = {
   auth: 'build',
   node: 'check and build',
@@ -57,7 +57,7 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
 /** What came of the targets before. */
 interface Known {
   readonly outcomes: Map<TargetId, Outcome>
-  /** By those that were looked at, and not made since. */
+  /** Of targets that were checked, and not built since. */
   readonly found: Map<TargetId, unknown>
 }
 
@@ -102,14 +102,14 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   })
 }
 
-/** The target's own verdict, with what only the run knows: that it is forced, and that what it is made of will change. */
+/** The target's own verdict, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
 async function checkInRun(
   target: Target,
   { outcomes, found }: Known,
   force: Force | undefined,
   workspace: Workspace,
 ): Promise<Look> {
-  // What is there is given up: it need not be right, nor even readable.
+  // The present file is given up, so it is not checked: it may be unreadable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const willChange = target.needs.filter((id) => {
     const need = outcomes.get(id)
@@ -124,7 +124,7 @@ async function checkInRun(
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 
-/** A file that will be made anew is stale even where it can't be read; of a node that can't be reached nobody knows. */
+/** A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure. */
 async function check({ where }: Target, willBeMade: boolean, look: () => ReturnType<Target['check']>): Promise<Look> {
   try {
     return await look()
@@ -134,7 +134,7 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
   }
 }
 
-/** What refuses to be replaced, asked before the first build: of what is irreplaceable, and of what is the user's own. */
+/** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */
 export async function findRefusals(
   graph: Graph,
   workspace: Workspace,

@@ -1,4 +1,4 @@
-/** What there is to make: one thing that can say whether it is right, and be made. */
+/** A unit of work that can check whether it is fresh, and be built. */
 import type { Reason, Verdict } from '../reason.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -8,13 +8,13 @@ export type TargetId = string
 /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
 export type Where = 'auth' | 'node' | 'user'
 
-/** Made again though fresh; what is irreplaceable in it replaced; or (the CA alone) certified anew with the same key. */
+/** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** A verdict, with what check found out where build goes on from it. */
+/** A verdict, with what check hands on to build. */
 export interface Look<Found = unknown> extends Verdict {
   readonly found?: Found
-  /** It stays as it is, whatever becomes of its needs. */
+  /** It stays fresh even if its needs are rebuilt. */
   readonly isFinal?: boolean
 }
 
@@ -26,9 +26,9 @@ export interface Target<Found = unknown> {
   readonly phase: string
   /** The node that it belongs to, if it belongs to one. */
   readonly node?: string | undefined
-  /** What it is made of: looked at again where one of them was made. */
+  /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
   readonly needs: readonly TargetId[]
-  /** Order alone: not before these, and not where one of them failed. They are no part of it, and never make it stale. */
+  /** Ordering only: runs after these, and not if one failed. They never make it stale. */
   readonly after?: readonly TargetId[]
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
@@ -41,7 +41,7 @@ export interface Target<Found = unknown> {
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(workspace: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
-  /** Makes it; absent where there is only something to look at. What it returns is what the user must do next. */
+  /** Makes it; absent for targets that are only checked. Returns what the user must do next. */
   build?(workspace: Workspace, work: Work<Found>): Promise<string | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */
   release?(workspace: Workspace): Promise<void>

@@ -1,4 +1,4 @@
-/** Looking at thousands of files, and writing them, holds the thread: signals and the tree get their turn in between. */
+/** Checking and writing thousands of files blocks the event loop: yields so that signals and the tree are served. */
 import { setImmediate } from 'node:timers/promises'
 
 /** Milliseconds. */
@@ -6,7 +6,7 @@ const slice = 20
 let turnBegan = performance.now()
 let turn: Promise<void> | undefined
 
-/** Nothing may be awaited between this question and the work: else all would ask first, and then work. */
+/** Nothing may be awaited between this check and the work, or all targets would pass the check before any works. */
 export function isTurnOver(): boolean {
   return performance.now() - turnBegan > slice
 }

@@ -1,4 +1,4 @@
-/** What targets work on: handed to them, so that they know neither where auth/ is nor what time it is. */
+/** What targets work with, passed in so that they depend on neither the path of auth/ nor the clock. */
 
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
@@ -17,7 +17,7 @@ export interface Workspace {
   disconnect(node: ClusterNode): Promise<void>
   /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
-  /** Tells the user something that is no target's. */
+  /** Tells the user something that belongs to no target. */
   note(text: string): void
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

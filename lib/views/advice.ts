@@ -10,7 +10,7 @@ export interface Advice {
   readonly restart: readonly string[]
 }
 
-/** Nothing where a further target has taken it on from there; what no node had before, nobody has read. */
+/** Only for files that were replaced, and only if no later target (install) takes them further. */
 export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Advice[] {
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
   const takenOn = new Set(targets.flatMap(({ needs }) => needs))

@@ -1,9 +1,9 @@
-/** The graph of targets as a picture: boxes, and the arrows that say what none of the others does. Pure. */
+/** The graph of targets as a picture: boxes, and the arrows that remain after a transitive reduction. Pure. */
 import type { Graph } from '../targets/graph.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatNames, groupAlike } from '../wording.ts'
 
-/** Of one phase, targets with needs of the same kinds are one box where there are more. */
+/** Targets of one phase with needs of the same kinds are drawn as one box if there are more than this. */
 const mostAlike = 2
 
 export interface Box {

@@ -5,7 +5,7 @@ import type { Outcome, RunEvent } from '../targets/executor.ts'
 import { planSteps } from './plan.ts'
 import { formatOutcome, type PhaseView, type Reporter } from './reporter.ts'
 
-/** JSON leaves some characters as they are that a terminal, or a reader of lines, takes for more than text. */
+/** Escapes characters that JSON allows unescaped and that a terminal or a line reader would interpret. */
 export function formatJsonLine(value: object): string {
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
   return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escapeChar)

@@ -13,7 +13,7 @@ import {
   type Reporter,
 } from './reporter.ts'
 
-/** Where there are more targets than this, fresh and made ones are told by the phase. */
+/** With more targets than this, fresh and made ones are summarised by phase. */
 const mostLines = 60
 
 export interface LinesOptions {

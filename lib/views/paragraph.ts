@@ -1,14 +1,14 @@
 /** Text broken to fit a terminal. Pure. */
 import wrapAnsi from 'wrap-ansi'
 
-/** Columns below which nothing can be read: there, lines are as long as if it had these. */
+/** Columns: narrower terminals get lines of this length. */
 const narrowest = 20
 
 /** The first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
-  // The library composes letters: only composed already do they keep their places.
+  // wrap-ansi normalizes to NFC; the text must be normalized first so that offsets match.
   const words = text.normalize()
   const [head = ''] = wrap(words, first)
   const rest = words.slice(head.length).trimStart()

@@ -1,4 +1,4 @@
-/** A dry run told as a plan: its steps by phase, and nothing of what stays. */
+/** A dry run as a plan: its steps by phase, without what is fresh. */
 import { styleText } from 'node:util'
 import { nameInPhase, type Target } from '../targets/target.ts'
 import { formatNames, printable } from '../wording.ts'
@@ -24,7 +24,7 @@ export interface PlanLinesOptions {
 
 type ListNames = (names: readonly string[]) => string
 
-/** Progress is what is told before: by a tree that is gone when the plan comes, or by nothing but notes. */
+/** `progress` reports until the plan is printed: a transient tree, or notes alone. */
 export function createPlanLines(options: PlanLinesOptions, progress: Reporter): Reporter {
   const { detail, write } = options
   return {

@@ -34,7 +34,7 @@ export function planSteps(phases: readonly PhaseView[], outcomes: ReadonlyMap<Ta
   const own = ({ id }: Target) => ownReasons(stale.get(id)?.reasons ?? [])
   const sharedReason = (target: Target) => withoutOwnName(formatOwnReasons(target, own(target)), nameInPhase(target))
   const told = new Set<Target>()
-  // Backwards: what follows from several new things is told with the last of them.
+  // Backwards: a consequence of several steps is listed under the last of them.
   return phases
     .toReversed()
     .flatMap((phase) => {
@@ -78,7 +78,7 @@ function followers(
   return reached.size === 0 ? [] : order.filter((target) => reached.has(target))
 }
 
-/** Nobody has open what no node has yet. */
+/** A file that is new on a node is not open in any process there. */
 function unitsToRestart(
   causes: readonly Target[],
   follows: readonly Target[],

@@ -1,4 +1,4 @@
-/** What is told of a run, whoever tells it: the tree, plain lines and --json read the same events. */
+/** What every view of a run has in common: the tree, plain lines and --json read the same events. */
 
 import { Failure, stackOf } from '../failure.ts'
 import { formatReasons, isRepair, type Reason } from '../reason.ts'
@@ -10,7 +10,7 @@ import { type Advice, formatAdvice } from './advice.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
-  /** Something to know that is no target's: a wait for a lock, a mode that was tightened. */
+  /** Information that belongs to no target: a wait for a lock, a mode that was tightened. */
   note(text: string): void
   /** Before anything can run: bad usage, a bad cluster.yaml, a refusal. */
   problem(failure: Failure, id?: TargetId): void
@@ -108,7 +108,7 @@ export function formatOutcome(outcome: Outcome): string {
   }
 }
 
-/** The message, behind the target where it is one's, and below it what to do now. */
+/** The message, prefixed with the target's id if there is one, and the remedy below it. */
 export function formatFailure({ message, remedy }: Failure, id?: TargetId): string {
   const lines = remedy?.split('\n').map((line) => `\n    ${line}`) ?? []
   return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
@@ -128,7 +128,7 @@ export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id))
 }
 
-/** Those that share a cause become one, with one remedy, and are no single target's. */
+/** Failures with the same cause become one, with one remedy and no target. */
 export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetId | undefined, Failure][] {
   return groupAlike(failures, ([id, { shared }]) => shared?.what ?? id).map((group) => {
     const shared = group.flatMap(([, failure]) => failure.shared ?? [])
@@ -143,7 +143,7 @@ export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetI
   })
 }
 
-/** Where in our code a mistake of ours was made, of each that failed by one. */
+/** Stack traces of the targets that failed because of a bug in harderway. */
 export function formatStacks(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) => {
     const stack = outcome.kind === 'failed' ? stackOf(outcome.failure) : undefined

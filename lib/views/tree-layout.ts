@@ -59,7 +59,7 @@ function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseS
 function phaseLine({ view, states, seconds }: PhaseState): Line {
   const { title, targets } = view
   const ended = targets.map(({ id }) => states.get(id)).filter(isOutcome)
-  // What was found before it is shown here, as by verify, took no time here.
+  // verify shows finished results: they have no duration.
   const time = seconds === undefined || seconds < 0.05 ? '' : `${seconds.toFixed(1)} s`
   const marks = ended.map(markOf)
   const line = (mark: Mark, ...notes: string[]): Line => ({

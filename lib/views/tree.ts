@@ -21,7 +21,7 @@ const redrawEvery = 80
 export interface TreeOptions {
   readonly phases: readonly PhaseView[]
   readonly verbose: boolean
-  /** Only progress: it is gone at the end, and nothing is told of what came of it. */
+  /** Progress only: erased at the end, and no outcome is printed. */
   readonly transient: boolean
   readonly stdout: NodeJS.WriteStream
   readonly writeError: (text: string) => void
@@ -32,7 +32,7 @@ interface PhaseProgress {
   readonly states: Map<TargetId, TargetState>
   begun: number | undefined
   ended: number | undefined
-  /** Counted, since asking every target at every event would cost its square. */
+  /** Targets without an outcome: a counter, since a scan at every event would be quadratic. */
   left: number
   readonly done: PromiseWithResolvers<void>
 }

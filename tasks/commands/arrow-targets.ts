@@ -1,6 +1,6 @@
 /**
- * What `verify` looks at: every arrow of the guide's "who talks to whom" is made between the files in auth/, under the names that are
- * dialled in reality; and those that must fail do. An arrow is a target that is looked at and never built.
+ * The targets of `verify`: every connection of the guide, made between the files in auth/ under the names that are dialled in
+ * reality, and connections that must fail. They are checked and never built.
  */
 
 import { createPublicKey, sign, verify } from 'node:crypto'
@@ -26,7 +26,7 @@ import { encryptionConfig } from '../tables/files.ts'
 const api = 'kubernetes'
 const day = 86_400_000
 
-/** What stands before the slash of a target's id, in the order in which they are shown. */
+/** The part of a target's id before the slash, in display order. */
 export const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
   { name: 'etcd', title: 'etcd: peers and API server' },
   { name: 'kubelets', title: 'API server to kubelets' },
@@ -125,7 +125,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
   return embedded
 }
 
-/** The user's own kubeconfig is shown, and judged by nothing more than a warning: it is not in auth/. */
+/** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
   const missing = missingFiles(auth, filesOf('nobody', api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -166,7 +166,7 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
   return { ca: auth.bytes(certificateFile(caName)), certificate, key: privateKeyPem(key) }
 }
 
-/** A JWT (RFC 7519) as kube-controller-manager signs it, judged as kube-apiserver does. */
+/** A JWT (RFC 7519) signed as kube-controller-manager does, verified as kube-apiserver does. */
 function checkToken({ auth, command }: Workspace): Verdict {
   const [certificateName, keyName] = [certificateFile('service-account'), keyFile('service-account')]
   const missing = missingFiles(auth, [certificateName, keyName])

@@ -8,7 +8,7 @@ import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 
-/** Throws a usage Failure, before anything is told. */
+/** Throws a usage Failure before anything is printed. */
 export async function plan(request: Request): Promise<readonly Finding[]> {
   const all = clusterGraph(request.cluster)
   const { ids, forced } = select(request, all)

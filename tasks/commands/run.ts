@@ -1,4 +1,4 @@
-/** One run: the lock, the refusals, the graph, and what is told of it. */
+/** One run: the lock, the refusals, the graph, and its report. */
 
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
@@ -17,7 +17,7 @@ import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 import { plan } from './plan.ts'
 
-/** Throws a usage Failure, before anything is told or touched. */
+/** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal, reporterFor } = request
   if (options.dryRun) return plan(request)

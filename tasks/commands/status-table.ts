@@ -59,7 +59,7 @@ function itemRow(item: Item, now: Date): Row {
     colour: urgency(item, now),
     name,
     cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
-    // That it ends soon is seen.
+    // EXPIRES and LEFT already show that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
   }
 }

@@ -13,7 +13,7 @@ export interface Command {
   readonly does: string
   /** Those that it takes besides what every command takes. */
   readonly options: readonly OptionName[]
-  /** Who writes takes the lock; who reads waits for who holds it. */
+  /** Writers take the lock; readers wait for its holder. */
   readonly auth: 'writes' | 'reads' | 'leaves alone'
   /** What its findings mean: each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>

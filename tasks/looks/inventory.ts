@@ -30,14 +30,14 @@ export interface Item {
   readonly certificate: Certificate | undefined
   /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
-  /** The end that counts: the earliest along the chain. */
+  /** The effective expiry: the earliest along the chain. */
   readonly end: Date | undefined
-  /** Whether it ends within certificates.renewBefore. */
+  /** Whether it expires within certificates.renewBefore. */
   readonly endsSoon: boolean
   readonly state: State
   /** Why it is not fresh, or what to know of it. */
   readonly why: string
-  /** How it is on each node that has it, by the node's name; empty where no node was looked at. */
+  /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
   readonly onNodes: ReadonlyMap<string, OnNode>
 }
 
@@ -46,7 +46,7 @@ type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
 /** What a report is made of. */
 export interface ReportData extends Seen {
   readonly items: readonly Item[]
-  /** Empty where no node was looked at. */
+  /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
 }
 
@@ -148,7 +148,7 @@ function explain(outcome: Outcome | undefined): string {
   }
 }
 
-/** Nothing is about to be made here: "will be made", a dry run's reason, is told as "depends on". */
+/** status builds nothing, so a dry run's "will be made" is shown as "depends on". */
 function explainReasons(reasons: readonly Reason[]): string {
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
@@ -156,11 +156,11 @@ function explainReasons(reasons: readonly Reason[]): string {
     .join('; ')
 }
 
-/** The nodes that were looked at, by the file that belongs on them. */
+/** The nodes that were inspected, by the file that belongs on them. */
 function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
   const holders = new Map<string, [string, Outcome][]>()
-  // What stands in its folder is the first that is looked at there.
-  for (const [node, [outcome]] of lookedAt(seen)) {
+  // deploy/<node> comes first: it inspects the node's folder.
+  for (const [node, [outcome]] of inspectedNodes(seen)) {
     for (const file of nodeFiles(node)) {
       if (!holders.has(file)) holders.set(file, [])
       holders.get(file)?.push([node.name, outcome])
@@ -178,8 +178,8 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
 }
 
-/** The nodes that were looked at. */
-function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
+/** The nodes that were inspected. */
+function inspectedNodes({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
   return workspace.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
@@ -189,15 +189,15 @@ function lookedAt({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome,
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  return lookedAt(seen).map(([node, outcomes]) => {
-    const judged = outcomes.map((outcome) => nodeState(node, outcome))
-    const worst = judged.find(({ state }) => state === 'failed') ?? judged.find(({ state }) => state === 'stale')
-    const told = judged.filter(({ state }) => !worst || state !== 'fresh')
+  return inspectedNodes(seen).map(([node, outcomes]) => {
+    const states = outcomes.map((outcome) => nodeState(node, outcome))
+    const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
+    const told = states.filter(({ state }) => !worst || state !== 'fresh')
     return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
   })
 }
 
-/** By what is on it: that something in auth/ is to be made anew is said elsewhere. */
+/** By what is on the node alone: stale files of auth/ have rows of their own. */
 function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed')

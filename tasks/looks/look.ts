@@ -1,4 +1,4 @@
-/** A look at targets, which builds nothing: `status`, `verify`, `report` and a dry run show what it found. */
+/** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
@@ -36,13 +36,13 @@ export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request):
   return { graph, views: viewPhases(phases, graph) }
 }
 
-/** At what stands between two runs: a look during which one began is taken again. */
+/** Reads auth/ while no run holds it; repeated if a run began meanwhile. */
 export async function look(request: Request, asked: Asked): Promise<Seen> {
   checkConfigFile(request, asked.graph)
   return readUnlocked(request, () => lookOnce(request, asked))
 }
 
-/** For who holds the lock on auth/, which may then be handed over. */
+/** For the holder of the lock on auth/, which passes its own AuthDir. */
 export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): Promise<Seen> {
   const { graph, views, forced = new Map() } = asked
   const { signal, progressFor } = request

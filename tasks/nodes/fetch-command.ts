@@ -1,4 +1,4 @@
-/** The command that brings files of auth/ back from a node, for whoever has lost them. */
+/** The command that copies lost files of auth/ back from a node. */
 import { dirname } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'

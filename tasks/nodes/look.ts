@@ -1,4 +1,4 @@
-/** A look at a node: what stands in its folder, and the contents that a verdict needs. */
+/** Inspects a node: the files in its folder, and the contents that a verdict needs. */
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -41,12 +41,12 @@ async function ask(
   }
 }
 
-/** What a login prints can't know it. */
+/** Unpredictable, so that text printed by a login can't contain it. */
 export function newNonce(): string {
   return randomBytes(16).toString('hex')
 }
 
-/** What failed on the node, and an answer that is none, leave it unknown what is there. */
+/** A script that failed, or an incomplete answer: the state of the node is unknown. */
 export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const said = error.message.replace(`${node.name}: `, '')
@@ -55,8 +55,8 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
 }
 
 /**
- * Whatever of an identity stands there is compared, whether it belongs there or not and whether we have ours or not;
- * certificates and kubeconfigs tell whether they are newer than ours.
+ * Identity files are always compared, even if they do not belong on the node or are missing in auth/; certificates and
+ * kubeconfigs, to see whether they are newer than ours.
  */
 function expectedDigests(workspace: Workspace, node: ClusterNode): Map<string, string> {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')

@@ -1,4 +1,4 @@
-/** What went wrong on a node: told once where several have the same. */
+/** A failure on a node, reported once for all nodes that share it. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 

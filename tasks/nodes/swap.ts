@@ -20,7 +20,7 @@ import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
 
-/** Throws a Failure where the node does not end with all its files, as it says itself. */
+/** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
   workspace: Workspace,
   node: ClusterNode,
@@ -53,7 +53,7 @@ export async function swap(
   }
 }
 
-/** What the node says that it holds now. */
+/** The node's own report of what it holds now. */
 async function run(
   node: ClusterNode,
   connection: Connection,
@@ -124,7 +124,7 @@ async function copyArchive(
     const path = join(local, archiveName)
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
     await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
-      // SFTP says "failure" where a shell would say what failed: one is asked to do the same.
+      // SFTP only says "failure", so a shell tries the same write to learn the reason.
       if (error instanceof Failure && error.code === 'other')
         await connection.run(tryScript(swap.folder, swap.staging, archive.length))
       throw error

@@ -1,4 +1,4 @@
-/** The verdict about a node: what is wrong with what stands there, and what may not be replaced. */
+/** The verdict on a node: what is wrong with its files, and what may not be replaced. */
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
@@ -74,7 +74,7 @@ export function compare(workspace: Workspace, node: ClusterNode, inspection: Ins
   return {
     kind: 'on-node',
     missing: names(({ there }) => !there),
-    // What is not in auth/ yet is compared when it is.
+    // A file that is not in auth/ yet is compared once it is.
     differ: names(
       ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
     ),
@@ -85,7 +85,7 @@ export function compare(workspace: Workspace, node: ClusterNode, inspection: Ins
   }
 }
 
-/** What runs with another CA or key would not survive ours. */
+/** Components that run with another CA or key would break with ours. */
 function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Inspection): void {
   const { auth } = workspace
   // With --prune, what does not belong there would be removed.
@@ -96,7 +96,7 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
     const there = files.get(name)
     if (!there || there.digest === digestOf(workspace, name)) return []
     const theirs = contents.get(name)
-    // What can't be read, or lies behind a symbolic link, can't be shown to be the same.
+    // Unreadable, or behind a symbolic link: it counts as another.
     const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
     const why = theirs ? [] : [whyNotCompared(there)]
     return other ? [{ name, label: identityFiles.get(name), why: [...why, ...other.besides] }] : []
@@ -118,7 +118,7 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
   })
 }
 
-/** Where one identity is fetched from serves all that refuse: a control node has the whole of it. */
+/** One node to fetch the identity from is enough for all: a control node has all of it. */
 function waysOutOfOther(
   workspace: Workspace,
   places: readonly { node: ClusterNode; labels: readonly unknown[] }[],
@@ -147,7 +147,7 @@ function formatOther({ name, why }: { name: string; why: readonly string[] }): s
   return why.length > 0 ? `${name}: ${formatNames(why)}` : name
 }
 
-/** A copy of auth/ that was left behind by a renewal elsewhere would undo it. */
+/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
 function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Inspection): void {
   const ca = tryCertificate(workspace.auth, caName)
   if (!ca) return
@@ -181,7 +181,7 @@ function certificateIn(name: string, bytes: Buffer | undefined): Certificate | u
   return pem && readCertificate(pem)
 }
 
-/** A folder under a name of ours is somebody else's. */
+/** Files of ours that do not belong on this node; a folder under such a name is not ours. */
 function foreignFiles(node: ClusterNode, { files }: Inspection, { known, together }: Names): string[] {
   const belongs = new Set([node, ...together].flatMap(nodeFiles))
   return [...files].flatMap(([name, { kind }]) =>
@@ -205,12 +205,12 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
     : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
 }
 
-/** Says whose it is: while we hold auth/, no other run of ours can be using one of that name. */
+/** Identifies this auth/: while we hold its lock, no other run can be using a folder with this prefix. */
 export function stagingPrefix({ auth }: Workspace): string {
   return `.harderway-${sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12)}-`
 }
 
-/** Those that no run can be using any more, and the others. A time to come is no sign of use: the clock was set. */
+/** Splits them into stale ones and ones that may be in use. A time far in the future counts as stale: the clock was changed. */
 function splitLeftovers(workspace: Workspace, { leftovers }: Inspection): [Leftover[], Leftover[]] {
   const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(workspace)) || Math.abs(age) > longestUse
   return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]

@@ -80,7 +80,7 @@ function readLeaves({ auth, cluster }: Workspace): Certificate[] {
   return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(certificateFile(name)) ?? '') ?? [])
 }
 
-/** Whatever is signed by it, no component would trust it. */
+/** No component would trust anything signed by this CA. */
 function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
   const reasons = findNotAccepted(ca)
   if (reasons.length > 0)
@@ -102,7 +102,7 @@ function refuseNewCa(workspace: Workspace): void {
     ])
 }
 
-/** A certificate alone may be missing: it can be made anew from the key. */
+/** The certificate may be missing: it can be reissued from the key. */
 function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void {
   const { auth } = workspace
   const broken = pair.reasons.filter(
@@ -147,7 +147,7 @@ async function build(workspace: Workspace, profile: Profile, { force }: Work): P
   const pair = readPair(auth, caName)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
-  // At no moment may a certificate stand beside a key that is not its own.
+  // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })

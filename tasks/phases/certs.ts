@@ -76,7 +76,7 @@ async function build(
   const pair = readPair(auth, name)
   const key = force === 'replace' ? undefined : keeps ? pair.key : keptKey(pair, reasons)
   const old = force === 'replace' ? auth.backUp([certificateFile(name), keyFile(name)], now) : undefined
-  // A new key beside the old certificate would look like a lost one.
+  // A new key beside the old certificate would look like a lost key.
   if (keeps && !key) auth.remove(certificateFile(name))
   await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, durable: keeps })
   if (!old) return describeOldGroups(row, pair, reasons) ?? row.warning

@@ -1,4 +1,4 @@
-/** Phase `deploy`: each node's files, as one set: all of them are there and right, or the old ones are. */
+/** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
@@ -48,7 +48,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   })
 }
 
-/** As far as cluster.yaml can tell: the same folder may have other names. */
+/** By cluster.yaml alone: the same folder may have other names. */
 function folderOf({ host, port = 22, directory }: ClusterNode): string {
   return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
@@ -60,8 +60,8 @@ interface Deploying {
 }
 
 /**
- * Where another was there between the look and the swap, all is looked at and judged again: nodes that share a folder are
- * in each other's way once each.
+ * If the files changed between the inspection and the swap, the node is inspected and checked again: once for each node that
+ * shares the folder.
  */
 async function deploy(
   workspace: Workspace,

@@ -35,7 +35,7 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
 
 function check(workspace: Workspace, row: CertRow): Verdict {
   const path = kubeconfigFile(row.name)
-  // A dry run asks before the certificate is there.
+  // In a dry run the certificate may not exist yet.
   const compare = (bytes: Buffer) =>
     hasAccess(workspace, row) ? compareKubeconfig(bytes.toString(), readAccess(workspace, row)) : []
   const { value: what = [], reasons } = workspace.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)

@@ -1,4 +1,4 @@
-/** What in the user's kubeconfigs is not overwritten. Each throws a Failure that names the way out. */
+/** Conflicts with the user's own kubeconfig entries. Each throws a Failure that names the way out. */
 import { createPublicKey } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
@@ -45,7 +45,7 @@ export function refuseConflicts(places: readonly KubeconfigFile[], access: Acces
   }
 }
 
-/** What reaches the cluster today is not overwritten by what another CA made: not on a new machine with an empty auth/ either. */
+/** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 export function refuseOtherCa(places: readonly KubeconfigFile[], workspace: Workspace): void {
   const { auth, cluster, command, options } = workspace
   const trusted = readTrusted(places, cluster.name) ?? ''

@@ -1,4 +1,4 @@
-/** Phase `local-kubeconfig`: the admin's entry in the kubeconfig of whoever runs this. kubectl need not be there. */
+/** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
 
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -79,18 +79,18 @@ interface Asked extends Pick<Access, 'cluster' | 'context'> {
   readonly access: Access | undefined
 }
 
-/** Without the admin's pair, which a dry run may have to do without, only what stands in the way is looked for. */
+/** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
 function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const { access } = asked
   const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
-  // What a killed run left of a lock would block kubectl.
+  // A stale lock would block kubectl.
   const left = locks.find(mayBeLeft)
   let places: KubeconfigFile[]
   try {
     places = reader.read(workspace.kubeconfigs())
   } catch (error) {
-    // What is being written is judged again once the lock is ours.
+    // It may be half written: checked again once we hold the lock.
     const held = error instanceof Failure ? (left ?? locks.find((path) => existsSync(path))) : undefined
     if (held === undefined) throw error
     return lockedBy(held)
@@ -128,9 +128,9 @@ interface Writing {
 async function build(workspace: Workspace, reader: KubeconfigReader, { access, signal }: Writing): Promise<undefined> {
   const locks: Lock[] = []
   try {
-    // In one order for all, as kubectl does: of two runs with two lists neither waits for the other's second lock.
+    // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of workspace.kubeconfigs().toSorted()) locks.push(await lock(path, signal, workspace.note))
-    // Read again: it is ours alone only now.
+    // Read again under the lock.
     const places = reader.read(workspace.kubeconfigs())
     refuseOtherContext(places, access)
     refuseOtherCa(places, workspace)
@@ -148,7 +148,7 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
 /** kubectl's own lock; it neither waits for one nor removes what is left of one. */
 async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<Lock> {
   doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
-  // Longer than it takes until one that a container left counts as left.
+  // Longer than the heartbeat timeout, so that a lock left by another container can be taken over.
   return takeLock(`${path}.lock`, { signal, wait: 90_000, waitForNameless: 10_000, onWait })
 }
 

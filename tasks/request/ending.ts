@@ -1,4 +1,4 @@
-/** What ends a run early, in an orderly way: a signal, or a stdout that can no longer be written to. */
+/** What ends a run early but cleanly: a signal, or a stdout that can no longer be written to. */
 import { constants } from 'node:os'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
@@ -8,7 +8,7 @@ export interface Ending {
   readonly signal: AbortSignal
   /** 128 + signal; undefined where none has ended the run. */
   status(): number | undefined
-  /** Why nothing more could be written to stdout, where that was not its reader's wish. */
+  /** Why stdout could not be written, unless its reader closed it. */
   failure(): Failure | undefined
 }
 
@@ -20,7 +20,7 @@ export function watchEndings(): Ending {
     controller.abort(new Failure(`ended by ${signal}`))
   }
   const cannotWrite = (name: string) => (error: unknown) => {
-    // A reader that is gone: what the system sends to whoever does not ignore it, pipe(7).
+    // The reader has closed the pipe: end as SIGPIPE would, pipe(7).
     if (isErrno(error, 'EPIPE')) end('SIGPIPE')
     if (controller.signal.aborted) return
     failure = outputFailure(name, error)

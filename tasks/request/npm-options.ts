@@ -30,7 +30,7 @@ export function findLostOptions({ args, env, npmrc, isName }: NpmRun): Lost | un
     return isGiven || settings.has(key) ? [] : asTyped(name, variables.get(key))
   })
   if (lost.length === 0) return undefined
-  // A value after a space has become a word of its own: certain where there is one value and one such word.
+  // npm turns a value after a space into a positional argument: unambiguous if there is one value and one such argument.
   const [stray, ...strays] = args.filter((arg) => !arg.startsWith('-') && !isName(arg))
   const [valueless, ...others] = lost.filter(({ value }) => value === true)
   const isCertain = stray !== undefined && strays.length === 0 && valueless !== undefined && others.length === 0

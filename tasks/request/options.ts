@@ -8,7 +8,7 @@ import { formatCommand } from './command.ts'
 interface Option {
   readonly type: 'boolean' | 'string'
   readonly help: string
-  /** What stands for its value in --help. */
+  /** The placeholder for its value in --help. */
   readonly value?: string
   readonly multiple?: true
   readonly short?: string

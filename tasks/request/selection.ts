@@ -17,7 +17,7 @@ export interface Selection {
 export interface Asked {
   readonly cluster: Cluster
   readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew'>
-  /** What a wrong name may have been meant for, besides phases and targets. */
+  /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
 }
 

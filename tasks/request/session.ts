@@ -1,4 +1,4 @@
-/** What a command is asked, and the workspace that it does it in. */
+/** A command's request, and its workspace. */
 import { accessSync, constants, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -24,14 +24,14 @@ export interface Request {
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly options: Options
-  /** What a wrong name may have been meant for, besides phases and targets. */
+  /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
   readonly kubeconfigs: () => readonly string[]
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
   readonly endedStatus: () => number | undefined
   readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
-  /** Shows that there is something going on, and no more. */
+  /** Shows progress only. */
   readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
   readonly print: (line: string) => void
   readonly printError: (text: string) => void
@@ -68,7 +68,7 @@ export function openWorkspace(request: Request, note: (text: string) => void, au
   return { workspace, limits, close }
 }
 
-/** `ssh -F` is looked at only where a node is asked. Throws a usage Failure. */
+/** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */
 export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, graph: Graph): void {
   const path = configPath({ folder: dirname(file), ssh })
   if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
@@ -82,7 +82,7 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** For who writes into it. Throws a Failure where another run holds it, with --no-lock-wait. */
+/** For writers. With --no-lock-wait, throws a Failure if another run holds the lock. */
 export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: string) => void): Promise<Lock> {
   const lock = await takeLock(lockFile(auth), lockOptions(request, onWait))
   const release = () => {
@@ -99,15 +99,15 @@ export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: s
 }
 
 /**
- * For who only reads: what was read while another run held auth/, or began to, is read again after it. Nothing is
- * written, so that auth/ may be read-only, and no run waits for a look. Throws as lockAuth does.
+ * For readers: reads while no run holds auth/, and again if one began meanwhile. Writes nothing, so auth/ may be read-only
+ * and no run waits for a reader. Throws as lockAuth does.
  */
 export async function readUnlocked<T>(request: Request, read: () => Promise<T>): Promise<T> {
   const auth = authBeside(request.file)
   const { options, printError, signal } = request
   const onWait = options.quiet ? () => {} : printError
   for (;;) {
-    // Asked before the lock is: a run that begins between the two makes a difference.
+    // Before the lock is checked, so that a run that begins in between is noticed.
     const version = auth.version()
     await waitUntilFree(lockFile(auth), lockOptions(request, onWait))
     const found = await read()
@@ -128,7 +128,7 @@ function lockOptions({ options, signal }: Request, onWait: (text: string) => voi
 function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
   const open = async () => new (await import('../../lib/ssh/ssh.ts')).Ssh(cluster, place)
-  // Where it could not be opened, that has been said.
+  // A failure to open it has already been reported.
   const opened = async () => ssh?.catch(() => undefined)
   return {
     connect: async (node: ClusterNode) => {

@@ -1,4 +1,4 @@
-/** Who talks to whom in the cluster, a row an arrow: by which file, under which names, and as whom he is seen. */
+/** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
@@ -19,9 +19,9 @@ export interface Arrow {
   readonly server: string
   /** Every name and address that is dialled. */
   readonly dialled: readonly string[]
-  /** etcd refuses whom it does not know; the others take him for nobody. */
+  /** etcd refuses unknown clients; the others treat them as anonymous. */
   readonly strict?: boolean
-  /** Undefined: the server sees nobody. */
+  /** Undefined: the client is anonymous. */
   readonly expected: Identity | 'refused' | undefined
 }
 

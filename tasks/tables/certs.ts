@@ -1,5 +1,5 @@
 /**
- * Every certificate of the cluster, a row each: all that follows from there being one stands in its row.
+ * Every certificate of the cluster, one row each: everything else is derived from the row.
  * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
@@ -37,7 +37,7 @@ export interface CertUse {
   readonly warning?: string | undefined
   /** Whether the whole cluster is lost with the key. */
   readonly isGrave?: true
-  /** A running cluster breaks where its key, or the whole of it, is replaced: never without being told to. */
+  /** Replacing it, or its key, breaks a running cluster: only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
 }
 

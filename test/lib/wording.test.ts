@@ -39,9 +39,9 @@ for (const [hours, said] of [
   [71.9, '2d'],
   [3649 * 24, '3649d'],
 ] as const)
-  test(`${hours} hours are told as ${said}`, () => assert.equal(formatLeft(hours * hour), said))
+  test(`${hours} hours are shown as ${said}`, () => assert.equal(formatLeft(hours * hour), said))
 
-test('up to four names are told, of more the first three and how many there are besides', () => {
+test('up to four names are reported, of more the first three and how many there are besides', () => {
   const told = [0, 1, 4, 5, 1000].map((count) => formatNames(Array.from({ length: count }, (_, i) => `n${i}`)))
   assert.deepEqual(told, ['', 'n0', 'n0, n1, n2, n3', 'n0, n1, n2 and 2 more', 'n0, n1, n2 and 997 more'])
 })

@@ -212,7 +212,7 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   assert.deepEqual(parse(json.stdout), [{ type: 'error', message: `${address}\n${key}` }])
 })
 
-test('problems at one place of cluster.yaml are told with one caret, and what is in the line can not move the cursor', async (t) => {
+test('problems at one place of cluster.yaml are reported with one caret, and what is in the line can not move the cursor', async (t) => {
   const folder = place(t, 'a: "\x1b[2J\u202e"\n')
   const { status, stderr } = await run(folder, ['certs'])
   assert.equal(status, 2)
@@ -223,7 +223,7 @@ test('problems at one place of cluster.yaml are told with one caret, and what is
   assert.deepEqual(lines.slice(4), ['    a: "\uFFFD[2J\uFFFD"', '    ^'])
 })
 
-test('what would be replaced and may not be exits with 3, is told with each way out, and nothing is built', async (t) => {
+test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {
   const folder = place(t)
   mkdirSync(join(folder, 'auth'))
   writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
@@ -510,7 +510,7 @@ test('a terminal that says it has 0 rows of 0 columns shows what one of 24 and 8
   assert.match(table.lines[0] ?? '', /^ {2}NAME +FOR +ISSUER +EXPIRES +LEFT$/)
 })
 
-test('on a terminal a failure is told below the tree, with what to do', onTerminal, async (t) => {
+test('on a terminal a failure is reported below the tree, with what to do', onTerminal, async (t) => {
   const folder = place(t)
   await run(folder, ['certs'])
   mkdirSync(join(folder, 'auth', 'admin.kubeconfig'))
@@ -562,7 +562,7 @@ test(
   },
 )
 
-test('on a terminal a warning is told below the tree', onTerminal, async (t) => {
+test('on a terminal a warning is reported below the tree', onTerminal, async (t) => {
   const folder = place(t)
   await run(folder, ['certs'])
   const { status, stdout } = await startOnTerminal(folder, ['component-certs/service-account', '--force']).ended

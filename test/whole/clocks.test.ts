@@ -159,7 +159,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       assert.equal((await runAt(place, made)).status, 0, 'a clock that is set right is the way out')
     })
 
-    test('a CA that is not yet valid can be certified anew where the clock is right', async (t) => {
+    test('a CA that is not yet valid can be reissued where the clock is right', async (t) => {
       const { place, auth } = copied(t)
       const before = new Date(made.getTime() - day)
       const renewed = await wrapped(place, clock(before), 'ca', '--renew', '--json')
@@ -213,14 +213,14 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       assert.deepEqual(idsOf(await runAt(place, new Date(caEnd - 99 * day)), 'built'), [])
     })
 
-    test('the warning is told in words', async (t) => {
+    test('the warning is reported in words', async (t) => {
       const { place } = copied(t)
       const then = new Date(caEnd - 5 * day)
       const ran = await wrapped(place, clock(then), ...phases)
       assert.match(ran.stdout, /^warning ca: the CA expires on 2037-02-25.*npm run task -- ca --renew$/m)
     })
 
-    test('after it nothing is built, and the way out is told and works', async (t) => {
+    test('after it nothing is built, and the way out is reported and works', async (t) => {
       const { place, auth } = copied(t)
       const then = new Date(caEnd + day)
       const state = stateOf(auth)
@@ -257,7 +257,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     })
   })
 
-  test('a leaf whose CA was certified anew for a shorter time is not issued again and again', async (t) => {
+  test('a leaf whose CA was reissued for a shorter time is not issued again and again', async (t) => {
     const { place, auth } = copied(t)
     const subject = { C: 'PL', ST: 'Lesser Poland', L: 'Krakow', O: 'Kubernetes', OU: 'kubenet', CN: 'Kubernetes' }
     const profile = { subject, sans: [], isCa: true, key: 'ecdsa-p256' as const }
@@ -274,7 +274,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
   })
 
-  test('that stands past 2050 a certificate is made and read as before', async (t) => {
+  test('set past 2050 a certificate is made and read as before', async (t) => {
     const place = scratch(t)
     mkdirSync(join(place, 'home'))
     writeCluster(place, edits)

@@ -139,7 +139,7 @@ test('on a full disk the kubeconfig stays as it was, without a lock, and is name
   assert.equal(statuses.at(-1), 0)
 })
 
-test("a full disk on a node is told of with the node's name, its files stay, and the next run with room completes", {
+test("a full disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
   skip: mounted.skip || needs('sshd', 'ssh', 'scp'),
 }, () => {
   const program = join(import.meta.dirname, '../support/full-node.ts')

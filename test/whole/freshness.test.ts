@@ -255,7 +255,7 @@ describe('freshness, read from the files themselves', { skip: needs('openssl') }
   }
 
   for (const row of rows) {
-    test(`${row.title} is named, mended, and nothing else is touched`, async () => {
+    test(`${row.title} is named, repaired, and nothing else is touched`, async () => {
       const place = spoiled(row)
       const before = inodes(place)
       const ran = await harderway(place, ...phases, '--json')

@@ -386,7 +386,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
   for (const row of refused) {
     const name = nameOf(row)
     const id = `node-certs/${name}`
-    test(`${row.title} is refused by Go, stale, and mended`, async () => {
+    test(`${row.title} is refused by Go, stale, and repaired`, async () => {
       const asked = row.asClient ? asClient : dial
       await assert.rejects(asked(place, spoiled, name), row.go)
       assert.ok(idsOf(told, 'stale').includes(id), String(messageOf(told, id)))

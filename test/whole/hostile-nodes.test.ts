@@ -109,7 +109,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     assert.deepEqual(homes(), before)
   }
 
-  describe('can not be looked at', () => {
+  describe('cannot be inspected', () => {
     /** What must not be put over the node's own. */
     const ofAnother = () => {
       for (const name of ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', config])
@@ -155,7 +155,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     })
   })
 
-  test('several that can not be looked at for one reason are told once, with one remedy', async () => {
+  test('several that cannot be inspected for one reason are reported once, with one remedy', async () => {
     for (const name of ['control0', 'worker0']) writeFileSync(join(home(name), '.bashrc'), 'exit 0\n')
     const ran = await harderway(place, 'deploy')
     assertStatus(ran, 1)
@@ -167,7 +167,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     assert.equal(told.match(/check what a command prints/g)?.length, 1)
   })
 
-  test('several that hold another identity are told once, with one way out for all', async () => {
+  test('several that hold another identity are reported once, with one way out for all', async () => {
     for (const name of ['gateway', 'worker0']) copyFileSync(join(auth(other), 'ca.pem'), join(home(name), 'ca.pem'))
     const ran = await harderway(place, 'deploy')
     assertStatus(ran, 3)
@@ -261,7 +261,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         assertStatus(await deploy('--dry-run'), 0)
       })
 
-    test('an mv that does nothing and exits 0 is no deploy', async (t) => {
+    test('an mv that does nothing and exits 0 is a failed deploy', async (t) => {
       await renew()
       const before = homes()
       const lazy = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
@@ -276,7 +276,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       assert.deepEqual(homes(), before)
     })
 
-    test('a chmod that does nothing and exits 0 is no deploy', async (t) => {
+    test('a chmod that does nothing and exits 0 is a failed deploy', async (t) => {
       chmodSync(join(home(), 'ca-key.pem'), 0o644)
       await withTools('control0', fakeTool(t, 'chmod', 'exit 0'), async () => {
         const ran = await deploy()
@@ -304,7 +304,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       assert.deepEqual(homes(), before)
     })
 
-    test('no flock: told, and nothing is replaced', async (t) => {
+    test('no flock: reported, and nothing is replaced', async (t) => {
       rmSync(join(home(), 'ca.pem'))
       const tools = fakeTool(t, 'nothing', '')
       for (const tool of [
@@ -467,7 +467,7 @@ real -f -- "$@"`,
         assert.equal(readFileSync(join(home(), file), 'utf8'), theirs)
       })
 
-    test('a file too large to be compared: it stays, and that is told', async () => {
+    test('a file too large to be compared: it stays, and that is reported', async () => {
       writeFileSync(join(home(), 'ca.pem'), Buffer.alloc(300_000, '\n'))
       const ran = await deploy()
       assertStatus(ran, 3)
@@ -501,7 +501,7 @@ real -f -- "$@"`,
       for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
     })
 
-    test('not of the files of a node that is there under another name, which is told', async () => {
+    test('not of the files of a node that is there under another name, which is reported', async () => {
       const stanza = readFileSync(lab.sshConfig, 'utf8')
       try {
         appendFileSync(
@@ -544,7 +544,7 @@ real -f -- "$@"`,
     }
 
     for (const [title, age] of Object.entries({ old: 3600, 'of a time to come': -3600 }))
-      test(`that is ${title}: told, and removed`, async (t) => {
+      test(`that is ${title}: reported, and removed`, async (t) => {
         const folder = leave(t, age)
         const told = await harderway(place, 'status', '--on-nodes')
         assertStatus(told, 4)
@@ -556,7 +556,7 @@ real -f -- "$@"`,
         assert.ok(!existsSync(folder))
       })
 
-    test('that may be in use: told, and left', async (t) => {
+    test('that may be in use: reported, and left', async (t) => {
       const folder = leave(t, 60)
       const told = await harderway(place, 'status', '--on-nodes')
       assertStatus(told, 0)

@@ -349,7 +349,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(idsOf(ran, 'built'), ['kubeconfigs/worker0'])
   })
 
-  test('several refusals are told at once', async (t) => {
+  test('several refusals are reported at once', async (t) => {
     const { place, auth } = spoiled(t, (folder) => {
       for (const name of ['ca-key.pem', 'service-account-key.pem', config]) garbage(join(folder, name))
     })
@@ -542,7 +542,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.ok(otherIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))
     })
 
-    test('of one of the three is no licence to replace another that is damaged', async (t) => {
+    test('of one of the three does not replace another that is damaged', async (t) => {
       const { place, auth } = spoiled(t, spoilFile('ca-key.pem', garbage))
       const state = stateOf(auth)
       assertStatus(await harderway(place, 'component-certs/service-account', '--force'), 3)
@@ -885,7 +885,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
   })
 
-  test('that is one of several with another identity is told with them, once, with each way out for all', async () => {
+  test('that is one of several with another identity is reported with them, once, with each way out for all', async () => {
     for (const { home: folder } of lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const ran = await harderway(place, 'deploy', '--quiet')
     assertStatus(ran, 3)

@@ -34,7 +34,7 @@ const leaves = [
 ]
 const underscored: Edit = [['subject', 'organizationalUnit'], 'kube_net']
 
-describe('where a certificate is made anew', { skip: needs('openssl', 'kubectl') }, () => {
+describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') }, () => {
   let origin: string
   before(async () => {
     origin = makePlace()
@@ -44,7 +44,7 @@ describe('where a certificate is made anew', { skip: needs('openssl', 'kubectl')
   after(() => rmSync(origin, { recursive: true, force: true }))
 
   describe('the CA', () => {
-    test('certified anew by openssl, in strings of another type, has its leaves issued again over their keys', async (t) => {
+    test('reissued by openssl, in strings of another type, has its leaves issued again over their keys', async (t) => {
       const { place, auth } = copyPlace(t, origin, oneOfEach)
       const keys = keysIn(auth)
       recertify(auth)

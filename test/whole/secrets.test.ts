@@ -154,7 +154,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     rmSync(join(home, 'deep'), { recursive: true })
   })
 
-  test('no output shows one, however the run is told', async () => {
+  test('no output shows one, in any format', async () => {
     assertShowsNone(ran, secrets)
     for (const args of [
       ['--verbose'],
@@ -241,7 +241,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     assert.equal(lstatSync(join(home, 'worker0-key.pem')).mode & 0o7777, 0o600)
   })
 
-  test('a mode that was widened on a node is set right and told, and nothing is copied', async () => {
+  test('a mode that was widened on a node is repaired and reported, and nothing is copied', async () => {
     const { home } = lab.node('worker0')
     const [wide, narrow] = [['worker0-key.pem', 'worker0.kubeconfig'], ['worker0.pem']]
     for (const name of wide) chmodSync(join(home, name), 0o644)
@@ -330,7 +330,7 @@ describe('in auth/', { concurrency: 2 }, () => {
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('a mode that was widened is set right and told, and nothing is made again', async (t) => {
+  test('a mode that was widened is repaired and reported, and nothing is made again', async (t) => {
     const { place, auth } = copied(t)
     const files = [
       'ca-key.pem',

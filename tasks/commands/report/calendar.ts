@@ -1,4 +1,4 @@
-/** The ends as a calendar (RFC 5545): a day for all of a phase that end on it, with an alarm when renewing is due. */
+/** Expiries as a calendar (RFC 5545): one event for all of a phase that expire on a day, with an alarm when renewal is due. */
 import { createHash } from 'node:crypto'
 import ical, { ICalAlarmType } from 'ical-generator'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -17,7 +17,7 @@ export function formatCalendar({ workspace, items }: ReportData): string {
     const [first] = group
     const names = formatNames(group.map(({ name }) => name))
     const event = calendar.createEvent({
-      // The same for the same end: who reads the file again has no event twice.
+      // The same id for the same expiry: importing the file again adds no duplicates.
       id: `${createHash('sha256')
         .update(`${cluster.name} ${dayOf(first)}`)
         .digest('hex')

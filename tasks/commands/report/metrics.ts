@@ -1,5 +1,5 @@
 /**
- * The ends as metrics, for the textfile collector of Prometheus' node_exporter:
+ * Expiries as metrics, for the textfile collector of Prometheus' node_exporter:
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import { type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'

@@ -1,4 +1,4 @@
-/** `report`: auth/report.html, one page to read anywhere; or the same ends as metrics, or as a calendar. */
+/** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics, or as a calendar. */
 import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
@@ -22,7 +22,7 @@ const formats: Readonly<Record<string, Format>> = {
   ics: { file: 'report.ics', format: async (data) => (await import('./calendar.ts')).formatCalendar(data) },
 }
 
-/** Throws a usage Failure for a format that there is not, and a Failure where there is no auth/. */
+/** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export async function report(request: Request): Promise<readonly Finding[]> {
   const { options, print, printError, signal } = request
   const name = options.format ?? 'html'

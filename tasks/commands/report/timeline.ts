@@ -12,7 +12,7 @@ interface Bar {
   readonly names: readonly string[]
   readonly begin: Date
   readonly ownEnd: Date
-  /** The end that counts: the earliest along the chain. */
+  /** The effective expiry: the earliest along the chain. */
   readonly end: Date
   readonly renewal: Date
 }
@@ -42,7 +42,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
 </div>`
 }
 
-/** What ends first is first. */
+/** Earliest expiry first. */
 function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
   const dated = certified(items).map(({ phase, name, certificate: { notBefore, notAfter }, end = notAfter }) => ({
     phase,

@@ -308,7 +308,7 @@ test('what stood in a folder before the lock was taken is read anew', (t) => {
   assert.equal(auth.bytes('key').toString(), 'of another run')
 })
 
-test('git is told to leave the folder alone, unless the user has told it something', (t) => {
+test('a .gitignore keeps git out of the folder, unless the user has one there', (t) => {
   const [auth, own, linked] = [folder(t), folder(t), folder(t)]
   writeFileSync(join(own.path, '.gitignore'), '')
   symlinkSync('nowhere', join(linked.path, '.gitignore'))

@@ -79,7 +79,7 @@ describe('between containers', { skip: needsNamespaces() }, () => {
     assert.equal(await second.line(), 'held')
   })
 
-  test('what a killed one leaves is told once, with what to do, and taken over', async (t) => {
+  test('what a killed one leaves is reported once, with what to do, and taken over', async (t) => {
     const { auth, lock } = place(t)
     const first = start(t, 'hold', lock)
     assert.equal(await first.line(), 'held')
@@ -94,7 +94,7 @@ describe('between containers', { skip: needsNamespaces() }, () => {
     assert.deepEqual(readdirSync(auth), [])
   })
 
-  test('the command that it is told with gives the lock to who waits', async (t) => {
+  test('the suggested command hands the lock to the waiter', async (t) => {
     const { lock } = place(t)
     const first = start(t, 'hold', lock)
     assert.equal(await first.line(), 'held')

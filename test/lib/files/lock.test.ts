@@ -270,7 +270,7 @@ test('a lock that names nobody is taken as soon as it is gone', async (t) => {
   held.release()
 })
 
-test('an owner that can not be looked at, and gives no sign of life, counts as dead', async (t) => {
+test('an owner that cannot be inspected, and has no heartbeat, is presumed dead', async (t) => {
   const lock = join(scratch(t), '.lock')
   writeFileSync(lock, owner(elsewhere))
   const waits: string[] = []
@@ -330,7 +330,7 @@ for (const [what, spoil] of [
     assert.equal(existsSync(lock), what === 'taken over')
   })
 
-test('the wait for a living owner is told once, with who and what', async (t) => {
+test('the wait for a living owner is reported once, with its holder and the path', async (t) => {
   const lock = join(scratch(t), '.lock')
   const held = await take(lock)
   const waits: string[] = []

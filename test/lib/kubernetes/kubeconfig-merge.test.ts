@@ -126,7 +126,7 @@ describe('what a kubeconfig says', () => {
     assert.deepEqual(read('users:\n- name: a\n- name: b\n  user: null\n').find('users', 'b'), {})
   })
 
-  test('contexts are told with their cluster and user', () => {
+  test('contexts are reported with their cluster and user', () => {
     assert.deepEqual(read('contexts:\n- {name: a, context: {user: u, cluster: c}}\n- {name: b}\n').contexts, [
       { name: 'a', cluster: 'c', user: 'u' },
       { name: 'b', cluster: undefined, user: undefined },

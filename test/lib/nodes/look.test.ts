@@ -158,7 +158,7 @@ inEachShell(({ run, did }: NodeShell) => {
       '~/a;b&c|d',
     ]
     for (const directory of directories)
-      test(`${directory} is made, looked at, and found with what is in it`, (t) => {
+      test(`${directory} is made, inspected, and found with what is in it`, (t) => {
         const home = scratch(t)
         const folder = join(home, directory.slice(2))
         assert.equal(make(home, directory).folder, folder.replace(/(.)\/$/, '$1'))
@@ -185,7 +185,7 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.equal(lstatSync(join(home, 'new/folder')).mode & 0o777, 0o755)
     })
 
-    test('behind a symbolic link is told by its real path', (t) => {
+    test('behind a symbolic link is reported by its real path', (t) => {
       const home = scratch(t)
       mkdirSync(join(home, 'real'))
       symlinkSync('real', join(home, 'link'))
@@ -292,7 +292,7 @@ inEachShell(({ run, did }: NodeShell) => {
     assert.deepEqual([uid, folder, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
   })
 
-  test('a file that is too large is told, and neither hashed nor sent', (t) => {
+  test('a file that is too large is reported, and neither hashed nor sent', (t) => {
     const home = scratch(t)
     const sizes = { 'ca.pem': 256 * 1024, 'ca-key.pem': 256 * 1024 + 1 }
     for (const [name, size] of Object.entries(sizes)) writeFileSync(join(home, name), Buffer.alloc(size))
@@ -313,7 +313,7 @@ inEachShell(({ run, did }: NodeShell) => {
     assert.ok([...files.values()].every(({ digest }) => digest))
   })
 
-  test('staging folders are told with their age, and nothing else that is called like one', (t) => {
+  test('staging folders are reported with their age, and nothing else that is called like one', (t) => {
     const home = scratch(t)
     for (const name of ['.harderway-old', '.harderway-new', '.harderway-b ad', '.harder']) mkdirSync(join(home, name))
     writeFileSync(join(home, '.harderway-file'), '')

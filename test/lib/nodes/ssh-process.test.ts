@@ -20,7 +20,7 @@ async function failureOf(cwd: string, env: NodeJS.ProcessEnv): Promise<Failure> 
   assert.fail('it was started')
 }
 
-describe('an ssh that can not be started is told as such, with what to do', {
+describe('an ssh that can not be started is reported as such, with what to do', {
   skip: needs('ssh', 'prlimit', 'setpriv'),
 }, () => {
   const script = join(import.meta.dirname, '../../support/spawn-process.ts')

@@ -156,7 +156,7 @@ test('whoever names the CA and its key identifier has not signed with its key', 
   assert.equal(isIssuedBy(read(issueCertificate(request, forger)), ca), false)
 })
 
-test('a CA that is certified anew over the same key has issued what the old one issued', () => {
+test('a CA that is reissued over the same key has issued what the old one issued', () => {
   const renewed = read(selfSign({ profile: caProfile, ...times }, caKey))
   assert.notEqual(renewed.x509.serialNumber, ca.x509.serialNumber)
   assert.equal(isIssuedBy(read(leafPem()), renewed), true)
@@ -171,7 +171,7 @@ test('the first of several certificates in a file is the one that counts', () =>
   assert.equal(read(leafPem() + caPem).isCa, false)
 })
 
-test('what is no certificate is none', () => {
+test('what is not a certificate is not read', () => {
   const [first = '', ...rest] = leafPem().split('\n')
   const cut = [first, ...rest.slice(2)].join('\n')
   for (const pem of ['', 'hello', first, cut, leafPem().slice(0, 200), leafPem().replace(/[A-Z]/g, 'A')])

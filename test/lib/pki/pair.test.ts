@@ -49,7 +49,7 @@ test('a file that does not hold what it should is named', async (t) => {
   assert.deepEqual(reasons(auth), ['w0.pem is not a valid certificate', 'w0-key.pem is not an unencrypted private key'])
 })
 
-test('a folder or a symbolic link is no file', async (t) => {
+test('a folder or a symbolic link is not a file', async (t) => {
   const auth = await freshAuth(t)
   rmSync(path(auth, 'w0.pem'))
   mkdirSync(path(auth, 'w0.pem'))
@@ -147,7 +147,7 @@ test('a certificate that is made again has a new key, unless one is kept', async
   assert.deepEqual(reasons(auth), [])
 })
 
-test('a CA that was made anew is read anew', async (t) => {
+test('a CA that was replaced is read again', async (t) => {
   const auth = await freshAuth(t)
   const before = readIssuer(auth)
   assert.equal(readIssuer(auth).privateKey, before.privateKey)

@@ -46,7 +46,7 @@ describe('what a program on a node prints is not what ssh says', { skip }, () =>
     assert.equal(failure.message, 'node: ssh ended with status 255')
   })
 
-  test('a copy to a node without sftp is told as that, and no connection as lost', async () => {
+  test('a copy to a node without sftp is reported as that, and no connection as lost', async () => {
     mkdirSync(join(at.folder, 'from'))
     const copy = at.connect('node', { config: at.host('node') }, async (connection) => {
       await connection.run('true')
@@ -56,7 +56,7 @@ describe('what a program on a node prints is not what ssh says', { skip }, () =>
   })
 })
 
-describe('what stands in the way behind a jump host is told', { skip }, () => {
+describe('what stands in the way behind a jump host is reported', { skip }, () => {
   let at: SshLab
   before(async () => {
     at = await openSshLab({ name: 'node' }, { name: 'hop' })
@@ -111,7 +111,7 @@ describe('what stands in the way behind a jump host is told', { skip }, () => {
     assert.match(remedy ?? '', /-o BatchMode=yes ssh:\/\/hop true/)
   })
 
-  test('the key of the jump host is another: what is advised is typed, and mends it', async () => {
+  test('the key of the jump host is another: what is advised is typed, and repairs it', async () => {
     await at.lab.node('hop').rotateHostKey()
     const changed = await tell()
     assert.equal(changed.code, 'host-key-changed')

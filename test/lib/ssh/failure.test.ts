@@ -130,13 +130,13 @@ test('the message names the node, the cause and what ssh said last', () => {
   )
 })
 
-test('what fits no cause is told as it is, or by the status where nothing was said', () => {
+test('what fits no cause is reported as it is, or by the status where nothing was said', () => {
   assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
   assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
   assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
 })
 
-test('a limit that ran out is told as such, whatever was said before it', () => {
+test('a limit that ran out is reported as such, whatever was said before it', () => {
   const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
   assert.equal(failure.code, 'timed-out')
   assert.equal(failure.message, 'worker0: timed out')
@@ -177,7 +177,7 @@ test("a program's words on a node are never taken for ssh's, whatever they are",
     assert.ok(['other', 'no-sftp'].includes(failed(stderr, { by: 'node' }).code ?? ''), stderr)
 })
 
-describe('what ssh says of a jump host is told of the jump host', () => {
+describe('what ssh says of a jump host is reported of the jump host', () => {
   const bastion = place('bastion', 'bastion.lan')
   for (const [stderr, code, remedy] of [
     [changed.replaceAll('worker0.lan', 'bastion.lan'), 'host-key-changed', /^ssh-keygen -R bastion.lan -f \/home/m],

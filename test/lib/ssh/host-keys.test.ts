@@ -53,7 +53,7 @@ describe('an impostor with another host key is given nothing', { skip }, () => {
     assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
   })
 
-  test('with a KnownHostsCommand that is told the key that is offered', async () => {
+  test('with a KnownHostsCommand that is given the offered key', async () => {
     const config = at.host('node', 'HostKeyAlias nobody', 'KnownHostsCommand /bin/echo nobody %t %K')
     const failure = assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', /KnownHostsCommand/)
     assert.match(failure.remedy ?? '', /-G \S+@node \| grep/)
@@ -154,7 +154,7 @@ describe('a jump host is checked as a node is', { skip }, () => {
       assert.match(execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: 'pipe' }), /^stricthostkeychecking /m)
     })
 
-  test('wherever in a chain it stands', async () => {
+  test('anywhere in a chain', async () => {
     const before = (await at.lab.node('first').counts()).connections
     const first = at.host('first', 'StrictHostKeyChecking no')
     for (const config of [
@@ -165,7 +165,7 @@ describe('a jump host is checked as a node is', { skip }, () => {
     assert.equal((await at.lab.node('first').counts()).connections, before)
   })
 
-  test('and two that lead to each other are told, not followed', async () => {
+  test('and two that lead to each other are reported, not followed', async () => {
     const config =
       at.host('node', 'ProxyJump hop') + at.host('hop', 'ProxyJump first') + at.host('first', 'ProxyJump hop')
     assertFails(await at.run('node', 'echo in', { config }), 'ssh-unusable', /jump hosts/)

@@ -21,7 +21,7 @@ function gate() {
   return { build: () => promise, open: () => resolve(undefined), fail: reject }
 }
 
-test('a target is looked at only when all its needs have ended', async () => {
+test('a target is checked only when all its needs have ended', async () => {
   const a = gate()
   const b = gate()
   const run = runFakes([
@@ -66,7 +66,7 @@ test('one slow target holds up nobody but those that need it', async () => {
   await run.outcomes
 })
 
-test('a limit of one has cpu targets built one after the other, and looked at together', async () => {
+test('a limit of one has cpu targets built one after the other, and checked together', async () => {
   const a = gate()
   const b = gate()
   const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })], { auth: 1 })
@@ -96,7 +96,8 @@ test("targets in auth/ and on nodes do not take each other's slots", async () =>
 test('looking that takes long leaves signals and the tree a turn', async () => {
   const turn = new Promise<void>((resolve) => setImmediate(resolve))
   const slow = () => {
-    clock.milliseconds += 1000
+    // Far more than the process may have run before the clock was replaced.
+    clock.milliseconds += 1_000_000
     return fresh
   }
   const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b')])
@@ -221,7 +222,7 @@ test('a failure cancels exactly what needs it, and names it', async () => {
   assert.ok(!run.told.includes('started child'))
 })
 
-test('a cancelled target waits for its other needs, and then ends without being looked at', async () => {
+test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
   const slow = gate()
   const run = runFakes([
     fakeTarget('broken', { check: throws(new Failure('no')) }),
@@ -261,7 +262,7 @@ for (const [what, error, message] of [
     assert.equal(outcome.failure.kind, 'failed')
   })
 
-test('an abort before a target is looked at cancels it, and what is being built is ended', async () => {
+test('an abort before a target is checked cancels it, and what is being built is ended', async () => {
   const slow = gate()
   const run = runFakes([
     fakeTarget('a', { build: slow.build }),
@@ -390,7 +391,7 @@ test('a repair becomes a rebuild in a dry run where a need will be built', async
   })
 })
 
-test('a dry run takes a file that cannot be looked at for stale only where its need will be built, and a node never', async () => {
+test('a dry run takes a file that cannot be inspected for stale only where its need will be built, and a node never', async () => {
   const check = throws(new Failure('ca.pem is gone'))
   const targets = [
     fakeTarget('a'),

@@ -20,7 +20,7 @@ test('a repeated id is a mistake that names it', () => {
   assert.throws(() => buildGraph([node('a'), node('b'), node('a')]), /two targets are called a$/)
 })
 
-test('a need that is no target is a mistake that names both', () => {
+test('an unknown need is an error that names both', () => {
   assert.throws(
     () => buildGraph([node('a', 'b'), node('b', 'gone')]),
     /b needs or comes after gone, which does not exist/,
@@ -38,7 +38,7 @@ test('a target that needs itself is a cycle', () => {
   assert.throws(() => buildGraph([node('a', 'a')]), /a > a/)
 })
 
-test('a diamond is no cycle', () => {
+test('a diamond is not a cycle', () => {
   const graph = buildGraph([node('top'), node('left', 'top'), node('right', 'top'), node('end', 'left', 'right')])
   assert.deepEqual([...graph.keys()], ['top', 'left', 'right', 'end'])
 })

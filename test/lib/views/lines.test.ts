@@ -62,7 +62,7 @@ test('a warning is a line of its own below', () => {
   assert.deepEqual(written, ['certs/0: made: ca.pem missing', 'warning certs/0: restart it'])
 })
 
-test('many targets are told by the phase, failures by name', () => {
+test('many targets are reported by the phase, failures by name', () => {
   const certs = phase('certs', 40)
   const deploy = phase('deploy', 40)
   const { written, end, endAll } = lines([certs, deploy])
@@ -94,7 +94,7 @@ for (const size of [1, 200])
     assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
   })
 
-test('a problem is told with its target and what to do, with --quiet too', () => {
+test('a problem is reported with its target and what to do, with --quiet too', () => {
   for (const detail of ['normal', 'quiet'] as const) {
     const { written, reporter } = lines([], detail)
     reporter.problem(new Failure('another CA', { kind: 'refused', remedy: '- put it back' }), 'ca')

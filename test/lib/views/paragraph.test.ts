@@ -51,7 +51,7 @@ const word = fc.array(letters, { minLength: 1, maxLength: 30 }).map((parts) => p
 const text = fc.array(word, { minLength: 1, maxLength: 20 }).map((words) => words.join(' '))
 const indent = fc.integer({ min: 0, max: 8 })
 
-test('whatever the text, the width and the indents, no line is too wide and every letter is told once, in its place', () => {
+test('whatever the text, the width and the indents, no line is too wide and every letter is printed once, in its place', () => {
   fc.assert(
     fc.property(text, fc.integer({ min: 30, max: 100 }), indent, indent, (asked, width, first, others) => {
       const lines = breakLines(asked, width, first, others)
@@ -64,7 +64,7 @@ test('whatever the text, the width and the indents, no line is too wide and ever
   )
 })
 
-test('a letter that is written as two characters, as macOS writes it, is told once', () => {
+test('a letter that is written as two characters, as macOS writes it, is printed once', () => {
   const asked = `O=Cafe\u0301 ${'x'.repeat(20)} Mu\u0308nchen`
   const told = breakLines(asked, 24, 0, 2).join('')
   assert.equal(told.normalize().replaceAll(' ', ''), asked.normalize().replaceAll(' ', ''))

@@ -22,7 +22,7 @@ test('the progress ends before the plan begins, and the counts come last', async
   ])
 })
 
-test('where it is to be quiet a plan is nothing, and a failure is told', async () => {
+test('where it is to be quiet a plan is nothing, and a failure is reported', async () => {
   const { tell } = await planFakes(fakeCluster({ leaf: changed }))
   assert.deepEqual(await tell({ detail: 'quiet' }), ['the progress ends'])
   const failing = await planFakes([
@@ -40,7 +40,7 @@ test('where nothing is stale the plan is the counts alone', async () => {
   assert.deepEqual((await tell()).slice(1), ['4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'])
 })
 
-test('a first run is told by phase, each target once', async () => {
+test('a first run is reported by phase, each target once', async () => {
   const absent = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
   assert.deepEqual(
     await planOf({
@@ -74,7 +74,7 @@ test('targets with one reason share a line, and those with another have their ow
   assert.deepEqual(apart, ['The deploys', '  one: leaf.pem missing', '  two: a.config missing', ''])
 })
 
-test('a restart that follows from nothing else is told without a "then"', async () => {
+test('a restart that follows from nothing else is reported without a "then"', async () => {
   assert.deepEqual(await planOf({ 'deploy/two': onNode({ differ: ['a.config'] }) }), [
     'The deploys',
     '  two: a.config differs',
@@ -83,7 +83,7 @@ test('a restart that follows from nothing else is told without a "then"', async 
   ])
 })
 
-test('warnings of what is fresh are told below the plan, broken to fit', async () => {
+test('warnings of what is fresh are reported below the plan, broken to fit', async () => {
   const warning = `the CA expires soon, ${'and all that it issued with it, '.repeat(4)}`.trim()
   const told = await planOf({ leaf: { ...fresh, warning } }, 60)
   assert.ok(told.length > 2)
@@ -105,7 +105,7 @@ test('no line is wider than the terminal, however much there is to tell', async 
   )
 })
 
-test('with all detail every name is told', async () => {
+test('with all detail every name is reported', async () => {
   const names = Array.from({ length: 9 }, (_, i) => `node${i}`)
   const { tell } = await planFakes([
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),

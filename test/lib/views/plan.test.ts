@@ -7,7 +7,7 @@ import { fakeTarget } from '../../support/fake-target.ts'
 const openMode: Verdict = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, asked: 0o600 }] }
 const plan = async (verdicts: Readonly<Record<string, Verdict>>) => await planFakes(fakeCluster(verdicts))
 
-test('where nothing is stale there is no step', async () => {
+test('without stale targets there are no steps', async () => {
   assert.deepEqual((await plan({})).steps, [])
 })
 
@@ -33,7 +33,7 @@ test('half a pair is not new', async () => {
   assert.equal(steps[0]?.why, 'leaf-key.pem missing')
 })
 
-test('what follows from several new things is told once, with the last of them', async () => {
+test('what follows from several new things is reported once, with the last of them', async () => {
   const [leaf, config, ...nodes] = fakeCluster({ leaf: missing('leaf.pem', 'leaf-key.pem') })
   assert.ok(leaf && config)
   const other = fakeTarget('config/b', { makes: ['b.config'], check: () => missing('b.config') })

@@ -24,14 +24,14 @@ const refused = (name: string, what = 'another CA than auth') =>
 const told = (failures: Record<string, Failure>) =>
   formatFailures(new Map(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }])))
 
-test('one of its kind is told as its own, with the remedy for one', () => {
+test('one of its kind is reported as its own, with the remedy for one', () => {
   assert.deepEqual(told({ 'deploy/a': down('a'), ca: new Failure('no room') }), [
     'deploy/a: a: connection refused\n    ping a.lan',
     'ca: no room',
   ])
 })
 
-test('many with one cause are told once, with one remedy for all, where the first stood', () => {
+test('many with one cause are reported once, with one remedy for all, where the first stood', () => {
   const failures = Object.fromEntries(names.map((name) => [`deploy/${name}`, down(name)]))
   assert.deepEqual(told({ ...failures, ca: new Failure('no room') }), [
     '3 nodes, connection refused: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',

@@ -96,7 +96,7 @@ for (const nodes of [3, 50, 1000])
     )
   })
 
-test('a small run shows every target that was looked at below its phase, in their order', () => {
+test('a small run shows every target that was checked below its phase, in their order', () => {
   const lines = layOut([all(phase('ca', 1), made), progress(phase('deploy', 3), [made, 'building', 'looking'])], rows)
   assert.deepEqual(
     lines.map(({ level, mark, text }) => [level, mark, text]),

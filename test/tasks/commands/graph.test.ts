@@ -82,7 +82,7 @@ describe('graph', { concurrency: 2 }, () => {
     assert.equal(targets.flatMap(({ makes }) => makes).length, 2 * 13 + 10 + 1)
   })
 
-  test('with --json is told as every command tells it, one JSON object a line: the same targets', async (t) => {
+  test('with --json prints one JSON object a line, as every command does: the same targets', async (t) => {
     const place = makeFolder(t)
     const { status, events } = await harderway(place, 'graph', '--json')
     assert.equal(status, 0)

@@ -27,7 +27,7 @@ const format = ({ items = [], ...told }: Partial<StatusTable>) =>
   )
 const last = (items: readonly Item[]) => format({ items, width: 200 }).at(-1) ?? ''
 
-test('up to sixty rows are told one by one; of more, those that differ in nothing but the name are one', () => {
+test('up to sixty rows are reported one by one; of more, those that differ in nothing but the name are one', () => {
   assert.equal(format({ items: many(60) }).filter((line) => line.startsWith('✔')).length, 60)
   const odd = item('odd', { state: 'stale', why: 'odd.pem missing' })
   const told = format({ items: [...many(30), odd, ...many(62).slice(30)] })
@@ -73,9 +73,9 @@ test('nodes that are alike are one row where there are many, and have a row each
   ])
 })
 
-test('less than two days left are told in hours, and what has ended is said to have', () => {
+test('less than two days left are reported in hours, and what has expired is marked so', () => {
   const left = (days: number) => / {2}(\S+)$/.exec(format({ items: [item('a', { days })] })[1] ?? '')?.[1]
-  assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'ended', 'ended'])
+  assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'expired', 'expired'])
 })
 
 test('what expires with its CA is marked, and the effective expiry is shown', () => {

@@ -476,7 +476,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     assertNarrow(ran)
   })
 
-  test('a file that differs on a node is told, by the node and by the file', async (t) => {
+  test('a file that differs on a node is reported, by the node and by the file', async (t) => {
     spoiled(t, 'worker0', 'worker0.kubeconfig', (path) => writeFileSync(path, 'other'))
     const ran = await status('--on-nodes', '--json')
     assert.equal(ran.status, 4)
@@ -488,7 +488,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     assertNarrow(table)
   })
 
-  test('a file that a node lacks is told', async (t) => {
+  test('a file that a node lacks is reported', async (t) => {
     spoiled(t, 'control0', 'kubernetes-key.pem', rmSync)
     spoiledMode(t, 'control0', 'admin.kubeconfig')
     const ran = await status('--on-nodes', '--json')
@@ -507,7 +507,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     t.after(() => chmodSync(join(home(node), file), 0o600))
   }
 
-  test('another CA on a node is told, and is no reason to exit with 3', async (t) => {
+  test('another CA on a node is reported, and is no reason to exit with 3', async (t) => {
     spoiled(t, 'gateway', 'ca.pem', (path) =>
       openssl(
         'req',

@@ -230,7 +230,7 @@ for (const [kind, provider] of clusters) {
       for (const place of [origin, elsewhere]) rmSync(place, { recursive: true, force: true })
     })
 
-    test('names every arrow of the guide with whom the other side saw, and exits 0', async () => {
+    test('names every arrow of the guide with the identity that the other side saw, and exits 0', async () => {
       const { status, events, stdout } = await harderway(origin, 'verify', '--json')
       assert.equal(status, 0, stdout)
       assert.deepEqual(idsOf(events, 'fresh'), Object.keys(arrows).toSorted())
@@ -264,7 +264,7 @@ for (const [kind, provider] of clusters) {
 
     for (const { title, spoil, cause } of isFull ? rows : [])
       if (cause)
-        test(`${title} is told with its cause`, { skip: needs('openssl') }, async () => {
+        test(`${title} is reported with its cause`, { skip: needs('openssl') }, async () => {
           const place = copy(origin, edits)
           spoil(join(place, 'auth'), join(elsewhere, 'auth'))
           const { events } = await harderway(place, 'verify', '--json')
@@ -287,7 +287,7 @@ for (const [kind, provider] of clusters) {
       })
 
     for (const [file, named] of isFull ? absent : [])
-      test(`${file} missing is told in its arrows, and exits 4`, async () => {
+      test(`${file} missing is reported in its arrows, and exits 4`, async () => {
         const place = copy(origin, edits)
         rmSync(join(place, 'auth', file))
         const { status, events, stdout } = await harderway(place, 'verify', '--json')

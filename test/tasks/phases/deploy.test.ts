@@ -150,7 +150,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       copied: ['worker0-key.pem'],
     },
     {
-      title: 'several things wrong on a node are all told, and mended in one go',
+      title: 'several things wrong on a node are all told, and repaired in one go',
       spoil: (folder) => {
         rmSync(join(folder, 'worker0.pem'))
         writeFileSync(join(folder, 'kube-proxy.kubeconfig'), 'changed')
@@ -235,7 +235,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       for (const name of ['control0', 'worker0', 'worker1']) rmSync(join(home(name), 'ca.pem'))
     }
 
-    test('looks at that node alone, and mends it', async () => {
+    test('inspects that node alone, and repairs it', async () => {
       spoil()
       const before = homes()
       const counts = async () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))

@@ -244,7 +244,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.equal(view(folder, join(dirname(config), 'made')), view(home, join(home, '.kube/made')))
     })
 
-    test('a link into a folder that does not exist, or round in a circle, is told and left', async (t) => {
+    test('a link into a folder that does not exist, or round in a circle, is reported and left', async (t) => {
       for (const [to, status] of [
         ['gone/config', 1],
         ['config', 3],
@@ -511,7 +511,7 @@ contexts:
           assert.equal(ran.status, 0, ran.output)
         })
 
-      test('but not where the CA was certified anew, over the same key', async (t) => {
+      test('but not where the CA was reissued, over the same key', async (t) => {
         const { folder, config, access } = place(t)
         write(config, entry(dataOf(access.ca)))
         assert.equal((await run(folder, 'ca', '--renew')).status, 0)

@@ -36,7 +36,7 @@ test('where no node is asked it need not exist', async (t) => {
   assert.notEqual((await harderway(place, 'status')).status, 2)
 })
 
-test('what ssh says of a configuration that it does not understand is told once for all nodes', {
+test('what ssh says of a configuration that it does not understand is reported once for all nodes', {
   skip: needs('ssh'),
 }, async (t) => {
   const place = scratch(t)

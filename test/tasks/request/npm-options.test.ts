@@ -76,7 +76,7 @@ const harmless: readonly [what: string, args: string, env: Record<string, string
 ]
 
 for (const [what, args, env, npmrc] of harmless)
-  test(`${what} is no lost option`, () => {
+  test(`${what} is not a lost option`, () => {
     assert.equal(lost(args, env, npmrc), undefined)
   })
 
