@@ -104,7 +104,7 @@ export function listensScript(ports: readonly number[], nonce: string): string {
   return wholeScript(
     openAnswer(nonce),
     'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
-    ...ports.map((port) => `case $listening in *:${hex(port)} 00000000*:0000 0A *) say ${port} ;; esac`),
+    ...ports.map((port) => `case $listening in *':${hex(port)} 00000000'*':0000 0A '*) say ${port} ;; esac`),
     closeAnswer(nonce),
   )
 }
@@ -113,7 +113,9 @@ export function listensScript(ports: readonly number[], nonce: string): string {
 export function readScript({ sudo, paths }: Kept, nonce: string): string {
   return answering(
     sudo,
-    ['set -e', ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`)].join('\n'),
+    ['set -e', ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`), 'echo done'].join(
+      '\n',
+    ),
     nonce,
   )
 }

@@ -38,8 +38,8 @@ export interface UnitsLook {
   readonly folders: ReadonlySet<string>
   /** By path; without those that do not exist. */
   readonly files: ReadonlyMap<string, PlacedFile>
-  /** Nodes that this gateway keeps requests from. */
-  readonly drained: readonly string[]
+  /** A run that was killed may have left it so. */
+  readonly isDrained: boolean
 }
 
 export interface AskedUnits {
@@ -59,8 +59,8 @@ export interface AskedUnits {
 /** Kept beside a file until the units that read it are well. */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
-/** In the folder that is deployed to, on a gateway: before the node's name. */
-export const drainedPrefix = '.harderway-drained.'
+/** In the folder that is deployed to: gateways may keep requests from the node. */
+export const drainedMark = '.harderway-drained'
 
 /** For a script that root's shell reads from its input; it must not begin a line with the end mark. */
 export function asRoot(sudo: string, script: string, mark: string): string {
@@ -84,7 +84,7 @@ export function unitsScript(asked: AskedUnits, nonce: string): string {
     openAnswer(nonce),
     `if cd -- ${folderWord(directory)} 2>/dev/null; then`,
     '  say source "$(pwd -P)"',
-    `  for f in ${drainedPrefix}*; do case $f in *[!A-Za-z0-9._-]*) ;; *) say drained "$f" ;; esac; done`,
+    `  if [ -e ${drainedMark} ]; then say drained; fi`,
     'fi',
     'say now "$(date +%s)"',
     'unit= folder= asks=',
@@ -120,12 +120,12 @@ function describeAsRoot({ units: own, paths: places, former }: AskedUnits): stri
     'SHOWN',
   ]
   return [
-    'LC_ALL=C; export LC_ALL; set -e',
+    'LC_ALL=C TZ=UTC0; export LC_ALL TZ; set -e',
     'n=0',
     ...(units.length > 0 ? shown : []),
     `for f in ${[...paths, ...places.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
     '  if [ ! -e "$f" ] && [ ! -L "$f" ]; then continue; fi',
-    '  stat -c "place %a %u %g %f %.9Z %n" -- "$f"',
+    '  stat -c "place %a %u %g %f %z %n" -- "$f"',
     '  n=$((n + 1))',
     `  if [ -f "$f" ] && [ ! -L "$f" ] && [ "$(stat -c %s -- "$f")" -le ${largestFile} ]; then`,
     '    sha256sum -- "$f"',
@@ -144,22 +144,23 @@ export function parseUnits(output: string, nonce: string): UnitsLook {
   const read = (pattern: RegExp) =>
     records.flatMap((record) => [pattern.exec(record)].filter((match) => match !== null))
   const digests = new Map(read(/^([0-9a-f]{64}) {2}(\/.+)$/).map(([, digest = '', path = '']) => [path, digest]))
-  const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\d+\.\d+) (\/.+)$/)
+  const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\S+ \S+) \+0000 (\/.+)$/)
   const shown = read(/^show (\w+)=(.*)$/).map(([, key = '', value = '']): [string, string] => [key, value])
   const rows = read(/^rows (\d+)$/)
-  const known = read(/^(source|folder|drained|now) (.+)$/)
+  const known = read(/^(?:(source|folder|now) (.+)|drained)$/)
   const count = digests.size + places.length + shown.length + rows.length + known.length
   if (count !== records.length || rows.length > 1) throw notWhole()
   const named = (kind: string) => known.flatMap(([, word, name = '']) => (word === kind ? [name] : []))
-  const now = Number(named('now')[0] ?? Number.NaN)
-  if (Number.isNaN(now)) throw notWhole()
+  const [now, again] = named('now')
+  const [source, ...others] = named('source')
+  if (!/^\d{1,12}$/.test(now ?? '') || again !== undefined || others.length > 0) throw notWhole()
   return {
-    now,
-    source: named('source')[0],
+    now: Number(now),
+    source,
     units: readStates(shown),
     folders: new Set(named('folder')),
     files: new Map(
-      places.map(([, mode = '', uid, gid, type = '', changed, path = '']): [string, PlacedFile] => [
+      places.map(([, mode = '', uid, gid, type = '', changed = '', path = '']): [string, PlacedFile] => [
         path,
         {
           // S_IFMT and S_IFREG of stat(2).
@@ -167,15 +168,12 @@ export function parseUnits(output: string, nonce: string): UnitsLook {
           mode: Number.parseInt(mode, 8),
           uid: Number(uid),
           gid: Number(gid),
-          changed: Number(changed),
+          changed: readTime(changed),
           digest: digests.get(path),
         },
       ]),
     ),
-    drained: named('drained').flatMap((name) => {
-      const node = name.slice(drainedPrefix.length)
-      return node === '*' || node === '' ? [] : [node]
-    }),
+    isDrained: known.some(([record]) => record === 'drained'),
   }
 }
 
@@ -188,7 +186,7 @@ function readStates(shown: readonly (readonly [string, string])[]): Map<string, 
   return new Map(
     blocks.map(({ Id, LoadState, ActiveState, SubState, ExecMainStartTimestamp }): [string, UnitState] => {
       if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
-      const started = readTime(ExecMainStartTimestamp ?? '')
+      const started = readStart(ExecMainStartTimestamp ?? '')
       return [
         Id.slice(0, -'.service'.length),
         { isLoaded: LoadState === 'loaded', active: ActiveState, sub: SubState, started },
@@ -197,12 +195,17 @@ function readStates(shown: readonly (readonly [string, string])[]): Map<string, 
   )
 }
 
-/** "Wed 2026-11-25 11:40:18.123456 UTC", in seconds; undefined for "n/a" and nothing. */
-function readTime(text: string): number | undefined {
-  const [, day, time, fraction = '0'] = /^\w{3} ([\d-]{10}) ([\d:]{8})(\.\d{1,6})? UTC$/.exec(text) ?? []
-  if (day === undefined) {
-    if (text === '' || text === 'n/a') return undefined
-    throw notWhole()
-  }
-  return Date.parse(`${day}T${time}Z`) / 1000 + Number(fraction)
+/** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */
+function readStart(text: string): number | undefined {
+  if (text === '' || text === 'n/a') return undefined
+  const [, time = ''] = /^\w{3} (\S+ \S+) UTC$/.exec(text) ?? []
+  return readTime(time)
+}
+
+/** Seconds since 1970. */
+function readTime(text: string): number {
+  const [, day, time, fraction = '0'] = /^([\d-]{10}) ([\d:]{8})(\.\d{1,9})?$/.exec(text) ?? []
+  const seconds = Date.parse(`${day}T${time}Z`) / 1000 + Number(fraction)
+  if (Number.isNaN(seconds)) throw notWhole()
+  return seconds
 }

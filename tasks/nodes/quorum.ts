@@ -1,7 +1,7 @@
 /** Members of one store, that agree by majority: when one may be restarted, and when none can be well. */
 import { Failure } from '../../lib/failure.ts'
 import type { Unit } from '../tables/places.ts'
-import { type On, servesOurs, whyNotWell } from './restart.ts'
+import { type On, showsOurs, whyNotWell } from './restart.ts'
 
 function membersOf({ at, node }: On) {
   const all = at.cluster.nodes.filter(({ role }) => role === node.role)
@@ -37,12 +37,9 @@ export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
 export async function canHaveMajority(on: On, unit: Unit): Promise<boolean> {
   if ((await whyNotWell(on, on.node, unit)) === undefined) return true
   const { others, majority } = membersOf(on)
-  const [port] = unit.serves
   const ready = await Promise.all(
     others.map(
-      async (other) =>
-        (port !== undefined && (await servesOurs(on, other, port))) ||
-        (await whyNotWell(on, other, unit)) === undefined,
+      async (other) => (await showsOurs(on, other, unit)) || (await whyNotWell(on, other, unit)) === undefined,
     ),
   )
   return 1 + ready.filter(Boolean).length >= majority

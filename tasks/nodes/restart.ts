@@ -34,9 +34,9 @@ export async function restart(on: On, unit: Unit): Promise<void> {
   })
 }
 
-/** Where nothing can be well yet: see quorum.ts. */
-export async function restartAnyway(on: On, unit: Unit): Promise<void> {
-  await whileDrained(on, unit, () => runAsRoot(on, unit.restart, unit))
+/** Not waited for: a store without a majority does not come to the end of its start. */
+export async function restartUnproven(on: On, unit: Unit): Promise<void> {
+  await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
 /** Undrained whatever comes of the work; what went wrong with that is told first. */
@@ -66,8 +66,18 @@ export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
   return why === undefined
 }
 
+/** Whether one of its ports does: a store without a majority shows it to other members alone. */
+export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<boolean> {
+  return (await Promise.all(unit.serves.map((port) => servesOurs(on, node, port)))).some(Boolean)
+}
+
+export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
+  const look = async () => ((await showsOurs(on, on.node, unit)) ? undefined : 'none')
+  return (await repeat(on, on.install.timeout, look)) === undefined
+}
+
 /** Asked through the node's connection that is built, whichever node is asked. */
-export async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
+async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
   const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
   const ours = tryCertificate(on.at.auth, name)?.x509.raw
   return leaf !== undefined && ours?.equals(leaf) === true

@@ -10,6 +10,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { credentialsOf } from './credentials.ts'
 import { asUnknown, digestOf, newNonce } from './look.ts'
@@ -23,7 +24,7 @@ export interface UnitsFound {
   readonly misplaced: readonly Misplaced[]
 }
 
-/** DER of the certificate; 'nothing' where no process listens. */
+/** DER of the certificate; 'nothing' where none was shown. */
 type Served = Buffer | 'nothing'
 
 /** What of a node's units there is, in the table's order. */
@@ -77,38 +78,48 @@ function askedOf(node: ClusterNode, install: Install, units: readonly Unit[]) {
   }
 }
 
+/** Of units that have come to the end of their start. */
 async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Unit[], look: UnitsLook) {
   const ports = units
-    .filter((unit) => isInstalled(unit, look) && isUp(unit, look))
+    .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
     .flatMap(({ serves }) => serves.map(({ port }) => port))
   const connection = await at.connect(node)
-  const leaves = await Promise.all(
-    ports.map(async (port) => {
-      const question = {
-        open: () => connection.tunnel(addressOf(node), port),
-        address: addressOf(node),
-        as: credentialsOf(at, 'kubernetes'),
-        signal: AbortSignal.timeout(10_000),
-      }
-      return [port, await readServed(question).catch(() => undefined)] as const
-    }),
-  )
-  const silent = leaves.flatMap(([port, leaf]) => (leaf ? [] : [port]))
-  if (silent.length > 0) await refuseUnreached(node, connection, silent)
-  return new Map(leaves.map(([port, leaf]): [number, Served] => [port, leaf ?? 'nothing']))
+  const refused: number[] = []
+  const shown = ports.map(async (port): Promise<[number, Served]> => {
+    let isRefused = false
+    const open = () =>
+      connection.tunnel(addressOf(node), port).once('error', () => {
+        isRefused = true
+      })
+    const signal = AbortSignal.timeout(10_000)
+    const leaf = await readServed({
+      open,
+      address: addressOf(node),
+      as: credentialsOf(at, 'kubernetes'),
+      signal,
+    }).catch(() => undefined)
+    if (!leaf && isRefused) refused.push(port)
+    return [port, leaf ?? 'nothing']
+  })
+  const served = new Map(await Promise.all(shown))
+  if (refused.length > 0) await refuseUnreached(node, connection, refused)
+  return served
 }
 
-/** Over a shared connection ssh does not tell why a port was not reached: nothing listens, or sshd does not let us. */
+/** Over a shared connection ssh does not tell why it did not reach a port: nothing listens, or sshd does not let us. */
 async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
   const nonce = newNonce()
   const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
-  const listening = records.map((record) => Number(record))
-  if (listening.length === 0) return
-  const what = `no TLS through ssh from what listens on ${listening.join(', ')}`
-  throw nodeFailure(node, `could not be looked at: ${what}`, {
-    code: 'not-looked-at',
-    remedy: `see that sshd there lets through to ${addressOf(node)} (AllowTcpForwarding, PermitOpen in sshd_config), and what answers: openssl s_client -connect ${addressOf(node)}:${listening[0]}`,
-  })
+  if (records.length === 0) return
+  const where = `${addressOf(node)}:${formatNames(records)}`
+  throw nodeFailure(
+    node,
+    `could not be looked at: something listens on ${formatNames(records)}, and ssh does not reach it`,
+    {
+      code: 'not-looked-at',
+      remedy: `let sshd there through to ${where} (AllowTcpForwarding, PermitOpen in sshd_config); then run the same command again`,
+    },
+  )
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {
@@ -174,7 +185,7 @@ function isLoaded({ unit, bundle }: Unit, path: string, { units, files }: UnitsL
 function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | undefined {
   const { active, sub } = look.units.get(unit.unit) ?? {}
   if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
-  if (silent.length > 0) return `nothing listens on ${silent.map(({ port }) => port).join(', ')}`
+  if (silent.length > 0) return `no certificate is shown on ${silent.map(({ port }) => port).join(', ')}`
   const isKept = unit.files.some(({ path }) => look.files.has(path + oldSuffix))
   return isKept ? 'an earlier run did not see it get well' : undefined
 }

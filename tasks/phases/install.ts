@@ -6,11 +6,19 @@ import { formatReasons, type Reason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { leaveGateways, undrainOn } from '../nodes/drain.ts'
+import { leaveGateways, undrain } from '../nodes/drain.ts'
 import { type Misplaced, removeMisplaced, splitMisplaced } from '../nodes/misplaced.ts'
 import { forgetOld, placeFiles, putBack } from '../nodes/place.ts'
 import { canHaveMajority, refuseWithoutOthers } from '../nodes/quorum.ts'
-import { type On, restart, restartAnyway, waitUntilServed, waitUntilWell, whyNotWell } from '../nodes/restart.ts'
+import {
+  type On,
+  restart,
+  restartUnproven,
+  waitUntilServed,
+  waitUntilShown,
+  waitUntilWell,
+  whyNotWell,
+} from '../nodes/restart.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../nodes/units.ts'
 import type { Place, Unit } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
@@ -69,9 +77,8 @@ function judge(at: Workspace, node: ClusterNode, install: Install, found: UnitsF
   const verdicts = judgeUnits(at, node, install, found)
   const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
   const [removed, left] = splitMisplaced(at, found.misplaced)
-  const drained = leftDrained(at, found)
   const reasons: Reason[] = [
-    ...(drained.length > 0 ? [{ kind: 'left-drained', nodes: drained } as const] : []),
+    ...(found.look.isDrained && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : [])),
     ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
   ]
@@ -85,13 +92,6 @@ function judge(at: Workspace, node: ClusterNode, install: Install, found: UnitsF
     note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,
     ...(warning !== undefined && { warning }),
   }
-}
-
-/** Of those that cluster.yaml still has. */
-function leftDrained({ cluster }: Workspace, { look }: UnitsFound): string[] {
-  const { install, nodes } = cluster
-  if (install === false || install.undrain === '') return []
-  return look.drained.filter((drained) => nodes.some(({ name }) => name === drained))
 }
 
 function warningOf(
@@ -115,7 +115,7 @@ function warningOf(
 async function build(on: On, isForced: boolean): Promise<string | undefined> {
   const { at, node, install } = on
   const found = await lookAtUnits(at, node, install)
-  await undrainOn(at, node, leftDrained(at, found), install)
+  if (found.look.isDrained && install.undrain !== '') await undrain(at, node, install)
   const verdicts = judgeUnits(at, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
@@ -191,20 +191,23 @@ async function takeUp(on: On, { unit, reason, isUp }: UnitVerdict, restarted: Un
   if (unit.isQuorum) await refuseWithoutOthers(on, unit)
   restarted.push(unit)
   await restart(on, unit)
-  if (!(await waitUntilServed(on, unit)))
-    throw new Failure(`${on.node.name}: ${unit.unit} shows another certificate than the one in its place`, {
-      code: 'not-served',
-      remedy: `see on ${on.node.name} which files its command line names: systemctl cat ${unit.unit}`,
-    })
+  if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
 }
 
 /** The store has to show what is new: by that the next member finds its majority. */
 async function takeUpUnproven(on: On, stale: readonly UnitVerdict[]): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
     if (!isUp || typeof reason !== 'object') continue
-    if (reason.restarts) await restartAnyway(on, unit)
-    if (unit.isQuorum && !(await waitUntilServed(on, unit))) await restartAnyway(on, unit)
+    if (reason.restarts) await restartUnproven(on, unit)
+    if (unit.isQuorum && !(await waitUntilShown(on, unit))) throw notServed(on, unit)
   }
+}
+
+function notServed({ node }: On, { unit }: Unit): Failure {
+  return new Failure(`${node.name}: ${unit} shows another certificate than the one in its place`, {
+    code: 'not-served',
+    remedy: `see on ${node.name} which files its command line names: systemctl cat ${unit}`,
+  })
 }
 
 /** A restart that starts nothing anew, a unit that fell over since: seen here, and not by the next run alone. */

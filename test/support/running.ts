@@ -1,0 +1,112 @@
+/** The guide's machines with its components running on them, and what is asked of them in tests of `install`. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { drain, undrain } from '../lab/machines/balancer.ts'
+import type { Machines } from '../lab/machines/machines.ts'
+import type { Edit } from './harderway.ts'
+import { needs } from './parts.ts'
+
+const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
+export const skip =
+  lacksRoot ||
+  needs('systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
+
+export const install = { layout: 'guide', drain, undrain }
+
+/** Keys that are made at once, and `install`, with what differs. */
+export function running(more: object = {}, ...edits: Edit[]): Edit[] {
+  return [[['certificates', 'key'], 'ecdsa-p256'], [['install'], { ...install, ...more }], ...edits]
+}
+
+const units = {
+  control: ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'],
+  worker: ['kubelet', 'kube-proxy'],
+  gateway: ['ldirectord'],
+} as const
+
+/** `control0 etcd` → when it was started, in microseconds of a clock that all machines share. */
+export async function readStarts(lab: Machines): Promise<Map<string, number>> {
+  const starts = await Promise.all(
+    lab.all.map(async ({ name, role, exec }) => {
+      const told = await exec.call(
+        lab.machine(name),
+        `systemctl show --value -p ExecMainStartTimestampMonotonic ${units[role].join(' ')}`,
+      )
+      return told
+        .split('\n')
+        .filter(Boolean)
+        .map((time, i): [string, number] => [`${name} ${units[role][i]}`, Number(time)])
+    }),
+  )
+  return new Map(starts.flat())
+}
+
+/** Those that were started since, sorted. */
+export async function startedSince(lab: Machines, before: ReadonlyMap<string, number>): Promise<string[]> {
+  const now = await readStarts(lab)
+  return [...now].flatMap(([unit, time]) => (time === before.get(unit) ? [] : [unit])).toSorted()
+}
+
+export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
+  (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
+
+/** The SHA-256 of the leaf that is shown at a port, as openssl prints it. */
+export async function shownBy(lab: Machines, name: string, port: number): Promise<string> {
+  const pair = '-cert auth/kubernetes.pem -key auth/kubernetes-key.pem'
+  const connect = `openssl s_client -connect ${lab.machine(name).ip}:${port} ${pair} </dev/null 2>/dev/null`
+  return await lab.exec(`${connect} | openssl x509 -noout -fingerprint -sha256`)
+}
+
+export function fingerprint(lab: Machines, name: string): Promise<string> {
+  return lab.exec(`openssl x509 -noout -fingerprint -sha256 -in auth/${name}.pem`)
+}
+
+/** What runs of ours leave beside places and on the gateway: nothing. */
+export async function assertNothingLeft(lab: Machines): Promise<void> {
+  for (const machine of lab.all) {
+    const found = await machine.exec(
+      "find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /home/ubuntu -name '*harderway*' 2>/dev/null || true",
+    )
+    assert.equal(found, '', machine.name)
+  }
+  assert.deepEqual(await drainedServers(lab), [])
+}
+
+/** By haproxy's own word. */
+async function drainedServers(lab: Machines): Promise<string[]> {
+  const states = await lab
+    .machine('gateway')
+    .exec(`bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999; echo "show servers state kubernetes" >&3; cat <&3'`)
+  const rows = states.split('\n').filter((line) => /^\d+ kubernetes /.test(line))
+  assert.equal(rows.length, 3)
+  // srv_admin_state: https://docs.haproxy.org/3.0/management.html, "show servers state"; 8 is a drain that was asked for.
+  return rows.flatMap((row) => {
+    const [, , , name = '', , , admin] = row.split(' ')
+    return Number(admin) & 8 ? [name] : []
+  })
+}
+
+interface Probed {
+  readonly counts: readonly number[]
+  readonly failures: readonly string[]
+}
+
+/** Asks until its end, which tells what failed. */
+export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed> } {
+  const script = join(import.meta.dirname, '../lab/machines/prober.ts')
+  const [first = '', ...args] = [...lab.within, process.execPath, script]
+  const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  let told = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    told += text
+  })
+  const closed = once(child, 'close')
+  const end = async () => {
+    child.stdin.end()
+    await closed
+    return JSON.parse(told)
+  }
+  return { end, [Symbol.asyncDispose]: end }
+}

@@ -1,0 +1,301 @@
+/** Phase `install`, on real machines: what runs has loaded what is asked for, and nothing else is restarted. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { allWell, installAll } from '../lab/machines/components.ts'
+import { eventually } from '../lab/machines/eventually.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import {
+  assertNothingLeft,
+  everywhere,
+  fingerprint,
+  probe,
+  readStarts,
+  running,
+  shownBy,
+  skip,
+  startedSince,
+} from '../support/running.ts'
+
+const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
+/** Without what is fresh. */
+const toldOf = ({ events, stderr }: Ran) =>
+  events
+    .flatMap(({ type, id, message }) => (type === 'started' || type === 'fresh' ? [] : [`${type} ${id}: ${message}`]))
+    .join('\n') + stderr
+const controls = ['install/control0', 'install/control1', 'install/control2']
+const everyInstall = [...controls, 'install/gateway', 'install/worker0', 'install/worker1']
+
+describe('install on six machines', { skip }, () => {
+  let lab: Machines
+  const on = (name: string, command: string) => lab.machine(name).exec(command)
+  const must = async (status: number, ...args: string[]) => {
+    const ran = await lab.run(...args, '--json')
+    assert.equal(ran.status, status, toldOf(ran))
+    return ran
+  }
+  const rights = (name: string, may: boolean) =>
+    on(name, may ? 'mv /root/rights /etc/sudoers.d/ubuntu' : 'mv /etc/sudoers.d/ubuntu /root/rights')
+  /** As a new change of the file: that it was read since is not certain any more. */
+  const unload = (name: string, path: string) => on(name, `chmod 600 ${path} && chmod 644 ${path}`)
+  const serving = '/var/lib/kubernetes/service-account.pem'
+
+  before(async () => {
+    lab = await startMachines()
+    lab.write(...running())
+  })
+  after(() => lab?.stop())
+
+  test('on the first day does nothing, and asks for nothing that needs root', async () => {
+    for (const { name } of lab.all) await rights(name, false)
+    const ran = await must(0, 'bootstrap')
+    assert.deepEqual(installs(ran, 'fresh'), everyInstall)
+    for (const id of everyInstall) assert.match(String(messageOf(ran, id)), /not installed yet/)
+    assert.equal((await must(0, 'bootstrap', '--dry-run')).status, 0)
+    for (const { name } of lab.all) await rights(name, true)
+  })
+
+  test("finds the guide's own set-up right, and starts nothing anew", async () => {
+    await installAll(lab)
+    const starts = await readStarts(lab)
+    const ran = await must(0, 'install')
+    assert.deepEqual(installs(ran, 'fresh'), everyInstall)
+    assert.deepEqual(await startedSince(lab, starts), [])
+  })
+
+  test('says where it may not become root, and what to do, once for all such nodes', async () => {
+    for (const name of ['worker0', 'worker1']) await rights(name, false)
+    const ran = await lab.run('install')
+    for (const name of ['worker0', 'worker1']) await rights(name, true)
+    assert.equal(ran.status, 1, ran.stdout)
+    assert.match(ran.stdout, /install\/control2: .* up to date/)
+    assert.match(ran.stdout + ran.stderr, /can't become root \(sudo -n\): sudo: a password is required/)
+    assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
+  })
+
+  test('a SAN that is added is served by every API server and etcd, without a restart', async () => {
+    const starts = await readStarts(lab)
+    lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
+    const planned = await must(4, 'bootstrap', '--dry-run')
+    assert.deepEqual(installs(planned, 'stale'), controls)
+    assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
+    const asked = await fingerprint(lab, 'kubernetes')
+    for (const { name } of lab.of('control'))
+      for (const port of [6443, 2379, 2380]) assert.equal(await shownBy(lab, name, port), asked, `${name}:${port}`)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    await assertNothingLeft(lab)
+  })
+
+  test("a kubelet's pair is taken up by itself, and its kubeconfig by a restart of that kubelet alone", async () => {
+    const starts = await readStarts(lab)
+    await must(0, 'node-certs/worker0', '--force')
+    const ran = await must(0, 'bootstrap')
+    assert.deepEqual(installs(ran, 'built'), ['install/worker0'])
+    assert.deepEqual(await startedSince(lab, starts), ['worker0 kubelet'])
+    assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
+  })
+
+  test('a place that cluster.yaml has elsewhere is used, and a unit that it leaves out is left alone', async () => {
+    const other = '/var/lib/kubernetes/other.kubeconfig'
+    const units = {
+      'kube-proxy': false,
+      'kube-scheduler': {
+        restart: 'touch /root/asked; systemctl restart kube-scheduler',
+        files: { 'kube-scheduler.kubeconfig': other },
+      },
+    }
+    for (const { name } of lab.of('worker')) await on(name, 'echo x >>/var/lib/kube-proxy/kubeconfig')
+    lab.write(...running({ units }, [['api', 'extraSANs'], ['api.example.org']]))
+    const starts = await readStarts(lab)
+    assert.deepEqual(installs(await must(0, 'install'), 'built'), controls)
+    assert.deepEqual(await startedSince(lab, starts), everywhere('kube-scheduler'))
+    assert.equal(await on('control2', `cat ${other} /root/asked`), await lab.exec('cat auth/kube-scheduler.kubeconfig'))
+    for (const { name } of lab.of('control')) await on(name, `rm ${other}`)
+  })
+
+  test('renews all of it: everything is loaded, no request fails, and etcd keeps its majority', async () => {
+    // Both are needed for that: docs/install.md.
+    const delay = `sed -i 's/--v=2/--shutdown-delay-duration=3s/' /etc/systemd/system/kube-apiserver.service; systemctl daemon-reload; systemctl restart kube-apiserver`
+    for (const { name } of lab.of('control')) {
+      await on(name, delay)
+      await allWell(lab)
+    }
+    await on('worker1', 'systemctl stop kube-proxy')
+    lab.write(...running())
+    const starts = await readStarts(lab)
+    await using probing = probe(lab)
+    await must(0, 'certs', '--force')
+    const ran = await must(0, 'bootstrap')
+    const { counts, failures } = await probing.end()
+    assert.deepEqual(failures, [])
+    assert.ok(
+      counts.every((count) => count > 10),
+      counts.join(),
+    )
+    const units = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
+    const expected = [
+      ...units.flatMap((unit) => everywhere(unit)),
+      ...everywhere('kubelet', 'worker'),
+      'worker0 kube-proxy',
+    ]
+    assert.deepEqual(await startedSince(lab, starts), expected.toSorted())
+    for (const { name } of lab.of('control'))
+      for (const port of [6443, 2379, 2380])
+        assert.equal(await shownBy(lab, name, port), await fingerprint(lab, 'kubernetes'), `${name}:${port}`)
+    // What its owner has stopped stays so, with the new file in its place.
+    assert.equal(await on('worker1', 'systemctl is-active kube-proxy || true'), 'inactive\n')
+    assert.equal(
+      await on('worker1', 'cat /var/lib/kube-proxy/kubeconfig'),
+      await lab.exec('cat auth/kube-proxy.kubeconfig'),
+    )
+    assert.match(JSON.stringify(ran.events), /worker1: kube-proxy is installed, and does not run/)
+    await on('worker1', 'systemctl start kube-proxy')
+    assert.deepEqual(installs(await must(0, 'install', '--dry-run'), 'fresh'), everyInstall)
+    await assertNothingLeft(lab)
+  })
+
+  test('stops at the first node whose unit does not get well, undone, with the last words of the unit', async () => {
+    const unit = '/etc/systemd/system/kube-scheduler.service'
+    const place = 'cat /var/lib/kubernetes/kube-scheduler.kubeconfig'
+    await on('control0', `sed -i.good 's/--v=2/--no-such-flag/' ${unit}; systemctl daemon-reload`)
+    await must(0, 'component-certs/kube-scheduler', '--force')
+    lab.write(...running({ timeout: '5s' }))
+    const [starts, old] = [await readStarts(lab), await on('control0', place)]
+    const ran = await must(1, 'bootstrap')
+    const told = JSON.stringify(ran.events.filter(({ id }) => id === 'install/control0'))
+    assert.match(
+      told,
+      /kube-scheduler is not well: .*the files are as they were, and kube-scheduler restarted with them, but not well/,
+    )
+    assert.match(told, /unknown flag: --no-such-flag/)
+    assert.match(told, /journalctl -u kube-scheduler/)
+    assert.deepEqual(installs(ran, 'cancelled'), [
+      'install/control1',
+      'install/control2',
+      'install/worker0',
+      'install/worker1',
+    ])
+    assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
+    for (const { name } of lab.of('control')) assert.equal(await on(name, place), old, name)
+    await on('control0', `mv ${unit}.good ${unit}; systemctl daemon-reload; systemctl restart kube-scheduler`)
+    lab.write(...running())
+    assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
+    await assertNothingLeft(lab)
+  })
+
+  test('a full disk leaves every old file in its place, and the next run finishes', async () => {
+    const digests = () => on('control1', 'sha256sum /etc/etcd/* /var/lib/kubernetes/*; ls -A /etc/etcd')
+    const copies =
+      'cp -a /etc/etcd /root/etcd; mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/'
+    await on('control1', `${copies}; cat /dev/zero >/etc/etcd/full 2>/dev/null || true`)
+    lab.write(...running({}, [['api', 'extraSANs'], ['disk.example.org']]))
+    const before = await digests()
+    const ran = await must(1, 'bootstrap')
+    assert.match(String(messageOf(ran, 'install/control1')), /every file is as it was .*No space left on device/)
+    assert.deepEqual(installs(ran, 'built'), ['install/control0'])
+    assert.equal(await digests(), before)
+    await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
+    assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), ['install/control1', 'install/control2'])
+    await assertNothingLeft(lab)
+  })
+
+  test('a node whose API server can not be drained is left as it runs, undrained; the next run knows what is not loaded', async () => {
+    await unload('control0', serving)
+    lab.write(...running({ drain: 'echo no such backend >&2; exit 3' }))
+    await must(0, 'cluster-cert', 'deploy')
+    const starts = await readStarts(lab)
+    const ran = await must(1, 'install')
+    assert.match(JSON.stringify(ran.events), /gateway: install.drain for control0 ended with status 3: no such backend/)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    await assertNothingLeft(lab)
+    lab.write(...running())
+    const planned = await must(4, 'install', '--dry-run')
+    assert.match(
+      String(messageOf(planned, 'install/control0')),
+      /service-account.pem written but not loaded: restart, drained/,
+    )
+    await must(0, 'install')
+    assert.deepEqual(await startedSince(lab, starts), ['control0 kube-apiserver'])
+  })
+
+  test('an etcd is not restarted while another is not well', async () => {
+    await unload('control0', '/etc/etcd/ca.pem')
+    await on('control2', 'systemctl stop etcd')
+    const starts = await readStarts(lab)
+    const ran = await must(1, 'install')
+    assert.match(JSON.stringify(ran.events), /etcd is not restarted while it is not well on control2 .*--node control2/)
+    assert.ok(!(await startedSince(lab, starts)).includes('control0 etcd'))
+    await on('control2', 'systemctl start etcd')
+    await allWell(lab)
+    await must(0, 'install')
+    assert.ok((await startedSince(lab, starts)).includes('control0 etcd'))
+  })
+
+  test('a CA that is renewed: etcd and what reads it at its start is restarted, one control node after the other', async () => {
+    const starts = await readStarts(lab)
+    await using probing = probe(lab)
+    await must(0, 'ca', '--renew')
+    const ran = await must(0, 'bootstrap')
+    assert.deepEqual((await probing.end()).failures, [])
+    assert.deepEqual(installs(ran, 'built'), everyInstall)
+    const now = await readStarts(lab)
+    const restarted = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
+    assert.deepEqual(
+      await startedSince(lab, starts),
+      [
+        ...restarted.flatMap((unit) => everywhere(unit)),
+        ...everywhere('kubelet', 'worker'),
+        ...everywhere('kube-proxy', 'worker'),
+        'gateway ldirectord',
+      ].toSorted(),
+    )
+    const times = (name: string) => [...now].filter(([unit]) => unit.startsWith(name)).map(([, time]) => time)
+    for (const [name, next] of [
+      ['gateway', 'control0'],
+      ['control0', 'control1'],
+      ['control1', 'control2'],
+      ['control2', 'worker'],
+    ] as const)
+      assert.ok(Math.max(...times(name)) < Math.min(...times(next)), `${name} before ${next}`)
+    await assertNothingLeft(lab)
+  })
+
+  test('certificates that have all expired, with etcd down by that, come back by one run', async () => {
+    const fake = `faketime '400 days ago' ${process.execPath}`
+    lab.write(...running({}, [['certificates', 'validity'], '365d']))
+    await lab.exec(`${fake} ${new URL('../../tasks/main.js', import.meta.url).pathname} cluster-cert --force`)
+    for (const { name } of lab.of('control')) {
+      const files = ['kubernetes.pem', 'kubernetes-key.pem']
+      for (const file of files)
+        for (const folder of ['/etc/etcd', '/var/lib/kubernetes'])
+          await on(name, `cat >${folder}/${file} <<'END'\n${await lab.exec(`cat auth/${file}`)}END`)
+    }
+    for (const { name } of lab.of('control'))
+      await on(name, 'systemctl kill -s KILL etcd; systemctl restart --no-block etcd kube-apiserver')
+    const ran = await must(0, 'bootstrap')
+    assert.match(JSON.stringify(ran.events), /control0: etcd had no majority yet/)
+    await allWell(lab)
+    await eventually(async () =>
+      assert.deepEqual(installs(await must(0, 'install', '--dry-run'), 'fresh'), everyInstall),
+    )
+    await assertNothingLeft(lab)
+  })
+
+  test('what is left of another role is told of, and removed with --prune where it is ours and nothing reads it', async () => {
+    const put = (file: string, to: string) =>
+      lab.exec(`cat auth/${file}`).then((text) => lab.machine('worker0').write(to, text))
+    await put('ca-key.pem', '/var/lib/kubernetes/ca-key.pem')
+    await put('kube-scheduler.kubeconfig', '/var/lib/kubernetes/kube-scheduler.kubeconfig')
+    await put('kubernetes.pem', '/etc/etcd/kubernetes.pem')
+    await put('kubernetes-key.pem', '/etc/etcd/kubernetes-key.pem')
+    await lab.exec('openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout x-key.pem -out x.pem 2>&1')
+    lab.machine('worker0').write('/etc/etcd/ca.pem', await lab.exec('cat x.pem'))
+    await must(0, 'cluster-cert', '--force')
+    const told = await must(0, 'bootstrap')
+    assert.match(JSON.stringify(told.events), /worker0 holds .*ca-key\.pem.*--prune/)
+    const ran = await must(0, 'install', '--prune', '--node', 'worker0')
+    assert.match(String(messageOf(ran, 'install/worker0')), /ca-key\.pem.* removed/)
+    assert.equal(await on('worker0', 'ls /etc/etcd; ls /var/lib/kubernetes'), 'ca.pem\nca.pem\n')
+    assert.deepEqual(installs(await must(0, 'install', '--prune'), 'fresh'), everyInstall)
+  })
+})
