@@ -44,7 +44,7 @@ testBadFiles({
     `5:17: users[0].name "Jane" is not a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends`,
     '5:38: users[0].groups[1] "devs" is given as a group already',
     '5:67: users[1].groups[0] "" is not 1 to 64 characters, none of them a control character, and no space at either end',
-    '5:72: users[1].valid is no key of a user: known are name, groups, validity',
+    '5:72: users[1].valid is an unknown key in a user: known are name, groups, validity',
   ],
 })
 
