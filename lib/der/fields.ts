@@ -49,7 +49,7 @@ export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: 
 export function readFields(bytes: Buffer): Fields {
   const [whole, ...more] = readDer(bytes)
   const [tbs, outerAlgorithm, signature] = inside(expect(whole, 0x30))
-  if (more.length > 0) throw new RangeError('something stands behind the certificate')
+  if (more.length > 0) throw new RangeError('trailing data after the certificate')
   const all = inside(expect(tbs, 0x30))
   const version = all[0]?.tag === 0xa0 ? inside(all.shift())[0]?.content[0] : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...optional] = all

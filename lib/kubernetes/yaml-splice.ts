@@ -80,7 +80,7 @@ export function addItem({ text, root: contents }: Parsed, listKey: string, item:
     return insertLines(text, leafEnd(list), itemText(item, indent))
   }
   if (!list && !pairOf(root, listKey)) return insertLines(text, leafEnd(root), `${listKey}:\n${itemText(item, 0)}`)
-  if (!isSeq(list) && !(isScalar(list) && list.value === null)) throw new SpliceError(`${listKey} is no list`)
+  if (!isSeq(list) && !(isScalar(list) && list.value === null)) throw new SpliceError(`${listKey} is not a list`)
   // An empty list, or nothing behind the key.
   const [start, end] = rangeOf(list)
   const rest = lineAfter(text, end)
@@ -138,7 +138,7 @@ function mapAt(root: unknown, path: YamlPath): YAMLMap {
   for (const step of path)
     node = typeof step === 'string' ? isMap(node) && pairOf(node, step)?.value : itemNamed(node, step.name)
   if (!isMap(node))
-    throw new SpliceError(`${path.map((step) => (typeof step === 'string' ? step : step.name)).join('.')} is no map`)
+    throw new SpliceError(`${path.map((step) => (typeof step === 'string' ? step : step.name)).join('.')} is not a map`)
   return node
 }
 
