@@ -62,7 +62,8 @@ export async function ask(question: Question & { readonly path: string; readonly
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)
-  const common = { host: address, path, signal, headers: { connection: 'close' } }
+  // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
+  const common = { host: address, path, signal, agent: false, headers: { connection: 'keep-alive' } } as const
   const dial = () => {
     const socket = connect({
       socket: stream,

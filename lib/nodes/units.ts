@@ -5,7 +5,7 @@ import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { largestFile } from './look.ts'
 import { folderWord, wholeScript } from './shell.ts'
 
-export interface UnitState {
+interface UnitState {
   /** Whether systemd has read a unit file for it. */
   readonly isLoaded: boolean
   /** `active`, `inactive`, `failed`, `activating`: systemctl(1). */
@@ -16,7 +16,7 @@ export interface UnitState {
   readonly started: number | undefined
 }
 
-export interface PlacedFile {
+interface PlacedFile {
   readonly isPlain: boolean
   readonly mode: number
   readonly uid: number
@@ -186,7 +186,8 @@ function readStates(shown: readonly (readonly [string, string])[]): Map<string, 
   return new Map(
     blocks.map(({ Id, LoadState, ActiveState, SubState, ExecMainStartTimestamp }): [string, UnitState] => {
       if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
-      const started = readStart(ExecMainStartTimestamp ?? '')
+      if (ExecMainStartTimestamp === undefined) throw notWhole()
+      const started = readStart(ExecMainStartTimestamp)
       return [
         Id.slice(0, -'.service'.length),
         { isLoaded: LoadState === 'loaded', active: ActiveState, sub: SubState, started },

@@ -1,7 +1,7 @@
 /** Members of one store, that agree by majority: when one may be restarted, and when none can be well. */
 import { Failure } from '../../lib/failure.ts'
 import type { Unit } from '../tables/places.ts'
-import { type On, showsOurs, whyNotWell } from './restart.ts'
+import { type On, repeat, showsOurs, whyNotWell } from './restart.ts'
 
 function membersOf({ at, node }: On) {
   const all = at.cluster.nodes.filter(({ role }) => role === node.role)
@@ -10,24 +10,31 @@ function membersOf({ at, node }: On) {
 
 /** One etcd that is missing already, and another that is restarted, are no majority of three. */
 export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
-  const { at, node } = on
-  const whys = await Promise.all(
-    membersOf(on).others.map(async (other) => [other.name, await whyNotWell(on, other, unit)] as const),
-  )
-  const broken = whys.filter(([, why]) => why !== undefined)
   // One that is not well itself has nothing to lose.
-  if (broken.length === 0 || (await whyNotWell(on, node, unit)) !== undefined) return
-  const names = broken.map(([name]) => name)
-  throw new Failure(
-    `${node.name}: ${unit.unit} is not restarted while it is not well on ${broken.map(([name, why]) => `${name} (${why})`).join(', ')}`,
-    {
-      code: 'no-quorum',
-      remedy: [
-        'get it well there, then run the same command again; where these files are what it lacks:',
-        at.command(`install ${names.map((name) => `--node ${name}`).join(' ')}`),
-      ].join('\n'),
-    },
-  )
+  if ((await whyNotWell(on, on.node, unit)) !== undefined) return
+  let broken: (readonly [string, string])[] = []
+  // One that was restarted just now may not answer yet.
+  const why = await repeat(on, on.install.timeout, async () => {
+    broken = await findBroken(on, unit)
+    return broken.length > 0 ? 'not all are well' : undefined
+  })
+  if (why === undefined) return
+  const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
+  throw new Failure(`${on.node.name}: ${unit.unit} is not restarted while it is not well on ${list}`, {
+    code: 'no-quorum',
+    remedy: [
+      'get it well there, then run the same command again; where these files are what it lacks:',
+      on.at.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
+    ].join('\n'),
+  })
+}
+
+async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string])[]> {
+  const asked = membersOf(on).others.map(async ({ name, ...other }) => {
+    const why = await whyNotWell(on, { name, ...other }, unit)
+    return why === undefined ? [] : [[name, why] as const]
+  })
+  return (await Promise.all(asked)).flat()
 }
 
 /**

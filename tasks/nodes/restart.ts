@@ -84,7 +84,7 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
 }
 
 /** Undefined once there is no reason left; else the last one. */
-async function repeat(
+export async function repeat(
   { signal }: On,
   milliseconds: number,
   look: () => Promise<string | undefined>,

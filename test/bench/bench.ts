@@ -11,6 +11,7 @@ import { needs } from '../support/parts.ts'
 import { compare, deployRows } from './deploy.ts'
 import { median } from './figures.ts'
 import { type Group, groups, type Row } from './groups.ts'
+import { compareInstall, installRows } from './install.ts'
 import type { Sample } from './process.ts'
 
 interface Outcome {
@@ -32,13 +33,16 @@ for (const group of groups) {
   const rows = chosen(group.rows, group.parts)
   if (rows.length > 0) outcomes.push(...(await measure(group, rows)))
 }
-const rows = chosen(deployRows, ['sshd', 'ssh', 'scp'])
-if (rows.length > 0) {
+await onNodes(chosen(deployRows, ['sshd', 'ssh', 'scp']), compare)
+await onNodes(chosen(installRows, ['systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'curl']), compareInstall)
+report()
+
+async function onNodes(rows: readonly { readonly what: string }[], work: typeof compare): Promise<void> {
+  if (rows.length === 0) return
   progress(rows)
-  for (const { what, ours, guide, goal } of await compare(3))
+  for (const { what, ours, guide, goal } of await work(3))
     if (rows.some((row) => row.what === what)) outcomes.push({ what, unit: 's', ours, theirs: guide, goal })
 }
-report()
 
 function chosen<T extends { readonly what: string }>(rows: readonly T[], parts: readonly string[]): T[] {
   const wanted = rows.filter(({ what }) => only.test(what))

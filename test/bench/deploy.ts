@@ -19,7 +19,7 @@ import { median } from './figures.ts'
 
 const names = [...guideNodes().map(({ name }) => name), 'gateway']
 
-interface Comparison {
+export interface Comparison {
   readonly what: string
   /** Seconds, one of each pair. */
   readonly ours: readonly number[]

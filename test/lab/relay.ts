@@ -12,7 +12,8 @@ export interface RelayBehaviour {
 }
 
 export interface RelayOptions extends RelayBehaviour {
-  /** A port of 127.0.0.1. */
+  /** Else 127.0.0.1. */
+  readonly targetHost?: string
   readonly targetPort: number
 }
 
@@ -27,7 +28,7 @@ export interface Relay extends AsyncDisposable {
 }
 
 /** A TCP relay on a free port of 127.0.0.1. It holds what it delays in memory, however much that is. */
-export async function startRelay({ targetPort, ...first }: RelayOptions): Promise<Relay> {
+export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...first }: RelayOptions): Promise<Relay> {
   let behaviour: RelayBehaviour = first
   let connections = 0
   const open = new Set<Socket>()
@@ -35,7 +36,7 @@ export async function startRelay({ targetPort, ...first }: RelayOptions): Promis
     connections += 1
     track(near, open)
     if (behaviour.hang) absorb(near)
-    else join(near, targetPort, open, () => behaviour)
+    else join(near, { host: targetHost, port: targetPort }, open, () => behaviour)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -65,8 +66,13 @@ function absorb(near: Socket): void {
   near.on('end', () => near.end())
 }
 
-function join(near: Socket, targetPort: number, open: Set<Socket>, behaviour: () => RelayBehaviour): void {
-  const far = connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
+function join(
+  near: Socket,
+  target: { host: string; port: number },
+  open: Set<Socket>,
+  behaviour: () => RelayBehaviour,
+): void {
+  const far = connect({ ...target, allowHalfOpen: true, noDelay: true })
   track(far, open)
   // One that came to its end may leave delayed chunks for the other, and an end behind them.
   near.on('close', () => isComplete(near) || far.destroy())

@@ -9,7 +9,7 @@ import { entry } from './harderway.ts'
 
 const preload = join(import.meta.dirname, 'at-event.ts')
 
-interface AtEvent {
+export interface AtEvent {
   /** As at-event.ts names it; without one the events are only counted. */
   readonly event?: string
   readonly do?: 'kill' | 'hold'

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, test } from 'node:test'
 import { entry } from '../support/harderway.ts'
+import { placeTable } from '../support/place-table.ts'
 
 const root = join(dirname(entry), '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -114,6 +115,19 @@ test('docs/cluster-yaml.md has a row for each key of cluster.schema.json, in the
   const known = keysOf(JSON.parse(read('cluster.schema.json')))
   assert.ok(known.includes('nodes[].role'))
   assert.deepEqual(rowsIn('docs/cluster-yaml.md', '## Keys'), known)
+})
+
+test('docs/install.md has a row for each place, as the table of places has it', () => {
+  const [, section = ''] = read('docs/install.md').split('\n## Units and places\n')
+  const rows = (section.split(/^## /m)[0] ?? '').split('\n').filter((line) => line.startsWith('| `'))
+  const cells = rows.map((row) =>
+    row
+      .slice(1, -1)
+      .split('|')
+      .map((cell) => cell.trim()),
+  )
+  assert.ok(cells.length >= 20)
+  assert.deepEqual(cells, placeTable())
 })
 
 test('docs/dependencies.md has a row for each dependency in package.json', () => {

@@ -1,0 +1,122 @@
+/**
+ * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after each kill
+ * what is in place is old or new, and the same command finishes: all loaded, nothing drained, nothing left.
+ */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { installAll } from '../lab/machines/components.ts'
+import { eventually } from '../lab/machines/eventually.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { sha256 } from './node-files.ts'
+import { assertNothingLeft, running } from './running.ts'
+import { type AtEvent, type Ended, sshProcesses, start } from './started.ts'
+
+const node = 'control0'
+const command = ['install', '--node', node]
+const places = [
+  ...['kubernetes.pem', 'kubernetes-key.pem'].flatMap((file) => [
+    { file, path: `/etc/etcd/${file}` },
+    { file, path: `/var/lib/kubernetes/${file}` },
+  ]),
+  { file: 'kube-scheduler.kubeconfig', path: '/var/lib/kubernetes/kube-scheduler.kubeconfig' },
+]
+
+export interface Swept {
+  readonly kills: number
+  readonly events: number
+  /** What was wrong, and after which kill. */
+  readonly failures: readonly string[]
+}
+
+export async function sweepInstall(kills: number): Promise<Swept> {
+  await using lab = await startMachines()
+  lab.write(...running())
+  assert.equal((await lab.run('bootstrap')).status, 0)
+  await installAll(lab)
+  const events = await trace(lab)
+  const chosen = Array.from({ length: kills }, (_, i) => events[Math.floor((i * events.length) / kills)] ?? '')
+  const failures: string[] = []
+  for (const event of chosen)
+    try {
+      await killAt(lab, event)
+    } catch (error) {
+      failures.push(`after a kill at ${event}: ${error}`)
+    }
+  return { kills: chosen.length, events: events.length, failures }
+}
+
+/** A pair that is taken up by itself, a unit that is restarted, and one that is drained for it. */
+async function makeStale(lab: Machines): Promise<void> {
+  const ran = await lab.run('cluster-cert', 'component-certs/kube-scheduler', '--force')
+  assert.equal(ran.status, 0, ran.stdout)
+  const file = '/var/lib/kubernetes/service-account.pem'
+  await lab.machine(node).exec(`chmod 600 ${file} && chmod 644 ${file}`)
+}
+
+/** What a run does from its first look at a node on. */
+async function trace(lab: Machines): Promise<string[]> {
+  await makeStale(lab)
+  const eventsTo = join(lab.place, 'events')
+  const { status, stdout, stderr } = await runAt(lab, { eventsTo })
+  assert.equal(status, 0, stdout + stderr)
+  const events = readFileSync(eventsTo, 'utf8').split('\n')
+  return events.slice(events.findIndex((event) => event.startsWith('spawn ssh')))
+}
+
+function runAt(lab: Machines, at: AtEvent): Promise<Ended> {
+  return start(lab.place, command, {
+    at,
+    through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
+  }).ended
+}
+
+async function killAt(lab: Machines, event: string): Promise<void> {
+  await makeStale(lab)
+  const old = await digests(lab)
+  const { status, signal, stdout } = await runAt(lab, { event, do: 'kill' })
+  assert.ok(status === 0 || status === 137 || signal === 'SIGKILL', `${status} ${signal} ${stdout}`)
+  for (const pid of sshProcesses(lab.place)) kill(pid)
+  // What it had told the machines they do to its end: by then a place is all old or all new.
+  for (const name of [node, 'gateway'])
+    await eventually(async () => assert.equal(await lab.machine(name).exec('pgrep -u ubuntu -f "sh -s" || true'), ''))
+  assertOldOrNew(lab, old, await digests(lab))
+  const again = await lab.run(...command)
+  assert.equal(again.status, 0, again.stdout + again.stderr)
+  assertNew(lab, await digests(lab))
+  await assertNothingLeft(lab)
+  const looked = await lab.run(...command, '--dry-run')
+  assert.equal(looked.status, 0, looked.stdout)
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+async function digests(lab: Machines): Promise<Map<string, string>> {
+  const told = await lab.machine(node).exec(`sha256sum ${places.map(({ path }) => path).join(' ')}`)
+  return new Map(
+    told
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => [line.slice(66), line.slice(0, 64)]),
+  )
+}
+
+function digestOf(lab: Machines, file: string): string {
+  return sha256(readFileSync(join(lab.place, 'auth', file)))
+}
+
+function assertNew(lab: Machines, now: ReadonlyMap<string, string>): void {
+  for (const { file, path } of places) assert.equal(now.get(path), digestOf(lab, file), path)
+}
+
+function assertOldOrNew(lab: Machines, old: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): void {
+  const isNew = places.map(({ file, path }) => now.get(path) === digestOf(lab, file))
+  if (isNew.every(Boolean)) return
+  for (const { path } of places) assert.equal(now.get(path), old.get(path), `${path} is neither all old nor all new`)
+}

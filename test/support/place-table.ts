@@ -1,0 +1,24 @@
+/** The table of docs/install.md, as the table of places has it. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { nodeUnits } from '../../tasks/tables/places.ts'
+
+/** The cells of each row; in the first column of a unit's first row stands its name. */
+export function placeTable(): string[][] {
+  const roles = ['gateway', 'control', 'worker'] as const
+  const node = { ips: [], sans: [], host: '', directory: '~', port: undefined }
+  const units = roles.flatMap((role) =>
+    nodeUnits({ ...node, name: '<node>', role } satisfies ClusterNode, { units: new Map() }).map((unit) => ({
+      role,
+      unit,
+    })),
+  )
+  return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
+    (same[0]?.unit.files ?? []).map(({ file, path, by }) => [
+      `\`${same[0]?.unit.unit}\``,
+      same.map(({ role }) => role).join(', '),
+      `\`${file}\``,
+      `\`${path}\``,
+      by === 'itself' ? 'by itself' : 'by a restart',
+    ]),
+  )
+}
