@@ -75,6 +75,7 @@ function createRequest(options: Options, ending: Ending): Request {
     file,
     options,
     commandNames: commands.map(({ name }) => name).filter(Boolean),
+    from: options.from === undefined ? undefined : resolve(process.env.INIT_CWD ?? '.', options.from),
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file)),
     signal: ending.signal,
     endedStatus: ending.status,

@@ -1,19 +1,48 @@
 /** A dry run: what a run would do, and why. */
-import { closure } from '../../lib/targets/graph.ts'
-import { viewPhases } from '../../lib/views/reporter.ts'
-import type { Finding } from '../looks/exit-status.ts'
+import type { Failure } from '../../lib/failure.ts'
+import { closure, type Graph } from '../../lib/targets/graph.ts'
+import type { TargetId } from '../../lib/targets/target.ts'
+import { type PhaseView, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, tell } from '../looks/look.ts'
+import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(request: Request): Promise<readonly Finding[]> {
   const all = clusterGraph(request.cluster)
   const { ids, forced } = select(request, all)
   const graph = closure(all, ids)
-  const seen = await look(request, { graph, views: viewPhases(phases, graph), forced })
+  const views = viewPhases(phases, graph)
+  const refusals = await askNodes(request, graph)
+  if (refusals.length > 0) return refuse(request, views, refusals)
+  const seen = await look(request, { graph, views, forced })
   const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
   return tell(request, seen, { isPlan: true, notes })
+}
+
+/** By connections of its own: what a look finds is not known before it. */
+async function askNodes(request: Request, graph: Graph): Promise<[TargetId, Failure][]> {
+  checkConfigFile(request, graph)
+  const { workspace, limits, close } = openWorkspace(request, () => {})
+  try {
+    return await findOtherCluster(workspace, graph, limits.node)
+  } finally {
+    await close()
+  }
+}
+
+/** The run would make nothing: there is no plan. */
+async function refuse(
+  { reporterFor, endedStatus }: Request,
+  views: readonly PhaseView[],
+  refusals: readonly [TargetId, Failure][],
+): Promise<readonly Finding[]> {
+  const reporter = await reporterFor(views, true)
+  for (const [id, failure] of refusals) reporter.problem(failure, id)
+  await reporter.end(summarise(new Map(), 0, exitStatus(['refused'], endedStatus())))
+  return ['refused']
 }

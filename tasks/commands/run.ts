@@ -12,6 +12,7 @@ import { adviseAfter } from '../../lib/views/advice.ts'
 import { type Closing, joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
 import { exitStatus, type Finding, findingsOf } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
+import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
@@ -36,7 +37,10 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   try {
     auth.make()
     lock = await lockAuth(auth, request, reporter.note)
-    const refusals = await findRefusals(wanted, workspace, forced)
+    const refusals = [
+      ...(await findRefusals(wanted, workspace, forced)),
+      ...(await findOtherCluster(workspace, wanted, limits.node)),
+    ]
     for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
     if (refusals.length > 0) findings = ['refused']
     else {

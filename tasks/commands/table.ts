@@ -74,4 +74,15 @@ export const commands: readonly Command[] = [
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
   },
+  {
+    name: 'recover',
+    does: 'an auth/ that was lost: from a control node (--node), or from a backup (--from)',
+    options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    auth: 'writes',
+    findings: {
+      refused: 'auth/ holds something else, or what was found does not fit together; nothing was taken',
+      failed: 'the node or the folder could not be read',
+    },
+    load: async () => (await import('./recover/recover.ts')).recover,
+  },
 ]

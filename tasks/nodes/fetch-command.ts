@@ -5,6 +5,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { typedCommand } from '../../lib/ssh/command.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
+/** The command that brings all of auth/ back; from that node, else from the first control node. */
+export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNode): string {
+  const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
+  return command(`recover --node ${node?.name}`)
+}
+
 /** From that node; else from the first control node. */
 export function fetchCommand({ auth, cluster }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')

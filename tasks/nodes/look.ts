@@ -17,9 +17,18 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
   return bytes && sha256(bytes)
 }
 
+/** In place of a digest: whatever is there differs. */
+const noDigest = '-'
+
 export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
   const expected = expectedDigests(workspace, node)
   return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, expected, nonce))
+}
+
+/** With the content of each named file that is no larger than one of ours can be. */
+export function readFiles(workspace: Workspace, node: ClusterNode, names: readonly string[]): Promise<Inspection> {
+  const all = new Map(names.map((name) => [name, noDigest]))
+  return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, all, nonce))
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
@@ -65,6 +74,6 @@ function expectedDigests(workspace: Workspace, node: ClusterNode): Map<string, s
       const digest = digestOf(workspace, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? '-']),
+    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? noDigest]),
   ])
 }

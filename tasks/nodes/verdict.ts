@@ -138,7 +138,8 @@ function nodeOptions(nodes: readonly ClusterNode[]): string {
   return nodes.map(({ name }) => `--node ${name}`).join(' ')
 }
 
-function whyNotCompared({ kind, size, digest }: NodeFile): string {
+/** Of a file whose content was asked for, and not sent. */
+export function whyNotCompared({ kind, size, digest }: NodeFile): string {
   if (kind !== 'file') return 'not a plain file'
   return size > largestFile || digest ? 'too large to be compared' : 'not readable'
 }

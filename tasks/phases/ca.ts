@@ -20,7 +20,7 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { fetchCommand } from '../nodes/fetch-command.ts'
+import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
@@ -98,6 +98,7 @@ function refuseNewCa(workspace: Workspace): void {
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
       restore(workspace),
+      `or take all that is missing from a control node: ${recoverCommand(workspace)}`,
       startOver(workspace),
     ])
 }

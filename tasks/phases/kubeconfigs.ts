@@ -47,14 +47,18 @@ export function hasAccess({ auth }: Workspace, { name }: CertRow): boolean {
   return [certificateFile(caName), ...pairFiles(name)].every((file) => auth.tryBytes(file))
 }
 
-export function readAccess({ auth, cluster }: Workspace, { name, profile }: CertRow): Access {
+export function readAccess({ auth, cluster }: Workspace, row: CertRow): Access {
+  return accessOf(cluster, row, (file) => auth.bytes(file))
+}
+
+export function accessOf(cluster: Cluster, { name, profile }: CertRow, read: (file: string) => Buffer): Access {
   return {
     cluster: cluster.name,
     server: serverUrl(cluster),
     user: profile.subject.CN,
     context: 'default',
-    ca: auth.bytes(certificateFile(caName)),
-    certificate: auth.bytes(certificateFile(name)),
-    key: auth.bytes(keyFile(name)),
+    ca: read(certificateFile(caName)),
+    certificate: read(certificateFile(name)),
+    key: read(keyFile(name)),
   }
 }

@@ -8,8 +8,7 @@ import { isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { fetchCommand } from '../nodes/fetch-command.ts'
-import { identityFiles } from '../tables/files.ts'
+import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 
 /** The user's own context of that name, for another cluster, is not overwritten. */
 export function refuseOtherContext(
@@ -54,9 +53,10 @@ export function refuseOtherCa(places: readonly KubeconfigFile[], workspace: Work
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
   if (readCertificates(trusted).some(({ publicKey }) => ours.some((our) => our.equals(publicKey)))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const lost = ours.length > 0 ? pairFiles(caName) : [...identityFiles.keys()]
+  const fetch = fetchCommand(workspace, pairFiles(caName))
+  const back = `put that cluster's ${pairFiles(caName).join(', ')} there, from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    `put that cluster's ${lost.join(', ')} there, from a backup or from a control node: ${fetchCommand(workspace, lost)}`,
+    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(workspace)}`,
     'or have ours written into another file: localKubeconfig.path in cluster.yaml',
     `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
   ])

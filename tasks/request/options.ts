@@ -18,6 +18,7 @@ const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
   node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
+  from: { type: 'string', value: 'DIR', help: 'recover: from this folder, a backup of auth/' },
   force: {
     type: 'boolean',
     help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
@@ -71,6 +72,7 @@ export function parseOptions(args: readonly string[]) {
     given: optionNames.filter((name) => values[name] !== undefined),
     nodes: ((values.node ?? []) as string[]).map(String) as readonly string[],
     config: values.config as string | undefined,
+    from: values.from as string | undefined,
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
     waitNodes: values['wait-nodes'] === undefined ? 0 : duration(String(values['wait-nodes'])),
     dryRun: flag('dry-run'),

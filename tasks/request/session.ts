@@ -26,6 +26,8 @@ export interface Request {
   readonly options: Options
   /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
+  /** Absolute: the folder of --from. */
+  readonly from: string | undefined
   readonly kubeconfigs: () => readonly string[]
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */

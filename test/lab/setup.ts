@@ -42,6 +42,7 @@ const tests: readonly Part[] = [
   { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },
   { command: 'ip', debian: 'iproute2', brew: '' },
   { command: 'sudo', debian: 'sudo', brew: '' },
+  { command: 'age', debian: 'age', brew: 'age' },
   { command: 'haproxy', debian: 'haproxy', brew: '' },
   { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
 ]

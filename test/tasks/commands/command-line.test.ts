@@ -18,6 +18,8 @@ const understood: readonly [string, string][] = [
   ['--json status --config other.yaml', 'status'],
   ['graph --format dot --node worker0', 'graph'],
   ['report --format=html --quiet', 'report'],
+  ['recover --node control0 --wait-nodes 2m --no-lock-wait', 'recover'],
+  ['recover --from ../backup', 'recover'],
   // With --help nothing is done: whatever else is there may be wrong.
   ['status certs --force --help', 'status'],
 ]
@@ -42,8 +44,10 @@ const refused: readonly [string, string][] = [
   ['verify --sort-by end', '--sort-by goes with status'],
   ['status --format dot', '--format goes with graph or report'],
   ['bootstrap --format html', '--format goes with graph or report'],
-  ['verify --concurrency 2', '--concurrency goes with phases and targets, status, or report'],
-  ['report --node worker0', '--node goes with phases and targets, verify, status, or graph'],
+  ['verify --concurrency 2', '--concurrency goes with phases and targets, status, report, or recover'],
+  ['certs --from ../backup', '--from goes with recover'],
+  ['recover --node control0 --force', "recover can't be combined with --force"],
+  ['report --node worker0', '--node goes with phases and targets, verify, status, graph, or recover'],
 ]
 
 for (const [line, message] of refused)

@@ -1,0 +1,107 @@
+/** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
+import type { LimitFunction } from 'p-limit'
+import { asFailure, Failure, usageFailure } from '../../../lib/failure.ts'
+import type { Lock } from '../../../lib/files/lock.ts'
+import { fileMode } from '../../../lib/files/names.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { type Reporter, summarise } from '../../../lib/views/reporter.ts'
+import { exitStatus, type Finding } from '../../looks/exit-status.ts'
+import { clusterGraph } from '../../phases/table.ts'
+import { usage } from '../../request/options.ts'
+import { checkNodes } from '../../request/selection.ts'
+import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import { type Holding, readFolder, readNodes } from './holding.ts'
+import { refuseDisagreement } from './refusals.ts'
+import { assemble, type Sources, type Whole } from './whole.ts'
+
+/** Throws a usage Failure where it is not said from where. */
+export async function recover(request: Request): Promise<readonly Finding[]> {
+  checkSource(request)
+  const started = performance.now()
+  const reporter = await request.reporterFor([], false)
+  const { workspace, limits, close } = openWorkspace(request, reporter.note)
+  let lock: Lock | undefined
+  let findings: readonly Finding[] = []
+  try {
+    workspace.auth.make()
+    lock = await lockAuth(workspace.auth, request, reporter.note)
+    const whole = assemble(workspace, await readSources(request, workspace, limits.node, reporter))
+    request.signal.throwIfAborted()
+    take(workspace, whole, reporter)
+  } catch (error) {
+    const failure = asFailure(error)
+    findings = [failure.kind]
+    if (!request.signal.aborted) reporter.problem(failure)
+  } finally {
+    await close()
+    lock?.release()
+  }
+  const exit = exitStatus(findings, request.endedStatus())
+  await reporter.end(summarise(new Map(), (performance.now() - started) / 1000, exit))
+  return findings
+}
+
+function checkSource({ options: { nodes, from }, cluster }: Request): void {
+  const [name, ...more] = nodes
+  if (more.length > 0 || (name === undefined) === (from === undefined))
+    throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')
+  if (name === undefined) return
+  checkNodes(cluster, nodes)
+  if (cluster.nodes.find((node) => node.name === name)?.role !== 'control')
+    throw usageFailure(
+      `--node ${name}: no control node: only they hold the CA's key`,
+      `one of: ${cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? [name] : [])).join(', ')}`,
+    )
+}
+
+/** Throws where the place that was named can't be read; what else can't be is told. */
+async function readSources(
+  request: Request,
+  workspace: Workspace,
+  limit: LimitFunction,
+  { note }: Reporter,
+): Promise<Sources> {
+  const {
+    from,
+    options: { nodes },
+  } = request
+  if (from !== undefined) {
+    const folder = readBackup(workspace, from)
+    return { main: folder, ofNode: () => folder }
+  }
+  checkConfigFile(request, clusterGraph(workspace.cluster))
+  const { holdings, lost } = await readNodes(workspace, limit)
+  request.signal.throwIfAborted()
+  const [name = ''] = nodes
+  const main = holdings.get(name)
+  if (!main) throw lost.get(name)
+  for (const { message } of lost.values()) note(message)
+  const others = workspace.cluster.nodes.filter((node) => node.role === 'control' && node.name !== name)
+  refuseDisagreement(
+    workspace,
+    main,
+    others.flatMap((node) => holdings.get(node.name) ?? []),
+  )
+  return { main, ofNode: (node) => holdings.get(node) ?? { where: node, files: new Map(), unread: new Map() } }
+}
+
+function readBackup({ cluster }: Workspace, from: string): Holding {
+  const holding = readFolder(
+    from,
+    [...clusterGraph(cluster).values()].flatMap(({ makes }) => makes),
+  )
+  if (holding.files.size + holding.unread.size > 0) return holding
+  throw new Failure(`${from} holds no file of this cluster's auth/`, {
+    remedy: 'give the folder that ca-key.pem is in',
+  })
+}
+
+/** Each is whole, or not there: this may be killed at any moment, and run again. */
+function take({ auth }: Workspace, { files, notes, next }: Whole, { note }: Reporter): void {
+  auth.keepOutOfGit()
+  auth.tightenFolder()
+  const missing = [...files].filter(([name]) => !auth.tryBytes(name))
+  for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
+  for (const each of notes) note(each)
+  note(`${auth.path}: ${missing.length} files were put there, ${files.size - missing.length} were there; now: ${next}`)
+}

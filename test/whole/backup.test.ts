@@ -1,0 +1,64 @@
+/** docs/backup.md: its two lines with age, as they stand there. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+
+const root = join(dirname(entry), '..')
+const page = readFileSync(join(root, 'docs/backup.md'), 'utf8')
+
+/** The command under that heading. */
+function commandUnder(heading: string): string {
+  const [, section = ''] = page.split(`\n## ${heading}\n`)
+  const [, command = ''] = /^```sh\n(.*)\n```$/m.exec(section) ?? []
+  assert.notEqual(command, '', heading)
+  return command
+}
+
+/** Nobody's, where the tests are root's. */
+const other = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+
+function run(command: string, home: string, user: { readonly uid?: number; readonly gid?: number } = {}): string {
+  const env = { PATH: process.env.PATH, HOME: home }
+  return execFileSync('/bin/sh', ['-c', command], { cwd: root, env, encoding: 'utf8', ...user })
+}
+
+test('the line that seals auth/ and the line that takes it back do, in another home and as another user', {
+  skip: needs('age', 'age-keygen', 'tar', 'npm'),
+}, async (t) => {
+  const place = makePlace()
+  const [home, elsewhere] = [join(place, 'home'), makePlace()]
+  t.after(() => {
+    for (const folder of [place, elsewhere]) rmSync(folder, { recursive: true, force: true })
+  })
+  const [ours, theirs] = [home, elsewhere].map((each) => join(each, 'clusters/kubenet')) as [string, string]
+  for (const folder of [ours, theirs]) {
+    mkdirSync(folder, { recursive: true })
+    writeCluster(folder, oneOfEach)
+  }
+  const made = await harderway(ours, 'certs', 'kubeconfigs', 'encryption-key')
+  assert.equal(made.status, 0, made.stdout + made.stderr)
+
+  execFileSync('age-keygen', ['-o', join(elsewhere, 'key.txt')], { stdio: 'ignore' })
+  const recipient = execFileSync('age-keygen', ['-y', join(elsewhere, 'key.txt')], { encoding: 'utf8' })
+  writeFileSync(join(ours, 'recipients.txt'), recipient)
+  run(commandUnder('Seal a backup'), home)
+  cpSync(join(home, 'kubenet.tar.gz.age'), join(elsewhere, 'kubenet.tar.gz.age'))
+
+  const { uid, gid } = other
+  if (uid !== undefined && gid !== undefined)
+    for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
+      chownSync(join(elsewhere, name), uid, gid)
+  const told = run(commandUnder('Take it back'), elsewhere, other)
+  assert.match(told, /files were put there/)
+  const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
+  assert.deepEqual(readdirSync(after), readdirSync(before))
+  for (const name of readdirSync(before)) {
+    assert.ok(readFileSync(join(after, name)).equals(readFileSync(join(before, name))), name)
+    const { mode, uid = 0 } = lstatSync(join(after, name))
+    assert.deepEqual([mode, uid], [lstatSync(join(before, name)).mode, other.uid ?? process.getuid?.()], name)
+  }
+})

@@ -1,0 +1,254 @@
+/** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { start } from '../support/started.ts'
+import { secretsIn, stateOf } from '../support/state.ts'
+import { clock, wrapped } from '../support/wrapped.ts'
+
+const roles = { control0: 'control', control1: 'control', worker0: 'worker', worker1: 'worker' }
+const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.${11 + i}` }))
+
+/** What a run told in words. */
+const told = ({ stdout, stderr }: Ran) => stdout + stderr
+
+describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let auth: string
+  let made: string
+  let homes: string
+  let lab: Lab
+  let edits: readonly Edit[]
+
+  before(async () => {
+    place = makePlace()
+    auth = join(place, 'auth')
+    made = join(place, 'made')
+    homes = join(place, 'homes')
+    lab = await startLab({ dir: join(place, 'lab'), nodes: nodes.map(({ name }) => ({ name })) })
+    edits = [...labEdits(lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+    writeCluster(place, edits)
+    const first = await harderway(place, 'bootstrap')
+    assert.equal(first.status, 0, told(first))
+    cpSync(auth, made, { recursive: true })
+    for (const { name, home } of lab.nodes)
+      cpSync(home, join(homes, name), { recursive: true, preserveTimestamps: true })
+  })
+  beforeEach(() => {
+    rmSync(auth, { recursive: true, force: true })
+    writeCluster(place, edits)
+  })
+  afterEach(() => {
+    for (const { name, home } of lab.nodes)
+      cpSync(join(homes, name), home, { recursive: true, preserveTimestamps: true })
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  const recover = (...args: string[]) => harderway(place, 'recover', ...args)
+  const onNodes = () => lab.nodes.map(({ home }) => stateOf(home))
+  const kubeconfig = () => stateOf(join(place, 'home/.kube'))
+  const names = () => readdirSync(auth).toSorted()
+
+  /** As it was, but for those that belong to these names. */
+  function assertBack(...without: readonly string[]): void {
+    const expected = readdirSync(made).filter((file) => !without.some((name) => file.startsWith(name)))
+    assert.deepEqual(names(), expected.toSorted())
+    for (const file of expected) {
+      assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))), file)
+      assert.equal(lstatSync(join(auth, file)).mode, lstatSync(join(made, file)).mode, file)
+    }
+  }
+
+  function assertRefused(ran: Ran, ...patterns: readonly RegExp[]): void {
+    assert.equal(ran.status, 3, told(ran))
+    for (const pattern of patterns) assert.match(told(ran), pattern)
+    assert.deepEqual(names(), [])
+  }
+
+  test('a run that would make a CA and deploy it is refused, names recover, and changes nothing anywhere', async () => {
+    const before = [onNodes(), kubeconfig()]
+    for (const args of [['bootstrap'], ['bootstrap', '--dry-run'], ['deploy', '--node', 'worker0']]) {
+      const ran = await harderway(place, ...args)
+      assert.equal(ran.status, 3, told(ran))
+      assert.match(told(ran), /control0, control1 hold a cluster's identity, and .*auth has none: nothing was made/)
+      assert.match(told(ran), /- take it over: npm run task -- recover --node control0, or from a backup: /)
+      assert.ok(!existsSync(auth) || names().every((name) => name === '.gitignore'))
+      rmSync(auth, { recursive: true, force: true })
+    }
+    assert.deepEqual([onNodes(), kubeconfig()], before)
+  })
+
+  test('recover brings back every file from the nodes with its mode, shows no key, and all is fresh then', async () => {
+    const before = onNodes()
+    const ran = await recover('--node', 'control0')
+    assert.equal(ran.status, 0, told(ran))
+    assertBack()
+    for (const secret of secretsIn(made)) assert.ok(!told(ran).includes(secret))
+    const plan = await harderway(place, 'bootstrap', '--dry-run', '--json')
+    assert.equal(plan.status, 0, plan.stdout)
+    const next = await harderway(place, 'bootstrap', '--json')
+    assert.deepEqual([next.status, idsOf(next, 'built')], [0, []], next.stdout)
+    assert.deepEqual(onNodes(), before)
+  })
+
+  test('recover leaves out a worker that is down, says so, and the next bootstrap makes its certificate anew', async () => {
+    await lab.node('worker1').stop()
+    const ran = await recover('--node', 'control1', '--json')
+    await lab.node('worker1').start()
+    assert.equal(ran.status, 0, ran.stdout)
+    assertBack('worker1')
+    assert.match(ran.stdout, /not found, and made anew by the next bootstrap: worker1\.pem/)
+    const next = await harderway(place, 'bootstrap', '--json')
+    assert.equal(next.status, 0, next.stdout)
+    assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
+  })
+
+  test('recover takes nothing of a worker whose key is not that of its certificate', async () => {
+    cpSync(join(made, 'worker0-key.pem'), join(lab.node('worker1').home, 'worker1-key.pem'))
+    const ran = await recover('--node', 'control0')
+    assert.equal(ran.status, 0, told(ran))
+    assert.match(told(ran), /worker1: not taken, .*worker1-key\.pem is not the key of worker1\.pem/)
+    assertBack('worker1')
+  })
+
+  test('recover takes nothing where the files of the control node do not fit together, and names the other one', async () => {
+    const { home } = lab.node('control0')
+    cpSync(join(made, 'admin-key.pem'), join(home, 'kubernetes-key.pem'))
+    const ran = await recover('--node', 'control0')
+    assertRefused(ran, /kubernetes-key\.pem is not the key of kubernetes\.pem/, /recover --node control1/)
+    const other = await recover('--node', 'control1')
+    assert.equal(other.status, 0, told(other))
+    assertBack()
+  })
+
+  for (const [file, spoil, what] of [
+    ['admin.kubeconfig', () => 'kind: Config\n', /admin\.pem, admin-key\.pem missing/],
+    ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /encryption key|nothing that kube-apiserver/],
+    ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the key of ca\.pem/],
+    ['control0.kubeconfig', () => readFileSync(join(made, 'admin.kubeconfig'), 'utf8'), /another pair than control0/],
+  ] as const)
+    test(`recover takes nothing where ${file} of the control node is spoilt`, async () => {
+      // Where the other control node's is another, that is what is told.
+      await lab.node('control1').stop()
+      writeFileSync(join(lab.node('control0').home, file), spoil())
+      const ran = await recover('--node', 'control0')
+      await lab.node('control1').start()
+      assertRefused(ran, what)
+    })
+
+  test('recover refuses where two control nodes hold different identities, and tells which', async () => {
+    const other = join(place, 'other')
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    for (const file of ['service-account.pem', 'service-account-key.pem'])
+      cpSync(join(other, 'auth', file), join(lab.node('control1').home, file))
+    for (const [asked, its] of [
+      ['control0', 'control1'],
+      ['control1', 'control0'],
+    ] as const)
+      assertRefused(
+        await recover('--node', asked),
+        new RegExp(`^${asked} and ${its} \\(service-account key\\) hold different identities`, 'm'),
+        new RegExp(`recover --node ${its}`),
+      )
+  })
+
+  test('recover overwrites nothing that stands in auth/ already', async () => {
+    mkdirSync(auth)
+    cpSync(join(made, 'worker0-key.pem'), join(auth, 'admin-key.pem'))
+    const before = stateOf(auth)
+    const ran = await recover('--node', 'control0')
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(told(ran), /admin-key\.pem/)
+    assert.deepEqual(stateOf(auth), before)
+  })
+
+  for (const file of ['kubernetes-key.pem', 'worker1.pem', 'ca.pem', 'ca-key.pem'])
+    test(`after a recover that was killed before ${file}, bootstrap makes nothing, and recover brings the rest`, async () => {
+      const killed = await start(place, ['recover', '--node', 'control0'], {
+        at: { event: `rename ${file}#1`, do: 'kill' },
+      }).ended
+      assert.equal(killed.signal, 'SIGKILL', killed.stdout + killed.stderr)
+      const half = names().filter((name) => !name.startsWith('.'))
+      assert.ok(half.length > 0 && !half.includes(file), String(half))
+      const between = await harderway(place, 'bootstrap')
+      assert.equal(between.status, 3, told(between))
+      assert.match(told(between), file === 'ca-key.pem' ? /ca-key\.pem missing/ : /recover --node control0/)
+      assert.deepEqual(
+        names().filter((name) => !name.startsWith('.')),
+        half,
+      )
+      const again = await recover('--node', 'control0')
+      assert.equal(again.status, 0, told(again))
+      assertBack()
+    })
+
+  test('recover --from brings a backup back by the same checks, with no node asked', async () => {
+    const backup = join(place, 'backup')
+    cpSync(made, backup, { recursive: true })
+    await Promise.all(lab.nodes.map((node) => node.stop()))
+    const ran = await recover('--from', 'backup')
+    cpSync(join(backup, 'worker0-key.pem'), join(backup, 'worker1-key.pem'))
+    rmSync(auth, { recursive: true })
+    const spoilt = await recover('--from', backup)
+    const none = await recover('--from', 'home')
+    await Promise.all(lab.nodes.map((node) => node.start()))
+    assert.equal(ran.status, 0, told(ran))
+    assertRefused(spoilt, /worker1-key\.pem is not the key of worker1\.pem/)
+    assert.equal(none.status, 1, told(none))
+    assert.match(told(none), /home holds no file of this cluster's auth\//)
+    const back = await recover('--from', 'made')
+    assert.equal(back.status, 0, told(back))
+    assertBack()
+  })
+
+  test('recover takes a cluster that has expired, and says what to type', { skip: needs('faketime') }, async () => {
+    const late = new Date(Date.now() + 11 * 365 * 86_400_000)
+    const ran = await wrapped(place, clock(late), 'recover', '--from', 'made')
+    assert.equal(ran.status, 0, told(ran))
+    assert.match(
+      told(ran),
+      /: npm run task -- ca --renew \(the CA expired on \d{4}-\d\d-\d\d\), then npm run bootstrap/,
+    )
+    assertBack()
+  })
+
+  test('recover refuses the files of a cluster that cluster.yaml does not describe', async () => {
+    writeCluster(place, [...edits, [['subject', 'locality'], 'Gdansk']])
+    assertRefused(
+      await recover('--from', 'made'),
+      /change cluster\.yaml to what is there/,
+      /CA: subject added: L=Gdansk/,
+    )
+    writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
+    assertRefused(await recover('--from', 'made'), /encryption\.provider: aescbc/)
+  })
+
+  test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
+    writeCluster(place, [...edits, [['api', 'extraSANs'], ['10.1.1.1']]])
+    const ran = await recover('--from', 'made')
+    assert.equal(ran.status, 0, told(ran))
+    assert.match(told(ran), /made anew by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
+  })
+
+  for (const [args, message] of [
+    [[], /--node NAME or --from DIR/],
+    [['--node', 'control0', '--from', 'made'], /--node NAME or --from DIR/],
+    [['--node', 'control0', '--node', 'control1'], /--node NAME or --from DIR/],
+    [['--node', 'worker0'], /--node worker0: no control node/],
+    [['--node', 'control9'], /cluster\.yaml has no such node/],
+  ] as const)
+    test(`"recover ${args.join(' ')}" is bad usage`, async () => {
+      const ran = await recover(...args)
+      assert.equal(ran.status, 2, told(ran))
+      assert.match(told(ran), message)
+    })
+})
