@@ -15,7 +15,7 @@ import type { Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
-import { refuseConflicts, refuseOtherCa, refuseOtherContext } from './local-kubeconfig-conflicts.ts'
+import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from './local-kubeconfig-conflicts.ts'
 
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
@@ -81,6 +81,7 @@ interface Asked extends Pick<Access, 'cluster' | 'context'> {
 /** Without the admin's pair, which a dry run may have to do without, only what stands in the way is looked for. */
 function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const { access } = asked
+  refuseOwnFiles(at)
   const locks = at.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path }] })
   // What a killed run left of a lock would block kubectl.
@@ -106,13 +107,17 @@ function check(at: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
         ? { kind: 'content-changed', path, what: list.map((change) => describe(change, path)) }
         : { kind: 'missing', path },
   )
-  const modes = places.flatMap(({ real, file, content }): Reason[] => {
-    const holdsOurs = content.find('users', access.user) !== undefined
-    return file?.kind === 'file' && holdsOurs && (file.mode & 0o077) !== 0
-      ? [{ kind: 'wrong-mode', path: real, was: file.mode, asked: secretMode }]
-      : []
+  const modes = places.flatMap((place): Reason[] => {
+    const was = openMode(place, access)
+    return was === undefined ? [] : [{ kind: 'wrong-mode', path: place.real, was, asked: secretMode }]
   })
   return { reasons: [...reasons, ...modes] }
+}
+
+/** The mode of a file that lets others read our key; a file without it is for the user to show to whom he wants. */
+function openMode({ file, content }: KubeconfigFile, { user }: Access): number | undefined {
+  const isOpen = file?.kind === 'file' && (file.mode & 0o077) !== 0
+  return isOpen && content.find('users', user) ? file.mode : undefined
 }
 
 function describe(change: Change, path: string): string {
@@ -137,7 +142,8 @@ async function build(at: Workspace, reader: KubeconfigReader, { access, signal }
     const changes = plan(places, access)
     for (const place of places) {
       for (const each of locks) each.assertHeld()
-      write(place, changes.get(place) ?? [])
+      const list = changes.get(place) ?? []
+      if (list.length > 0 || openMode(place, access) !== undefined) write(place, list)
     }
   } finally {
     for (const each of locks.reverse()) each.release()
@@ -152,7 +158,6 @@ async function lock(path: string, signal: AbortSignal, onWait: (text: string) =>
 }
 
 function write({ path, real, file, text }: KubeconfigFile, changes: readonly Change[]): void {
-  if (changes.length === 0 && (file?.kind !== 'file' || (file.mode & 0o077) === 0)) return
   const changed = applyChanges(text, changes)
   if (changed === undefined)
     throw new Failure(`${path} can't be changed without touching entries that are not ours`, {
