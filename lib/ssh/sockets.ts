@@ -1,25 +1,30 @@
 /** Where the sockets of shared connections lie: a private folder for each run. */
+import { createHash } from 'node:crypto'
 import { lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { doing, isErrno } from '../failure.ts'
-import { isRunning } from '../files/process-id.ts'
+import { isRunning, thisProcess } from '../files/process-id.ts'
 
 /**
  * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for a
- * suffix of its own while it makes the socket, and we at most 31 for `/harderway-<pid>-XXXXXX/<number>`.
+ * suffix of its own while it makes the socket, and we at most 36 for `/harderway-<pid>-<space>-XXXXXX/<number>`.
  */
-const longest = 55
+const longest = 50
+
+/** Containers may share a /tmp: in another PID namespace the same pid is another process, or none. */
+const space = createHash('sha256').update(thisProcess.space).digest('hex').slice(0, 4)
+const folderName = new RegExp(`^harderway-(\\d+)-${space}-[A-Za-z0-9]{6}$`)
 
 /** A new folder only for this run; those of runs that were killed are removed. */
 export function makeSocketFolder(): string {
   const folder = socketBase(resolve(tmpdir()))
   return doing('make a folder in', folder, () => {
     for (const name of readdirSync(folder)) {
-      const [, pid] = /^harderway-(\d+)-[A-Za-z0-9]{6}$/.exec(name) ?? []
+      const [, pid] = folderName.exec(name) ?? []
       if (pid !== undefined && !isRunning(Number(pid))) tryRemoveSockets(join(folder, name))
     }
-    return mkdtempSync(join(folder, `harderway-${process.pid}-`))
+    return mkdtempSync(join(folder, `harderway-${process.pid}-${space}-`))
   })
 }
 
