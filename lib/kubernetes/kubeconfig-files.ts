@@ -17,10 +17,14 @@ export interface KubeconfigFile {
 export class KubeconfigReader {
   readonly #known = new Map<string, KubeconfigFile>()
 
-  /** Throws a Failure for one that can't be read. */
+  /** Each file once, by the first of its paths. Throws a Failure for one that can't be read. */
   read(paths: readonly string[]): KubeconfigFile[] {
-    return paths.map((path) => {
+    const firsts = new Map<string, string>()
+    for (const path of paths) {
       const real = followLinks(path)
+      if (!firsts.has(real)) firsts.set(real, path)
+    }
+    return [...firsts].map(([real, path]) => {
       const file = readPlainFile(real)
       const text = file ? textOf(file) : ''
       const known = this.#known.get(path)

@@ -51,7 +51,12 @@ export interface ReadKubeconfig {
 /** Undefined if the text is not a kubeconfig; an empty text is one. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
   const root = parseFields(text)
-  return root && readFields(root)
+  return root && isOfKind(root) ? readFields(root) : undefined
+}
+
+/** As kubectl takes it: what names no kind is one, what names another is none. */
+function isOfKind({ apiVersion, kind }: Fields): boolean {
+  return (apiVersion || 'v1') === 'v1' && (kind || 'Config') === 'Config'
 }
 
 function readFields(root: Fields): ReadKubeconfig {

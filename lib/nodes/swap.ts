@@ -133,7 +133,8 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
   return [
     `[ ! -L ${stage} ]`,
     `cd -- ${stage}`,
-    `tar -xof ${archiveName} -- $names`,
+    // GNU tar takes options from the environment too.
+    `TAR_OPTIONS= tar -xof ${archiveName} -- $names`,
     "sha256sum -c >/dev/null <<'SUMS'",
     ...copied.map(({ name, digest }) => `${digest}  ${name}`),
     'SUMS',
@@ -161,9 +162,9 @@ function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Inspe
   ]
 }
 
-/** One call for all files of a mode. */
+/** One call for all files of a mode. With POSIXLY_CORRECT no option may stand behind it, and `--` would be a file. */
 function chmods(files: Swap['modes']): string[] {
   return [...Map.groupBy(files, ({ mode }) => mode)].map(
-    ([mode, group]) => `chmod ${mode.toString(8)} -- ${group.map(({ name }) => quote(name)).join(' ')}`,
+    ([mode, group]) => `chmod -- ${mode.toString(8)} ${group.map(({ name }) => quote(name)).join(' ')}`,
   )
 }

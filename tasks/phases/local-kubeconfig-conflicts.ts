@@ -1,7 +1,10 @@
 /** Conflicts with the user's own kubeconfig entries. Each throws a Failure that names the way out. */
 import { createPublicKey } from 'node:crypto'
+import { existsSync, realpathSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
 import { refusal } from '../../lib/failure.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
+import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
 import { type KubeconfigFile, readTrusted } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
@@ -9,6 +12,21 @@ import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
+
+/** What is in auth/ says what cluster.yaml asks for, and nothing else: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
+export function refuseOwnFiles({ auth, kubeconfigs }: Workspace): void {
+  const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
+  if (own === undefined) return
+  throw refusal(`${own} is in ${auth.path}, and nothing is entered there`, [
+    'name another file: localKubeconfig.path in cluster.yaml, or $KUBECONFIG',
+    'or have none written: localKubeconfig: false',
+  ])
+}
+
+function isInside(path: string, folder: string): boolean {
+  const realOf = (each: string) => (existsSync(each) ? realpathSync(each) : each)
+  return !relative(realOf(folder), join(realOf(dirname(path)), basename(path))).startsWith('../')
+}
 
 /** The user's own context of that name, for another cluster, is not overwritten. */
 export function refuseOtherContext(

@@ -15,7 +15,7 @@ import type { Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
-import { refuseConflicts, refuseOtherCa, refuseOtherContext } from './local-kubeconfig-conflicts.ts'
+import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from './local-kubeconfig-conflicts.ts'
 
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
@@ -82,6 +82,7 @@ interface Asked extends Pick<Access, 'cluster' | 'context'> {
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
 function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Verdict {
   const { access } = asked
+  refuseOwnFiles(workspace)
   const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
@@ -107,13 +108,17 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
         ? { kind: 'content-changed', path, what: list.map((change) => formatChange(change, path)) }
         : { kind: 'missing', path },
   )
-  const modes = places.flatMap(({ real, file, content }): Reason[] => {
-    const holdsOurs = content.find('users', access.user) !== undefined
-    return file?.kind === 'file' && holdsOurs && (file.mode & 0o077) !== 0
-      ? [{ kind: 'wrong-mode', path: real, was: file.mode, asked: secretMode }]
-      : []
+  const modes = places.flatMap((place): Reason[] => {
+    const was = openMode(place, access)
+    return was === undefined ? [] : [{ kind: 'wrong-mode', path: place.real, was, asked: secretMode }]
   })
   return { reasons: [...reasons, ...modes] }
+}
+
+/** The mode of a file that lets others read our key; a file without it is for the user to show to whom he wants. */
+function openMode({ file, content }: KubeconfigFile, { user }: Access): number | undefined {
+  const isOpen = file?.kind === 'file' && (file.mode & 0o077) !== 0
+  return isOpen && content.find('users', user) ? file.mode : undefined
 }
 
 function formatChange(change: Change, path: string): string {
@@ -138,7 +143,8 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
     const changes = plan(places, access)
     for (const place of places) {
       for (const each of locks) each.assertHeld()
-      write(place, changes.get(place) ?? [])
+      const list = changes.get(place) ?? []
+      if (list.length > 0 || openMode(place, access) !== undefined) write(place, list)
     }
   } finally {
     for (const each of locks.reverse()) each.release()
@@ -153,7 +159,6 @@ async function lock(path: string, signal: AbortSignal, onWait: (text: string) =>
 }
 
 function write({ path, real, file, text }: KubeconfigFile, changes: readonly Change[]): void {
-  if (changes.length === 0 && (file?.kind !== 'file' || (file.mode & 0o077) === 0)) return
   const changed = applyChanges(text, changes)
   if (changed === undefined)
     throw new Failure(`${path} can't be changed without touching entries that are not ours`, {

@@ -62,6 +62,22 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
     })
 
+    test('is the same whatever tools would read from the environment', (t) => {
+      const home = oldHome(t)
+      const environment =
+        "export POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ=''\n"
+      const seen = parseLook(did(home, environment + lookScript('~', new Map(), nonce)), nonce)
+      assert.deepEqual(seen, look(home))
+      stage(home)
+      chmodSync(join(home, 'notes.txt'), 0o666)
+      const script = scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
+      parseLook(did(home, environment + script), nonce)
+      for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
+        if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
+        assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
+      }
+    })
+
     const broken: Readonly<Record<string, (home: string) => Partial<Swap> | undefined>> = {
       'whose digests are of other bytes': (home) => {
         stage(home)

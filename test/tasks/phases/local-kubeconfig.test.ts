@@ -54,6 +54,11 @@ interface Ran {
   readonly events: readonly Record<string, unknown>[]
 }
 
+/** What each file holds. */
+function snapshot(folder: string): string[][] {
+  return readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')])
+}
+
 describe('local-kubeconfig', { concurrency: 4 }, () => {
   let made: string
   /** The certificate of a CA that is not the place's. */
@@ -384,6 +389,27 @@ contexts:
       assert.equal(parse(readFileSync(file, 'utf8')).clusters.length, 1)
     })
 
+    test('a file that stands twice in it under two names counts once', async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign, 0o644)
+      symlinkSync(config, join(folder, 'alias'))
+      const env = { KUBECONFIG: `${config}${delimiter}${join(folder, 'alias')}` }
+      const ran = await runIn(folder, env, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.equal(parse(readFileSync(config, 'utf8')).clusters.length, 2)
+    })
+
+    test('one without an entry of ours stays as it is, open to others too', async (t) => {
+      const { folder, config } = place(t)
+      const shared = join(folder, 'shared')
+      write(config, foreign, 0o644)
+      write(shared, other, 0o644)
+      const first = state(shared)
+      const ran = await runIn(folder, { KUBECONFIG: `${config}${delimiter}${shared}` }, 'local-kubeconfig')
+      assert.equal(ran.status, 0, ran.output)
+      assert.deepEqual(state(shared), first)
+    })
+
     test('a path in it is relative to where the user stands', async (t) => {
       const { folder } = place(t)
       const stands = scratch(t)
@@ -413,6 +439,8 @@ contexts:
       ],
       'where its YAML can not be read': ['clusters: [\n', /not a valid kubeconfig[\s\S]*localKubeconfig\.path/],
       'where it is no map': ['- one\n- two\n', /not a valid kubeconfig/],
+      'where it is of another kind': ['apiVersion: v1\nkind: Pod\n', /not a valid kubeconfig/],
+      'where it is of another version': ['apiVersion: v2\nkind: Config\n', /not a valid kubeconfig/],
       'where it is a word': ['hello\n', /not a valid kubeconfig/],
     }
     for (const [title, [text, said]] of Object.entries(refusals))
@@ -427,6 +455,20 @@ contexts:
         }
         assert.deepEqual(state(config), first)
         assert.deepEqual(readdirSync(dirname(config)), ['config'])
+      })
+
+    const own = { 'admin.kubeconfig': 'auth', 'encryption-config.yaml': 'link', 'ca-key.pem': 'auth', new: 'auth' }
+    for (const [file, by] of Object.entries(own))
+      test(`where it is auth/${file}`, async (t) => {
+        const { folder } = place(t)
+        assert.equal((await run(folder, 'kubeconfigs/admin', 'encryption-key')).status, 0)
+        symlinkSync('auth', join(folder, 'link'))
+        symlinkSync(join(by, file), join(folder, 'alias'))
+        const first = snapshot(join(folder, 'auth'))
+        const ran = await runIn(folder, { KUBECONFIG: 'alias' }, 'local-kubeconfig')
+        assert.equal(ran.status, 3, ran.output)
+        assert.match(ran.output, /is in \S+auth, and nothing is entered there[\s\S]*localKubeconfig\.path/)
+        assert.deepEqual(snapshot(join(folder, 'auth')), first)
       })
 
     test('where nothing was ever made and our context is for another cluster, which a dry run tells too', async (t) => {
