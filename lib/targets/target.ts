@@ -19,7 +19,7 @@ export interface Look<Found = unknown> extends Verdict {
 }
 
 /** What the checks of its needs found; without those that were made since. */
-export type FoundBefore = ReadonlyMap<TargetId, unknown>
+type FoundBefore = ReadonlyMap<TargetId, unknown>
 
 export interface Target<Found = unknown> {
   readonly id: TargetId

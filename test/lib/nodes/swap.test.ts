@@ -66,12 +66,12 @@ inEachShell(({ run, did }: NodeShell) => {
       const home = oldHome(t)
       const environment =
         "export POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ=''\n"
-      const seen = parseLook(did(home, environment + lookScript('~', new Map(), nonce)), nonce)
+      const seen = parseInspection(did(home, environment + inspectScript('~', new Map(), nonce)), nonce)
       assert.deepEqual(seen, look(home))
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
       const script = scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
-      parseLook(did(home, environment + script), nonce)
+      parseInspection(did(home, environment + script), nonce)
       for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
         if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
         assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
