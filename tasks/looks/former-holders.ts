@@ -1,7 +1,7 @@
 /** Who has a certificate in auth/ and no place in cluster.yaml any more: what machines and people hold stays with them. */
-import { kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
-import { readCaCertificate, tryCertificate } from '../../lib/pki/pair.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, quote } from '../../lib/wording.ts'
 import { certTable } from '../tables/certs.ts'
@@ -9,13 +9,14 @@ import { certTable } from '../tables/certs.ts'
 /** A sentence or two for each. */
 export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | 'cluster' | 'now'>): string[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
-  const ca = readCaCertificate(auth)
-  return auth.names().flatMap((file) => {
+  const ca = tryCertificate(auth, caName)
+  const files = auth.names()
+  return files.flatMap((file) => {
     const { kind, name = '' } = parseFileName(file) ?? {}
     const certificate = kind === 'certificate' && !known.has(name) ? tryCertificate(auth, name) : undefined
     if (!certificate) return []
     const gone = `${name} is no longer in cluster.yaml`
-    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => auth.tryBytes(each)).join(', ')
+    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each)).join(', ')
     if (certificate.attributes.includes(`CN=system:node:${name}`))
       return [`${gone}: it and ${auth.path} still hold ${held}, which are valid until they expire`]
     if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
