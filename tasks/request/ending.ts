@@ -19,9 +19,9 @@ export function watchEndings(): Ending {
     first ??= signal
     controller.abort(new Failure(`ended by ${signal}`))
   }
-  const cannotWrite = (name: string) => (error: unknown) => {
-    // The reader has closed the pipe: end as SIGPIPE would, pipe(7).
-    if (isErrno(error, 'EPIPE')) end('SIGPIPE')
+  const cannotWrite = (name: 'stdout' | 'stderr') => (error: unknown) => {
+    // The reader has closed the pipe, pipe(7), or the terminal is gone: end as SIGPIPE would.
+    if (isErrno(error, 'EPIPE') || (isErrno(error, 'EIO') && process[name].isTTY)) end('SIGPIPE')
     if (controller.signal.aborted) return
     failure = outputFailure(name, error)
     controller.abort(failure)
