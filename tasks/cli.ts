@@ -1,5 +1,5 @@
 /** The command layer: it alone reads the environment, prints, and decides the exit status. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
@@ -157,7 +157,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
 }
 
 function readCluster(file: string, { json }: Options): Pick<Request, 'cluster' | 'mistake'> {
-  const bytes = doing('read', file, () => readFileSync(file), 'usage')
+  const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem, next?: PlacedProblem) => {
@@ -170,6 +170,12 @@ function readCluster(file: string, { json }: Options): Pick<Request, 'cluster' |
     throw usageFailure(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'))
   const { cluster, problemAt } = parsed
   return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
+}
+
+/** Only SIGKILL would end the wait for who writes into a pipe; a device may have no end. */
+function readWhole(file: string): Buffer {
+  if (!statSync(file).isFile()) throw usageFailure(`${file} is not a plain file`)
+  return readFileSync(file)
 }
 
 function listPhases(json: boolean): string {

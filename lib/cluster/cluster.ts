@@ -82,6 +82,9 @@ function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     }
     if (document.contents === null)
       return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
+    // What it is instead is not shown: with a wrong --config it may be a key.
+    if (!yamlIsMap(document.contents))
+      return { errors: [{ offset: 0, message: 'is not a map of keys: name, api.virtualIP and nodes are needed' }] }
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
     if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }

@@ -7,7 +7,7 @@ const graphemes = new Intl.Segmenter()
 /** Two lines, no wider than so many columns where that leaves room for a few words; nothing where the line is blank. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem, width: number): string | undefined {
   // A tab is as wide as the terminal likes: as a blank it keeps the caret in its place.
-  const whole = (text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' ')
+  const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
   if (whole === '') return undefined
   const room = Math.max(20, width - indent.length)
   const at = Math.min(column - 1, whole.length)
@@ -19,4 +19,9 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem, wid
   ].join('')
   const before = [...graphemes.segment(shown.slice(0, at - from))].length
   return `${indent}${shown.toWellFormed()}\n${indent}${' '.repeat(before)}^`
+}
+
+/** Words so long that they could be keys or tokens: with a wrong --config the line may be a kubeconfig's. */
+function withoutSecrets(line: string): string {
+  return line.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => '…'.repeat(word.length))
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -210,6 +211,29 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   const json = await run(folder, ['certs', '--json'])
   assert.deepEqual([json.status, json.stderr], [2, ''])
   assert.deepEqual(parse(json.stdout), [{ type: 'error', message: `${address}\n${key}` }])
+})
+
+test('what is no plain file, or no cluster.yaml, is not waited for, and nothing of it is shown', async (t) => {
+  const folder = place(t)
+  execFileSync('mkfifo', [join(folder, 'pipe')])
+  mkdirSync(join(folder, 'folder'))
+  for (const file of ['pipe', 'folder', '/dev/zero']) {
+    const { status, stderr } = await run(folder, ['certs', '--config', file])
+    assert.deepEqual([status, stderr], [2, `${resolve(folder, file)} is not a plain file\n`])
+  }
+  const { privateKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    privateKeyEncoding: { type: 'sec1', format: 'pem' },
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+  })
+  const secret = privateKey.split('\n')[1] ?? ''
+  for (const text of [privateKey, secret, `- ${secret}`, `{"users": [{"user": {"client-key-data": "${secret}"}}]}`]) {
+    writeFileSync(join(folder, 'secret'), text)
+    const { status, stderr } = await run(folder, ['certs', '--config', 'secret'])
+    assert.equal(status, 2)
+    assert.match(stderr, /^\S+secret:1:1: /)
+    assert.ok(!stderr.includes(secret.slice(0, 16)), stderr)
+  }
 })
 
 test('problems at one place of cluster.yaml are reported with one caret, and what is in the line can not move the cursor', async (t) => {

@@ -160,7 +160,7 @@ test('several mistakes are all named, in the order of the file', () => {
 testBadFiles({
   'an empty file says what is needed': ['', '1:1: is empty: name, api.virtualIP and nodes are needed'],
   'a file of comments is empty': ['# name: kubenet\n', '1:1: is empty: name, api.virtualIP and nodes are needed'],
-  'a text is not a cluster': ['hello\n', '1:1: "hello" is not a map of keys'],
+  'a text is not a cluster': ['hello\n', '1:1: is not a map of keys: name, api.virtualIP and nodes are needed'],
   'keys that are needed are named': ['{}\n', '1:1: name is missing', '1:1: api is missing', '1:1: nodes is missing'],
   'a name without a value is missing': [edited('name: kubenet', 'name:'), '1:1: name is missing'],
   'a list that does not end is named where it should have': [
