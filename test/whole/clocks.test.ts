@@ -99,7 +99,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       const ran = await runAt(place, then)
       assert.equal(ran.status, 0, ran.stdout)
       assert.deepEqual(idsOf(ran, 'built').filter((id) => id.includes('cert')).length, leaves.length)
-      assert.equal(messageOf(ran, 'cluster-cert'), 'made: ends 2028-02-28')
+      assert.equal(messageOf(ran, 'cluster-cert'), 'made: expires 2028-02-28')
       assert.deepEqual(
         stateOf(auth, (name) => name.startsWith('ca')),
         ca,

@@ -38,7 +38,7 @@ const rows: readonly Row[] = [
     title: 'a certificate that does not parse',
     spoil: (auth) => writeFileSync(join(auth, 'worker0.pem'), 'garbage'),
     built: worker0,
-    reason: 'made: worker0.pem is no certificate',
+    reason: 'made: worker0.pem is not a valid certificate',
   },
   {
     title: 'a key that does not parse',
@@ -123,7 +123,7 @@ const rows: readonly Row[] = [
     title: 'less than renewBefore left',
     spoil: (auth) => sign(auth, 'worker0', { days: 20 }),
     built: worker0,
-    reason: `made: ends ${daysFromNow(20)}`,
+    reason: `made: expires ${daysFromNow(20)}`,
   },
   {
     title: 'a renewBefore that has grown past what is left',
@@ -133,7 +133,7 @@ const rows: readonly Row[] = [
     ],
     spoil: (auth) => sign(auth, 'worker0', { days: 100 }),
     built: worker0,
-    reason: `made: ends ${daysFromNow(100)}`,
+    reason: `made: expires ${daysFromNow(100)}`,
   },
   {
     title: 'a wrong mode of a key, repaired without issuing again',

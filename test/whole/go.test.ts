@@ -182,19 +182,19 @@ const refused: readonly Refused[] = [
     title: 'an end with a fraction of a second',
     alter: times(utc('250101000000Z'), generalized('20400101000000.5Z')),
     go: /malformed GeneralizedTime/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'a time zone of +0000',
     alter: times(utc('250101000000+0000'), utc('400101000000Z')),
     go: /malformed UTCTime/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'a second that there is not',
     alter: times(utc('250101000060Z'), utc('400101000000Z')),
     go: /malformed UTCTime/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'the same extension twice',
@@ -281,28 +281,28 @@ const refused: readonly Refused[] = [
     asClient: true,
     newKey: true,
     go: /failed to parse private key|invalid/,
-    why: /is no private key/,
+    why: /is not an unencrypted private key/,
   },
   {
     title: 'a certificate that OpenSSL alone knows by its label',
     spell: (pem) => pem.replaceAll(' CERTIFICATE', ' X509 CERTIFICATE'),
     asClient: true,
     go: /failed to find "CERTIFICATE" PEM block/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'a certificate that is not PEM',
     spell: (pem) => new X509Certificate(pem).raw,
     asClient: true,
     go: /failed to find any PEM data/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'something behind the certificate',
     spell: (pem) => certificatePem(Buffer.concat([new X509Certificate(pem).raw, null_])),
     asClient: true,
     go: /trailing data/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
   {
     title: 'a length in more bytes than it needs',
@@ -312,7 +312,7 @@ const refused: readonly Refused[] = [
     },
     asClient: true,
     go: /malformed certificate/,
-    why: /is no certificate/,
+    why: /is not a valid certificate/,
   },
 ]
 
@@ -398,7 +398,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
       assert.ok(idsOf(mended, 'built').includes(id))
       await asked(place, auth, name)
       const isKept = readFileSync(join(auth, `${name}-key.pem`)).equals(keys.get(name) ?? Buffer.alloc(0))
-      assert.equal(isKept, !row.newKey && !/ is no certificate/.test(String(messageOf(told, id))), 'its key')
+      assert.equal(isKept, !row.newKey && !/ is not a valid certificate/.test(String(messageOf(told, id))), 'its key')
     })
   }
 

@@ -86,7 +86,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const { plan } = await planAndRun()
     assert.deepEqual(plan, [
       'Node certificates',
-      `  worker1.pem: ends ${end}`,
+      `  worker1.pem: expires ${end}`,
       '    → kubeconfigs worker1 → deploy worker1 → then restart kubelet',
     ])
   })

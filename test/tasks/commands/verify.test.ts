@@ -191,7 +191,7 @@ const rows: readonly Row[] = [
     title: 'a certificate of a kubelet that is none',
     spoil: (auth) => writeFileSync(join(auth, 'worker1.pem'), 'garbage'),
     named: ['clients/worker1', 'kubelets/worker1'],
-    reason: /^worker1\.(pem is no certificate|kubeconfig does not hold the pair)/,
+    reason: /^worker1\.(pem is not a valid certificate|kubeconfig does not hold the pair)/,
   },
 ]
 
