@@ -63,7 +63,7 @@ export async function ask(question: Question & { readonly path: string; readonly
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)
   // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
-  const common = { host: address, path, signal, agent: false, headers: { connection: 'keep-alive' } } as const
+  const common = { host: address, path, signal, headers: { connection: 'keep-alive' } } as const
   const dial = () => {
     const socket = connect({
       socket: stream,
@@ -72,6 +72,8 @@ export async function ask(question: Question & { readonly path: string; readonly
       rejectUnauthorized: ca !== undefined,
       ...(as && { cert: as.certificate, key: as.key }),
     })
+    // Also after the answer: its stream is destroyed before it has come to an end.
+    socket.on('error', refuse)
     return socket
   }
   const request = isPlain
