@@ -11,6 +11,8 @@ import { fileWords, type SshUse, typedCommand } from './command.ts'
 import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
 import { spawn } from './process.ts'
 
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const configTimeLimit = 30_000
 /** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8
 
@@ -81,8 +83,15 @@ export class Routes {
   async #print(words: readonly string[]): Promise<ProcessOutput> {
     const { folder: cwd } = this.#use
     const command = ['ssh', '-G', ...fileWords(this.#use), ...words]
-    const printed = await spawn(command, { cwd, env: process.env, input: '', signal: this.#signal })
+    const limit = AbortSignal.timeout(configTimeLimit)
+    const signal = AbortSignal.any([this.#signal, limit])
+    const printed = await spawn(command, { cwd, env: process.env, input: '', signal })
     this.#signal.throwIfAborted()
+    if (limit.aborted)
+      throw new Failure(`ssh does not say how it would connect: it is still at it after ${configTimeLimit / 1000} s`, {
+        code: 'timed-out',
+        remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+      })
     return printed
   }
 
