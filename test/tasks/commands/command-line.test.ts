@@ -44,10 +44,10 @@ const refused: readonly [string, string][] = [
   ['verify --sort-by end', '--sort-by goes with status'],
   ['status --format dot', '--format goes with graph or report'],
   ['bootstrap --format html', '--format goes with graph or report'],
-  ['verify --concurrency 2', '--concurrency goes with phases and targets, status, report, or recover'],
-  ['certs --from ../backup', '--from goes with recover'],
+  ['verify --concurrency 2', '--concurrency can only be used with phases and targets, status, report, or recover'],
+  ['certs --from ../backup', '--from can only be used with recover'],
   ['recover --node control0 --force', "recover can't be combined with --force"],
-  ['report --node worker0', '--node goes with phases and targets, verify, status, graph, or recover'],
+  ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
 
 for (const [line, message] of refused)
