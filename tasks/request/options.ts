@@ -17,8 +17,13 @@ interface Option {
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
-  node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
-  from: { type: 'string', value: 'DIR', help: 'recover: from this folder, a backup of auth/' },
+  node: {
+    type: 'string',
+    multiple: true,
+    value: 'NAME',
+    help: 'only what belongs to this node (repeatable); recover: from this control node',
+  },
+  from: { type: 'string', value: 'DIR', help: 'recover: from this backup of auth/' },
   force: {
     type: 'boolean',
     help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',

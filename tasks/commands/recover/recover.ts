@@ -1,6 +1,6 @@
 /** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
 import type { LimitFunction } from 'p-limit'
-import { asFailure, Failure, usageFailure } from '../../../lib/failure.ts'
+import { asFailure, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
@@ -10,7 +10,7 @@ import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkNodes } from '../../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
-import { type Holding, readFolder, readNodes } from './holding.ts'
+import { readFolder, readNodes } from './holding.ts'
 import { refuseDisagreement } from './refusals.ts'
 import { assemble, type Sources, type Whole } from './whole.ts'
 
@@ -66,7 +66,11 @@ async function readSources(
     options: { nodes },
   } = request
   if (from !== undefined) {
-    const folder = readBackup(workspace, from)
+    const targets = [...clusterGraph(workspace.cluster).values()]
+    const folder = readFolder(
+      from,
+      targets.flatMap(({ makes }) => makes),
+    )
     return { main: folder, ofNode: () => folder }
   }
   checkConfigFile(request, clusterGraph(workspace.cluster))
@@ -83,17 +87,6 @@ async function readSources(
     others.flatMap((node) => holdings.get(node.name) ?? []),
   )
   return { main, ofNode: (node) => holdings.get(node) ?? { where: node, files: new Map(), unread: new Map() } }
-}
-
-function readBackup({ cluster }: Workspace, from: string): Holding {
-  const holding = readFolder(
-    from,
-    [...clusterGraph(cluster).values()].flatMap(({ makes }) => makes),
-  )
-  if (holding.files.size + holding.unread.size > 0) return holding
-  throw new Failure(`${from} holds no file of this cluster's auth/`, {
-    remedy: 'give the folder that ca-key.pem is in',
-  })
 }
 
 /** Each is whole, or not there: this may be killed at any moment, and run again. */

@@ -1,5 +1,6 @@
 /** Why nothing is taken from where it was found. Each throws a Failure that names the way out. */
-import { refusal } from '../../../lib/failure.ts'
+import { Failure, refusal } from '../../../lib/failure.ts'
+import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { otherIdentity } from '../../../lib/pki/identity.ts'
 import { formatReasons, type Reason } from '../../../lib/reason.ts'
@@ -10,6 +11,13 @@ import type { Holding } from './holding.ts'
 import { findStale, type Part } from './part.ts'
 
 const again = 'then run the same command again'
+
+export function refuseNothing(workspace: Workspace, holding: Holding): void {
+  if (holding.files.size + holding.unread.size > 0) return
+  throw new Failure(`${holding.where} holds no file of this cluster's auth/`, {
+    remedy: elsewhere(workspace, holding).join('\n'),
+  })
+}
 
 export function refuseUnread(workspace: Workspace, holding: Holding): void {
   if (holding.unread.size === 0) return
@@ -104,7 +112,7 @@ export function refusePresent({ auth }: Workspace, { where }: Holding, files: Re
 function elsewhere({ cluster, command }: Workspace, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [
-    ...others.slice(0, 1).map(({ name }) => `take it from another control node: ${command(`recover --node ${name}`)}`),
-    `take it from a backup: ${command('recover --from DIR')}`,
+    ...others.slice(0, 1).map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    `take it from a backup, the folder that ${certificateFile(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }

@@ -7,7 +7,14 @@ import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'
 import { certificateOf, filesOf, findMisfits, findStale, type Part, partOf } from './part.ts'
-import { refuseEncryptionConfig, refuseMisfits, refuseOtherCluster, refusePresent, refuseUnread } from './refusals.ts'
+import {
+  refuseEncryptionConfig,
+  refuseMisfits,
+  refuseNothing,
+  refuseOtherCluster,
+  refusePresent,
+  refuseUnread,
+} from './refusals.ts'
 
 export interface Sources {
   /** What has all that is no node's own. */
@@ -26,6 +33,7 @@ export interface Whole {
 
 /** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. Writes nothing. */
 export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole {
+  refuseNothing(workspace, main)
   refuseUnread(workspace, main)
   const present = (file: string) => workspace.auth.tryBytes(file)
   const parts = certTable(workspace.cluster).map((row) => partOf(row, row.node ? ofNode(row.node) : main, present))
