@@ -10,7 +10,6 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { formatNames } from '../../lib/wording.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { credentialsOf } from './credentials.ts'
 import { asUnknown, digestOf, newNonce } from './look.ts'
@@ -84,25 +83,20 @@ async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Uni
     .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
     .flatMap(({ serves }) => serves.map(({ port }) => port))
   const connection = await at.connect(node)
-  const refused: number[] = []
+  const address = addressOf(node)
   const shown = ports.map(async (port): Promise<[number, Served]> => {
-    let isRefused = false
-    const open = () =>
-      connection.tunnel(addressOf(node), port).once('error', () => {
-        isRefused = true
-      })
     const signal = AbortSignal.timeout(10_000)
-    const leaf = await readServed({
-      open,
-      address: addressOf(node),
+    const question = {
+      open: () => connection.tunnel(address, port),
+      address,
       as: credentialsOf(at, 'kubernetes'),
       signal,
-    }).catch(() => undefined)
-    if (!leaf && isRefused) refused.push(port)
-    return [port, leaf ?? 'nothing']
+    }
+    return [port, await readServed(question).catch(() => 'nothing' as const)]
   })
   const served = new Map(await Promise.all(shown))
-  if (refused.length > 0) await refuseUnreached(node, connection, refused)
+  if (ports.length > 0 && ports.every((port) => served.get(port) === 'nothing'))
+    await refuseUnreached(node, connection, ports)
   return served
 }
 
@@ -110,16 +104,14 @@ async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Uni
 async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
   const nonce = newNonce()
   const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
-  if (records.length === 0) return
-  const where = `${addressOf(node)}:${formatNames(records)}`
-  throw nodeFailure(
-    node,
-    `could not be looked at: something listens on ${formatNames(records)}, and ssh does not reach it`,
-    {
-      code: 'not-looked-at',
-      remedy: `let sshd there through to ${where} (AllowTcpForwarding, PermitOpen in sshd_config); then run the same command again`,
-    },
-  )
+  const [port] = records
+  if (port === undefined) return
+  const address = addressOf(node)
+  throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
+    code: 'not-looked-at',
+    remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${port}
+then run the same command again`,
+  })
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import { fileMode, keyFile, parseFileName } from '../../../lib/files/names.ts'
+import { oldSuffix } from '../../../lib/nodes/units.ts'
+import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { formatReason } from '../../../lib/reason.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { digestOf } from '../../../tasks/nodes/look.ts'
+import { judgeUnits, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { formerPlaces, nodeUnits } from '../../../tasks/tables/places.ts'
+import { parsed } from '../../support/bad-files.ts'
+import { makeEverything, temporaryAuth } from '../../support/cluster-auth.ts'
+
+const cluster = parsed(`name: kubenet
+api: { virtualIP: 10.0.0.1 }
+certificates: { key: ecdsa-p256 }
+install: { drain: a, undrain: b }
+nodes:
+  - { name: g0, role: gateway, ip: 10.0.0.9 }
+  - { name: c0, role: control, ip: 10.0.0.2 }
+  - { name: w0, role: worker, ip: 10.0.0.3 }
+`)
+const install = cluster.install as Install
+const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
+/** Seconds. */
+const [placed, started, now] = [1000, 2000, 3000]
+
+describe('the verdict about units', () => {
+  let at: Workspace
+  /** As all should be, with what differs. */
+  const judge = (name: string, change: (found: Mutable) => void = () => {}) => {
+    const node = nodeOf(name)
+    const units = nodeUnits(node, install)
+    const files = units
+      .flatMap(({ files: places }) => places)
+      .map(({ file, path }) => {
+        const placedFile = {
+          isPlain: true,
+          mode: fileMode(file),
+          uid: 0,
+          gid: 0,
+          changed: placed,
+          digest: digestOf(at, file),
+        }
+        return [path, placedFile] as const
+      })
+    const found: Mutable = {
+      look: {
+        now,
+        source: '/home/ubuntu',
+        units: new Map(units.map(({ unit }) => [unit, { isLoaded: true, active: 'active', sub: 'running', started }])),
+        folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
+        files: new Map(files),
+        isDrained: false,
+      },
+      served: new Map(
+        units.flatMap(({ serves }) =>
+          serves.map(({ port, name: leaf }) => [port, tryCertificate(at.auth, leaf)?.x509.raw ?? 'nothing']),
+        ),
+      ),
+      misplaced: [],
+    }
+    change(found)
+    return judgeUnits(at, node, install, found as UnitsFound).flatMap(({ reason }) =>
+      reason === undefined ? [] : [reason === 'not installed' ? reason : formatReason(reason)],
+    )
+  }
+  type File = { isPlain: boolean; mode: number; uid: number; gid: number; changed: number; digest: string | undefined }
+  interface Mutable {
+    look: {
+      now: number
+      source: string | undefined
+      units: Map<string, { isLoaded: boolean; active: string; sub: string; started: number | undefined }>
+      folders: Set<string>
+      files: Map<string, File>
+      isDrained: boolean
+    }
+    served: Map<number, Buffer | 'nothing'>
+    misplaced: []
+  }
+  const file = (found: Mutable, path: string, change: Partial<File>) =>
+    found.look.files.set(path, { ...(found.look.files.get(path) as File), ...change })
+  const state = (found: Mutable, unit: string, change: object) =>
+    found.look.units.set(unit, { isLoaded: true, active: 'active', sub: 'running', started, ...change })
+
+  const auth = temporaryAuth({ after } as unknown as TestContext)
+  before(async () => {
+    await makeEverything(auth, cluster)
+    at = { auth, cluster } as unknown as Workspace
+  })
+
+  test('is none where all is right', () => {
+    for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
+  })
+
+  const etcd = '/etc/etcd/'
+  const kubelet = '/var/lib/kubelet/'
+  const rows: Readonly<Record<string, readonly [node: string, change: (found: Mutable) => void, ...told: string[]]>> = {
+    'a file that is read at each handshake differs': [
+      'c0',
+      (found) => file(found, `${etcd}kubernetes.pem`, { digest: 'x' }),
+      'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
+    ],
+    'a file that is read at the start is missing': [
+      'c0',
+      (found) => found.look.files.delete(`${etcd}ca.pem`),
+      'etcd: ca.pem missing in /etc/etcd: restart',
+    ],
+    'a symbolic link stands in a place': [
+      'w0',
+      (found) => file(found, `${kubelet}kubeconfig`, { isPlain: false, digest: undefined }),
+      'kubelet: kubeconfig differs in /var/lib/kubelet: restart',
+    ],
+    'one has a wrong mode, or another owner': [
+      'w0',
+      (found) => {
+        file(found, `${kubelet}w0-key.pem`, { mode: 0o644 })
+        file(found, `${kubelet}w0.pem`, { gid: 5 })
+      },
+      'kubelet: w0.pem wrong owner in /var/lib/kubelet, w0-key.pem wrong mode in /var/lib/kubelet: taken up without a restart',
+    ],
+    'one was changed since the start': [
+      'w0',
+      (found) => file(found, `${kubelet}kubeconfig`, { changed: started + 0.001 }),
+      'kubelet: kubeconfig written but not loaded: restart',
+    ],
+    'one was changed since, that is read anew': [
+      'w0',
+      (found) => file(found, `${kubelet}w0.pem`, { changed: started + 1 }),
+    ],
+    'one is of a time to come: the clock was set back': [
+      'w0',
+      (found) => file(found, `${kubelet}kubeconfig`, { changed: now + 3600 }),
+      'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
+    ],
+    'another certificate is shown': [
+      'w0',
+      (found) => found.served.set(10250, Buffer.from('x')),
+      'kubelet: another certificate is served on 10250: taken up without a restart',
+    ],
+    'none is shown': [
+      'w0',
+      (found) => found.served.set(10250, 'nothing'),
+      'kubelet: no certificate is shown on 10250: looked at again',
+    ],
+    'it failed, or falls over again and again': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { active: 'failed', sub: 'failed' })
+        state(found, 'kube-proxy', { active: 'activating', sub: 'auto-restart' })
+      },
+      'kubelet: it is failed (failed): restart',
+      'kube-proxy: it is activating (auto-restart): restart',
+    ],
+    'its owner has stopped it: what is not loaded does not matter': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { active: 'inactive', sub: 'dead' })
+        file(found, `${kubelet}kubeconfig`, { changed: started + 1 })
+        found.served.delete(10250)
+      },
+    ],
+    'a run was killed before it was well': [
+      'w0',
+      (found) => found.look.files.set(`${kubelet}w0.pem${oldSuffix}`, found.look.files.get(`${kubelet}w0.pem`) as File),
+      'kubelet: an earlier run did not see it get well: looked at again',
+    ],
+    'systemd does not know it, or its folder is not there': [
+      'w0',
+      (found) => {
+        state(found, 'kube-proxy', { isLoaded: false })
+        found.look.folders.delete('/var/lib/kubernetes')
+      },
+      'not installed',
+      'not installed',
+    ],
+    'an API server is drained for a restart': [
+      'c0',
+      (found) => file(found, '/var/lib/kubernetes/service-account.pem', { changed: started + 1 }),
+      'kube-apiserver: service-account.pem written but not loaded: restart, drained',
+    ],
+    'what a gateway trusts was not made of it yet': [
+      'g0',
+      (found) =>
+        found.look.files.set('/etc/ssl/certs/ca-certificates.crt', {
+          ...(found.look.files.values().next().value as File),
+          changed: placed - 1,
+        }),
+      'trust-store: kubernetes-ca.crt written but not loaded: restart',
+    ],
+  }
+  for (const [what, [name, change, ...told]] of Object.entries(rows))
+    test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
+})
+
+describe('the table of places', () => {
+  test('is changed by cluster.yaml: a place, a restart, a unit that is left alone', () => {
+    const units: Install['units'] = new Map<string, false | { restart?: string; files: Record<string, string> }>([
+      ['etcd', { restart: 'again', files: { 'ca.pem': '/opt/ca.pem' } }],
+      ['kubelet', { files: { '<node>.pem': '/opt/own.pem' } }],
+      ['kube-proxy', false],
+    ])
+    const changed = nodeUnits(nodeOf('c0'), { units })
+    const etcd = changed.find(({ unit }) => unit === 'etcd')
+    assert.equal(etcd?.restart, 'again')
+    assert.deepEqual(
+      etcd?.files.map(({ path }) => path),
+      ['/opt/ca.pem', '/etc/etcd/kubernetes.pem', '/etc/etcd/kubernetes-key.pem'],
+    )
+    assert.ok(
+      changed
+        .find(({ unit }) => unit === 'kubelet')
+        ?.files.some(({ file, path }) => file === 'c0.pem' && path === '/opt/own.pem'),
+    )
+    assert.ok(!changed.some(({ unit }) => unit === 'kube-proxy'))
+  })
+
+  test('has a pair next to each other, so that it is renamed so', () => {
+    for (const { unit, files } of nodeUnits(nodeOf('c0'), { units: new Map() })) {
+      const names = files.map(({ file }) => file)
+      for (const [i, name] of names.entries()) {
+        const key = keyFile(parseFileName(name)?.name ?? '')
+        if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
+      }
+    }
+  })
+
+  test('knows what another role would leave, and never what the node needs', () => {
+    const paths = (name: string) => formerPlaces(nodeOf(name), { units: new Map() }).map(({ path }) => path)
+    assert.deepEqual(paths('c0'), [])
+    assert.ok(paths('w0').includes('/var/lib/kubernetes/ca-key.pem'))
+    assert.ok(!paths('w0').includes('/var/lib/kubernetes/ca.pem'))
+    assert.ok(paths('g0').includes('/var/lib/kubelet/g0-key.pem'))
+    assert.ok(!paths('w0').some((path) => path.startsWith('/usr')))
+    const without = formerPlaces(nodeOf('w0'), { units: new Map([['etcd', false as const]]) })
+    assert.ok(!without.some(({ unit }) => unit === 'etcd'))
+  })
+})
