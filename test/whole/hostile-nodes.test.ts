@@ -402,7 +402,7 @@ real -f -- "$@"`,
         assert.equal(messageOf(ran, 'deploy/control0'), `control0: ${files} newer than in ${auth()}`)
         assert.match(
           String(ran.events.find(({ id, type }) => id === 'deploy/control0' && type === 'failed')?.remedy ?? ''),
-          /this auth\/ is behind[\s\S]*deploy --node control0 --force/,
+          /this auth\/ is out of date[\s\S]*deploy --node control0 --force/,
         )
         assert.deepEqual(homes(), before)
         assertStatus(await deploy('--dry-run'), 1)

@@ -80,14 +80,14 @@ describe('the calendar', { skip: needs('openssl') }, () => {
     }
   })
 
-  test('names up to four that end on a day, and counts the rest', async () => {
+  test('names up to four that expire on a day, and counts the rest', async () => {
     await run('report', '--format', 'ics')
     const summaries = events().map(({ event }) => event.summary)
     for (const summary of [
       'kubenet: cluster-cert expires (kubernetes)',
       'kubenet: node-certs expires (worker1)',
-      'kubenet: node-certs end (control0, control1, control2, worker0)',
-      'kubenet: kubeconfigs end (kube-scheduler, kube-controller-manager, kube-proxy and 4 more)',
+      'kubenet: node-certs expire (control0, control1, control2, worker0)',
+      'kubenet: kubeconfigs expire (kube-scheduler, kube-controller-manager, kube-proxy and 4 more)',
     ])
       assert.ok(summaries.includes(summary), `${summary} in\n${summaries.join('\n')}`)
   })
