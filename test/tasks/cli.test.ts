@@ -293,6 +293,7 @@ test('--list tells every phase and what it makes, --help every option, without a
       'cluster-cert',
       'component-certs',
       'node-certs',
+      'user-certs',
       'kubeconfigs',
       'encryption-key',
       'deploy',

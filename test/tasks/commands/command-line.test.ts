@@ -39,15 +39,15 @@ const refused: readonly [string, string][] = [
       `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
     ]),
   ),
-  ['certs --on-nodes', '--on-nodes goes with status or report'],
-  ['graph --on-nodes', '--on-nodes goes with status or report'],
-  ['verify --sort-by end', '--sort-by goes with status'],
-  ['status --format dot', '--format goes with graph or report'],
-  ['bootstrap --format html', '--format goes with graph or report'],
-  ['verify --concurrency 2', '--concurrency goes with phases and targets, status, report, or recover'],
-  ['certs --from ../backup', '--from goes with recover'],
+  ['certs --on-nodes', '--on-nodes can only be used with status or report'],
+  ['graph --on-nodes', '--on-nodes can only be used with status or report'],
+  ['verify --sort-by end', '--sort-by can only be used with status'],
+  ['status --format dot', '--format can only be used with graph or report'],
+  ['bootstrap --format html', '--format can only be used with graph or report'],
+  ['verify --concurrency 2', '--concurrency can only be used with phases and targets, status, report, or recover'],
+  ['certs --from ../backup', '--from can only be used with recover'],
   ['recover --node control0 --force', "recover can't be combined with --force"],
-  ['report --node worker0', '--node goes with phases and targets, verify, status, graph, or recover'],
+  ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
 
 for (const [line, message] of refused)
@@ -117,5 +117,5 @@ test('the help of a command tells its exit statuses, and no others', () => {
 test('the help loses no word of a long explanation', () => {
   const words = helpText().replace(/\s+/g, ' ')
   assert.match(words, /the CA, the service-account key and the encryption key only where that very target is named/)
-  assert.match(words, /deploy over a node that holds another CA, service-account key or encryption key/)
+  assert.match(words, /overwrite a node that holds another CA, service-account key or encryption key/)
 })
