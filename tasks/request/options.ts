@@ -31,7 +31,7 @@ const table = {
   renew: { type: 'boolean', help: 'with ca only: a new ca.pem over the same key' },
   'replace-identity': {
     type: 'boolean',
-    help: 'go over a node that holds another CA, service-account key or encryption key, and over a kubeconfig that trusts another CA',
+    help: 'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
   },
   prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
   'wait-nodes': {

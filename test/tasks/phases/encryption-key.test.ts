@@ -65,7 +65,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
     assert.equal((await run(at, '--verbose')).status, 0)
     assert.equal(lstatSync(at.file).mode & 0o7777, 0o600)
     assert.equal(readEncryptionConfig(readFileSync(at.file, 'utf8'))?.provider, 'aescbc')
-    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['encryption-config.yaml'])
+    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 
   test('makes it with the provider and for the resources that are asked for', async (t) => {
@@ -210,6 +210,6 @@ describe('encryption-key', { concurrency: 2 }, () => {
   test('--force without a key yet makes one, and no backup', async (t) => {
     const at = place(t)
     assert.equal((await run(at, '--force')).status, 0)
-    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['encryption-config.yaml'])
+    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 })
