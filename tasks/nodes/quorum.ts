@@ -8,10 +8,10 @@ function membersOf({ at, node }: On) {
   return { others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
 
-/** One etcd that is missing already, and another that is restarted, are no majority of three. */
+export type Standing = 'well' | 'not well' | 'without a majority'
+
+/** For one that is well, since it has something to lose: one etcd that is missing already, and another that is restarted, are no majority of three. */
 export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
-  // One that is not well itself has nothing to lose.
-  if ((await whyNotWell(on, on.node, unit)) !== undefined) return
   let broken: (readonly [string, string])[] = []
   // One that was restarted just now may not answer yet.
   const why = await repeat(on, on.install.timeout, async () => {
@@ -38,16 +38,17 @@ async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string
 }
 
 /**
- * Whether it can be well once it has what is in auth/. Where all certificates have expired, a member's first new one is
- * refused by the others, and refuses theirs, until a majority has new ones.
+ * How it stands before anything is changed: it is well; it can be, once it has what is in auth/; or it can't be yet. Where
+ * all certificates have expired, a member's first new one is refused by the others, and refuses theirs, until a majority
+ * has new ones.
  */
-export async function canHaveMajority(on: On, unit: Unit): Promise<boolean> {
-  if ((await whyNotWell(on, on.node, unit)) === undefined) return true
+export async function standingOf(on: On, unit: Unit): Promise<Standing> {
+  if ((await whyNotWell(on, on.node, unit)) === undefined) return 'well'
   const { others, majority } = membersOf(on)
   const ready = await Promise.all(
     others.map(
       async (other) => (await showsOurs(on, other, unit)) || (await whyNotWell(on, other, unit)) === undefined,
     ),
   )
-  return 1 + ready.filter(Boolean).length >= majority
+  return 1 + ready.filter(Boolean).length >= majority ? 'not well' : 'without a majority'
 }

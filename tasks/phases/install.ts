@@ -2,14 +2,14 @@
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/nodes/units.ts'
-import { formatReasons, type Reason } from '../../lib/reason.ts'
+import { formatReasons, type Reason, type UnitReason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { leaveGateways, undrain } from '../nodes/drain.ts'
 import { type Misplaced, removeMisplaced, splitMisplaced } from '../nodes/misplaced.ts'
 import { forgetOld, placeFiles, putBack } from '../nodes/place.ts'
-import { canHaveMajority, refuseWithoutOthers } from '../nodes/quorum.ts'
+import { refuseWithoutOthers, type Standing, standingOf } from '../nodes/quorum.ts'
 import {
   type On,
   restart,
@@ -122,10 +122,11 @@ async function build(on: On, isForced: boolean): Promise<string | undefined> {
   const stale = verdicts.filter(({ reason }) => typeof reason === 'object')
   const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
   const isWell = await wereWell(on, stale)
-  const canBeWell = !quorum || (await canHaveMajority(on, quorum))
+  const standing = quorum ? await standingOf(on, quorum) : 'well'
+  const canBeWell = standing !== 'without a majority'
   const places = placesOf(stale)
   await placeFiles(at, node, install, found.look, places)
-  if (canBeWell) await takeUpAll(on, stale, isWell)
+  if (canBeWell) await takeUpAll(on, stale, { isWell, standing })
   else await takeUpUnproven(on, stale)
   await forgetOld(at, node, install, [...new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)])])
   await removeMisplaced(at, node, install, splitMisplaced(at, found.misplaced)[0])
@@ -170,28 +171,37 @@ function keptBefore(stale: readonly UnitVerdict[], { look }: UnitsFound): string
     .filter((path) => look.files.has(path + oldSuffix))
 }
 
+/** How the node's units stood before anything was changed. */
+interface Before {
+  readonly isWell: boolean
+  readonly standing: Standing
+}
+
 /** Where one does not get well that was: undone. */
-async function takeUpAll(on: On, stale: readonly UnitVerdict[], wereWell: boolean): Promise<void> {
+async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<void> {
   const restarted: Unit[] = []
   try {
-    for (const verdict of stale) await takeUp(on, verdict, restarted)
+    for (const { unit, reason, isUp } of stale) {
+      if (!isUp || typeof reason !== 'object') continue
+      if (await isTakenUp(on, unit, reason)) continue
+      if (unit.isQuorum && standing === 'well') await refuseWithoutOthers(on, unit)
+      restarted.push(unit)
+      await restart(on, unit)
+      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+    }
   } catch (error) {
     // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
     const isOfUnit = error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
-    if (on.signal.aborted || !isOfUnit || !wereWell) throw error
+    if (on.signal.aborted || !isOfUnit || !isWell) throw error
     throw await undo(on, error, stale, restarted)
   }
 }
 
-/** By itself where it can, else by a restart; and then a request, with what is new. */
-async function takeUp(on: On, { unit, reason, isUp }: UnitVerdict, restarted: Unit[]): Promise<void> {
-  if (!isUp || typeof reason !== 'object') return
-  const needsRestart = reason.restarts || !(await waitUntilServed(on, unit))
-  if (!needsRestart) return waitUntilWell(on, unit)
-  if (unit.isQuorum) await refuseWithoutOthers(on, unit)
-  restarted.push(unit)
-  await restart(on, unit)
-  if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+/** By itself, where that comes; it is then asked whether it is well with what is new. */
+async function isTakenUp(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
+  if (restarts || !(await waitUntilServed(on, unit))) return false
+  await waitUntilWell(on, unit)
+  return true
 }
 
 /** The store has to show what is new: by that the next member finds its majority. */
