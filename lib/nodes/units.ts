@@ -149,7 +149,10 @@ export function parseUnits(output: string, nonce: string): UnitsLook {
   const rows = read(/^rows (\d+)$/)
   const known = read(/^(?:(source|folder|now) (.+)|drained)$/)
   const count = digests.size + places.length + shown.length + rows.length + known.length
-  if (count !== records.length || rows.length > 1) throw notWhole()
+  // Root's part counts its own lines.
+  const byRoot = digests.size + places.length + shown.length
+  const isCounted = rows.length === 0 ? byRoot === 0 : rows.length === 1 && Number(rows[0]?.[1]) === byRoot
+  if (count !== records.length || !isCounted) throw notWhole()
   const named = (kind: string) => known.flatMap(([, word, name = '']) => (word === kind ? [name] : []))
   const [now, again] = named('now')
   const [source, ...others] = named('source')
