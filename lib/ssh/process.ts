@@ -1,7 +1,7 @@
 /** ssh and scp as processes of this machine. */
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { Duplex, PassThrough } from 'node:stream'
+import { Duplex } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { $, type Options, type ProcessOutput, type ProcessPromise } from 'zx/core'
 import { Failure, isErrno } from '../failure.ts'
@@ -46,16 +46,27 @@ export function openStream(command: readonly string[], options: Omit<Spawning, '
   const closed = new AbortController()
   const shell = $(settings({ ...options, signal: AbortSignal.any([options.signal, closed.signal]) }))
   const running: Started = shell`${command}`
-  running.stdin?.on('error', () => {})
-  // Node's types know such a pair of web streams only.
-  const pair: unknown = { readable: running.stdout, writable: running.stdin }
-  const stream = running.stdin ? Duplex.from(pair as Parameters<typeof Duplex.from>[0]) : new PassThrough()
-  stream.on('close', () => closed.abort())
-  // If ssh can't connect, its stderr says why the stream ended early.
+  const { stdin, stdout } = running
+  stdin?.on('error', () => {})
+  const stream = new Duplex({
+    read: () => stdout?.resume(),
+    write: (chunk, _, done) => stdin?.write(chunk, () => done()),
+    final: (done) => stdin?.end(() => done()),
+    destroy: (error, done) => {
+      closed.abort()
+      done(error)
+    },
+  })
+  stdout?.on('data', (chunk) => {
+    if (!stream.push(chunk)) stdout.pause()
+  })
+  // It ends when the process has: if ssh can't connect, its stderr says why.
   void running.then((result) => {
-    const why = () =>
-      startFailure(command, options.env, result) ?? new Error(result.stderr.trim() || 'the connection was closed')
-    if (result.exitCode !== 0 && !closed.signal.aborted) stream.destroy(why())
+    if (closed.signal.aborted) return
+    const failure = startFailure(command, options.env, result)
+    if (failure || result.exitCode !== 0)
+      stream.destroy(failure ?? new Error(result.stderr.trim() || 'the connection was closed'))
+    else stream.push(null)
   })
   return stream
 }
