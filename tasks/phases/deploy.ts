@@ -6,9 +6,9 @@ import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { inspectNode } from '../nodes/look.ts'
 import { swap } from '../nodes/swap.ts'
-import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
+import { lookAtUnits, type UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where nothing is installed, or it could not be inspected. */

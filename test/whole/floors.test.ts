@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/nodes', 'lib/ssh'],
   ...['lib/targets', 'lib/views'],
-  ...['tasks/tables', 'tasks/nodes', 'tasks/phases', 'tasks/request', 'tasks/looks'],
+  ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/request', 'tasks/looks'],
   ...['tasks/commands/recover', 'tasks/commands/report', 'tasks/commands', 'tasks'],
 ]
 

@@ -7,8 +7,8 @@ import { folderWord } from '../../lib/nodes/shell.ts'
 import { drainedMark } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable, quote } from '../../lib/wording.ts'
-import { newNonce } from './look.ts'
-import { addressOf } from './units.ts'
+import { newNonce } from '../nodes/look.ts'
+import { addressOf } from './verdict.ts'
 
 type Change = 'drain' | 'undrain'
 

@@ -8,11 +8,11 @@ import { ask, readServed } from '../../lib/nodes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable } from '../../lib/wording.ts'
+import { newNonce } from '../nodes/look.ts'
 import type { Health, Port, Unit } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
 import { drain, undrain } from './drain.ts'
-import { newNonce } from './look.ts'
-import { addressOf } from './units.ts'
+import { addressOf } from './verdict.ts'
 
 /** Milliseconds between two questions, and for one answer. */
 const [pause, patience] = [250, 5000]

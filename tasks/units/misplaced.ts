@@ -8,8 +8,8 @@ import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { digestOf } from '../nodes/look.ts'
 import { formerPlaces } from '../tables/places.ts'
-import { digestOf } from './look.ts'
 import { tell } from './place.ts'
 
 export interface Misplaced {

@@ -7,9 +7,9 @@ import { forgetScript, type PlacingStop, placeScript, putBackScript } from '../.
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
+import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
+import { nodeFailure } from '../nodes/node-failure.ts'
 import type { Place } from '../tables/places.ts'
-import { asUnknown, digestOf, newNonce } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
 export async function placeFiles(

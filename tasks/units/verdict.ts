@@ -10,11 +10,11 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
+import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { credentialsOf } from './credentials.ts'
-import { asUnknown, digestOf, newNonce } from './look.ts'
 import { type Misplaced, readMisplaced } from './misplaced.ts'
-import { nodeFailure } from './node-failure.ts'
 
 export interface UnitsFound {
   readonly look: UnitsLook
