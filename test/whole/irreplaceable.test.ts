@@ -79,7 +79,7 @@ const linked = (path: string) => {
 }
 const removed = (path: string) => rmSync(path)
 
-/** A control node has it. */
+/** It needs a node: recover.test.ts follows it. */
 const recover = 'npm run task -- recover --node control0'
 const ca = { id: 'ca', ways: [giveUp.ca], byHand: /restore ca\.pem and ca-key\.pem from a backup/ }
 const account = {
@@ -92,21 +92,18 @@ const encryption = { id: 'encryption-key', ways: [giveUp.encryption], byHand: /r
 const rows: readonly Row[] = [
   {
     ...ca,
-    ways: [recover, giveUp.ca],
     title: 'a CA that is missing while certificates made under it are there',
     spoil: (auth) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(auth, name))),
     said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, made under an earlier CA$/,
   },
   {
     ...ca,
-    ways: [recover, giveUp.ca],
     title: 'a CA that is missing while one certificate is there',
     spoil: (auth) => keepOnly(auth, 'control0.pem'),
     said: /has no ca\.pem and ca-key\.pem, but control0\.pem, made under an earlier CA$/,
   },
   {
     ...ca,
-    ways: [recover, giveUp.ca],
     title: 'a CA that is missing while one kubeconfig is there',
     spoil: (auth) => keepOnly(auth, 'kube-proxy.kubeconfig'),
     said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, made under an earlier CA$/,
@@ -327,7 +324,12 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         const { message, remedy } = told.get(row.id) ?? {}
         assert.match(String(message), row.said)
         assert.match(String(remedy), row.byHand)
-        assert.deepEqual(commandsIn(String(remedy)), row.ways)
+        const commands = commandsIn(String(remedy))
+        assert.equal(commands.includes(recover), row.title.startsWith('a CA that is missing'))
+        assert.deepEqual(
+          commands.filter((command) => command !== recover),
+          row.ways,
+        )
         if (!args.includes('--dry-run')) assert.deepEqual(typesOf(ran), [], 'it began to work')
         assertShowsNone(ran, secrets)
       }
