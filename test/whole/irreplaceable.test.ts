@@ -913,7 +913,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await harderway(empty, 'deploy', '--dry-run', '--quiet')
     assertStatus(ran, 3)
     const said = ran.stdout + ran.stderr
-    assert.match(said, /if the node's is the right one, fetch it: cd /)
+    assert.match(said, /take it over: npm run task -- recover --node control0/)
     assert.doesNotMatch(said, /move ours/)
   })
 
