@@ -27,7 +27,7 @@ try {
   await assertTwoFail(seven, {
     two,
     words: 'no space',
-    remedy: /make room there/,
+    remedy: /free some space there/,
     mend: () => {
       for (const file of theirs) rmSync(file)
     },
