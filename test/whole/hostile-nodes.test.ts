@@ -116,16 +116,16 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         copyFileSync(join(auth(other), name), join(home(), name))
     }
     for (const tool of ['od', 'stat', 'sha256sum', 'id', 'ls'])
-      for (const [how, script] of Object.entries({ fails: 'exit 1', 'prints nothing and exits 0': 'exit 0' }))
+      for (const [how, script] of Object.entries({ fails: 'exit 1', 'prints nothing and exits 0': 'exit 0' })) {
+        // Of ls only the status is used.
+        if (tool === 'ls' && script === 'exit 0') continue
         test(`where ${tool} ${how}, though it holds another identity`, async (t) => {
-          // ls gives nothing but its status.
-          if (tool === 'ls' && script === 'exit 0') return t.skip()
           ofAnother()
           await withTools('control0', fakeTool(t, tool, script), () =>
             assertUnknown(/^control0: could not be inspected: /),
           )
-          return undefined
         })
+      }
 
     test('where there is no od at all', async (t) => {
       ofAnother()
