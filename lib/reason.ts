@@ -12,6 +12,10 @@ export type Reason =
   | { readonly kind: 'usages-changed' }
   | { readonly kind: 'key-kind-changed'; readonly was: string; readonly asked: string }
   | { readonly kind: 'other-issuer' }
+  /** What follows a certificate in its file. */
+  | { readonly kind: 'chain-changed' }
+  /** A step of one that is under way, in words. */
+  | { readonly kind: 'rotation'; readonly what: string }
   | { readonly kind: 'not-accepted'; readonly what: string }
   | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
@@ -99,6 +103,10 @@ export function formatReason(reason: Reason): string {
       return 'usages are not those asked for'
     case 'key-kind-changed':
       return `key is ${reason.was}, not ${reason.asked}`
+    case 'chain-changed':
+      return 'chain is not the one asked for'
+    case 'rotation':
+      return reason.what
     case 'other-issuer':
       return 'not issued by the current CA'
     case 'not-accepted':

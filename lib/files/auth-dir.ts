@@ -212,9 +212,11 @@ export class AuthDir {
     return file?.bytes
   }
 
-  /** Whether an earlier file of that name was kept. */
-  hasBackup(name: string): boolean {
-    return this.#list('backup').some((time) => this.tryBytes(join('backup', time, name)))
+  /** The earlier files of that name that were kept, the latest first. */
+  backups(name: string): Buffer[] {
+    return this.#list('backup')
+      .reverse()
+      .flatMap((time) => this.tryBytes(join('backup', time, name)) ?? [])
   }
 
   /** Sorted; empty where there is no such folder. */

@@ -6,6 +6,10 @@ export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config
 /** Of the certificate that signs the others. */
 export const caName = 'ca'
 export const encryptionConfigFile = 'encryption-config.yaml'
+/** Of what takes the place of another, while both are in use. */
+export const nextName = (name: string): string => `${name}-next`
+/** Of the next CA's key, signed by the present one. */
+export const crossName = `${caName}-cross`
 
 export const certificateFile = (name: string): string => `${name}.pem`
 export const keyFile = (name: string): string => `${name}-key.pem`

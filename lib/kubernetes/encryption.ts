@@ -112,19 +112,21 @@ export function readEncryptionConfig(text: string): EncryptionConfig | undefined
   }
 }
 
-/** What theirs encrypts and ours could not decrypt: keys by name, or resources. */
-export function unopenedBy(ours: EncryptionConfig, theirs: EncryptionConfig): string[] {
+/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
+export function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
   return theirs.entries
     .filter(({ keys }) => keys.length > 0)
     .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
     .filter((words, i, all) => all.indexOf(words) === i)
 }
 
-function unopened({ entries }: EncryptionConfig, resource: string, keys: readonly EncryptionKey[]): string[] {
-  const entry = entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource)))
-  if (!entry) return [`${resource} under ${keys[0]?.provider}`]
+function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
+  const entries = ours.flatMap(
+    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
+  )
+  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
   return keys
-    .filter((key) => !entry.keys.some((our) => isDeepStrictEqual(our, key)))
+    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
     .map(({ provider, name }) => `the ${provider} key ${name}`)
 }
 

@@ -1,9 +1,10 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { pairFiles, parseFileName } from '../files/names.ts'
+import { caName, certificateFile, pairFiles, parseFileName } from '../files/names.ts'
 import { readEncryptionConfig, unopenedBy } from '../kubernetes/encryption.ts'
 import { formatDate, printable } from '../wording.ts'
 import { readCertificate, readPrivateKey } from './certificate.ts'
+import { isEarlierCa, type Read } from './rotation.ts'
 
 /** What would be lost if ours took the place of theirs. */
 export interface OtherIdentity {
@@ -11,32 +12,50 @@ export interface OtherIdentity {
   readonly besides: readonly string[]
 }
 
-type Read = (file: string) => Buffer | undefined
+/** What was kept of the files of that name when they were replaced. */
+type Kept = (file: string) => readonly Buffer[]
 
 /**
  * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
- * can be reissued. Unequal or unreadable means a different identity; an empty file holds nothing that could be lost.
+ * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept; nor is the CA that
+ * signed ours. Unequal or unreadable means a different identity; an empty file holds nothing that could be lost.
  */
-export function otherIdentity(file: string, read: Read, theirs: Buffer): OtherIdentity | undefined {
+export function otherIdentity(
+  file: string,
+  read: Read,
+  theirs: Buffer,
+  kept: Kept = () => [],
+): OtherIdentity | undefined {
   if (theirs.length === 0) return undefined
   const { kind, name = '' } = parseFileName(file) ?? {}
   return kind === 'encryption-config'
-    ? otherEncryption(read(file), theirs)
-    : otherKeys(file, pairFiles(name), read, theirs)
+    ? otherEncryption(read(file), theirs, kept(file))
+    : otherKeys(file, pairFiles(name), read, theirs, kept)
 }
 
-function otherEncryption(our: Buffer | undefined, their: Buffer): OtherIdentity | undefined {
+function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
   const sealing = theirs?.keys[0]
   if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
-  const besides = unopenedBy(ours, theirs)
+  const earlier = kept.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
+  const besides = unopenedBy([ours, ...earlier], theirs)
   return besides.length > 0 ? { besides: besides.map(shown) } : undefined
 }
 
-function otherKeys(file: string, pair: readonly string[], read: Read, their: Buffer): OtherIdentity | undefined {
+function otherKeys(
+  file: string,
+  pair: readonly string[],
+  read: Read,
+  their: Buffer,
+  kept: Kept,
+): OtherIdentity | undefined {
   const ours = pair.flatMap((each) => keysIn(each, read(each)) ?? [])
   const theirs = keysIn(file, their)
-  const others = theirs?.filter(({ key }) => !ours.some((our) => our.key.equals(key))) ?? []
+  const isIn = (held: readonly Held[], { key }: Held) => held.some((each) => each.key.equals(key))
+  const isShared = theirs?.some((each) => isIn(ours, each)) === true
+  const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(each, pem) ?? [])) : []
+  const isEarlier = (key: KeyObject) => pair.includes(certificateFile(caName)) && isEarlierCa(key, read)
+  const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
   if (theirs && theirs.length > 0 && others.length === 0) return undefined
   return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
 }

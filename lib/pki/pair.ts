@@ -1,8 +1,9 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { blocksIn } from '../der/pem.ts'
 import { Failure, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, certificateFile, keyFile } from '../files/names.ts'
+import { caName, certificateFile, keyFile, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import {
@@ -14,6 +15,7 @@ import {
   readCertificate,
   readPrivateKey,
 } from './certificate.ts'
+import { type CaRotation, caRotation } from './rotation.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -21,6 +23,8 @@ const backdating = 300_000
 
 export interface Pair {
   readonly certificate: Certificate | undefined
+  /** DER of the certificates that follow it in its file. */
+  readonly chain: readonly Buffer[]
   readonly key: KeyObject | undefined
   /** What is wrong with the files themselves. */
   readonly reasons: readonly Reason[]
@@ -28,29 +32,40 @@ export interface Pair {
 
 export function readPair(auth: AuthDir, name: string): Pair {
   const certificate = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readCertificate)
+  const [, ...chain] = certificate.value ? blocksIn(auth.bytes(certificateFile(name)), 'CERTIFICATE') : []
   const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readPrivateKey)
   const reasons = [...certificate.reasons, ...key.reasons]
   if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
     reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
-  return { certificate: certificate.value, key: key.value, reasons }
+  return { certificate: certificate.value, chain, key: key.value, reasons }
 }
 
 export interface Demands {
   readonly profile: Profile
   /** Undefined before there is a CA. */
   readonly issuer: Certificate | undefined
+  /** What follows it in its file. */
+  readonly chain?: Certificate | undefined
   readonly now: Date
   /** Milliseconds. */
   readonly renewBefore: number
 }
 
-export function checkPair({ certificate, reasons }: Pair, demands: Demands): Verdict {
+export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
+  const asked = demands.chain ? [demands.chain.x509.raw] : []
+  const isChained = chain.length === asked.length && asked.every((der, i) => chain[i]?.equals(der))
+  const { reasons: own, ...verdict } = checkCertificate(certificate, demands)
+  return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
+}
+
+/** Whatever stands beside it. */
+export function checkCertificate(certificate: Certificate, demands: Demands): Verdict {
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
   const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
   const asked = [...compareWithProfile(certificate, profile), ...issued, ...findNotAccepted(certificate)]
-  return { reasons: [...reasons, ...asked, ...timeReasons(certificate, demands)], until: certificate.notAfter }
+  return { reasons: [...asked, ...timeReasons(certificate, demands)], until: certificate.notAfter }
 }
 
 function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
@@ -62,7 +77,7 @@ function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewB
 }
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
-  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'not-accepted'] as const),
+  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'not-accepted', 'chain-changed'] as const),
   ...(['wrong-mode', 'need-rebuilt'] as const),
 ])
 
@@ -82,17 +97,19 @@ export interface Signing {
   readonly validity: number
   /** A key to keep; else a new one is made. */
   readonly key?: KeyObject | undefined
+  /** PEM of what follows it in its file. */
+  readonly chain?: string
   readonly durable?: boolean
 }
 
 /** Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. */
 export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<void> {
-  const { profile, issuer, now, validity, durable = false } = signing
+  const { profile, issuer, now, validity, chain = '', durable = false } = signing
   const key = signing.key ?? (await generatePrivateKey(profile.key))
   const period = validityPeriod(now, validity, issuer.notAfter)
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
-  auth.write(certificateFile(name), certificate, publicMode, { durable })
+  auth.write(certificateFile(name), certificate + chain, publicMode, { durable })
 }
 
 export type SigningIssuer = Issuer & { readonly notAfter: Date }
@@ -105,17 +122,24 @@ export function tryCertificate(auth: AuthDir, name: string): Certificate | undef
   return bytes && readOnce(bytes)
 }
 
-/** Undefined before there is a CA. */
-export function readCaCertificate(auth: AuthDir): Certificate | undefined {
-  const bytes = auth.tryBytes(certificateFile(caName))
-  return bytes && readOnce(bytes)
+/** What signs leaves, and what is trusted. Files that do not fit together are told by the target of the CA, which comes before all. */
+export function readCaRotation(auth: AuthDir, now: Date): CaRotation {
+  const rotation = caRotation((file) => auth.tryBytes(file), now)
+  return rotation.stage === 'unclear'
+    ? { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
+    : rotation
 }
 
-/** The CA with its key, which a target has just made or checked. */
-export function readIssuer(auth: AuthDir): SigningIssuer {
+/** Our CA; during a rotation the next one too. */
+export function ownCas(auth: AuthDir): Certificate[] {
+  return [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
+}
+
+/** A CA with its key, which a target has just made or checked. */
+export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
   const [certificate, privateKey] = [
-    readOnce(auth.bytes(certificateFile(caName))),
-    readKeyOnce(auth.bytes(keyFile(caName))),
+    readOnce(auth.bytes(certificateFile(name))),
+    readKeyOnce(auth.bytes(keyFile(name))),
   ]
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })

@@ -86,6 +86,8 @@ export function keyKindOf(key: KeyObject): string {
 export function issueCertificate(request: CertificateRequest, issuer: Issuer): string {
   const { profile, publicKey, notBefore, notAfter } = request
   const keyId = request.name?.keyId ?? subjectKeyId(publicKey)
+  const subject = request.name?.subject ?? encodeSubject(profile.subject)
+  const isRoot = profile.isCa && Buffer.compare(subject, issuer.subject) === 0
   const algorithm = signatureAlgorithm(issuer.privateKey)
   const tbs = sequence(
     explicit(0, integer(Buffer.from([2]))),
@@ -93,7 +95,7 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
     algorithm.identifier,
     asn1.fromDer(binary(issuer.subject)),
     sequence(time(notBefore), time(notAfter)),
-    asn1.fromDer(binary(request.name?.subject ?? encodeSubject(profile.subject))),
+    asn1.fromDer(binary(subject)),
     asn1.fromDer(binary(encodePublicKey(publicKey))),
     explicit(
       3,
@@ -101,7 +103,7 @@ export function issueCertificate(request: CertificateRequest, issuer: Issuer): s
         ...extensions(
           profile,
           keyId,
-          profile.isCa ? undefined : (issuer.keyId ?? subjectKeyId(createPublicKey(issuer.privateKey))),
+          isRoot ? undefined : (issuer.keyId ?? subjectKeyId(createPublicKey(issuer.privateKey))),
         ),
       ),
     ),

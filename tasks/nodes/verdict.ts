@@ -2,12 +2,12 @@
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
-import { caName, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Inspection, type Leftover, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -97,7 +97,14 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
     if (!there || there.digest === digestOf(workspace, name)) return []
     const theirs = contents.get(name)
     // Unreadable, or behind a symbolic link: it counts as another.
-    const other = theirs ? otherIdentity(name, (file) => auth.tryBytes(file), theirs) : { besides: [] }
+    const other = theirs
+      ? otherIdentity(
+          name,
+          (file) => auth.tryBytes(file),
+          theirs,
+          (file) => auth.backups(file),
+        )
+      : { besides: [] }
     const why = theirs ? [] : [whyNotCompared(there)]
     return other ? [{ name, label: identityFiles.get(name), why: [...why, ...other.besides] }] : []
   })
@@ -150,13 +157,12 @@ function formatOther({ name, why }: { name: string; why: readonly string[] }): s
 
 /** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
 function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Inspection): void {
-  const ca = tryCertificate(workspace.auth, caName)
-  if (!ca) return
+  const cas = ownCas(workspace.auth)
   const newer = nodeFiles(node).filter((name) => {
     const [theirs, ours] = [contents.get(name), workspace.auth.tryBytes(name)].map((bytes) =>
       certificateIn(name, bytes),
     )
-    return theirs && ours && theirs.notBefore > ours.notBefore && isIssuedBy(theirs, ca)
+    return theirs && ours && theirs.notBefore > ours.notBefore && cas.some((ca) => isIssuedBy(theirs, ca))
   })
   if (newer.length === 0) return
   throw new Failure(

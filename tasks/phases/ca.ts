@@ -23,6 +23,7 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
+import { finish, finishingReasons, makeNext, nextReasons, profileOf, readRotation, underWay } from './next-ca.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (workspace: Workspace) =>
@@ -50,17 +51,20 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(workspace: Workspace, profile: Profile, force?: Force): Verdict {
+function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
+  const rotation = readRotation(workspace)
+  if (rotation.stage === 'finishing') return { reasons: finishingReasons(workspace) }
   const pair = readPair(workspace.auth, caName)
+  const profile = profileOf(pair, asked)
   if (isAbsent(pair)) refuseNewCa(workspace)
   else refuseOtherCa(pair, profile, workspace)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${workspace.auth.path} has no CA to renew`, { remedy: `${workspace.command('ca')} makes one` })
   if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
   if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
-  return pair.certificate && force !== 'renew'
-    ? checkTimes(pair, pair.certificate, workspace)
-    : { reasons: pair.reasons }
+  if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
+  const { reasons, ...verdict } = checkTimes(pair, pair.certificate, workspace)
+  return { ...verdict, reasons: [...reasons, ...(rotation.stage === 'both' ? nextReasons(workspace) : [])] }
 }
 
 /** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
@@ -68,7 +72,7 @@ function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
   const { auth } = workspace
   const publicKey = createPublicKey(privateKey)
   const made = readLeaves(workspace)
-  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.hasBackup(key)) return
+  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.backups(key).length > 0) return
   throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
     restore(workspace),
     startOver(workspace),
@@ -143,9 +147,20 @@ function checkTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, wor
   return { reasons, until: notAfter, warning }
 }
 
-async function build(workspace: Workspace, profile: Profile, { force }: Work): Promise<string | undefined> {
+async function build(workspace: Workspace, asked: Profile, { force }: Work): Promise<string | undefined> {
+  const { stage } = readRotation(workspace)
+  if (stage === 'finishing') return finish(workspace)
+  if (stage === 'both') {
+    if (force === 'replace') throw underWay(workspace)
+    if (!force) return makeNext(workspace, asked)
+  }
+  return makeCa(workspace, asked, force)
+}
+
+async function makeCa(workspace: Workspace, asked: Profile, force?: Force): Promise<string | undefined> {
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
+  const profile = force === 'replace' ? asked : profileOf(pair, asked)
   const kept = force === 'replace' ? undefined : pair.key
   const old = force && auth.backUp([certificate, key], now)
   // The certificate must never be beside a key that does not match.

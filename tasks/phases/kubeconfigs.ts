@@ -4,6 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
+import { readCaRotation } from '../../lib/pki/pair.ts'
 import type { Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Target } from '../../lib/targets/target.ts'
@@ -43,22 +44,34 @@ function check(workspace: Workspace, row: CertRow): Verdict {
 }
 
 /** Whether everything is there that a kubeconfig is made of. */
-export function hasAccess({ auth }: Workspace, { name }: CertRow): boolean {
-  return [certificateFile(caName), ...pairFiles(name)].every((file) => auth.tryBytes(file))
+export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean {
+  const { trusted } = readCaRotation(auth, now)
+  return [...trusted.map(certificateFile), ...pairFiles(name)].every((file) => auth.tryBytes(file))
 }
 
-export function readAccess({ auth, cluster }: Workspace, row: CertRow): Access {
-  return accessOf(cluster, row, (file) => auth.bytes(file))
+export function readAccess({ auth, cluster, now }: Workspace, row: CertRow): Access {
+  return accessOf(cluster, row, (file) => auth.bytes(file), readCaRotation(auth, now).trusted)
 }
 
-export function accessOf(cluster: Cluster, { name, profile }: CertRow, read: (file: string) => Buffer): Access {
+export function accessOf(
+  cluster: Cluster,
+  { name, profile }: CertRow,
+  read: (file: string) => Buffer,
+  trusted: readonly string[] = [caName],
+): Access {
   return {
     cluster: cluster.name,
     server: serverUrl(cluster),
     user: profile.subject.CN,
     context: 'default',
-    ca: read(certificateFile(caName)),
+    ca: joinPems(trusted.map((each) => read(certificateFile(each)))),
     certificate: read(certificateFile(name)),
     key: read(keyFile(name)),
   }
+}
+
+/** One alone stays as it is, byte for byte. */
+function joinPems([first = Buffer.alloc(0), ...others]: readonly Buffer[]): Buffer {
+  if (others.length === 0) return first
+  return Buffer.from([first, ...others].map((pem) => pem.toString().replace(/\n*$/, '\n')).join(''))
 }

@@ -1,5 +1,5 @@
 /** Conflicts with the user's own kubeconfig entries. Each throws a Failure that names the way out. */
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { refusal } from '../../lib/failure.ts'
@@ -10,6 +10,7 @@ import { type KubeconfigFile, readTrusted } from '../../lib/kubernetes/kubeconfi
 import { isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
+import { isEarlierCa } from '../../lib/pki/rotation.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 
@@ -69,7 +70,9 @@ export function refuseOtherCa(places: readonly KubeconfigFile[], workspace: Work
   if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
   const { certificate, key } = readPair(auth, caName)
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
-  if (readCertificates(trusted).some(({ publicKey }) => ours.some((our) => our.equals(publicKey)))) return
+  const isOurs = (key: KeyObject) =>
+    ours.some((our) => our.equals(key)) || isEarlierCa(key, (file) => auth.tryBytes(file))
+  if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
   const fetch = fetchCommand(workspace, pairFiles(caName))
   const back = `put that cluster's ${pairFiles(caName).join(', ')} there, from a backup or from a control node: ${fetch}`

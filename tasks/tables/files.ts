@@ -4,10 +4,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Known } from '../../lib/cluster/rules.ts'
 import {
   certificateFile,
+  crossName,
   encryptionConfigFile,
   type FileKind,
   keyFile,
   kubeconfigFile,
+  nextName,
   pairFiles,
   parseFileName,
 } from '../../lib/files/names.ts'
@@ -44,9 +46,13 @@ export const identityFiles: ReadonlyMap<string, string> = new Map([
 
 /** A node of such a name would have files of the same names. */
 const reservedNames: ReadonlySet<string> = new Set(
-  [...clusterCerts.map(({ name }) => certificateFile(name)), encryptionConfig.file].flatMap(
-    (file) => parseFileName(file)?.name ?? [],
-  ),
+  [
+    ...clusterCerts.map(({ name }) => certificateFile(name)),
+    // During a rotation.
+    ...clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable ? [certificateFile(nextName(name))] : [])),
+    certificateFile(crossName),
+    encryptionConfig.file,
+  ].flatMap((file) => parseFileName(file)?.name ?? []),
 )
 
 /** What cluster.yaml may not contradict. */

@@ -1,12 +1,12 @@
 /** What is left of another role where units read files: of ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { caName, certificateFile, parseFileName } from '../../lib/files/names.ts'
+import { certificateFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { readScript, removeScript } from '../../lib/nodes/place.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { digestOf } from '../nodes/look.ts'
 import { formerPlaces } from '../tables/places.ts'
@@ -63,8 +63,7 @@ function isOurs(
   const { kind, name = '' } = parseFileName(file) ?? {}
   if (kind === 'certificate' || kind === 'kubeconfig') {
     const certificate = readCertificate((kind === 'certificate' ? bytes : readClientCertificate(`${bytes}`)) ?? '')
-    const ca = tryCertificate(auth, caName)
-    return certificate !== undefined && ca !== undefined && isIssuedBy(certificate, ca)
+    return certificate !== undefined && ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
   }
   // A key that was replaced since is told by the certificate beside it.
   const beside = `${path.replace(/[^/]*$/, '')}${certificateFile(name)}`
@@ -74,7 +73,7 @@ function isOurs(
     (each: string) => auth.tryBytes(each),
     ...(isPairOfOurs ? [(each: string) => (each === file ? undefined : certificate)] : []),
   ]
-  return readers.some((read) => otherIdentity(file, read, bytes) === undefined)
+  return readers.some((read) => otherIdentity(file, read, bytes, (each) => auth.backups(each)) === undefined)
 }
 
 /** What is to be removed, and what is only told of. */

@@ -101,7 +101,7 @@ function findKubeconfigMisfits({ row, files }: Part, own: Certificate, ca: Certi
 export function findStale(part: Part, ca: Part, cluster: Cluster, now: Date): Reason[] {
   const { row, files } = part
   const { renewBefore } = cluster.certificates
-  const pair = { certificate: certificateOf(part), key: undefined, reasons: [] }
+  const pair = { certificate: certificateOf(part), chain: [], key: undefined, reasons: [] }
   const issuer = certificateOf(ca)
   const { reasons } = checkPair(pair, { profile: row.profile, issuer, now, renewBefore })
   const text = files.get(kubeconfigFile(row.name))

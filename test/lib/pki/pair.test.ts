@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
-import { checkPair, makePair, readCaCertificate, readIssuer, readPair, validityPeriod } from '../../../lib/pki/pair.ts'
+import { checkPair, makePair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
 import { formatReason, isRepair } from '../../../lib/reason.ts'
 import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
 
@@ -19,7 +19,12 @@ async function freshAuth(t: TestContext, { caValidity = 10 * year, validity = ye
 }
 
 function judge(auth: AuthDir, { profile = leafProfile(), at = now } = {}) {
-  return checkPair(readPair(auth, 'w0'), { profile, issuer: readCaCertificate(auth), now: at, renewBefore: 30 * day })
+  return checkPair(readPair(auth, 'w0'), {
+    profile,
+    issuer: tryCertificate(auth, 'ca'),
+    now: at,
+    renewBefore: 30 * day,
+  })
 }
 
 function reasons(auth: AuthDir, options: Parameters<typeof judge>[1] = {}): string[] {

@@ -1,0 +1,159 @@
+/**
+ * The pair that service-account tokens are signed with. Its file has the certificates of all keys that are accepted, that
+ * of the key that signs first: nobody reads more than the keys out of them.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { certificatePem } from '../../lib/der/pem.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
+import { publicMode } from '../../lib/files/plain-file.ts'
+import { type Certificate, compareKeyKind, readCertificate } from '../../lib/pki/certificate.ts'
+import {
+  checkCertificate,
+  makePair,
+  type Pair,
+  readIssuer,
+  readPair,
+  tryCertificate,
+  validityPeriod,
+} from '../../lib/pki/pair.ts'
+import { type TokenRotation, tokenRotation } from '../../lib/pki/rotation.ts'
+import { issueCertificate } from '../../lib/pki/x509.ts'
+import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import type { Target, Work } from '../../lib/targets/target.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
+import type { CertRow } from '../tables/certs.ts'
+import { unitsToRestart } from '../tables/places.ts'
+
+type Irreplaceable = NonNullable<CertRow['irreplaceable']>
+
+export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
+  return {
+    check: (workspace) => check(workspace, row, irreplaceable),
+    build: (workspace, work) => build(workspace, row, work),
+  }
+}
+
+function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Verdict {
+  const { auth } = workspace
+  const { others, stage } = readRotation(workspace, row)
+  const pair = withItsOwn(readPair(auth, row.name))
+  refuseOtherKey(workspace, row, irreplaceable, pair)
+  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands(workspace, row)) : { reasons: [] }
+  const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
+  const file = certificateFile(row.name)
+  const inFile = chainOf(pair)
+  const wanting = others.filter((key) => !inFile.some((each) => isGood(workspace, row, each, key)))
+  if (wanting.length > 0) reasons.push({ kind: 'rotation', what: `${file} is to hold ${others.length + 1} keys` })
+  if (stage === 'signing' && auth.read(keyFile(nextName(row.name))))
+    reasons.push({ kind: 'rotation', what: 'the next key signs already' })
+  return { ...verdict, reasons }
+}
+
+/** Throws a refusal where the files do not fit together. */
+function readRotation({ auth }: Workspace, { name }: CertRow): TokenRotation {
+  const rotation = tokenRotation((file) => auth.tryBytes(file), name)
+  if (rotation.stage !== 'unclear') return rotation
+  throw refusal(`${auth.path}: ${rotation.why}`, [
+    `restore it from a backup, or remove it if it was never deployed: rm ${auth.path}/${rotation.file}`,
+  ])
+}
+
+function demands({ auth, now, cluster }: Workspace, { profile }: CertRow) {
+  const { renewBefore } = cluster.certificates
+  return { profile, issuer: tryCertificate(auth, caName), now, renewBefore }
+}
+
+function isGood(workspace: Workspace, row: CertRow, certificate: Certificate, key: KeyObject): boolean {
+  return (
+    certificate.publicKey.equals(key) && checkCertificate(certificate, demands(workspace, row)).reasons.length === 0
+  )
+}
+
+function chainOf({ chain }: Pair): Certificate[] {
+  return chain.flatMap((der) => readCertificate(certificatePem(der)) ?? [])
+}
+
+/** Where the key that signs has just been changed, its certificate is not yet the first. */
+function withItsOwn(pair: Pair): Pair {
+  const { certificate, key, reasons } = pair
+  const isAway = reasons.some(({ kind }) => kind === 'key-mismatch')
+  const own = key && isAway ? chainOf(pair).find(({ publicKey }) => publicKey.equals(createPublicKey(key))) : undefined
+  if (!own || !certificate) return pair
+  const what = 'the certificate of the key that signs does not come first'
+  return {
+    key,
+    certificate: own,
+    chain: [certificate.x509.raw, ...pair.chain.filter((der) => !der.equals(own.x509.raw))],
+    reasons: [...reasons.filter(({ kind }) => kind !== 'key-mismatch'), { kind: 'rotation', what }],
+  }
+}
+
+/** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
+function refuseOtherKey(
+  workspace: Workspace,
+  { id, name, profile }: CertRow,
+  { label, loss }: Irreplaceable,
+  { key, reasons }: Pair,
+): void {
+  const { auth, command } = workspace
+  const lost = reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
+  )
+  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(certificateFile(name)) === undefined
+  const other = key ? compareKeyKind(key, profile) : []
+  if (isNew || lost.length + other.length === 0) return
+  throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
+    other.length > 0
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${keyFile(name)} and ${certificateFile(name)} from a backup or from a control node: ${fetchCommand(workspace, [keyFile(name), certificateFile(name)])}`,
+    `or give up ${loss}: ${command(`${id} --force`)}`,
+  ])
+}
+
+async function build(workspace: Workspace, row: CertRow, { force }: Work): Promise<string | undefined> {
+  const { auth, now, command } = workspace
+  const { name, profile, validity } = row
+  if (force === 'replace' && auth.read(keyFile(nextName(name))))
+    throw refusal(`a rotation of the ${row.irreplaceable?.label} is under way`, [
+      `finish it: ${command(`rotate ${name}`)}`,
+      `or take it back: ${command(`rotate ${name} --undo`)}`,
+    ])
+  const pair = withItsOwn(readPair(auth, name))
+  const old = force === 'replace' ? auth.backUp(pairFiles(name), now) : undefined
+  const key = force === 'replace' ? undefined : pair.key
+  // A new key beside the old certificate would look like a lost key.
+  if (!key) auth.remove(certificateFile(name))
+  const chain = key ? otherCertificates(workspace, row, pair) : ''
+  await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, chain, durable: true })
+  if (readRotation(workspace, row).stage === 'signing') auth.remove(keyFile(nextName(name)))
+  if (!old) return row.warning
+  return `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
+}
+
+/** PEM; those that are good stay as they are. */
+function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): string {
+  const { auth, now } = workspace
+  const there = chainOf(pair)
+  const issuer = readIssuer(auth)
+  const pems = readRotation(workspace, row).others.map((publicKey) => {
+    const good = there.find((each) => isGood(workspace, row, each, publicKey))
+    if (good) return certificatePem(good.x509.raw)
+    return issueCertificate(
+      { profile: row.profile, publicKey, ...validityPeriod(now, row.validity, issuer.notAfter) },
+      issuer,
+    )
+  })
+  return pems.join('')
+}
+
+/** With the certificate of the key that signs alone: tokens of all others are worth nothing then. Throws a Failure where it is not there. */
+export function dropOtherKeys({ auth }: Workspace, name: string): void {
+  const { certificate, key } = withItsOwn(readPair(auth, name))
+  if (!certificate || !key)
+    throw new Failure(`${certificateFile(name)} in ${auth.path} can't be read any more`, {
+      remedy: 'run the same command again',
+    })
+  auth.write(certificateFile(name), certificatePem(certificate.x509.raw), publicMode, { durable: true })
+}
