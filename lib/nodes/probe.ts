@@ -99,6 +99,6 @@ export async function ask(question: Question & { readonly path: string; readonly
   }
 }
 
-function notAnswered(error: Error): Failure {
+export function notAnswered(error: Error): Failure {
   return new Failure(error.message, { code: 'not-answered', cause: error })
 }

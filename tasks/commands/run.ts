@@ -1,22 +1,22 @@
-/** One run: the lock, the refusals, the graph, and its report. */
+/** One run: the lock, a walk over the graph, and its report. */
 
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { execute, findRefusals, type Outcome } from '../../lib/targets/executor.ts'
+import type { Outcome } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter } from '../../lib/views/advice.ts'
-import { type Closing, joinFailures, summarise, viewPhases } from '../../lib/views/reporter.ts'
-import { exitStatus, type Finding, findingsOf } from '../looks/exit-status.ts'
+import { type Closing, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
-import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 import { plan } from './plan.ts'
+import { walk } from './walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {
@@ -37,32 +37,9 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   try {
     auth.make()
     lock = await lockAuth(auth, request, reporter.note)
-    const refusals = [
-      ...(await findRefusals(wanted, workspace, forced)),
-      ...(await findOtherCluster(workspace, wanted, limits.node)),
-    ]
-    for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
-    if (refusals.length > 0) findings = ['refused']
-    else {
-      auth.keepOutOfGit()
-      if (auth.tightenFolder()) reporter.note(`${auth.path} was accessible to others: its mode is now 0700`)
-      const ended = AbortSignal.any([signal, lock.lost])
-      outcomes = await execute(wanted, {
-        workspace,
-        dryRun: false,
-        forced,
-        limits,
-        signal: ended,
-        emit: reporter.event,
-      })
-      findings = findingsOf(outcomes.values())
-      if (lock.lost.aborted) {
-        reporter.problem(asFailure(lock.lost.reason))
-        findings = ['failed']
-      }
-      if (ids.some((id) => wanted.get(id)?.where === 'node'))
-        for (const former of formerHolders(workspace)) reporter.note(former)
-    }
+    ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
+    if (outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node'))
+      for (const former of formerHolders(workspace)) reporter.note(former)
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
@@ -76,7 +53,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
 }
 
 /** Of the run's own certificates. */
-function nextToExpire({ auth }: Workspace, graph: Graph): Closing['nextToExpire'] {
+export function nextToExpire({ auth }: Workspace, graph: Graph): Closing['nextToExpire'] {
   const dated = [...graph.values()].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = parseFileName(file) ?? {}
     const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined

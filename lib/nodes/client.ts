@@ -1,0 +1,93 @@
+/**
+ * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS, connections kept. Written for
+ * that tunnel: a client library for Kubernetes opens its own sockets, and has far more than is asked here.
+ */
+import { Agent, request as send } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { connect, type TLSSocket } from 'node:tls'
+import { Failure } from '../failure.ts'
+import { type Credentials, notAnswered, type Reply } from './probe.ts'
+
+export interface Server {
+  /** Opens a stream to its port; each is used for one connection. */
+  readonly open: () => Promise<Duplex>
+  /** Must be in its certificate. */
+  readonly address: string
+  /** PEM. */
+  readonly ca: Buffer
+  readonly as: Credentials
+  readonly signal: AbortSignal
+}
+
+/** Bytes: a page of large objects is some tens of megabytes. */
+const longestBody = 256 * 1024 * 1024
+/** Milliseconds: longer than a server thinks about one request. */
+const patience = 70_000
+
+export class Client {
+  readonly #server: Server
+  readonly #agent: Agent
+
+  constructor(server: Server) {
+    this.#server = server
+    this.#agent = new Agent({ keepAlive: true, maxSockets: 4 })
+    this.#agent.createConnection = (_, done) => {
+      dial(server).then(
+        (socket) => done?.(null, socket),
+        (error) => done?.(error, undefined as never),
+      )
+      return undefined
+    }
+  }
+
+  /** Throws a Failure where no answer comes. */
+  async ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<Reply> {
+    const { address: host, signal } = this.#server
+    const { promise, resolve, reject } = Promise.withResolvers<Reply>()
+    const text = body && JSON.stringify(body)
+    const headers = {
+      accept: 'application/json',
+      ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+    }
+    const ended = AbortSignal.any([signal, AbortSignal.timeout(patience)])
+    const asked = send({ agent: this.#agent, host, method, path, headers, signal: ended })
+    asked.on('error', (error) => reject(notAnswered(error)))
+    asked.on('response', (response) => {
+      const chunks: Buffer[] = []
+      let size = 0
+      response.on('error', (error) => reject(notAnswered(error)))
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length
+        if (size > longestBody) asked.destroy(new Error('it sends more than an answer can be'))
+        else chunks.push(chunk)
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))
+    })
+    asked.end(text)
+    return await promise
+  }
+
+  /** What it answers, parsed. Throws a Failure for another status than 2xx: its text is not passed on, it may hold what was sent. */
+  async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<unknown> {
+    const { status, body: text } = await this.ask(method, path, body)
+    if (status < 200 || status > 299)
+      throw new Failure(`${method} ${path} answers ${status}`, { code: `http-${status}` })
+    try {
+      return JSON.parse(text)
+    } catch {
+      throw new Failure(`${method} ${path} answers with what is no JSON`, { code: 'not-answered' })
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+}
+
+async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {
+  const stream = await open()
+  const socket = connect({ socket: stream, host: address, ca, cert: as.certificate, key: as.key })
+  stream.on('error', (error) => socket.destroy(error))
+  socket.on('close', () => stream.destroy())
+  return socket
+}

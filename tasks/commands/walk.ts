@@ -1,0 +1,38 @@
+/** One walk over targets, by the holder of the lock on auth/: the refusals first, then the builds. */
+import { asFailure } from '../../lib/failure.ts'
+import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/targets/executor.ts'
+import type { Graph } from '../../lib/targets/graph.ts'
+import type { TargetId } from '../../lib/targets/target.ts'
+import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
+import { type Finding, findingsOf } from '../looks/exit-status.ts'
+import { findOtherCluster } from '../nodes/other-cluster.ts'
+
+export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
+  /** Of the lock. */
+  readonly lost: AbortSignal
+  readonly reporter: Reporter
+}
+
+export interface Walked {
+  /** Empty where it was refused. */
+  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly findings: readonly Finding[]
+}
+
+export async function walk(graph: Graph, { lost, reporter, ...options }: Walking): Promise<Walked> {
+  const { workspace, forced, limits, signal } = options
+  const { auth } = workspace
+  const refusals = [
+    ...(await findRefusals(graph, workspace, forced)),
+    ...(await findOtherCluster(workspace, graph, limits.node)),
+  ]
+  for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
+  if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
+  auth.keepOutOfGit()
+  if (auth.tightenFolder()) reporter.note(`${auth.path} was accessible to others: its mode is now 0700`)
+  const ended = AbortSignal.any([signal, lost])
+  const outcomes = await execute(graph, { ...options, dryRun: false, signal: ended, emit: reporter.event })
+  if (!lost.aborted) return { outcomes, findings: findingsOf(outcomes.values()) }
+  reporter.problem(asFailure(lost.reason))
+  return { outcomes, findings: ['failed'] }
+}
