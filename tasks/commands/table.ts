@@ -75,6 +75,19 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./report/report.ts')).report,
   },
   {
+    name: 'rotate',
+    operands: 'ca | service-account | encryption-key',
+    does: 'puts a new one in its place, in stages, while the cluster runs; --finish: the last stage too',
+    options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    auth: 'writes',
+    findings: {
+      refused: 'another rotation is under way, something still uses the earlier one, or there is no way back',
+      failed: 'a node is not as asked, or did not prove it: the same command goes on from there',
+      stale: '--dry-run: there are stages to do',
+    },
+    load: async () => (await import('./rotate/rotate.ts')).rotate,
+  },
+  {
     name: 'recover',
     does: 'an auth/ that was lost: from a control node (--node), or from a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],

@@ -52,7 +52,7 @@ function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable)
 }
 
 /** Throws a refusal where the files do not fit together. */
-function readRotation({ auth }: Workspace, { name }: CertRow): TokenRotation {
+export function readRotation({ auth }: Workspace, { name }: CertRow): TokenRotation {
   const rotation = tokenRotation((file) => auth.tryBytes(file), name)
   if (rotation.stage !== 'unclear') return rotation
   throw refusal(`${auth.path}: ${rotation.why}`, [
@@ -149,7 +149,7 @@ function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): stri
 }
 
 /** With the certificate of the key that signs alone: tokens of all others are worth nothing then. Throws a Failure where it is not there. */
-export function dropOtherKeys({ auth }: Workspace, name: string): void {
+export function dropOtherKeys({ auth }: Pick<Workspace, 'auth'>, name: string): void {
   const { certificate, key } = withItsOwn(readPair(auth, name))
   if (!certificate || !key)
     throw new Failure(`${certificateFile(name)} in ${auth.path} can't be read any more`, {

@@ -33,6 +33,8 @@ const table = {
     type: 'boolean',
     help: 'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
   },
+  finish: { type: 'boolean', help: 'rotate: the last stage too, after which the earlier one is worth nothing' },
+  undo: { type: 'boolean', help: 'rotate: back to before it, as long as it is not finished' },
   prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
   'wait-nodes': {
     type: 'string',
@@ -84,6 +86,8 @@ export function parseOptions(args: readonly string[]) {
     force: flag('force'),
     renew: flag('renew'),
     replaceIdentity: flag('replace-identity'),
+    finish: flag('finish'),
+    undo: flag('undo'),
     prune: flag('prune'),
     lockWait: !flag('no-lock-wait'),
     onNodes: flag('on-nodes'),

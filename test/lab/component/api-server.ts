@@ -1,6 +1,7 @@
 /** kube-apiserver: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/ */
 import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
+import { publishClientCAs } from './client-cas.ts'
 import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
 import { readCertificates, type User } from './identity.ts'
@@ -10,7 +11,7 @@ import { ServiceAccounts } from './service-accounts.ts'
 import { type Answer, type Request, serve } from './serving.ts'
 import { StatusError } from './status.ts'
 import { Store } from './store.ts'
-import { log } from './watched.ts'
+import { log, watchFiles } from './watched.ts'
 
 const port = 6443
 const anonymous: User = { username: 'system:anonymous', groups: ['system:unauthenticated'] }
@@ -54,6 +55,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     // What was asked is answered; a connection goes when it has nothing under way.
     setInterval(() => server.closeIdleConnections(), 20)
   })
+  watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => void publishClientCAs(api.store, pem))
   server.listen(port, flags.get('bind-address'), () => log(`Serving securely on port ${port}`))
 }
 
@@ -76,6 +78,7 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   const [, namespace, account] = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/.exec(path) ?? []
   if (namespace && account && request.method === 'POST')
     return { status: 201, body: tokenRequest(api, { namespace, account, body: request.body }) }
+  if (path === '/metrics') return { status: 200, body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\n` }
   const asked = findResource(path)
   if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
   return await answerFor(api.store, asked, request)

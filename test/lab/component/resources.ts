@@ -2,7 +2,7 @@
 
 import type { Answer, Request } from './serving.ts'
 import { StatusError } from './status.ts'
-import type { Store } from './store.ts'
+import type { Store, Thing } from './store.ts'
 
 export interface Resource {
   readonly group: '' | 'coordination.k8s.io'
@@ -38,7 +38,7 @@ export function findResource(path: string): Asked | undefined {
   return { resource, namespace, name }
 }
 
-const unplayed = ['watch', 'labelSelector', 'fieldSelector', 'dryRun', 'resourceVersionMatch']
+const unplayed = ['watch', 'labelSelector', 'dryRun', 'resourceVersionMatch']
 
 export async function answerFor(store: Store, asked: Asked, request: Request): Promise<Answer> {
   const query = request.url.searchParams
@@ -48,7 +48,10 @@ export async function answerFor(store: Store, asked: Asked, request: Request): P
     case 'GET list':
       return {
         status: 200,
-        body: await store.list(asked, Number(query.get('limit') ?? 0), query.get('continue') ?? ''),
+        body: select(
+          await store.list(asked, Number(query.get('limit') ?? 0), query.get('continue') ?? ''),
+          query.get('fieldSelector') ?? '',
+        ),
       }
     case 'GET one':
       return { status: 200, body: await store.get(asked) }
@@ -61,6 +64,14 @@ export async function answerFor(store: Store, asked: Asked, request: Request): P
     default:
       throw new StatusError(405, 'MethodNotAllowed', `this stand-in does not play ${request.method} here`)
   }
+}
+
+/** By the type of Secrets alone. */
+function select(list: Thing, selector: string): Thing {
+  const [, type] = /^type=(.+)$/.exec(selector) ?? []
+  if (selector !== '' && type === undefined) throw new StatusError(501, 'NotImplemented', 'only type= is played')
+  const items = list.items as readonly Thing[]
+  return type === undefined ? list : { ...list, items: items.filter((each) => each.type === type) }
 }
 
 /** What kubectl's typed commands send (`create secret`, `create token`) is protobuf; its `create -f` and `--raw` send JSON. */

@@ -13,6 +13,8 @@ export class ServiceAccounts {
   readonly #issuer: string
   readonly #signer: Key & { readonly alg: string }
   readonly #keys: readonly Key[]
+  /** Requests with a token that is older than its hour: serviceaccount_stale_tokens_total. */
+  stale = 0
 
   /** Throws where the API server would not start with them: no public key, or no private one. */
   constructor(issuer: string, publicPem: string, privatePem: string) {
@@ -67,10 +69,11 @@ export class ServiceAccounts {
     if (known === undefined || more.length > 0 || alg !== algorithm(known.key)) return undefined
     const key = { key: known.key, dsaEncoding: 'ieee-p1363' } as const
     if (!verify(hash(alg), Buffer.from(`${head}.${body}`), key, Buffer.from(signature, 'base64url'))) return undefined
-    const { iss, exp, nbf, sub } = decode(body)
+    const { iss, exp, nbf, iat, sub } = decode(body)
     const now = Date.now() / 1000
     const [, namespace = '', name = ''] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(String(sub)) ?? []
     if (iss !== this.#issuer || !name || Number(exp) < now || Number(nbf) > now + 60) return undefined
+    if (now - Number(iat) > 3607) this.stale += 1
     const groups = ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated']
     return { username: String(sub), uid: uidOf(namespace, name), groups }
   }

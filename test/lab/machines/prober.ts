@@ -1,53 +1,78 @@
 /**
  * Asks all the time until its input ends, then prints what failed: the API through the virtual IP, by a new connection each
- * time and by one that is kept (where that is reset, once more, as client-go does); and each etcd, of which a majority has
- * to be healthy. Run in the folder of auth/.
+ * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, once more, as client-go does); by
+ * Secrets that are written, read and deleted; and each etcd, of which a majority has to be healthy. Run in the folder of auth/.
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 
 const file = (name: string) => readFileSync(`auth/${name}.pem`)
-const ca = file('ca')
-const admin = { ca, cert: file('admin'), key: file('admin-key') }
-const etcd = { ca, cert: file('kubernetes'), key: file('kubernetes-key') }
+/** As it is when a program starts: read anew for each new connection. */
+const pairOf = (name: string) => ({ ca: file('ca'), cert: file(name), key: file(`${name}-key`) })
+const earlyCa = { ca: file('ca') }
 const members = [11, 12, 13].map((end) => `https://192.168.1.${end}:2379/health`)
-const secrets = 'https://kubernetes:6443/api/v1/namespaces/default/secrets'
+const api = 'https://kubernetes:6443/api/v1/namespaces/default'
+const secrets = `${api}/secrets`
 /** Milliseconds: what takes longer on a busy computer has failed. */
 const patience = 60_000
 
 interface Asked {
   readonly url: string
-  readonly pair: typeof admin
+  readonly pair: object
   readonly agent: Agent
+  readonly method?: string
+  readonly body?: object
+  readonly token?: string
 }
 
-function ask({ url, pair, agent }: Asked): Promise<string> {
+function ask({ url, pair, agent, method = 'GET', body: sent, token }: Asked): Promise<string> {
   return new Promise((resolve, reject) => {
-    const asked = request(url, { ...pair, agent, timeout: patience }, (response) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    const asked = request(url, { ...pair, agent, method, headers, timeout: patience }, (response) => {
       let body = ''
       response.setEncoding('utf8').on('data', (text: string) => {
         body += text
       })
       response.on('error', reject)
-      response.on('end', () => (response.statusCode === 200 ? resolve(body) : reject(new Error(`${url}: ${body}`))))
+      response.on('end', () => {
+        const { statusCode = 0 } = response
+        if (statusCode > 199 && statusCode < 300) resolve(body)
+        else reject(new Error(`${method} ${url}: ${statusCode} ${body}`))
+      })
     })
     asked.on('timeout', () => asked.destroy(new Error(`${url}: no answer`)))
     asked.on('error', (error) => reject(Object.assign(error, { wasKept: asked.reusedSocket })))
-    asked.end()
+    asked.end(sent && JSON.stringify(sent))
   })
 }
 
 const alone = new Agent({ keepAlive: false, maxCachedSessions: 0 })
 const kept = new Agent({ keepAlive: true, maxSockets: 1 })
+const askNew = () => ask({ url: secrets, pair: pairOf('admin'), agent: alone })
+/** As a pod that has read its token and its ca.crt at its start, and never again. */
+const account = `${api}/serviceaccounts/default/token`
+const { token } = JSON.parse(
+  await ask({ url: account, pair: pairOf('admin'), agent: alone, method: 'POST', body: {} }),
+).status
 const askKept = async () => {
-  const asked = { url: secrets, pair: admin, agent: kept }
+  const asked = { url: 'https://kubernetes:6443/openid/v1/jwks', pair: earlyCa, agent: kept, token }
   await ask(asked).catch((error) => {
     if (error.wasKept && error.code === 'ECONNRESET') return ask(asked)
     throw error
   })
 }
+let written = 0
+const writeSecret = async () => {
+  const [name, pair] = [`probe-${process.pid}-${++written}`, pairOf('admin')]
+  const body = { metadata: { name }, stringData: { key: name } }
+  await ask({ url: secrets, pair, agent: alone, method: 'POST', body })
+  const { data } = JSON.parse(await ask({ url: `${secrets}/${name}`, pair, agent: alone }))
+  if (Buffer.from(data.key, 'base64').toString() !== name) throw new Error('another Secret is read than was written')
+  await ask({ url: `${secrets}/${name}`, pair, agent: alone, method: 'DELETE' })
+}
 const askEtcd = async () => {
-  const answers = await Promise.allSettled(members.map((url) => ask({ url, pair: etcd, agent: alone })))
+  const pair = pairOf('kubernetes')
+  const answers = await Promise.allSettled(members.map((url) => ask({ url, pair, agent: alone })))
   const well = answers.filter((each) => each.status === 'fulfilled' && JSON.parse(each.value).health === 'true')
   if (well.length < 2) throw new Error(`${well.length} of three etcd are healthy`)
 }
@@ -66,10 +91,6 @@ const repeat = async (work: () => Promise<unknown>) => {
   } while (!isOver)
   return count
 }
-const counts = await Promise.all([
-  repeat(() => ask({ url: secrets, pair: admin, agent: alone })),
-  repeat(askKept),
-  repeat(askEtcd),
-])
+const counts = await Promise.all([repeat(askNew), repeat(askKept), repeat(writeSecret), repeat(askEtcd)])
 process.stdout.write(JSON.stringify({ counts, failures }))
 process.exit()

@@ -1,0 +1,179 @@
+/** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
+import { createPublicKey } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { inside } from '../../../lib/der/der.ts'
+import { extensionIds, extensionOf } from '../../../lib/der/fields.ts'
+import { Failure, refusal } from '../../../lib/failure.ts'
+import {
+  caName,
+  certificateFile,
+  crossName,
+  keyFile,
+  nextName,
+  pairFiles,
+  parseFileName,
+} from '../../../lib/files/names.ts'
+import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../../lib/pki/certificate.ts'
+import { readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
+import { caRotationFiles, isEarlierCa } from '../../../lib/pki/rotation.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+
+import { readRotation } from '../../phases/next-ca.ts'
+import { certTable } from '../../tables/certs.ts'
+import { credentialsOf } from '../../units/credentials.ts'
+import { forgetEarlierCa } from './client-cas.ts'
+import { askable, askHealth, isAccepted } from './components.ts'
+import type { Rotating, Rotation, Stage } from './rotation.ts'
+
+const next = nextName(caName)
+/** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
+const [takeUpTime, pause] = [90_000, 500]
+/** Of a certificate that is made to be refused, in milliseconds. */
+const minutes = 600_000
+
+const both: Stage = {
+  name: 'both',
+  title: 'the next CA signs, the present one is trusted as well',
+  changes: (file) => {
+    const { kind, name } = parseFileName(file) ?? {}
+    return kind === 'kubeconfig' || (kind === 'certificate' && name !== caName && name !== 'service-account')
+  },
+  proof:
+    'each server is asked twice: by somebody who trusts the present CA alone, and by one who trusts the next alone',
+  async begin({ workspace: { auth, cluster } }) {
+    const { certificate } = readPair(auth, caName)
+    if (certificate && !maySignCas(certificate))
+      throw refusal(`${certificateFile(caName)} in ${auth.path} may not sign another CA (pathlen:0)`, [
+        'renew it without that limit first: openssl x509 shows it under "Basic Constraints"',
+      ])
+    auth.remove(certificateFile(crossName))
+    // The rest is made of it, by whichever run comes next.
+    const key = await generatePrivateKey(cluster.certificates.key)
+    auth.write(keyFile(next), privateKeyPem(key), secretMode, { durable: true })
+  },
+  async prove(rotating, node) {
+    const { workspace } = rotating
+    for (const unit of await askable(rotating, node))
+      for (const name of [caName, next]) {
+        const as = credentialsOf(workspace, unit.health?.as ?? '')
+        if (!as) continue
+        const reply = await askHealth(rotating, node, unit, { ca: workspace.auth.bytes(certificateFile(name)), as })
+        if (!isAccepted(reply))
+          throw new Failure(`${node.name}: ${unit.unit} answers ${reply.status} to our certificate`)
+      }
+  },
+  async undo({ workspace: { auth, now } }) {
+    auth.backUp(caRotationFiles, now)
+    // Without its key it does not go on by itself, wherever this is ended.
+    auth.remove(keyFile(next))
+    auth.remove(certificateFile(crossName))
+    auth.remove(certificateFile(next))
+  },
+}
+
+const finished: Stage = {
+  name: 'finishing',
+  title: 'the next CA is the CA, and the earlier one opens nothing',
+  changes: (file) => {
+    const { kind, name } = parseFileName(file) ?? {}
+    return kind === 'kubeconfig' || name === caName || file === certificateFile('service-account')
+  },
+  proof: 'a certificate of the earlier CA, made for this, is refused by each API server, etcd and kubelet',
+  isLast: true,
+  async begin({ workspace: { auth, now } }) {
+    auth.backUp(pairFiles(caName), now)
+    auth.write(certificateFile(caName), auth.bytes(certificateFile(next)), publicMode, { durable: true })
+  },
+  async prove(rotating, node) {
+    const earlier = await madeByEarlierCa(rotating)
+    if (!earlier) return
+    for (const unit of await askable(rotating, node)) {
+      const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
+      if (!isRefused)
+        throw new Failure(`${node.name}: ${unit.unit} still accepts certificates of the earlier CA`, {
+          remedy: `see which CA it trusts: systemctl cat ${unit.unit}`,
+        })
+    }
+    if (node.role === 'control') await forgetEarlierCa(rotating, node, earlier.ca)
+  },
+}
+
+export const caRotation: Rotation = {
+  name: 'ca',
+  what: 'the CA',
+  stages: [both, finished],
+  stageOf: (workspace) => {
+    const { stage } = readRotation(workspace)
+    return stage === 'settled' ? undefined : stage
+  },
+  unseen: [
+    'kubeconfigs that were handed out: their certificates are of the earlier CA, and are refused from then on',
+    "pods that read their ca.crt once: they go on by the cross certificate until the earlier CA's end",
+    'certificates that kube-controller-manager signed for CertificateSigningRequests',
+  ],
+}
+
+/** Without a limit on the length of chains that leaves no room for one more CA: RFC 5280, 4.2.1.9. */
+function maySignCas({ fields }: Certificate): boolean {
+  const constraints = extensionOf(fields, extensionIds.basicConstraints)
+  const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
+  return limit === undefined || limit.content.some((byte) => byte !== 0)
+}
+
+/** PEM of that CA, and credentials as the admin's, that it has just signed; undefined where none was before ours, or its key is gone. */
+async function madeByEarlierCa({ workspace }: Rotating) {
+  const { auth, cluster } = workspace
+  const read = (file: string) => auth.tryBytes(file)
+  const keys = auth.backups(keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
+  const privateKey = keys.find((key) => isEarlierCa(createPublicKey(key), read))
+  const cross = tryCertificate(auth, crossName)
+  const pem = auth.backups(certificateFile(caName)).find((each) => {
+    const certificate = readCertificate(each)
+    return certificate && cross && isIssuedBy(cross, certificate)
+  })
+  const ca = pem && readCertificate(pem)
+  if (!privateKey || !ca) return undefined
+  const key = await generatePrivateKey('ecdsa-p256')
+  const as = (name: string) => {
+    const row = certTable(cluster).find((each) => each.name === name)
+    if (!row) throw new Error(`the table has no ${name}`)
+    const certificate = issueCertificate(
+      {
+        profile: { ...row.profile, key: 'ecdsa-p256' },
+        publicKey: createPublicKey(key),
+        ...validityPeriod(new Date(), 2 * minutes, ca.notAfter),
+      },
+      { subject: ca.subject, keyId: ca.subjectKeyId, privateKey },
+    )
+    return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
+  }
+  return { ca: pem, as }
+}
+
+interface Refusing {
+  readonly unit: Parameters<typeof askHealth>[2]
+  readonly as: (name: string) => { readonly certificate: Buffer; readonly key: Buffer }
+}
+
+/** In the handshake, or by 401. */
+async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }: Refusing): Promise<boolean> {
+  const { workspace, signal } = rotating
+  const ca = workspace.auth.bytes(certificateFile(caName))
+  const name = unit.health?.as ?? ''
+  const isAnswered = async (with_: ReturnType<typeof as>) =>
+    askHealth(rotating, node, unit, { ca, as: with_ }).then(isAccepted, (error) => {
+      if (error instanceof Failure && !signal.aborted) return false
+      throw error
+    })
+  const until = performance.now() + takeUpTime
+  while (await isAnswered(as(name))) {
+    if (performance.now() > until) return false
+    await delay(pause, undefined, { signal })
+  }
+  // That it answers at all is proof that it was the certificate.
+  const own = credentialsOf(workspace, name)
+  if (!own || !(await isAnswered(own))) throw new Failure(`${node.name}: ${unit.unit} does not answer`)
+  return true
+}

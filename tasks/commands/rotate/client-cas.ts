@@ -1,0 +1,41 @@
+/**
+ * extension-apiserver-authentication: by it aggregated API servers know whose certificates to accept. kube-apiserver only
+ * ever adds to it, and takes out what has expired: after a rotation it would trust the earlier CA until its end.
+ * https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
+ */
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { blocksIn, certificatePem } from '../../../lib/der/pem.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { withApi } from './components.ts'
+import type { Rotating } from './rotation.ts'
+
+const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+const field = 'client-ca-file'
+
+interface ConfigMap {
+  readonly metadata?: object
+  readonly data?: Readonly<Record<string, string>>
+}
+
+/** Once each API server has loaded the new one alone: what is left in there is not put back. */
+export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca: Buffer): Promise<void> {
+  const [earlier] = blocksIn(ca, 'CERTIFICATE')
+  if (!earlier) return
+  await withApi(rotating, node, async (api) => {
+    for (;;) {
+      const { status, body } = await api.ask('GET', path)
+      // No aggregated API server was ever told of any.
+      if (status === 404) return
+      if (status !== 200) throw new Failure(`GET ${path} answers ${status}`)
+      const map = JSON.parse(body) as ConfigMap
+      const held = blocksIn(map.data?.[field] ?? '', 'CERTIFICATE')
+      if (!held.some((der) => der.equals(earlier))) return
+      const left = held.filter((der) => !der.equals(earlier)).map(certificatePem)
+      const data = { ...map.data, [field]: left.join('') }
+      // Another API server may have written it: read again.
+      const written = await api.ask('PUT', path, { ...map, data })
+      if (written.status === 200) return
+      if (written.status !== 409) throw new Failure(`PUT ${path} answers ${written.status}`)
+    }
+  })
+}

@@ -1,0 +1,126 @@
+/** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
+import { Failure } from '../../../lib/failure.ts'
+import { readSealingKeys } from '../../../lib/kubernetes/sealing-keys.ts'
+import type { Client } from '../../../lib/nodes/client.ts'
+import type { Target } from '../../../lib/targets/target.ts'
+import { encryptionConfig } from '../../tables/files.ts'
+import { apiServers, withApi, withStore } from './components.ts'
+import type { Rotating } from './rotation.ts'
+import { findSealed, registry, sealPrefix } from './stored.ts'
+
+export const rewritePhase = {
+  name: 'rewrite',
+  title: 'Stored objects',
+  makes: 'each one sealed by the key that seals now',
+}
+
+/** What others write meanwhile is sealed by that key already: twice is enough, but for who writes by another way. */
+const passes = 3
+
+/** One of them at a time: they are as many as there are resources, and the work is etcd's. */
+export function rewriteTargets(rotating: Rotating): Target[] {
+  const { name: phase } = rewritePhase
+  return rotating.workspace.cluster.encryption.resources.map(
+    (resource, i, all): Target<readonly string[]> => ({
+      id: `${phase}/${resource}`,
+      phase,
+      needs: [],
+      after: all.slice(0, i).map((earlier) => `${phase}/${earlier}`),
+      makes: [],
+      where: 'node',
+      check: async () => {
+        const left = await findLeft(rotating, resource)
+        const what = `${left.length} stored ${resource} are not sealed by the key that seals now`
+        return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
+      },
+      build: async (_, { found }) => {
+        let left = found
+        for (let i = 0; i < passes && left.length > 0; i++) {
+          await rewriteAll(rotating, resource, left)
+          left = await findLeft(rotating, resource)
+        }
+        if (left.length === 0) return undefined
+        throw new Failure(
+          `${left.length} stored ${resource} are still sealed by an earlier key, ${left[0]} among them`,
+          {
+            remedy: 'see whether another program writes them past the API, then run the same command again',
+          },
+        )
+      },
+      release: async ({ cluster, disconnect }) => {
+        await Promise.all(cluster.nodes.filter(({ role }) => role === 'control').map((node) => disconnect(node)))
+      },
+    }),
+  )
+}
+
+/** Keys in etcd. A group has a folder of its own where it is not one of Kubernetes' own. */
+async function findLeft(rotating: Rotating, resource: string): Promise<string[]> {
+  const [node] = await apiServers(rotating)
+  if (!node) return []
+  const text = rotating.workspace.auth.bytes(encryptionConfig.file).toString()
+  const keys = readSealingKeys(text)
+  if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could seal`)
+  const asked = sealPrefix({ provider: keys.provider, name: keys.names[0] ?? '' })
+  const [plural = '', group] = split(resource)
+  const folders = [...(group === '' ? [] : [`${registry}${group}/${plural}/`]), `${registry}${plural}/`]
+  return withStore(rotating, node, async (etcd) => {
+    for (const folder of folders) {
+      const found = await findSealed(etcd, folder, (seal) => seal !== asked)
+      if (found.length > 0) return found
+    }
+    return []
+  })
+}
+
+function split(resource: string): [plural: string, group: string] {
+  const dot = resource.indexOf('.')
+  return dot < 0 ? [resource, ''] : [resource.slice(0, dot), resource.slice(dot + 1)]
+}
+
+/** Four at once, on connections that are kept. */
+async function rewriteAll(rotating: Rotating, resource: string, keys: readonly string[]): Promise<void> {
+  const [node] = await apiServers(rotating)
+  if (!node) return
+  await withApi(rotating, node, async (api) => {
+    const folder = await apiFolder(api, resource)
+    const waiting = [...keys]
+    const work = async () => {
+      for (let key = waiting.shift(); key !== undefined; key = waiting.shift()) {
+        rotating.signal.throwIfAborted()
+        await rewrite(api, pathOf(folder, resource, key))
+      }
+    }
+    await Promise.all(Array.from({ length: 4 }, work))
+  })
+}
+
+/** `/api/v1`, or `/apis/<group>/<its preferred version>`. */
+async function apiFolder(api: Client, resource: string): Promise<string> {
+  const [, group] = split(resource)
+  if (group === '') return '/api/v1'
+  const { preferredVersion } = (await api.read('GET', `/apis/${group}`)) as { preferredVersion?: { version?: string } }
+  return `/apis/${group}/${preferredVersion?.version}`
+}
+
+/** From `/registry/secrets/<namespace>/<name>`. */
+function pathOf(folder: string, resource: string, key: string): string {
+  const [plural] = split(resource)
+  const [namespace = '', name] = key.slice(key.indexOf(`/${plural}/`) + plural.length + 2).split('/')
+  return name === undefined
+    ? `${folder}/${plural}/${encodeURIComponent(namespace)}`
+    : `${folder}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}`
+}
+
+/**
+ * As it was read, with its resourceVersion. 404: it is gone; 409: somebody has written it meanwhile, and it is read again
+ * by the next pass.
+ */
+async function rewrite(api: Client, path: string): Promise<void> {
+  const { status, body } = await api.ask('GET', path)
+  if (status === 404) return
+  if (status !== 200) throw new Failure(`GET ${path} answers ${status}`, { code: `http-${status}` })
+  const written = await api.ask('PUT', path, JSON.parse(body))
+  if (![200, 404, 409].includes(written.status))
+    throw new Failure(`PUT ${path} answers ${written.status}`, { code: `http-${written.status}` })
+}

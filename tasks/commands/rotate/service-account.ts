@@ -1,0 +1,235 @@
+/** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { certificateFile, keyFile, nextName } from '../../../lib/files/names.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { Client } from '../../../lib/nodes/client.ts'
+import { readPrivateKey } from '../../../lib/pki/certificate.ts'
+import { tokenRotation } from '../../../lib/pki/rotation.ts'
+import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { dropOtherKeys, readRotation } from '../../phases/token-keys.ts'
+import { certTable } from '../../tables/certs.ts'
+import { lookAtUnits } from '../../units/verdict.ts'
+import { apiServers, askable, isApiServer, withApi } from './components.ts'
+import type { Rotating, Rotation, Stage } from './rotation.ts'
+
+const name = 'service-account'
+const [certificate, key] = [certificateFile(name), keyFile(name)]
+const nextKey = keyFile(nextName(name))
+/** Seconds: kubelets ask for a new token once four fifths of the 3,607 seconds of a pod's are over. */
+const refreshTime = 3000
+
+const published: Stage = {
+  name: 'published',
+  title: 'the next key is accepted, and the present one signs',
+  changes: (file) => file === certificate,
+  proof: 'each API server publishes both keys (/openid/v1/jwks)',
+  async begin({ workspace: { auth, cluster } }) {
+    const next = await generatePrivateKey(cluster.certificates.key)
+    auth.write(nextKey, privateKeyPem(next), secretMode, { durable: true })
+  },
+  prove: provePublished,
+  async bound({ workspace: { auth }, isForced }) {
+    // Kept when the next one began to sign.
+    const present = readPublicKey(auth.tryBytes(key))
+    const hasSigned = present && auth.backups(key).some((pem) => readPublicKey(pem)?.equals(present))
+    return hasSigned && !isForced ? ['tokens that the next key has signed already'] : []
+  },
+  async undo({ workspace: { auth, now } }) {
+    auth.backUp([nextKey, certificate], now)
+    // First what is accepted: with the next key away, it would be taken for an earlier one.
+    dropOtherKeys({ auth }, name)
+    auth.remove(nextKey)
+  },
+}
+
+const signing: Stage = {
+  name: 'signing',
+  title: 'the next key signs, and the earlier one is accepted',
+  changes: (file) => file === key || file === certificate,
+  proof: 'a token that is asked of each API server is signed by the next key',
+  async begin({ workspace: { auth, now } }) {
+    auth.backUp([key], now)
+    auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
+  },
+  async prove(rotating, node) {
+    await provePublished(rotating, node)
+    await proveSigning(rotating, node)
+  },
+  async undo({ workspace: { auth, now } }) {
+    const present = readPublicKey(auth.tryBytes(key))
+    const [earlier] = auth.backups(key).filter((pem) => {
+      const each = readPublicKey(pem)
+      return each && present && !each.equals(present) && isAccepted({ auth }, each)
+    })
+    if (!earlier)
+      throw new Failure(`the earlier key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
+    auth.backUp([key], now)
+    auth.write(nextKey, auth.bytes(key), secretMode, { durable: true })
+    auth.write(key, earlier, secretMode, { durable: true })
+  },
+}
+
+const finished: Stage = {
+  name: 'finished',
+  title: 'tokens of the earlier key are refused',
+  changes: (file) => file === certificate,
+  proof: 'each API server publishes the one key, and a token that is asked of it is signed by it',
+  isLast: true,
+  heldBy: findOldTokens,
+  async begin({ workspace: { auth, now } }) {
+    auth.backUp([certificate], now)
+    dropOtherKeys({ auth }, name)
+  },
+  async prove(rotating, node) {
+    await provePublished(rotating, node)
+    await proveSigning(rotating, node)
+  },
+}
+
+export const serviceAccountRotation: Rotation = {
+  name,
+  what: 'the service-account key',
+  stages: [published, signing, finished],
+  stageOf: (workspace) => {
+    const row = certTable(workspace.cluster).find((each) => each.name === name)
+    if (!row) throw new Error(`the table has no ${name}`)
+    const { stage } = readRotation(workspace, row)
+    return stage === 'settled' ? undefined : stage
+  },
+  unseen: [
+    'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
+    'tokens that were asked for with a longer life (kubectl create token --duration)',
+  ],
+}
+
+function readPublicKey(pem: Buffer | undefined): KeyObject | undefined {
+  const read = pem && readPrivateKey(pem)
+  return read && createPublicKey(read)
+}
+
+function acceptedKeys({ auth }: Pick<Workspace, 'auth'>): KeyObject[] {
+  const rotation = tokenRotation((file) => auth.tryBytes(file), name)
+  const present = readPublicKey(auth.tryBytes(key))
+  return [...(present ? [present] : []), ...(rotation.stage === 'unclear' ? [] : rotation.others)]
+}
+
+function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boolean {
+  return acceptedKeys(workspace).some((each) => each.equals(asked))
+}
+
+/** As kube-apiserver names a key: the SHA-256 of its SubjectPublicKeyInfo. */
+function kidOf(publicKey: KeyObject): string {
+  const der = publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(der).digest('base64url')
+}
+
+async function hasApiServer(rotating: Rotating, node: ClusterNode): Promise<boolean> {
+  return (await askable(rotating, node)).some(isApiServer)
+}
+
+async function provePublished(rotating: Rotating, node: ClusterNode): Promise<void> {
+  if (!(await hasApiServer(rotating, node))) return
+  const asked = acceptedKeys(rotating.workspace).map(kidOf)
+  await withApi(rotating, node, async (api) => {
+    const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
+    const kids = keys.map(({ kid }) => kid)
+    if (kids.length !== asked.length || !asked.every((kid) => kids.includes(kid)))
+      throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
+        remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
+      })
+  })
+}
+
+async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<void> {
+  if (!(await hasApiServer(rotating, node))) return
+  const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
+  await withApi(rotating, node, async (api) => {
+    if (!present || (await kidOfNewToken(api)) !== kidOf(present))
+      throw new Failure(`its API server signs tokens with another key than ${key}`, {
+        remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
+      })
+  })
+}
+
+/** Good for ten minutes, bound to nothing, and forgotten here. */
+async function kidOfNewToken(api: Client): Promise<string | undefined> {
+  const { status } = (await api.read('POST', '/api/v1/namespaces/kube-system/serviceaccounts/default/token', {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    spec: { expirationSeconds: 600 },
+  })) as { status?: { token?: string } }
+  return kidIn(status?.token ?? '')
+}
+
+function kidIn(token: string): string | undefined {
+  const [head = ''] = token.split('.')
+  try {
+    return JSON.parse(Buffer.from(head, 'base64url').toString()).kid
+  } catch {
+    return undefined
+  }
+}
+
+async function findOldTokens(rotating: Rotating): Promise<string[]> {
+  const nodes = await apiServers(rotating)
+  const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
+  const [node] = nodes
+  const legacy = node ? await findLegacySecrets(rotating, node) : []
+  return [...legacy, ...found.flat()]
+}
+
+/** Made once, and signed by nobody again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
+async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
+  const kid = present && kidOf(present)
+  return withApi(rotating, node, async (api) => {
+    const found: string[] = []
+    let page = ''
+    do {
+      const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
+      const list = (await api.read('GET', `/api/v1/secrets?${query}`)) as SecretList
+      for (const { metadata, data } of list.items ?? [])
+        if (kidIn(Buffer.from(data?.token ?? '', 'base64').toString()) !== kid)
+          found.push(
+            `the token in Secret ${metadata?.namespace}/${metadata?.name}: have it made anew by taking data.token out of it`,
+          )
+      page = list.metadata?.continue ?? ''
+    } while (page !== '')
+    return found
+  })
+}
+
+interface SecretList {
+  readonly metadata?: { readonly continue?: string }
+  readonly items?: readonly {
+    readonly metadata?: { readonly namespace?: string; readonly name?: string }
+    readonly data?: { readonly token?: string }
+  }[]
+}
+
+const counters = new Map([
+  ['serviceaccount_stale_tokens_total', 'with a token past its hour'],
+  ['serviceaccount_legacy_tokens_total', 'with the token of a Secret'],
+])
+
+/** Since its start, which was after the next key began to sign. */
+async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const { workspace, install } = rotating
+  const { units, now } = (await lookAtUnits(workspace, node, install)).look
+  const age = Math.floor(now - (units.get('kube-apiserver')?.started ?? now))
+  const young =
+    age < refreshTime
+      ? [
+          `pods, whose tokens kubelets renew within 50 minutes: ${node.name} signs with the next key for ${Math.floor(age / 60)}`,
+        ]
+      : []
+  const metrics = await withApi(rotating, node, async (api) => (await api.ask('GET', '/metrics')).body)
+  const counted = [...counters].flatMap(([metric, words]) => {
+    const [, count = '0'] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
+    return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}`] : []
+  })
+  return [...young, ...counted]
+}

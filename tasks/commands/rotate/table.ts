@@ -1,0 +1,28 @@
+/** What can be rotated, a row each. */
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { caRotation } from './ca.ts'
+import { encryptionKeyRotation } from './encryption-key.ts'
+import type { Rotation } from './rotation.ts'
+import { serviceAccountRotation } from './service-account.ts'
+
+export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
+
+export interface UnderWay {
+  readonly name: string
+  readonly what: string
+  /** Of the stage at hand. */
+  readonly title: string
+  /** Its number, from 1, and how many there are. */
+  readonly stage: number
+  readonly of: number
+}
+
+/** Throws a refusal where the files of one do not fit together. */
+export function underWay(workspace: Workspace): UnderWay[] {
+  return rotations.flatMap(({ name, what, stages, stageOf }) => {
+    const at = stageOf(workspace)
+    const index = stages.findIndex((stage) => stage.name === at)
+    const stage = stages[index]
+    return stage ? [{ name, what, title: stage.title, stage: index + 1, of: stages.length }] : []
+  })
+}
