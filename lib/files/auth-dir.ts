@@ -189,9 +189,15 @@ export class AuthDir {
     this.#read.delete(name)
   }
 
-  /** Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. */
+  /**
+   * Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. What
+   * was kept before, at the same time, stays.
+   */
   backUp(names: readonly string[], now: Date): string | undefined {
-    const folder = join('backup', now.toISOString().replace(/[:.]/g, '-'))
+    const time = join('backup', now.toISOString().replace(/[:.]/g, '-'))
+    const isTaken = (folder: string) => names.some((name) => this.read(join(folder, name)))
+    let folder = time
+    for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
     const copies = names.flatMap((name) => {
       const bytes = this.#readThrough(name)
       return bytes ? [{ name, bytes }] : []

@@ -18,6 +18,7 @@ import {
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import { formatUnderWay, rotationsIn } from './rotate/table.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
@@ -32,8 +33,10 @@ export async function status(request: Request): Promise<readonly Finding[]> {
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const findings = findingsIn(items, nodes)
-  if (options.json) tellAsJson(request, items, nodes, exitStatus(findings))
-  else if (!options.quiet || findings.length > 0) tell(request, seen, items, nodes)
+  if (options.json) {
+    for (const each of rotationsIn(seen.workspace)) request.print(formatJsonLine({ type: 'rotation', ...each }))
+    tellAsJson(request, items, nodes, exitStatus(findings))
+  } else if (!options.quiet || findings.length > 0) tell(request, seen, items, nodes)
   return findings
 }
 
@@ -68,7 +71,10 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...former, ...warningsOf(own)].flatMap((text) => breakLines(printable(text), width, 0, 2))
+  const rotations = rotationsIn(workspace).map((each) => formatUnderWay(each, workspace))
+  const notes = [...rotations, ...former, ...warningsOf(own)].flatMap((text) =>
+    breakLines(printable(text), width, 0, 2),
+  )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
   for (const text of [...notes, ...failures]) print(text)

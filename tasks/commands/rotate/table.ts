@@ -1,4 +1,5 @@
 /** What can be rotated, a row each. */
+import { tryTo } from '../../../lib/failure.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
@@ -8,6 +9,7 @@ import { serviceAccountRotation } from './service-account.ts'
 export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
 
 export interface UnderWay {
+  /** As it is typed. */
   readonly name: string
   readonly what: string
   /** Of the stage at hand. */
@@ -25,4 +27,15 @@ export function underWay(workspace: Workspace): UnderWay[] {
     const stage = stages[index]
     return stage ? [{ name, what, title: stage.title, stage: index + 1, of: stages.length }] : []
   })
+}
+
+/** For a look: files that do not fit together are told by the target that they belong to. */
+export function rotationsIn(workspace: Workspace): UnderWay[] {
+  return tryTo(() => underWay(workspace)) ?? []
+}
+
+/** A sentence for each. */
+export function formatUnderWay({ name, what, title, stage, of }: UnderWay, { command }: Workspace): string {
+  const [last] = of - stage === 1 ? [' --finish'] : ['']
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${command(`rotate ${name}${last}`)}; back: ${command(`rotate ${name} --undo`)}`
 }

@@ -3,12 +3,19 @@
  * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, once more, as client-go does); by
  * Secrets that are written, read and deleted; and each etcd, of which a majority has to be healthy. Run in the folder of auth/.
  */
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 
 const file = (name: string) => readFileSync(`auth/${name}.pem`)
 /** As it is when a program starts: read anew for each new connection. */
-const pairOf = (name: string) => ({ ca: file('ca'), cert: file(name), key: file(`${name}-key`) })
+function pairOf(name: string) {
+  for (;;) {
+    const [cert, key] = [file(name), file(`${name}-key`)]
+    // Two renames: what is read between them is no pair.
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { ca: file('ca'), cert, key }
+  }
+}
 const earlyCa = { ca: file('ca') }
 const members = [11, 12, 13].map((end) => `https://192.168.1.${end}:2379/health`)
 const api = 'https://kubernetes:6443/api/v1/namespaces/default'

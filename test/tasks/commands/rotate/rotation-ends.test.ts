@@ -1,0 +1,168 @@
+/** Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost. */
+import assert from 'node:assert/strict'
+import { createPublicKey } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import pLimit from 'p-limit'
+import { type Cluster, parseCluster } from '../../../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../../../lib/files/auth-dir.ts'
+import { readPrivateKey } from '../../../../lib/pki/certificate.ts'
+import { execute } from '../../../../lib/targets/executor.ts'
+import { closure } from '../../../../lib/targets/graph.ts'
+import type { Workspace } from '../../../../lib/targets/workspace.ts'
+import type { Rotating, Rotation } from '../../../../tasks/commands/rotate/rotation.ts'
+import { rotations } from '../../../../tasks/commands/rotate/table.ts'
+import { clusterGraph } from '../../../../tasks/phases/table.ts'
+import { known } from '../../../../tasks/tables/files.ts'
+
+const text = readFileSync(join(import.meta.dirname, '../../../../cluster.yaml'), 'utf8').replace(
+  'rsa-2048',
+  'ecdsa-p256',
+)
+const cluster = readCluster()
+const now = new Date()
+
+function readCluster(): Cluster {
+  const parsed = parseCluster(Buffer.from(text), known)
+  assert.ok('cluster' in parsed)
+  return parsed.cluster
+}
+
+/** In memory of how many writes there were; it ends with an error before one of them. */
+class EndingAuthDir extends AuthDir {
+  writes = 0
+  endsBefore = Number.POSITIVE_INFINITY
+  #count(): void {
+    if (this.writes++ >= this.endsBefore) throw new Error('ended')
+  }
+  override write(...args: Parameters<AuthDir['write']>): void {
+    this.#count()
+    super.write(...args)
+  }
+  override remove(name: string): void {
+    if (this.read(name)) this.#count()
+    super.remove(name)
+  }
+}
+
+function rotatingIn(auth: AuthDir): Rotating {
+  const workspace = {
+    cluster,
+    auth,
+    now,
+    kubeconfigs: () => [],
+    command: (task: string) => task,
+    note: () => {},
+    options: { replaceIdentity: false, prune: false },
+  } as unknown as Workspace
+  return { workspace, install: {} as Rotating['install'], signal: new AbortController().signal, isForced: true }
+}
+
+/** What is in auth/ alone. Rejects where a target fails. */
+async function walk({ workspace, signal }: Rotating): Promise<void> {
+  const all = clusterGraph(cluster)
+  const graph = closure(
+    all,
+    [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
+  )
+  const limits = { auth: pLimit(1), node: pLimit(1), user: pLimit(1) }
+  const outcomes = await execute(graph, { workspace, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
+  for (const [id, outcome] of outcomes)
+    if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
+}
+
+/** Of every private key in the folder and in its backups. */
+function keysIn(path: string): Set<string> {
+  const files = readdirSync(path, { recursive: true }).map(String)
+  const keys = files.flatMap((file) => {
+    if (file.endsWith('-key.pem')) return readPrivateKey(readFileSync(join(path, file))) ?? []
+    return []
+  })
+  const sealing = files.flatMap((file) =>
+    file.endsWith('.yaml')
+      ? [...readFileSync(join(path, file), 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it)
+      : [],
+  )
+  const spki = keys.map((key) => createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex'))
+  return new Set([...spki, ...sealing])
+}
+
+const irreplaceable = (path: string) =>
+  new Set(
+    ['ca-key.pem', 'service-account-key.pem'].map((file) => {
+      const key = readPrivateKey(readFileSync(join(path, file)))
+      assert.ok(key)
+      return createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')
+    }),
+  )
+
+interface Step {
+  readonly name: string
+  readonly work: (rotating: Rotating) => Promise<void>
+  readonly from: string | undefined
+  readonly to: string | undefined
+}
+
+function stepsOf({ stages }: Rotation): Step[] {
+  return stages.flatMap((stage, i): Step[] => {
+    const from = stages[i - 1]?.name
+    const to = stage.isLast ? undefined : stage.name
+    const back: Step[] = stage.undo ? [{ name: `back from ${stage.name}`, work: stage.undo, from: to, to: from }] : []
+    return [{ name: `to ${stage.name}`, work: stage.begin, from, to }, ...back]
+  })
+}
+
+for (const rotation of rotations)
+  for (const step of stepsOf(rotation))
+    test(`${rotation.name} ${step.name}, ended before each of its writes`, async (t) => {
+      const made: string[] = []
+      t.after(() => {
+        for (const path of made) rmSync(path, { recursive: true, force: true })
+      })
+      /** At the stage from which the step goes. */
+      const start = async () => {
+        const path = mkdtempSync(join(tmpdir(), 'harderway-'))
+        made.push(path)
+        const rotating = rotatingIn(new AuthDir(path))
+        await walk(rotating)
+        for (const stage of rotation.stages) {
+          if (rotation.stageOf(rotating.workspace) === step.from) break
+          await stage.begin(rotating)
+          await walk(rotating)
+        }
+        assert.equal(rotation.stageOf(rotating.workspace), step.from)
+        return path
+      }
+      const ended = async (endsBefore: number) => {
+        const path = await start()
+        const before = irreplaceable(path)
+        const auth = new EndingAuthDir(path)
+        auth.endsBefore = endsBefore
+        const rotating = rotatingIn(auth)
+        const isWhole = await step.work(rotating).then(
+          async () =>
+            walk(rotating).then(
+              () => true,
+              (error) => !/ended/.test(String(error)) && Promise.reject(error),
+            ),
+          () => false,
+        )
+        // Another process, which finds only the files: the stage at hand is finished, then the step is made where it was not begun.
+        const again = rotatingIn(new AuthDir(path))
+        const isClear = await walk(again).then(
+          () => true,
+          (error) => error.cause?.kind !== 'refused' && Promise.reject(error),
+        )
+        if (!isClear || rotation.stageOf(again.workspace) !== step.to) await step.work(again)
+        await walk(again)
+        assert.equal(rotation.stageOf(again.workspace), step.to, `ended before write ${endsBefore}`)
+        const keys = keysIn(path)
+        for (const key of before) assert.ok(keys.has(key), `ended before write ${endsBefore}: a key is lost`)
+        return isWhole ? auth.writes : undefined
+      }
+      let writes = 0
+      while ((await ended(writes)) === undefined) writes += 1
+      assert.ok(writes > 0)
+    })
