@@ -4,6 +4,7 @@ import { Failure } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
 import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { refuseEarlyClock } from '../nodes/clock.ts'
 import { inspectNode } from '../nodes/look.ts'
 import { swap } from '../nodes/swap.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
@@ -34,10 +35,12 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       where: 'node',
       check: async (workspace, force) => {
         const { install } = workspace.cluster
-        const units = install && lookAtUnits(workspace, node, install).catch(() => undefined)
+        const asked = install && lookAtUnits(workspace, node, install).catch(() => undefined)
         const look = await inspectNode(workspace, node)
         const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units: (await units) || undefined } }
+        const units = (await asked) || undefined
+        if (units) refuseEarlyClock(workspace, node, units.look.now)
+        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
       },
       build: async (workspace, { found: { look, wrong }, force }) => {
         await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined })
