@@ -61,14 +61,11 @@ async function readSources(
   limit: LimitFunction,
   { note }: Reporter,
 ): Promise<Sources> {
-  const {
-    from,
-    options: { nodes },
-  } = request
+  const { nodes, from } = request.options
   if (from !== undefined) {
     const targets = [...clusterGraph(workspace.cluster).values()]
     const folder = readFolder(
-      from,
+      request.pathOf(from),
       targets.flatMap(({ makes }) => makes),
     )
     return { main: folder, ofNode: () => folder }

@@ -45,7 +45,7 @@ const refused: readonly [string, string][] = [
   ['status --format dot', '--format can only be used with graph or report'],
   ['bootstrap --format html', '--format can only be used with graph or report'],
   ['verify --concurrency 2', '--concurrency can only be used with phases and targets, status, report, or recover'],
-  ['certs --from ../backup', '--from can only be used with recover'],
+  ['certs --from ../backup', '--from can only be used with recover or init'],
   ['recover --node control0 --force', "recover can't be combined with --force"],
   ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
