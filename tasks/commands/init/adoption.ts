@@ -9,43 +9,47 @@ import { clusterCerts } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import { readApiNames } from './api-names.ts'
 import { type Draft, newDraft } from './draft.ts'
-import { formatValidity, renewBefore, validityOf } from './validity.ts'
+import { formatValidity, readValidity } from './validity.ts'
 
 const apiName = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
+const clients = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
 const ownNames = new Set(clusterCerts.map(({ name }) => name))
 
 /** Undefined where it has no certificate of a CA. What it does not tell has its default. */
 export function adopt(path: string): Draft | undefined {
   const auth = new AuthDir(path)
-  const certificates = readAll(auth)
-  const ca = certificates.get(caName)
+  const all = readAll(auth)
+  const ca = all.get(caName)
   if (!ca) return undefined
-  const server = clientsOf(certificates).flatMap((name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [])[0]
+  const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
+  const own = named.filter(({ name }) => ownNames.has(name))
+  const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === `system:node:${name}`)
+  const users = named.filter(({ name, certificate }) => !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name)
+  const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
+    (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
+  )[0]
   const draft = newDraft(server?.cluster ?? 'kubernetes')
-  const api = certificates.get(apiName)
-  const nodes = [...certificates].filter(([name, { attributes }]) => attributes.includes(`CN=system:node:${name}`))
-  const users = [...certificates].filter(
-    ([name, { attributes }]) => !ownNames.has(name) && attributes.includes(`CN=${name}`),
-  )
-  const leaves = [...certificates].filter(([name]) => name !== caName && !users.some(([user]) => user === name))
-  const longest = Math.max(...leaves.map(([, leaf]) => validityOf(leaf)))
-  const spans = [ca, ...users.map(([, user]) => user)].map(validityOf)
   const sealed = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
     ...draft,
     subject: readSubject(ca),
     certificates: {
       key: keyKindOf(ca.publicKey),
-      validity: leaves.length > 0 ? formatValidity(longest) : draft.certificates.validity,
-      caValidity: formatValidity(validityOf(ca)),
-      renewBefore: renewBefore(Math.min(longest, ...spans), draft.certificates.renewBefore),
+      ...readValidity(
+        {
+          ca,
+          leaves: [...own.filter(({ name }) => name !== caName), ...nodes].map(({ certificate }) => certificate),
+          users: users.map(({ certificate }) => certificate),
+        },
+        draft.certificates,
+      ),
     },
-    ...readApiNames(draft, { server, sans: api?.sans ?? [], nodes: nodes.map(([name, { sans }]) => ({ name, sans })) }),
+    ...readApiNames(draft, { server, sans: all.get(apiName)?.sans ?? [], nodes }),
     encryption: sealed ? { provider: sealed.provider, resources: sealed.resources } : draft.encryption,
-    users: users.map(([name, user]) => ({
+    users: users.map(({ name, certificate }) => ({
       name,
-      groups: valuesOf(user, 'O'),
-      validity: formatValidity(validityOf(user)),
+      groups: valuesOf(certificate, 'O'),
+      validity: formatValidity(certificate),
     })),
   }
 }
@@ -58,11 +62,6 @@ function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {
     return certificate ? [[name, certificate]] : []
   })
   return new Map(found)
-}
-
-function clientsOf(certificates: ReadonlyMap<string, Certificate>): string[] {
-  const own = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
-  return [...own, ...[...certificates.keys()].filter((name) => !ownNames.has(name))]
 }
 
 function textOf(auth: AuthDir, file: string): string {

@@ -62,6 +62,11 @@ function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   })
 }
 
+/** As it is typed. */
+export function formatWord({ name, host }: DraftNode): string {
+  return host === undefined ? name : `${name}=${host}`
+}
+
 /** With init's own help. */
 export function wrong(message: string) {
   return usage(message, 'init')

@@ -21,6 +21,7 @@ export function addFile(file: string, text: string): boolean {
   const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
   return doing('write', file, () => {
     try {
+      rmSync(beside, { force: true })
       writeFileSync(beside, text, { flag: 'wx' })
       // A hard link replaces nothing, as a rename would: link(2).
       linkSync(beside, file)

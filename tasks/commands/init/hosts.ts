@@ -28,11 +28,11 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Asked, signal
     draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, signal))) })),
   )
   const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
-  const controls = nodes.filter(({ role }) => role === 'control')
+  const entries = nodes.filter(({ role }) => role !== 'worker')
   return {
     ...draft,
     // One control node needs no load balancer.
-    api: { ...draft.api, virtualIP: draft.api.virtualIP ?? (controls.length === 1 ? controls[0]?.ips[0] : undefined) },
+    api: { ...draft.api, virtualIP: draft.api.virtualIP ?? (entries.length === 1 ? entries[0]?.ips[0] : undefined) },
     ssh: { ...draft.ssh, user: user ?? commonUser(hosts) ?? draft.ssh.user },
     nodes,
   }
@@ -53,7 +53,8 @@ function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: s
 /** The name has been checked: it is no option to ssh. */
 async function findHost(host: string, use: ConfigUse, signal: AbortSignal): Promise<Host> {
   const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], signal)
-  if (exitCode !== 0) throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split('\n')[0]?.slice(0, 300)})`)
+  if (exitCode !== 0)
+    throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? host
   const user = first(config, 'user')

@@ -37,16 +37,15 @@ function write(draft: Draft, { folder, file }: Asked): void {
 }
 
 function tell(draft: Draft, asked: Asked, { options, print }: Call): Finding[] {
-  const say = (message: string) => {
-    if (options.json) print(formatJsonLine({ type: 'note', message }))
-    else if (!options.quiet) print(printable(message))
-  }
-  for (const { name, role, ips } of draft.nodes)
-    say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
+  const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const blanks = findBlanks(draft)
-  say(`${asked.file} is written`)
-  for (const blank of blanks) say(`missing in it: ${blank}`)
-  say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked)}`)
+  if (!options.quiet) {
+    for (const { name, role, ips } of draft.nodes)
+      say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
+    say(`${asked.file} is written`)
+  }
+  for (const blank of blanks) say(`missing in ${asked.file}: ${blank}`)
+  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked)}`)
   return blanks.length > 0 ? ['stale'] : []
 }
 
