@@ -1,5 +1,4 @@
 /** What could not be found, asked of whoever is at the terminal. */
-import { once } from 'node:events'
 import { addressBytes, canonicalAddress } from '../../../lib/address.ts'
 import type { Draft } from './draft.ts'
 
@@ -22,11 +21,8 @@ async function ask(what: string, signal: AbortSignal): Promise<string | undefine
     const answer = await input({ message: `${what} (empty: later):`, validate }, { signal })
     return answer.trim() === '' ? undefined : canonicalAddress(answer.trim())
   } catch (error) {
-    // It reads the keyboard itself, so that Ctrl-C reaches this process as a key.
-    if (error instanceof Error && error.name === 'ExitPromptError') {
-      process.kill(process.pid, 'SIGINT')
-      if (!signal.aborted) await once(signal, 'abort')
-    }
+    // It reads the keyboard itself, so that Ctrl-C comes as a key, and no signal is sent.
+    if (error instanceof Error && error.name === 'ExitPromptError') process.emit('SIGINT', 'SIGINT')
     throw error
   }
 }
