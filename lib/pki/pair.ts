@@ -102,11 +102,16 @@ export interface Signing {
   readonly durable?: boolean
 }
 
-/** Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. */
+/**
+ * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. It is
+ * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
+ */
 export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<void> {
   const { profile, issuer, now, validity, chain = '', durable = false } = signing
   const key = signing.key ?? (await generatePrivateKey(profile.key))
-  const period = validityPeriod(now, validity, issuer.notAfter)
+  const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
+  const earlier = tryCertificate(auth, name)?.notBefore ?? notBefore
+  const period = { notBefore: earlier > notBefore && earlier <= now ? earlier : notBefore, notAfter }
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
   auth.write(certificateFile(name), certificate + chain, publicMode, { durable })

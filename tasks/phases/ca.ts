@@ -11,6 +11,7 @@ import {
   compareKeyKind,
   compareWithProfile,
   findNotAccepted,
+  isIssuedBy,
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
@@ -128,7 +129,8 @@ function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void
   ])
 }
 
-function checkTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, workspace: Workspace): Verdict {
+function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): Verdict {
+  const { notBefore, notAfter } = ca
   const { now, cluster, auth } = workspace
   if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])
   if (notBefore > now)
@@ -141,7 +143,8 @@ function checkTimes({ reasons }: Pair, { notBefore, notAfter }: Certificate, wor
     return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(workspace)}` }
   // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
-  const leafEnd = tryCertificate(auth, 'kubernetes')?.notAfter ?? notAfter
+  const issued = tryCertificate(auth, 'kubernetes')
+  const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
   const warning =
     leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
   return { reasons, until: notAfter, warning }

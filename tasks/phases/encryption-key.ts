@@ -3,6 +3,7 @@
 import { refusal } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -75,6 +76,12 @@ async function build(
   { auth, cluster, now, command }: Workspace,
   { found, force }: Work<Found | undefined>,
 ): Promise<string | undefined> {
+  const keys = readSealingKeys(auth.tryBytes(file)?.toString() ?? '')
+  if (force === 'replace' && keys && keys.stage !== 'settled')
+    throw refusal(`${auth.path}/${file} has several keys: a rotation of the encryption key is under way`, [
+      `finish it: ${command('rotate encryption-key --finish')}`,
+      `or take it back: ${command('rotate encryption-key --undo')}`,
+    ])
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []
   const old = force === 'replace' ? auth.backUp([file], now) : undefined

@@ -1,7 +1,8 @@
 /**
  * Loaded before the program (`--import`), so that a test can kill or hold it at one certain event: what it does to files
- * and processes is named and counted, as `rename ca.pem#1`. AT_EVENT is the event and AT_DO what then happens: `kill`
- * is SIGKILL, `hold` stands still until the file GO is there. EVENTS_TO is a file that gets every event, at the end.
+ * and processes is named and counted, as `rename ca.pem#1`. AT_EVENT is the event, or `#7` for the seventh of all, and AT_DO
+ * what then happens: `kill` is SIGKILL, `hold` stands still until the file GO is there. EVENTS_TO is a file that gets every
+ * event, at the end.
  */
 import childProcess from 'node:child_process'
 import fs from 'node:fs'
@@ -17,14 +18,21 @@ const happened: string[] = []
 const namesOfFds = new Map<unknown, string>()
 const parent = process.ppid
 
+function tell(): void {
+  if (EVENTS_TO !== undefined) writeFileSync(EVENTS_TO, happened.join('\n'))
+}
+
 /** What is next, unless this is the event that is waited for. */
 function event(label: string, first?: () => unknown): void {
   const count = (counts.get(label) ?? 0) + 1
   counts.set(label, count)
   happened.push(`${label}#${count}`)
-  if (AT_EVENT !== `${label}#${count}`) return
+  if (AT_EVENT !== `${label}#${count}` && AT_EVENT !== `#${happened.length}`) return
   first?.()
-  if (AT_DO === 'kill') process.kill(process.pid, 'SIGKILL')
+  if (AT_DO === 'kill') {
+    tell()
+    process.kill(process.pid, 'SIGKILL')
+  }
   const clock = new Int32Array(new SharedArrayBuffer(4))
   // A test that was ended opens nothing any more.
   while (AT_DO === 'kill' || (!existsSync(GO) && process.ppid === parent)) Atomics.wait(clock, 0, 0, 5)
@@ -89,4 +97,4 @@ patch(childProcess, 'spawn', (real) => (...args) => {
 })
 
 syncBuiltinESMExports()
-process.on('exit', () => EVENTS_TO !== undefined && writeFileSync(EVENTS_TO, happened.join('\n')))
+process.on('exit', tell)

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
+import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import type { Edit } from './harderway.ts'
 import { needs } from './parts.ts'
@@ -18,6 +19,17 @@ export const install = { layout: 'guide', drain, undrain }
 /** Keys that are made at once, and `install`, with what differs. */
 export function running(more: object = {}, ...edits: Edit[]): Edit[] {
   return [[['certificates', 'key'], 'ecdsa-p256'], [['install'], { ...install, ...more }], ...edits]
+}
+
+/** With it, and a drain, no request is cut off by a restart of an API server: docs/install.md. */
+export async function delayShutdown(lab: Machines): Promise<void> {
+  const service = '/etc/systemd/system/kube-apiserver.service'
+  for (const machine of lab.of('control')) {
+    await machine.exec(
+      `sed -i 's/--v=2/--shutdown-delay-duration=3s/' ${service}; systemctl daemon-reload; systemctl restart kube-apiserver`,
+    )
+    await allWell(lab)
+  }
 }
 
 const units = {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
 import { start } from '../support/started.ts'
 import { secretsIn, stateOf } from '../support/state.ts'
@@ -16,7 +17,7 @@ const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: 
 /** What a run told in words. */
 const told = ({ stdout, stderr }: Ran) => stdout + stderr
 
-describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   let place: string
   let auth: string
   let made: string
@@ -108,6 +109,34 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     const next = await harderway(place, 'bootstrap', '--json')
     assert.equal(next.status, 0, next.stdout)
     assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
+  })
+
+  test('recover takes a rotation over: from a backup as it stands, from a node as far as the node has it', async () => {
+    const must = async (...args: string[]) => {
+      const ran = await harderway(place, ...args)
+      assert.equal(ran.status, 0, told(ran))
+      return ran
+    }
+    const built = async () => idsOf(await must('bootstrap', '--json'), 'built')
+    writeCluster(place, [...edits, [['install'], 'guide']])
+    cpSync(made, auth, { recursive: true })
+    await must('rotate', 'ca')
+    const backup = join(place, 'backup')
+    cpSync(auth, backup, { recursive: true })
+    rmSync(auth, { recursive: true })
+    await must('recover', '--from', backup)
+    assert.deepEqual(await built(), [])
+    rmSync(auth, { recursive: true })
+    // Its key was in the auth/ that is lost: the present CA signs again.
+    assert.match(told(await recover('--node', 'control1')), /made anew by the next bootstrap: .*admin\.pem/)
+    assert.ok((await built()).includes('component-certs/admin'))
+    openssl('verify', '-CAfile', join(auth, 'ca.pem'), join(auth, 'admin.pem'))
+    await must('rotate', 'ca')
+    await must('rotate', 'ca', '--finish')
+    rmSync(auth, { recursive: true })
+    await must('recover', '--node', 'control0')
+    assert.ok(names().includes('ca-cross.pem'))
+    assert.deepEqual(await built(), [])
   })
 
   test('recover takes nothing of a worker whose key is not that of its certificate', async () => {

@@ -1,10 +1,19 @@
 /** Rotations of a live cluster, on real machines, with somebody asking all the time: nothing that is asked fails. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { allWell, installAll } from '../lab/machines/components.ts'
+import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Ran } from '../support/harderway.ts'
-import { assertNothingLeft, everywhere, probe, readStarts, running, skip, startedSince } from '../support/running.ts'
+import {
+  assertNothingLeft,
+  delayShutdown,
+  everywhere,
+  probe,
+  readStarts,
+  running,
+  skip,
+  startedSince,
+} from '../support/running.ts'
 
 /** Without what is fresh. */
 const toldOf = ({ stdout, stderr }: Ran) =>
@@ -63,12 +72,7 @@ describe('rotations on six machines', { skip }, () => {
     lab.write(...running())
     await must(0, 'bootstrap')
     await installAll(lab)
-    // Without it, and a drain, some request is cut off: docs/install.md.
-    const delay = `sed -i 's/--v=2/--shutdown-delay-duration=3s/' /etc/systemd/system/kube-apiserver.service; systemctl daemon-reload; systemctl restart kube-apiserver`
-    for (const name of controls) {
-      await on(name, delay)
-      await allWell(lab)
-    }
+    await delayShutdown(lab)
     await must(0, 'bootstrap')
   })
   after(() => lab?.stop())

@@ -1,6 +1,7 @@
 /** What was found of a certificate: its pair and its kubeconfig, which are taken together or not at all. Pure. */
 import { createPublicKey } from 'node:crypto'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { blocksIn } from '../../../lib/der/pem.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
 import { once } from '../../../lib/files/plain-file.ts'
 import { compareKubeconfig, readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
@@ -12,11 +13,14 @@ import {
   readPrivateKey,
 } from '../../../lib/pki/certificate.ts'
 import { checkPair } from '../../../lib/pki/pair.ts'
+import type { CaRotation } from '../../../lib/pki/rotation.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { accessOf } from '../../phases/kubeconfigs.ts'
+import { profileOf } from '../../phases/next-ca.ts'
 import type { CertRow } from '../../tables/certs.ts'
 import type { Holding } from './holding.ts'
+import { settled } from './rotation.ts'
 
 export interface Part {
   readonly row: CertRow
@@ -71,11 +75,18 @@ export function findMisfits(part: Part, ca: Certificate | undefined): string[] {
   if (!key) return [`${keyName} is not a private key without a passphrase`]
   return [
     ...(isKeyOf(certificate, key) ? [] : [`${keyName} is not the key of ${certificateName}`]),
-    ...(row.name === caName || (ca && certificate.x509.verify(ca.publicKey))
+    ...(row.name === caName || (ca && leadsTo(ca, files.get(certificateName) as Buffer))
       ? []
       : [`${certificateName} is not signed by this CA`]),
     ...findKubeconfigMisfits(part, certificate, ca),
   ]
+}
+
+/** By itself, or by a cross certificate behind it. */
+function leadsTo(ca: Certificate, pem: Buffer): boolean {
+  const [leaf, cross] = readCertificates(pem)
+  const isSigned = (by: Certificate) => leaf?.x509.verify(by.publicKey) === true
+  return isSigned(ca) || (cross?.isCa === true && isSigned(cross) && cross.x509.verify(ca.publicKey))
 }
 
 function findKubeconfigMisfits({ row, files }: Part, own: Certificate, ca: Certificate | undefined): string[] {
@@ -97,16 +108,33 @@ function findKubeconfigMisfits({ row, files }: Part, own: Certificate, ca: Certi
   ]
 }
 
+/** What is asked of leaves beside cluster.yaml. */
+export interface Asked {
+  readonly cluster: Cluster
+  readonly now: Date
+  readonly rotation: CaRotation
+  /** Of files that are no part's own. */
+  readonly read: Read
+}
+
 /** Why the next run makes it anew, though it fits. */
-export function findStale(part: Part, ca: Part, cluster: Cluster, now: Date): Reason[] {
-  const { row, files } = part
+export function findStale({ row, files }: Part, { cluster, now, rotation, read }: Asked): Reason[] {
   const { renewBefore } = cluster.certificates
-  const pair = { certificate: certificateOf(part), chain: [], key: undefined, reasons: [] }
-  const issuer = certificateOf(ca)
-  const { reasons } = checkPair(pair, { profile: row.profile, issuer, now, renewBefore })
+  const bytes = files.get(certificateFile(row.name))
+  const certificate = bytes && certificateIn(bytes)
+  const pair = {
+    certificate,
+    chain: bytes ? blocksIn(bytes, 'CERTIFICATE').slice(1) : [],
+    key: undefined,
+    reasons: [],
+  }
+  const { issuer, chain, trusted } = row.name === caName || row.irreplaceable ? settled : rotation
+  const signer = read(certificateFile(issuer))
+  const profile = row.name === caName ? profileOf(pair, row.profile) : row.profile
+  const { reasons } = checkPair(pair, { profile, issuer: signer && certificateIn(signer), chain, now, renewBefore })
   const text = files.get(kubeconfigFile(row.name))
-  const read = (file: string) => (files.get(file) ?? ca.files.get(file)) as Buffer
-  const what = (text && compareKubeconfig(text.toString(), accessOf(cluster, row, read))) ?? []
+  const all = (file: string) => (files.get(file) ?? read(file)) as Buffer
+  const what = (text && compareKubeconfig(text.toString(), accessOf(cluster, row, all, trusted))) ?? []
   return what.length > 0
     ? [...reasons, { kind: 'content-changed', path: kubeconfigFile(row.name), what }]
     : [...reasons]

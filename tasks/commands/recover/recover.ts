@@ -12,6 +12,7 @@ import { checkNodes } from '../../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
 import { readFolder, readNodes } from './holding.ts'
 import { refuseDisagreement } from './refusals.ts'
+import { rotationFiles } from './rotation.ts'
 import { assemble, type Sources, type Whole } from './whole.ts'
 
 /** Throws a usage Failure where it is not said from where. */
@@ -64,10 +65,7 @@ async function readSources(
   const { nodes, from } = request.options
   if (from !== undefined) {
     const targets = [...clusterGraph(workspace.cluster).values()]
-    const folder = readFolder(
-      request.pathOf(from),
-      targets.flatMap(({ makes }) => makes),
-    )
+    const folder = readFolder(request.pathOf(from), [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
     return { main: folder, ofNode: () => folder }
   }
   checkConfigFile(request, clusterGraph(workspace.cluster))

@@ -2,13 +2,15 @@
 import { Failure, refusal } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../../lib/pki/identity.ts'
 import { formatReasons, type Reason } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatNames, quote } from '../../../lib/wording.ts'
 import { encryptionConfig, identityFiles } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'
-import { findStale, type Part } from './part.ts'
+import { type Asked, findStale, type Part } from './part.ts'
+import { rotationFilesOf } from './rotation.ts'
 
 const again = 'then run the same command again'
 
@@ -30,9 +32,12 @@ export function refuseUnread(workspace: Workspace, holding: Holding): void {
 
 /** Two that hold another identity can't be one cluster's: which is right, only its user knows. */
 export function refuseDisagreement(workspace: Workspace, main: Holding, others: readonly Holding[]): void {
+  const ca = main.files.get(certificateFile(caName))
+  const left = rotationFilesOf(main, ca && readCertificate(ca))
+  const read = (file: string) => left.get(file) ?? main.files.get(file)
   const disagreeing = others.flatMap(({ where, files, unread }) => {
     const isOther = ([name, theirs]: [string, Buffer]) =>
-      identityFiles.has(name) && otherIdentity(name, (file) => main.files.get(file), theirs) !== undefined
+      identityFiles.has(name) && otherIdentity(name, read, theirs) !== undefined
     const names = [...[...files].filter(isOther).map(([name]) => name), ...unread.keys()]
     const labels = [...new Set(names.flatMap((name) => identityFiles.get(name) ?? []))]
     return labels.length > 0 ? [{ where, found: `${where} (${labels.join(', ')})` }] : []
@@ -77,17 +82,16 @@ export function refuseEncryptionConfig(workspace: Workspace, holding: Holding, b
 }
 
 /** What no run replaces, and the next would refuse. */
-export function refuseOtherCluster({ cluster, now }: Workspace, { where }: Holding, parts: readonly Part[]): void {
-  const [ca] = parts
-  const asked = parts.flatMap((part) => {
+export function refuseOtherCluster({ where }: Holding, parts: readonly Part[], asked: Asked): void {
+  const others = parts.flatMap((part) => {
     const { irreplaceable } = part.row
-    if (!ca || !irreplaceable) return []
-    const reasons = findStale(part, ca, cluster, now).filter(({ kind }) => lasting[irreplaceable.part].includes(kind))
+    if (!irreplaceable) return []
+    const reasons = findStale(part, asked).filter(({ kind }) => lasting[irreplaceable.part].includes(kind))
     return reasons.length > 0 ? [`${irreplaceable.label}: ${formatReasons(reasons)}`] : []
   })
-  if (asked.length > 0)
+  if (others.length > 0)
     throw refusal(
-      `${where} is not of the cluster that cluster.yaml describes: ${asked.join('; ')}: nothing was taken`,
+      `${where} is not of the cluster that cluster.yaml describes: ${others.join('; ')}: nothing was taken`,
       [`change cluster.yaml to what is there, ${again}`],
     )
 }

@@ -6,7 +6,7 @@ import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'
-import { certificateOf, filesOf, findMisfits, findStale, type Part, partOf } from './part.ts'
+import { type Asked, certificateOf, filesOf, findMisfits, findStale, type Part, partOf } from './part.ts'
 import {
   refuseEncryptionConfig,
   refuseMisfits,
@@ -15,6 +15,7 @@ import {
   refusePresent,
   refuseUnread,
 } from './refusals.ts'
+import { readRotations, rotationFilesOf } from './rotation.ts'
 
 export interface Sources {
   /** What has all that is no node's own. */
@@ -43,24 +44,27 @@ export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole
       .filter(({ row, files }) => files.size > 0 || row.irreplaceable)
       .map((part) => [part, findMisfits(part, certificateOf(ca))]),
   )
-  refuseMisfits(
-    workspace,
-    main,
-    [...misfits].flatMap(([{ where }, wrong]) => (where === main.where ? wrong : [])),
-  )
+  const left = rotationFilesOf(main, certificateOf(ca))
+  const read = (file: string) => left.get(file) ?? ca.files.get(file) ?? main.files.get(file) ?? present(file)
+  const { rotation, unclear } = readRotations(read, workspace.now)
+  refuseMisfits(workspace, main, [
+    ...[...misfits].flatMap(([{ where }, wrong]) => (where === main.where ? wrong : [])),
+    ...unclear,
+  ])
   const sealed = main.files.get(encryptionConfig.file) ?? present(encryptionConfig.file)
   refuseEncryptionConfig(workspace, main, sealed)
   const taken = parts.filter((part) => misfits.get(part)?.length === 0)
-  refuseOtherCluster(workspace, main, taken)
-  const files = inWritingOrder(taken, sealed)
+  const asked: Asked = { cluster: workspace.cluster, now: workspace.now, rotation, read }
+  refuseOtherCluster(main, taken, asked)
+  const files = inWritingOrder(taken, left, sealed)
   refusePresent(workspace, main, files)
-  const left = [...misfits].filter(([, wrong]) => wrong.length > 0)
+  const wrong = [...misfits].filter(([, wrong]) => wrong.length > 0)
   const notes = [
-    ...left.map(
+    ...wrong.map(
       ([{ where }, wrong]) => `${where}: not taken, and made anew by the next bootstrap: ${wrong.join('; ')}`,
     ),
     ...describeAbsent(parts.filter((part) => !misfits.has(part))),
-    ...describeStale(workspace, ca, taken),
+    ...describeStale(ca, taken, asked),
   ]
   return { files, notes, next: nextOf(workspace, ca) }
 }
@@ -69,11 +73,15 @@ export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole
  * A run that comes between two of them finds certificates without their CA, or a CA without its key, and makes nothing:
  * the first file is a certificate, and the last is the key of the CA.
  */
-function inWritingOrder(parts: readonly Part[], sealed: Buffer | undefined): Map<string, Buffer> {
-  const found = new Map(parts.flatMap(({ files }) => [...files]))
+function inWritingOrder(
+  parts: readonly Part[],
+  left: ReadonlyMap<string, Buffer>,
+  sealed: Buffer | undefined,
+): Map<string, Buffer> {
+  const found = new Map([...left, ...parts.flatMap(({ files }) => [...files])])
   if (sealed) found.set(encryptionConfig.file, sealed)
   const leaves = parts.filter(({ row }) => row.name !== caName).flatMap(({ row }) => filesOf(row))
-  const names = [...leaves, encryptionConfig.file, certificateFile(caName), keyFile(caName)]
+  const names = [...leaves, encryptionConfig.file, ...left.keys(), certificateFile(caName), keyFile(caName)]
   return new Map(names.filter((name) => found.has(name)).map((name) => [name, found.get(name) as Buffer]))
 }
 
@@ -85,9 +93,9 @@ function describeAbsent(parts: readonly Part[]): string[] {
 }
 
 /** It fits, but is not, or no longer, what cluster.yaml asks for. */
-function describeStale({ cluster, now }: Workspace, ca: Part, parts: readonly Part[]): string[] {
+function describeStale(ca: Part, parts: readonly Part[], asked: Asked): string[] {
   const stale = parts.flatMap((part) => {
-    const reasons = part === ca ? [] : findStale(part, ca, cluster, now)
+    const reasons = part === ca ? [] : findStale(part, asked)
     return reasons.length > 0 ? [{ name: certificateFile(part.row.name), why: formatReasons(reasons) }] : []
   })
   return groupAlike(stale, ({ why }) => why).map(

@@ -24,7 +24,7 @@ import { readRotation } from '../../phases/next-ca.ts'
 import { certTable } from '../../tables/certs.ts'
 import { credentialsOf } from '../../units/credentials.ts'
 import { forgetEarlierCa } from './client-cas.ts'
-import { askable, askHealth, isAccepted } from './components.ts'
+import { askable, askHealth, isAccepted, isApiServer } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const next = nextName(caName)
@@ -89,14 +89,15 @@ const finished: Stage = {
   async prove(rotating, node) {
     const earlier = await madeByEarlierCa(rotating)
     if (!earlier) return
-    for (const unit of await askable(rotating, node)) {
+    const units = await askable(rotating, node)
+    for (const unit of units) {
       const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
       if (!isRefused)
         throw new Failure(`${node.name}: ${unit.unit} still accepts certificates of the earlier CA`, {
           remedy: `see which CA it trusts: systemctl cat ${unit.unit}`,
         })
     }
-    if (node.role === 'control') await forgetEarlierCa(rotating, node, earlier.ca)
+    if (units.some(isApiServer)) await forgetEarlierCa(rotating, node, earlier.ca)
   },
 }
 

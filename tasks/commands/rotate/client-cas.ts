@@ -11,6 +11,7 @@ import type { Rotating } from './rotation.ts'
 
 const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const field = 'client-ca-file'
+const mostTries = 10
 
 interface ConfigMap {
   readonly metadata?: object
@@ -22,7 +23,7 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
   const [earlier] = blocksIn(ca, 'CERTIFICATE')
   if (!earlier) return
   await withApi(rotating, node, async (api) => {
-    for (;;) {
+    for (let tries = 0; tries < mostTries; tries++) {
       const { status, body } = await api.ask('GET', path)
       // No aggregated API server was ever told of any.
       if (status === 404) return
@@ -37,5 +38,6 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
       if (written.status === 200) return
       if (written.status !== 409) throw new Failure(`PUT ${path} answers ${written.status}`)
     }
+    throw new Failure(`${path} was changed by somebody else each time`, { remedy: 'run the same command again' })
   })
 }

@@ -58,6 +58,15 @@ export async function apiServers(rotating: Rotating): Promise<ClusterNode[]> {
   return nodes.filter((_, i) => runs[i])
 }
 
+/** Throws a Failure where none runs: what is stored is then not known, which is not the same as nothing. */
+export async function someApiServer(rotating: Rotating): Promise<ClusterNode> {
+  const [node] = await apiServers(rotating)
+  if (node) return node
+  throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
+    remedy: 'start them, then run the same command again; on each: systemctl start kube-apiserver',
+  })
+}
+
 export function isApiServer({ isDrained }: Unit): boolean {
   return isDrained === true
 }

@@ -13,7 +13,7 @@ import {
 } from '../../../lib/kubernetes/sealing-keys.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { encryptionConfig } from '../../tables/files.ts'
-import { apiServers, askable, isApiServer, withApi, withStore } from './components.ts'
+import { askable, isApiServer, someApiServer, withApi, withStore } from './components.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { findSealed, readSeal, registry, sealPrefix } from './stored.ts'
@@ -112,9 +112,9 @@ function edit({ auth, now }: Workspace, change: (text: string) => string): void 
 
 /** How many objects there are that the key has sealed; of all of etcd. */
 async function storedUnder(rotating: Rotating, key: string): Promise<number> {
-  const [node] = await apiServers(rotating)
   const keys = keysOf(rotating.workspace)
-  if (!node || !keys) return 0
+  if (!keys) return 0
+  const node = await someApiServer(rotating)
   const prefix = sealPrefix({ provider: keys.provider, name: key })
   return withStore(rotating, node, async (etcd) => (await findSealed(etcd, registry, (seal) => seal === prefix)).length)
 }

@@ -4,7 +4,7 @@ import { readSealingKeys } from '../../../lib/kubernetes/sealing-keys.ts'
 import type { Client } from '../../../lib/nodes/client.ts'
 import type { Target } from '../../../lib/targets/target.ts'
 import { encryptionConfig } from '../../tables/files.ts'
-import { apiServers, withApi, withStore } from './components.ts'
+import { someApiServer, withApi, withStore } from './components.ts'
 import type { Rotating } from './rotation.ts'
 import { findSealed, registry, sealPrefix } from './stored.ts'
 
@@ -54,23 +54,35 @@ export function rewriteTargets(rotating: Rotating): Target[] {
   )
 }
 
-/** Keys in etcd. A group has a folder of its own where it is not one of Kubernetes' own. */
+/** Each as `<namespace>/<name>`, or `<name>`. */
 async function findLeft(rotating: Rotating, resource: string): Promise<string[]> {
-  const [node] = await apiServers(rotating)
-  if (!node) return []
   const text = rotating.workspace.auth.bytes(encryptionConfig.file).toString()
   const keys = readSealingKeys(text)
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could seal`)
   const asked = sealPrefix({ provider: keys.provider, name: keys.names[0] ?? '' })
-  const [plural = '', group] = split(resource)
-  const folders = [...(group === '' ? [] : [`${registry}${group}/${plural}/`]), `${registry}${plural}/`]
-  return withStore(rotating, node, async (etcd) => {
-    for (const folder of folders) {
+  return withStore(rotating, await someApiServer(rotating), async (etcd) => {
+    for (const folder of foldersOf(resource)) {
       const found = await findSealed(etcd, folder, (seal) => seal !== asked)
-      if (found.length > 0) return found
+      if (found.length > 0) return found.map((key) => key.slice(folder.length))
     }
     return []
   })
+}
+
+/** What has another name in etcd: Kubernetes' pkg/kubeapiserver/default_storage_factory_builder.go. */
+const specialFolders: Readonly<Record<string, string>> = {
+  endpoints: 'services/endpoints',
+  services: 'services/specs',
+  nodes: 'minions',
+  replicationcontrollers: 'controllers',
+  'ingresses.networking.k8s.io': 'ingress',
+}
+
+/** A group has a folder of its own where it is not one of Kubernetes' own. */
+function foldersOf(resource: string): string[] {
+  const [plural, group] = split(resource)
+  const folders = [specialFolders[resource] ?? plural, ...(group === '' ? [] : [`${group}/${plural}`])]
+  return folders.map((folder) => `${registry}${folder}/`)
 }
 
 function split(resource: string): [plural: string, group: string] {
@@ -79,16 +91,14 @@ function split(resource: string): [plural: string, group: string] {
 }
 
 /** Four at once, on connections that are kept. */
-async function rewriteAll(rotating: Rotating, resource: string, keys: readonly string[]): Promise<void> {
-  const [node] = await apiServers(rotating)
-  if (!node) return
-  await withApi(rotating, node, async (api) => {
+async function rewriteAll(rotating: Rotating, resource: string, names: readonly string[]): Promise<void> {
+  await withApi(rotating, await someApiServer(rotating), async (api) => {
     const folder = await apiFolder(api, resource)
-    const waiting = [...keys]
+    const waiting = [...names]
     const work = async () => {
-      for (let key = waiting.shift(); key !== undefined; key = waiting.shift()) {
+      for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
         rotating.signal.throwIfAborted()
-        await rewrite(api, pathOf(folder, resource, key))
+        await rewrite(api, pathOf(folder, resource, name))
       }
     }
     await Promise.all(Array.from({ length: 4 }, work))
@@ -103,13 +113,10 @@ async function apiFolder(api: Client, resource: string): Promise<string> {
   return `/apis/${group}/${preferredVersion?.version}`
 }
 
-/** From `/registry/secrets/<namespace>/<name>`. */
-function pathOf(folder: string, resource: string, key: string): string {
+function pathOf(folder: string, resource: string, stored: string): string {
   const [plural] = split(resource)
-  const [namespace = '', name] = key.slice(key.indexOf(`/${plural}/`) + plural.length + 2).split('/')
-  return name === undefined
-    ? `${folder}/${plural}/${encodeURIComponent(namespace)}`
-    : `${folder}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}`
+  const [namespace = '', name] = stored.split('/').map(encodeURIComponent)
+  return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
 }
 
 /**

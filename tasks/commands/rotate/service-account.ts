@@ -175,6 +175,7 @@ function kidIn(token: string): string | undefined {
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const nodes = await apiServers(rotating)
+  if (nodes.length === 0) return ['whoever it may be: no API server runs that could tell']
   const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
   const [node] = nodes
   const legacy = node ? await findLegacySecrets(rotating, node) : []

@@ -21,6 +21,9 @@ interface Range {
 /** The keys in etcd, under a prefix, of what is sealed so; '' stands for what is not sealed. Sorted. */
 export async function findSealed(etcd: Client, prefix: string, isMeant: (seal: string) => boolean): Promise<string[]> {
   const found: string[] = []
+  // Of all that there is: an etcd of another prefix holds nothing, and proves nothing.
+  if (prefix === registry && !(await range(etcd, { key: prefix, range_end: endOf(prefix), limit: 1 })).kvs?.length)
+    throw new Failure(`etcd has nothing under ${registry}`, { remedy: "see kube-apiserver's --etcd-prefix" })
   let from = prefix
   for (;;) {
     const { kvs = [], more = false } = await range(etcd, { key: from, range_end: endOf(prefix), limit: page })
@@ -28,6 +31,7 @@ export async function findSealed(etcd: Client, prefix: string, isMeant: (seal: s
     found.push(...keys.filter(({ seal }) => isMeant(seal)).map(({ key }) => key))
     const last = keys.at(-1)
     if (!more || !last) return found
+    if (last.key < from) throw new Failure(`etcd lists ${prefix} in no order`)
     from = `${last.key}\0`
   }
 }

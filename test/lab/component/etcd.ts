@@ -100,7 +100,14 @@ export class Etcd {
         if (!asked.reusedSocket) socket.once('secureConnect', () => (wasSent = true))
         else wasSent = true
       })
-      asked.on('error', fail)
+      let isAnswered = false
+      asked.on('response', () => (isAnswered = true))
+      asked.on('error', (error: NodeJS.ErrnoException) => {
+        // A kept connection that a stopping etcd closed was idle there: it ends what it has begun (net/http, Server.Shutdown).
+        // gRPC knows by GOAWAY, and asks another member (grpc.io/docs/guides/retry, "transparent retry").
+        if (asked.reusedSocket && !isAnswered && error.code === 'ECONNRESET') wasSent = false
+        fail(error)
+      })
       asked.end(body)
     })
   }

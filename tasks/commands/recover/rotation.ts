@@ -1,0 +1,45 @@
+/** What a rotation, under way or done, has left where it is recovered from. Pure. */
+import { certificatePem } from '../../../lib/der/pem.ts'
+import { caName, certificateFile, crossName, keyFile, nextName } from '../../../lib/files/names.ts'
+import { type Certificate, readCertificates } from '../../../lib/pki/certificate.ts'
+import { type CaRotation, caRotation, caRotationFiles, tokenRotation } from '../../../lib/pki/rotation.ts'
+import { clusterCerts } from '../../tables/certs.ts'
+import type { Holding } from './holding.ts'
+
+const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
+
+/** Of auth/, beside what the table has. A node has none of them. */
+export const rotationFiles: readonly string[] = [
+  ...caRotationFiles,
+  ...tokenNames.map((name) => keyFile(nextName(name))),
+]
+
+/** A cross certificate that is not there itself stands behind every leaf. */
+export function rotationFilesOf({ files }: Holding, ca: Certificate | undefined): Map<string, Buffer> {
+  const found = new Map([...files].filter(([name]) => rotationFiles.includes(name)))
+  const cross = ca && crossIn(files, ca)
+  const crossFile = certificateFile(crossName)
+  return cross && !found.has(crossFile) ? found.set(crossFile, cross) : found
+}
+
+function crossIn(files: ReadonlyMap<string, Buffer>, ca: Certificate): Buffer | undefined {
+  const chains = [...files].flatMap(([, bytes]) => readCertificates(bytes).slice(1))
+  const cross = chains.find(
+    (each) => each.isCa && each.publicKey.equals(ca.publicKey) && each.subject.equals(ca.subject),
+  )
+  return cross && Buffer.from(certificatePem(cross.x509.raw))
+}
+
+/** One CA. */
+export const settled: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
+
+/** With why its files do not fit together. */
+export function readRotations(
+  read: (file: string) => Buffer | undefined,
+  now: Date,
+): { readonly rotation: CaRotation; readonly unclear: readonly string[] } {
+  const found = caRotation(read, now)
+  const all = [found, ...tokenNames.map((name) => tokenRotation(read, name))]
+  const unclear = all.flatMap((each) => (each.stage === 'unclear' ? [each.why] : []))
+  return { rotation: found.stage === 'unclear' ? settled : found, unclear }
+}

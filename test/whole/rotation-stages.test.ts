@@ -1,0 +1,119 @@
+/** Every certificate of every stage of a CA's rotation, judged by openssl and by Go (cfssl, kubectl), for old trust and new. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { ecdsa, genauth } from '../guide/genauth.ts'
+import { type GuideNode, guideNodes } from '../guide/requests.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { kubectl } from '../support/kubectl.ts'
+import { openssl } from '../support/openssl.ts'
+import { needs } from '../support/parts.ts'
+
+const nodes = guideNodes().filter(({ name }) => ['control0', 'worker0'].includes(name))
+const leaves = ['kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'control0', 'worker0']
+const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideNode[]) => Promise<void>])[] = [
+  ['that were made here', async () => {}],
+  ["that the guide's scripts made", (auth, nodes) => genauth(auth, { nodes, key: ecdsa })],
+]
+
+for (const [whose, make] of origins)
+  describe(`files ${whose}`, { skip: needs('sshd', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
+    let place: string
+    let auth: string
+    let lab: Lab
+    const must = async (...args: string[]) => {
+      const { status, stdout, stderr } = await harderway(place, ...args)
+      assert.equal(status, 0, stdout + stderr)
+    }
+    const file = (name: string) => join(auth, name)
+    const publicKey = (name: string) => openssl('x509', '-in', file(name), '-noout', '-pubkey')
+    const keep = (name: string) => {
+      cpSync(file('ca.pem'), join(place, name))
+      return join(place, name)
+    }
+    /** Throws unless both find the certificate right for those who trust that CA alone. */
+    const verify = (trusted: string, name: string) => {
+      openssl('verify', '-x509_strict', '-CAfile', trusted, '-untrusted', file(name), file(name))
+      const cross = existsSync(file('ca-cross.pem')) ? [`-int-bundle=${file('ca-cross.pem')}`] : []
+      const certificates = ['-ca-bundle', trusted, ...cross, '-cert', file(name)]
+      execFileSync('cfssl', ['bundle', '-loglevel=3', ...certificates], { stdio: ['ignore', 'ignore', 'pipe'] })
+    }
+    const verifyAll = (...trusted: readonly string[]) => {
+      for (const ca of trusted) for (const name of leaves) verify(ca, `${name}.pem`)
+    }
+
+    before(async () => {
+      place = makePlace()
+      auth = join(place, 'auth')
+      lab = await startLab({ dir: join(place, 'lab'), nodes: nodes.map(({ name }) => ({ name })) })
+      writeCluster(place, [
+        ...labEdits(lab),
+        [['certificates', 'key'], 'ecdsa-p256'],
+        [['nodes'], nodes],
+        [['install'], 'guide'],
+      ])
+      await make(auth, nodes)
+      await must('bootstrap')
+    })
+    after(async () => {
+      await lab.stop()
+      rmSync(place, { recursive: true, force: true })
+    })
+
+    test('go over to the next CA, and are right for old trust and new at each stage', async () => {
+      const old = keep('old.pem')
+      const keys = leaves.map((name) => publicKey(`${name}.pem`))
+      await must('rotate', 'ca')
+      verifyAll(old, file('ca-next.pem'))
+      verify(old, 'service-account.pem')
+      assert.ok(readFileSync(file('ca.pem')).equals(readFileSync(old)))
+      assert.deepEqual(
+        leaves.map((name) => publicKey(`${name}.pem`)),
+        keys,
+      )
+      for (const name of ['admin', 'worker0'])
+        assert.match(trustIn(place, file(`${name}.kubeconfig`)), /^(-+BEGIN CERTIFICATE[\s\S]*?-END[\s\S]*?){2}$/)
+      await must('rotate', 'ca', '--finish')
+      // Pods go on by their old ca.crt until its end.
+      verifyAll(old, file('ca.pem'))
+      verify(file('ca.pem'), 'service-account.pem')
+      assert.equal(trustIn(place, file('admin.kubeconfig')), readFileSync(file('ca.pem'), 'utf8'))
+      await must('bootstrap', '--dry-run')
+    })
+
+    test('go over once more, after which the first CA is worth nothing', async () => {
+      const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
+      await must('rotate', 'ca')
+      await must('rotate', 'ca', '--finish')
+      verifyAll(second, file('ca.pem'))
+      for (const name of leaves) assert.throws(() => verify(first, `${name}.pem`))
+      const subject = openssl('x509', '-in', file('ca.pem'), '-noout', '-subject', '-nameopt', 'multiline')
+      assert.match(subject, /commonName += Kubernetes 3$/m)
+      assert.deepEqual(
+        readdirSync(auth).filter((name) => name.includes('next')),
+        [],
+      )
+    })
+
+    test('are not given up where nobody can be asked who still uses the old', async () => {
+      await must('rotate', 'service-account')
+      const sealing = await harderway(place, 'rotate', 'service-account', '--finish')
+      assert.equal(sealing.status, 3)
+      assert.match(sealing.stderr, /no API server runs that could tell/)
+      await must('rotate', 'service-account', '--undo', '--force')
+      const rewriting = await harderway(place, 'rotate', 'encryption-key')
+      assert.equal(rewriting.status, 1)
+      assert.match(rewriting.stdout + rewriting.stderr, /no API server runs on any control node/)
+      assert.match(readFileSync(file('encryption-config.yaml'), 'utf8'), /key2[\s\S]*key1/)
+      assert.equal((await harderway(place, 'encryption-key', '--force')).status, 3)
+    })
+  })
+
+function trustIn(place: string, kubeconfig: string): string {
+  const path = '{.clusters[0].cluster.certificate-authority-data}'
+  const args = ['config', 'view', '--raw', '--kubeconfig', kubeconfig, '-o', `jsonpath=${path}`]
+  return Buffer.from(kubectl(join(place, 'home'), args), 'base64').toString()
+}
