@@ -1,10 +1,9 @@
 /** The command layer: it alone reads the environment, prints, and decides the exit status. */
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
-import { type Cluster, type PlacedProblem, parseCluster } from '../lib/cluster/cluster.ts'
-import { formatExcerpt } from '../lib/cluster/excerpt.ts'
+import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
@@ -14,12 +13,12 @@ import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
 import { groups, phases } from './phases/table.ts'
+import { readCluster } from './request/cluster-file.ts'
 import { formatCommand } from './request/command.ts'
 import { type Ending, watchEndings } from './request/ending.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
-import type { Request } from './request/session.ts'
-import { known } from './tables/files.ts'
+import type { Call, Request } from './request/session.ts'
 
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -42,8 +41,11 @@ async function perform(args: readonly string[], ending: Ending): Promise<readonl
       print(text)
       return []
     }
-    const work = await line.command.load()
-    return await work(createRequest(line.options, ending))
+    const call = createCall(line.options, ending)
+    const { command } = line
+    if (command.writesCluster) return await (await command.load())(call)
+    const work = await command.load()
+    return await work(createRequest(call))
   } catch (error) {
     const failure = asFailure(error)
     if (!ending.signal.aborted) tellFailure(failure, args)
@@ -66,17 +68,10 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
   )
 }
 
-function createRequest(options: Options, ending: Ending): Request {
-  const file = configPath(options.config)
-  const { cluster, mistake } = readCluster(file, options)
+function createCall(options: Options, ending: Ending): Call {
   return {
-    cluster,
-    mistake,
-    file,
     options,
-    commandNames: commands.map(({ name }) => name).filter(Boolean),
-    from: options.from === undefined ? undefined : resolve(process.env.INIT_CWD ?? '.', options.from),
-    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file)),
+    pathOf,
     signal: ending.signal,
     endedStatus: ending.status,
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
@@ -84,6 +79,21 @@ function createRequest(options: Options, ending: Ending): Request {
     print,
     printError,
     width: width(),
+    isInteractive: process.stdin.isTTY === true && process.stdout.isTTY === true && !options.json,
+  }
+}
+
+function createRequest(call: Call): Request {
+  const { options } = call
+  const file = options.config === undefined ? resolve('cluster.yaml') : pathOf(options.config)
+  const { cluster, mistake } = readCluster(file, { width: width(), isPlain: options.json })
+  return {
+    ...call,
+    cluster,
+    mistake,
+    file,
+    commandNames: commands.map(({ name }) => name).filter(Boolean),
+    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file)),
   }
 }
 
@@ -142,8 +152,8 @@ function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is the user's current folder. */
-function configPath(config: string | undefined): string {
-  return config === undefined ? resolve('cluster.yaml') : resolve(process.env.INIT_CWD ?? '.', config)
+function pathOf(path: string): string {
+  return resolve(process.env.INIT_CWD ?? '.', path)
 }
 
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
@@ -151,31 +161,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[]
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [resolve(folder, path.replace(/^~(?=\/)/, homedir()))]
   const list = (process.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return list.length > 0
-    ? [...new Set(list.map((each) => resolve(process.env.INIT_CWD ?? '.', each)))]
-    : [join(homedir(), '.kube', 'config')]
-}
-
-function readCluster(file: string, { json }: Options): Pick<Request, 'cluster' | 'mistake'> {
-  const bytes = doing('read', file, () => readWhole(file), 'usage')
-  const parsed = parseCluster(bytes, known)
-  const text = new TextDecoder().decode(bytes)
-  const format = (problem: PlacedProblem, next?: PlacedProblem) => {
-    const { line, column, message } = problem
-    const isLastThere = line !== next?.line || column !== next.column
-    const excerpt = !json && isLastThere && formatExcerpt(text, problem, width())
-    return [`${file}:${line}:${column}: ${message}`, excerpt].filter(Boolean).join('\n')
-  }
-  if ('problems' in parsed)
-    throw usageFailure(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'))
-  const { cluster, problemAt } = parsed
-  return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
-}
-
-/** Only SIGKILL would end the wait for who writes into a pipe; a device may have no end. */
-function readWhole(file: string): Buffer {
-  if (!statSync(file).isFile()) throw usageFailure(`${file} is not a plain file`)
-  return readFileSync(file)
+  return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(homedir(), '.kube', 'config')]
 }
 
 function listPhases(json: boolean): string {

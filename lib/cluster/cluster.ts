@@ -46,8 +46,7 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const parsed = parseYaml(bytes, lines)
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
-  const result = v.safeParse(clusterSchema, value)
-  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
+  const { result, problems } = judge(value, known)
   const problemAt = (path: Path, message: string, at?: Problem['at']) => {
     const name = formatPath(path)
     return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
@@ -57,6 +56,17 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   // Two checks of one value may say the same.
   const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
   return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
+}
+
+/** All that is wrong with what a cluster.yaml is to hold. */
+export function findProblems(value: unknown, known: Known): Problem[] {
+  return judge(value, known).problems
+}
+
+function judge(value: unknown, known: Known) {
+  const result = v.safeParse(clusterSchema, value)
+  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
+  return { result, problems }
 }
 
 type ParsedYaml =

@@ -86,6 +86,22 @@ export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 
   return ca && certificate && key && { ca, certificate, key }
 }
 
+export interface Server {
+  /** Name of the cluster entry. */
+  readonly cluster: string
+  readonly host: string
+  readonly port: number
+}
+
+/** Where its first cluster is; undefined where it does not say so as ours do. */
+export function readServer(text: string): Server | undefined {
+  const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ name?: unknown; cluster?: Fields }] }
+  const [{ name, cluster } = {}] = Array.isArray(clusters) ? clusters : []
+  const url = URL.parse(String(cluster?.server))
+  if (typeof name !== 'string' || url?.protocol !== 'https:') return undefined
+  return { cluster: name, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 443) }
+}
+
 /** The first client certificate in any kubeconfig. Not by a YAML parser: the text may be a node's, and of any kind. */
 export function readClientCertificate(text: string): Buffer | undefined {
   const [, data] = /client-certificate-data"?:[ \t]*"?([A-Za-z0-9+/=]+)/.exec(text) ?? []

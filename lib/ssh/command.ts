@@ -5,18 +5,23 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { quote } from '../wording.ts'
 import { formatOptions } from './config.ts'
 
-export interface SshUse {
+/** Which configuration ssh reads. */
+export interface ConfigUse {
   /** Of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
   readonly folder: string
+  readonly ssh: Pick<Cluster['ssh'], 'configFile'>
+}
+
+export interface SshUse extends ConfigUse {
   readonly ssh: Cluster['ssh']
 }
 
 /** For `ssh -F`; absolute. */
-export function configPath({ folder, ssh }: SshUse): string | undefined {
+export function configPath({ folder, ssh }: ConfigUse): string | undefined {
   return ssh.configFile && resolve(folder, ssh.configFile.replace(/^~(?=\/)/, homedir()))
 }
 
-export function fileWords(use: SshUse): string[] {
+export function fileWords(use: ConfigUse): string[] {
   const path = configPath(use)
   return path === undefined ? [] : ['-F', path]
 }

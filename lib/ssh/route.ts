@@ -7,12 +7,10 @@ import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
 import { quote } from '../wording.ts'
-import { fileWords, type SshUse, typedCommand } from './command.ts'
+import { type SshUse, typedCommand } from './command.ts'
 import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
-import { spawn } from './process.ts'
+import { printConfig } from './effective.ts'
 
-/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
-const configTimeLimit = 30_000
 /** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8
 
@@ -57,7 +55,10 @@ export class Routes {
   /** Throws a Failure where a host key on the way would not be checked. */
   async find(node: ClusterNode, options: readonly string[]): Promise<Route> {
     const { ssh } = this.#use
-    const config = configOf(node.name, await this.#print([...options, '--', node.host, 'sh -s']))
+    const config = configOf(
+      node.name,
+      await printConfig(this.#use, [...options, '--', node.host, 'sh -s'], this.#signal),
+    )
     const host = `${ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
     const place = this.#place(config, { destination: node.port === undefined ? host : `ssh://${host}` })
     const because = uncheckedBecause(config, this.#isLasting)
@@ -71,28 +72,13 @@ export class Routes {
     if (depth > mostJumps) throw unusable(node, `more than ${mostJumps} jump hosts`)
     const { words, destination } = jump
     const key = [...words, destination].join(' ')
-    const printed = this.#ofJumps.get(key) ?? this.#print([...words, '--', destination])
+    const printed = this.#ofJumps.get(key) ?? printConfig(this.#use, [...words, '--', destination], this.#signal)
     this.#ofJumps.set(key, printed)
     const its = configOf(node, await printed)
     const place = this.#place(its, { jump: first(its, 'host'), words, destination })
     const because = jumpUncheckedBecause(its, this.#isLasting)
     if (because !== undefined) throw unchecked(node, place, because)
     return [place, ...(await this.#jumpsOf(node, its, depth + 1))]
-  }
-
-  async #print(words: readonly string[]): Promise<ProcessOutput> {
-    const { folder: cwd } = this.#use
-    const command = ['ssh', '-G', ...fileWords(this.#use), ...words]
-    const limit = AbortSignal.timeout(configTimeLimit)
-    const signal = AbortSignal.any([this.#signal, limit])
-    const printed = await spawn(command, { cwd, env: process.env, input: '', signal })
-    this.#signal.throwIfAborted()
-    if (limit.aborted)
-      throw new Failure(`ssh does not say how it would connect: it is still at it after ${configTimeLimit / 1000} s`, {
-        code: 'timed-out',
-        remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
-      })
-    return printed
   }
 
   #place(config: SshConfig, { jump, words = [], destination }: Named): SshHost {

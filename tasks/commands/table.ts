@@ -2,9 +2,9 @@
 
 import type { Finding } from '../looks/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
-import type { Request } from '../request/session.ts'
+import type { Call, Request } from '../request/session.ts'
 
-export interface Command {
+interface Row {
   /** The word that asks for it; '' for the run, whose words are phases and targets. */
   readonly name: string
   /** What further words it takes, as --help shows them; none: it takes none. */
@@ -17,8 +17,16 @@ export interface Command {
   readonly auth: 'writes' | 'reads' | 'leaves alone'
   /** What its findings mean: each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>
-  readonly load: () => Promise<(request: Request) => Promise<readonly Finding[]>>
 }
+
+type Load<Given> = () => Promise<(given: Given) => Promise<readonly Finding[]>>
+
+/** All but the one that writes a cluster.yaml are given what is in it. */
+export type Command = Row &
+  (
+    | { readonly writesCluster?: undefined; readonly load: Load<Request> }
+    | { readonly writesCluster: true; readonly load: Load<Call> }
+  )
 
 /** Every command takes these. */
 export const commonOptions: readonly OptionName[] = ['config', 'list', 'json', 'verbose', 'quiet', 'version', 'help']
@@ -97,5 +105,15 @@ export const commands: readonly Command[] = [
       failed: 'the node or the folder could not be read',
     },
     load: async () => (await import('./recover/recover.ts')).recover,
+  },
+  {
+    name: 'init',
+    operands: 'DIR',
+    does: "a new cluster's folder: its cluster.yaml, from the names of its nodes, or from an auth/ that is there",
+    options: [...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config'] as const), 'from'],
+    auth: 'writes',
+    writesCluster: true,
+    findings: { stale: 'cluster.yaml is there, and what is missing in it was told' },
+    load: async () => (await import('./init/init.ts')).init,
   },
 ]

@@ -23,7 +23,14 @@ const table = {
     value: 'NAME',
     help: 'only what belongs to this node (repeatable); recover: from this control node',
   },
-  from: { type: 'string', value: 'DIR', help: 'recover: from this backup of auth/' },
+  from: { type: 'string', value: 'DIR', help: 'recover: from this backup of auth/; init: for this auth/' },
+  control: { type: 'string', multiple: true, value: 'a,b,c', help: 'init: the control nodes, by the names ssh has' },
+  worker: { type: 'string', multiple: true, value: 'd,e', help: 'init: the workers' },
+  gateway: { type: 'string', multiple: true, value: 'g', help: 'init: the load balancers' },
+  'virtual-ip': { type: 'string', value: 'ADDRESS', help: 'init: where the API is reached through the load balancer' },
+  name: { type: 'string', value: 'NAME', help: "init: the cluster's name (default: the folder's)" },
+  user: { type: 'string', value: 'USER', help: 'init: who logs in on the nodes' },
+  'ssh-config': { type: 'string', value: 'FILE', help: 'init: for ssh -F' },
   force: {
     type: 'boolean',
     help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
@@ -72,12 +79,20 @@ export function parseOptions(args: readonly string[]) {
   })
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
   const flag = (name: OptionName) => values[name] === true
+  const each = (name: OptionName): readonly string[] => ((values[name] ?? []) as string[]).map(String)
   if (flag('quiet') && flag('verbose')) throw usage("--quiet and --verbose can't be combined")
   return {
     names: positionals as readonly string[],
     /** The options that were given, to be compared with those that the command takes. */
     given: optionNames.filter((name) => values[name] !== undefined),
-    nodes: ((values.node ?? []) as string[]).map(String) as readonly string[],
+    nodes: each('node'),
+    control: each('control'),
+    worker: each('worker'),
+    gateway: each('gateway'),
+    virtualIP: values['virtual-ip'] as string | undefined,
+    name: values.name as string | undefined,
+    user: values.user as string | undefined,
+    sshConfig: values['ssh-config'] as string | undefined,
     config: values.config as string | undefined,
     from: values.from as string | undefined,
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),

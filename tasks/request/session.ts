@@ -4,7 +4,6 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Path } from '../../lib/cluster/rules.ts'
 import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
@@ -14,21 +13,15 @@ import type { RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView, Reporter } from '../../lib/views/reporter.ts'
+import type { ClusterFile } from './cluster-file.ts'
 import { formatCommand } from './command.ts'
 import type { Options } from './options.ts'
 
-export interface Request {
-  readonly cluster: Cluster
-  /** In cluster.yaml, of what only shows when the value is used. */
-  readonly mistake: (path: Path, message: string) => Failure
-  /** The cluster.yaml in use: auth/ is beside it. */
-  readonly file: string
+/** What every command is called with. */
+export interface Call {
   readonly options: Options
-  /** Candidates for "did you mean", besides phases and targets. */
-  readonly commandNames: readonly string[]
-  /** Absolute: the folder of --from. */
-  readonly from: string | undefined
-  readonly kubeconfigs: () => readonly string[]
+  /** Absolute: of a path on the command line. */
+  readonly pathOf: (path: string) => string
   readonly signal: AbortSignal
   /** 128 + signal, where a signal has ended the run. */
   readonly endedStatus: () => number | undefined
@@ -39,6 +32,17 @@ export interface Request {
   readonly printError: (text: string) => void
   /** Columns of the terminal. */
   readonly width: number
+  /** Whether somebody is there who can be asked. */
+  readonly isInteractive: boolean
+}
+
+/** And what a command works with that has a cluster.yaml. */
+export interface Request extends Call, ClusterFile {
+  /** The cluster.yaml in use: auth/ is beside it. */
+  readonly file: string
+  /** Candidates for "did you mean", besides phases and targets. */
+  readonly commandNames: readonly string[]
+  readonly kubeconfigs: () => readonly string[]
 }
 
 export function authBeside(file: string): AuthDir {

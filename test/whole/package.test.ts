@@ -97,6 +97,17 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     assert.match(empty.stderr, /^there is nothing in \S+ yet\n {4}npx harderway bootstrap\n$/)
   })
 
+  test('begins a cluster in the repository that it is installed in', async () => {
+    rmSync(join(theirs(), 'cluster.yaml'))
+    const { status, stdout, stderr } = await npx('init', '.', '--control', 'c0=10.0.0.1', '--ssh-config', lab.sshConfig)
+    assert.equal(status, 0, stderr)
+    assert.match(stdout, /^now: npx harderway bootstrap --dry-run$/m)
+    const text = readFileSync(join(theirs(), 'cluster.yaml'), 'utf8')
+    assert.match(text, /^# yaml-language-server: \$schema=\.\/node_modules\/harderway\/cluster\.schema\.json\n/)
+    assert.equal((await npx('graph')).status, 0)
+    writeCluster(theirs(), [...oneOfEach, ...labEdits(lab)])
+  })
+
   test('bootstraps a cluster onto real sshd, finds everything fresh after it, and reports', async () => {
     const first = await npx('bootstrap')
     assert.equal(first.status, 0, first.stdout + first.stderr)

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -142,6 +143,32 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     for (const folder of folders)
       for (const name of readdirSync(folder).filter((each) => !each.startsWith('.')))
         assert.equal(lstatSync(join(folder, name)).mode & 0o7777, isPublic(name) ? 0o644 : 0o600, join(folder, name))
+  })
+
+  test('recover writes every secret 0600 or narrower from its first byte, and passes none on', async () => {
+    const auth = join(place, 'auth')
+    renameSync(auth, join(place, 'lost'))
+    const umask = process.umask(0)
+    const strace = ['strace', ...straceArgs(join(place, 'traces/recover'))]
+    const recovered = await wrapped(place, strace, 'recover', '--node', 'control0')
+    process.umask(umask)
+    assert.equal(recovered.status, 0, recovered.stdout + recovered.stderr)
+    const { modes, text } = readTrace(join(place, 'traces/recover'))
+    const ours = modes.filter(({ path }) => inFolder(path, auth) || /\/harderway-\d+-/.test(path))
+    assertNarrow(ours)
+    for (const pattern of [
+      /ca-key\.pem$/,
+      /admin-key\.pem$/,
+      /worker0\.kubeconfig$/,
+      /encryption-config\.yaml$/,
+      /auth$/,
+    ])
+      assert.ok(
+        ours.some(({ path }) => pattern.test(path)),
+        String(pattern),
+      )
+    assertShowsNone(recovered, secrets)
+    for (const secret of secrets) assert.ok(!text.includes(secret), 'a process or a file name shows a secret')
   })
 
   test('a folder that has to be made on a node is for its user alone, and so is each above it', async () => {

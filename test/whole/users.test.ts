@@ -14,7 +14,7 @@ import { minimal, parsed, testBadFiles } from '../support/bad-files.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/cluster-auth.ts'
 import { copyPlace, type Edit, harderway, idsOf, makePlace, messageOf, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
-import { startServer } from '../support/server.ts'
+import { freePorts, startServer } from '../support/server.ts'
 
 const run = promisify(execFile)
 const day = 86_400_000
@@ -119,6 +119,42 @@ test('Go reads the user as CN and each group as an O', { skip: needs('cfssl') },
   const { subject } = JSON.parse(stdout)
   assert.equal(subject.common_name, 'jane')
   assert.deepEqual(subject.names, ['PL', 'Lesser Poland', 'Krakow', 'devs', 'ops', 'kubenet', 'jane'])
+})
+
+test("etcd's server, in Go, takes a user for its CN, and lets it do what that user may and no more", {
+  skip: needs('etcd', 'etcdctl'),
+}, async (t) => {
+  const { place: its, auth } = copyPlace(t, place, [...edits, [['users'], [jane, { name: 'joe' }, { name: 'root' }]]])
+  assert.equal((await harderway(its, 'user-certs')).status, 0)
+  const pair = (name: string) =>
+    ['--cert', '--key'].map((word, i) => `${word}=${join(auth, name + ['.pem', '-key.pem'][i])}`)
+  const ca = join(auth, 'ca.pem')
+  const [client, peer] = (await freePorts(2)).map((port) => `127.0.0.1:${port}`)
+  await using _ = await startServer(
+    'etcd',
+    [
+      ...[`--data-dir=${join(its, 'etcd')}`, `--listen-peer-urls=http://${peer}`],
+      ...[`--listen-client-urls=https://${client}`, `--advertise-client-urls=https://${client}`],
+      ...['--client-cert-auth', `--trusted-ca-file=${ca}`],
+      ...[`--cert-file=${join(auth, 'kubernetes.pem')}`, `--key-file=${join(auth, 'kubernetes-key.pem')}`],
+    ],
+    /"ready to serve client requests"/,
+  )
+  const as = (name: string, command: string) =>
+    run('etcdctl', [`--endpoints=https://${client}`, `--cacert=${ca}`, ...pair(name), ...command.split(' ')])
+  for (const command of [
+    'put greeting hello',
+    'role add readers',
+    'role grant-permission readers read greeting',
+    ...['root', 'jane', 'joe'].map((user) => `user add ${user} --no-password`),
+    'user grant-role root root',
+    'user grant-role jane readers',
+    'auth enable',
+  ])
+    await as('root', command)
+  assert.match((await as('jane', 'get greeting')).stdout, /^greeting\nhello\n$/)
+  await assert.rejects(as('joe', 'get greeting'), /permission denied/)
+  await assert.rejects(as('jane', 'put greeting bye'), /permission denied/)
 })
 
 test('verify sees a user as it is, and as of its groups', async () => {

@@ -1,5 +1,6 @@
 /** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
 import type { LimitFunction } from 'p-limit'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
@@ -13,6 +14,7 @@ import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../re
 import { readFolder, readNodes } from './holding.ts'
 import { refuseDisagreement } from './refusals.ts'
 import { rotationFiles } from './rotation.ts'
+import { readShown } from './served.ts'
 import { assemble, type Sources, type Whole } from './whole.ts'
 
 /** Throws a usage Failure where it is not said from where. */
@@ -62,14 +64,11 @@ async function readSources(
   limit: LimitFunction,
   { note }: Reporter,
 ): Promise<Sources> {
-  const {
-    from,
-    options: { nodes },
-  } = request
+  const { nodes, from } = request.options
   if (from !== undefined) {
     const targets = [...clusterGraph(workspace.cluster).values()]
-    const folder = readFolder(from, [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
-    return { main: folder, ofNode: () => folder }
+    const folder = readFolder(request.pathOf(from), [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
+    return { main: folder, ofNode: () => folder, shown: new Map() }
   }
   checkConfigFile(request, clusterGraph(workspace.cluster))
   const { holdings, lost } = await readNodes(workspace, limit)
@@ -78,13 +77,18 @@ async function readSources(
   const main = holdings.get(name)
   if (!main) throw lost.get(name)
   for (const { message } of lost.values()) note(message)
-  const others = workspace.cluster.nodes.filter((node) => node.role === 'control' && node.name !== name)
+  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   refuseDisagreement(
     workspace,
     main,
-    others.flatMap((node) => holdings.get(node.name) ?? []),
+    controls.flatMap((node) => (node.name === name ? [] : (holdings.get(node.name) ?? []))),
   )
-  return { main, ofNode: (node) => holdings.get(node) ?? { where: node, files: new Map(), unread: new Map() } }
+  const node = controls.find((each) => each.name === name) as ClusterNode
+  return {
+    main,
+    ofNode: (node) => holdings.get(node) ?? { where: node, files: new Map(), unread: new Map() },
+    shown: await readShown(workspace, node, main),
+  }
 }
 
 /** Each is whole, or not there: this may be killed at any moment, and run again. */

@@ -11,6 +11,7 @@ import { encryptionConfig, identityFiles } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'
 import { type Asked, findStale, type Part } from './part.ts'
 import { rotationFilesOf } from './rotation.ts'
+import { formatPorts } from './served.ts'
 
 const again = 'then run the same command again'
 
@@ -59,6 +60,15 @@ export function refuseMisfits(workspace: Workspace, holding: Holding, misfits: r
     ...elsewhere(workspace, holding),
     `or move what is wrong away there, ${again}: what is neither the CA's nor the service accounts' is made anew`,
   ])
+}
+
+/** Files that the cluster does not run with would be another's, to every node. */
+export function refuseForeign(workspace: Workspace, holding: Holding, ports: readonly number[]): void {
+  if (ports.length === 0) return
+  throw refusal(
+    `${holding.where}: what runs there on ${formatPorts(ports)} shows a certificate that its ${certificateFile(caName)} did not sign: nothing was taken`,
+    [...elsewhere(workspace, holding), `or stop what is not this cluster's there, ${again}`],
+  )
 }
 
 export function refuseEncryptionConfig(workspace: Workspace, holding: Holding, bytes: Buffer | undefined): void {

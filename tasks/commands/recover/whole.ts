@@ -1,5 +1,6 @@
 /** What was found, as the whole of an auth/: what of it is taken, in which order, and what to say of the rest. */
-import { caName, certificateFile, keyFile } from '../../../lib/files/names.ts'
+import { caName, certificateFile, crossName, keyFile } from '../../../lib/files/names.ts'
+import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { formatReasons } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -9,6 +10,7 @@ import type { Holding } from './holding.ts'
 import { type Asked, certificateOf, filesOf, findMisfits, findStale, type Part, partOf } from './part.ts'
 import {
   refuseEncryptionConfig,
+  refuseForeign,
   refuseMisfits,
   refuseNothing,
   refuseOtherCluster,
@@ -16,12 +18,15 @@ import {
   refuseUnread,
 } from './refusals.ts'
 import { readRotations, rotationFilesOf } from './rotation.ts'
+import { describeShown, foreignPorts, type Shown, servedName } from './served.ts'
 
 export interface Sources {
   /** What has all that is no node's own. */
   readonly main: Holding
   /** A node's own files are from there. */
   readonly ofNode: (node: string) => Holding
+  /** What runs where `main` is from. */
+  readonly shown: Shown
 }
 
 export interface Whole {
@@ -33,7 +38,7 @@ export interface Whole {
 }
 
 /** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. Writes nothing. */
-export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole {
+export function assemble(workspace: Workspace, { main, ofNode, shown }: Sources): Whole {
   refuseNothing(workspace, main)
   refuseUnread(workspace, main)
   const present = (file: string) => workspace.auth.tryBytes(file)
@@ -51,6 +56,9 @@ export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole
     ...[...misfits].flatMap(([{ where }, wrong]) => (where === main.where ? wrong : [])),
     ...unclear,
   ])
+  const cross = read(certificateFile(crossName))
+  const cas = [certificateOf(ca), cross && readCertificate(cross)].filter((each) => each !== undefined)
+  refuseForeign(workspace, main, foreignPorts(shown, cas))
   const sealed = main.files.get(encryptionConfig.file) ?? present(encryptionConfig.file)
   refuseEncryptionConfig(workspace, main, sealed)
   const taken = parts.filter((part) => misfits.get(part)?.length === 0)
@@ -59,7 +67,9 @@ export function assemble(workspace: Workspace, { main, ofNode }: Sources): Whole
   const files = inWritingOrder(taken, left, sealed)
   refusePresent(workspace, main, files)
   const wrong = [...misfits].filter(([, wrong]) => wrong.length > 0)
+  const served = parts.find(({ row }) => row.name === servedName)
   const notes = [
+    ...describeShown(shown, main, served && certificateOf(served)),
     ...wrong.map(
       ([{ where }, wrong]) => `${where}: not taken, and made anew by the next bootstrap: ${wrong.join('; ')}`,
     ),

@@ -52,7 +52,7 @@ const refused: readonly [string, string][] = [
     'verify --concurrency 2',
     '--concurrency can only be used with phases and targets, status, report, rotate, or recover',
   ],
-  ['certs --from ../backup', '--from can only be used with recover'],
+  ['certs --from ../backup', '--from can only be used with recover or init'],
   ['recover --node control0 --force', '--force can only be used with phases and targets or rotate'],
   ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]

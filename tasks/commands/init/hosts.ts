@@ -1,0 +1,88 @@
+/** What this machine knows of the nodes: ssh's configuration, /etc/hosts and DNS. Connects to no node. */
+import { lookup } from 'node:dns/promises'
+import { userInfo } from 'node:os'
+import pLimit from 'p-limit'
+import { addressBytes, canonicalAddress } from '../../../lib/address.ts'
+import { isErrno, usageFailure } from '../../../lib/failure.ts'
+import type { ConfigUse } from '../../../lib/ssh/command.ts'
+import { first, parseSshConfig } from '../../../lib/ssh/config.ts'
+import { printConfig } from '../../../lib/ssh/effective.ts'
+import { formatNames, groupAlike } from '../../../lib/wording.ts'
+import { type Asked, wrong } from './asked.ts'
+import type { Draft, DraftNode } from './draft.ts'
+
+interface Host {
+  readonly addresses: readonly string[]
+  /** Undefined where ssh has nothing to say of this host, and would take the user's own name. */
+  readonly user: string | undefined
+}
+
+/** Processes at once. */
+const concurrency = 16
+
+/** With what is not known yet, as far as it is found. Throws a usage Failure where cluster.yaml can't say it. */
+export async function findHosts(draft: Draft, { user, sshConfig }: Asked, signal: AbortSignal): Promise<Draft> {
+  const limit = pLimit(concurrency)
+  const use = { folder: process.cwd(), ssh: { configFile: sshConfig } }
+  const hosts = await Promise.all(
+    draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, signal))) })),
+  )
+  const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
+  const entries = nodes.filter(({ role }) => role !== 'worker')
+  return {
+    ...draft,
+    // One control node needs no load balancer.
+    api: { ...draft.api, virtualIP: draft.api.virtualIP ?? (entries.length === 1 ? entries[0]?.ips[0] : undefined) },
+    ssh: { ...draft.ssh, user: user ?? commonUser(hosts) ?? draft.ssh.user },
+    nodes,
+  }
+}
+
+function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: string | undefined }[]) {
+  const [first, ...others] = groupAlike(
+    hosts.filter(({ user }) => user !== undefined),
+    ({ user }) => user,
+  )
+  if (others.length === 0) return first?.[0].user
+  const each = [first, ...others].map(
+    (group) => `${group?.[0].user} on ${formatNames(group?.map(({ node }) => node.name) ?? [])}`,
+  )
+  throw wrong(`ssh logs in as ${each.join(', as ')}, and cluster.yaml has one user for all: give --user`)
+}
+
+/** The name has been checked: it is no option to ssh. */
+async function findHost(host: string, use: ConfigUse, signal: AbortSignal): Promise<Host> {
+  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], signal)
+  if (exitCode !== 0)
+    throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
+  const config = parseSshConfig(stdout)
+  const hostname = first(config, 'hostname') ?? host
+  const user = first(config, 'user')
+  const isConfigured = hostname !== host || user !== userInfo().username
+  const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
+  return {
+    // What was given as an address is what is meant.
+    addresses: hostname === host && addressBytes(host) ? addresses : addresses.filter(isOthers),
+    user: isConfigured ? user : undefined,
+  }
+}
+
+/** By /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
+async function resolve(hostname: string): Promise<string[]> {
+  try {
+    const found = await lookup(hostname, { all: true })
+    return [...new Set(found.map(({ address }) => canonicalAddress(address)))]
+  } catch (error) {
+    if (isErrno(error)) return []
+    throw error
+  }
+}
+
+/** Whether other nodes would reach the same machine by it: not loopback, link-local or unspecified (RFC 6890). */
+function isOthers(address: string): boolean {
+  const bytes = addressBytes(address)
+  if (!bytes) return false
+  const [one = 0, two = 0] = bytes
+  if (bytes.length === 4) return one !== 127 && one !== 0 && !(one === 169 && two === 254)
+  return address !== '::1' && address !== '::' && !(one === 0xfe && (two & 0xc0) === 0x80)
+}

@@ -1,0 +1,43 @@
+/** The cluster.yaml in use: read, and what is wrong with it as its user is told. */
+import { readFileSync, statSync } from 'node:fs'
+import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
+import { formatExcerpt } from '../../lib/cluster/excerpt.ts'
+import type { Path } from '../../lib/cluster/rules.ts'
+import { doing, type Failure, usageFailure } from '../../lib/failure.ts'
+import { known } from '../tables/files.ts'
+
+export interface ClusterFile {
+  readonly cluster: Cluster
+  /** Of what only shows when a value is used. */
+  readonly mistake: (path: Path, message: string) => Failure
+}
+
+export interface Shown {
+  /** Columns of the terminal. */
+  readonly width: number
+  /** Without the lines that the mistakes are in. */
+  readonly isPlain: boolean
+}
+
+/** Throws a usage Failure with all that is wrong. */
+export function readCluster(file: string, shown: Shown): ClusterFile {
+  const bytes = doing('read', file, () => readWhole(file), 'usage')
+  const parsed = parseCluster(bytes, known)
+  const text = new TextDecoder().decode(bytes)
+  const format = (problem: PlacedProblem, next?: PlacedProblem) => {
+    const { line, column, message } = problem
+    const isLastThere = line !== next?.line || column !== next.column
+    const excerpt = !shown.isPlain && isLastThere && formatExcerpt(text, problem, shown.width)
+    return [`${file}:${line}:${column}: ${message}`, excerpt].filter(Boolean).join('\n')
+  }
+  if ('problems' in parsed)
+    throw usageFailure(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'))
+  const { cluster, problemAt } = parsed
+  return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
+}
+
+/** Only SIGKILL would end the wait for who writes into a pipe; a device may have no end. */
+function readWhole(file: string): Buffer {
+  if (!statSync(file).isFile()) throw usageFailure(`${file} is not a plain file`)
+  return readFileSync(file)
+}
