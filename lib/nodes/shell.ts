@@ -22,6 +22,13 @@ export function tryScript(folder: string, staging: string, size: number): string
   return wholeScript(`mkdir -p -- ${path}`, `head -c ${size} /dev/zero > ${path}/try`, `rm -- ${path}/try`)
 }
 
+export const discardedSuffix = '-discarded'
+
+/**
+ * A swap that began may be about to rename the folder for itself: one of the two renames wins, and has all of it. Removed
+ * under the name that both know, it would lose its files, and the old ones that it keeps, in the middle of the swap.
+ */
 export function discardScript(folder: string, staging: string): string {
-  return wholeScript(`rm -rf -- ${quote(`${folder}/${staging}`)}`)
+  const discarded = quote(`${folder}/${staging}${discardedSuffix}`)
+  return wholeScript(`mv -- ${quote(`${folder}/${staging}`)} ${discarded} 2>/dev/null || :`, `rm -rf -- ${discarded}`)
 }

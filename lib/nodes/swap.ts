@@ -3,7 +3,7 @@
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Inspection, inspectFunctions } from './look.ts'
-import { wholeScript } from './shell.ts'
+import { discardedSuffix, wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */
@@ -112,7 +112,8 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     lockFunction,
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
-    `trap ${quote(`rm -rf -- ${stage} ${inUse}`)} EXIT`,
+    // A discard (shell.ts) can't remove a folder that this unpacks into.
+    `trap ${quote(`rm -rf -- ${stage} ${inUse} ${quote(`${folder}/${staging}${discardedSuffix}`)}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,

@@ -448,6 +448,32 @@ exit 1`,
     )
   })
 
+  test('a discard that a swap overtakes removes nothing of what the swap works with', (t) => {
+    const home = oldHome(t)
+    const old = snapshot(home)
+    const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
+    stage(home)
+    writeFileSync(String(discard), discardScript(home, staging))
+    // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
+    const rm = fakeTool(
+      t,
+      'rm',
+      `for f; do :; done
+if [ -e ${opened} ] || [ "$DISCARDS" != 1 ]; then real "$@"; else stat -c %i -- "$f" > ${opened}; fi`,
+    )
+    const mv = fakeTool(
+      t,
+      'mv',
+      `case "$*" in
+  *-swap) DISCARDS=1 sh ${discard} ;;
+  *' ..') find .. -type d -inum "$(cat ${opened})" -exec sh -c 'cd "$1" && rm -rf *' sh {} + ;;
+esac
+real "$@"`,
+    )
+    const { status, stdout } = run(home, scriptFor(home, swapOf(home)), { path: `${rm}:${mv}` })
+    assert.deepEqual([status === 0, snapshot(home)], [false, old], stdout)
+  })
+
   test('a discard removes the staging, and no other', (t) => {
     const home = join(scratch(t), 'a b')
     mkdirSync(home)
