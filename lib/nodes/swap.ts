@@ -74,7 +74,7 @@ undo() {
   for f in $names; do
     if [ ! -e "$f" ]; then
       if [ -e "old/$f" ] || [ -L "old/$f" ]; then mv -f -- "old/$f" .. || why=half
-      else rm -f -- "../$f" || why=half
+      else case $had in *" $f "*) why=half ;; *) rm -f -- "../$f" || why=half ;; esac
       fi
     elif [ ! -e "../$f" ] && [ ! -L "../$f" ] && { [ -e "old/$f" ] || [ -L "old/$f" ]; }; then
       mv -- "old/$f" .. || why=half
@@ -86,9 +86,9 @@ undo() {
 
 const replacing = [
   'mkdir old',
-  'set --',
+  'set -- ; had=" "',
   'for f in $names; do',
-  '  if [ -L "../$f" ] || [ -e "../$f" ]; then set -- "$@" "../$f"; fi',
+  '  if [ -L "../$f" ] || [ -e "../$f" ]; then set -- "$@" "../$f"; had="$had$f "; fi',
   'done',
   'keep "$@"',
   'replace',

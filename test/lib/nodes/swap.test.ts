@@ -276,6 +276,15 @@ exit 1`,
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
     })
 
+    test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") real -f -- ca.pem ..; rm -rf old; exit 1 ;; esac; real "$@"')
+      assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: mv })?.why, 'half')
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
+      assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
+    })
+
     test('where no second links can be made, files are moved away and back', (t) => {
       const home = oldHome(t)
       const old = snapshot(home)
