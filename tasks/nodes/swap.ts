@@ -73,7 +73,7 @@ async function run(
 }
 
 const again = 'run the same command again'
-const seeWhy = 'see why (lsattr, mount, ls -l)'
+const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
