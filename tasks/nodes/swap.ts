@@ -9,6 +9,7 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
 import { type Inspection, readInspection } from '../../lib/nodes/look.ts'
 import { discardScript, tryScript } from '../../lib/nodes/shell.ts'
+import { stagingName } from '../../lib/nodes/staging.ts'
 import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nodes/swap.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
 import { formatReason } from '../../lib/reason.ts'
@@ -18,7 +19,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
+import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
@@ -28,7 +29,7 @@ export async function swap(
   wrong: NodeReason,
 ): Promise<void> {
   refuseFolders(node, inspection)
-  const folder = inspection.folder ?? (await makeFolder(workspace, node)).folder ?? ''
+  const { folder = '', uptime } = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
   const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
@@ -36,7 +37,7 @@ export async function swap(
     .map((name) => ({ name, mode: fileMode(name), bytes: workspace.auth.bytes(name) }))
   const parts: Swap = {
     folder,
-    staging: stagingPrefix(workspace) + randomBytes(8).toString('hex'),
+    staging: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
     pruned: wrong.pruned,
@@ -72,7 +73,7 @@ async function run(
 }
 
 const again = 'run the same command again'
-const seeWhy = 'see why (lsattr, mount, ls -l)'
+const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {

@@ -2,16 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
-import { commandScript } from '../../lib/nodes/place.ts'
 import { ask, readServed } from '../../lib/nodes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable } from '../../lib/wording.ts'
-import { newNonce } from '../nodes/look.ts'
 import type { Health, Port, Unit } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
 import { drain, undrain } from './drain.ts'
+import { runCommand } from './place.ts'
 import { addressOf } from './verdict.ts'
 
 /** Milliseconds between two questions, and for one answer. */
@@ -124,24 +122,17 @@ function question({ at, node: from, signal }: On, node: ClusterNode, health: Hea
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
-  const { status, said } = await asRoot(on, command)
+  const { status, said } = await runCommand(on.at, on.node, on.install.sudo, command)
   on.signal.throwIfAborted()
   if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
 }
 
-async function asRoot({ at, node, install }: On, command: string): Promise<{ status: number; said: string }> {
-  const connection = await at.connect(node)
-  const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(commandScript(install.sudo, command, nonce)), nonce)
-  const [status = '', ...said] = records.map((record) => record.replace(/^said /, ''))
-  return { status: Number(status.replace('status ', '')), said: said.join('\n') }
-}
-
 /** A word so long that it could be a key is not passed on. */
 async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
-  const { node } = on
+  const { at, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
-  const said = bundle === undefined ? await asRoot(on, journal).catch(() => undefined) : undefined
+  const said =
+    bundle === undefined ? await runCommand(at, node, install.sudo, journal).catch(() => undefined) : undefined
   const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
   return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',
