@@ -137,7 +137,7 @@ export function changeOfPair(
   return {
     kind: 'made',
     files: isKeyKept ? [certificateFile(name)] : pairFiles(name),
-    isNew: was === undefined && !isKeyKept,
+    isNew: !isKeyKept && auth.read(certificateFile(name)) === undefined,
     is: { key: profile.key, expires, names: new Set(profile.sans).size },
     was: was && factsOf(was),
   }

@@ -7,7 +7,7 @@ import type { PhaseView } from '../views/reporter.ts'
 import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
 
 /** New, changed, removed. */
-export type Mark = '+' | '~' | '-'
+type Mark = '+' | '~' | '-'
 
 /** Targets of one phase with which the same is done. */
 export interface Entry {

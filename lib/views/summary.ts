@@ -66,7 +66,9 @@ interface ClosingRow {
 }
 
 function closingRows(summary: Summary): ClosingRow[] {
-  const { outcomes, advice, nextToExpire } = summary
+  const { targets, outcomes, advice, nextToExpire } = summary
+  // It could not begin.
+  if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
   return [
     ...changedRows(outcomes),

@@ -50,9 +50,9 @@ test('a run that found everything fresh says so, and what expires next', () => {
   assert.deepEqual(closing({ ca: failed }, { advice: [], nextToExpire }), ['Next       ca expires on 2036-11-21'])
 })
 
-test('a look that changes nothing has no such end', () => {
+test('a look that changes nothing has no such end, nor has a run that could not begin', () => {
   assert.deepEqual(closing({ ca: { kind: 'fresh', reasons: [] } }), [])
-  assert.deepEqual(closing({}), [])
+  assert.deepEqual(closing({}, { advice: [], nextToExpire }), [])
 })
 
 test('a row that is too long goes on below its text', () => {

@@ -171,7 +171,10 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       expected.map(([name, end]) => [name, end?.slice(0, 10)]),
     )
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
-    assert.match(table.stdout, /^All 16 items are as cluster.yaml asks\. First to expire: kubernetes, .*on\s+2028-02-28, in 363d$/ms)
+    assert.match(
+      table.stdout,
+      /^All 16 items are as cluster.yaml asks\. First to expire: kubernetes, .*on\s+2028-02-28, in 363d$/ms,
+    )
     assertNarrow(table)
   })
 
