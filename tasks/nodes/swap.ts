@@ -14,6 +14,7 @@ import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nod
 import { buildTar } from '../../lib/nodes/tar.ts'
 import { formatReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
+import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -25,12 +26,11 @@ import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 export async function swap(
   workspace: Workspace,
   node: ClusterNode,
-  inspection: Inspection,
-  wrong: NodeReason,
+  { inspection, wrong, tell }: { inspection: Inspection; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
   refuseFolders(node, inspection)
   const { folder = '', uptime } = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
-  const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
+  const wanted = new Set(filesToCopy(wrong))
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
@@ -46,12 +46,18 @@ export async function swap(
   }
   const connection = await workspace.connect(node)
   try {
+    if (files.length > 0) tell({ doing: 'copying', files: files.length })
     if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
+    tell({ doing: 'swapping' })
     refuseWrong(workspace, node, await run(node, connection, parts, inspection))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
   }
+}
+
+export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string[] {
+  return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
 /** The node's own report of what it holds now. */

@@ -77,7 +77,9 @@ export function compare(workspace: Workspace, node: ClusterNode, inspection: Ins
     missing: names(({ there }) => !there),
     // A file that is not in auth/ yet is compared once it is.
     differ: names(
-      ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
+      ({ name, there }) =>
+        there !== undefined &&
+        (workspace.pending?.has(name) === true || there.digest !== (digestOf(workspace, name) ?? there.digest)),
     ),
     wrongOwner: names(({ there }) => there !== undefined && there.uid !== inspection.uid),
     wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),

@@ -4,6 +4,7 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { ask, readServed } from '../../lib/nodes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable } from '../../lib/wording.ts'
 import type { Health, Port, Unit } from '../tables/places.ts'
@@ -22,11 +23,13 @@ export interface On {
   readonly node: ClusterNode
   readonly install: Install
   readonly signal: AbortSignal
+  readonly tell: Work['tell']
 }
 
 /** Throws a Failure where it does not get well in install.timeout, with its last words. */
 export async function restart(on: On, unit: Unit): Promise<void> {
   await whileDrained(on, unit, async () => {
+    on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)
     await waitUntilWell(on, unit)
   })
@@ -34,12 +37,18 @@ export async function restart(on: On, unit: Unit): Promise<void> {
 
 /** Not waited for: a store without a majority does not come to the end of its start. */
 export async function restartUnproven(on: On, unit: Unit): Promise<void> {
+  on.tell({ doing: 'restarting', unit: unit.unit })
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
 /** Undrained whatever comes of the work; what went wrong with that is told first. */
-async function whileDrained({ at, node, install }: On, { isDrained }: Unit, work: () => Promise<void>): Promise<void> {
+async function whileDrained(
+  { at, node, install, tell }: On,
+  { isDrained }: Unit,
+  work: () => Promise<void>,
+): Promise<void> {
   if (!isDrained || install.drain === '') return await work()
+  tell({ doing: 'draining', node: node.name })
   try {
     await drain(at, node, install)
     await work()
@@ -47,10 +56,12 @@ async function whileDrained({ at, node, install }: On, { isDrained }: Unit, work
     await undrain(at, node, install).catch(() => {})
     throw error
   }
+  tell({ doing: 'undraining', node: node.name })
   await undrain(at, node, install)
 }
 
 export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
+  if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
   const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, unit))
   if (why !== undefined) throw await notWell(on, unit, why)
 }
