@@ -10,6 +10,7 @@ import {
   certificateFile,
   crossName,
   keyFile,
+  kubeconfigFile,
   nextName,
   pairFiles,
   parseFileName,
@@ -109,7 +110,11 @@ export const caRotation: Rotation = {
     const { stage } = readRotation(workspace)
     return stage === 'settled' ? undefined : stage
   },
-  unseen: [
+  unseen: ({ users }) => [
+    ...users.map(
+      ({ name }) =>
+        `whether ${name} has the new ${kubeconfigFile(name)} already: the one before is refused from then on`,
+    ),
     'kubeconfigs that were handed out: their certificates are of the earlier CA, and are refused from then on',
     "pods that read their ca.crt once: they go on by the cross certificate until the earlier CA's end",
     'certificates that kube-controller-manager signed for CertificateSigningRequests',

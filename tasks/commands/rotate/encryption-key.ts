@@ -88,7 +88,9 @@ export const encryptionKeyRotation: Rotation = {
     const { stage = 'settled' } = keysOf(workspace) ?? {}
     return stage === 'settled' ? undefined : stage
   },
-  unseen: ['snapshots of etcd that were taken before: they are opened by the earlier key, which stays in auth/backup'],
+  unseen: () => [
+    'snapshots of etcd that were taken before: they are opened by the earlier key, which stays in auth/backup',
+  ],
 }
 
 function keysOf({ auth }: Pick<Workspace, 'auth'>): SealingKeys | undefined {

@@ -174,7 +174,7 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
   const { command } = rotating.workspace
   const held = (await next.heldBy?.(rotating)) ?? []
   for (const each of held) say(`the earlier one is still used by ${each}`)
-  for (const each of rotation.unseen) say(`what is not seen from here: ${each}`)
+  for (const each of rotation.unseen(rotating.workspace.cluster)) say(`what is not seen from here: ${each}`)
   say(
     `left to do: ${next.title}: ${command(`rotate ${rotation.name} --finish`)}; or back: ${command(`rotate ${rotation.name} --undo`)}`,
   )

@@ -1,5 +1,5 @@
 /** What a rotation is: its stages in order, each a state of the files in auth/, and what leads from one to the next. */
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import type { Target } from '../../../lib/targets/target.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 
@@ -45,5 +45,5 @@ export interface Rotation {
   /** Of the stages; undefined where none is under way. Throws a refusal where the files do not fit together. */
   stageOf(workspace: Workspace): string | undefined
   /** What of the old is out of sight. */
-  readonly unseen: readonly string[]
+  readonly unseen: (cluster: Cluster) => readonly string[]
 }

@@ -99,7 +99,7 @@ export const serviceAccountRotation: Rotation = {
     const { stage } = readRotation(workspace, row)
     return stage === 'settled' ? undefined : stage
   },
-  unseen: [
+  unseen: () => [
     'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
     'tokens that were asked for with a longer life (kubectl create token --duration)',
   ],
