@@ -13,11 +13,11 @@ import { viewPhases } from '../../lib/views/reporter.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
+import { walk } from '../looks/walk.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 import { plan } from './plan.ts'
-import { walk } from './walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {
