@@ -1,6 +1,6 @@
 /** Proofs as targets: once every node has loaded a stage, its components are asked for what it promises. */
 import type { Target } from '../../../lib/targets/target.ts'
-import type { Rotating, Stage } from './rotation.ts'
+import type { Rotating, Stage } from '../../rotations/rotation.ts'
 
 export const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
 

@@ -13,11 +13,11 @@ import { walk } from '../../looks/walk.ts'
 import { clusterGraph, phases } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import { rewritePhase } from '../../rotations/rewrite.ts'
+import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
+import { rotations, underWay } from '../../rotations/table.ts'
 import { planRotation } from './plan.ts'
 import { proofPhase, proofTargets } from './proof.ts'
-import { rewritePhase } from './rewrite.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { rotations, underWay } from './table.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(request: Request): Promise<readonly Finding[]> {

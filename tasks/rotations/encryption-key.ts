@@ -1,8 +1,8 @@
 /** `rotate encryption-key`: the next key opens everywhere before it seals anywhere; then every stored object is written anew. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure, usageFailure } from '../../../lib/failure.ts'
-import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, usageFailure } from '../../lib/failure.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
 import {
   addKey,
   keepKeys,
@@ -10,13 +10,13 @@ import {
   type SealingKeys,
   sealWithEarlier,
   sealWithNewest,
-} from '../../../lib/kubernetes/sealing-keys.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { encryptionConfig } from '../../tables/files.ts'
+} from '../../lib/kubernetes/sealing-keys.ts'
+import { findSealed, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { encryptionConfig } from '../tables/files.ts'
 import { askable, isApiServer, someApiServer, withApi, withStore } from './components.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { findSealed, readSeal, registry, sealPrefix } from './stored.ts'
 
 const { file } = encryptionConfig
 const changes = (name: string) => name === file

@@ -1,12 +1,12 @@
 /** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
-import { Failure } from '../../../lib/failure.ts'
-import { readSealingKeys } from '../../../lib/kubernetes/sealing-keys.ts'
-import type { Client } from '../../../lib/nodes/client.ts'
-import type { Target } from '../../../lib/targets/target.ts'
-import { encryptionConfig } from '../../tables/files.ts'
+import { Failure } from '../../lib/failure.ts'
+import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
+import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
+import type { Target } from '../../lib/targets/target.ts'
+import type { Client } from '../../lib/tls/client.ts'
+import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer, withApi, withStore } from './components.ts'
 import type { Rotating } from './rotation.ts'
-import { findSealed, registry, sealPrefix } from './stored.ts'
 
 export const rewritePhase = {
   name: 'rewrite',

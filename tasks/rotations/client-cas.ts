@@ -3,9 +3,9 @@
  * ever adds to it, and takes out what has expired: after a rotation it would trust the earlier CA until its end.
  * https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
  */
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { blocksIn, certificatePem } from '../../../lib/der/pem.ts'
-import { Failure } from '../../../lib/failure.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
+import { Failure } from '../../lib/failure.ts'
 import { withApi } from './components.ts'
 import type { Rotating } from './rotation.ts'
 

@@ -1,17 +1,18 @@
 /** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
-import { certificateFile, keyFile, nextName } from '../../../lib/files/names.ts'
-import { secretMode } from '../../../lib/files/plain-file.ts'
-import type { Client } from '../../../lib/nodes/client.ts'
-import { readPrivateKey } from '../../../lib/pki/certificate.ts'
-import { tokenRotation } from '../../../lib/pki/rotation.ts'
-import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { dropOtherKeys, readRotation } from '../../phases/token-keys.ts'
-import { certTable } from '../../tables/certs.ts'
-import { lookAtUnits } from '../../units/verdict.ts'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { kidIn, kidOf } from '../../lib/kubernetes/token.ts'
+import { readPrivateKey } from '../../lib/pki/certificate.ts'
+import { tokenRotation } from '../../lib/pki/rotation.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Client } from '../../lib/tls/client.ts'
+import { dropOtherKeys, readRotation } from '../phases/token-keys.ts'
+import { certTable } from '../tables/certs.ts'
+import { lookAtUnits } from '../units/verdict.ts'
 import { apiServers, askable, isApiServer, withApi } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -120,12 +121,6 @@ function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boole
   return acceptedKeys(workspace).some((each) => each.equals(asked))
 }
 
-/** As kube-apiserver names a key: the SHA-256 of its SubjectPublicKeyInfo. */
-function kidOf(publicKey: KeyObject): string {
-  const der = publicKey.export({ type: 'spki', format: 'der' })
-  return createHash('sha256').update(der).digest('base64url')
-}
-
 async function hasApiServer(rotating: Rotating, node: ClusterNode): Promise<boolean> {
   return (await askable(rotating, node)).some(isApiServer)
 }
@@ -162,15 +157,6 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
     spec: { expirationSeconds: 600 },
   })) as { status?: { token?: string } }
   return kidIn(status?.token ?? '')
-}
-
-function kidIn(token: string): string | undefined {
-  const [head = ''] = token.split('.')
-  try {
-    return JSON.parse(Buffer.from(head, 'base64url').toString()).kid
-  } catch {
-    return undefined
-  }
 }
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {

@@ -1,6 +1,10 @@
 /** What is stored in etcd, read by its JSON gateway: under which key each value is sealed. Values are never passed on. */
-import { Failure } from '../../../lib/failure.ts'
-import type { Client } from '../../../lib/nodes/client.ts'
+import { Failure } from '../failure.ts'
+
+/** A client of etcd's JSON gateway. */
+export interface Etcd {
+  read(method: 'POST', path: string, body: object): Promise<unknown>
+}
 
 /** Where kube-apiserver keeps objects: its --etcd-prefix. */
 export const registry = '/registry/'
@@ -19,7 +23,7 @@ interface Range {
 }
 
 /** The keys in etcd, under a prefix, of what is sealed so; '' stands for what is not sealed. Sorted. */
-export async function findSealed(etcd: Client, prefix: string, isMeant: (seal: string) => boolean): Promise<string[]> {
+export async function findSealed(etcd: Etcd, prefix: string, isMeant: (seal: string) => boolean): Promise<string[]> {
   const found: string[] = []
   // Of all that there is: an etcd of another prefix holds nothing, and proves nothing.
   if (prefix === registry && !(await range(etcd, { key: prefix, range_end: endOf(prefix), limit: 1 })).kvs?.length)
@@ -37,13 +41,13 @@ export async function findSealed(etcd: Client, prefix: string, isMeant: (seal: s
 }
 
 /** Throws a Failure where there is nothing under that key. */
-export async function readSeal(etcd: Client, key: string): Promise<string> {
+export async function readSeal(etcd: Etcd, key: string): Promise<string> {
   const { kvs: [found] = [] } = await range(etcd, { key })
   if (!found) throw new Failure(`${key} is not in etcd`, { remedy: "see kube-apiserver's --etcd-prefix" })
   return sealOf(found.value ?? '')
 }
 
-async function range(etcd: Client, { key, range_end, ...more }: { key: string; range_end?: string; limit?: number }) {
+async function range(etcd: Etcd, { key, range_end, ...more }: { key: string; range_end?: string; limit?: number }) {
   const encode = (text: string) => Buffer.from(text).toString('base64')
   const asked = { key: encode(key), ...(range_end && { range_end: encode(range_end) }), ...more }
   return (await etcd.read('POST', '/v3/kv/range', asked)) as Range

@@ -1,10 +1,10 @@
 /** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { inside } from '../../../lib/der/der.ts'
-import { extensionIds, extensionOf } from '../../../lib/der/fields.ts'
-import { Failure, refusal } from '../../../lib/failure.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { inside } from '../../lib/der/der.ts'
+import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
 import {
   caName,
   certificateFile,
@@ -14,16 +14,16 @@ import {
   nextName,
   pairFiles,
   parseFileName,
-} from '../../../lib/files/names.ts'
-import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
-import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../../lib/pki/certificate.ts'
-import { readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
-import { caRotationFiles, isEarlierCa } from '../../../lib/pki/rotation.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+} from '../../lib/files/names.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
+import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 
-import { readRotation } from '../../phases/next-ca.ts'
-import { certTable } from '../../tables/certs.ts'
-import { credentialsOf } from '../../units/credentials.ts'
+import { readRotation } from '../phases/next-ca.ts'
+import { certTable } from '../tables/certs.ts'
+import { credentialsOf } from '../units/credentials.ts'
 import { forgetEarlierCa } from './client-cas.ts'
 import { askable, askHealth, isAccepted, isApiServer } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
