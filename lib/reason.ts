@@ -1,5 +1,5 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
-import { formatDate, formatNames } from './wording.ts'
+import { formatDate, formatNames, octal } from './wording.ts'
 
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
@@ -66,6 +66,8 @@ export interface Verdict {
   readonly reasons: readonly Reason[]
   /** When a fresh certificate expires. */
   readonly until?: Date | undefined
+  /** From when on it will be stale; undefined where that never comes, as for one that ends with its CA. */
+  readonly renewsFrom?: Date | undefined
   /** Shown if it is fresh. */
   readonly note?: string | undefined
   /** Shown in any case. */
@@ -177,8 +179,4 @@ function formatChange(
 
 function formatList(names: readonly string[], what: string): string {
   return names.length === 0 ? '' : `${formatNames(names)} ${what}`
-}
-
-function octal(mode: number): string {
-  return mode.toString(8).padStart(4, '0')
 }

@@ -20,6 +20,16 @@ export function formatNames(names: readonly string[]): string {
   return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
+/** "1 file", "14 files" */
+export function countFiles(count: number): string {
+  return count === 1 ? '1 file' : `${count} files`
+}
+
+/** Of a mode: "0600". */
+export function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0')
+}
+
 /** Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>

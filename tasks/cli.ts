@@ -118,10 +118,13 @@ function refuseLostOptions(args: readonly string[]): void {
 }
 
 async function createReporter(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
-  if (options.json) return createJsonLines(print, isPlan ? views : [])
+  if (options.json) {
+    const lines = createJsonLines(print)
+    return isPlan ? (await import('../lib/plan/plan-json.ts')).createPlanJson(print, views, lines) : lines
+  }
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
-  const { createPlanLines } = await import('../lib/views/plan-lines.ts')
+  const { createPlanLines } = await import('../lib/plan/plan-lines.ts')
   return createPlanLines({ phases: views, detail: detailOf(options), width: width(), write: print }, progress)
 }
 
@@ -132,7 +135,14 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }
-  const lines = createLines({ phases: views, detail: detailOf(options), write: print, writeError: printError })
+  const isGrouped = process.env.GITHUB_ACTIONS === 'true'
+  const lines = createLines({
+    phases: views,
+    detail: detailOf(options),
+    isGrouped,
+    write: print,
+    writeError: printError,
+  })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 

@@ -1,16 +1,9 @@
 /** cluster.yaml as text to a Cluster with every default filled in, or to all that is wrong with it. Pure. */
 import * as v from 'valibot'
-import {
-  type Document,
-  isNode,
-  isScalar,
-  isSeq,
-  LineCounter,
-  parseDocument,
-  type YAMLMap,
-  isMap as yamlIsMap,
-} from 'yaml'
+import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YAMLMap, isMap as yamlIsMap } from 'yaml'
 import { parseCidr } from '../address.ts'
+import { once } from '../files/plain-file.ts'
+import { parseYaml } from '../yaml.ts'
 import { clusterProblems, type Known, type Path, type Problem } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, type providers, shown } from './schema.ts'
 
@@ -43,7 +36,7 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
     const { line, col } = lines.linePos(offset)
     return { line: Math.max(1, line), column: Math.max(1, col), message }
   }
-  const parsed = parseYaml(bytes, lines)
+  const parsed = parseBytes(bytes, lines)
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
   const { result, problems } = judge(value, known)
@@ -73,10 +66,10 @@ type ParsedYaml =
   | { readonly document: Document; readonly value: unknown }
   | { readonly errors: readonly { offset: number; message: string }[] }
 
-function parseYaml(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
+function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
+    const document = parseYaml(text, lineCounter)
     const [error] = document.errors
     // After one syntax error the parser's further errors are consequences of it.
     if (error) {
@@ -121,15 +114,19 @@ function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[]
   return inner.length > 0 ? inner.flatMap((each) => issueProblems(each, path)) : [{ path, message: issue.message }]
 }
 
+/** A file may have as many problems as keys: each is looked up once. */
+const pairsOf = once<Map<string, Pair>, YAMLMap>(
+  ({ items }) =>
+    new Map(items.flatMap((item) => (isScalar(item.key) ? [[String(item.key.value ?? ''), item] as const] : []))),
+)
+
 /** The place of the value at the path; of its key where asked; of what is around it where there is none. */
 function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value'): number {
   for (let length = path.length; length > 0; length--) {
     const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
     const key = path[length - 1]
     if (yamlIsMap(above)) {
-      const pair = (above as YAMLMap).items.find(
-        (item) => isScalar(item.key) && String(item.key.value ?? '') === String(key),
-      )
+      const pair = pairsOf(above as YAMLMap).get(String(key))
       const keyAsked = at === 'key' && length === path.length
       const found =
         keyAsked || !isNode(pair?.value) || pair.value.range?.[0] === pair.value.range?.[1] ? pair?.key : pair?.value

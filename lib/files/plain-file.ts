@@ -116,11 +116,11 @@ function syncFolder(path: string): void {
   }
 }
 
-/** Memoised by Buffer: auth/ returns the same one until the file is written. */
-export function once<T>(work: (bytes: Buffer) => T): (bytes: Buffer) => T {
-  const known = new WeakMap<Buffer, T>()
-  return (bytes) => {
-    if (!known.has(bytes)) known.set(bytes, work(bytes))
-    return known.get(bytes) as T
+/** Memoised by object: auth/ returns the same Buffer until the file is written. */
+export function once<T, K extends object = Buffer>(work: (key: NoInfer<K>) => T): (key: K) => T {
+  const known = new WeakMap<K, T>()
+  return (key) => {
+    if (!known.has(key)) known.set(key, work(key))
+    return known.get(key) as T
   }
 }

@@ -6,8 +6,9 @@
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { type Document, isScalar, parseDocument, stringify, visit } from 'yaml'
+import { stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
+import { parseYaml } from '../yaml.ts'
 
 export interface EncryptionConfig {
   /** Of the first entry: what is encrypted with its first provider. */
@@ -141,29 +142,16 @@ function covers(pattern: string, resource: string): boolean {
 function parseOrNothing(text: string): unknown {
   if (text.length > longest) return undefined
   try {
-    // The library's check for repeated keys is quadratic.
-    const document = parseDocument(text, { uniqueKeys: false, prettyErrors: false })
-    if (document.errors.length > 0 || hasRepeatedKeys(document)) return undefined
-    return document.toJS({ maxAliasCount: 0 })
+    const document = parseYaml(text)
+    return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 })
   } catch {
     return undefined
   }
 }
 
-function hasRepeatedKeys(document: Document.Parsed): boolean {
-  let isRepeated = false
-  visit(document, {
-    Map: (_, { items }) => {
-      const keys = new Set(items.map(({ key }) => (isScalar(key) ? key.value : key)))
-      isRepeated ||= keys.size < items.length
-    },
-  })
-  return isRepeated
-}
-
 /** The same text with resources added to the first entry; every provider and key stays. */
 export function addResources(text: string, resources: readonly string[]): string {
-  const document = parseDocument(text)
+  const document = parseYaml(text)
   for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
   return document.toString({ indentSeq: false, lineWidth: 0 })
 }

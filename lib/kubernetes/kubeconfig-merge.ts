@@ -3,7 +3,7 @@
  * set-context, use-context`, and everything else left byte for byte. Pure.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { parse, parseDocument } from 'yaml'
+import { parseYaml } from '../yaml.ts'
 import { type Access, type Fields, isFields, parseFields } from './kubeconfig.ts'
 import { addItem, editMap, offsetOfKey, type Parsed, parseText, removeKey, SpliceError, setKey } from './yaml-splice.ts'
 
@@ -40,6 +40,8 @@ export function stanzasOf({ cluster, server, user, context, ca, certificate, key
 }
 
 const currentKey = 'current-context'
+/** Of one anchor, as the library's own default. */
+const mostAliases = 100
 
 /** What a kubeconfig says, as far as it is asked here. */
 export interface ReadKubeconfig {
@@ -50,7 +52,7 @@ export interface ReadKubeconfig {
 
 /** Undefined if the text is not a kubeconfig; an empty text is one. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
-  const root = parseFields(text)
+  const root = parseFields(text, mostAliases)
   return root && isOfKind(root) ? readFields(root) : undefined
 }
 
@@ -90,7 +92,7 @@ const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-con
 
 /** The changed text, of at most one change to a list; undefined where it can't be changed without touching what is not ours. */
 export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
-  const document = parseDocument(text)
+  const document = parseYaml(text)
   const data: unknown = document.errors.length === 0 ? document.toJS() : undefined
   if (data === null)
     return applyChanges(text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig, changes)
@@ -99,9 +101,9 @@ export function applyChanges(text: string, changes: readonly Change[]): string |
     const changed = applyFromLast({ text, root: document.contents }, changes, data)
     // A copy, in which an alias is an entry like any other.
     const expected = changes.reduce(expect, JSON.parse(JSON.stringify(data)))
-    return isDeepStrictEqual(parse(changed), expected) ? changed : undefined
+    return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
   } catch (error) {
-    if (error instanceof SpliceError || (error instanceof Error && error.name.startsWith('YAML'))) return undefined
+    if (error instanceof SpliceError) return undefined
     throw error
   }
 }

@@ -1,8 +1,9 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
-import { Document, parse, visit } from 'yaml'
+import { Document, visit } from 'yaml'
 import { bracketed } from '../address.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { parseYaml } from '../yaml.ts'
 
 export interface Access {
   /** Name of the cluster entry. */
@@ -110,11 +111,12 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds, an empty one for nothing; undefined for anything else. */
-export function parseFields(text: string): Fields | undefined {
+/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
+export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
-    const value: unknown = parse(text, { maxAliasCount: 100 }) ?? {}
-    return isFields(value) ? value : undefined
+    const document = parseYaml(text)
+    const value: unknown = document.toJS({ maxAliasCount }) ?? {}
+    return document.errors.length === 0 && isFields(value) ? value : undefined
   } catch {
     // The error is dropped: it could quote a private key.
     return undefined

@@ -3,7 +3,8 @@
  * Everything else in the text stays. Pure.
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/#rotating-a-decryption-key
  */
-import { isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
+import { isMap, isSeq, type YAMLSeq } from 'yaml'
+import { parseYaml } from '../yaml.ts'
 import { readEncryptionConfig } from './encryption.ts'
 
 export interface SealingKeys {
@@ -61,7 +62,7 @@ function nameOf(key: unknown): string {
 type Edit = (keys: unknown[], create: (value: object) => unknown) => unknown[]
 
 function edit(text: string, change: Edit): string {
-  const document = parseDocument(text)
+  const document = parseYaml(text)
   const provider = document.getIn(['resources', 0, 'providers', 0])
   const [pair] = isMap(provider) ? provider.items : []
   const keys = isMap(pair?.value) ? pair.value.get('keys') : undefined

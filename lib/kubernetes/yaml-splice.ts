@@ -5,7 +5,8 @@
  *
  * A text is parsed once for several edits: each leaves the places before it as they were, so the last place comes first.
  */
-import { isMap, isScalar, isSeq, type Node, type Pair, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml'
+import { isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap, type YAMLSeq } from 'yaml'
+import { parseYaml } from '../yaml.ts'
 import { scalarText, stringifyAsKubectl } from './kubeconfig.ts'
 
 /** Why a text can't be changed. */
@@ -22,7 +23,7 @@ export interface Parsed {
 }
 
 export function parseText(text: string): Parsed {
-  return { text, root: parseDocument(text).contents }
+  return { text, root: parseYaml(text).contents }
 }
 
 /** Where the root's key stands; Infinity where it does not, since it would be added at the end. */

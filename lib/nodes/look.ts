@@ -5,6 +5,7 @@ import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/
 import { quote } from '../wording.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { folderWord, wholeScript } from './shell.ts'
+import type { Leftover, Uptime } from './staging.ts'
 
 /** A file of a node's folder. */
 export interface NodeFile {
@@ -19,12 +20,6 @@ export interface NodeFile {
   readonly told: string
 }
 
-export interface Leftover {
-  readonly name: string
-  /** Seconds since something was made in it, by the node's clock. */
-  readonly age: number
-}
-
 export interface Inspection {
   /** The folder's absolute path; undefined where it does not exist. */
   readonly folder: string | undefined
@@ -35,6 +30,8 @@ export interface Inspection {
   readonly contents: ReadonlyMap<string, Buffer>
   /** Staging folders that are there. */
   readonly leftovers: readonly Leftover[]
+  /** Undefined where the node does not tell. */
+  readonly uptime: Uptime | undefined
 }
 
 /** Bytes: a file of ours has a few thousand; of a larger one there is no digest. */
@@ -60,9 +57,14 @@ $stats
 STATS
   [ -z "$small" ] || sums=$(sha256sum -- $small)
 }
+tell_uptime() {
+  { read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime; } 2>/dev/null || return 0
+  say uptime "$boot" "\${up%%.*}"
+}
 tell_folder() {
   uid=$(id -u)
   say uid "$uid"
+  tell_uptime
   say folder "$(pwd -P)"
   ls >/dev/null
   for f in .harderway-*; do
@@ -142,6 +144,7 @@ interface Draft {
   readonly files: Map<string, NodeFile>
   readonly content: { readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
+  readonly uptimes: Uptime[]
 }
 
 const name = String.raw`([\w.-]+)`
@@ -151,6 +154,10 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^uid (\d{1,10})$/, ({ uids }, _, uid) => uids.push(Number(uid))],
   [/^folder (\/.*)$/, ({ folders }, _, folder = '') => folders.push(folder)],
   [/^absent$/, ({ folders }) => folders.push('')],
+  [
+    /^uptime ([0-9a-f-]{36}) (\d{1,12})$/,
+    ({ uptimes }, _, boot = '', seconds) => uptimes.push({ boot, seconds: Number(seconds) }),
+  ],
   [
     /^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/,
     ({ leftovers }, _, age, leftover = '') => leftovers.push({ name: leftover, age: Number(age) }),
@@ -183,17 +190,17 @@ export function parseInspection(output: string, nonce: string): Inspection {
 }
 
 export function readInspection(records: readonly string[]): Inspection {
-  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [] }
+  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [], uptimes: [] }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
     add(draft, record, ...(parts?.slice(1) ?? []))
   }
-  const { uids, folders, files, leftovers } = draft
+  const { uids, folders, files, leftovers, uptimes } = draft
   const [uid, folder] = [must(uids[0]), must(folders[0])]
-  if (uids.length + folders.length !== 2) throw notWhole()
+  if (uids.length + folders.length !== 2 || uptimes.length > 1) throw notWhole()
   const contents = new Map<string, Buffer>()
   for (const { file, lines } of draft.content) setOnce(contents, file, decode(lines, files.get(file)?.digest))
-  return { folder: folder || undefined, uid, files, contents, leftovers }
+  return { folder: folder || undefined, uid, files, contents, leftovers, uptime: uptimes[0] }
 }
 
 /** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */

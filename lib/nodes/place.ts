@@ -2,7 +2,7 @@
 
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { wholeScript } from './shell.ts'
+import { shellStart, wholeScript } from './shell.ts'
 import { asRoot, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {
@@ -38,7 +38,7 @@ export function placeScript({ source, sudo, files }: Placing, nonce: string): st
   const each = (line: (file: Placing['files'][number]) => string) => files.map(line)
   const all = (suffix: string) => each(({ path }) => quote(path + suffix)).join(' ')
   const script = [
-    'LC_ALL=C; export LC_ALL; umask 077; set -e',
+    shellStart,
     `cd -- ${quote(source)}`,
     'exec 9<.',
     'flock 9',
@@ -69,7 +69,7 @@ const placeFunctions = [
   '  said=$( { cat < "$1" > "$new" && sync "$new"; } 2>&1) || leave undone "$said"',
   '  sum=$(sha256sum < "$new")',
   '  case $sum in "$3 "*) ;; *) leave source "$1" ;; esac',
-  '  said=$( { chown 0:0 -- "$new" && chmod "$4" -- "$new"; } 2>&1) || leave undone "$said"',
+  '  said=$( { chown -- 0:0 "$new" && chmod -- "$4" "$new"; } 2>&1) || leave undone "$said"',
   '}',
   'keep() {',
   `  rm -rf -- "$1${oldSuffix}"`,
@@ -89,13 +89,13 @@ export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
     (path) =>
       `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -f -- "$f${oldSuffix}" "$f"; fi`,
   )
-  return answering(sudo, ['set -e', ...back, "printf 'done\\n'"].join('\n'), nonce)
+  return answering(sudo, [shellStart, ...back, "printf 'done\\n'"].join('\n'), nonce)
 }
 
 /** When all is well. */
 export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
   const old = paths.map((path) => quote(path + oldSuffix)).join(' ')
-  return answering(sudo, ['set -e', `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
+  return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
 }
 
 /** Which of the ports a process listens on, over IPv4 or IPv6: proc_pid_net(5), where 0A is LISTEN. */
@@ -113,7 +113,7 @@ export function listensScript(ports: readonly number[], nonce: string): string {
 export function readScript({ sudo, paths }: Kept, nonce: string): string {
   return answering(
     sudo,
-    ['set -e', ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`), 'echo done'].join(
+    [shellStart, ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`), 'echo done'].join(
       '\n',
     ),
     nonce,
@@ -125,7 +125,7 @@ export function removeScript(sudo: string, files: ReadonlyMap<string, string>, n
   const lines = [...files].map(
     ([path, digest]) => `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${quote(path)} ;; esac`,
   )
-  return answering(sudo, ['set -e', ...lines, "printf 'done\\n'"].join('\n'), nonce)
+  return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
 }
 
 export interface Kept {

@@ -9,11 +9,18 @@ export function folderWord(directory: string): string {
 }
 
 /**
+ * The same whatever the environment says: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that
+ * match GLOBIGNORE. A core file would hold keys.
+ */
+export const shellStart =
+  'LC_ALL=C; export LC_ALL; unset -v GLOBIGNORE; umask 077; ulimit -c 0 2>/dev/null || :; set +Cfu; set -e'
+
+/**
  * The shell reads its script from its input, and a connection may be lost in the middle of it: nothing is done before
  * the closing brace has been read.
  */
 export function wholeScript(...lines: readonly string[]): string {
-  return ['{', 'exec </dev/null', 'LC_ALL=C; export LC_ALL; umask 077; set -e', ...lines, 'exit', '}', ''].join('\n')
+  return ['{', 'exec </dev/null', shellStart, ...lines, 'exit', '}', ''].join('\n')
 }
 
 /** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
@@ -22,6 +29,13 @@ export function tryScript(folder: string, staging: string, size: number): string
   return wholeScript(`mkdir -p -- ${path}`, `head -c ${size} /dev/zero > ${path}/try`, `rm -- ${path}/try`)
 }
 
+export const discardedSuffix = '-discarded'
+
+/**
+ * A swap that began may be about to rename the folder for itself: one of the two renames wins, and has all of it. Removed
+ * under the name that both know, it would lose its files, and the old ones that it keeps, in the middle of the swap.
+ */
 export function discardScript(folder: string, staging: string): string {
-  return wholeScript(`rm -rf -- ${quote(`${folder}/${staging}`)}`)
+  const discarded = quote(`${folder}/${staging}${discardedSuffix}`)
+  return wholeScript(`mv -- ${quote(`${folder}/${staging}`)} ${discarded} 2>/dev/null || :`, `rm -rf -- ${discarded}`)
 }

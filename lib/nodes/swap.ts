@@ -3,7 +3,7 @@
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Inspection, inspectFunctions } from './look.ts'
-import { wholeScript } from './shell.ts'
+import { discardedSuffix, wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */
@@ -74,7 +74,7 @@ undo() {
   for f in $names; do
     if [ ! -e "$f" ]; then
       if [ -e "old/$f" ] || [ -L "old/$f" ]; then mv -f -- "old/$f" .. || why=half
-      else rm -f -- "../$f" || why=half
+      else case $had in *" $f "*) why=half ;; *) rm -f -- "../$f" || why=half ;; esac
       fi
     elif [ ! -e "../$f" ] && [ ! -L "../$f" ] && { [ -e "old/$f" ] || [ -L "old/$f" ]; }; then
       mv -- "old/$f" .. || why=half
@@ -86,9 +86,9 @@ undo() {
 
 const replacing = [
   'mkdir old',
-  'set --',
+  'set -- ; had=" "',
   'for f in $names; do',
-  '  if [ -L "../$f" ] || [ -e "../$f" ]; then set -- "$@" "../$f"; fi',
+  '  if [ -L "../$f" ] || [ -e "../$f" ]; then set -- "$@" "../$f"; had="$had$f "; fi',
   'done',
   'keep "$@"',
   'replace',
@@ -112,7 +112,8 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     lockFunction,
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
-    `trap ${quote(`rm -rf -- ${stage} ${inUse}`)} EXIT`,
+    // A discard (shell.ts) can't remove a folder that this unpacks into.
+    `trap ${quote(`rm -rf -- ${stage} ${inUse} ${quote(`${folder}/${staging}${discardedSuffix}`)}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,

@@ -3,7 +3,7 @@ import { Failure } from '../failure.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
 import { largestFile } from './look.ts'
-import { folderWord, wholeScript } from './shell.ts'
+import { folderWord, shellStart, wholeScript } from './shell.ts'
 
 interface UnitState {
   /** Whether systemd has read a unit file for it. */
@@ -120,7 +120,8 @@ function describeAsRoot({ units: own, paths: places, former }: AskedUnits): stri
     'SHOWN',
   ]
   return [
-    'LC_ALL=C TZ=UTC0; export LC_ALL TZ; set -e',
+    shellStart,
+    'TZ=UTC0; export TZ',
     'n=0',
     ...(units.length > 0 ? shown : []),
     `for f in ${[...paths, ...places.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,

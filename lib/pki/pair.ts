@@ -1,9 +1,10 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { CertificateFacts, Change, Step } from '../change.ts'
 import { blocksIn } from '../der/pem.ts'
 import { Failure, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, certificateFile, keyFile, nextName } from '../files/names.ts'
+import { caName, certificateFile, keyFile, nextName, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import {
@@ -16,7 +17,7 @@ import {
   readPrivateKey,
 } from './certificate.ts'
 import { type CaRotation, caRotation } from './rotation.ts'
-import { generatePrivateKey, type Issuer, issueCertificate, type Profile, privateKeyPem } from './x509.ts'
+import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
 const backdating = 300_000
@@ -65,15 +66,24 @@ export function checkCertificate(certificate: Certificate, demands: Demands): Ve
   // Before there is a CA, a dry run says that it will be made.
   const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
   const asked = [...compareWithProfile(certificate, profile), ...issued, ...findNotAccepted(certificate)]
-  return { reasons: [...asked, ...timeReasons(certificate, demands)], until: certificate.notAfter }
+  const { notAfter: until } = certificate
+  const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
+  return { reasons: [...asked, ...timeReasons(certificate, demands)], until, renewsFrom }
 }
 
-function timeReasons({ notBefore, notAfter }: Certificate, { issuer, now, renewBefore }: Demands): Reason[] {
+/** A leaf limited by its CA's expiry would not last longer if it were reissued. */
+function isCutToIssuer({ notAfter }: Certificate, { issuer }: Demands): boolean {
+  return issuer !== undefined && notAfter >= issuer.notAfter
+}
+
+function timeReasons(certificate: Certificate, demands: Demands): Reason[] {
+  const { notBefore, notAfter } = certificate
+  const { now, renewBefore } = demands
   if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
-  // A leaf limited by its CA's expiry would not last longer if it were reissued.
-  const isCutToIssuer = issuer !== undefined && notAfter >= issuer.notAfter
   const left = notAfter.getTime() - now.getTime()
-  return left <= 0 || (left <= renewBefore && !isCutToIssuer) ? [{ kind: 'expires', notAfter, expired: left <= 0 }] : []
+  return left <= 0 || (left <= renewBefore && !isCutToIssuer(certificate, demands))
+    ? [{ kind: 'expires', notAfter, expired: left <= 0 }]
+    : []
 }
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
@@ -100,21 +110,46 @@ export interface Signing {
   /** PEM of what follows it in its file. */
   readonly chain?: string
   readonly durable?: boolean
+  readonly tell?: (step: Step) => void
 }
 
 /**
  * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. It is
  * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
  */
-export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<void> {
-  const { profile, issuer, now, validity, chain = '', durable = false } = signing
-  const key = signing.key ?? (await generatePrivateKey(profile.key))
+export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<Change> {
+  const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
   const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
   const earlier = tryCertificate(auth, name)?.notBefore ?? notBefore
   const period = { notBefore: earlier > notBefore && earlier <= now ? earlier : notBefore, notAfter }
+  const change = changeOfPair(auth, name, { profile, expires: notAfter, isKeyKept: signing.key !== undefined })
+  if (!signing.key) tell({ doing: 'new key' })
+  const key = signing.key ?? (await generatePrivateKey(profile.key))
+  tell({ doing: 'signing' })
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
   auth.write(certificateFile(name), certificate + chain, publicMode, { durable })
+  return change
+}
+
+/** Before it is made. */
+export function changeOfPair(
+  auth: AuthDir,
+  name: string,
+  { profile, expires, isKeyKept }: { profile: Profile; expires: Date; isKeyKept: boolean },
+): Change {
+  const was = tryCertificate(auth, name)
+  return {
+    kind: 'made',
+    files: isKeyKept ? [certificateFile(name)] : pairFiles(name),
+    isNew: !isKeyKept && auth.read(certificateFile(name)) === undefined,
+    is: { key: profile.key, expires, names: new Set(profile.sans).size },
+    was: was && factsOf(was),
+  }
+}
+
+function factsOf({ publicKey, notAfter, sans }: Certificate): CertificateFacts {
+  return { key: keyKindOf(publicKey), expires: notAfter, names: sans.length }
 }
 
 export type SigningIssuer = Issuer & { readonly notAfter: Date }

@@ -134,6 +134,13 @@ const causes: readonly Cause[] = [
   },
 ]
 
+/** What a tool of a node says that has no cause of its own. */
+const hints: readonly (readonly [RegExp, string])[] = [
+  [/Permission denied|not permitted/i, 'see there who may change it: ls -ld, lsattr -d, id'],
+  [/not found|No such file/i, 'see that it is there, on the PATH of a login without a terminal'],
+  [/Input\/output error|Stale file handle|needs cleaning/i, 'see there what the kernel says of the disk: dmesg'],
+]
+
 export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }: SshResult): Failure {
   // ssh prints nothing when a connection is closed before authentication.
   const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
@@ -141,7 +148,14 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
     timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(text),
   )
   const said = cause && !timedOut ? shorten(lineOf(text, cause.pattern)) : shorten(lastLine(text))
-  if (!cause) return new Failure(`${node}: ${said || `ssh ended with ${ended}`}`, { code: 'other' })
+  if (!cause) {
+    const what = said || `ssh ended with ${ended}`
+    const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
+    const place = places[0]
+    const remedyFor = ([one = place]: readonly SshHost[]) =>
+      by === 'ssh' ? `see why: ${one.ssh('-v')} ${one.destination} true` : `${hint}; ${again}`
+    return new Failure(`${node}: ${what}`, { code: 'other', shared: { what, who: node, place, remedyFor } })
+  }
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
   const culprit = { place: culpritOf(places, text), knownHosts: file && resolve(folder, file) }
   const { jump } = culprit.place

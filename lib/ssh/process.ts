@@ -29,7 +29,8 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
     // Its own process group: Ctrl-C in the terminal reaches it through us, when a script on a node may still be tidied up after.
     detached: true,
     shell: '/bin/sh',
-    prefix: 'exec ',
+    // What is copied passes through ssh's memory: no core file holds it.
+    prefix: 'ulimit -c 0; exec ',
     postfix: '',
     quote,
     // Against ZX_TIMEOUT in the environment.

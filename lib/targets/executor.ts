@@ -1,15 +1,18 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import type { LimitFunction } from 'p-limit'
+import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Reason, type Verdict } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
-import type { Force, Look, Target, TargetId, Where } from './target.ts'
+import type { Force, Foreseen, Look, Target, TargetId, Where } from './target.ts'
 import { isTurnOver, nextTurn } from './turn.ts'
 import type { Workspace } from './workspace.ts'
 
 /** What became of a target; `stale` is a dry run's: what would be built. */
 export type Outcome =
-  | ({ readonly kind: 'fresh' | 'built' | 'stale' } & Verdict)
+  | ({ readonly kind: 'fresh' } & Verdict)
+  | ({ readonly kind: 'built'; readonly change?: Change } & Verdict)
+  | ({ readonly kind: 'stale'; readonly change?: Change } & Verdict)
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** What it needs or comes after failed, or the run was ended. */
   | { readonly kind: 'cancelled'; readonly because: readonly TargetId[] }
@@ -17,12 +20,15 @@ export type Outcome =
 export type RunEvent =
   | { readonly type: 'started'; readonly id: TargetId }
   | { readonly type: 'building'; readonly id: TargetId; readonly reasons: readonly Reason[] }
+  | { readonly type: 'step'; readonly id: TargetId; readonly step: Step }
   | { readonly type: 'ended'; readonly id: TargetId; readonly outcome: Outcome }
 
 export interface RunOptions {
   readonly workspace: Workspace
   /** Only look, and say what would be built. */
   readonly dryRun: boolean
+  /** A dry run's: what takes what would be built is looked at as if it had been. */
+  readonly foresees?: boolean
   readonly forced: ReadonlyMap<TargetId, Force>
   readonly limits: Readonly<Record<Where, LimitFunction>>
   readonly signal: AbortSignal
@@ -39,7 +45,7 @@ const limited: Readonly<Record<Where, 'check and build' | 'build'>> = {
 /** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
   const running = new Map<TargetId, Promise<Outcome>>()
-  const known: Known = { outcomes: new Map(), found: new Map() }
+  const known: Known = { outcomes: new Map(), found: new Map(), pending: new Set() }
   for (const target of graph.values()) {
     const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
     const settle = async () => {
@@ -59,6 +65,8 @@ interface Known {
   readonly outcomes: Map<TargetId, Outcome>
   /** Of targets that were checked, and not built since. */
   readonly found: Map<TargetId, unknown>
+  /** Files that would be written anew, in a plan. */
+  readonly pending: Set<string>
 }
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
@@ -82,7 +90,8 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
 async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
-  const { workspace, signal, emit } = options
+  const { signal, emit } = options
+  const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   while (isTurnOver()) await nextTurn()
   emit({ type: 'started', id: target.id })
@@ -90,16 +99,28 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   const { found, ...verdict } = await checkInRun(target, known, force, workspace)
   known.found.set(target.id, found)
   const { reasons } = verdict
-  if (reasons.length === 0 || options.dryRun || !target.build)
-    return { kind: reasons.length === 0 ? 'fresh' : 'stale', ...verdict }
+  if (reasons.length === 0) return { kind: 'fresh', ...verdict }
+  if (options.dryRun || !target.build) {
+    const change = options.foresees ? foresee(target, known, { found, reasons, force }, workspace) : undefined
+    return { kind: 'stale', ...verdict, ...(change && { change }) }
+  }
   return limit(async () => {
     while (isTurnOver()) await nextTurn()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
     known.found.delete(target.id)
-    const warning = (await target.build?.(workspace, { found, reasons, force, signal })) ?? verdict.warning
-    return { kind: 'built', reasons, ...(warning !== undefined && { warning }) }
+    const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
+    const { change, warning = verdict.warning } =
+      (await target.build?.(workspace, { found, reasons, force, signal, tell })) ?? {}
+    return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
   })
+}
+
+function foresee(target: Target, { pending }: Known, work: Foreseen, workspace: Workspace): Change | undefined {
+  if (isRepair(work.reasons)) return undefined
+  const change = target.foresee?.(workspace, work)
+  for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
+  return change
 }
 
 /** The target's own verdict, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
@@ -144,7 +165,12 @@ export async function findRefusals(
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'user') continue
     try {
-      await checkInRun(target, { outcomes: new Map(), found: new Map() }, forced.get(target.id), workspace)
+      await checkInRun(
+        target,
+        { outcomes: new Map(), found: new Map(), pending: new Set() },
+        forced.get(target.id),
+        workspace,
+      )
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }

@@ -1,4 +1,5 @@
 /** A unit of work that can check whether it is fresh, and be built. */
+import type { Change, Step } from '../change.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -41,19 +42,32 @@ export interface Target<Found = unknown> {
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(workspace: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
-  /** Makes it; absent for targets that are only checked. Returns what the user must do next. */
-  build?(workspace: Workspace, work: Work<Found>): Promise<string | undefined>
+  /** Makes it; absent for targets that are only checked. */
+  build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
+  /** What a build would make of what is not fresh: a dry run asks. Reads only. */
+  foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined
   /** After check and build, however they ended: closes what they opened. Never throws. */
   release?(workspace: Workspace): Promise<void>
 }
 
-/** What a build is told. */
-export interface Work<Found = unknown> {
+export interface Foreseen<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
   readonly reasons: readonly Reason[]
   readonly force: Force | undefined
+}
+
+/** What a build is told. */
+export interface Work<Found = unknown> extends Foreseen<Found> {
   readonly signal: AbortSignal
+  /** Tells what it does now. */
+  readonly tell: (step: Step) => void
+}
+
+export interface Built {
+  readonly change?: Change | undefined
+  /** What the user must do next. */
+  readonly warning?: string | undefined
 }
 
 export function nameInPhase({ id, phase }: Target): string {

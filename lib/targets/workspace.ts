@@ -19,5 +19,7 @@ export interface Workspace {
   command(task: string): string
   /** Tells the user something that belongs to no target. */
   note(text: string): void
+  /** In a plan: files of auth/ that would be written anew, so that whatever is there of them differs. */
+  readonly pending?: ReadonlySet<string>
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

@@ -2,8 +2,8 @@
 
 import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
-import { planSteps } from './plan.ts'
-import { formatOutcome, type PhaseView, type Reporter } from './reporter.ts'
+import { formatCause } from './outcome.ts'
+import type { Reporter } from './reporter.ts'
 
 /** Escapes characters that JSON allows unescaped and that a terminal or a line reader would interpret. */
 export function formatJsonLine(value: object): string {
@@ -11,8 +11,7 @@ export function formatJsonLine(value: object): string {
   return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escapeChar)
 }
 
-/** With the phases, the plan of a dry run is told too. */
-export function createJsonLines(write: (line: string) => void, planned: readonly PhaseView[] = []): Reporter {
+export function createJsonLines(write: (line: string) => void): Reporter {
   const say = (value: object) => write(formatJsonLine(value))
   return {
     event: (event) => say(plainEvent(event)),
@@ -23,10 +22,9 @@ export function createJsonLines(write: (line: string) => void, planned: readonly
         ...(id !== undefined && { id }),
         ...plainFailure(failure),
       }),
-    end: async ({ outcomes, ...counts }) => {
-      for (const { targets, why, follows, restart } of planSteps(planned, outcomes))
-        say({ type: 'plan', ids: targets.map(({ id }) => id), why, follows: follows.map(({ id }) => id), restart })
-      say({ type: 'summary', ...counts })
+    end: async ({ outcomes, follows, ...counts }) => {
+      const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
+      say({ type: 'summary', ...counts, ...(follows && { follows: { ...follows, phases: undefined, ids } }) })
     },
   }
 }
@@ -35,7 +33,7 @@ export function createJsonLines(write: (line: string) => void, planned: readonly
 function plainEvent(event: RunEvent): object {
   if (event.type !== 'ended') return event
   const { id, outcome } = event
-  return { type: outcome.kind, id, ...plainOutcome(outcome), message: formatOutcome(outcome) }
+  return { type: outcome.kind, id, ...plainOutcome(outcome), message: formatCause(outcome) }
 }
 
 function plainOutcome(outcome: Outcome): object {

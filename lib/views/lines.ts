@@ -1,57 +1,95 @@
-/** A run told in plain lines: for logs, pipes and --quiet. */
+/** A run told in plain lines: for logs, pipes, CI and --quiet. */
 import type { Outcome } from '../targets/executor.ts'
-import type { TargetId } from '../targets/target.ts'
+import type { Target, TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import {
-  formatClosing,
-  formatFailures,
-  formatOutcome,
-  formatProblem,
-  formatStacks,
-  formatSummary,
-  type PhaseView,
-  type Reporter,
-} from './reporter.ts'
+import { formatOutcome, summariseGroup } from './outcome.ts'
+import { formatFailures, formatProblem, formatStacks, type PhaseView, type Reporter } from './reporter.ts'
+import { formatClosing, formatSummary } from './summary.ts'
 
-/** With more targets than this, fresh and made ones are summarised by phase. */
+/** With more targets than this, those that went well are counted by phase. */
 const mostLines = 60
 
 export interface LinesOptions {
   readonly phases: readonly PhaseView[]
   readonly detail: 'verbose' | 'normal' | 'quiet'
+  /** A phase at a time, as a group that GitHub Actions folds. */
+  readonly isGrouped?: boolean
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
 
-export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
-  const total = phases.reduce((sum, { targets }) => sum + targets.length, 0)
-  const each = detail === 'verbose' || (detail === 'normal' && total <= mostLines)
-  const left = new Map(phases.map((phase) => [phase.name, phase.targets.length]))
-  const phaseOf = new Map(phases.flatMap((phase) => phase.targets.map(({ id }): [TargetId, PhaseView] => [id, phase])))
+interface PhaseEnd {
+  readonly phase: PhaseView
+  readonly ended: Outcome[]
+  /** Without a line of their own. */
+  readonly counted: Outcome[]
+  /** Lines of a group, which is written as a whole. */
+  readonly lines: string[]
+}
+
+/** A line for each target that changed or failed; what is fresh is counted by the phase. */
+export function createLines({ phases, detail, isGrouped = false, write, writeError }: LinesOptions): Reporter {
+  const byTarget = new Map(
+    phases.flatMap((phase) => {
+      const end: PhaseEnd = { phase, ended: [], counted: [], lines: [] }
+      return phase.targets.map((target): [TargetId, [Target, PhaseEnd]] => [target.id, [target, end]])
+    }),
+  )
+  const put = isGrouped ? (text: string) => write(withoutCommands(text)) : write
   const say = (text: string) => {
-    if (detail !== 'quiet') write(printable(text))
+    if (detail !== 'quiet') put(printable(text))
   }
-  const ended = (id: TargetId, outcome: Outcome) => {
-    if (outcome.kind === 'failed') say(`${id}: failed: ${outcome.failure.message}`)
-    else if (each) say(`${id}: ${formatOutcome(outcome)}`)
-    if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
-    const phase = phaseOf.get(id)
-    if (!phase || each) return
-    const rest = (left.get(phase.name) ?? 0) - 1
-    left.set(phase.name, rest)
-    if (rest === 0) say(`${phase.title}: ${phase.targets.length} done`)
+  const isCounted = ({ build }: Target, { kind }: Outcome) =>
+    detail !== 'verbose' &&
+    kind !== 'failed' &&
+    (byTarget.size > mostLines || (kind === 'fresh' && build !== undefined))
+  const tell = (target: Target, outcome: Outcome, { ended, counted, lines }: PhaseEnd) => {
+    ended.push(outcome)
+    const warning = 'warning' in outcome ? outcome.warning : undefined
+    const isTold = !isCounted(target, outcome)
+    if (!isTold) counted.push(outcome)
+    const told = [
+      ...(isTold ? [formatEnd(target.id, outcome)] : []),
+      ...(warning ? [`warning ${target.id}: ${warning}`] : []),
+    ]
+    if (isGrouped) lines.push(...told)
+    else told.forEach(say)
+  }
+  const endPhase = ({ phase: { title }, ended, counted, lines }: PhaseEnd) => {
+    if (!isGrouped && counted.length > 0) say(`${title}: ${summariseGroup(counted)}`)
+    if (!isGrouped || detail === 'quiet') return
+    const heading = printable(`${title}: ${summariseGroup(ended)}`).replaceAll('\n', ' ')
+    if (lines.length === 0) return put(heading)
+    write(`::group::${heading}`)
+    lines.forEach(say)
+    write('::endgroup::')
   }
   return {
     event: (event) => {
-      if (event.type === 'ended') ended(event.id, event.outcome)
+      const [target, end] = byTarget.get(event.id) ?? []
+      if (event.type !== 'ended' || !target || !end) return
+      tell(target, event.outcome, end)
+      if (end.ended.length === end.phase.targets.length) endPhase(end)
     },
     note: say,
     problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
     end: async (summary) => {
-      for (const text of formatFailures(summary.outcomes)) write(text)
-      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
-      for (const line of formatClosing(summary)) say(line)
+      for (const text of formatFailures(summary.outcomes)) put(text)
+      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) put(text)
+      for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)
       if (summary.targets > 0) say(formatSummary(summary))
     },
   }
+}
+
+function formatEnd(id: TargetId, outcome: Outcome): string {
+  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
+}
+
+/**
+ * What a node or a file says may look like a command to the runner, which takes one wherever a line begins with it:
+ * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+ */
+function withoutCommands(text: string): string {
+  return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
 }

@@ -1,12 +1,11 @@
 /** What every view of a run has in common: the tree, plain lines and --json read the same events. */
 
 import { Failure, stackOf } from '../failure.ts'
-import { formatReasons, isRepair, type Reason } from '../reason.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { Graph } from '../targets/graph.ts'
 import type { Target, TargetId } from '../targets/target.ts'
-import { formatDate, formatNames, groupAlike, printable } from '../wording.ts'
-import { type Advice, formatAdvice } from './advice.ts'
+import { groupAlike, printable } from '../wording.ts'
+import type { Summary } from './summary.ts'
 
 export interface Reporter {
   event(event: RunEvent): void
@@ -16,8 +15,6 @@ export interface Reporter {
   problem(failure: Failure, id?: TargetId): void
   end(summary: Summary): Promise<void>
 }
-
-export type Summary = Readonly<ReturnType<typeof summarise>>
 
 /** A phase as it is shown. */
 export interface PhaseView {
@@ -30,82 +27,6 @@ export function viewPhases(phases: readonly { name: string; title: string }[], g
   return phases
     .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))
     .filter(({ targets }) => targets.length > 0)
-}
-
-/** What a run tells at its end besides its outcomes. */
-export interface Closing {
-  readonly advice: readonly Advice[]
-  /** What of auth/ expires first. */
-  readonly nextToExpire: { readonly name: string; readonly at: Date } | undefined
-}
-
-export function summarise(
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-  seconds: number,
-  exit: number,
-  closing: Closing = { advice: [], nextToExpire: undefined },
-) {
-  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
-  return {
-    targets: outcomes.size,
-    made: count('built'),
-    fresh: count('fresh'),
-    /** A dry run's: what would be made. */
-    stale: count('stale'),
-    failed: count('failed'),
-    cancelled: count('cancelled'),
-    seconds,
-    exit,
-    ...closing,
-    outcomes,
-  }
-}
-
-/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s" */
-export function formatSummary({ targets, made, fresh, stale, failed, cancelled, seconds }: Summary): string {
-  const counts = [
-    stale > 0 ? `${stale} to make` : `${made} made`,
-    `${fresh} fresh`,
-    `${failed} failed`,
-    ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
-  ]
-  return `${targets} ${targets === 1 ? 'target' : 'targets'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
-}
-
-/** What is left to do, and what comes next. */
-export function formatClosing({ advice, nextToExpire, made }: Summary): string[] {
-  const next =
-    nextToExpire && made > 0 ? [`next to expire: ${nextToExpire.name}, on ${formatDate(nextToExpire.at)}`] : []
-  return [...advice.map(formatAdvice), ...next]
-}
-
-const verbs = {
-  make: ['made', 'to make'],
-  repair: ['repaired', 'to repair'],
-  unlock: ['removed', 'to remove'],
-} as const
-
-function workOf(reasons: readonly Reason[]): keyof typeof verbs {
-  if (isRepair(reasons)) return 'repair'
-  return reasons.every((reason) => reason.kind === 'locked' && reason.isStale) ? 'unlock' : 'make'
-}
-
-/** What it did, or why it did nothing: "fresh until 2036-11-21", "made: SAN added: 192.168.1.22". */
-export function formatOutcome(outcome: Outcome): string {
-  switch (outcome.kind) {
-    case 'fresh':
-      return outcome.note ?? (outcome.until ? `fresh until ${formatDate(outcome.until)}` : 'fresh')
-    case 'built':
-      return `${verbs[workOf(outcome.reasons)][0]}: ${formatReasons(outcome.reasons)}`
-    case 'stale':
-      return `${verbs[workOf(outcome.reasons)][1]}: ${formatReasons(outcome.reasons)}`
-    case 'failed':
-      return outcome.failure.message
-    case 'cancelled':
-      return outcome.because.length === 0 ? 'not reached' : `not reached: ${formatNames(outcome.because)} failed`
-    default:
-      return outcome satisfies never
-  }
 }
 
 /** The message, prefixed with the target's id if there is one, and the remedy below it. */

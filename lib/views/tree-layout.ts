@@ -1,10 +1,12 @@
 /** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
+import type { Step } from '../change.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
-import { formatDate } from '../wording.ts'
-import { formatOutcome, type PhaseView } from './reporter.ts'
+import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
+import type { PhaseView } from './reporter.ts'
 
-export type TargetState = 'looking' | 'building' | Outcome
+/** Outcomes are those of its end; before it, what is done with it. */
+export type TargetState = 'checking' | 'making' | Step | Outcome
 
 export interface PhaseState {
   readonly view: PhaseView
@@ -23,8 +25,8 @@ export interface Line {
   readonly note: string
 }
 
-export function layOut(phases: readonly PhaseState[], rows: number): Line[] {
-  const children = chooseChildren(phases, rows - phases.length)
+export function layOut(phases: readonly PhaseState[], rows: number, isVerbose = false): Line[] {
+  const children = chooseChildren(phases, rows - phases.length, isVerbose)
   return phases.flatMap((phase) => [
     phaseLine(phase),
     ...(children.get(phase) ?? []).map((target) => childLine(phase, target)),
@@ -33,9 +35,9 @@ export function layOut(phases: readonly PhaseState[], rows: number): Line[] {
 
 /**
  * Failed targets, then those that are built or looked at, are shown as long as there is room; then whole groups, the active phases' first and the
- * latest before the earlier, where all that is left of the group fits.
+ * latest before the earlier, where all that is left of the group fits. What is fresh is in its phase's line.
  */
-function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseState, Target[]> {
+function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: boolean): Map<PhaseState, Target[]> {
   const groups = phases.filter(({ view }) => view.targets.length > 1)
   const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
   let left = rows
@@ -48,7 +50,10 @@ function chooseChildren(phases: readonly PhaseState[], rows: number): Map<PhaseS
   }
   const byInterest = [...groups].reverse().sort((a, b) => Number(isDone(a)) - Number(isDone(b)))
   for (const phase of byInterest) {
-    const rest = phase.view.targets.filter((target) => phase.states.has(target.id) && !chosen.get(phase)?.has(target))
+    const isWorth = (target: Target) => isVerbose || markOf(phase.states.get(target.id), target) !== 'fresh'
+    const rest = phase.view.targets.filter(
+      (target) => phase.states.has(target.id) && !chosen.get(phase)?.has(target) && isWorth(target),
+    )
     if (rest.length > left) continue
     for (const target of rest) chosen.get(phase)?.add(target)
     left -= rest.length
@@ -61,7 +66,7 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
   const ended = targets.map(({ id }) => states.get(id)).filter(isOutcome)
   // verify shows finished results: they have no duration.
   const time = seconds === undefined || seconds < 0.05 ? '' : `${seconds.toFixed(1)} s`
-  const marks = ended.map(markOf)
+  const marks = targets.map((target) => markOf(states.get(target.id), target))
   const line = (mark: Mark, ...notes: string[]): Line => ({
     level: 0,
     mark,
@@ -71,32 +76,13 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
   if (seconds === undefined && ended.length === 0) return line('waiting')
   if (ended.length < targets.length)
     return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length, seconds))
-  const [only] = ended.length === 1 ? ended : []
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
-  return line(worst, only ? formatOutcome(only) : summariseGroup(ended), worst === 'fresh' ? '' : time)
+  return line(worst, summariseGroup(ended), worst === 'fresh' ? '' : time)
 }
 
 function childLine({ states }: PhaseState, target: Target): Line {
   const state = states.get(target.id)
-  const note = isOutcome(state) ? formatOutcome(state) : (state ?? '')
-  return { level: 1, mark: markOf(state), text: nameInPhase(target), note }
-}
-
-/** "5 made, 1 failed", "6 fresh until 2036-11-21" (the earliest end of them). */
-function summariseGroup(outcomes: readonly Outcome[]): string {
-  const count = (kind: Outcome['kind']) => outcomes.filter((outcome) => outcome.kind === kind).length
-  const ends = outcomes.flatMap((outcome) =>
-    outcome.kind === 'fresh' && outcome.until ? [outcome.until.getTime()] : [],
-  )
-  const earliest = ends.reduce((least, end) => Math.min(least, end), Number.POSITIVE_INFINITY)
-  const words = { built: 'made', stale: 'to make', failed: 'failed', cancelled: 'not reached', fresh: 'fresh' } as const
-  const counts = (Object.keys(words) as Outcome['kind'][])
-    .filter((kind) => count(kind) > 0)
-    .map((kind) => `${count(kind)} ${words[kind]}`)
-  return (
-    counts.join(', ') +
-    (count('fresh') > 0 && ends.length === count('fresh') ? ` until ${formatDate(new Date(earliest))}` : '')
-  )
+  return { level: 1, mark: markOf(state, target), text: nameInPhase(target), note: formatState(state) }
 }
 
 /** "▕███████   ▏ 3,412/5,000  118/s  0:13": rate and time left where there are enough to tell. */
@@ -115,14 +101,20 @@ function count(number: number): string {
   return number.toLocaleString('en-US')
 }
 
-function markOf(state: TargetState | undefined): Mark {
+function formatState(state: TargetState | undefined): string {
+  if (isOutcome(state)) return formatOutcome(state)
+  return typeof state === 'object' ? formatStep(state) : (state ?? '')
+}
+
+/** What is only checked has done its work where it is fresh. */
+function markOf(state: TargetState | undefined, { build }: Target): Mark {
   if (state === undefined) return 'waiting'
   if (!isOutcome(state)) return 'active'
-  return state.kind === 'built' ? 'made' : state.kind
+  return state.kind === 'built' || (state.kind === 'fresh' && !build) ? 'made' : state.kind
 }
 
 function isOutcome(state: TargetState | undefined): state is Outcome {
-  return typeof state === 'object'
+  return typeof state === 'object' && 'kind' in state
 }
 
 function isFailed(state: TargetState | undefined): boolean {
@@ -130,11 +122,11 @@ function isFailed(state: TargetState | undefined): boolean {
 }
 
 function isBuilding(state: TargetState | undefined): boolean {
-  return state === 'building'
+  return isActive(state) && state !== 'checking'
 }
 
 function isActive(state: TargetState | undefined): boolean {
-  return state === 'looking' || state === 'building'
+  return state !== undefined && !isOutcome(state)
 }
 
 function isDone({ view, states }: PhaseState): boolean {

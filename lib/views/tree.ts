@@ -3,17 +3,12 @@ import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } fro
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import {
-  formatClosing,
-  formatFailures,
-  formatProblem,
-  formatStacks,
-  formatSummary,
-  type PhaseView,
-  type Reporter,
-  warningsOf,
-} from './reporter.ts'
+import { formatFailures, formatProblem, formatStacks, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
+import { formatClosing, formatSummary } from './summary.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+
+/** Of the terminal, for what is told below the finished tree. */
+const closingRows = 8
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80
@@ -74,7 +69,7 @@ export function createTree(options: TreeOptions): Reporter {
         trailer.push(...warningsOf(summary.outcomes).map((text) => color.yellow(printable(text))))
         trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
-        if (running) trailer.push(...formatClosing(summary), formatSummary(summary))
+        if (running) trailer.push('', ...formatClosing(summary, stdout.columns), formatSummary(summary))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },
@@ -84,7 +79,7 @@ export function createTree(options: TreeOptions): Reporter {
 function apply(phase: PhaseProgress, event: RunEvent): void {
   phase.begun ??= performance.now()
   if (event.type !== 'ended') {
-    phase.states.set(event.id, event.type === 'started' ? 'looking' : 'building')
+    phase.states.set(event.id, event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making')
     return
   }
   phase.states.set(event.id, event.outcome)
@@ -101,7 +96,7 @@ function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }
     waiting: () => color.dim('◼'),
     active: () => color.yellow(spinner.fetch()),
     made: () => color.green('✔'),
-    fresh: () => color.dim('↓'),
+    fresh: () => color.dim('·'),
     stale: () => color.yellow('●'),
     failed: () => color.red('✖'),
     cancelled: () => color.yellow('⊘'),
@@ -110,9 +105,9 @@ function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }
     #redraw: NodeJS.Timeout | undefined
 
     override create(): string {
-      const rows =
-        verbose && progress.every(({ left }) => left === 0) ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - 3
-      const lines = layOut(progress.map(snapshot), rows)
+      const isOver = progress.every(({ left }) => left === 0)
+      const rows = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
+      const lines = layOut(progress.map(snapshot), rows, verbose)
       return lines
         .flatMap(({ level, mark, text, note }) =>
           this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),

@@ -20,19 +20,25 @@ function commandFor(names: readonly string[]): Command {
   return commands.find(({ name }) => name !== '' && names.includes(name)) ?? run
 }
 
-function checkCombination(command: Command, { names, given }: Options): void {
-  const [more] = names.toSpliced(names.indexOf(command.name), 1)
+function checkCombination(command: Command, { names: words, given }: Options): void {
+  const [more] = words.toSpliced(words.indexOf(command.name), 1)
   if (more !== undefined && command.operands === undefined) throw usage(refuse(command, more), command.name)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
-  const takers = commands.filter((each) => takes(each, option)).map(({ name }) => name || 'phases and targets')
-  const isOfRunAlone = commands.every((each) => each === run || !takes(each, option))
+  const takers = commands.filter((each) => takes(each, option))
+  const names = takers.map(({ name }) => name || 'phases and targets')
+  // What changes something belongs to no look.
+  const isRefused = takers.includes(run) && (takers.length === 1 || isReadOnly(command, takers))
   throw usage(
-    isOfRunAlone
+    isRefused
       ? refuse(command, `--${option}`)
-      : `--${option} can only be used with ${new Intl.ListFormat('en', { type: 'disjunction' }).format(takers)}`,
+      : `--${option} can only be used with ${new Intl.ListFormat('en', { type: 'disjunction' }).format(names)}`,
     command.name,
   )
+}
+
+function isReadOnly({ auth }: Command, takers: readonly Command[]): boolean {
+  return auth !== 'writes' && takers.every((each) => each.auth === 'writes')
 }
 
 function refuse({ name, auth }: Command, word: string): string {

@@ -4,7 +4,7 @@ import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from '../looks/inventory.ts'
 
-/** With more rows than this, those that differ in nothing but their name are one. */
+/** With more rows than this, those that are not right are folded too. */
 const mostRows = 60
 
 const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
@@ -12,8 +12,10 @@ const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', fai
 export interface StatusTable {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
-  /** What the last line sums up: all, though not all may be shown. */
+  /** What the first line sums up: all, though not all may be shown. */
   readonly counted: readonly Item[]
+  /** What shows what would be done, to type. */
+  readonly plan: string
   readonly now: Date
   /** Columns. */
   readonly width: number
@@ -31,21 +33,21 @@ interface Row {
   readonly why: string
 }
 
-export function formatStatus({ items, nodes, counted, now, width, verbose }: StatusTable): string[] {
-  const fold = !verbose && items.length + nodes.length > mostRows
-  const rows = items.map((item) => itemRow(item, now))
-  const nodeRows = nodes.map(nodeRow)
+/** A sentence first; then what is right and differs in nothing but its name in one row, and each of the rest in its own. */
+export function formatStatus({ items, nodes, counted, plan, now, width, verbose }: StatusTable): string[] {
+  const isLong = items.length + nodes.length > mostRows
+  const fold = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows, isLong))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const cutShort = items.find(endsWithItsCa)
-  const paragraph = (text: string) => ['', ...breakLines(text, width, 0, 2)]
-  return [
-    ...(items.length > 0 ? formatRows('NAME', headings, fold ? foldRows(rows) : rows, width) : []),
-    ...(cutShort?.end ? paragraph(`* its CA expires first, on ${formatDate(cutShort.end)}`) : []),
-    ...(items.length > 0 && nodes.length > 0 ? [''] : []),
-    ...(nodes.length > 0 ? formatRows('NODE', [], fold ? foldRows(nodeRows) : nodeRows, width) : []),
-    ...(counted.length > 0 ? paragraph(countItems(counted.filter(isOurs), now)) : []),
+  const paragraph = (text: string) => breakLines(text, width, 0, 2)
+  const parts = [
+    counted.length + nodes.length > 0 ? paragraph(sumUp(counted.filter(isOurs), nodes, { plan, now })) : [],
+    items.length > 0 ? formatRows('NAME', headings, fold(items.map((item) => itemRow(item, now))), width) : [],
+    cutShort?.end ? paragraph(`* its CA expires first, on ${formatDate(cutShort.end)}`) : [],
+    nodes.length > 0 ? formatRows('NODE', [], fold(nodes.map(nodeRow)), width) : [],
   ]
+  return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 function itemRow(item: Item, now: Date): Row {
@@ -78,9 +80,11 @@ function urgency(item: Item, now: Date): Colour {
   return isRight(item) ? 'green' : 'yellow'
 }
 
-function foldRows(rows: readonly Row[]): Row[] {
+function foldRows(rows: readonly Row[], isLong: boolean): Row[] {
   const shared = ({ name, why }: Row) => withoutOwnName(why, name)
-  const alike = groupAlike(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) }))
+  const alike = groupAlike(rows, (row) =>
+    isLong || row.colour === 'green' ? JSON.stringify({ ...row, name: '', why: shared(row) }) : row,
+  )
   return alike.map((group) => {
     const [first] = group
     if (group.length === 1) return first
@@ -112,17 +116,31 @@ function cut(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text
 }
 
-/** "25 items: 24 fresh, 1 stale. First to expire: ca, on 2036-11-22, in 3649d" */
-function countItems(items: readonly Item[], now: Date): string {
+/** "All 24 items are as cluster.yaml asks, and so are 7 nodes. First to expire: ca, on 2036-11-22, in 3649d" */
+function sumUp(
+  items: readonly Item[],
+  nodes: readonly NodeItem[],
+  { plan, now }: Pick<StatusTable, 'plan' | 'now'>,
+): string {
   const count = (state: State) => items.filter((item) => item.state === state).length
   const soon = items.filter((item) => item.state === 'fresh' && !isRight(item)).length
-  const counts = [
-    `${count('fresh')} fresh`,
-    soon > 0 && `${soon} of these ${soon === 1 ? 'expires' : 'expire'} within renewBefore`,
-    count('stale') > 0 && `${count('stale')} stale`,
-    count('failed') > 0 && `${count('failed')} not readable`,
-  ]
-  return `${items.length} ${items.length === 1 ? 'item' : 'items'}: ${counts.filter(Boolean).join(', ')}${formatFirstExpiry(items, now)}`
+  const others = nodes.filter((node) => !isRight(node)).length
+  const asked = 'as cluster.yaml asks'
+  const wrong = [
+    count('stale') > 0 && `${ofAll(count('stale'), items.length, 'item')} not ${asked}`,
+    soon > 0 && `${soon} of ${items.length} ${soon === 1 ? 'expires' : 'expire'} within renewBefore`,
+    count('failed') > 0 && `${ofAll(count('failed'), items.length, 'item')} not readable`,
+    others > 0 && `${ofAll(others, nodes.length, 'node')} not as auth/`,
+  ].filter(Boolean)
+  if (wrong.length > 0) return `${wrong.join('; ')} (see ${plan})${formatFirstExpiry(items, now)}`
+  const all = items.length === 1 ? '1 item is' : `All ${items.length} items are`
+  const onNodes = nodes.length === 1 ? ', and so is 1 node' : `, and so are ${nodes.length} nodes`
+  return `${all} ${asked}${nodes.length > 0 ? onNodes : ''}${formatFirstExpiry(items, now)}`
+}
+
+/** "5 of 16 items are", "1 of 3 nodes is" */
+function ofAll(count: number, all: number, what: string): string {
+  return `${count} of ${all} ${what}${all === 1 ? '' : 's'} ${count === 1 ? 'is' : 'are'}`
 }
 
 function formatFirstExpiry(items: readonly Item[], now: Date): string {

@@ -60,8 +60,9 @@ function tell(
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  for (const line of formatStatus({ ...shown, counted: items, now: workspace.now, width, verbose: options.verbose }))
-    print(line)
+  const plan = workspace.command('bootstrap --dry-run')
+  const { now } = workspace
+  for (const line of formatStatus({ ...shown, counted: items, plan, now, width, verbose: options.verbose })) print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
   const ids = new Set(counted.map(({ id }) => id))
   const names = new Set(nodes.map(({ node }) => node))

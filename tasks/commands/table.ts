@@ -91,7 +91,7 @@ export const commands: readonly Command[] = [
     findings: {
       refused: 'another rotation is under way, something still uses the earlier one, or there is no way back',
       failed: 'a node is not as asked, or did not prove it: the same command goes on from there',
-      stale: '--dry-run: there are stages to do',
+      stale: 'with --dry-run: there are stages to do',
     },
     load: async () => (await import('./rotate/rotate.ts')).rotate,
   },

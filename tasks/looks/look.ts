@@ -5,7 +5,8 @@ import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { type PhaseView, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import { type PhaseView, viewPhases } from '../../lib/views/reporter.ts'
+import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
 import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
@@ -15,6 +16,8 @@ export interface Asked {
   /** As progress shows them. */
   readonly views: readonly PhaseView[]
   readonly forced?: ReadonlyMap<TargetId, Force>
+  /** For a plan. */
+  readonly foresees?: boolean
 }
 
 export interface Seen {
@@ -44,7 +47,7 @@ export async function look(request: Request, asked: Asked): Promise<Seen> {
 
 /** For the holder of the lock on auth/, which passes its own AuthDir. */
 export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): Promise<Seen> {
-  const { graph, views, forced = new Map() } = asked
+  const { graph, views, forced = new Map(), foresees = false } = asked
   const { signal, progressFor } = request
   const started = performance.now()
   const reporter = await progressFor(views)
@@ -55,7 +58,7 @@ export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): 
     reporter.event(event)
   }
   try {
-    const outcomes = await execute(graph, { workspace, dryRun: true, forced, limits, signal, emit })
+    const outcomes = await execute(graph, { workspace, dryRun: true, foresees, forced, limits, signal, emit })
     await reporter.end(summarise(outcomes, 0, 0))
     return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
   } finally {
@@ -67,12 +70,13 @@ export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): 
 export async function tell(
   { reporterFor, endedStatus }: Request,
   { views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [] }: { isPlan: boolean; notes?: readonly string[] },
+  { isPlan, notes = [], follows }: { isPlan: boolean; notes?: readonly string[]; follows?: Follows | undefined },
 ): Promise<readonly Finding[]> {
   const findings = findingsOf(outcomes.values())
   const reporter = await reporterFor(views, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)
-  await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus())))
+  const closing = { advice: [], nextToExpire: undefined, follows }
+  await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus()), closing))
   return findings
 }

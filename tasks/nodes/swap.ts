@@ -9,34 +9,35 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
 import { type Inspection, readInspection } from '../../lib/nodes/look.ts'
 import { discardScript, tryScript } from '../../lib/nodes/shell.ts'
+import { stagingName } from '../../lib/nodes/staging.ts'
 import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/nodes/swap.ts'
 import { buildTar } from '../../lib/nodes/tar.ts'
 import { formatReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
+import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import { compare, isRight, type NodeReason, stagingPrefix } from './verdict.ts'
+import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
   workspace: Workspace,
   node: ClusterNode,
-  inspection: Inspection,
-  wrong: NodeReason,
+  { inspection, wrong, tell }: { inspection: Inspection; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
   refuseFolders(node, inspection)
-  const folder = inspection.folder ?? (await makeFolder(workspace, node)).folder ?? ''
-  const wanted = new Set([...wrong.missing, ...wrong.differ, ...wrong.wrongOwner])
+  const { folder = '', uptime } = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
+  const wanted = new Set(filesToCopy(wrong))
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
     .map((name) => ({ name, mode: fileMode(name), bytes: workspace.auth.bytes(name) }))
   const parts: Swap = {
     folder,
-    staging: stagingPrefix(workspace) + randomBytes(8).toString('hex'),
+    staging: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
     pruned: wrong.pruned,
@@ -45,12 +46,18 @@ export async function swap(
   }
   const connection = await workspace.connect(node)
   try {
+    if (files.length > 0) tell({ doing: 'copying', files: files.length })
     if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
+    tell({ doing: 'swapping' })
     refuseWrong(workspace, node, await run(node, connection, parts, inspection))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
   }
+}
+
+export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string[] {
+  return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
 /** The node's own report of what it holds now. */
@@ -72,7 +79,7 @@ async function run(
 }
 
 const again = 'run the same command again'
-const seeWhy = 'see why (lsattr, mount, ls -l)'
+const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {

@@ -1,10 +1,12 @@
 /** The verdict on a node: what is wrong with its files, and what may not be replaced. */
+import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
 import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Inspection, type Leftover, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
+import { type Inspection, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
+import { judgeStaging, longestUse, type StagingOwner } from '../../lib/nodes/staging.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -31,9 +33,6 @@ export interface Names {
   readonly together: readonly ClusterNode[]
 }
 
-/** Seconds: far more than ssh.ts gives a run for all that it does on a node. */
-const longestUse = 900
-
 /** Throws a Failure where the node may not be written to. */
 export function checkNode(
   workspace: Workspace,
@@ -47,15 +46,17 @@ export function checkNode(
   const foreign = foreignFiles(node, inspection, names)
   const neighbours = neighboursIn(workspace, inspection, names)
   const prunes = workspace.options.prune && neighbours.length === 0
-  const [left, inUse] = splitLeftovers(workspace, inspection)
+  const stagings = Map.groupBy(inspection.leftovers, (each) =>
+    judgeStaging(each, stagingOwner(workspace), inspection.uptime),
+  )
   const wrong = {
     ...compare(workspace, node, inspection),
     pruned: prunes ? foreign : [],
-    leftovers: left.map(({ name }) => name),
+    leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   const warnings = [
     !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
-    ...inUse.map(
+    ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
     ),
@@ -76,7 +77,9 @@ export function compare(workspace: Workspace, node: ClusterNode, inspection: Ins
     missing: names(({ there }) => !there),
     // A file that is not in auth/ yet is compared once it is.
     differ: names(
-      ({ name, there }) => there !== undefined && there.digest !== (digestOf(workspace, name) ?? there.digest),
+      ({ name, there }) =>
+        there !== undefined &&
+        (workspace.pending?.has(name) === true || there.digest !== (digestOf(workspace, name) ?? there.digest)),
     ),
     wrongOwner: names(({ there }) => there !== undefined && there.uid !== inspection.uid),
     wrongMode: names(({ name, there }) => there?.kind === 'file' && there.mode !== fileMode(name)),
@@ -212,15 +215,11 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
     : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
 }
 
-/** Identifies this auth/: while we hold its lock, no other run can be using a folder with this prefix. */
-export function stagingPrefix({ auth }: Workspace): string {
-  return `.harderway-${sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12)}-`
-}
+const thisRun = randomBytes(4).toString('hex')
 
-/** Splits them into stale ones and ones that may be in use. A time far in the future counts as stale: the clock was changed. */
-function splitLeftovers(workspace: Workspace, { leftovers }: Inspection): [Leftover[], Leftover[]] {
-  const isLeft = ({ name, age }: Leftover) => name.startsWith(stagingPrefix(workspace)) || Math.abs(age) > longestUse
-  return [leftovers.filter(isLeft), leftovers.filter((leftover) => !isLeft(leftover))]
+/** Of this auth/ only one run can be at work on nodes: the one that holds its lock. */
+export function stagingOwner({ auth }: Workspace): StagingOwner {
+  return { auth: sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12), run: thisRun }
 }
 
 /** For --force: every file, right or not. */

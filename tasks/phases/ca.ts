@@ -1,6 +1,7 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
@@ -14,11 +15,11 @@ import {
   isIssuedBy,
   readCertificate,
 } from '../../lib/pki/certificate.ts'
-import { type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Force, Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Force, Foreseen, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -48,6 +49,7 @@ export function caTargets(cluster: Cluster): Target[] {
         irreplaceable: irreplaceable?.part,
         check: (workspace, force) => check(workspace, profile, force),
         build: (workspace, work) => build(workspace, profile, work),
+        foresee: (workspace, work) => foresee(workspace, profile, work),
       }),
     )
 }
@@ -150,32 +152,48 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   return { reasons, until: notAfter, warning }
 }
 
-async function build(workspace: Workspace, asked: Profile, { force }: Work): Promise<string | undefined> {
+function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Change {
+  const { auth, now, cluster } = workspace
+  const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
+  const isKeyKept = force !== 'replace' && auth.read(key) !== undefined
+  return changeOfPair(auth, caName, { profile: asked, expires, isKeyKept })
+}
+
+async function build(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built | undefined> {
   const { stage } = readRotation(workspace)
   if (stage === 'finishing') return finish(workspace)
   if (stage === 'both') {
     if (force === 'replace') throw underWay(workspace)
     if (!force) return makeNext(workspace, asked)
   }
-  return makeCa(workspace, asked, force)
+  return makeCa(workspace, asked, { force, tell })
 }
 
-async function makeCa(workspace: Workspace, asked: Profile, force?: Force): Promise<string | undefined> {
+async function makeCa(
+  workspace: Workspace,
+  asked: Profile,
+  { force, tell }: Pick<Work, 'force' | 'tell'>,
+): Promise<Built> {
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
   const profile = force === 'replace' ? asked : profileOf(pair, asked)
   const kept = force === 'replace' ? undefined : pair.key
+  const period = validityPeriod(now, cluster.certificates.caValidity)
+  const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
   const old = force && auth.backUp([certificate, key], now)
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
+  if (!kept) tell({ doing: 'new key' })
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
   const { certificate: ca } = pair
   const name = kept && (ca ? nameOfCa(ca) : nameInIssued(readLeaves(workspace), createPublicKey(kept), profile.subject))
-  const pem = selfSign({ profile, ...validityPeriod(now, cluster.certificates.caValidity), name }, privateKey)
+  const pem = selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
-  if (!old) return undefined
-  return force === 'renew'
-    ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart ${unitsToRestart([certificate]).join(', ')} everywhere`
-    : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+  if (!old) return { change }
+  const warning =
+    force === 'renew'
+      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart ${unitsToRestart([certificate]).join(', ')} everywhere`
+      : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+  return { change, warning }
 }

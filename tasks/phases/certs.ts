@@ -1,9 +1,11 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
 import {
+  changeOfPair,
   checkPair,
   keptKey,
   makePair,
@@ -12,10 +14,11 @@ import {
   readIssuer,
   readPair,
   tryCertificate,
+  validityPeriod,
 } from '../../lib/pki/pair.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Foreseen, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
@@ -38,15 +41,17 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         restarts: unitsToRestart(pairFiles(row.name), row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
-        ...(row.irreplaceable ? tokenPair(row, row.irreplaceable) : leafPair(row)),
+        ...leafPair(row),
+        ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       }),
     )
 }
 
-function leafPair(row: CertRow): Pick<Target, 'check' | 'build'> {
+function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   return {
     check: (workspace) => check(workspace, row),
     build: (workspace, work) => build(workspace, row, work),
+    foresee: (workspace, work) => foresee(workspace, row, work),
   }
 }
 
@@ -58,21 +63,30 @@ function check(workspace: Workspace, row: CertRow): Verdict {
   return { ...checkPair(readPair(auth, row.name), demands), warning: row.warning }
 }
 
-async function build({ auth, now }: Workspace, row: CertRow, { force, reasons }: Work): Promise<string | undefined> {
+function foresee({ auth, now, cluster }: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {
+  const issuer = tryCertificate(auth, readCaRotation(auth, now).issuer)
+  const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
+  const { notAfter: expires } = validityPeriod(now, row.validity, end)
+  const isKeyKept = force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
+  return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
+}
+
+async function build({ auth, now }: Workspace, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
   const { issuer, chain } = readCaRotation(auth, now)
   const pem = chain && certificatePem(chain.x509.raw)
-  await makePair(auth, name, {
+  const change = await makePair(auth, name, {
     profile,
     issuer: readIssuer(auth, issuer),
     now,
     validity,
     key,
     ...(pem && { chain: pem }),
+    tell,
   })
-  return describeOldGroups(row, pair, reasons) ?? row.warning
+  return { change, warning: describeOldGroups(row, pair, reasons) ?? row.warning }
 }
 
 /** Of a user, of whom others may hold copies. */

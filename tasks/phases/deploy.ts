@@ -1,11 +1,13 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
+import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
-import type { Target, TargetId } from '../../lib/targets/target.ts'
+import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { refuseEarlyClock } from '../nodes/clock.ts'
 import { inspectNode } from '../nodes/look.ts'
-import { swap } from '../nodes/swap.ts'
+import { filesToCopy, swap } from '../nodes/swap.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { lookAtUnits, type UnitsFound } from '../units/verdict.ts'
@@ -34,15 +36,17 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       where: 'node',
       check: async (workspace, force) => {
         const { install } = workspace.cluster
-        const units = install && lookAtUnits(workspace, node, install).catch(() => undefined)
+        const asked = install && lookAtUnits(workspace, node, install).catch(() => undefined)
         const look = await inspectNode(workspace, node)
         const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units: (await units) || undefined } }
+        const units = (await asked) || undefined
+        if (units) refuseEarlyClock(workspace, node, units.look.now)
+        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
       },
-      build: async (workspace, { found: { look, wrong }, force }) => {
-        await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined })
-        return undefined
+      build: async (workspace, { found: { look, wrong }, force, tell }) => {
+        return { change: await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined, tell }) }
       },
+      foresee: (_, { found: { wrong }, force }) => changeOf(force ? everything(node, wrong) : wrong),
       release: (workspace) => workspace.disconnect(node),
     }
   })
@@ -57,6 +61,11 @@ interface Deploying {
   readonly look: Inspection
   readonly wrong: NodeReason | undefined
   readonly isForced: boolean
+  readonly tell: Work['tell']
+}
+
+function changeOf(wrong: NodeReason | undefined): Change | undefined {
+  return wrong && { kind: 'deployed', files: filesToCopy(wrong), removed: wrong.pruned }
 }
 
 /**
@@ -67,13 +76,14 @@ async function deploy(
   workspace: Workspace,
   node: ClusterNode,
   names: Names,
-  { look, wrong, isForced }: Deploying,
-): Promise<void> {
+  { look, wrong, isForced, tell }: Deploying,
+): Promise<Change | undefined> {
   const toDo = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
   let [seen, left] = [look, toDo(wrong)]
   for (let tries = 0; left; tries++) {
     try {
-      return await swap(workspace, node, seen, left)
+      await swap(workspace, node, { inspection: seen, wrong: left, tell })
+      return changeOf(left)
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
@@ -81,4 +91,5 @@ async function deploy(
     seen = await inspectNode(workspace, node)
     left = toDo(checkNode(workspace, node, seen, names, isForced).wrong)
   }
+  return undefined
 }

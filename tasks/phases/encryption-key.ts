@@ -1,11 +1,12 @@
 /** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
 
+import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Look, Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -36,6 +37,7 @@ export function encryptionKeyTargets(): Target[] {
       irreplaceable: 'whole',
       check,
       build,
+      foresee: changeOf,
     }),
   ]
 }
@@ -72,24 +74,27 @@ function check(workspace: Workspace): Look<Found> {
   return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons, found: { added } }
 }
 
-async function build(
-  { auth, cluster, now, command }: Workspace,
-  { found, force }: Work<Found | undefined>,
-): Promise<string | undefined> {
+function changeOf({ auth }: Workspace): Change {
+  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
+}
+
+async function build(workspace: Workspace, { found, force }: Work<Found | undefined>): Promise<Built> {
+  const { auth, cluster, now, command } = workspace
   const keys = readSealingKeys(auth.tryBytes(file)?.toString() ?? '')
   if (force === 'replace' && keys && keys.stage !== 'settled')
     throw refusal(`${auth.path}/${file} has several keys: a rotation of the encryption key is under way`, [
       `finish it: ${command('rotate encryption-key --finish')}`,
       `or take it back: ${command('rotate encryption-key --undo')}`,
     ])
+  const change = changeOf(workspace)
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []
   const old = force === 'replace' ? auth.backUp([file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })
-  return (
+  const warning =
     old &&
     `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart([file]).join(', ')} everywhere`
-  )
+  return { change, warning }
 }

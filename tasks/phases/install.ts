@@ -1,4 +1,5 @@
 /** Phase `install`: from the folder that is deployed to on to where the running units read the files, until they have loaded them. */
+import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
@@ -6,7 +7,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { leaveGateways } from '../units/drain.ts'
 import { type Misplaced, splitMisplaced } from '../units/misplaced.ts'
-import { bringUp } from '../units/take-up.ts'
+import { asForced, bringUp } from '../units/take-up.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../units/verdict.ts'
 import type { DeployFound } from './deploy.ts'
 
@@ -33,13 +34,29 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
         const before = foundBefore?.get(deploy) as DeployFound | undefined
         return judge(at, node, install, before?.units ?? (await lookAtUnits(at, node, install)))
       },
-      build: (at, { signal, force }) => bringUp({ at, node, install, signal }, force !== undefined),
+      build: (at, { signal, force, tell }) => bringUp({ at, node, install, signal, tell }, force !== undefined),
+      foresee: (at, { reasons, found, force }) => changeOf(force ? forcedReasons(at, node, install, found) : reasons),
       release: async (at) => {
         await at.disconnect(node)
         if (node.role === 'control') await leaveGateways(at)
       },
     }
   })
+}
+
+function changeOf(reasons: readonly Reason[]): Change {
+  const units = reasons.filter((reason) => reason.kind === 'unit')
+  return {
+    kind: 'installed',
+    paths: [...new Set(units.flatMap(({ places }) => places.map(({ path }) => path)))],
+    restarts: units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])),
+  }
+}
+
+/** Of all that is installed, as if none of it were there. */
+function forcedReasons(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Reason[] {
+  const verdicts = judgeUnits(at, node, install, found).map((verdict) => asForced(verdict, install))
+  return verdicts.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
 }
 
 function idOf({ name }: ClusterNode): TargetId {

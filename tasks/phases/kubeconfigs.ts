@@ -1,5 +1,6 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
 
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -27,11 +28,18 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         where: 'auth',
         check: (workspace) => check(workspace, row),
         build: async (workspace) => {
+          const change = changeOf(workspace, row)
           workspace.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(workspace, row)), secretMode)
-          return undefined
+          return { change }
         },
+        foresee: (workspace) => changeOf(workspace, row),
       }),
     )
+}
+
+function changeOf({ auth }: Workspace, { name }: CertRow): Change {
+  const file = kubeconfigFile(name)
+  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
 function check(workspace: Workspace, row: CertRow): Verdict {

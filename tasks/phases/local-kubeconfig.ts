@@ -11,7 +11,7 @@ import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
 import { type KubeconfigFile, KubeconfigReader } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { applyChanges, type Change, isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
-import type { Target } from '../../lib/targets/target.ts'
+import type { Built, Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
@@ -36,7 +36,12 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       where: 'user',
       check: (workspace) =>
         check(workspace, reader, { ...names, access: hasAccess(workspace, admin) ? access(workspace) : undefined }),
-      build: (workspace, { signal }) => build(workspace, reader, { access: access(workspace), signal }),
+      build: async (workspace, { signal, reasons }) => {
+        const change = changeOf(workspace, reasons)
+        await build(workspace, reader, { access: access(workspace), signal })
+        return { change }
+      },
+      foresee: (workspace, { reasons }) => changeOf(workspace, reasons),
     },
   ]
 }
@@ -77,6 +82,16 @@ function plan(places: readonly KubeconfigFile[], access: Access): Map<Kubeconfig
 
 interface Asked extends Pick<Access, 'cluster' | 'context'> {
   readonly access: Access | undefined
+}
+
+/** Where there is no reason of its own yet, the entries will be in the first file that exists, else in the last of the list. */
+function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built['change'] {
+  if (reasons.every(({ kind }) => kind === 'locked')) return undefined
+  const paths = kubeconfigs()
+  const own = reasons.flatMap((reason) => ('path' in reason && reason.kind !== 'locked' ? [reason.path] : []))
+  const likely = paths.find((path) => existsSync(path)) ?? paths.at(-1)
+  const files = own.length > 0 ? own : likely === undefined ? [] : [likely]
+  return { kind: 'made', files, isNew: !files.some((path) => existsSync(path)) }
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */

@@ -51,10 +51,14 @@ function commonName(certificate: Certificate | undefined): string | undefined {
 
 /** What is missing beside its key. */
 export function nextReasons({ auth, now }: Workspace): Reason[] {
-  const { certificate, reasons } = readPair(auth, next)
+  const { certificate, reasons: wrong } = readPair(auth, next)
+  const reasons = [...wrong]
   const present = tryCertificate(auth, caName)
   const cross = tryCertificate(auth, crossName)
   const isRight = certificate && present && cross && isCross(cross, certificate, present) && cross.notAfter > now
+  // It was made by a clock that was wrong.
+  if (certificate && certificate.notBefore > now)
+    reasons.push({ kind: 'not-yet-valid', notBefore: certificate.notBefore })
   return [...reasons, ...(isRight ? [] : [{ kind: 'missing', path: crossFile } as const])]
 }
 
@@ -67,7 +71,8 @@ export async function makeNext(workspace: Workspace, asked: Profile): Promise<un
   if (!key || !ca) throw underWay(workspace)
   const profile = { ...asked, subject: { ...asked.subject, CN: nextCaCommonName(commonName(ca) ?? '') } }
   const period = validityPeriod(now, cluster.certificates.caValidity)
-  if (!there) auth.write(nextFile, selfSign({ profile, ...period }, key), publicMode, { durable: true })
+  if (!there || there.notBefore > now)
+    auth.write(nextFile, selfSign({ profile, ...period }, key), publicMode, { durable: true })
   const signed = tryCertificate(auth, next)
   const name = signed && nameOfCa(signed)
   if (!signed || !name) throw underWay(workspace)

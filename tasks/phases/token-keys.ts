@@ -20,7 +20,7 @@ import {
 import { type TokenRotation, tokenRotation } from '../../lib/pki/rotation.ts'
 import { issueCertificate } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
-import type { Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import type { CertRow } from '../tables/certs.ts'
@@ -112,7 +112,7 @@ function refuseOtherKey(
   ])
 }
 
-async function build(workspace: Workspace, row: CertRow, { force }: Work): Promise<string | undefined> {
+async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
   const { auth, now, command } = workspace
   const { name, profile, validity } = row
   if (force === 'replace' && auth.read(keyFile(nextName(name))))
@@ -126,10 +126,12 @@ async function build(workspace: Workspace, row: CertRow, { force }: Work): Promi
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(certificateFile(name))
   const chain = key ? otherCertificates(workspace, row, pair) : ''
-  await makePair(auth, name, { profile, issuer: readIssuer(auth), now, validity, key, chain, durable: true })
+  const issuer = readIssuer(auth)
+  const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
   if (readRotation(workspace, row).stage === 'signing') auth.remove(keyFile(nextName(name)))
-  if (!old) return row.warning
-  return `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
+  if (!old) return { change, warning: row.warning }
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
+  return { change, warning }
 }
 
 /** PEM; those that are good stay as they are. */

@@ -1,20 +1,21 @@
 /** Keeps requests from the API server of a node while it is restarted: the commands of cluster.yaml, on every gateway. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
-import { commandScript } from '../../lib/nodes/place.ts'
 import { folderWord } from '../../lib/nodes/shell.ts'
 import { drainedMark } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable, quote } from '../../lib/wording.ts'
-import { newNonce } from '../nodes/look.ts'
+import { nodeFailure } from '../nodes/node-failure.ts'
+import { runCommand } from './place.ts'
 import { addressOf } from './verdict.ts'
 
 type Change = 'drain' | 'undrain'
 
 /** A mark on the node comes first: a run that is killed leaves a word of it to the next. Throws a Failure. */
 export async function drain(at: Workspace, node: ClusterNode, install: Install): Promise<void> {
-  await run(at, node, `: > ${markOf(node)}`)
+  const path = markOf(node)
+  // A link in its place is not followed.
+  await mark(at, node, `rm -f -- ${path} && set -C && : > ${path}`)
   for (const gateway of gatewaysOf(at)) await change(at, gateway, node, install, 'drain')
 }
 
@@ -24,7 +25,7 @@ export async function undrain(at: Workspace, node: ClusterNode, install: Install
     gatewaysOf(at).map((gateway) => change(at, gateway, node, install, 'undrain')),
   )
   for (const each of changed) if (each.status === 'rejected') throw each.reason
-  await run(at, node, `rm -f -- ${markOf(node)}`)
+  await mark(at, node, `rm -f -- ${markOf(node)}`)
 }
 
 /** Closes what was opened for it. Never throws. */
@@ -49,12 +50,15 @@ async function change(
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   try {
-    const { status, said } = await run(at, gateway, command)
-    if (status !== '0')
-      throw new Failure(`${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${said}`, {
-        code: `not-${what}ed`,
-        remedy: `see that this works on ${gateway.name}: ${command}`,
-      })
+    const { status, said } = await runCommand(at, gateway, '', command)
+    if (status !== 0)
+      throw new Failure(
+        `${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${shorten(said)}`,
+        {
+          code: `not-${what}ed`,
+          remedy: `see that this works on ${gateway.name}: ${command}`,
+        },
+      )
   } catch (error) {
     // Ended by a signal: it is not left drained, as far as that can be helped.
     if (what === 'undrain') await (await at.connect(gateway)).tidy(`${command}\n`)
@@ -62,10 +66,15 @@ async function change(
   }
 }
 
-async function run(at: Workspace, on: ClusterNode, command: string): Promise<{ status: string; said: string }> {
-  const connection = await at.connect(on)
-  const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(commandScript('', command, nonce)), nonce)
-  const [status = '', ...said] = records.map((record) => record.replace(/^said /, ''))
-  return { status: status.replace('status ', ''), said: printable(said.join(' ')).slice(0, 160) }
+async function mark(at: Workspace, node: ClusterNode, command: string): Promise<void> {
+  const { status, said } = await runCommand(at, node, '', command)
+  if (status === 0) return
+  throw nodeFailure(node, `could not be marked as drained: ${shorten(said)}`, {
+    code: 'not-marked',
+    remedy: `see why there: ${command}; then run the same command again`,
+  })
+}
+
+function shorten(said: string): string {
+  return printable(said.replaceAll('\n', ' ')).slice(0, 160)
 }

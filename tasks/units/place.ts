@@ -2,8 +2,8 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
-import { forgetScript, type PlacingStop, placeScript, putBackScript } from '../../lib/nodes/place.ts'
+import { notWhole, readAnswer } from '../../lib/nodes/frame.ts'
+import { commandScript, forgetScript, type PlacingStop, placeScript, putBackScript } from '../../lib/nodes/place.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
@@ -59,6 +59,19 @@ export async function tell(at: Workspace, node: ClusterNode, script: (nonce: str
   } catch (error) {
     throw asUnknown(node, error)
   }
+}
+
+export interface Outcome {
+  readonly status: number
+  readonly said: string
+}
+
+/** Of the command, run by the shell of root where sudo is not ''. Throws a Failure where its status is not known. */
+export async function runCommand(at: Workspace, node: ClusterNode, sudo: string, command: string): Promise<Outcome> {
+  const [first = '', ...said] = await tell(at, node, (nonce) => commandScript(sudo, command, nonce))
+  const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
+  if (status === undefined) throw asUnknown(node, notWhole())
+  return { status: Number(status), said: said.join('\n') }
 }
 
 const again = 'run the same command again'

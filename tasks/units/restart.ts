@@ -2,16 +2,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
-import { commandScript } from '../../lib/nodes/place.ts'
 import { ask, readServed } from '../../lib/nodes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable } from '../../lib/wording.ts'
-import { newNonce } from '../nodes/look.ts'
 import type { Health, Port, Unit } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
 import { drain, undrain } from './drain.ts'
+import { runCommand } from './place.ts'
 import { addressOf } from './verdict.ts'
 
 /** Milliseconds between two questions, and for one answer. */
@@ -24,11 +23,13 @@ export interface On {
   readonly node: ClusterNode
   readonly install: Install
   readonly signal: AbortSignal
+  readonly tell: Work['tell']
 }
 
 /** Throws a Failure where it does not get well in install.timeout, with its last words. */
 export async function restart(on: On, unit: Unit): Promise<void> {
   await whileDrained(on, unit, async () => {
+    on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)
     await waitUntilWell(on, unit)
   })
@@ -36,12 +37,18 @@ export async function restart(on: On, unit: Unit): Promise<void> {
 
 /** Not waited for: a store without a majority does not come to the end of its start. */
 export async function restartUnproven(on: On, unit: Unit): Promise<void> {
+  on.tell({ doing: 'restarting', unit: unit.unit })
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
 /** Undrained whatever comes of the work; what went wrong with that is told first. */
-async function whileDrained({ at, node, install }: On, { isDrained }: Unit, work: () => Promise<void>): Promise<void> {
+async function whileDrained(
+  { at, node, install, tell }: On,
+  { isDrained }: Unit,
+  work: () => Promise<void>,
+): Promise<void> {
   if (!isDrained || install.drain === '') return await work()
+  tell({ doing: 'draining', node: node.name })
   try {
     await drain(at, node, install)
     await work()
@@ -49,10 +56,12 @@ async function whileDrained({ at, node, install }: On, { isDrained }: Unit, work
     await undrain(at, node, install).catch(() => {})
     throw error
   }
+  tell({ doing: 'undraining', node: node.name })
   await undrain(at, node, install)
 }
 
 export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
+  if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
   const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, unit))
   if (why !== undefined) throw await notWell(on, unit, why)
 }
@@ -124,24 +133,17 @@ function question({ at, node: from, signal }: On, node: ClusterNode, health: Hea
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
-  const { status, said } = await asRoot(on, command)
+  const { status, said } = await runCommand(on.at, on.node, on.install.sudo, command)
   on.signal.throwIfAborted()
   if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
 }
 
-async function asRoot({ at, node, install }: On, command: string): Promise<{ status: number; said: string }> {
-  const connection = await at.connect(node)
-  const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(commandScript(install.sudo, command, nonce)), nonce)
-  const [status = '', ...said] = records.map((record) => record.replace(/^said /, ''))
-  return { status: Number(status.replace('status ', '')), said: said.join('\n') }
-}
-
 /** A word so long that it could be a key is not passed on. */
 async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
-  const { node } = on
+  const { at, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
-  const said = bundle === undefined ? await asRoot(on, journal).catch(() => undefined) : undefined
+  const said =
+    bundle === undefined ? await runCommand(at, node, install.sudo, journal).catch(() => undefined) : undefined
   const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
   return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',

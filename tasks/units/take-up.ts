@@ -1,8 +1,11 @@
 /** Has the units of one node take up what is in auth/: files in their places, restarts, proof; undone where that is right. */
+
+import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/nodes/units.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
+import type { Built } from '../../lib/targets/target.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Place, Unit } from '../tables/places.ts'
 import { undrain } from './drain.ts'
@@ -20,8 +23,8 @@ import {
 } from './restart.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from './verdict.ts'
 
-/** Looked at again: much may have happened while others were restarted. What is returned is a warning. */
-export async function bringUp(on: On, isForced: boolean): Promise<string | undefined> {
+/** Looked at again: much may have happened while others were restarted. */
+export async function bringUp(on: On, isForced: boolean): Promise<Built> {
   const { at, node, install } = on
   const found = await lookAtUnits(at, node, install)
   if (found.look.isDrained && install.undrain !== '') await undrain(at, node, install)
@@ -34,19 +37,27 @@ export async function bringUp(on: On, isForced: boolean): Promise<string | undef
   const standing = quorum ? await standingOf(on, quorum) : 'well'
   const canBeWell = standing !== 'without a majority'
   const places = placesOf(stale)
+  if (places.length > 0) on.tell({ doing: 'installing', files: places.length })
   await placeFiles(at, node, install, found.look, places)
-  if (canBeWell) await takeUpAll(on, stale, { isWell, standing })
-  else await takeUpUnproven(on, stale)
+  const restarted = canBeWell ? await takeUpAll(on, stale, { isWell, standing }) : await takeUpUnproven(on, stale)
+  on.tell({ doing: 'checking again' })
   await forgetOld(at, node, install, [...new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)])])
   await removeMisplaced(at, node, install, splitMisplaced(at, found.misplaced)[0])
-  if (!canBeWell)
-    return `${node.name}: ${quorum?.unit} had no majority yet, so nothing there was seen to be well: see that it is, once the others are`
+  const change: Change = {
+    kind: 'installed',
+    paths: places.map(({ path }) => path),
+    restarts: restarted.map(({ unit }) => unit),
+  }
+  if (!canBeWell) {
+    const warning = `${node.name}: ${quorum?.unit} had no majority yet, so nothing there was seen to be well: see that it is, once the others are`
+    return { change, warning }
+  }
   await refuseUnloaded(on)
-  return undefined
+  return { change }
 }
 
 /** For --force: every file anew, and whatever reads one only at its start restarted. */
-function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
+export function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
   if (reason === 'not installed') return { unit, reason, isUp }
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
@@ -86,8 +97,8 @@ interface Before {
   readonly standing: Standing
 }
 
-/** Where one does not get well that was: undone. */
-async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<void> {
+/** The units that were restarted. Where one does not get well that was: undone. */
+async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<Unit[]> {
   const restarted: Unit[] = []
   try {
     for (const { unit, reason, isUp } of stale) {
@@ -98,6 +109,7 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
       await restart(on, unit)
       if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
     }
+    return restarted
   } catch (error) {
     // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
     const isOfUnit = error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
@@ -114,12 +126,17 @@ async function isTakenUp(on: On, unit: Unit, { restarts }: UnitReason): Promise<
 }
 
 /** The store has to show what is new: by that the next member finds its majority. */
-async function takeUpUnproven(on: On, stale: readonly UnitVerdict[]): Promise<void> {
+async function takeUpUnproven(on: On, stale: readonly UnitVerdict[]): Promise<Unit[]> {
+  const restarted: Unit[] = []
   for (const { unit, reason, isUp } of stale) {
     if (!isUp || typeof reason !== 'object') continue
-    if (reason.restarts) await restartUnproven(on, unit)
+    if (reason.restarts) {
+      restarted.push(unit)
+      await restartUnproven(on, unit)
+    }
     if (unit.isQuorum && !(await waitUntilShown(on, unit))) throw notServed(on, unit)
   }
+  return restarted
 }
 
 function notServed({ node }: On, { unit }: Unit): Failure {

@@ -187,7 +187,8 @@ function judgePlace(at: Workspace, { file, path }: Place, { files, now }: UnitsL
   const digest = digestOf(at, file)
   if (!there) return [{ path, what: 'missing' }]
   // What is not in auth/ yet is compared when it is.
-  if (!there.isPlain || (digest !== undefined && there.digest !== digest)) return [{ path, what: 'differs' }]
+  const differs = at.pending?.has(file) === true || (digest !== undefined && there.digest !== digest)
+  if (!there.isPlain || differs) return [{ path, what: 'differs' }]
   if (there.uid !== 0 || there.gid !== 0) return [{ path, what: 'wrong owner' }]
   if (there.mode !== fileMode(file)) return [{ path, what: 'wrong mode' }]
   // The clock was set back: no start could be later, and each run would restart.

@@ -1,64 +1,114 @@
-/** `npm run record`: docs/bootstrap.svg, the tree of a real run, at its real speed. For Linux, with util-linux' script. */
-import { spawn } from 'node:child_process'
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+/**
+ * `npm run record`: docs/bootstrap.svg, runs on the guide's machines as a terminal showed them. For Linux, as root, with what the
+ * tests of `install` need, and util-linux' script.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { startGuideLab } from './guide-lab.ts'
+import { type Edit, entry } from '../support/harderway.ts'
+import { install } from '../support/running.ts'
+import { allWell, installAll } from './machines/components.ts'
+import { type Machines, startMachines } from './machines/machines.ts'
 import { formatRecording } from './recording.ts'
-import { type Chunk, columns, readFrames, rows } from './screens.ts'
+import { type Chunk, columns, type Frame, readFrames, rows } from './screens.ts'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
-const file = join(root, 'docs/bootstrap.svg')
-/** Nodes on this machine answer at once: so far away, the deploy is seen. */
-const roundTripMs = 40
-/** Seconds that the end of each run stands. */
-const stands = [3, 4]
+const file = fileURLToPath(new URL('../../docs/bootstrap.svg', import.meta.url))
+/** Times as fast as it was. */
+const speed = 2
 const ended = new AbortController()
 
+interface Scene {
+  /** As it is typed; each has its own screen. */
+  readonly commands: readonly Command[]
+  /** Seconds that its end stands. */
+  readonly stands: number
+  /** Before the next, unseen. */
+  readonly after?: (lab: Machines) => Promise<void>
+}
+
+interface Command {
+  readonly typed: string
+  /** What npm or the shell is given. */
+  readonly run: readonly string[]
+  readonly status?: number
+}
+
+const bootstrap: Command = { typed: 'npm run bootstrap', run: [process.execPath, entry, 'bootstrap'] }
+const plan: Command = {
+  typed: 'npm run bootstrap -- --dry-run',
+  run: [...bootstrap.run, '--dry-run'],
+  status: 4,
+}
+const edit = (script: string): Command => ({
+  typed: `sed -i '${script}' cluster.yaml`,
+  run: ['sed', '-i', script, 'cluster.yaml'],
+})
+
+/** The guide's next chapters come between the first run and the second. */
+const scenes: readonly Scene[] = [
+  { commands: [bootstrap], stands: 3, after: installAll },
+  { commands: [edit('s/extraSANs: .*/extraSANs: [api.example.org]/'), plan], stands: 5 },
+  { commands: [bootstrap], stands: 3, after: allWell },
+  { commands: [edit('s/validity: 90d/validity: 1y/; s/renewBefore: 30d/renewBefore: 91d/'), bootstrap], stands: 4 },
+]
+
+const edits: readonly Edit[] = [
+  [['certificates', 'validity'], '90d'],
+  [['install'], install],
+  [['localKubeconfig', 'path'], './kubeconfig'],
+]
+
 async function record(): Promise<void> {
-  // Short, since the tree cuts the line that has it at the terminal's width.
-  const dir = realpathSync(mkdtempSync(join(tmpdir(), 'kubenet-')))
-  try {
-    await using lab = await startGuideLab(dir, { delayMs: roundTripMs / 2 })
-    const chunks: Chunk[] = []
-    let seconds = 0
-    for (const stand of stands) {
-      for (const chunk of [...typed(), ...(await bootstrap(dir))]) {
+  await using lab = await startMachines()
+  lab.write(...edits)
+  const chunks: Chunk[] = []
+  let seconds = 0
+  for (const { commands, stands, after } of scenes) {
+    chunks.push({ seconds, data: '\x1bc' })
+    for (const command of commands)
+      for (const chunk of [...typed(command.typed), ...(await show(lab, command))]) {
         seconds += chunk.seconds
         chunks.push({ seconds, data: chunk.data })
       }
-      seconds += stand
-    }
-    const svg = formatRecording({
-      title: `npm run bootstrap: ${lab.nodes.length} nodes, ${roundTripMs} ms away, at its real speed`,
-      description:
-        'In a terminal, npm run bootstrap makes the CA, certificates, kubeconfigs and encryption key of a Kubernetes cluster, and deploys them to its nodes. Run again, it finds everything fresh.',
-      frames: await readFrames(chunks),
-      seconds,
-    })
-    if (svg.includes(dir)) throw new Error(`the recording shows ${dir}`)
-    writeFileSync(file, svg)
-    process.stdout.write(`${file}: ${(svg.length / 1000).toFixed(0)} kB, ${seconds.toFixed(1)} s\n`)
-  } finally {
-    rmSync(dir, { recursive: true, force: true })
+    seconds += stands
+    await after?.(lab)
   }
+  const frames = await readFrames(chunks)
+  const svg = formatRecording({
+    title: `${lab.all.length} machines, ${speed} times as fast as it was`,
+    description:
+      'In a terminal: npm run bootstrap makes the CA, certificates, kubeconfigs and the encryption key of a cluster and deploys them. A name is added: the plan, then the run. Then all certificates are renewed, and the control nodes take them up one after the other.',
+    frames,
+    seconds,
+    still: frames.findLastIndex(showsRestart),
+  })
+  if (svg.includes(lab.place)) throw new Error(`the recording shows ${lab.place}`)
+  writeFileSync(file, svg)
+  process.stdout.write(`${file}: ${(svg.length / 1000).toFixed(0)} kB, ${seconds.toFixed(1)} s\n`)
 }
 
-/** A cleared screen, and the command as if by hand; each chunk's seconds are those since the one before. */
-function typed(): Chunk[] {
-  const keys = [...'npm run bootstrap'].map((data) => ({ seconds: 0.06, data }))
-  return [{ seconds: 0, data: '\x1bc$ ' }, { seconds: 0.5, data: '' }, ...keys, { seconds: 0.4, data: '\r\n' }]
+/** Of the last run, in its middle: one control node is done, and another waits. */
+function showsRestart({ lines }: Frame): boolean {
+  const text = lines.map((line) => line.map((run) => run.text).join(' ')).join('\n')
+  return /restarted/.test(text) && /waiting for \/readyz/.test(text)
 }
 
-/** What `npm run bootstrap` starts, so npm's own two lines are not there; throws where it fails. */
-async function bootstrap(dir: string): Promise<Chunk[]> {
+/** As if by hand; each chunk's seconds are those since the one before. */
+function typed(command: string): Chunk[] {
+  const keys = [...command].map((data) => ({ seconds: 0.03, data }))
+  return [{ seconds: 0, data: '$ ' }, { seconds: 0.4, data: '' }, ...keys, { seconds: 0.3, data: '\r\n' }]
+}
+
+/** What npm would start, so npm's own two lines are not there; throws where it ends with another status. */
+async function show(lab: Machines, { run, status: expected = 0 }: Command): Promise<Chunk[]> {
   ended.signal.throwIfAborted()
-  const { NO_COLOR, FORCE_COLOR, ...env } = process.env
-  const command = `stty rows ${rows} cols ${columns}; exec "$NODE" "$MAIN" bootstrap`
-  const child = spawn('script', ['-qec', command, '/dev/null'], {
-    cwd: dir,
-    env: { ...env, TERM: 'xterm-256color', NODE: process.execPath, MAIN: join(root, 'tasks/main.js') },
+  const quoted = run.map((word) => `'${word}'`).join(' ')
+  const command = `stty rows ${rows} cols ${columns}; exec ${quoted}`
+  const [first = '', ...others] = [...lab.within, 'script', '-qec', command, '/dev/null']
+  const child = spawn(first, others, {
+    cwd: lab.place,
+    env: { PATH: process.env.PATH, HOME: join(lab.place, 'home'), TERM: 'xterm-256color' },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   ended.signal.addEventListener('abort', () => child.kill('SIGINT'))
@@ -68,18 +118,19 @@ async function bootstrap(dir: string): Promise<Chunk[]> {
   child.stdout.on('data', (data: Buffer) => {
     const now = performance.now()
     // The folder is this machine's own: cluster.yaml has the path as ./kubeconfig.
-    chunks.push({
-      seconds: (now - before) / 1000,
-      data: Buffer.from(data.toString('latin1').replaceAll(dir, '.'), 'latin1'),
-    })
+    const text = data.toString('latin1').replaceAll(lab.place, '.')
+    chunks.push({ seconds: (now - before) / 1000 / speed, data: Buffer.from(text, 'latin1') })
     before = now
   })
   const status = await exit
   ended.signal.throwIfAborted()
-  if (status !== 0) throw new Error(`bootstrap ended with ${status}:\n${chunks.map(({ data }) => data).join('')}`)
+  if (status !== expected)
+    throw new Error(`${quoted} ended with ${status}:\n${chunks.map(({ data }) => data).join('')}`)
   return chunks
 }
 
-// The nodes are stopped in any case; script's own status does not tell that it was ended.
+if (process.getuid?.() !== 0 || spawnSync('script', ['--version']).error)
+  throw new Error('npm run record needs root, and util-linux: apt-get install bsdutils')
+// The machines are stopped in any case; script's own status does not tell that it was ended.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.abort())
 await record()

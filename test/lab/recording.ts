@@ -14,9 +14,11 @@ export interface Recording {
   readonly frames: readonly Frame[]
   /** Of the whole loop: the last frame stands until its end. */
   readonly seconds: number
+  /** The frame that is seen where nothing moves. */
+  readonly still: number
 }
 
-export function formatRecording({ title, description, frames, seconds }: Recording): string {
+export function formatRecording({ title, description, frames, seconds, still }: Recording): string {
   const lines = new Map<string, string>()
   const define = (line: readonly Run[]) => {
     const drawn = line.map(formatRun).join('')
@@ -41,10 +43,11 @@ export function formatRecording({ title, description, frames, seconds }: Recordi
 <desc id="desc">${escapeXml(description)}</desc>
 <style>
 text{font:16px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-variant-emoji:text;white-space:pre;fill:#e6edf3}
+.bold{font-weight:bold}
 .dim{fill:#9198a1}
 ${colours.map((colour, i) => `.c${i}{fill:${colour}}`).join('')}
-/* Who wants no motion, and what knows no animation, sees the end. */
-#strip{${last}}
+/* Who wants no motion, and what knows no animation, sees one from the middle. */
+#strip{${shift(still)}}
 @media (prefers-reduced-motion:no-preference){#strip{animation:play ${seconds.toFixed(2)}s step-end infinite}}
 @keyframes play{
 ${steps.join('\n')}
@@ -64,8 +67,8 @@ ${strip.join('\n')}
 }
 
 /** At its own place and stretched to its cells, so that the grid holds in any font. */
-function formatRun({ column, text, colour, isDim }: Run): string {
-  const styles = [colour !== undefined && `c${colour}`, isDim && 'dim'].filter(Boolean).join(' ')
+function formatRun({ column, text, colour, isDim, isBold }: Run): string {
+  const styles = [colour !== undefined && `c${colour}`, isDim && 'dim', isBold && 'bold'].filter(Boolean).join(' ')
   const length =
     text.length > 1 ? ` textLength="${round(text.length * cell.width)}" lengthAdjust="spacingAndGlyphs"` : ''
   return `<text${styles && ` class="${styles}"`} x="${round(column * cell.width)}" y="15"${length}>${escapeXml(text)}</text>`

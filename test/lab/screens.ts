@@ -17,6 +17,7 @@ export interface Run {
   /** One of the terminal's eight colours; undefined for its default. */
   readonly colour: number | undefined
   readonly isDim: boolean
+  readonly isBold: boolean
 }
 
 export interface Frame {
@@ -27,7 +28,7 @@ export interface Frame {
 /** Less than this nobody sees: it is in the middle of a redraw. */
 const settled = 0.01
 /** Frames closer than this become one. */
-const closest = 0.08
+const closest = 0.12
 
 /** Seconds must not decrease. Throws at a style that the tree does not use. */
 export async function readFrames(chunks: readonly Chunk[]): Promise<Frame[]> {
@@ -53,15 +54,16 @@ function readLine(terminal: xterm.Terminal, row: number): Run[] {
   for (let column = 0; column < columns; column++) {
     const cell = line?.getCell(column)
     if (!cell?.getChars().trim()) continue
-    const [colour, isDim] = [cell.isFgDefault() ? undefined : cell.getFgColor(), cell.isDim() !== 0]
+    const colour = cell.isFgDefault() ? undefined : cell.getFgColor()
+    const [isDim, isBold] = [cell.isDim() !== 0, cell.isBold() !== 0]
     const isKnown = cell.isFgDefault() || (cell.isFgPalette() && cell.getFgColor() < 8)
-    if (!isKnown || !cell.isBgDefault() || cell.isBold() || cell.isInverse() || cell.getWidth() !== 1)
+    if (!isKnown || !cell.isBgDefault() || cell.isInverse() || cell.getWidth() !== 1)
       throw new Error(`line ${row + 1}, column ${column + 1}: a style that the recording does not know`)
     const last = runs.at(-1)
     const gap = last ? column - last.column - last.text.length : Number.POSITIVE_INFINITY
-    if (last && gap <= 1 && last.colour === colour && last.isDim === isDim)
+    if (last && gap <= 1 && last.colour === colour && last.isDim === isDim && last.isBold === isBold)
       runs[runs.length - 1] = { ...last, text: `${last.text}${' '.repeat(gap)}${cell.getChars()}` }
-    else runs.push({ column, text: cell.getChars(), colour, isDim })
+    else runs.push({ column, text: cell.getChars(), colour, isDim, isBold })
   }
   return runs
 }

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { asFailure, Failure, stackOf } from '../../lib/failure.ts'
 import { createJsonLines } from '../../lib/views/json-lines.ts'
 import { createLines, type LinesOptions } from '../../lib/views/lines.ts'
-import { summarise } from '../../lib/views/reporter.ts'
+import { summarise } from '../../lib/views/summary.ts'
 import { fakeTarget, runFakes } from '../support/fake-target.ts'
 
 function readDeep(): never {

@@ -1,11 +1,13 @@
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 import { stripVTControlCharacters } from 'node:util'
+import type { Change } from '../../lib/change.ts'
+import { planEntries } from '../../lib/plan/plan.ts'
+import { createPlanLines, type PlanLinesOptions } from '../../lib/plan/plan-lines.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
 import { buildGraph } from '../../lib/targets/graph.ts'
-import type { Target } from '../../lib/targets/target.ts'
-import { planSteps } from '../../lib/views/plan.ts'
-import { createPlanLines, type PlanLinesOptions } from '../../lib/views/plan-lines.ts'
-import { type Reporter, summarise, viewPhases } from '../../lib/views/reporter.ts'
+import type { Foreseen, Target } from '../../lib/targets/target.ts'
+import { type Reporter, viewPhases } from '../../lib/views/reporter.ts'
+import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 
 export const changed: Verdict = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
@@ -16,39 +18,74 @@ export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): Verdict => 
   ],
 })
 
-const phases = ['leaf', 'config', 'deploy'].map((name) => ({ name, title: `The ${name}s` }))
+const phases = ['leaf', 'config', 'deploy', 'install'].map((name) => ({ name, title: `The ${name}s` }))
 
-/** All of them fresh unless told otherwise. */
+/** What is there keeps its key. */
+function change({ reasons }: Foreseen, files: readonly string[]): Change {
+  const isNew = reasons.every(({ kind }) => kind === 'missing')
+  return { kind: 'made', files: isNew ? files : files.slice(0, 1), isNew }
+}
+
+/** What would be written anew differs there, unless it is missing. */
+function checkNode(verdict: Verdict | undefined, pending: ReadonlySet<string>): Verdict {
+  const [told] = verdict?.reasons ?? onNode({}).reasons
+  if (told?.kind !== 'on-node') return fresh
+  const differ = [...new Set([...told.differ, ...pending])].filter((file) => !told.missing.includes(file))
+  return verdict || differ.length > 0 ? onNode({ ...told, differ }) : fresh
+}
+
+/** All of them fresh unless told otherwise, or made of what would change. */
 export function fakeCluster(verdicts: Readonly<Record<string, Verdict>>): Target[] {
   const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => verdicts[id] ?? fresh, ...told })
-  const needs = ['leaf', 'config/a']
+  const node = (name: string) =>
+    target(`deploy/${name}`, {
+      needs: ['leaf', 'config/a'],
+      where: 'node',
+      node: name,
+      check: ({ pending = new Set() }) => checkNode(verdicts[`deploy/${name}`], pending),
+      foresee: (_, { reasons: [reason] }) =>
+        reason?.kind === 'on-node'
+          ? { kind: 'deployed', files: [...reason.missing, ...reason.differ], removed: reason.pruned }
+          : undefined,
+    })
   return [
-    target('leaf', { makes: ['leaf.pem', 'leaf-key.pem'], restarts: ['server', 'store'] }),
-    target('config/a', { needs: ['leaf'], makes: ['a.config'], restarts: ['client'] }),
-    target('deploy/one', { needs, where: 'node', node: 'one' }),
-    target('deploy/two', { needs, where: 'node', node: 'two' }),
+    target('leaf', {
+      makes: ['leaf.pem', 'leaf-key.pem'],
+      restarts: ['server', 'store'],
+      foresee: (_, work) => change(work, ['leaf.pem', 'leaf-key.pem']),
+    }),
+    target('config/a', {
+      needs: ['leaf'],
+      makes: ['a.config'],
+      restarts: ['client'],
+      foresee: (_, work) => change(work, ['a.config']),
+    }),
+    node('one'),
+    node('two'),
   ]
 }
 
 export async function planFakes(all: readonly Target[]) {
   const views = viewPhases(phases, buildGraph(all))
-  const outcomes = await runFakes(all, { dryRun: true }).outcomes
-  const steps = planSteps(views, outcomes).map(({ phase, follows, targets, ...rest }) => ({
+  const outcomes = await runFakes(all, { dryRun: true, foresees: true }).outcomes
+  const entries = planEntries(views, outcomes).map(({ phase, targets, ...rest }) => ({
     ids: targets.map(({ id }) => id),
-    follows: follows.map(({ id }) => id),
     ...rest,
   }))
   /** As they are written, without a colour; progress says when it ends. */
-  const tell = async (options: Partial<Pick<PlanLinesOptions, 'width' | 'detail'>> = {}) => {
+  const tell = async (
+    options: Partial<Pick<PlanLinesOptions, 'width' | 'detail'>> = {},
+    closing: Closing = { advice: [], nextToExpire: undefined },
+  ) => {
     const told: string[] = []
     const nothing = () => {}
     const end = async () => void told.push('the progress ends')
     const progress: Reporter = { event: nothing, note: nothing, problem: nothing, end }
     const write = (text: string) => void told.push(text)
     await createPlanLines({ phases: views, detail: 'normal', width: 80, write, ...options }, progress).end(
-      summarise(outcomes, 0.3, 4),
+      summarise(outcomes, 0.3, 4, closing),
     )
     return told.map(stripVTControlCharacters)
   }
-  return { outcomes, steps, tell }
+  return { views, outcomes, entries, tell }
 }

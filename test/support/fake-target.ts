@@ -42,6 +42,7 @@ export interface FakeRun {
 
 export interface FakeRunOptions {
   readonly dryRun?: boolean
+  readonly foresees?: boolean
   readonly forced?: Readonly<Record<TargetId, Force>>
   readonly auth?: number
   readonly node?: number
@@ -60,6 +61,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   const outcomes = execute(buildGraph(targets), {
     workspace: nowhere,
     dryRun: options.dryRun ?? false,
+    foresees: options.foresees ?? false,
     forced: new Map(Object.entries(options.forced ?? {})),
     limits,
     signal: abort.signal,

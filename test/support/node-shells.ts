@@ -20,6 +20,14 @@ const kinds: Readonly<Record<string, Kind>> = {
   'busybox sh': { command: ['busybox', 'sh'], skip: needs('busybox', 'flock'), onlyBusybox: true },
 }
 
+/** What a login may have in its environment, and tools and shells would read from there. */
+export const oddEnvironment = [
+  'POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ= GLOBIGNORE=*.pem',
+  'export POSIXLY_CORRECT TAR_OPTIONS CDPATH QUOTING_STYLE LS_COLORS TZ GLOBIGNORE',
+  'set -Cfu; export SHELLOPTS; ulimit -c unlimited 2>/dev/null || :',
+  '',
+].join('\n')
+
 export interface NodeShell {
   /** `who` is for the options of the process; with `path` in front of what is found. */
   run(home: string, script: string, more?: { who?: object; path?: string }): SpawnSyncReturns<string>

@@ -57,7 +57,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       'made: ca.pem, ca-key.pem missing',
     )
     const again = await runAt(copied(t).place, made)
-    assert.match(again.stdout, /"id":"cluster-cert".*"message":"fresh until 2028-02-28"/)
+    assert.match(again.stdout, /"id":"cluster-cert".*"message":"renews from 2028-01-29"/)
   })
 
   test('every certificate is valid from five minutes ago, for as long as is asked', () => {
@@ -287,7 +287,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
   test('in another time zone the days told are those of UTC', async (t) => {
     const { place } = copied(t)
     const ran = await wrapped(place, ['env', 'TZ=Pacific/Kiritimati', ...clock(made)], ...phases)
-    assert.match(ran.stdout, /^cluster-cert: fresh until 2028-02-28$/m)
+    assert.match(ran.stdout, /^Cluster certificate: renews from 2028-01-29$/m)
   })
 })
 

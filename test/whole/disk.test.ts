@@ -177,7 +177,7 @@ test(
     assert.equal(run.status, 1)
     assertNoTrace(run)
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: .*read-only`))
-    assert.match(run.stdout, /^cluster-cert: made/m)
+    assert.match(run.stdout, /^cluster-cert: reissued, /m)
     assert.deepEqual(run.after, run.before)
   },
 )
@@ -221,7 +221,7 @@ for (const inTheWay of ['admin.pem', 'admin-key.pem', 'admin.kubeconfig'])
     assert.equal(run.status, 1)
     assertNoTrace(run)
     assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, inTheWay)), run.stdout)
-    assert.match(run.stdout, /^cluster-cert: made/m)
+    assert.match(run.stdout, /^cluster-cert: reissued, /m)
     assert.ok(existsSync(join(folder.auth, inTheWay, 'theirs')))
     assert.deepEqual(
       readdirSync(folder.auth).filter((name) => name.startsWith('.')),

@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { after, before, beforeEach, describe, test } from 'node:test'
 import { stringify } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -534,8 +534,8 @@ real -f -- "$@"`,
   })
 
   describe('has the staging folder of a run of another machine', () => {
-    const leave = (_t: TestContext, age: number) => {
-      const folder = join(home(), '.harderway-ffffffffffff-0123456789abcdef')
+    const leave = (age: number, since = '') => {
+      const folder = join(home(), `.harderway-ffffffffffff-${since}0123456789abcdef`)
       mkdirSync(folder, { mode: 0o700 })
       writeFileSync(join(folder, 'files.tar'), readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
       const time = Date.now() / 1000 - age
@@ -544,8 +544,8 @@ real -f -- "$@"`,
     }
 
     for (const [title, age] of Object.entries({ old: 3600, 'of a time to come': -3600 }))
-      test(`that is ${title}: reported, and removed`, async (t) => {
-        const folder = leave(t, age)
+      test(`that is ${title}: reported, and removed`, async () => {
+        const folder = leave(age)
         const told = await harderway(place, 'status', '--on-nodes')
         assertStatus(told, 4)
         assert.match(told.stdout, /\.harderway-f\S+ left by a killed run/)
@@ -556,8 +556,16 @@ real -f -- "$@"`,
         assert.ok(!existsSync(folder))
       })
 
-    test('that may be in use: reported, and left', async (t) => {
-      const folder = leave(t, 60)
+    test('that was made before the node was started: removed at once', async () => {
+      const folder = leave(60, '00000000-ffffffff-7-')
+      const ran = await deploy()
+      assertStatus(ran, 0)
+      assert.match(String(messageOf(ran, 'deploy/control0')), /left by a killed run/)
+      assert.ok(!existsSync(folder))
+    })
+
+    test('that may be in use: reported, and left', async () => {
+      const folder = leave(60)
       const told = await harderway(place, 'status', '--on-nodes')
       assertStatus(told, 0)
       assert.match(told.stdout.replace(/\s+/g, ' '), /another run is using it, or was killed/)

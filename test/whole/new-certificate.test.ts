@@ -135,10 +135,10 @@ describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp
     spoil()
     assert.match((await run('status')).stdout, /^● front-proxy .*\n +front-proxy\.pem is not a valid certificate/m)
     const { status, plan } = await planOf()
-    const steps = plan.map(({ ids, follows, restart }) => ({ ids, follows, restart }))
-    const made = { ids: [id], follows: ['deploy/control0'], restart: ['kube-apiserver'] }
-    const deployed = { ids: ['deploy/control0'], follows: [], restart: ['kube-apiserver'] }
-    assert.deepEqual([status, steps], [4, [made, deployed]])
+    const entries = plan.map(({ ids, copied, yours }) => ({ ids, copied, yours }))
+    const made = { ids: [id], copied: [], yours: [] }
+    const deployed = { ids: ['deploy/control0'], copied: files, yours: ['kube-apiserver'] }
+    assert.deepEqual([status, entries], [4, [made, deployed]])
     const ran = await run('bootstrap', '--json')
     assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, [id, 'deploy/control0']])
     assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: ['control0'], files, restart: ['kube-apiserver'] }])

@@ -38,8 +38,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
       String(lines.at(-1)),
       new RegExp(`^32 targets: ${stale} to make, ${fresh} fresh, 0 failed in [\\d.]+ s$`),
     )
-    const told = planned.flatMap(({ ids, follows }) => [...(ids as string[]), ...(follows as string[])])
-    assert.deepEqual([...new Set(told)].toSorted(), idsOf(dry, 'stale'))
+    assert.deepEqual(planned.flatMap(({ ids }) => ids as string[]).toSorted(), idsOf(dry, 'stale'))
     const run = await seven.run('bootstrap', '--json')
     assert.equal(run.status, 0, run.stdout)
     assert.deepEqual(idsOf(run, 'built'), idsOf(dry, 'stale'))
@@ -47,7 +46,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const { made, fresh: left } = run.events.at(-1) ?? {}
     assert.deepEqual([made, left], [stale, fresh])
     assert.equal((await seven.run('bootstrap', '--dry-run')).status, 0)
-    return { plan: lines.slice(0, -2), planned: planned.map(({ type, ...rest }) => rest) }
+    return { plan: lines.slice(0, -3), counts: lines.at(-2), planned: planned.map(({ type, ...rest }) => rest) }
   }
 
   test('where nothing is to be made is one line, and exits with 0', async () => {
@@ -58,20 +57,22 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
 
   test('for another virtual IP is the certificate, the control nodes and nothing of what stays: its units take it up by themselves', async () => {
     seven.write([['api', 'virtualIP'], '192.168.1.99'])
-    const { plan, planned } = await planAndRun()
-    assert.deepEqual(plan, [
+    const { plan, planned, counts } = await planAndRun()
+    assert.match(plan[2] ?? '', /^ {6}ecdsa-p256, expires \d{4}-\d\d-\d\d, \d+ names$/)
+    assert.deepEqual(plan.toSpliced(2, 1), [
       'Cluster certificate',
-      '  kubernetes.pem: SAN added: 192.168.1.99; SAN removed: 192.168.1.21',
-      '    → deploy control0, control1, control2',
+      '  ~ kubernetes.pem  SAN added: 192.168.1.99; SAN removed: 192.168.1.21',
+      'Deploy to nodes',
+      '  ~ control0, control1, control2  copy kubernetes.pem',
     ])
-    assert.deepEqual(planned, [
-      {
-        ids: ['cluster-cert'],
-        why: 'SAN added: 192.168.1.99; SAN removed: 192.168.1.21',
-        follows: controls.map((name) => `deploy/${name}`),
-        restart: [],
-      },
-    ])
+    assert.deepEqual(
+      planned.map(({ ids, copied, yours }) => [ids, copied, yours]),
+      [
+        [['cluster-cert'], [], []],
+        [controls.map((name) => `deploy/${name}`), ['kubernetes.pem'], []],
+      ],
+    )
+    assert.equal(counts, 'Plan: ~ 4 changed')
   })
 
   test("for a worker's certificate that is about to end goes through its kubeconfig to the node and its kubelet", async () => {
@@ -84,18 +85,24 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const end = new Date(enddate.trim().replace('notAfter=', '')).toISOString().slice(0, 10)
     seven.write()
     const { plan } = await planAndRun()
+    const [facts] = plan.splice(2, 1)
+    assert.match(facts ?? '', new RegExp(`^ {6}ecdsa-p256, expires \\d{4}-\\d\\d-\\d\\d \\(was ${end}\\), 3 names$`))
     assert.deepEqual(plan, [
       'Node certificates',
-      `  worker1.pem: expires ${end}`,
-      '    → kubeconfigs worker1 → deploy worker1 → then restart kubelet',
+      `  ~ worker1.pem  expires ${end}`,
+      'Kubeconfigs',
+      '  ~ worker1.kubeconfig  follows worker1.pem',
+      'Deploy to nodes',
+      '  ~ worker1  copy worker1.pem, worker1-key.pem, worker1.kubeconfig',
+      '      ↻ yours to restart: kubelet',
     ])
   })
 
-  test('for a mode alone has nothing following', async () => {
+  test('for a mode alone has nothing that follows', async () => {
     chmodSync(join(seven.path, 'auth/kubernetes-key.pem'), 0o644)
     const { plan, planned } = await planAndRun()
-    assert.deepEqual(plan, ['Cluster certificate', '  kubernetes-key.pem has mode 0644, not 0600'])
-    assert.deepEqual([planned[0]?.follows, planned[0]?.restart], [[], []])
+    assert.deepEqual(plan, ['Cluster certificate', '  ~ kubernetes-key.pem  mode 0600 (was 0644)'])
+    assert.equal(planned.length, 1)
   })
 
   test('for a resource more to encrypt restarts the API servers', async () => {
@@ -103,8 +110,10 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const { plan } = await planAndRun()
     assert.deepEqual(plan, [
       'Encryption key',
-      '  encryption-config.yaml: resource added: configmaps',
-      '    → deploy control0, control1, control2 → then restart kube-apiserver',
+      '  ~ encryption-config.yaml  resource added: configmaps',
+      'Deploy to nodes',
+      '  ~ control0, control1, control2  copy encryption-config.yaml',
+      '      ↻ yours to restart: kube-apiserver',
     ])
   })
 
@@ -115,9 +124,9 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const { plan } = await planAndRun()
     assert.deepEqual(plan, [
       'Deploy to nodes',
-      '  control1: encryption-config.yaml missing',
-      '  worker0: worker0-key.pem with a wrong mode',
-      '  worker2: worker2.kubeconfig missing',
+      '  + control1  copy encryption-config.yaml',
+      '  ~ worker0  worker0-key.pem with a wrong mode',
+      '  + worker2  copy worker2.kubeconfig',
     ])
   })
 
@@ -125,10 +134,12 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     rmSync(join(seven.path, 'auth/worker1.kubeconfig'))
     const { status, stdout } = await seven.run('bootstrap', '--dry-run')
     assert.equal(status, 4)
-    assert.deepEqual(stdout.split('\n').slice(0, 3), [
+    assert.deepEqual(stdout.split('\n').slice(0, 5), [
       'Kubeconfigs',
-      '  worker1.kubeconfig: new',
-      '    → deploy worker1 → then restart kubelet',
+      '  + worker1.kubeconfig',
+      'Deploy to nodes',
+      '  ~ worker1  copy worker1.kubeconfig',
+      '      ↻ yours to restart: kubelet',
     ])
     assert.deepEqual(idsOf(await seven.run('bootstrap', '--json'), 'built'), ['kubeconfigs/worker1'])
   })
@@ -137,7 +148,8 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     seven.write([['api', 'virtualIP'], '192.168.1.98'], moreResources)
     for (const name of controls) rmSync(join(seven.lab.node(name).home, 'admin.kubeconfig'))
     const { plan } = await planAndRun()
-    assert.ok(plan.includes('    → deploy control0, control1, control2'), plan.join('\n'))
+    const copy = '  ~ control0, control1, control2  copy admin.kubeconfig, kubernetes.pem'
+    assert.ok(plan.includes(copy), plan.join('\n'))
   })
 
   test('for a certificate that is lost or garbage, with its key still there, takes no node for one of another cluster', async () => {
@@ -146,29 +158,19 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const dry = await seven.run('bootstrap', '--dry-run')
     assert.equal(dry.status, 4, dry.stdout)
     assert.doesNotMatch(dry.stdout + dry.stderr, /another/)
-    assert.match(dry.stdout, /^ {2}ca\.pem missing$/m)
+    assert.match(dry.stdout, /^ {2}~ ca\.pem {2}ca\.pem missing$/m)
     const ran = await seven.run('bootstrap')
     assert.equal(ran.status, 0, ran.stdout)
     assert.equal((await seven.run('bootstrap', '--dry-run')).status, 0)
   })
 
-  test('of a first run has a reason for everything, and restarts nothing', async () => {
+  test('of a first run has everything new, and restarts nothing', async () => {
     seven.empty()
     for (const folder of ['auth', 'home/.kube']) rmSync(join(seven.path, folder), { recursive: true })
-    const { plan, planned } = await planAndRun()
-    assert.equal(planned.flatMap(({ ids }) => ids).length, 31)
-    for (const { why, restart } of planned) {
-      assert.match(String(why), /^new$| missing$/)
-      assert.deepEqual(restart, [])
-    }
-    // It is made of what is not there yet, and so can't be looked at.
-    assert.deepEqual(
-      planned.flatMap(({ follows }) => follows),
-      ['local-kubeconfig'],
-    )
-    assert.deepEqual(
-      plan.filter((line) => line.includes('→')),
-      ['    → local-kubeconfig'],
-    )
+    const { plan, planned, counts } = await planAndRun()
+    assert.equal(planned.flatMap(({ ids }) => ids).length, 32)
+    for (const { mark, yours } of planned) assert.deepEqual([mark, yours], ['+', []])
+    assert.equal(counts, 'Plan: + 32 new')
+    assert.match(plan[1] ?? '', /^ {2}\+ ca\.pem {2}ecdsa-p256, expires \d{4}-\d\d-\d\d$/)
   })
 })

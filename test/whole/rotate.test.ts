@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
-import type { Ran } from '../support/harderway.ts'
+import { harderwayBy, type Ran } from '../support/harderway.ts'
 import {
   assertNothingLeft,
   delayShutdown,
@@ -14,6 +14,7 @@ import {
   skip,
   startedSince,
 } from '../support/running.ts'
+import { clock } from '../support/wrapped.ts'
 
 /** Without what is fresh. */
 const toldOf = ({ stdout, stderr }: Ran) =>
@@ -213,17 +214,34 @@ describe('rotations on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('a node that is away stops a stage; the same command goes on once it is back', async () => {
-    await on(
-      'worker1',
-      'systemctl stop ssh.socket ssh.service 2>/dev/null; systemctl mask --runtime --quiet ssh.service',
-    )
-    const stopped = await must(1, 'rotate', 'ca')
-    assert.match(toldOf(stopped), /worker1/)
-    assert.equal(await lab.exec('ls auth | grep -c next || true'), '0\n')
-    await on('worker1', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
-    await must(0, 'rotate', 'ca')
-    await must(0, 'rotate', 'ca', '--undo')
+  test('a disk that is full, and a node that goes away, stop a stage; the same command goes on', async () => {
+    await unnoticed(async () => {
+      const full =
+        'mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/; cat /dev/zero >/etc/etcd/full'
+      await on('control1', `cp -a /etc/etcd /root/etcd; ${full} 2>/dev/null || true`)
+      assert.match(
+        toldOf(await must(1, 'rotate', 'ca')),
+        /control1: .*every file is as it was.*No space left on device/,
+      )
+      await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
+      await on('worker1', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
+      assert.match(toldOf(await must(1, 'rotate', 'ca')), /worker1/)
+      await on('worker1', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
+      await must(0, 'rotate', 'ca')
+      await must(0, 'rotate', 'ca', '--undo')
+    })
+  })
+
+  test('a clock that is an hour ahead stops a stage before anything is placed; set right, the same command goes on', async () => {
+    await unnoticed(async () => {
+      const ahead = clock(new Date(Date.now() + 3_600_000))
+      const stopped = await harderwayBy([...lab.within, ...ahead], lab.place, ['rotate', 'ca'])
+      assert.equal(stopped.status, 1, toldOf(stopped))
+      assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
+      assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
+      await must(0, 'rotate', 'ca')
+      await must(0, 'rotate', 'ca', '--undo')
+    })
   })
 
   test('is refused where it can not be: no name, two, an unknown one, without install', async () => {

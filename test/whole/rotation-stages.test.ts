@@ -12,7 +12,9 @@ import { kubectl } from '../support/kubectl.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
 
-const nodes = guideNodes().filter(({ name }) => ['control0', 'worker0'].includes(name))
+const later = 'control1'
+const all = guideNodes().filter(({ name }) => ['control0', later, 'worker0'].includes(name))
+const nodes = all.filter(({ name }) => name !== later)
 const leaves = ['kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'control0', 'worker0']
 const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideNode[]) => Promise<void>])[] = [
   ['that were made here', async () => {}],
@@ -34,6 +36,13 @@ for (const [whose, make] of origins)
       cpSync(file('ca.pem'), join(place, name))
       return join(place, name)
     }
+    const describeCluster = (nodes: readonly GuideNode[]) =>
+      writeCluster(place, [
+        ...labEdits(lab),
+        [['certificates', 'key'], 'ecdsa-p256'],
+        [['nodes'], nodes],
+        [['install'], 'guide'],
+      ])
     /** Throws unless both find the certificate right for those who trust that CA alone. */
     const verify = (trusted: string, name: string) => {
       openssl('verify', '-x509_strict', '-CAfile', trusted, '-untrusted', file(name), file(name))
@@ -48,13 +57,8 @@ for (const [whose, make] of origins)
     before(async () => {
       place = makePlace()
       auth = join(place, 'auth')
-      lab = await startLab({ dir: join(place, 'lab'), nodes: nodes.map(({ name }) => ({ name })) })
-      writeCluster(place, [
-        ...labEdits(lab),
-        [['certificates', 'key'], 'ecdsa-p256'],
-        [['nodes'], nodes],
-        [['install'], 'guide'],
-      ])
+      lab = await startLab({ dir: join(place, 'lab'), nodes: all.map(({ name }) => ({ name })) })
+      describeCluster(nodes)
       await make(auth, nodes)
       await must('bootstrap')
     })
@@ -87,8 +91,17 @@ for (const [whose, make] of origins)
     test('go over once more, after which the first CA is worth nothing', async () => {
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
       await must('rotate', 'ca')
+      // A control node that comes in the middle is given the stage at hand, by a plain run.
+      describeCluster(all)
+      await must('bootstrap')
+      const { home } = lab.node(later)
+      verify(second, `${later}.pem`)
+      assert.ok(readFileSync(join(home, 'ca.pem')).equals(readFileSync(second)))
+      assert.ok(readFileSync(join(home, 'kubernetes.pem')).equals(readFileSync(file('kubernetes.pem'))))
+      assert.match(openssl('x509', '-in', file('kubernetes.pem'), '-noout', '-text'), /DNS:control1\b/)
       await must('rotate', 'ca', '--finish')
       verifyAll(second, file('ca.pem'))
+      verify(file('ca.pem'), `${later}.pem`)
       for (const name of leaves) assert.throws(() => verify(first, `${name}.pem`))
       const subject = openssl('x509', '-in', file('ca.pem'), '-noout', '-subject', '-nameopt', 'multiline')
       assert.match(subject, /commonName += Kubernetes 3$/m)

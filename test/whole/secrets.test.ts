@@ -279,7 +279,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     assert.equal(mended.status, 0, mended.stdout)
     assert.match(
       mended.stdout,
-      /^deploy\/worker0: made: worker0\.pem, worker0-key\.pem, worker0\.kubeconfig with a wrong mode$/m,
+      /^deploy\/worker0: repaired: worker0\.pem, worker0-key\.pem, worker0\.kubeconfig with a wrong mode$/m,
     )
     for (const name of wide) assert.equal(lstatSync(join(home, name)).mode & 0o7777, 0o600)
     assert.equal(lstatSync(join(home, 'worker0.pem')).mode & 0o7777, 0o644)

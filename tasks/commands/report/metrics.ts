@@ -3,6 +3,7 @@
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import { type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
+import { rotations, rotationsIn } from '../rotate/table.ts'
 
 interface Metric {
   readonly name: string
@@ -29,6 +30,11 @@ const metrics: readonly Metric[] = [
   },
 ]
 
+const rotation = {
+  name: 'harderway_rotation_stage',
+  help: 'Stage of the rotation that is under way; 0 where none is.',
+}
+
 export function formatMetrics({ workspace, items, nodes }: ReportData): string {
   const cluster = workspace.cluster.name
   const families = metrics.map(({ name, help, value }) => [
@@ -43,8 +49,12 @@ export function formatMetrics({ workspace, items, nodes }: ReportData): string {
   const nodeLines = nodes.map((node) => `${onNode}${labels({ cluster, node: node.node })} ${isRight(node) ? 1 : 0}`)
   const nodeFamily =
     nodes.length > 0 ? [...head(onNode, 'Whether the node has, and has loaded, what is in auth/.'), ...nodeLines] : []
+  const rotating = new Map(rotationsIn(workspace).map(({ name, stage }) => [name, stage]))
+  const stages = rotations.map(
+    ({ name }) => `${rotation.name}${labels({ cluster, rotation: name })} ${rotating.get(name) ?? 0}`,
+  )
   const time = 'harderway_report_timestamp_seconds'
-  return `${[...families.flat(), ...nodeFamily, ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(workspace.now)}`].join('\n')}\n`
+  return `${[...families.flat(), ...nodeFamily, ...head(rotation.name, rotation.help), ...stages, ...head(time, 'When these were read.'), `${time}${labels({ cluster })} ${seconds(workspace.now)}`].join('\n')}\n`
 }
 
 function head(name: string, help: string): string[] {

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/views/reporter.ts'
-import { formatDate, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
+import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
-import { firstEnd, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
+import { firstEnd, type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
+import { formatUnderWay, rotationsIn } from '../rotate/table.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
 import { showTimeline } from './timeline.ts'
@@ -34,7 +35,7 @@ export function formatPage(data: ReportData): string {
 <body>
 <header>
 <h1>${name}</h1>
-<p>${summarise(data)}</p>
+!${showNext(data)}!${showRotations(data)}
 <nav aria-label="Sections">!${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a> `)}</nav>
 </header>
 <main>
@@ -51,19 +52,43 @@ export function formatPage(data: ReportData): string {
 `
 }
 
-function summarise({ workspace, items, nodes }: ReportData): string {
+/** What expires next, and whether all is well. */
+function showNext({ workspace, items, nodes }: ReportData): string {
+  const { now, cluster } = workspace
   const ours = items.filter(isOurs)
   const wrong = ours.filter((item) => !isRight(item)).length
   const end = firstEnd(ours)
-  const verb = end && end <= workspace.now ? 'expired' : 'expires'
-  const time = `${workspace.now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
-  return [
-    `${ours.length} ${ours.length === 1 ? 'item' : 'items'} on ${time}: ${wrong === 0 ? 'all are right' : `${wrong} not right`}.`,
-    nodes.length > 0
-      ? `${nodes.filter(isRight).length} of ${nodes.length} nodes have and have loaded what is due.`
-      : '',
-    end ? `The first ${verb} on ${formatDate(end)}.` : '',
-  ].join(' ')
+  const time = `${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const sentences = [
+    wrong === 0
+      ? `All ${ours.length} items are as cluster.yaml asks`
+      : `${wrong} of ${ours.length} items are not right`,
+    ...(nodes.length > 0 ? [`${nodes.filter(isRight).length} of ${nodes.length} nodes have loaded what is due`] : []),
+    `read on ${time}`,
+  ]
+  const state = wrong > 0 || nodes.some((node) => !isRight(node)) ? 'bad' : 'good'
+  return html`<div class="next ${state}">
+!${end ? showEnd(ours, end, now, cluster.certificates.renewBefore) : ''}<p>${sentences.join('; ')}.</p>
+</div>`
+}
+
+function showEnd(items: readonly Item[], end: Date, now: Date, renewBefore: number): string {
+  const names = items.filter((item) => item.end?.getTime() === end.getTime()).map(({ name }) => name)
+  const isOver = end <= now
+  const urgency = isOver ? 'bad' : end.getTime() - now.getTime() <= renewBefore ? 'soon' : 'good'
+  const left = isOver ? 'expired' : inWords(formatLeft(end.getTime() - now.getTime()))
+  return html`<p class="${urgency}"><b>${left}</b> <span>${isOver ? 'on' : 'until the next expiry, on'} <time>${formatDate(end)}</time>: ${formatNames([...new Set(names)])}</span></p>
+`
+}
+
+/** "3649 days", of "3649d". */
+function inWords(left: string): string {
+  return left.replace(/h$/, ' hours').replace(/d$/, ' days')
+}
+
+function showRotations({ workspace }: ReportData): string {
+  const all = rotationsIn(workspace).map((each) => formatUnderWay(each, workspace))
+  return all.length === 0 ? '' : html`<ul class="rotations">!${all.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 
 /** Empty where all is well. */

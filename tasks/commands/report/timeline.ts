@@ -33,7 +33,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     .map((date) => html`<span style="left:${percent(scale(date))}">${scale.tickFormat()(date)}</span>`)
   const headings = ['Certificates', 'Effective expiry', 'Left']
   // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
-  return html`<p>The line is today; the striped part of a bar is <code>renewBefore</code>.</p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
+  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> to be renewed (<code>renewBefore</code>)</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
 <tbody role="rowgroup">
@@ -66,9 +66,9 @@ function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
 function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scale, now: Date): string {
   const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
   const cells = [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())]
-  // As narrow as 2px, and within the track even where it begins at its end.
+  // As narrow as 4px, and within the track even where it begins at its end.
   const segment = (kind: string, from: number, to: number) =>
-    html`<i class="${kind}" style="left:min(${percent(from)},100% - 2px);width:${percent(to - from)}"></i>`
+    html`<i class="${kind}" style="left:min(${percent(from)},100% - 4px);width:${percent(to - from)}"></i>`
   const segments = [
     segment('valid', scale(begin), scale(renewal)),
     segment('renewal', scale(renewal), scale(end)),

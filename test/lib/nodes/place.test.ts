@@ -29,7 +29,7 @@ import {
 import { newSuffix, oldSuffix } from '../../../lib/nodes/units.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
-import { inEachShell, isRoot } from '../../support/node-shells.ts'
+import { inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
@@ -74,6 +74,20 @@ inEachShell(({ run, did }) => {
         ...Object.fromEntries(names.map((name) => [name, `new ${name}\n`])),
         ...Object.fromEntries(names.slice(1).map((name) => [`${name}${oldSuffix}`, `old ${name}\n`])),
       })
+    })
+
+    test('is the same whatever tools would read from the environment', (t) => {
+      const { place: folder, placing } = folders(t)
+      assert.deepEqual(answer(oddEnvironment + placeScript(placing, nonce)), ['placed'])
+      for (const name of names) {
+        const { uid, mode: found } = lstatSync(join(folder, name))
+        assert.deepEqual(
+          [uid, found & 0o7777, readFileSync(join(folder, name), 'utf8')],
+          [0, mode(name), `new ${name}\n`],
+        )
+      }
+      answer(oddEnvironment + forgetScript({ sudo: '', paths: placing.files.map(({ path }) => path) }, nonce))
+      assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
     test('puts the old ones back, and forgets them', (t) => {

@@ -65,3 +65,12 @@ test('a status of 127 is the node’s where ssh is there', { skip: needs('ssh') 
   const { exitCode } = await spawn(['sh', '-c', 'exit 127'], { cwd: '/', env: process.env, input: '', signal })
   assert.equal(exitCode, 127)
 })
+
+test('what ssh holds comes into no core file', { skip: needs('prlimit') }, () => {
+  const code = `const { spawn } = await import(process.argv[1])
+const { signal } = new AbortController()
+console.log((await spawn(['sh', '-c', 'ulimit -c'], { cwd: '/', env: process.env, input: '', signal })).stdout)`
+  const module = new URL('../../../lib/ssh/process.ts', import.meta.url).href
+  const words = ['--core=unlimited', process.execPath, '--input-type=module', '-e', code, module]
+  assert.equal(execFileSync('prlimit', words, { encoding: 'utf8' }).trim(), '0')
+})

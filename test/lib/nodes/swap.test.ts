@@ -22,7 +22,7 @@ import { discardScript } from '../../../lib/nodes/shell.ts'
 import { archiveName, type Swap, swapScript } from '../../../lib/nodes/swap.ts'
 import { buildTar } from '../../../lib/nodes/tar.ts'
 import { fakeTool, newFiles, oldHome, sha256, snapshot, stage, staging } from '../../support/node-files.ts'
-import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
+import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
@@ -64,14 +64,12 @@ inEachShell(({ run, did }: NodeShell) => {
 
     test('is the same whatever tools would read from the environment', (t) => {
       const home = oldHome(t)
-      const environment =
-        "export POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ=''\n"
-      const seen = parseInspection(did(home, environment + inspectScript('~', new Map(), nonce)), nonce)
-      assert.deepEqual(seen, look(home))
+      const seen = parseInspection(did(home, oddEnvironment + inspectScript('~', new Map(), nonce)), nonce)
+      assert.deepEqual({ ...seen, uptime: undefined }, { ...look(home), uptime: undefined })
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
       const script = scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
-      parseInspection(did(home, environment + script), nonce)
+      parseInspection(did(home, oddEnvironment + script), nonce)
       for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
         if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
         assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
@@ -276,6 +274,15 @@ exit 1`,
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
     })
 
+    test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") real -f -- ca.pem ..; rm -rf old; exit 1 ;; esac; real "$@"')
+      assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: mv })?.why, 'half')
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
+      assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
+    })
+
     test('where no second links can be made, files are moved away and back', (t) => {
       const home = oldHome(t)
       const old = snapshot(home)
@@ -446,6 +453,32 @@ exit 1`,
       leftovers.map(({ name }) => name),
       ['.harderway-b'],
     )
+  })
+
+  test('a discard that a swap overtakes removes nothing of what the swap works with', (t) => {
+    const home = oldHome(t)
+    const old = snapshot(home)
+    const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
+    stage(home)
+    writeFileSync(String(discard), discardScript(home, staging))
+    // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
+    const rm = fakeTool(
+      t,
+      'rm',
+      `for f; do :; done
+if [ -e ${opened} ] || [ "$DISCARDS" != 1 ]; then real "$@"; else stat -c %i -- "$f" > ${opened}; fi`,
+    )
+    const mv = fakeTool(
+      t,
+      'mv',
+      `case "$*" in
+  *-swap) DISCARDS=1 sh ${discard} ;;
+  *' ..') find .. -type d -inum "$(cat ${opened})" -exec sh -c 'cd "$1" && rm -rf *' sh {} + ;;
+esac
+real "$@"`,
+    )
+    const { status, stdout } = run(home, scriptFor(home, swapOf(home)), { path: `${rm}:${mv}` })
+    assert.deepEqual([status === 0, snapshot(home)], [false, old], stdout)
   })
 
   test('a discard removes the staging, and no other', (t) => {

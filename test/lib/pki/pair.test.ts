@@ -36,7 +36,9 @@ const path = (auth: AuthDir, name: string) => join(auth.path, name)
 
 test('a pair that was just made is fresh, until its end', async (t) => {
   const auth = await freshAuth(t)
-  assert.deepEqual(judge(auth), { reasons: [], until: new Date(now.getTime() - 300_000 + year) })
+  const until = new Date(now.getTime() - 300_000 + year)
+  const renewsFrom = new Date(until.getTime() - 30 * day)
+  assert.deepEqual(judge(auth), { reasons: [], until, renewsFrom })
 })
 
 test('a file that is missing is named', async (t) => {

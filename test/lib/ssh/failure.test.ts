@@ -118,7 +118,7 @@ for (const [by, said] of [
           assert.equal(found, cause)
           assert.equal(kind, 'failed')
           assert.match(message, /^worker0: [^\r\n]+$/)
-          assert.equal(remedy === undefined, cause === 'other')
+          assert.ok(remedy)
         })
     })
 
@@ -134,6 +134,18 @@ test('what fits no cause is reported as it is, or by the status where nothing wa
   assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
   assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
   assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
+})
+
+test('what a tool of a node says has a remedy, whatever it is', () => {
+  for (const [said, remedy] of [
+    ['scp: dest open "/srv/files.tar": Permission denied', /who may change it: ls -ld, lsattr/],
+    ["rm: cannot remove '.harderway-1/files.tar': Operation not permitted", /lsattr -d/],
+    ['sh: 1: tar: not found', /is there, on the PATH/],
+    ["mv: cannot move 'ca.pem': Input/output error", /dmesg/],
+    ['', /^see why there; then run/],
+  ] as const)
+    assert.match(String(failed(said, { by: 'node' }).remedy), remedy)
+  assert.match(String(failed('Bad configuration option: x').remedy), /^see why: ssh .*-v.* true$/)
 })
 
 test('a limit that ran out is reported as such, whatever was said before it', () => {

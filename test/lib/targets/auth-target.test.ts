@@ -28,6 +28,7 @@ function setUp(t: TestContext, told: Partial<Target> = {}) {
       reasons,
       force: undefined,
       signal: new AbortController().signal,
+      tell: () => {},
     })
   return { auth, workspace, built, target, write, modeOf, run }
 }
@@ -79,11 +80,12 @@ test('where more is wrong the mode is set before it is built: a key that stays i
   const { write, modeOf, run } = setUp(t, {
     build: async () => {
       modes.push(modeOf('a-key.pem'))
-      return 'restart it'
+      return { warning: 'restart it' }
     },
   })
   write('a-key.pem', 0o644)
-  assert.equal(await run({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600)), 'restart it')
+  const built = await run({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600))
+  assert.deepEqual(built, { warning: 'restart it' })
   assert.deepEqual(modes, [0o600])
 })
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Reason, Verdict } from '../../../lib/reason.ts'
 import { findRefusals, type Outcome } from '../../../lib/targets/executor.ts'
@@ -453,16 +454,64 @@ test('a dry run says what is forced, and what follows from it', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale' })
 })
 
-test('what a build returns is the warning, else the one of the check', async () => {
+test('the warning is what a build returns, else the one of the check', async () => {
   const check = (): Verdict => ({ ...stale, warning: 'expires soon' })
   const run = runFakes([
-    fakeTarget('a', { check, build: async () => 'restart it' }),
+    fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
     fakeTarget('b', { check }),
     fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon' }) }),
     fakeTarget('d'),
   ])
   const warnings = [...(await run.outcomes).values()].map((outcome) => 'warning' in outcome && outcome.warning)
   assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
+})
+
+test('what a build is doing, and what it has made, is told', async () => {
+  const change: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
+  const run = runFakes([
+    fakeTarget('a', {
+      build: async (_, { tell }) => {
+        tell({ doing: 'copying', files: 1 })
+        return { change }
+      },
+    }),
+  ])
+  const outcome = (await run.outcomes).get('a')
+  assert.deepEqual(outcome?.kind === 'built' && outcome.change, change)
+  assert.deepEqual(run.told, ['started a', 'building a', 'step a', 'built a'])
+  assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: { doing: 'copying', files: 1 } })
+})
+
+test('a plan asks what is not fresh what it would make, and lets the checks after it know the files', async () => {
+  const pendings: unknown[] = []
+  const target = (id: string, told: Partial<Target>) =>
+    fakeTarget(id, {
+      check: ({ pending }) => {
+        pendings.push([id, ...(pending ?? ['nothing'])])
+        return fresh
+      },
+      ...told,
+    })
+  const targets = [
+    target('a', {
+      makes: ['a.pem', 'a-key.pem'],
+      check: () => stale,
+      foresee: () => ({ kind: 'made', files: ['a.pem'], isNew: false }),
+    }),
+    target('b', { makes: ['b.pem'], check: () => stale }),
+    target('mode', {
+      makes: ['c.pem'],
+      check: () => ({ reasons: [{ kind: 'wrong-mode', path: 'c.pem', was: 0o644, asked: 0o600 }] }),
+    }),
+    target('d', { needs: ['a', 'b', 'mode'] }),
+  ]
+  const outcome = (await runFakes(targets, { dryRun: true, foresees: true }).outcomes).get('a')
+  assert.deepEqual(outcome?.kind === 'stale' && outcome.change?.kind, 'made')
+  await runFakes(targets, { dryRun: true }).outcomes
+  assert.deepEqual(pendings, [
+    ['d', 'a.pem', 'b.pem'],
+    ['d', 'nothing'],
+  ])
 })
 
 test('every refusal is found, of irreplaceable targets alone', async () => {

@@ -3,7 +3,6 @@ import { test } from 'node:test'
 import type { Reason } from '../../../lib/reason.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import { adviseAfter, formatAdvice } from '../../../lib/views/advice.ts'
-import { formatClosing, summarise } from '../../../lib/views/reporter.ts'
 import { fakeCluster, onNode } from '../../support/fake-plan.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
@@ -73,15 +72,4 @@ test('an advice is one line: the nodes, the files, what to do with them', () => 
     formatAdvice({ nodes: ['one'], files: ['a.pem'], restart: [] }),
     'one: a.pem replaced: copy it to where the units read it',
   )
-})
-
-test('a run ends with its advice and with what expires next, which is told only where something was made', () => {
-  const advice = [{ nodes: ['one'], files: ['a.pem'], restart: [] }]
-  const nextToExpire = { name: 'ca', at: new Date('2036-11-21T10:00:00Z') }
-  const closing = (outcome: Outcome, told = { advice, nextToExpire }) =>
-    formatClosing(summarise(new Map([['ca', outcome]]), 0, 0, told))
-  const line = 'one: a.pem replaced: copy it to where the units read it'
-  assert.deepEqual(closing(built([])), [line, 'next to expire: ca, on 2036-11-21'])
-  assert.deepEqual(closing({ kind: 'fresh', reasons: [] }, { advice: [], nextToExpire }), [])
-  assert.deepEqual(formatClosing(summarise(new Map(), 0, 0)), [])
 })

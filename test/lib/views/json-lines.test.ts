@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, RunEvent } from '../../../lib/targets/executor.ts'
 import { createJsonLines } from '../../../lib/views/json-lines.ts'
-import { summarise } from '../../../lib/views/reporter.ts'
+import { summarise } from '../../../lib/views/summary.ts'
 
 function json() {
   const written: string[] = []
@@ -35,7 +35,7 @@ for (const [event, value] of [
       reasons: [],
       until: '2036-11-21T10:00:00.000Z',
       warning: 'expires soon',
-      message: 'fresh until 2036-11-21',
+      message: 'expires 2036-11-21',
     },
   ],
   [ended({ kind: 'built', reasons }), { type: 'built', id: 'ca', reasons, message: 'made: ca.pem missing' }],

@@ -4,7 +4,8 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import { createLines, type LinesOptions } from '../../../lib/views/lines.ts'
-import { type PhaseView, summarise } from '../../../lib/views/reporter.ts'
+import type { PhaseView } from '../../../lib/views/reporter.ts'
+import { summarise } from '../../../lib/views/summary.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
 function phase(name: string, size: number): PhaseView {
@@ -12,11 +13,12 @@ function phase(name: string, size: number): PhaseView {
   return { name, title: `The ${name}`, targets }
 }
 
-function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal') {
+function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal', isGrouped = false) {
   const written: string[] = []
   const reporter = createLines({
     phases,
     detail,
+    isGrouped,
     write: (line) => written.push(line),
     writeError: (text) => written.push(text),
   })
@@ -26,13 +28,18 @@ function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'n
 }
 
 const until = new Date('2036-11-21T10:00:00Z')
-const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'ca.pem' }] }
+const made: Outcome = {
+  kind: 'built',
+  reasons: [{ kind: 'missing', path: 'ca.pem' }],
+  change: { kind: 'made', files: ['ca.pem'], isNew: true },
+}
+const fresh: Outcome = { kind: 'fresh', reasons: [] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
 
 for (const [outcome, line] of [
-  [{ kind: 'fresh', reasons: [] }, 'certs/0: fresh'],
-  [{ kind: 'fresh', reasons: [], until }, 'certs/0: fresh until 2036-11-21'],
-  [made, 'certs/0: made: ca.pem missing'],
+  [{ kind: 'fresh', reasons: [] }, 'The certs: fresh'],
+  [{ kind: 'fresh', reasons: [], until }, 'The certs: expires 2036-11-21'],
+  [made, 'certs/0: new'],
   [
     { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }] },
     'certs/0: repaired: a has mode 0644, not 0600',
@@ -59,7 +66,7 @@ test('what has only begun is not told', () => {
 test('a warning is a line of its own below', () => {
   const { written, end } = lines([phase('certs', 1)])
   end('certs/0', { ...made, warning: 'restart it' })
-  assert.deepEqual(written, ['certs/0: made: ca.pem missing', 'warning certs/0: restart it'])
+  assert.deepEqual(written, ['certs/0: new', 'warning certs/0: restart it'])
 })
 
 test('many targets are reported by the phase, failures by name', () => {
@@ -71,7 +78,57 @@ test('many targets are reported by the phase, failures by name', () => {
   end('deploy/0', failed)
   end('certs/39', made)
   endAll({ ...deploy, targets: deploy.targets.slice(1) }, made)
-  assert.deepEqual(written, ['deploy/0: failed: no room', 'The certs: 40 done', 'The deploy: 40 done'])
+  assert.deepEqual(written, ['deploy/0: failed: no room', 'The certs: 40 new', 'The deploy: 39 new'])
+})
+
+test('what changed has a line, and what is fresh is counted when its phase has ended', () => {
+  const view = phase('certs', 3)
+  const { written, end } = lines([view])
+  end('certs/0', fresh)
+  end('certs/1', made)
+  assert.deepEqual(written, ['certs/1: new'])
+  end('certs/2', fresh)
+  assert.deepEqual(written, ['certs/1: new', 'The certs: 2 fresh'])
+})
+
+test('what is only checked has a line each, since that is the result', () => {
+  const view = phase('arrows', 2)
+  const { written, endAll } = lines([{ ...view, targets: view.targets.map(({ build, ...target }) => target) }])
+  endAll(view, { ...fresh, note: 'is seen as admin' })
+  assert.deepEqual(written, ['arrows/0: is seen as admin', 'arrows/1: is seen as admin'])
+})
+
+test('in GitHub Actions a phase is a group, written whole when it has ended; one without a change is a line', () => {
+  const [certs, deploy] = [phase('certs', 3), phase('deploy', 2)]
+  const { written, end, endAll } = lines([certs, deploy], 'normal', true)
+  end('certs/0', made)
+  end('certs/1', { ...fresh, warning: 'expires soon' })
+  endAll(deploy, fresh)
+  end('certs/2', failed)
+  assert.deepEqual(written, [
+    'The deploy: 2 fresh',
+    '::group::The certs: 1 new, 1 fresh, 1 failed',
+    'certs/0: new',
+    'warning certs/1: expires soon',
+    'certs/2: failed: no room',
+    '::endgroup::',
+  ])
+})
+
+test('in GitHub Actions nothing that a node says becomes a command of the runner', async () => {
+  const { written, reporter, endAll } = lines([phase('certs', 1)], 'normal', true)
+  const hostile: Outcome = {
+    kind: 'failed',
+    failure: new Failure('no\n::add-mask::x\n##[group]y', { remedy: 'see\n  ::stop-commands::z' }),
+  }
+  endAll(phase('certs', 1), hostile)
+  reporter.note('::warning::w')
+  await reporter.end(summarise(new Map([['certs/0', hostile]]), 0, 1))
+  const commands = written
+    .join('\n')
+    .split('\n')
+    .filter((line) => /^\s*(::|##\[)/.test(line))
+  assert.deepEqual(commands, ['::group::The certs: no ::add-mask::x ##[group]y', '::endgroup::'])
 })
 
 test('--verbose tells every target however many there are', () => {

@@ -11,7 +11,11 @@ import { fakeTarget } from '../../support/fake-target.ts'
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
 const rows = 21
 
-const made: Outcome = { kind: 'built', reasons: [{ kind: 'missing', path: 'file' }] }
+const made: Outcome = {
+  kind: 'built',
+  reasons: [{ kind: 'missing', path: 'file' }],
+  change: { kind: 'made', files: ['file'], isNew: true },
+}
 const fresh: Outcome = { kind: 'fresh', reasons: [] }
 const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'forced' }] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('connection refused') }
@@ -60,8 +64,8 @@ for (const nodes of [3, 50, 1000])
     const views = wholeRun(nodes)
     const state = fc.constantFrom<TargetState | undefined>(
       undefined,
-      'looking',
-      'building',
+      'checking',
+      'making',
       made,
       fresh,
       stale,
@@ -97,7 +101,7 @@ for (const nodes of [3, 50, 1000])
   })
 
 test('a small run shows every target that was checked below its phase, in their order', () => {
-  const lines = layOut([all(phase('ca', 1), made), progress(phase('deploy', 3), [made, 'building', 'looking'])], rows)
+  const lines = layOut([all(phase('ca', 1), made), progress(phase('deploy', 3), [made, 'making', 'checking'])], rows)
   assert.deepEqual(
     lines.map(({ level, mark, text }) => [level, mark, text]),
     [
@@ -112,7 +116,7 @@ test('a small run shows every target that was checked below its phase, in their 
 
 test('a phase of one target has its outcome beside its name', () => {
   const line = only(layOut([all(phase('ca', 1), made)], rows))
-  assert.equal(line.note, 'made: file missing  1.3 s')
+  assert.equal(line.note, 'new  1.3 s')
   assert.equal(only(layOut([all(phase('ca', 1), failed)], rows)).note, 'connection refused  1.3 s')
 })
 
@@ -122,7 +126,7 @@ test('a phase that was not begun waits, and shows none of its targets', () => {
 })
 
 test('targets that were not checked yet are not shown', () => {
-  assert.deepEqual(names(layOut([progress(phase('deploy', 5), [undefined, 'building'])], rows), 1), ['node1'])
+  assert.deepEqual(names(layOut([progress(phase('deploy', 5), [undefined, 'making'])], rows), 1), ['node1'])
 })
 
 test('a big group has its rate and the time that is left', () => {
@@ -132,37 +136,59 @@ test('a big group has its rate and the time that is left', () => {
 })
 
 test('a phase under way shows how far it is', () => {
-  const [line] = layOut([progress(phase('deploy', 4), [made, made, 'building'])], rows)
+  const [line] = layOut([progress(phase('deploy', 4), [made, made, 'making'])], rows)
   assert.equal(line?.note, '▕█████     ▏ 2/4  1.3 s')
-  const [begun] = layOut([progress(phase('deploy', 4), ['looking'])], rows)
+  const [begun] = layOut([progress(phase('deploy', 4), ['checking'])], rows)
   assert.equal(begun?.note, '▕          ▏ 0/4  1.3 s')
 })
 
 test('a phase with a failure is marked so while it goes on', () => {
-  const [line] = layOut([progress(phase('deploy', 3), [failed, 'building'])], rows)
+  const [line] = layOut([progress(phase('deploy', 3), [failed, 'making'])], rows)
   assert.equal(line?.mark, 'failed')
 })
 
 for (const [outcomes, mark, note] of [
-  [[made, made, failed], 'failed', '2 made, 1 failed  1.3 s'],
-  [[made, cancelled, cancelled], 'cancelled', '1 made, 2 not reached  1.3 s'],
+  [[made, made, failed], 'failed', '2 new, 1 failed  1.3 s'],
+  [[made, cancelled, cancelled], 'cancelled', '1 new, 2 not reached  1.3 s'],
   [[stale, fresh, fresh], 'stale', '1 to make, 2 fresh  1.3 s'],
-  [[made, fresh, fresh], 'made', '1 made, 2 fresh  1.3 s'],
+  [[made, fresh, fresh], 'made', '1 new, 2 fresh  1.3 s'],
   [[fresh, fresh, fresh], 'fresh', '3 fresh'],
-  [[failed, cancelled, stale, made, fresh], 'failed', '1 made, 1 to make, 1 failed, 1 not reached, 1 fresh  1.3 s'],
+  [[failed, cancelled, stale, made, fresh], 'failed', '1 failed, 1 not reached, 1 to make, 1 new, 1 fresh  1.3 s'],
 ] as const satisfies readonly [readonly Outcome[], string, string][])
   test(`a phase that ended with ${outcomes.map(({ kind }) => kind).join(', ')} is ${mark}: ${note}`, () => {
     const [line] = layOut([progress(phase('deploy', outcomes.length), outcomes)], rows)
     assert.deepEqual([line?.mark, line?.note], [mark, note])
   })
 
-test('a fresh phase says until when, by its first certificate to expire', () => {
-  const until = (date: string): Outcome => ({ kind: 'fresh', reasons: [], until: new Date(date) })
-  const view = phase('node-certs', 2)
-  const [line] = layOut([progress(view, [until('2036-11-21'), until('2030-01-02')])], rows)
-  assert.equal(line?.note, '2 fresh until 2030-01-02')
-  const [mixed] = layOut([progress(view, [until('2036-11-21'), fresh])], rows)
-  assert.equal(mixed?.note, '2 fresh')
+test('what is fresh is quiet: its phase says how many there are, and no target has a line', () => {
+  const view = phase('deploy', 3)
+  assert.deepEqual(
+    layOut([all(view, fresh)], rows).map(({ mark, note }) => [mark, note]),
+    [['fresh', '3 fresh']],
+  )
+  assert.deepEqual(names(layOut([progress(view, [fresh, made, fresh])], rows), 1), ['node1'])
+  assert.equal(layOut([all(view, fresh)], rows, true).length, 4)
+})
+
+test('what is only checked has done its work where it is fresh, and is shown', () => {
+  const view = phase('arrows', 2)
+  const targets = view.targets.map(({ build, ...target }) => target)
+  const lines = layOut([all({ ...view, targets }, fresh)], rows)
+  assert.deepEqual(
+    lines.map(({ mark }) => mark),
+    ['made', 'made', 'made'],
+  )
+})
+
+test('a target that is built says what is done now', () => {
+  const lines = layOut([progress(phase('deploy', 2), [{ doing: 'copying', files: 14 }, 'checking'])], rows)
+  assert.deepEqual(
+    lines.slice(1).map(({ mark, note }) => [mark, note]),
+    [
+      ['active', 'copying 14 files'],
+      ['active', 'checking'],
+    ],
+  )
 })
 
 test('a group that does not fit collapses into its phase, and one that fits is shown whole', () => {
@@ -172,7 +198,7 @@ test('a group that does not fit collapses into its phase, and one that fits is s
     names(lines, 1),
     Array.from({ length: 5 }, (_, i) => `node${i}`),
   )
-  assert.equal(lines[0]?.note, '50 made  1.3 s')
+  assert.equal(lines[0]?.note, '50 new  1.3 s')
 })
 
 test('of several groups of which not all fit, the later are shown', () => {
@@ -205,8 +231,8 @@ test('failures are shown by name even where their group collapses', () => {
 
 test('failures come before active targets where there is no room for both', () => {
   const view = phase('deploy', 100)
-  const states = view.targets.map((_, i): TargetState => (i >= 80 ? failed : 'building'))
-  const lines = layOut([progress(phase('node-certs', 30), Array(30).fill('looking')), progress(view, states)], rows)
+  const states = view.targets.map((_, i): TargetState => (i >= 80 ? failed : 'making'))
+  const lines = layOut([progress(phase('node-certs', 30), Array(30).fill('checking')), progress(view, states)], rows)
   assert.equal(lines.length, rows)
   assert.deepEqual(names(lines, 1)[0], 'node80')
   assert.ok(lines.filter(({ level }) => level === 1).every(({ mark }) => mark === 'failed'))
@@ -214,9 +240,9 @@ test('failures come before active targets where there is no room for both', () =
 
 test('active targets are shown before those that are done', () => {
   const view = phase('deploy', 100)
-  const states = view.targets.map((_, i): TargetState => (i === 50 ? 'building' : made))
+  const states = view.targets.map((_, i): TargetState => (i === 50 ? 'making' : made))
   const lines = layOut([progress(view, states)], rows)
-  assert.deepEqual(lines.slice(1), [{ level: 1, mark: 'active', text: 'node50', note: 'building' }])
+  assert.deepEqual(lines.slice(1), [{ level: 1, mark: 'active', text: 'node50', note: 'making' }])
 })
 
 test('with fewer rows than phases the phases alone are shown', () => {

@@ -10,6 +10,8 @@ import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 const looks = ['verify', 'status', 'graph', 'report']
 const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
 
+const ofRotate = ['--force', '--dry-run']
+
 const understood: readonly [string, string][] = [
   ['certs', ''],
   ['bootstrap --dry-run --node worker0 --force --concurrency 4 --wait-nodes 2m --no-lock-wait', ''],
@@ -36,7 +38,9 @@ const refused: readonly [string, string][] = [
   ...looks.flatMap((look) =>
     [...ofRunAlone, 'certs'].map((more): [string, string] => [
       `${look} ${more}`,
-      `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
+      look === 'report' && ofRotate.includes(more)
+        ? `${more} can only be used with phases and targets or rotate`
+        : `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
     ]),
   ),
   ['certs --on-nodes', '--on-nodes can only be used with status or report'],
@@ -44,9 +48,12 @@ const refused: readonly [string, string][] = [
   ['verify --sort-by end', '--sort-by can only be used with status'],
   ['status --format dot', '--format can only be used with graph or report'],
   ['bootstrap --format html', '--format can only be used with graph or report'],
-  ['verify --concurrency 2', '--concurrency can only be used with phases and targets, status, report, or recover'],
+  [
+    'verify --concurrency 2',
+    '--concurrency can only be used with phases and targets, status, report, rotate, or recover',
+  ],
   ['certs --from ../backup', '--from can only be used with recover or init'],
-  ['recover --node control0 --force', "recover can't be combined with --force"],
+  ['recover --node control0 --force', '--force can only be used with phases and targets or rotate'],
   ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
 

@@ -54,11 +54,13 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     const { status, stdout } = await harderway(place, 'bootstrap')
     assert.equal(status, 0, stdout)
     assert.doesNotMatch(stdout, /replaced|restart/)
-    assert.match(stdout, /\nnext to expire: [\w-]+, on \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/)
+    assert.match(stdout, /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/)
   })
 
-  test('says nothing at all where everything is fresh; for scripts the date is there all the same', async () => {
-    assert.doesNotMatch((await harderway(place, 'bootstrap')).stdout, /next to expire|replaced/)
+  test('says that nothing changed where everything is fresh; for scripts the date is there all the same', async () => {
+    const { stdout } = await harderway(place, 'bootstrap')
+    assert.match(stdout, /^Changed {4}nothing: all is as cluster\.yaml asks\nNext {7}/m)
+    assert.doesNotMatch(stdout, /replaced|To do/)
     const { status, advice, nextToExpire } = await closing('bootstrap')
     assert.deepEqual([status, advice], [0, []])
     const { name, at } = nextToExpire as { name: string; at: string }
@@ -74,10 +76,10 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     assert.equal(status, 0, stdout)
     const lines = stdout.trimEnd().split('\n').slice(-4)
     assert.deepEqual(lines.slice(0, 2), [
-      'control0: encryption-config.yaml replaced: copy it to where the units read it, then restart kube-apiserver',
-      'worker0: worker0.pem, worker0.kubeconfig replaced: copy them to where the units read them, then restart kubelet',
+      'To do      control0: encryption-config.yaml replaced: copy it to where the units read it, then restart kube-apiserver',
+      'To do      worker0: worker0.pem, worker0.kubeconfig replaced: copy them to where the units read them, then restart kubelet',
     ])
-    assert.match(lines[2] ?? '', /^next to expire: /)
+    assert.match(lines[2] ?? '', /^Next {7}/)
     assert.match(lines[3] ?? '', /^\d+ targets: /)
   })
 

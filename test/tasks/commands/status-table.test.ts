@@ -22,28 +22,33 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
 const format = ({ items = [], ...told }: Partial<StatusTable>) =>
-  formatStatus({ items, nodes: [], counted: items, now, width: 80, verbose: false, ...told }).map(
+  formatStatus({ items, nodes: [], counted: items, plan: 'plan', now, width: 80, verbose: false, ...told }).map(
     stripVTControlCharacters,
   )
-const last = (items: readonly Item[]) => format({ items, width: 200 }).at(-1) ?? ''
+const first = (items: readonly Item[]) => format({ items, width: 200 })[0] ?? ''
+/** Below the sentence and its blank line. */
+const table = (told: Partial<StatusTable>) => format({ width: 200, ...told }).slice(2)
 
-test('up to sixty rows are reported one by one; of more, those that differ in nothing but the name are one', () => {
-  assert.equal(format({ items: many(60) }).filter((line) => line.startsWith('✔')).length, 60)
-  const odd = item('odd', { state: 'stale', why: 'odd.pem missing' })
-  const told = format({ items: [...many(30), odd, ...many(62).slice(30)] })
-  assert.deepEqual(told.slice(1, 4), [
-    '✔ worker0 and 61 more  kubelet  ca      2027-12-26  300d',
-    '● odd                  kubelet  ca      2027-12-26  300d',
-    '    odd.pem missing',
+test('what is right and differs in nothing but its name is one row; the rest has a row each, unless there are many', () => {
+  const odd = (count: number) =>
+    Array.from({ length: count }, (_, i) => item(`odd${i}`, { state: 'stale', why: `odd${i}.pem missing` }))
+  assert.deepEqual(table({ items: [...many(30), ...odd(2), ...many(62).slice(30)].slice(0, 59) }).slice(1), [
+    '✔ worker0 and 56 more  kubelet  ca      2027-12-26  300d',
+    '● odd0                 kubelet  ca      2027-12-26  300d',
+    '    odd0.pem missing',
+    '● odd1                 kubelet  ca      2027-12-26  300d',
+    '    odd1.pem missing',
   ])
-  assert.match(last(many(61)), /^61 items: 61 fresh\./)
-  assert.equal(format({ items: many(61) }).filter((line) => line.startsWith('✔')).length, 1)
-  assert.equal(format({ items: many(61), verbose: true }).filter((line) => line.startsWith('✔')).length, 61)
+  assert.deepEqual(table({ items: odd(61) }).slice(1), [
+    '● odd0 and 60 more  kubelet  ca      2027-12-26  300d',
+    '    <name>.pem missing',
+  ])
+  assert.equal(table({ items: many(61), verbose: true }).length, 62)
 })
 
 test('what expires on another day, or differs on its nodes, has a row of its own; ? is a node that was not inspected', () => {
   const onNodes = (...how: ('same' | 'missing' | 'unknown')[]) => new Map(how.map((each, i) => [`node${i}`, each]))
-  const told = format({
+  const told = table({
     items: [
       ...many(60),
       item('later', { days: 301 }),
@@ -57,30 +62,26 @@ test('what expires on another day, or differs on its nodes, has a row of its own
   ])
 })
 
-test('nodes that are alike are one row where there are many, and have a row each where there are few', () => {
+test('nodes that are alike are one row', () => {
   const nodes: NodeItem[] = [
     ...['a', 'b', 'c'].map((node): NodeItem => ({ node, state: 'fresh', why: '5 files, as in auth/' })),
     { node: 'd', state: 'failed', why: 'connection refused' },
   ]
-  const rows = (items: Item[]) => {
-    const told = format({ items, nodes })
-    return told.slice(told.indexOf('  NODE')).filter((line) => /^[✔✖]/.test(line))
-  }
-  assert.deepEqual(rows(many(57)), ['✔ a and 2 more  5 files, as in auth/', '✖ d             connection refused'])
-  assert.deepEqual(rows(many(56)), [
-    ...['✔ a     5 files, as in auth/', '✔ b     5 files, as in auth/', '✔ c     5 files, as in auth/'],
-    '✖ d     connection refused',
+  const told = format({ items: many(2), nodes })
+  assert.deepEqual(told.slice(told.indexOf('  NODE') + 1), [
+    '✔ a and 2 more  5 files, as in auth/',
+    '✖ d             connection refused',
   ])
 })
 
 test('less than two days left are reported in hours, and what has expired is marked so', () => {
-  const left = (days: number) => / {2}(\S+)$/.exec(format({ items: [item('a', { days })] })[1] ?? '')?.[1]
+  const left = (days: number) => / {2}(\S+)$/.exec(table({ items: [item('a', { days })] })[1] ?? '')?.[1]
   assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'expired', 'expired'])
 })
 
 test('what expires with its CA is marked, and the effective expiry is shown', () => {
   const certificate = { notAfter: inDays(400) } as Certificate
-  const told = format({ items: [item('ca'), item('worker0', { certificate })] })
+  const told = table({ items: [item('ca'), item('worker0', { certificate })] })
   assert.deepEqual(told.slice(1, 5), [
     '✔ ca       kubelet  ca      2027-12-26  300d',
     '✔ worker0  kubelet  ca      2028-04-04  300d*',
@@ -109,25 +110,40 @@ test('no control character of a file or a node reaches the terminal', () => {
   const why = 'cat: \x1b[2Jno such file'
   const items = [item('a', { state: 'stale', why })]
   const nodes: NodeItem[] = [{ node: 'b', state: 'failed', why }]
-  const told = formatStatus({ items, nodes, counted: items, now, width: 80, verbose: false })
+  const told = formatStatus({ items, nodes, counted: items, plan: 'plan', now, width: 80, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
-test('the last line counts each kind, and names what expires first', () => {
+test('the first line is a sentence: whether all is well, and what expires first', () => {
+  const nodes = (state: NodeItem['state'], count: number) =>
+    Array.from({ length: count }, (_, i): NodeItem => ({ node: `${state}${i}`, state, why: '' }))
+  const expiry = '. First to expire: a, on 2027-12-26, in 300d'
+  const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on, width: 300 })[0]
+  assert.equal(told([item('a')]), `1 item is as cluster.yaml asks${expiry}`)
+  const two = [item('a'), item('b', { end: undefined })]
+  assert.equal(told(two), `All 2 items are as cluster.yaml asks${expiry}`)
+  assert.equal(told(two, nodes('fresh', 1)), `All 2 items are as cluster.yaml asks, and so is 1 node${expiry}`)
+  assert.equal(told(two, nodes('fresh', 7)), `All 2 items are as cluster.yaml asks, and so are 7 nodes${expiry}`)
+  assert.equal(
+    told(two, [...nodes('fresh', 2), ...nodes('stale', 1)]),
+    `1 of 3 nodes is not as auth/ (see plan)${expiry}`,
+  )
+})
+
+test('the first line counts each kind of what is not well, and says where to look', () => {
   const items = [
-    item('a', { days: 10 }),
+    item('a', { days: 10, endsSoon: true }),
     item('b', { days: 10, state: 'stale' }),
     item('c', { state: 'failed' }),
     item('key', { certificate: undefined, end: undefined }),
   ]
-  assert.equal(last(items), '4 items: 2 fresh, 1 stale, 1 not readable. First to expire: a, b, on 2027-03-11, in 10d')
+  assert.equal(
+    first(items),
+    '1 of 4 items is not as cluster.yaml asks; 1 of 4 expires within renewBefore; 1 of 4 items is not readable (see plan). First to expire: a, b, on 2027-03-11, in 10d',
+  )
 })
 
-test('one item is one item', () => {
-  assert.equal(last([item('a', { days: 1.5 })]), '1 item: 1 fresh. First to expire: a, on 2027-03-03, in 36h')
-})
-
-test('the last line counts what is not shown too, and the kubeconfig of the user never', () => {
+test('the first line counts what is not shown too, and the kubeconfig of the user never', () => {
   const shown = [item('a', { state: 'stale' })]
   const counted = [
     ...shown,
@@ -135,7 +151,7 @@ test('the last line counts what is not shown too, and the kubeconfig of the user
     item('mine', { id: 'local-kubeconfig', where: 'user', state: 'stale', days: 1 }),
   ]
   assert.equal(
-    format({ items: shown, counted, width: 200 }).at(-1),
-    '4 items: 3 fresh, 1 stale. First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
+    format({ items: shown, counted, width: 200 })[0],
+    '1 of 4 items is not as cluster.yaml asks (see plan). First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
   )
 })

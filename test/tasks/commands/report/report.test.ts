@@ -51,6 +51,45 @@ describe('report', { concurrency: 2 }, () => {
       }
     })
 
+  test('leads with what expires next, and with whether all is well', async (t) => {
+    const { place, auth } = copied(t)
+    const textOf = async () => {
+      assert.equal((await harderway(place, 'report')).status, 0)
+      const page = readFileSync(join(auth, 'report.html'), 'utf8')
+      const [, header = ''] = /<header>(.*?)<nav/s.exec(page) ?? []
+      return header.replace(/<[^>]+>/g, '').replace(/\s+/g, ' ')
+    }
+    const all =
+      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items are as cluster\.yaml asks; read on /
+    assert.match(await textOf(), all)
+    rmSync(join(auth, 'admin.kubeconfig'))
+    assert.match(await textOf(), /1 of 24 items are not right; read on /)
+  })
+
+  test('shows a rotation that is under way, on the page and in the metrics', async (t) => {
+    const { place, auth } = copied(t)
+    const metrics = async () => {
+      for (const args of [[], ['--format', 'prometheus']])
+        assert.equal((await harderway(place, 'report', ...args)).status, 0)
+      const text = readFileSync(join(auth, 'report.prom'), 'utf8')
+      return [...text.matchAll(/^harderway_rotation_stage\{.*rotation="(.*)"\} (\d)$/gm)].map(([, name, stage]) => [
+        name,
+        stage,
+      ])
+    }
+    const page = () => readFileSync(join(auth, 'report.html'), 'utf8')
+    const none = [
+      ['ca', '0'],
+      ['service-account', '0'],
+      ['encryption-key', '0'],
+    ]
+    assert.deepEqual(await metrics(), none)
+    assert.doesNotMatch(page(), /under way/)
+    cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
+    assert.deepEqual(await metrics(), none.with(1, ['service-account', '1']))
+    assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
+  })
+
   test('tells its path as one object with --json', async (t) => {
     const { place, auth } = copied(t)
     const { status, events } = await harderway(place, 'report', '--json')

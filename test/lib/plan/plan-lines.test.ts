@@ -15,9 +15,14 @@ test('the progress ends before the plan begins, and the counts come last', async
   assert.deepEqual(await tell(), [
     'the progress ends',
     'The leafs',
-    '  leaf.pem: SAN added: 192.168.1.22',
-    '    → config a → deploy one, two → then restart server, store, client',
+    '  ~ leaf.pem  SAN added: 192.168.1.22',
+    'The configs',
+    '  ~ a.config  follows leaf.pem',
+    'The deploys',
+    '  ~ one, two  copy leaf.pem, a.config',
+    '      ↻ yours to restart: server, store, client',
     '',
+    'Plan: ~ 4 changed',
     '4 targets: 4 to make, 0 fresh, 0 failed in 0.3 s',
   ])
 })
@@ -49,37 +54,30 @@ test('a first run is reported by phase, each target once', async () => {
     }),
     [
       'The leafs',
-      '  leaf.pem: new',
+      '  + leaf.pem',
       'The configs',
-      '  a.config: new',
+      '  + a.config',
       'The deploys',
-      '  one, two: leaf.pem, leaf-key.pem, a.config missing',
+      '  + one, two  copy leaf.pem, leaf-key.pem, a.config',
       '',
+      'Plan: + 4 new',
     ],
   )
 })
 
-test('a reason that begins with a file of the target says no other name', async () => {
-  assert.deepEqual((await planOf({ leaf: missing('leaf-key.pem') }))[1], '  leaf-key.pem missing')
-})
-
-test('targets with one reason share a line, and those with another have their own', async () => {
+test('targets with which the same is done share an entry, and others have their own', async () => {
   const both = await planOf({
     ...{ 'deploy/one': onNode({ missing: ['leaf.pem'] }), 'deploy/two': onNode({ missing: ['leaf.pem'] }) },
   })
-  assert.deepEqual(both, ['The deploys', '  one, two: leaf.pem missing', ''])
+  assert.deepEqual(both.slice(1, -2), ['  + one, two  copy leaf.pem'])
   const apart = await planOf({
-    ...{ 'deploy/one': onNode({ missing: ['leaf.pem'] }), 'deploy/two': onNode({ missing: ['a.config'] }) },
+    ...{ 'deploy/one': onNode({ missing: ['leaf.pem'] }), 'deploy/two': onNode({ pruned: ['old.pem'] }) },
   })
-  assert.deepEqual(apart, ['The deploys', '  one: leaf.pem missing', '  two: a.config missing', ''])
-})
-
-test('a restart that follows from nothing else is reported without a "then"', async () => {
-  assert.deepEqual(await planOf({ 'deploy/two': onNode({ differ: ['a.config'] }) }), [
-    'The deploys',
-    '  two: a.config differs',
-    '    → restart client',
+  assert.deepEqual(apart.slice(1), [
+    '  + one  copy leaf.pem',
+    '  - two  - remove old.pem',
     '',
+    'Plan: + 1 new, - 1 file removed',
   ])
 })
 
@@ -91,28 +89,38 @@ test('warnings of what is fresh are reported below the plan, broken to fit', asy
   assert.equal(told.map((line) => line.trim()).join(' '), `leaf: ${warning}`)
 })
 
+const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)
+const manyNodes = [
+  fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed, restarts: names }),
+  ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
+]
+
 test('no line is wider than the terminal, however much there is to tell', async () => {
-  const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)
-  const { tell } = await planFakes([
-    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed, restarts: names }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
-  ])
+  const { tell } = await planFakes(manyNodes)
   for (const width of [50, 80, 200])
     for (const line of await tell({ width })) assert.ok(line.length <= width, `${line.length} > ${width}: ${line}`)
-  assert.match(
-    (await tell({ width: 1000 })).join('\n'),
-    /→ deploy a-node-with-a-long-name-0, .* and 27 more → then restart/,
-  )
+  assert.match((await tell({ width: 1000 })).join('\n'), /~ a-node-with-a-long-name-0, .* and 27 more {2}follows leaf/)
 })
 
-test('with all detail every name is reported', async () => {
-  const names = Array.from({ length: 9 }, (_, i) => `node${i}`)
-  const { tell } = await planFakes([
-    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
+test('with all detail every target has an entry of its own, and none is left out', async () => {
+  const { tell } = await planFakes(manyNodes)
+  const told = await tell({ detail: 'verbose' })
+  for (const name of names) assert.ok(told.includes(`  ~ ${name}  follows leaf.pem`), name)
+})
+
+test('what is left to another run is told after the plan, with the command', async () => {
+  const { tell, views } = await planFakes(fakeCluster({ leaf: changed }).slice(0, 1))
+  const [, configs] = (await planFakes(fakeCluster({}))).views
+  assert.ok(configs)
+  const follows = { command: 'npm run bootstrap', phases: [configs], restarts: ['client'] }
+  assert.deepEqual((await tell({}, { advice: [], nextToExpire: undefined, follows })).slice(3, -2), [
+    '',
+    'This run ends there. What follows, by npm run bootstrap:',
+    '  ~ The configs: a.config',
+    '  ↻ restart client',
+    '',
   ])
-  assert.ok((await tell({ detail: 'verbose', width: 200 })).includes(`    → deploy ${names.join(', ')}`))
-  assert.ok((await tell()).includes('    → deploy node0, node1, node2 and 6 more'))
+  assert.equal(views.length, 1)
 })
 
 test('no control character of a file that is read is shown', async () => {

@@ -1,0 +1,28 @@
+/** A plan as JSON: a line an entry, before the summary. */
+import { formatJsonLine } from '../views/json-lines.ts'
+import type { PhaseView, Reporter } from '../views/reporter.ts'
+import { planEntries } from './plan.ts'
+
+export function createPlanJson(
+  write: (line: string) => void,
+  phases: readonly PhaseView[],
+  progress: Reporter,
+): Reporter {
+  return {
+    ...progress,
+    end: async (summary) => {
+      for (const { targets, mark, why, facts, copied, removed, restarts, yours } of planEntries(
+        phases,
+        summary.outcomes,
+      ))
+        write(
+          formatJsonLine({
+            type: 'plan',
+            ids: targets.map(({ id }) => id),
+            ...{ mark, why, facts, copied, removed, restarts, yours },
+          }),
+        )
+      await progress.end(summary)
+    },
+  }
+}

@@ -1,0 +1,147 @@
+/** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
+import type { Change } from '../change.ts'
+import type { Outcome } from '../targets/executor.ts'
+import type { TargetId } from '../targets/target.ts'
+import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { type Advice, formatAdvice } from './advice.ts'
+import { labelOf } from './outcome.ts'
+import { breakLines } from './paragraph.ts'
+import type { PhaseView } from './reporter.ts'
+
+export type Summary = Readonly<ReturnType<typeof summarise>>
+
+/** What a run tells at its end besides its outcomes. */
+export interface Closing {
+  readonly advice: readonly Advice[]
+  /** What of auth/ expires first. */
+  readonly nextToExpire: { readonly name: string; readonly at: Date } | undefined
+  readonly follows?: Follows | undefined
+}
+
+/** What is made worthless by a plan that replaces what it was made of, and left to another run. */
+export interface Follows {
+  /** To type then. */
+  readonly command: string
+  readonly phases: readonly PhaseView[]
+  readonly restarts: readonly string[]
+}
+
+export function summarise(
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  seconds: number,
+  exit: number,
+  closing: Closing = { advice: [], nextToExpire: undefined },
+) {
+  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
+  return {
+    targets: outcomes.size,
+    made: count('built'),
+    fresh: count('fresh'),
+    /** A dry run's: what would be made. */
+    stale: count('stale'),
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+    seconds,
+    exit,
+    ...closing,
+    outcomes,
+  }
+}
+
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s" */
+export function formatSummary({ targets, made, fresh, stale, failed, cancelled, seconds }: Summary): string {
+  const counts = [
+    stale > 0 ? `${stale} to make` : `${made} made`,
+    `${fresh} fresh`,
+    `${failed} failed`,
+    ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
+  ]
+  return `${targets} ${targets === 1 ? 'target' : 'targets'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** A row of the table at the end. */
+interface ClosingRow {
+  readonly label: string
+  readonly text: string
+}
+
+function closingRows(summary: Summary): ClosingRow[] {
+  const { targets, outcomes, advice, nextToExpire } = summary
+  // It could not begin.
+  if (targets === 0) return []
+  const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
+  return [
+    ...changedRows(outcomes),
+    ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
+    ...advice.map((each) => ({ label: 'To do', text: formatAdvice(each) })),
+    ...row('Next', nextToExpire && `${nextToExpire.name} expires on ${formatDate(nextToExpire.at)}`),
+  ]
+}
+
+/** Of a run: what only looks has nothing that expires next. */
+function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
+  return fresh === targets && nextToExpire !== undefined
+}
+
+/** A row a fact, its label in a column of its own. */
+export function formatClosing(summary: Summary, width: number): string[] {
+  const labels = 11
+  return closingRows(summary).flatMap(({ label, text }) =>
+    breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels),
+  )
+}
+
+const filesFirst = ['new', 'renewed', 'changed', 'repaired'] as const
+
+function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
+  const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))
+  const byLabel = Map.groupBy(built, labelOf)
+  const files = filesFirst.flatMap((label) => {
+    const names = byLabel.get(label)?.map(({ id, change }) => (change?.kind === 'made' ? change.files[0] : id) ?? id)
+    return names ? [{ label: capital(label), text: formatNames(names) }] : []
+  })
+  const deployed = built.flatMap(({ id, change }) =>
+    change?.kind === 'deployed' ? [{ node: nodeIn(id), change }] : [],
+  )
+  const installed = built.flatMap(({ id, change }) =>
+    change?.kind === 'installed' ? [{ node: nodeIn(id), change }] : [],
+  )
+  const restarted = groupAlike(
+    installed.filter(({ change }) => change.restarts.length > 0),
+    ({ change }) => change.restarts.join(),
+  )
+  const filesOf = ({ node, change }: OnNode): [string, number] => [
+    node,
+    change.kind === 'deployed' ? change.files.length : change.paths.length,
+  ]
+  return [
+    ...files,
+    ...copiesRow('Deployed', 'to', deployed.map(filesOf)),
+    ...copiesRow('Installed', 'on', installed.map(filesOf)),
+    ...restarted.map((group) => ({
+      label: 'Restarted',
+      text: `${group[0].change.restarts.join(', ')} on ${formatNames(group.map(({ node }) => node))}`,
+    })),
+  ]
+}
+
+interface OnNode {
+  readonly node: string
+  readonly change: Exclude<Change, { kind: 'made' }>
+}
+
+/** "41 files to control0, control1, control2 and 2 more" */
+function copiesRow(label: string, where: string, copies: readonly [node: string, files: number][]): ClosingRow[] {
+  const some = copies.filter(([, files]) => files > 0)
+  const files = some.reduce((sum, [, count]) => sum + count, 0)
+  const nodes = formatNames(some.map(([node]) => node))
+  return files > 0 ? [{ label, text: `${countFiles(files)} ${where} ${nodes}` }] : []
+}
+
+function nodeIn(id: TargetId): string {
+  return id.slice(id.indexOf('/') + 1)
+}
+
+function capital(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1)
+}

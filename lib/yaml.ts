@@ -1,0 +1,22 @@
+/** YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic. Pure. */
+import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
+
+/** Never throws; what is wrong stands in `errors`, which may quote the text. */
+export function parseYaml(text: string, lineCounter?: LineCounter): Document.Parsed {
+  const options = { uniqueKeys: false, prettyErrors: false, logLevel: 'error' } as const
+  const document = parseDocument(text, lineCounter ? { ...options, lineCounter } : options)
+  if (document.errors.length > 0) return document
+  visit(document, {
+    Map: (_, { items }) => {
+      const seen = new Set<unknown>()
+      for (const { key } of items) {
+        const value = isScalar(key) ? key.value : key
+        const [start, end] = (isScalar(key) && key.range) || [0, 0]
+        if (seen.has(value))
+          document.errors.push(new YAMLParseError([start, end], 'DUPLICATE_KEY', 'Map keys must be unique'))
+        seen.add(value)
+      }
+    },
+  })
+  return document
+}
