@@ -39,7 +39,7 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const parsed = parseBytes(bytes, lines)
   if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
   const { document, value } = parsed
-  const { result, problems } = judge(value, known)
+  const { result, problems } = validate(value, known)
   const problemAt = (path: Path, message: string, at?: Problem['at']) => {
     const name = formatPath(path)
     return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
@@ -53,10 +53,10 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
 
 /** All that is wrong with what a cluster.yaml is to hold. */
 export function findProblems(value: unknown, known: Known): Problem[] {
-  return judge(value, known).problems
+  return validate(value, known).problems
 }
 
-function judge(value: unknown, known: Known) {
+function validate(value: unknown, known: Known) {
   const result = v.safeParse(clusterSchema, value)
   const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
   return { result, problems }

@@ -113,7 +113,10 @@ export const commands: readonly Command[] = [
     options: [...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config'] as const), 'from'],
     auth: 'writes',
     writesCluster: true,
-    findings: { stale: 'cluster.yaml is there, and what is missing in it was told' },
+    findings: {
+      failed: 'the folder could not be written',
+      stale: 'cluster.yaml is written, and what is missing in it was told',
+    },
     load: async () => (await import('./init/init.ts')).init,
   },
 ]

@@ -58,12 +58,13 @@ async function findHost(host: string, use: ConfigUse, signal: AbortSignal): Prom
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? host
   const user = first(config, 'user')
-  const isConfigured = hostname !== host || user !== userInfo().username
+  // As ssh writes what it has not been told to replace.
+  const isItself = hostname === canonicalAddress(host.toLowerCase())
   const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
   return {
     // What was given as an address is what is meant.
-    addresses: hostname === host && addressBytes(host) ? addresses : addresses.filter(isOthers),
-    user: isConfigured ? user : undefined,
+    addresses: isItself && addressBytes(host) ? addresses : addresses.filter(isOthers),
+    user: isItself && user === userInfo().username ? undefined : user,
   }
 }
 

@@ -22,8 +22,8 @@ export interface Nodes {
   readonly lost: ReadonlyMap<string, Failure>
 }
 
-/** Every node that has a certificate. */
-export async function readNodes(workspace: Workspace, limit: LimitFunction): Promise<Nodes> {
+/** Every node that has a certificate. The connection to `kept` stays open: more is asked there. */
+export async function readNodes(workspace: Workspace, limit: LimitFunction, kept: ClusterNode): Promise<Nodes> {
   const holdings = new Map<string, Holding>()
   const lost = new Map<string, Failure>()
   const read = async (node: ClusterNode) => {
@@ -32,6 +32,8 @@ export async function readNodes(workspace: Workspace, limit: LimitFunction): Pro
     } catch (error) {
       if (!(error instanceof Failure)) throw error
       lost.set(node.name, error)
+    } finally {
+      if (node !== kept) await workspace.disconnect(node)
     }
   }
   await Promise.all(
@@ -42,16 +44,12 @@ export async function readNodes(workspace: Workspace, limit: LimitFunction): Pro
 
 async function readNode(workspace: Workspace, node: ClusterNode): Promise<Holding> {
   const names = nodeFiles(node)
-  try {
-    const { files, contents } = await readFiles(workspace, node, names)
-    const unread = names.flatMap((name): [string, string][] => {
-      const there = files.get(name)
-      return there && !contents.has(name) ? [[name, whyNotCompared(there)]] : []
-    })
-    return { where: node.name, files: contents, unread: new Map(unread) }
-  } finally {
-    await workspace.disconnect(node)
-  }
+  const { files, contents } = await readFiles(workspace, node, names)
+  const unread = names.flatMap((name): [string, string][] => {
+    const there = files.get(name)
+    return there && !contents.has(name) ? [[name, whyNotCompared(there)]] : []
+  })
+  return { where: node.name, files: contents, unread: new Map(unread) }
 }
 
 export function readFolder(path: string, names: readonly string[]): Holding {

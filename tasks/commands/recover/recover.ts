@@ -72,23 +72,23 @@ async function readSources(
     return { main: folder, ofNode: () => folder, shown: new Map() }
   }
   checkConfigFile(request, clusterGraph(workspace.cluster))
-  const { holdings, lost } = await readNodes(workspace, limit)
-  request.signal.throwIfAborted()
-  const [name = ''] = nodes
-  const main = holdings.get(name)
-  if (!main) throw lost.get(name)
-  for (const { message } of lost.values()) note(message)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  refuseDisagreement(
-    workspace,
-    main,
-    controls.flatMap((node) => (node.name === name ? [] : (holdings.get(node.name) ?? []))),
-  )
-  const node = controls.find((each) => each.name === name) as ClusterNode
-  return {
-    main,
-    ofNode: (node) => holdings.get(node) ?? { where: node, files: new Map(), unread: new Map() },
-    shown: await readShown(workspace, node, main),
+  const node = controls.find(({ name }) => name === nodes[0]) as ClusterNode
+  try {
+    const { holdings, lost } = await readNodes(workspace, limit, node)
+    request.signal.throwIfAborted()
+    const main = holdings.get(node.name)
+    if (!main) throw lost.get(node.name)
+    for (const { message } of lost.values()) note(message)
+    const others = controls.flatMap(({ name }) => (name === node.name ? [] : (holdings.get(name) ?? [])))
+    refuseDisagreement(workspace, main, others)
+    return {
+      main,
+      ofNode: (name) => holdings.get(name) ?? { where: name, files: new Map(), unread: new Map() },
+      shown: await readShown(workspace, node, main),
+    }
+  } finally {
+    await workspace.disconnect(node)
   }
 }
 

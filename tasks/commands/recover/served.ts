@@ -33,11 +33,7 @@ export async function readShown(workspace: Workspace, node: ClusterNode, { files
     const question = { open, address, as, signal: AbortSignal.timeout(timeLimit) }
     return [port, await readServed(question).catch(() => 'nothing' as const)]
   }
-  try {
-    return new Map(await Promise.all((await listeningPorts(workspace, node)).map(shownOn)))
-  } finally {
-    await workspace.disconnect(node)
-  }
+  return new Map(await Promise.all((await listeningPorts(workspace, node)).map(shownOn)))
 }
 
 async function listeningPorts({ cluster: { install }, connect }: Workspace, node: ClusterNode): Promise<number[]> {

@@ -124,8 +124,13 @@ test('what is not found is left open, named, and what every other command then s
 })
 
 test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
-  const { cluster } = await make(t, ['--control', 'c=127.0.0.1'])
-  assert.deepEqual(addresses(cluster()), { c: ['127.0.0.1'] })
+  for (const [given, written] of [
+    ['127.0.0.1', '127.0.0.1'],
+    ['0:0::1', '::1'],
+  ] as const) {
+    const { cluster } = await make(t, ['--control', `c=${given}`])
+    assert.deepEqual(addresses(cluster()), { c: [written] })
+  }
 })
 
 test('who logs in is the one whom ssh names for all of them, else whom --user names, else ubuntu', {
@@ -135,7 +140,8 @@ test('who logs in is the one whom ssh names for all of them, else whom --user na
   const userOf = async (args: readonly string[], config: string) => (await make(t, args, config)).cluster().ssh.user
   assert.equal(await userOf(['--control', 'a'], config), 'one')
   assert.equal(await userOf(['--control', 'a', '--worker', 'b', '--user', 'three'], config), 'three')
-  assert.equal(await userOf(['--control', 'a=10.0.0.1'], ''), 'ubuntu')
+  for (const host of ['10.0.0.1', 'FD00:0::1', 'No-Such-Host.Invalid'])
+    assert.match((await make(t, ['--control', `a=${host}`])).text, /^ {2}user: ubuntu$/m, host)
 })
 
 test('an ssh_config in the folder is named relative to it, so that both can be moved', { skip }, async (t) => {
