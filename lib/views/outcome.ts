@@ -110,6 +110,12 @@ function listFiles(files: readonly string[], what: string): string | false {
   return files.length > 0 && `${files.length > 2 ? countFiles(files.length) : files.join(', ')} ${what}`
 }
 
+/** In the order in which they are counted. */
+const labels: readonly string[] = [
+  ...['new', 'renewed', 'changed', 'repaired', 'deployed', 'restarted', 'installed', 'done'],
+  ...['to make', 'failed', 'not reached', 'fresh'],
+]
+
 /** What targets with it have in common, in one word. */
 export function labelOf(outcome: Outcome): string {
   const { kind } = outcome
@@ -132,8 +138,7 @@ export function summariseGroup(outcomes: readonly Outcome[]): string {
   const note = sharedNote(outcomes)
   if (note !== undefined) return `${outcomes.length} ${note}`
   const byLabel = [...Map.groupBy(outcomes, labelOf)].map(([label, some]) => ({ label, count: some.length }))
-  // What is fresh comes last.
-  const sorted = byLabel.sort((a, b) => Number(a.label === 'fresh') - Number(b.label === 'fresh'))
+  const sorted = byLabel.sort((a, b) => labels.indexOf(a.label) - labels.indexOf(b.label))
   return [...sorted.map(({ label, count }) => `${count} ${label}`), firstDate(outcomes)].filter(Boolean).join(', ')
 }
 

@@ -139,7 +139,7 @@ test('docs/bootstrap.svg is small, shows every phase, and nothing of the machine
   assert.ok(Buffer.byteLength(committed) < 300_000)
   const graph = clusterGraph(parsed(readFileSync(new URL('../../cluster.yaml', import.meta.url))))
   const titles = viewPhases(phases, graph).map(({ title }) => title)
-  for (const text of [...titles, '$ npm run bootstrap', 'Deployed', 'Restarted', 'Plan: '])
+  for (const text of [...titles, '$ npm run bootstrap', 'Deployed', 'Restarted', 'Plan:'])
     assert.ok(committed.includes(`>${text}`), `it does not show ${text}: npm run record`)
   assert.match(committed, />waiting for \/readyz of kube-apiserver</)
   assert.match(committed, />\d+ targets: [1-9]\d* made, \d+ fresh, 0 failed in/)
