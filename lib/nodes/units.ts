@@ -67,7 +67,7 @@ export function asRoot(sudo: string, script: string, mark: string): string {
   return `${sudo === '' ? '' : `${sudo} `}sh -s <<'${mark}'\n${script}\n${mark}`
 }
 
-const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
+export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
 
 /** Where systemd reads unit files: systemd.unit(5). */
 const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/systemd/system`)

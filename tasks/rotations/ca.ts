@@ -43,11 +43,11 @@ const both: Stage = {
   },
   proof:
     'each server is asked twice: by somebody who trusts the present CA alone, and by one who trusts the next alone',
-  async begin({ workspace: { auth, cluster } }) {
+  async begin({ workspace: { auth, cluster, command } }) {
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
       throw refusal(`${certificateFile(caName)} in ${auth.path} may not sign another CA (pathlen:0)`, [
-        'renew it without that limit first: openssl x509 shows it under "Basic Constraints"',
+        `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
     auth.remove(certificateFile(crossName))
     // The rest is made of it, by whichever run comes next.
