@@ -6,7 +6,7 @@ import { countFiles, formatDate, formatNames, groupAlike, printable } from '../w
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
 import { breakLines } from './paragraph.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 

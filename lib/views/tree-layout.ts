@@ -3,7 +3,7 @@ import type { Step } from '../change.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 /** Outcomes are those of its end; before it, what is done with it. */
 export type TargetState = 'checking' | 'making' | Step | Outcome

@@ -3,7 +3,8 @@ import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } fro
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import { formatFailures, formatProblem, formatStacks, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
