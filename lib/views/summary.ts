@@ -127,7 +127,7 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
 
 interface OnNode {
   readonly node: string
-  readonly change: Exclude<Change, { kind: 'made' }>
+  readonly change: Extract<Change, { kind: 'deployed' | 'installed' }>
 }
 
 /** "41 files to control0, control1, control2 and 2 more" */

@@ -122,13 +122,14 @@ async function storedUnder(rotating: Rotating, key: string): Promise<number> {
 }
 
 /** Written through the API server of the node, read from etcd, and removed. */
-async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await askable(rotating, node)).some(isApiServer)) return
+async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+  if (units.length === 0) return []
   const keys = keysOf(rotating.workspace)
   const [newest] = keys?.names ?? []
-  if (!keys || newest === undefined) return
+  if (!keys || newest === undefined) return []
   const asked = sealPrefix({ provider: keys.provider, name: newest })
-  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return
+  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
   const seal = await withApi(rotating, node, async (api) => {
@@ -145,4 +146,5 @@ async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void
     throw new Failure(`${node.name}: its API server seals with another key than ${newest}`, {
       remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
     })
+  return units
 }
