@@ -82,6 +82,13 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     )
   })
 
+  test('another name of the cluster is one of its kubeconfigs alone: the domain in the certificates stays', async (t) => {
+    const place = copy(t)
+    await callInit(place, ['old', '--name', 'other'])
+    const { name, domain } = clusterIn(join(place, 'old'))
+    assert.deepEqual([name, domain], ['other', 'kubenet'])
+  })
+
   test('without its kubeconfigs, and without what is sealed, the rest is read all the same', async (t) => {
     const place = copy(t)
     for (const name of [
