@@ -24,7 +24,11 @@ export function adopt(path: string): Draft | undefined {
   const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
   const own = named.filter(({ name }) => ownNames.has(name))
   const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
-  const users = named.filter(({ name, certificate }) => !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name)
+  // What else has a certificate in there may be anything: a user has a kubeconfig too.
+  const users = named.filter(
+    ({ name, certificate }) =>
+      !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name && auth.read(kubeconfigFile(name)),
+  )
   const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]
