@@ -80,7 +80,7 @@ function createCall(options: Options, ending: Ending): Call {
     print,
     printError,
     width: width(),
-    isInteractive: process.stdin.isTTY === true && process.stdout.isTTY === true && !options.json,
+    isInteractive: process.stdin.isTTY && isLive() && !options.json,
   }
 }
 
@@ -131,7 +131,7 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
 
 /** Progress during a run; before a plan, without outcomes. */
 async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
-  if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
+  if (isLive() && !options.quiet) {
     const { createTree } = await import('../lib/views/tree.ts')
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
@@ -145,6 +145,11 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     writeError: printError,
   })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
+}
+
+/** Whether what is shown can be drawn anew. */
+function isLive(): boolean {
+  return process.stdout.isTTY && process.env.TERM !== 'dumb'
 }
 
 /** Columns. */
