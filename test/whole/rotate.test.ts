@@ -18,7 +18,7 @@ import { clock } from '../support/wrapped.ts'
 
 /** Without what is fresh. */
 const toldOf = ({ stdout, stderr }: Ran) =>
-  stdout.replaceAll(/^.*(up to date|as in auth|fresh|fresh until.*)$\n/gm, '') + stderr
+  stdout.replaceAll(/^.*(as in auth|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
 const controls = ['control0', 'control1', 'control2']
 const clients = ['kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
 const ofClients = [...clients.flatMap((unit) => everywhere(unit)), ...everywhere('kubelet', 'worker')]

@@ -180,6 +180,11 @@ test('what is only checked has done its work where it is fresh, and is shown', (
   )
 })
 
+test('a phase of one target says what is done now beside its name', () => {
+  const state: TargetState = { doing: 'new key' }
+  assert.equal(only(layOut([all(phase('ca', 1), state)], rows)).note, 'new key  1.3 s')
+})
+
 test('a target that is built says what is done now', () => {
   const lines = layOut([progress(phase('deploy', 2), [{ doing: 'copying', files: 14 }, 'checking'])], rows)
   assert.deepEqual(
