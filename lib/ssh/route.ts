@@ -10,6 +10,7 @@ import { quote } from '../wording.ts'
 import { type SshUse, typedCommand } from './command.ts'
 import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
 import { printConfig } from './effective.ts'
+import { spawn } from './process.ts'
 
 /** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8
