@@ -3,7 +3,7 @@ import { Failure } from '../../lib/failure.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Target } from '../../lib/targets/target.ts'
-import type { Client } from '../../lib/tls/client.ts'
+import { type Client, readObject } from '../../lib/tls/client.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer, withApi, withStore } from './components.ts'
 import type { Rotating } from './rotation.ts'
@@ -133,10 +133,10 @@ function pathOf(folder: string, resource: string, stored: string): string {
  * by the next pass.
  */
 async function rewrite(api: Client, path: string): Promise<void> {
-  const { status, body } = await api.ask('GET', path)
-  if (status === 404) return
-  if (status !== 200) throw new Failure(`GET ${path} answers ${status}`, { code: `http-${status}` })
-  const written = await api.ask('PUT', path, JSON.parse(body))
+  const read = await api.ask('GET', path)
+  if (read.status === 404) return
+  if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`, { code: `http-${read.status}` })
+  const written = await api.ask('PUT', path, readObject(read, `GET ${path}`))
   if (![200, 404, 409].includes(written.status))
     throw new Failure(`PUT ${path} answers ${written.status}`, { code: `http-${written.status}` })
 }

@@ -217,7 +217,11 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
           `pods, whose tokens kubelets renew within 50 minutes: ${node.name} signs with the next key for ${Math.floor(age / 60)}`,
         ]
       : []
-  const metrics = await withApi(rotating, node, async (api) => (await api.ask('GET', '/metrics')).body)
+  const metrics = await withApi(rotating, node, async (api) => {
+    const { status, body } = await api.ask('GET', '/metrics')
+    if (status === 200) return body
+    throw new Failure(`GET /metrics answers ${status}: who still uses the earlier key is not known`)
+  })
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count = '0'] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
     return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}`] : []
