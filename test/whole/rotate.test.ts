@@ -124,6 +124,7 @@ describe('rotations on six machines', { skip }, () => {
     assert.equal(data['client-ca-file'], await lab.exec('cat auth/ca.pem'))
     assert.equal((await must(0, 'bootstrap', '--dry-run')).status, 0)
     await must(0, 'verify')
+    assert.match((await must(0, 'rotate', 'ca', '--finish')).stdout, /no rotation of the CA is under way/)
     await assertNothingLeft(lab)
   })
 
@@ -214,7 +215,7 @@ describe('rotations on six machines', { skip }, () => {
       await etcdctl('put /registry/leftover/s1 <old')
       assert.match(
         (await must(3, 'rotate', 'encryption-key', '--finish')).stderr,
-        /still used by 1 stored objects, sealed by key1/,
+        /still used by 1 stored object, sealed by key1/,
       )
       await etcdctl('del /registry/leftover/s1')
       await must(0, 'rotate', 'encryption-key', '--finish')
