@@ -38,7 +38,7 @@ const added: Stage = {
   async bound(rotating) {
     const { names = [] } = keysOf(rotating.workspace) ?? {}
     const sealed = await storedUnder(rotating, names.at(-1) ?? '')
-    return sealed > 0 ? [`${sealed} stored objects, which ${names.at(-1)} has sealed`] : []
+    return sealed > 0 ? [`${countObjects(sealed)}, which ${names.at(-1)} has sealed`] : []
   },
   async undo({ workspace }) {
     edit(workspace, (text) => keepKeys(text, readSealingKeys(text)?.names.slice(0, -1) ?? []))
@@ -71,7 +71,7 @@ const finished: Stage = {
     const { names: [, ...earlier] = [] } = keysOf(rotating.workspace) ?? {}
     const counts = await Promise.all(earlier.map((name) => storedUnder(rotating, name)))
     return earlier.flatMap((name, i) =>
-      (counts[i] ?? 0) > 0 ? [`${counts[i]} stored objects, sealed by ${name}`] : [],
+      (counts[i] ?? 0) > 0 ? [`${countObjects(counts[i] ?? 0)}, sealed by ${name}`] : [],
     )
   },
   async begin({ workspace }) {
@@ -110,6 +110,10 @@ function edit({ auth, now }: Workspace, change: (text: string) => string): void 
   if (readSealingKeys(changed) === undefined) throw new Error('the changed text has no key')
   auth.backUp([file], now)
   auth.write(file, changed, secretMode, { durable: true })
+}
+
+function countObjects(count: number): string {
+  return `${count} stored ${count === 1 ? 'object' : 'objects'}`
 }
 
 /** How many objects there are that the key has sealed; of all of etcd. */

@@ -85,6 +85,17 @@ describe('install on six machines', { skip }, () => {
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
   })
 
+  test('says where sshd lets nothing through to what runs, and what to do', async () => {
+    const config = '/etc/ssh/sshd_config'
+    await on('worker0', `echo AllowTcpForwarding no >>${config}; systemctl restart ssh`)
+    const ran = await lab.run('install', '--node', 'worker0')
+    await on('worker0', `sed -i /AllowTcpForwarding/d ${config}; systemctl restart ssh`)
+    assert.equal(ran.status, 1, ran.stdout)
+    assert.match(ran.stdout + ran.stderr, /worker0: could not be looked at: what listens there shows no certificate/)
+    assert.match(ran.stdout + ran.stderr, /let sshd there through to 192\.168\.1\.14 \(AllowTcpForwarding, PermitOpen/)
+    assert.equal((await lab.run('install', '--node', 'worker0')).status, 0)
+  })
+
   test('a SAN that is added is served by every API server and etcd, without a restart', async () => {
     const starts = await readStarts(lab)
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))

@@ -33,12 +33,12 @@ describe('an ssh that can not be started is reported as such, with what to do', 
 
   test('where no more files may be open', () => {
     const told = { message: "can't start ssh: too many open files", code: 'ssh-not-started' }
-    assert.deepEqual(limited('prlimit', '--nofile=60', process.execPath, script, 'files'), [told, told])
+    assert.deepEqual(limited('prlimit', '--nofile=60', process.execPath, script, 'files'), told)
   })
 
   test('where there may be no more processes', () => {
     const told = { message: "can't start ssh: resource temporarily unavailable", code: 'ssh-not-started' }
-    assert.deepEqual(limited(...asUser, process.execPath, script, 'processes'), [told, told])
+    assert.deepEqual(limited(...asUser, process.execPath, script, 'processes'), told)
   })
 
   test('where there is none', async (t) => {
