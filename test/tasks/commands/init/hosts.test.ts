@@ -57,7 +57,10 @@ test('seven aliases behind a jump host: all that cluster.yaml needs, and nothing
     ],
   )
   assert.match(text, /^ {2}- \{ name: control0, role: control, ip: 10\.0\.0\.11 \}$/m)
-  assert.equal(printed.at(-1), 'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml')
+  assert.deepEqual(printed.slice(-2), [
+    `${join(folder, 'kubenet/cluster.yaml')} is written; ssh logs in as admin`,
+    'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
+  ])
 })
 
 test('the folder gets a cluster.yaml and a .gitignore, and nothing else; the first line leads to the schema', {
