@@ -126,6 +126,17 @@ test('what is not found is left open, named, and what every other command then s
   assert.match(made.text, /^ {2}- \{ name: c0, role: control, ip: \} # MISSING: its address$/m)
 })
 
+test('--quiet tells what is missing alone, --json a line for each thing', { skip }, async (t) => {
+  const args = ['--control', 'c=no-such-host.invalid', '--virtual-ip', '10.0.0.9']
+  const quiet = await make(t, [...args, '--quiet'])
+  assert.deepEqual(quiet.printed, [`missing in ${join(quiet.folder, 'kubenet/cluster.yaml')}: the address of c`])
+  const { printed } = await make(t, [...args, '--json'])
+  assert.deepEqual(
+    printed.map((line) => Object.keys(JSON.parse(line))),
+    printed.map(() => ['type', 'message']),
+  )
+})
+
 test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
   for (const [given, written] of [
     ['127.0.0.1', '127.0.0.1'],
