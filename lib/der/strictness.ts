@@ -2,6 +2,7 @@
  * What Go's crypto/x509, and so every component of Kubernetes and etcd, refuses in a certificate and OpenSSL lets pass:
  * parser.go and verify.go since Go 1.23 (Kubernetes 1.32), the strictest of them where they differ. Pure.
  */
+import { areConstraintsRead } from './constraints.ts'
 import { type Der, hex, inside, readDer } from './der.ts'
 import { isAscii, isBitString, isBoolean, isMinimal, isName, isOid, isPositive, isPublicKey } from './encodings.ts'
 import { type Extension, extensionIds, extensionOf, type Fields } from './fields.ts'
@@ -23,6 +24,7 @@ const rules: readonly Rule[] = [
   ['it has an unknown critical extension', ({ extensions }) => extensions.some(isUnknownAndCritical)],
   ['it has a critical key identifier', ({ extensions }) => extensions.some(isCriticalIdentifier)],
   ['it has a malformed SAN', (of) => !listedIn(of, extensionIds.subjectAltName).every(isSan)],
+  ['it has name constraints that Go does not read', (of) => !areConstraintsRead(of)],
   ['it may not issue for both servers and clients', (of) => isSelfIssued(of) && !issuesForBoth(of)],
 ]
 

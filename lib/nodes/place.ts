@@ -2,8 +2,8 @@
 
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { shellStart, wholeScript } from './shell.ts'
-import { asRoot, newSuffix, oldSuffix } from './units.ts'
+import { shellStart, syncFolders, wholeScript } from './shell.ts'
+import { asRoot, folderOf, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {
   /** Absolute: the folder that is deployed to. */
@@ -54,6 +54,7 @@ export function placeScript({ source, sudo, files }: Placing, nonce: string): st
     ...each(({ file, path, mode, digest }) => `write ${quote(file)} ${quote(path)} ${digest} ${mode.toString(8)}`),
     ...each(({ path }) => `keep ${quote(path)}`),
     ...each(({ path }) => `said=$(mv -f -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
+    syncFolders([...new Set(each(({ path }) => quote(folderOf(path))))].join(' ')),
     'answer placed',
   ].join('\n')
   return answering(sudo, script, nonce)
@@ -66,7 +67,7 @@ const placeFunctions = [
   `  new=$2${newSuffix}`,
   '  rm -rf -- "$new"',
   '  [ -f "$1" ] || leave source "$1"',
-  '  said=$( { cat < "$1" > "$new" && sync "$new"; } 2>&1) || leave undone "$said"',
+  '  said=$( { cat < "$1" > "$new" && sync -- "$new"; } 2>&1) || leave undone "$said"',
   '  sum=$(sha256sum < "$new")',
   '  case $sum in "$3 "*) ;; *) leave source "$1" ;; esac',
   '  said=$( { chown -- 0:0 "$new" && chmod -- "$4" "$new"; } 2>&1) || leave undone "$said"',

@@ -23,6 +23,11 @@ export function wholeScript(...lines: readonly string[]): string {
   return ['{', 'exec </dev/null', shellStart, ...lines, 'exit', '}', ''].join('\n')
 }
 
+/** What was renamed there outlives a power cut. Some file systems can't do that for a folder alone. */
+export function syncFolders(words: string): string {
+  return `sync -- ${words} 2>/dev/null || sync`
+}
+
 /** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
 export function tryScript(folder: string, staging: string, size: number): string {
   const path = quote(`${folder}/${staging}`)

@@ -3,7 +3,7 @@
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Inspection, inspectFunctions } from './look.ts'
-import { discardedSuffix, wholeScript } from './shell.ts'
+import { discardedSuffix, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */
@@ -121,7 +121,9 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     ...seeingThatNothingChanged(unchanged, inspection),
     ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
-    ...(copied.length > 0 ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..'] : []),
+    ...(copied.length > 0
+      ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..', syncFolders('.')]
+      : []),
     ...remove('-f', pruned),
     ...remove('-rf', leftovers),
     `rm -rf -- ${inUse}`,
@@ -142,6 +144,8 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     // The node's own time: by it rsync, cp -u and backups know that a file is new.
     `touch -c -- $names`,
     ...chmods(copied),
+    // Else a power cut after the renames might leave empty files: rename(2) is no order for data.
+    'sync -- $names',
   ]
 }
 

@@ -1,11 +1,13 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
 import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
+import { findUnpermitted } from '../der/constraints.ts'
 import { bitsOf, type Der, inside } from '../der/der.ts'
 import { isOfNamedCurve, readTime } from '../der/encodings.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
 import { blocksIn } from '../der/pem.ts'
 import { findRefusals } from '../der/strictness.ts'
+
 import type { Reason } from '../reason.ts'
 import { oids } from './oids.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
@@ -29,8 +31,8 @@ export interface Certificate {
   /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
   readonly isCa: boolean
-  /** The first eight bits. */
-  readonly keyUsage: number
+  /** The first eight bits; undefined where it names none. */
+  readonly keyUsage: number | undefined
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
   readonly authorityKeyId: Buffer | undefined
@@ -72,7 +74,7 @@ function readDerCertificate(der: Buffer): Certificate | undefined {
       },
       sans: sans ? inside(sans).map(formatSan) : [],
       isCa: x509.ca,
-      keyUsage: usage ? (bitsOf(usage)[0] ?? 0) : 0,
+      keyUsage: usage && (bitsOf(usage)[0] ?? 0),
       extKeyUsages: x509.keyUsage ?? [],
       subjectKeyId: extensionOf(fields, extensionIds.subjectKeyIdentifier)?.content,
       authorityKeyId: authority && inside(authority).find(({ tag }) => tag === 0x80)?.content,
@@ -129,6 +131,11 @@ export function findNotAccepted({ fields }: Certificate): Reason[] {
   return findRefusals(fields).map((what) => ({ kind: 'not-accepted', what }))
 }
 
+/** Of names and addresses, those for which no component would accept a certificate of this CA: it must be accepted itself. */
+export function findUnpermittedBy({ fields }: Certificate, names: readonly string[]): string[] {
+  return findUnpermitted(fields, names)
+}
+
 /** How the certificate differs from the profile, apart from validity and issuer. */
 export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
   const reasons = compareSubject(certificate.attributes, profile.subject)
@@ -151,10 +158,12 @@ export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[
 /** A CA must be able to sign; a leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
 function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, asked: Profile): boolean {
   if (isCa !== asked.isCa) return false
-  if (isCa) return (keyUsage & certSign) !== 0
+  // Without the extension there is no limit.
+  if (isCa) return keyUsage === undefined || (keyUsage & certSign) !== 0
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
+  const usages = keyUsage ?? 0
   const isExact = !difference(extKeyUsages, [oids.serverAuth, oids.clientAuth])
-  return isExact && (keyUsage & needed) === needed && (keyUsage & ~leafUsages) === 0
+  return isExact && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 
 function subjectAttributes(subject: Subject): string[] {

@@ -1,6 +1,7 @@
 /** A plan as JSON: a line an entry, before the summary. */
 import { formatJsonLine } from '../views/json-lines.ts'
-import type { PhaseView, Reporter } from '../views/reporter.ts'
+import type { PhaseView } from '../views/phase-view.ts'
+import type { Reporter } from '../views/reporter.ts'
 import { planEntries } from './plan.ts'
 
 export function createPlanJson(

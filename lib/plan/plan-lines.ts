@@ -1,7 +1,8 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
 import { breakLines } from '../views/paragraph.ts'
-import { formatFailures, formatStacks, type PhaseView, type Reporter, warningsOf } from '../views/reporter.ts'
+import type { PhaseView } from '../views/phase-view.ts'
+import { formatFailures, formatStacks, type Reporter, warningsOf } from '../views/reporter.ts'
 import { type Follows, formatSummary, type Summary } from '../views/summary.ts'
 import { formatNames, printable } from '../wording.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'

@@ -3,7 +3,7 @@ import type { CertificateFacts, Change } from '../change.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
-import type { PhaseView } from '../views/reporter.ts'
+import type { PhaseView } from '../views/phase-view.ts'
 import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
 
 /** New, changed, removed. */

@@ -10,6 +10,7 @@ import { quote } from '../wording.ts'
 import { type SshUse, typedCommand } from './command.ts'
 import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
 import { printConfig } from './effective.ts'
+import { spawn } from './process.ts'
 
 /** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8
@@ -25,6 +26,8 @@ export interface SshHost {
   /** For ssh, to be typed: the words before it, with more options, and itself. */
   ssh(...options: readonly string[]): string
   readonly destination: string
+  /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
+  readonly learnsInto: readonly string[]
 }
 
 export interface Route {
@@ -87,19 +90,45 @@ export class Routes {
     const knownAs = first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`)
     const ssh: SshHost['ssh'] = (...options) =>
       typedCommand('ssh', this.#use, [...options, ...words], jump !== undefined)
-    return { jump, hostname, port, knownAs, ssh, destination: quote(destination) }
+    return { jump, hostname, port, knownAs, ssh, destination: quote(destination), learnsInto: this.#learnsInto(config) }
   }
+
+  #learnsInto(config: SshConfig): string[] {
+    const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
+    if (!isTrusting || first(config, 'knownhostscommand')) return []
+    const files = ['userknownhostsfile', 'globalknownhostsfile'].flatMap(
+      (name) => first(config, name)?.split(' ') ?? [],
+    )
+    return files.map((file) => this.#resolve(file))
+  }
+
+  /**
+   * Throws a Failure where a key that was trusted at the first meeting is not in a file now: ssh does not say so on a full
+   * disk, and the next run would trust whoever answers.
+   */
+  async refuseUnkept(node: string, places: Route['places']): Promise<void> {
+    const { folder: cwd } = this.#use
+    for (const { knownAs, learnsInto } of places) {
+      const [kept = ''] = learnsInto
+      const looks = learnsInto.map((file) =>
+        spawn(['ssh-keygen', '-F', knownAs, '-f', file], { cwd, env: process.env, input: '', signal: this.#signal }),
+      )
+      if (looks.length > 0 && (await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0))
+        throw unkept(node, knownAs, kept)
+    }
+  }
+
+  readonly #resolve = (file: string): string => resolve(this.#use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))
 
   /** Whether the file keeps a key that ssh writes to it: not /dev/null, and in a folder that exists. */
   readonly #isLasting = (file: string): boolean => {
-    const { homedir } = userInfo()
-    const path = resolve(this.#use.folder, file.replace(/^~(?=\/)/, homedir))
+    const path = this.#resolve(file)
     if (file === 'none' || path.includes('%')) return false
     const kind = statOf(path)
     if (kind) return kind.isFile() && isWritable(path)
     // The one folder that ssh makes itself.
     const above = dirname(path)
-    return isWritable(above) || above === join(homedir, '.ssh')
+    return isWritable(above) || above === join(userInfo().homedir, '.ssh')
   }
 }
 
@@ -134,6 +163,15 @@ function unchecked(node: string, place: SshHost, because: string): Failure {
   return new Failure(`${node}: ${what}`, {
     code: 'host-key-unchecked',
     shared: { what, who: node, place, remedyFor },
+  })
+}
+
+function unkept(node: string, knownAs: string, file: string): Failure {
+  const what = `host keys are not kept in ${file}`
+  const remedyFor = () => `see why ssh can't write to it (df, ls -l); then run the same command again`
+  return new Failure(`${node}: ${what}: that of ${knownAs} was trusted as unknown, and would be again`, {
+    code: 'host-key-not-kept',
+    shared: { what, who: node, place: undefined, remedyFor },
   })
 }
 

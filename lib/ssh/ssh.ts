@@ -86,6 +86,7 @@ export class Ssh {
       session: sessionOptions(config),
       env: unsentEnvironment(process.env, config),
       limit: this.#limitOf(config, places),
+      checkKept: () => this.#routes.refuseUnkept(node.name, places),
       copying: () => (this.#copying ??= copyOptions(this.#run)),
     })
   }
@@ -129,6 +130,8 @@ interface ConnectionParts {
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
   readonly folder: string
+  /** After the first meeting; throws a Failure. */
+  readonly checkKept: () => Promise<void>
   /** Options for scp alone. */
   readonly copying: () => Promise<string[]>
   readonly limit: LimitFunction
@@ -152,8 +155,10 @@ export class Connection {
     const waitUntil = Date.now() + waitNodes
     const once = () => this.#spawn(this.#ssh([], 'sh -s'), script)
     for (let tries = 0; ; tries++) {
-      const result = await (this.#isOpen ? once() : limit(once))
+      const isFirst = !this.#isOpen
+      const result = await (isFirst ? limit(once) : once())
       this.#isOpen ||= result.exitCode !== 255
+      if (isFirst && this.#isOpen) await this.#parts.checkKept()
       if (result.exitCode === 0) return result.stdout
       const failure = await this.#failure(result)
       const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil

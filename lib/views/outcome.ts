@@ -15,6 +15,8 @@ export function formatStep(step: Step): string {
     case 'draining':
     case 'undraining':
       return `${step.doing} ${step.node}`
+    case 'rewriting':
+      return `written anew ${step.done} of ${step.of}`
     case 'waiting for':
       return `waiting for ${step.path} of ${step.unit}`
     default:
@@ -75,9 +77,15 @@ function formatBuilt({ reasons, change }: Built): string {
         formatParts([listFiles(change.files, 'deployed'), listFiles(change.removed, 'removed')]) || `repaired: ${why}`
       )
     case 'installed': {
-      const restarts = change.restarts.length > 0 && `${formatNames(change.restarts)} restarted`
-      return formatParts([change.paths.length > 0 && `${countFiles(change.paths.length)} installed`, restarts]) || why
+      const { paths, restarts } = change
+      return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
     }
+    case 'proven':
+      return change.units.length > 0
+        ? `proven by ${formatNames(change.units)}`
+        : 'nothing runs there that could be asked'
+    case 'rewritten':
+      return `${change.objects} written anew`
     case undefined:
       return 'done'
     default:
@@ -101,10 +109,32 @@ function formatParts(parts: readonly (string | false)[]): string {
   return parts.filter(Boolean).join('; ')
 }
 
+function listUnits(units: readonly string[]): string | false {
+  return units.length > 0 && `${units.length > 2 ? `${units.length} units` : units.join(', ')} restarted`
+}
+
 /** The names of one or two, the number of more. */
 function listFiles(files: readonly string[], what: string): string | false {
   return files.length > 0 && `${files.length > 2 ? countFiles(files.length) : files.join(', ')} ${what}`
 }
+
+/** In the order in which they are counted. */
+const labels: readonly string[] = [
+  ...[
+    'new',
+    'renewed',
+    'changed',
+    'repaired',
+    'deployed',
+    'restarted',
+    'installed',
+    'rewritten',
+    'proven',
+    'not asked',
+    'done',
+  ],
+  ...['to make', 'failed', 'not reached', 'fresh'],
+]
 
 /** What targets with it have in common, in one word. */
 export function labelOf(outcome: Outcome): string {
@@ -118,6 +148,7 @@ export function labelOf(outcome: Outcome): string {
   if (change?.kind === 'deployed' && change.files.length === 0)
     return change.removed.length > 0 ? 'changed' : 'repaired'
   if (change?.kind === 'installed') return change.restarts.length > 0 ? 'restarted' : 'installed'
+  if (change?.kind === 'proven' && change.units.length === 0) return 'not asked'
   return change?.kind ?? 'done'
 }
 
@@ -125,16 +156,18 @@ export function labelOf(outcome: Outcome): string {
 export function summariseGroup(outcomes: readonly Outcome[]): string {
   const [only, ...others] = outcomes
   if (only && others.length === 0) return formatOutcome(only)
-  const counts = [...Map.groupBy(outcomes, (outcome) => sharedNote(outcome, outcomes) ?? labelOf(outcome))].map(
-    ([label, some]) => `${some.length} ${label}`,
-  )
-  return [...counts, firstDate(outcomes)].filter(Boolean).join(', ')
+  const note = sharedNote(outcomes)
+  if (note !== undefined) return `${outcomes.length} ${note}`
+  const byLabel = [...Map.groupBy(outcomes, labelOf)].map(([label, some]) => ({ label, count: some.length }))
+  const sorted = byLabel.sort((a, b) => labels.indexOf(a.label) - labels.indexOf(b.label))
+  return [...sorted.map(({ label, count }) => `${count} ${label}`), firstDate(outcomes)].filter(Boolean).join(', ')
 }
 
 /** What is to be known of a fresh one, where it is the same with all. */
-function sharedNote(outcome: Outcome, outcomes: readonly Outcome[]): string | undefined {
-  const note = 'note' in outcome ? outcome.note : undefined
-  return outcomes.every((each) => 'note' in each && each.note === note) ? note : undefined
+function sharedNote([first, ...others]: readonly Outcome[]): string | undefined {
+  const noteOf = (outcome: Outcome | undefined) => (outcome?.kind === 'fresh' ? outcome.note : undefined)
+  const note = noteOf(first)
+  return others.every((each) => noteOf(each) === note) ? note : undefined
 }
 
 function firstDate(outcomes: readonly Outcome[]): string {

@@ -6,7 +6,7 @@ import { countFiles, formatDate, formatNames, groupAlike, printable } from '../w
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
 import { breakLines } from './paragraph.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 
@@ -127,7 +127,7 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
 
 interface OnNode {
   readonly node: string
-  readonly change: Exclude<Change, { kind: 'made' }>
+  readonly change: Extract<Change, { kind: 'deployed' | 'installed' }>
 }
 
 /** "41 files to control0, control1, control2 and 2 more" */

@@ -9,15 +9,15 @@ import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter } from '../../lib/views/advice.ts'
-import { viewPhases } from '../../lib/views/reporter.ts'
+import { viewPhases } from '../../lib/views/phase-view.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
+import { walk } from '../looks/walk.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 import { plan } from './plan.ts'
-import { walk } from './walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {

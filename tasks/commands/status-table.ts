@@ -133,6 +133,7 @@ function sumUp(
     others > 0 && `${ofAll(others, nodes.length, 'node')} not as auth/`,
   ].filter(Boolean)
   if (wrong.length > 0) return `${wrong.join('; ')} (see ${plan})${formatFirstExpiry(items, now)}`
+  if (items.length === 0) return nodes.length === 1 ? '1 node is as auth/' : `All ${nodes.length} nodes are as auth/`
   const all = items.length === 1 ? '1 item is' : `All ${items.length} items are`
   const onNodes = nodes.length === 1 ? ', and so is 1 node' : `, and so are ${nodes.length} nodes`
   return `${all} ${asked}${nodes.length > 0 ? onNodes : ''}${formatFirstExpiry(items, now)}`

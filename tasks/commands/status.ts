@@ -18,7 +18,7 @@ import {
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import { formatUnderWay, rotationsIn } from './rotate/table.ts'
+import { formatUnderWay, rotationsIn } from '../rotations/table.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */

@@ -15,6 +15,8 @@ export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNo
 export function fetchCommand({ auth, cluster }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   const words = [
+    // The node has just been asked, so that its key is known: an impostor's identity is not fetched, whatever is configured.
+    ...['-o', 'StrictHostKeyChecking=yes'],
     ...(node?.port === undefined ? [] : ['-P', String(node.port)]),
     ...names.map((name) => `${cluster.ssh.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
     auth.path,

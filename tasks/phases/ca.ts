@@ -12,6 +12,7 @@ import {
   compareKeyKind,
   compareWithProfile,
   findNotAccepted,
+  findUnpermittedBy,
   isIssuedBy,
   readCertificate,
 } from '../../lib/pki/certificate.ts'
@@ -60,7 +61,7 @@ function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
   const pair = readPair(workspace.auth, caName)
   const profile = profileOf(pair, asked)
   if (isAbsent(pair)) refuseNewCa(workspace)
-  else refuseOtherCa(pair, profile, workspace)
+  else refuseOtherCa(pair, profile, workspace, force)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${workspace.auth.path} has no CA to renew`, { remedy: `${workspace.command('ca')} makes one` })
   if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
@@ -89,9 +90,15 @@ function readLeaves({ auth, cluster }: Workspace): Certificate[] {
 
 /** No component would trust anything signed by this CA. */
 function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
+  const { auth, cluster } = workspace
   const reasons = findNotAccepted(ca)
-  if (reasons.length > 0)
-    throw refusal(`the CA in ${workspace.auth.path}: ${formatReasons(reasons)}`, [renew(workspace)])
+  if (reasons.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(reasons)}`, [renew(workspace)])
+  const names = new Set(certTable(cluster).flatMap(({ profile }) => profile.sans))
+  const unpermitted = findUnpermittedBy(ca, [...names])
+  if (unpermitted.length > 0)
+    throw refusal(`the CA in ${auth.path} may not issue for ${formatNames(unpermitted)} (its name constraints)`, [
+      renew(workspace),
+    ])
 }
 
 function isAbsent({ reasons }: Pair): boolean {
@@ -111,7 +118,7 @@ function refuseNewCa(workspace: Workspace): void {
 }
 
 /** The certificate may be missing: it can be reissued from the key. */
-function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void {
+function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force?: Force): void {
   const { auth } = workspace
   const broken = pair.reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
@@ -123,7 +130,10 @@ function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace): void
     : pair.key
       ? compareKeyKind(pair.key, profile)
       : []
-  if (asked.length === 0) return
+  // What it may be used for is no part of the identity.
+  const isRenewable = asked.every(({ kind }) => kind === 'usages-changed')
+  if (asked.length === 0 || (isRenewable && force === 'renew')) return
+  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(asked)}`, [renew(workspace)])
   const keep = 'change cluster.yaml to match the CA'
   throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
     keep,

@@ -1,7 +1,7 @@
 /** With what a component is asked. */
 import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
-import type { Credentials } from '../../lib/nodes/probe.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Credentials } from '../../lib/tls/probe.ts'
 
 /** Undefined where auth/ has none of that name. */
 export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {

@@ -50,7 +50,7 @@ const scenes: readonly Scene[] = [
   { commands: [bootstrap], stands: 3, after: installAll },
   { commands: [edit('s/extraSANs: .*/extraSANs: [api.example.org]/'), plan], stands: 5 },
   { commands: [bootstrap], stands: 3, after: allWell },
-  { commands: [edit('s/validity: 90d/validity: 1y/; s/renewBefore: 30d/renewBefore: 91d/'), bootstrap], stands: 4 },
+  { commands: [edit('s/validity: 90d/validity: 1y/; s/: 30d/: 91d/'), bootstrap], stands: 4 },
 ]
 
 const edits: readonly Edit[] = [
@@ -83,6 +83,7 @@ async function record(): Promise<void> {
     seconds,
     still: frames.findLastIndex(showsRestart),
   })
+  if (!frames.some(showsRestart)) throw new Error('no restart was seen')
   if (svg.includes(lab.place)) throw new Error(`the recording shows ${lab.place}`)
   writeFileSync(file, svg)
   process.stdout.write(`${file}: ${(svg.length / 1000).toFixed(0)} kB, ${seconds.toFixed(1)} s\n`)
@@ -91,7 +92,7 @@ async function record(): Promise<void> {
 /** Of the last run, in its middle: one control node is done, and another waits. */
 function showsRestart({ lines }: Frame): boolean {
   const text = lines.map((line) => line.map((run) => run.text).join(' ')).join('\n')
-  return /restarted/.test(text) && /waiting for \/readyz/.test(text)
+  return /units restarted/.test(text) && /waiting for \/readyz/.test(text)
 }
 
 /** As if by hand; each chunk's seconds are those since the one before. */

@@ -28,7 +28,7 @@ export interface Frame {
 /** Less than this nobody sees: it is in the middle of a redraw. */
 const settled = 0.01
 /** Frames closer than this become one. */
-const closest = 0.12
+const closest = 0.2
 
 /** Seconds must not decrease. Throws at a style that the tree does not use. */
 export async function readFrames(chunks: readonly Chunk[]): Promise<Frame[]> {

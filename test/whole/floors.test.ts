@@ -9,10 +9,11 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** From the lowest up. */
 const floors = [
-  ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/nodes', 'lib/ssh'],
+  ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/tls', 'lib/nodes', 'lib/ssh'],
   ...['lib/targets', 'lib/views', 'lib/plan'],
-  ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/request', 'tasks/looks'],
-  ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/report', 'tasks/commands', 'tasks'],
+  ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/rotations', 'tasks/request', 'tasks/looks'],
+  ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/rotate', 'tasks/commands/report'],
+  ...['tasks/commands', 'tasks'],
 ]
 
 interface Import {

@@ -7,7 +7,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { altered, attribute, bytes, element, extension, oid, type Parts, sequence } from '../support/altered.ts'
@@ -440,6 +440,128 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
   }
 })
 
+const subtrees = (tag: number, ...bases: readonly Buffer[]) => element(tag, ...bases.map((base) => sequence(base)))
+const domain = (name: string) => element(0x82, name)
+const range = (hex: string) => element(0x87, bytes(hex))
+const constraints = (...lists: readonly Buffer[]) => more('551d1e', sequence(...lists), 'ff')
+const withoutUsage = ({ extensions }: Parts) => ({
+  extensions: extensions.filter((each) => !each.includes(oid(keyUsage))),
+})
+const ours = ['kubernetes', 'kubenet', 'default', 'svc', 'cluster', 'local']
+const constrained = /\(its name constraints\)/
+
+const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
+  {
+    title: 'for one domain alone',
+    alter: constraints(subtrees(0xa0, domain('example.org'))),
+    go: /not authorized to sign for this name|not permitted by any constraint/,
+    why: constrained,
+  },
+  {
+    title: 'for other addresses',
+    alter: constraints(subtrees(0xa0, range('0a000000 ff000000'))),
+    go: /not authorized to sign for this name|not permitted by any constraint/,
+    why: constrained,
+  },
+  {
+    title: 'for all but those of the nodes',
+    alter: constraints(subtrees(0xa1, range('c0a80000 ffff0000'))),
+    go: /not authorized to sign for this name|excluded by constraint/,
+    why: constrained,
+  },
+  {
+    title: 'for the names below a domain and not for itself',
+    alter: constraints(subtrees(0xa0, domain('.control0'), ...ours.map(domain))),
+    go: /not authorized to sign for this name|not permitted by any constraint/,
+    why: /may not issue for control0 \(/,
+  },
+  {
+    title: 'for a part of the directory',
+    alter: constraints(subtrees(0xa0, element(0xa4, sequence()))),
+    go: /unhandled critical extension/,
+    why: /name constraints that Go does not read/,
+  },
+  {
+    title: 'for a range with a hole in its mask',
+    alter: constraints(subtrees(0xa0, range('c0a80000 ff00ff00'))),
+    go: /invalid IP mask|unauthorized|constraint/,
+    why: /name constraints that Go does not read/,
+  },
+  {
+    title: 'for nothing in so many words',
+    alter: constraints(),
+    go: /empty name constraints/,
+    why: /name constraints that Go does not read/,
+  },
+  {
+    title: 'for signatures of other kinds',
+    alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
+    go: /parent certificate cannot sign|signed by unknown authority/,
+    why: /usages are not those asked for/,
+  },
+]
+
+const takenCas: readonly Row[] = [
+  {
+    title: 'for every address, and not for a domain that is not ours',
+    alter: constraints(subtrees(0xa0, range('00000000 00000000')), subtrees(0xa1, domain('example.org'))),
+  },
+  {
+    title: 'for the names of the cluster, in other letters',
+    alter: constraints(subtrees(0xa0, domain('CONTROL0'), ...ours.map(domain))),
+  },
+  {
+    title: 'for leaves alone',
+    alter: instead(basicConstraints, () => sequence(element(0x01, bytes('ff')), element(0x02, bytes('00')))),
+  },
+  { title: 'for whatever it likes, its usage not said', alter: withoutUsage },
+]
+
+describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
+  let place: string
+  let auth: string
+  let made: string
+  const ip = '192.168.1.11'
+
+  before(async () => {
+    place = makePlace()
+    auth = join(place, 'auth')
+    made = join(place, 'made')
+    writeCluster(place, [
+      [['certificates', 'key'], 'ecdsa-p256'],
+      [['nodes'], [{ name: 'control0', role: 'control', ip }]],
+    ])
+    const ran = await harderway(place, 'certs')
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    cpSync(auth, made, { recursive: true })
+  })
+  beforeEach(() => cpSync(made, auth, { recursive: true, force: true }))
+  after(() => rmSync(place, { recursive: true, force: true }))
+
+  for (const { title, go, why, ...row } of refusedCas)
+    test(`that may sign ${title} is refused by Go and by us, and renewed over its key it is taken`, async () => {
+      spoil(auth, 'ca', { title, ...row })
+      await assert.rejects(dial(place, auth, 'control0', ip), go)
+      const ran = await harderway(place, 'certs')
+      assert.equal(ran.status, 3, ran.stdout + ran.stderr)
+      assert.match(ran.stdout + ran.stderr, why)
+      assert.match(ran.stdout + ran.stderr, /ca --renew$/m)
+      const renewed = await harderway(place, 'ca', '--renew')
+      assert.equal(renewed.status, 0, renewed.stdout + renewed.stderr)
+      await dial(place, auth, 'control0', ip)
+      const again = await harderway(place, 'certs', '--json')
+      assert.deepEqual([again.status, idsOf(again, 'built')], [0, []], again.stdout)
+    })
+
+  for (const row of takenCas)
+    test(`that may sign ${row.title} is taken by Go, and fresh`, async () => {
+      spoil(auth, 'ca', row)
+      await dial(place, auth, 'control0', ip)
+      const ran = await harderway(place, 'certs', '--json')
+      assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, []], ran.stdout)
+    })
+})
+
 function spoil(auth: string, name: string, { alter, hash, outerAlgorithm, key, spell }: Row): void {
   const [file, keyFile] = [join(auth, `${name}.pem`), join(auth, `${name}-key.pem`)]
   const signed = {
@@ -457,7 +579,7 @@ function spoil(auth: string, name: string, { alter, hash, outerAlgorithm, key, s
 const strictly = { GODEBUG: 'x509negativeserial=0' }
 
 /** kubectl dials the node's name, then its address; throws with what it says. */
-async function dial(place: string, auth: string, name: string): Promise<void> {
+async function dial(place: string, auth: string, name: string, address?: string): Promise<void> {
   const file = (ending: string) => join(auth, `${name}${ending}`)
   const args = ['-cert', file('.pem'), '-key', file('-key.pem'), '-cipher', 'DEFAULT@SECLEVEL=0', '-www']
   await using server = await startServer(
@@ -465,7 +587,7 @@ async function dial(place: string, auth: string, name: string): Promise<void> {
     ['s_server', '-accept', '127.0.0.1:0', ...args],
     /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
   )
-  const ip = rows.find((row) => row.name === name)?.ip ?? ''
+  const ip = address ?? rows.find((row) => row.name === name)?.ip ?? ''
   for (const dialled of [name, ip])
     kubectl(
       join(place, 'home'),

@@ -316,6 +316,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         'od',
         'tar',
         'touch',
+        'sync',
         'chmod',
         'mv',
         'rm',

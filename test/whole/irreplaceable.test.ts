@@ -868,6 +868,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     await harderway(place, 'deploy', '--replace-identity')
     const remedy = String(ran.events.find(({ type }) => type === 'failed')?.remedy)
     const command = /(scp .*)$/m.exec(remedy)?.[1] ?? ''
+    assert.match(command, / -o StrictHostKeyChecking=yes /)
     const fetched = join(place, 'fetched')
     mkdirSync(join(fetched, 'auth'), { recursive: true })
     execFileSync('bash', ['-c', command.replace(auth(), join(fetched, 'auth'))], { cwd: fetched, stdio: 'ignore' })

@@ -101,6 +101,32 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(onNodes(), before)
   })
 
+  test('an impostor with another host key is asked for nothing by any command, whatever the ssh configuration trusts', async () => {
+    const config = join(place, 'trusting')
+    writeFileSync(config, `StrictHostKeyChecking no\n${readFileSync(lab.sshConfig, 'utf8')}`)
+    writeCluster(place, [...edits, [['ssh', 'configFile'], config], [['install'], 'guide']])
+    const [node, known] = [lab.node('control0'), readFileSync(lab.knownHosts, 'utf8')]
+    const [key, { sessions }] = [await node.hostKey(), await node.counts()]
+    await node.rotateHostKey()
+    try {
+      const commands = [
+        ['status', '--on-nodes'],
+        ['bootstrap', '--dry-run'],
+        ['deploy', '--force'],
+        ['install', '--force'],
+      ]
+      for (const args of [['recover', '--node', 'control0'], ...commands]) {
+        if (args[0] === 'status') cpSync(made, auth, { recursive: true })
+        const ran = await harderway(place, ...args)
+        assert.equal(ran.status, 1, told(ran))
+        assert.match(told(ran), /control0.*host key changed/)
+      }
+      assert.equal((await node.counts()).sessions, sessions)
+    } finally {
+      writeFileSync(lab.knownHosts, known.replace(key, await node.hostKey()))
+    }
+  })
+
   test('recover leaves out a worker that is down, says so, and the next bootstrap makes its certificate anew', async () => {
     await lab.node('worker1').stop()
     const ran = await recover('--node', 'control1', '--json')

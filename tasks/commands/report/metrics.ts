@@ -3,7 +3,7 @@
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import { type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
-import { rotations, rotationsIn } from '../rotate/table.ts'
+import { rotations, rotationsIn } from '../../rotations/table.ts'
 
 interface Metric {
   readonly name: string

@@ -4,9 +4,9 @@ import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { openWorkspace, type Request } from '../../request/session.ts'
+import type { Rotation, Stage } from '../../rotations/rotation.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
-import type { Rotation, Stage } from './rotation.ts'
 
 interface UnitPlan {
   readonly unit: string

@@ -1,6 +1,6 @@
 /** Proofs as targets: once every node has loaded a stage, its components are asked for what it promises. */
 import type { Target } from '../../../lib/targets/target.ts'
-import type { Rotating, Stage } from './rotation.ts'
+import type { Rotating, Stage } from '../../rotations/rotation.ts'
 
 export const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
 
@@ -20,10 +20,9 @@ export function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlie
       where: 'node',
       // Asking may write, and so is no look.
       check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
-      build: async (_, { signal }) => {
-        await prove({ ...rotating, signal }, node)
-        return undefined
-      },
+      build: async (_, { signal }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      }),
       release: (workspace) => workspace.disconnect(node),
     }))
 }

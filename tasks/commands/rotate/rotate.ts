@@ -5,19 +5,20 @@ import { suggest } from '../../../lib/suggest.ts'
 import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
 import type { Target } from '../../../lib/targets/target.ts'
 import { adviseAfter } from '../../../lib/views/advice.ts'
-import { type Reporter, viewPhases } from '../../../lib/views/reporter.ts'
+import { viewPhases } from '../../../lib/views/phase-view.ts'
+import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
+import { walk } from '../../looks/walk.ts'
 import { clusterGraph, phases } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
-import { walk } from '../walk.ts'
+import { rewritePhase } from '../../rotations/rewrite.ts'
+import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
+import { rotations, underWay } from '../../rotations/table.ts'
 import { planRotation } from './plan.ts'
 import { proofPhase, proofTargets } from './proof.ts'
-import { rewritePhase } from './rewrite.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { rotations, underWay } from './table.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(request: Request): Promise<readonly Finding[]> {
@@ -174,7 +175,7 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
   const { command } = rotating.workspace
   const held = (await next.heldBy?.(rotating)) ?? []
   for (const each of held) say(`the earlier one is still used by ${each}`)
-  for (const each of rotation.unseen) say(`what is not seen from here: ${each}`)
+  for (const each of rotation.unseen(rotating.workspace.cluster)) say(`what is not seen from here: ${each}`)
   say(
     `left to do: ${next.title}: ${command(`rotate ${rotation.name} --finish`)}; or back: ${command(`rotate ${rotation.name} --undo`)}`,
   )

@@ -90,6 +90,15 @@ inEachShell(({ run, did }) => {
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
+    test('is on the disk before it takes its place, and its place is when it is told', (t) => {
+      const { place: folder, placing } = folders(t)
+      const told = join(scratch(t), 'told')
+      const now = `$(cat ${join(folder, 'kubernetes.pem')})`
+      assert.deepEqual(place(placing, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
+      const synced = names.map((name) => `-- ${join(folder, name)}${newSuffix} old kubernetes.pem`)
+      assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [...synced, `-- ${folder} new kubernetes.pem`])
+    })
+
     test('puts the old ones back, and forgets them', (t) => {
       const { place: folder, placing } = folders(t)
       const old = contents(folder)

@@ -62,6 +62,31 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
     })
 
+    test('is on the disk before it takes its place, and its place is when it is told', (t) => {
+      const home = oldHome(t)
+      stage(home)
+      const told = join(scratch(t), 'told')
+      const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
+      const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: sync })
+      assert.ok(parseInspection(stdout, nonce).files.size > 0)
+      const all = newFiles.map(({ name }) => name).join(' ')
+      assert.equal(readFileSync(told, 'utf8'), `-- ${all} old ca.pem\n-- . the new CA\n`)
+    })
+
+    test('changes nothing where it does not come to the disk, and goes on where only a folder can not be told to', (t) => {
+      const home = oldHome(t)
+      const old = snapshot(home)
+      stage(home)
+      const broken = fakeTool(t, 'sync', 'echo "sync: Input/output error" >&2; exit 1')
+      assert.notEqual(run(home, scriptFor(home, swapOf(home)), { path: broken }).status, 0)
+      assert.deepEqual(snapshot(home), old)
+      stage(home)
+      const { stdout } = run(home, scriptFor(home, swapOf(home)), {
+        path: fakeTool(t, 'sync', 'case "$*" in "-- .") exit 1 ;; esac'),
+      })
+      assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
+    })
+
     test('is the same whatever tools would read from the environment', (t) => {
       const home = oldHome(t)
       const seen = parseInspection(did(home, oddEnvironment + inspectScript('~', new Map(), nonce)), nonce)

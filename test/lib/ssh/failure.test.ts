@@ -5,7 +5,7 @@ import type { SshHost } from '../../../lib/ssh/route.ts'
 
 function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshHost {
   const ssh = (...options: string[]) => ['ssh', ...options].join(' ')
-  return { jump, hostname, port: '22', knownAs: hostname, ssh, destination: `ubuntu@${hostname}` }
+  return { jump, hostname, port: '22', knownAs: hostname, ssh, destination: `ubuntu@${hostname}`, learnsInto: [] }
 }
 
 function failed(stderr: string, more: Partial<SshResult> = {}) {

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
+import { fill } from '../../support/full-disk.ts'
 import { needs } from '../../support/parts.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
 
 const skip = needs('sshd', 'ssh', 'ssh-keygen')
+
+const canMount = process.getuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0
 
 function assertFails(result: string | Failure, code: string, message = /^/): Failure {
   assert.ok(result instanceof Failure, `a connection was made: ${result}`)
@@ -101,6 +104,37 @@ describe('keys that are learnt at the first meeting go into a file that stays', 
       if (/^\./.test(file))
         assertFails(await at.run('node', 'echo in', { config: trusting, options }), 'host-key-unchecked')
     })
+
+  test('and a disk that is too full for them is an error, not a node that is trusted again and again', {
+    skip: !canMount && 'only root may mount a small disk',
+  }, async () => {
+    const known = join(at.folder, 'small/known_hosts')
+    mkdirSync(join(at.folder, 'small'))
+    execFileSync('/bin/sh', ['-c', `mount -t tmpfs -o size=64k tmpfs ${join(at.folder, 'small')}`])
+    try {
+      fill(join(at.folder, 'small/full'), 0)
+      for (const options of [{}, { HashKnownHosts: 'yes' }]) {
+        const config = at.host('node', 'StrictHostKeyChecking accept-new', 'UserKnownHostsFile ./small/known_hosts')
+        const message =
+          /^node: host keys are not kept in \S+small\/known_hosts: that of \[127\.0\.0\.1\]:\d+ was trusted/
+        assertFails(await at.run('node', 'echo in', { config, options }), 'host-key-not-kept', message)
+        const hop = at.host('node', 'ProxyJump hop') + config.replace('Host node', 'Host hop')
+        writeFileSync(
+          at.lab.knownHosts,
+          `[127.0.0.1]:${at.lab.node('node').port} ${await at.lab.node('node').hostKey()}\n`,
+        )
+        assertFails(await at.run('node', 'echo in', { config: hop, options }), 'host-key-not-kept', message)
+      }
+      rmSync(join(at.folder, 'small/full'))
+      const config = at.host('node', 'StrictHostKeyChecking accept-new', 'UserKnownHostsFile ./small/known_hosts')
+      for (const options of [{}, { HashKnownHosts: 'yes' }]) {
+        rmSync(known, { force: true })
+        for (let i = 0; i < 2; i++) assert.equal(await at.run('node', 'echo in', { config, options }), 'in\n')
+      }
+    } finally {
+      execFileSync('/bin/sh', ['-c', `umount ${join(at.folder, 'small')}`])
+    }
+  })
 
   test('nothing is learnt of a node that is known: known_hosts stays as it is', async () => {
     const node = at.lab.node('node')

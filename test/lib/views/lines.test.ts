@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import { createLines, type LinesOptions } from '../../../lib/views/lines.ts'
-import type { PhaseView } from '../../../lib/views/reporter.ts'
+import type { PhaseView } from '../../../lib/views/phase-view.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
@@ -107,7 +107,7 @@ test('in GitHub Actions a phase is a group, written whole when it has ended; one
   end('certs/2', failed)
   assert.deepEqual(written, [
     'The deploy: 2 fresh',
-    '::group::The certs: 1 new, 1 fresh, 1 failed',
+    '::group::The certs: 1 new, 1 failed, 1 fresh',
     'certs/0: new',
     'warning certs/1: expires soon',
     'certs/2: failed: no room',

@@ -40,6 +40,10 @@ for (const [outcome, text] of [
   [built(missing, deployed(['a.pem'], ['old.pem'])), 'a.pem deployed; old.pem removed'],
   [built(missing, installed(['/a', '/b', '/c'], ['etcd', 'kubelet'])), '3 files installed; etcd, kubelet restarted'],
   [built(missing, installed(['/a'], [])), '1 file installed'],
+  [built(missing, installed([], ['etcd', 'kubelet', 'kube-proxy'])), '3 units restarted'],
+  [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
+  [built(missing, { kind: 'proven', units: [] }), 'nothing runs there that could be asked'],
+  [built(missing, { kind: 'rewritten', objects: 120 }), '120 written anew'],
   [built({ kind: 'rotation', what: 'each answers' }), 'done'],
   [{ kind: 'fresh', reasons: [] }, 'fresh'],
   [{ kind: 'fresh', reasons: [], until: at('2036-11-22') }, 'expires 2036-11-22'],
@@ -83,7 +87,7 @@ for (const [outcomes, text] of [
   [[fresh('2036-11-22', '2036-10-23'), fresh('2030-01-02', '2029-12-03')], '2 fresh, the first renews from 2029-12-03'],
   [[fresh('2036-11-22'), { kind: 'fresh', reasons: [] }], '2 fresh'],
   [[notYet, notYet], '2 not installed yet'],
-  [[built(missing, deployed(['a'])), notYet], '1 deployed, 1 fresh'],
+  [[notYet, built(missing, deployed(['a']))], '1 deployed, 1 fresh'],
   [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
 ] as const satisfies readonly [readonly Outcome[], string][])
   test(`a group is summed up in a line: ${text}`, () => {

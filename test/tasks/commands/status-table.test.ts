@@ -120,6 +120,7 @@ test('the first line is a sentence: whether all is well, and what expires first'
   const expiry = '. First to expire: a, on 2027-12-26, in 300d'
   const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on, width: 300 })[0]
   assert.equal(told([item('a')]), `1 item is as cluster.yaml asks${expiry}`)
+  assert.equal(told([], nodes('fresh', 3)), 'All 3 nodes are as auth/')
   const two = [item('a'), item('b', { end: undefined })]
   assert.equal(told(two), `All 2 items are as cluster.yaml asks${expiry}`)
   assert.equal(told(two, nodes('fresh', 1)), `All 2 items are as cluster.yaml asks, and so is 1 node${expiry}`)

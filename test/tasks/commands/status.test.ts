@@ -144,7 +144,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
 
   test('where all is well exits with 0, and shows every end as openssl reads it', async (t) => {
     const { place, auth } = copied(t)
-    const [json, table] = await Promise.all([statusAt(place, 1, '--json'), statusAt(place, 1)])
+    const [json, table] = await Promise.all([statusAt(place, 1, '--json'), statusAt(place, 1, '--verbose')])
     assert.deepEqual([json.status, table.status, json.stderr, table.stderr], [0, 0, '', ''])
     const endOf = (file: string) =>
       new Date(openssl('x509', '-in', file, '-noout', '-enddate').trim().replace('notAfter=', '')).toISOString()
@@ -466,7 +466,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
   })
 
   test('the table has how many nodes have a file as it is here, and a line a node', async () => {
-    const ran = await status('--on-nodes')
+    const ran = await status('--on-nodes', '--verbose')
     assert.equal(ran.status, 0)
     const table = rowsOf(ran)
     assert.deepEqual(table[0]?.at(-1), '3/3')

@@ -94,6 +94,21 @@ describe('the verdict about units', () => {
     for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
   })
 
+  test('in a plan has what would be written anew, as if it were: with the restarts', () => {
+    const settled = at
+    at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig']) }
+    try {
+      assert.deepEqual(judge('w0'), [])
+      assert.deepEqual(judge('c0'), [
+        'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
+        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: taken up without a restart',
+        'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
+      ])
+    } finally {
+      at = settled
+    }
+  })
+
   const etcd = '/etc/etcd/'
   const kubelet = '/var/lib/kubelet/'
   const rows: Readonly<Record<string, readonly [node: string, change: (found: Mutable) => void, ...told: string[]]>> = {

@@ -3,9 +3,10 @@
  * ever adds to it, and takes out what has expired: after a rotation it would trust the earlier CA until its end.
  * https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
  */
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { blocksIn, certificatePem } from '../../../lib/der/pem.ts'
-import { Failure } from '../../../lib/failure.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
+import { Failure } from '../../lib/failure.ts'
+import { readObject } from '../../lib/tls/client.ts'
 import { withApi } from './components.ts'
 import type { Rotating } from './rotation.ts'
 
@@ -24,11 +25,11 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
   if (!earlier) return
   await withApi(rotating, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++) {
-      const { status, body } = await api.ask('GET', path)
+      const read = await api.ask('GET', path)
       // No aggregated API server was ever told of any.
-      if (status === 404) return
-      if (status !== 200) throw new Failure(`GET ${path} answers ${status}`)
-      const map = JSON.parse(body) as ConfigMap
+      if (read.status === 404) return
+      if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`)
+      const map = readObject(read, `GET ${path}`) as ConfigMap
       const held = blocksIn(map.data?.[field] ?? '', 'CERTIFICATE')
       if (!held.some((der) => der.equals(earlier))) return
       const left = held.filter((der) => !der.equals(earlier)).map(certificatePem)

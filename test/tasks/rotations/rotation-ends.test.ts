@@ -6,21 +6,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
-import { type Cluster, parseCluster } from '../../../../lib/cluster/cluster.ts'
-import { AuthDir } from '../../../../lib/files/auth-dir.ts'
-import { readPrivateKey } from '../../../../lib/pki/certificate.ts'
-import { execute } from '../../../../lib/targets/executor.ts'
-import { closure } from '../../../../lib/targets/graph.ts'
-import type { Workspace } from '../../../../lib/targets/workspace.ts'
-import type { Rotating, Rotation } from '../../../../tasks/commands/rotate/rotation.ts'
-import { rotations } from '../../../../tasks/commands/rotate/table.ts'
-import { clusterGraph } from '../../../../tasks/phases/table.ts'
-import { known } from '../../../../tasks/tables/files.ts'
+import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { readPrivateKey } from '../../../lib/pki/certificate.ts'
+import { execute } from '../../../lib/targets/executor.ts'
+import { closure } from '../../../lib/targets/graph.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { clusterGraph } from '../../../tasks/phases/table.ts'
+import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
+import { rotations } from '../../../tasks/rotations/table.ts'
+import { known } from '../../../tasks/tables/files.ts'
 
-const text = readFileSync(join(import.meta.dirname, '../../../../cluster.yaml'), 'utf8').replace(
-  'rsa-2048',
-  'ecdsa-p256',
-)
+const text = readFileSync(join(import.meta.dirname, '../../../cluster.yaml'), 'utf8').replace('rsa-2048', 'ecdsa-p256')
 const cluster = readCluster()
 const now = new Date()
 

@@ -1,7 +1,7 @@
 /** What a rotation is: its stages in order, each a state of the files in auth/, and what leads from one to the next. */
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import type { Target } from '../../../lib/targets/target.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
+import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { Target } from '../../lib/targets/target.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
 
 /** What rotating works with; `isForced`: what still uses the old has been named, and is given up. */
 export interface Rotating {
@@ -23,8 +23,8 @@ export interface Stage {
   begin(rotating: Rotating): Promise<void>
   /** Why it can't begin yet: who still uses what it ends. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
-  /** What is asked of the components of a node when they have loaded it; undefined where nothing is. */
-  prove?(rotating: Rotating, node: ClusterNode): Promise<void>
+  /** What is asked of the components of a node when they have loaded it: by which units it was answered, as it should be. */
+  prove?(rotating: Rotating, node: ClusterNode): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): Target[]
   /** Leads back to the stage before; absent where there is no way back. */
@@ -45,5 +45,5 @@ export interface Rotation {
   /** Of the stages; undefined where none is under way. Throws a refusal where the files do not fit together. */
   stageOf(workspace: Workspace): string | undefined
   /** What of the old is out of sight. */
-  readonly unseen: readonly string[]
+  readonly unseen: (cluster: Cluster) => readonly string[]
 }

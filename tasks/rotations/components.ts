@@ -1,11 +1,11 @@
 /** The components of a node that can be asked with our credentials, each by its own address. */
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
-import { Client } from '../../../lib/nodes/client.ts'
-import { ask, type Credentials, type Reply } from '../../../lib/nodes/probe.ts'
-import { nodeUnits, type Unit } from '../../tables/places.ts'
-import { credentialsOf, trustOf } from '../../units/credentials.ts'
-import { addressOf, judgeUnits, lookAtUnits } from '../../units/verdict.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { Client } from '../../lib/tls/client.ts'
+import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
+import { nodeUnits, type Unit } from '../tables/places.ts'
+import { credentialsOf, trustOf } from '../units/credentials.ts'
+import { addressOf, judgeUnits, lookAtUnits } from '../units/verdict.ts'
 import type { Rotating } from './rotation.ts'
 
 /** Milliseconds for one answer. */

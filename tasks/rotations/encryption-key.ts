@@ -1,8 +1,8 @@
 /** `rotate encryption-key`: the next key opens everywhere before it seals anywhere; then every stored object is written anew. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure, usageFailure } from '../../../lib/failure.ts'
-import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, usageFailure } from '../../lib/failure.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
 import {
   addKey,
   keepKeys,
@@ -10,13 +10,13 @@ import {
   type SealingKeys,
   sealWithEarlier,
   sealWithNewest,
-} from '../../../lib/kubernetes/sealing-keys.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { encryptionConfig } from '../../tables/files.ts'
+} from '../../lib/kubernetes/sealing-keys.ts'
+import { findSealed, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { encryptionConfig } from '../tables/files.ts'
 import { askable, isApiServer, someApiServer, withApi, withStore } from './components.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { findSealed, readSeal, registry, sealPrefix } from './stored.ts'
 
 const { file } = encryptionConfig
 const changes = (name: string) => name === file
@@ -88,7 +88,9 @@ export const encryptionKeyRotation: Rotation = {
     const { stage = 'settled' } = keysOf(workspace) ?? {}
     return stage === 'settled' ? undefined : stage
   },
-  unseen: ['snapshots of etcd that were taken before: they are opened by the earlier key, which stays in auth/backup'],
+  unseen: () => [
+    'snapshots of etcd that were taken before: they are opened by the earlier key, which stays in auth/backup',
+  ],
 }
 
 function keysOf({ auth }: Pick<Workspace, 'auth'>): SealingKeys | undefined {
@@ -120,13 +122,14 @@ async function storedUnder(rotating: Rotating, key: string): Promise<number> {
 }
 
 /** Written through the API server of the node, read from etcd, and removed. */
-async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await askable(rotating, node)).some(isApiServer)) return
+async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+  if (units.length === 0) return []
   const keys = keysOf(rotating.workspace)
   const [newest] = keys?.names ?? []
-  if (!keys || newest === undefined) return
+  if (!keys || newest === undefined) return []
   const asked = sealPrefix({ provider: keys.provider, name: newest })
-  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return
+  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
   const seal = await withApi(rotating, node, async (api) => {
@@ -143,4 +146,5 @@ async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void
     throw new Failure(`${node.name}: its API server seals with another key than ${newest}`, {
       remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
     })
+  return units
 }

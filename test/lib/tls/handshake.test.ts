@@ -7,13 +7,13 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../../lib/der/pem.ts'
-import type { Met } from '../../../lib/pki/handshake.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import type { Met } from '../../../lib/tls/handshake.ts'
 import { altered, bytes, element } from '../../support/altered.ts'
 import { caProfile, leafProfile, makeCa, temporaryAuth, year } from '../../support/cluster-auth.ts'
 
 const run = promisify(execFile)
-const module = new URL('../../../lib/pki/handshake.ts', import.meta.url)
+const module = new URL('../../../lib/tls/handshake.ts', import.meta.url)
 const seen = { seen: { user: 'system:node:w0', groups: ['system:nodes'] }, why: '' }
 
 /** Of two CAs of the same name, each with a w0. */

@@ -19,8 +19,8 @@ export interface Server {
   readonly signal: AbortSignal
 }
 
-/** Bytes: a page of large objects is some tens of megabytes. */
-const longestBody = 256 * 1024 * 1024
+/** Bytes: a page of the largest objects that etcd takes is some fifty megabytes. */
+const longestBody = 64 * 1024 * 1024
 /** Milliseconds: longer than a server thinks about one request. */
 const patience = 70_000
 
@@ -68,15 +68,11 @@ export class Client {
   }
 
   /** What it answers, parsed. Throws a Failure for another status than 2xx: its text is not passed on, it may hold what was sent. */
-  async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<unknown> {
-    const { status, body: text } = await this.ask(method, path, body)
-    if (status < 200 || status > 299)
-      throw new Failure(`${method} ${path} answers ${status}`, { code: `http-${status}` })
-    try {
-      return JSON.parse(text)
-    } catch {
-      throw new Failure(`${method} ${path} answers with what is no JSON`, { code: 'not-answered' })
-    }
+  async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<object> {
+    const reply = await this.ask(method, path, body)
+    if (reply.status < 200 || reply.status > 299)
+      throw new Failure(`${method} ${path} answers ${reply.status}`, { code: `http-${reply.status}` })
+    return readObject(reply, `${method} ${path}`)
   }
 
   close(): void {
@@ -84,9 +80,22 @@ export class Client {
   }
 }
 
+/** The JSON object of an answer. Throws a Failure that quotes nothing: it may hold a Secret. */
+export function readObject({ body }: Reply, asked: string): object {
+  try {
+    const value: unknown = JSON.parse(body)
+    if (typeof value === 'object' && value !== null) return value
+  } catch {
+    // What the parser says quotes the text.
+  }
+  throw new Failure(`${asked} answers with what is no JSON object`, { code: 'not-answered' })
+}
+
 async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {
   const stream = await open()
-  const socket = connect({ socket: stream, host: address, ca, cert: as.certificate, key: as.key })
+  // Else NODE_TLS_REJECT_UNAUTHORIZED decides.
+  const trust = { ca, rejectUnauthorized: true }
+  const socket = connect({ socket: stream, host: address, ...trust, cert: as.certificate, key: as.key })
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())
   return socket

@@ -1,28 +1,29 @@
 /** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { inside } from '../../../lib/der/der.ts'
-import { extensionIds, extensionOf } from '../../../lib/der/fields.ts'
-import { Failure, refusal } from '../../../lib/failure.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { inside } from '../../lib/der/der.ts'
+import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
 import {
   caName,
   certificateFile,
   crossName,
   keyFile,
+  kubeconfigFile,
   nextName,
   pairFiles,
   parseFileName,
-} from '../../../lib/files/names.ts'
-import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
-import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../../lib/pki/certificate.ts'
-import { readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
-import { caRotationFiles, isEarlierCa } from '../../../lib/pki/rotation.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+} from '../../lib/files/names.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
+import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 
-import { readRotation } from '../../phases/next-ca.ts'
-import { certTable } from '../../tables/certs.ts'
-import { credentialsOf } from '../../units/credentials.ts'
+import { readRotation } from '../phases/next-ca.ts'
+import { certTable } from '../tables/certs.ts'
+import { credentialsOf } from '../units/credentials.ts'
 import { forgetEarlierCa } from './client-cas.ts'
 import { askable, askHealth, isAccepted, isApiServer } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
@@ -42,11 +43,11 @@ const both: Stage = {
   },
   proof:
     'each server is asked twice: by somebody who trusts the present CA alone, and by one who trusts the next alone',
-  async begin({ workspace: { auth, cluster } }) {
+  async begin({ workspace: { auth, cluster, command } }) {
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
       throw refusal(`${certificateFile(caName)} in ${auth.path} may not sign another CA (pathlen:0)`, [
-        'renew it without that limit first: openssl x509 shows it under "Basic Constraints"',
+        `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
     auth.remove(certificateFile(crossName))
     // The rest is made of it, by whichever run comes next.
@@ -55,7 +56,8 @@ const both: Stage = {
   },
   async prove(rotating, node) {
     const { workspace } = rotating
-    for (const unit of await askable(rotating, node))
+    const units = await askable(rotating, node)
+    for (const unit of units)
       for (const name of [caName, next]) {
         const as = credentialsOf(workspace, unit.health?.as ?? '')
         if (!as) continue
@@ -63,6 +65,7 @@ const both: Stage = {
         if (!isAccepted(reply))
           throw new Failure(`${node.name}: ${unit.unit} answers ${reply.status} to our certificate`)
       }
+    return units.map(({ unit }) => unit)
   },
   async undo({ workspace: { auth, now } }) {
     auth.backUp(caRotationFiles, now)
@@ -88,7 +91,7 @@ const finished: Stage = {
   },
   async prove(rotating, node) {
     const earlier = await madeByEarlierCa(rotating)
-    if (!earlier) return
+    if (!earlier) return []
     const units = await askable(rotating, node)
     for (const unit of units) {
       const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
@@ -98,6 +101,7 @@ const finished: Stage = {
         })
     }
     if (units.some(isApiServer)) await forgetEarlierCa(rotating, node, earlier.ca)
+    return units.map(({ unit }) => unit)
   },
 }
 
@@ -109,7 +113,11 @@ export const caRotation: Rotation = {
     const { stage } = readRotation(workspace)
     return stage === 'settled' ? undefined : stage
   },
-  unseen: [
+  unseen: ({ users }) => [
+    ...users.map(
+      ({ name }) =>
+        `whether ${name} has the new ${kubeconfigFile(name)} already: the one before is refused from then on`,
+    ),
     'kubeconfigs that were handed out: their certificates are of the earlier CA, and are refused from then on',
     "pods that read their ca.crt once: they go on by the cross certificate until the earlier CA's end",
     'certificates that kube-controller-manager signed for CertificateSigningRequests',

@@ -1,17 +1,18 @@
 /** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
-import { certificateFile, keyFile, nextName } from '../../../lib/files/names.ts'
-import { secretMode } from '../../../lib/files/plain-file.ts'
-import type { Client } from '../../../lib/nodes/client.ts'
-import { readPrivateKey } from '../../../lib/pki/certificate.ts'
-import { tokenRotation } from '../../../lib/pki/rotation.ts'
-import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { dropOtherKeys, readRotation } from '../../phases/token-keys.ts'
-import { certTable } from '../../tables/certs.ts'
-import { lookAtUnits } from '../../units/verdict.ts'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { kidIn, kidOf } from '../../lib/kubernetes/token.ts'
+import { readPrivateKey } from '../../lib/pki/certificate.ts'
+import { tokenRotation } from '../../lib/pki/rotation.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Client } from '../../lib/tls/client.ts'
+import { dropOtherKeys, readRotation } from '../phases/token-keys.ts'
+import { certTable } from '../tables/certs.ts'
+import { lookAtUnits } from '../units/verdict.ts'
 import { apiServers, askable, isApiServer, withApi } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -56,7 +57,7 @@ const signing: Stage = {
   },
   async prove(rotating, node) {
     await provePublished(rotating, node)
-    await proveSigning(rotating, node)
+    return proveSigning(rotating, node)
   },
   async undo({ workspace: { auth, now } }) {
     const present = readPublicKey(auth.tryBytes(key))
@@ -85,7 +86,7 @@ const finished: Stage = {
   },
   async prove(rotating, node) {
     await provePublished(rotating, node)
-    await proveSigning(rotating, node)
+    return proveSigning(rotating, node)
   },
 }
 
@@ -99,7 +100,7 @@ export const serviceAccountRotation: Rotation = {
     const { stage } = readRotation(workspace, row)
     return stage === 'settled' ? undefined : stage
   },
-  unseen: [
+  unseen: () => [
     'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
     'tokens that were asked for with a longer life (kubectl create token --duration)',
   ],
@@ -120,18 +121,13 @@ function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boole
   return acceptedKeys(workspace).some((each) => each.equals(asked))
 }
 
-/** As kube-apiserver names a key: the SHA-256 of its SubjectPublicKeyInfo. */
-function kidOf(publicKey: KeyObject): string {
-  const der = publicKey.export({ type: 'spki', format: 'der' })
-  return createHash('sha256').update(der).digest('base64url')
+async function findApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  return (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
 }
 
-async function hasApiServer(rotating: Rotating, node: ClusterNode): Promise<boolean> {
-  return (await askable(rotating, node)).some(isApiServer)
-}
-
-async function provePublished(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await hasApiServer(rotating, node))) return
+async function provePublished(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await findApiServer(rotating, node)
+  if (units.length === 0) return []
   const asked = acceptedKeys(rotating.workspace).map(kidOf)
   await withApi(rotating, node, async (api) => {
     const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
@@ -141,10 +137,12 @@ async function provePublished(rotating: Rotating, node: ClusterNode): Promise<vo
         remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
       })
   })
+  return units
 }
 
-async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await hasApiServer(rotating, node))) return
+async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await findApiServer(rotating, node)
+  if (units.length === 0) return []
   const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
   await withApi(rotating, node, async (api) => {
     if (!present || (await kidOfNewToken(api)) !== kidOf(present))
@@ -152,6 +150,7 @@ async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<void
         remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
       })
   })
+  return units
 }
 
 /** Good for ten minutes, bound to nothing, and forgotten here. */
@@ -162,15 +161,6 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
     spec: { expirationSeconds: 600 },
   })) as { status?: { token?: string } }
   return kidIn(status?.token ?? '')
-}
-
-function kidIn(token: string): string | undefined {
-  const [head = ''] = token.split('.')
-  try {
-    return JSON.parse(Buffer.from(head, 'base64url').toString()).kid
-  } catch {
-    return undefined
-  }
 }
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
@@ -227,7 +217,11 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
           `pods, whose tokens kubelets renew within 50 minutes: ${node.name} signs with the next key for ${Math.floor(age / 60)}`,
         ]
       : []
-  const metrics = await withApi(rotating, node, async (api) => (await api.ask('GET', '/metrics')).body)
+  const metrics = await withApi(rotating, node, async (api) => {
+    const { status, body } = await api.ask('GET', '/metrics')
+    if (status === 200) return body
+    throw new Failure(`GET /metrics answers ${status}: who still uses the earlier key is not known`)
+  })
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count = '0'] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
     return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}`] : []

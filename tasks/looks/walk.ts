@@ -4,8 +4,8 @@ import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
-import { type Finding, findingsOf } from '../looks/exit-status.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
+import { type Finding, findingsOf } from './exit-status.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
   /** Of the lock. */

@@ -1,6 +1,7 @@
 /** Whether a chain leads to a trusted root as Go builds chains: names compared byte for byte, no system roots. Pure. */
+
+import { type Certificate, findNotAccepted, isIssuedBy, readCertificates } from '../pki/certificate.ts'
 import type { Reason } from '../reason.ts'
-import { type Certificate, findNotAccepted, isIssuedBy, readCertificates } from './certificate.ts'
 
 /** Of PEM files: a leaf first, then what leads to a root. Times and usages aside. */
 export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {

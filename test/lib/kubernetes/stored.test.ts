@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { findSealed, readSeal, registry } from '../../../lib/kubernetes/stored.ts'
+
+const base64 = (text: string) => Buffer.from(text).toString('base64')
+const header = { cluster_id: '1', revision: '7' }
+const kv = (name: string, value = 'k8s:enc:aescbc:v1:key1:\x00\x01') => ({ key: base64(name), value: base64(value) })
+/** Gives one answer after the other, the last one for ever; fails the test where it is asked without an end. */
+const etcd = (...answers: readonly unknown[]) => {
+  const asked: object[] = []
+  const read = async (_: 'POST', __: string, body: object): Promise<unknown> => {
+    assert.ok(asked.push(body) < 100, 'asks for ever')
+    return answers[Math.min(asked.length, answers.length) - 1]
+  }
+  return { read, asked }
+}
+const secrets = `${registry}secrets/`
+const all = () => true
+
+describe('what is stored', () => {
+  test('is listed page by page, each from behind the last key of the one before', async () => {
+    const pages = etcd(
+      { header, kvs: [kv(`${secrets}a`), kv(`${secrets}b`, 'k8s\0plain')], more: true },
+      { header, kvs: [kv(`${secrets}c`)] },
+    )
+    const found = await findSealed(pages, secrets, (seal) => seal === 'k8s:enc:aescbc:v1:key1:')
+    assert.deepEqual(found, [`${secrets}a`, `${secrets}c`])
+    assert.deepEqual(
+      pages.asked.map((each) => Buffer.from((each as { key: string }).key, 'base64').toString()),
+      [secrets, `${secrets}b\0`],
+    )
+  })
+
+  test('is nothing where a whole answer has no keys', async () => {
+    assert.deepEqual(await findSealed(etcd({ header }), secrets, all), [])
+  })
+
+  const unproven: Readonly<Record<string, readonly unknown[]>> = {
+    'an empty object': [{}],
+    'a list': [[]],
+    'an error in place of an answer': [{ error: 'etcdserver: request timed out', code: 14 }],
+    'no header': [{ kvs: [kv(`${secrets}a`)] }],
+    'keys that are none': [{ header, kvs: [{ value: base64('x') }] }],
+    'a value that is none': [{ header, kvs: [{ key: base64(secrets), value: 7 }] }],
+    'more to come, and no keys': [
+      { header, kvs: [kv(`${secrets}a`)], more: true },
+      { header, more: true },
+    ],
+    'the same page again and again': [{ header, kvs: [kv(`${secrets}a`)], more: true }],
+    'pages backwards': [
+      { header, kvs: [kv(`${secrets}b`)], more: true },
+      { header, kvs: [kv(`${secrets}a`)], more: true },
+    ],
+  }
+  for (const [title, answers] of Object.entries(unproven))
+    test(`is not known by ${title}`, async () => {
+      await assert.rejects(findSealed(etcd(...answers), secrets, all), Failure)
+    })
+
+  test('is not known where all of etcd is empty, or has nothing under that key', async () => {
+    await assert.rejects(findSealed(etcd({ header }), registry, all), Failure)
+    await assert.rejects(readSeal(etcd({ header }), `${secrets}a`), Failure)
+    await assert.rejects(readSeal(etcd({}), `${secrets}a`), Failure)
+  })
+})
