@@ -74,14 +74,14 @@ function paint(mark: keyof typeof colours, text: string = mark): string {
 }
 
 /** Of what another run will have to make, nothing is known but that it will. */
-function formatFollows({ command, phases, restarts }: Follows, width: number, list: ListNames): string[] {
+function formatFollows({ command, phases, restarts, areYours }: Follows, width: number, list: ListNames): string[] {
   const entry = (mark: '~' | '↻', text: string) => breakLines(`${paint(mark)} ${text}`, width, 2, 6)
   return [
     ...breakLines(`This run ends there. What follows, by ${command}:`, width, 0, 2),
     ...phases.flatMap(({ title, targets }) =>
       entry('~', `${title}: ${list(targets.map(({ makes, node, id }) => makes[0] ?? node ?? id))}`),
     ),
-    ...(restarts.length > 0 ? entry('↻', `restart ${restarts.join(', ')}`) : []),
+    ...(restarts.length > 0 ? entry('↻', `${areYours ? 'yours to restart:' : 'restart'} ${restarts.join(', ')}`) : []),
   ]
 }
 

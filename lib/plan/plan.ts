@@ -86,7 +86,7 @@ function entryOf(
   const why = formatWhy(reasons, byId)
   switch (change?.kind) {
     case 'made': {
-      const facts = change.is ? formatFacts(change.is, change.was) : ''
+      const facts = change.is ? formatFacts(change.is, change.was, !change.isNew && change.files.length > 1) : ''
       return { ...entry, mark: change.isNew ? '+' : '~', why: change.isNew ? '' : why, facts }
     }
     case 'deployed': {
@@ -134,15 +134,21 @@ function unloaded(reasons: readonly Reason[]): string {
   return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
 }
 
-/** "rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names (was 19)" */
-function formatFacts({ key, expires, names }: CertificateFacts, was: CertificateFacts | undefined): string {
+/** "new key, rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names" */
+function formatFacts(
+  { key, expires, names }: CertificateFacts,
+  was: CertificateFacts | undefined,
+  isNewKey: boolean,
+): string {
   const changed = (before: string | undefined, now: string) =>
     before === undefined || before === now ? '' : ` (was ${before})`
   const date = formatDate(expires)
   return [
-    `${key}${changed(was?.key, key)}`,
+    `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
     `expires ${date}${changed(was && formatDate(was.expires), date)}`,
-    ...(names > 0 ? [`${names} names${changed(was && String(was.names), String(names))}`] : []),
+    ...(names > 0
+      ? [`${names} ${names === 1 ? 'name' : 'names'}${changed(was && String(was.names), String(names))}`]
+      : []),
   ].join(', ')
 }
 

@@ -24,6 +24,8 @@ export interface Follows {
   readonly command: string
   readonly phases: readonly PhaseView[]
   readonly restarts: readonly string[]
+  /** Nothing is restarted by us. */
+  readonly areYours: boolean
 }
 
 export function summarise(

@@ -166,8 +166,9 @@ describe('install on six machines', { skip }, () => {
     ]
     assert.deepEqual(await startedSince(lab, starts), expected.toSorted())
     assert.deepEqual(planned, expected.toSorted())
-    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 5), [
+    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 6), [
       { doing: 'installing', files: 11 },
+      { doing: 'waiting for', unit: 'etcd', path: '/health' },
       { doing: 'draining', node: 'control0' },
       { doing: 'restarting', unit: 'kube-apiserver' },
       { doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' },
