@@ -42,10 +42,19 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
 /** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
+class Dropping extends Array<string | Buffer> {
+  override push(): number {
+    return 0
+  }
+}
+
 /** What the process reads and writes, as one stream; it is killed where that is destroyed. */
 export function openStream(command: readonly string[], options: Omit<Spawning, 'input'>): Duplex {
   const closed = new AbortController()
-  const shell = $(settings({ ...options, signal: AbortSignal.any([options.signal, closed.signal]) }))
+  const signal = AbortSignal.any([options.signal, closed.signal])
+  // zx keeps all output for its result, which would be every Secret that comes through.
+  const store = { stdout: new Dropping(), stderr: [], stdall: new Dropping() }
+  const shell = $({ ...settings({ ...options, signal }), store })
   const running: Started = shell`${command}`
   const { stdin, stdout } = running
   stdin?.on('error', () => {})
