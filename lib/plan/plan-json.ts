@@ -12,17 +12,8 @@ export function createPlanJson(
   return {
     ...progress,
     end: async (summary) => {
-      for (const { targets, mark, why, facts, copied, removed, restarts, yours } of planEntries(
-        phases,
-        summary.outcomes,
-      ))
-        write(
-          formatJsonLine({
-            type: 'plan',
-            ids: targets.map(({ id }) => id),
-            ...{ mark, why, facts, copied, removed, restarts, yours },
-          }),
-        )
+      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
+        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
       await progress.end(summary)
     },
   }

@@ -1,6 +1,6 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
-import { breakLines } from '../views/paragraph.ts'
+import { breakLines } from '../paragraph.ts'
 import type { PhaseView } from '../views/phase-view.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from '../views/reporter.ts'
 import { type Follows, formatSummary, type Summary } from '../views/summary.ts'
@@ -53,12 +53,12 @@ function formatPlan({ outcomes, follows }: Summary, { phases, width, detail }: P
 }
 
 function formatEntry(entry: Entry, width: number, list: ListNames): string[] {
-  const { mark, names, why, facts, copied, removed, restarts, yours } = entry
-  const verb = copied.some((path) => path.startsWith('/')) ? 'install' : 'copy'
+  const { mark, names, why, facts, copied, installed, removed, restarts, yours } = entry
   const [first = '', ...more] = [
     printable(why),
     printable(facts),
-    copied.length > 0 && `${verb} ${printable(list(copied))}`,
+    copied.length > 0 && `copy ${printable(list(copied))}`,
+    installed.length > 0 && `install ${printable(list(installed))}`,
     removed.length > 0 && `${paint('-')} remove ${printable(list(removed))}`,
     restarts.length > 0 && `${paint('↻')} restart ${restarts.join(', ')}`,
     yours.length > 0 && `${paint('↻')} yours to restart: ${yours.join(', ')}`,

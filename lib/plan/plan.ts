@@ -20,8 +20,10 @@ export interface Entry {
   readonly why: string
   /** Facts of what would be there, with what was. */
   readonly facts: string
-  /** Copied to a node, or put where its units read them. */
+  /** Copied to a node. */
   readonly copied: readonly string[]
+  /** Put where its units read them. */
+  readonly installed: readonly string[]
   readonly removed: readonly string[]
   /** Restarted, one after the other. */
   readonly restarts: readonly string[]
@@ -81,7 +83,7 @@ function entryOf(
   { reasons, change }: Stale,
   byId: ReadonlyMap<TargetId, Target>,
 ): Entry {
-  const none = { copied: [], removed: [], restarts: [], yours: [], facts: '' }
+  const none = { copied: [], installed: [], removed: [], restarts: [], yours: [], facts: '' }
   const entry = { ...none, phase, targets: [target], names: namesOf(target, reasons, change) }
   const why = formatWhy(reasons, byId)
   switch (change?.kind) {
@@ -106,7 +108,7 @@ function entryOf(
         ...entry,
         mark: '~',
         why: change.restarts.length + change.paths.length > 0 ? unloaded(reasons) : why,
-        copied: change.paths,
+        installed: change.paths,
         restarts: change.restarts,
       }
     default:
@@ -176,6 +178,7 @@ function fold(group: readonly [Entry, ...Entry[]]): Entry {
     names: group.flatMap(({ names }) => names),
     why: shared(first.why),
     copied: first.copied.map(shared),
+    installed: first.installed.map(shared),
     removed: first.removed.map(shared),
   }
 }

@@ -1,11 +1,11 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
 import type { Change } from '../change.ts'
+import { breakLines } from '../paragraph.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
-import { breakLines } from './paragraph.ts'
 import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
@@ -18,7 +18,7 @@ export interface Closing {
   readonly follows?: Follows | undefined
 }
 
-/** What is made worthless by a plan that replaces what it was made of, and left to another run. */
+/** What another run has to make anew, after a plan that replaces what it is made of. */
 export interface Follows {
   /** To type then. */
   readonly command: string

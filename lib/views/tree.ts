@@ -1,9 +1,9 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import { breakLines } from '../paragraph.ts'
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import { breakLines } from './paragraph.ts'
 import type { PhaseView } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'

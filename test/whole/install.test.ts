@@ -101,8 +101,8 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
     const planned = await must(4, 'bootstrap', '--dry-run')
     assert.deepEqual(installs(planned, 'stale'), controls)
-    const { copied, restarts } = planned.events.findLast(({ type }) => type === 'plan') ?? {}
-    assert.deepEqual([copied, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
+    const { installed, restarts } = planned.events.findLast(({ type }) => type === 'plan') ?? {}
+    assert.deepEqual([installed, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
     assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
     const asked = await fingerprint(lab, 'kubernetes')
     for (const { name } of lab.of('control'))
