@@ -22,6 +22,8 @@ export interface Placing {
 
 /** Why a placing stopped: nothing has changed. */
 export type PlacingStop =
+  /** Another run is at work there. */
+  | 'busy'
   /** A file in the source is not the one that was deployed. */
   | 'source'
   /** One could not be written, or not be replaced. */
@@ -39,11 +41,13 @@ export function placeScript({ source, sudo, files }: Placing, nonce: string): st
   const all = (suffix: string) => each(({ path }) => quote(path + suffix)).join(' ')
   const script = [
     shellStart,
+    ...placeFunctions,
     `cd -- ${quote(source)}`,
     'exec 9<.',
-    'flock 9',
+    // Not for ever: whoever started this may have gone, and what it would install then is of the past.
+    'tries=0',
+    'until flock -n 9; do tries=$((tries + 1)); [ $tries -lt 30 ] || answer busy; sleep 1; done',
     "trap '' HUP INT TERM PIPE",
-    ...placeFunctions,
     `leave() { rm -f -- ${all(newSuffix)} || true; answer "$@"; }`,
     `forget() { rm -f -- ${all(oldSuffix)} || true; leave "$@"; }`,
     'undo() {',
@@ -67,10 +71,14 @@ const placeFunctions = [
   `  new=$2${newSuffix}`,
   '  rm -rf -- "$new"',
   '  [ -f "$1" ] || leave source "$1"',
-  '  said=$( { cat < "$1" > "$new" && sync -- "$new"; } 2>&1) || leave undone "$said"',
-  '  sum=$(sha256sum < "$new")',
-  '  case $sum in "$3 "*) ;; *) leave source "$1" ;; esac',
-  '  said=$( { chown -- 0:0 "$new" && chmod -- "$4" "$new"; } 2>&1) || leave undone "$said"',
+  '  status=0',
+  // The folder may be another user's, who can give its name to a link: by its descriptor it stays this file.
+  '  said=$( {',
+  '    set -C && exec 8> "$new" && cat < "$1" >&8 && sync -- "$new" &&',
+  '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
+  '    chown -- 0:0 /proc/self/fd/8 && chmod -- "$4" /proc/self/fd/8',
+  '  } 2>&1) || status=$?',
+  '  case $status in 0) ;; 9) leave source "$1" ;; *) leave undone "$said" ;; esac',
   '}',
   'keep() {',
   `  rm -rf -- "$1${oldSuffix}"`,

@@ -96,9 +96,7 @@ export class Routes {
   #learnsInto(config: SshConfig): string[] {
     const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
     if (!isTrusting || first(config, 'knownhostscommand')) return []
-    const files = ['userknownhostsfile', 'globalknownhostsfile'].flatMap(
-      (name) => first(config, name)?.split(' ') ?? [],
-    )
+    const files = ['userknownhostsfile', 'globalknownhostsfile'].flatMap((name) => spansOf(first(config, name) ?? ''))
     return files.map((file) => this.#resolve(file))
   }
 
@@ -109,12 +107,13 @@ export class Routes {
   async refuseUnkept(node: string, places: Route['places']): Promise<void> {
     const { folder: cwd } = this.#use
     for (const { knownAs, learnsInto } of places) {
-      const [kept = ''] = learnsInto
-      const looks = learnsInto.map((file) =>
+      const [kept] = learnsInto
+      if (kept === undefined) continue
+      const there = learnsInto.filter((file) => statOf(file)?.isFile())
+      const looks = there.map((file) =>
         spawn(['ssh-keygen', '-F', knownAs, '-f', file], { cwd, env: process.env, input: '', signal: this.#signal }),
       )
-      if (looks.length > 0 && (await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0))
-        throw unkept(node, knownAs, kept)
+      if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, kept)
     }
   }
 
@@ -135,6 +134,12 @@ export class Routes {
 function configOf(node: string, { exitCode, stdout, stderr }: ProcessOutput): SshConfig {
   if (exitCode !== 0) throw unusable(node, stderr)
   return parseSshConfig(stdout)
+}
+
+/** Files in a list of `ssh -G`, where a blank may be part of a name: one word or several that follow each other. */
+function spansOf(list: string): string[] {
+  const words = list.split(' ')
+  return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
 }
 
 function statOf(path: string) {

@@ -84,7 +84,10 @@ const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
     case 'busy':
-      return nodeFailure(node, 'another run is deploying there, and does not finish', { code: 'busy', remedy: again })
+      return nodeFailure(node, 'another run is deploying there, and does not finish', {
+        code: 'busy',
+        remedy: `${again}; if it goes on, see there which process locks the folder: lslocks`,
+      })
     case 'changed':
       return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
         code: 'changed-meanwhile',

@@ -7,7 +7,7 @@ import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Inspection, largestFile, type NodeFile } from '../../lib/nodes/look.ts'
 import { judgeStaging, longestUse, type StagingOwner } from '../../lib/nodes/staging.ts'
-import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { otherIdentity } from '../../lib/pki/identity.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
@@ -162,10 +162,12 @@ function formatOther({ name, why }: { name: string; why: readonly string[] }): s
 function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Inspection): void {
   const cas = ownCas(workspace.auth)
   const newer = nodeFiles(node).filter((name) => {
-    const [theirs, ours] = [contents.get(name), workspace.auth.tryBytes(name)].map((bytes) =>
-      certificateIn(name, bytes),
+    const [[theirs, ...links] = [], [ours] = []] = [contents.get(name), workspace.auth.tryBytes(name)].map((bytes) =>
+      certificatesIn(name, bytes),
     )
-    return theirs && ours && theirs.notBefore > ours.notBefore && cas.some((ca) => isIssuedBy(theirs, ca))
+    // In the middle of a rotation that was begun elsewhere, our CA's signature is on the CA that has signed.
+    const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
+    return theirs && ours && theirs.notBefore > ours.notBefore && issuers.some((by) => isIssuedBy(theirs, by))
   })
   if (newer.length === 0) return
   throw new Failure(
@@ -186,9 +188,9 @@ function refuseNewer(workspace: Workspace, node: ClusterNode, { contents }: Insp
   )
 }
 
-function certificateIn(name: string, bytes: Buffer | undefined): Certificate | undefined {
+function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
   const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
-  return pem && readCertificate(pem)
+  return pem ? readCertificates(pem) : []
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */

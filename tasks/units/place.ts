@@ -83,6 +83,11 @@ function stopFailure(node: ClusterNode, first: string, said: readonly string[]):
     .trim()
     .slice(0, 160)
   switch (why as PlacingStop) {
+    case 'busy':
+      return nodeFailure(node, 'another run is deploying there, and does not finish', {
+        code: 'busy',
+        remedy: `${again}; if it goes on, see there which process locks the folder: lslocks`,
+      })
     case 'source':
       return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
         code: 'changed-meanwhile',

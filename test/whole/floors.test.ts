@@ -11,8 +11,24 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/tls', 'lib/nodes', 'lib/ssh'],
   ...['lib/targets', 'lib/views', 'lib/plan'],
-  ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/rotations', 'tasks/request', 'tasks/looks'],
-  ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/rotate', 'tasks/commands/report'],
+  ...[
+    'tasks/tables',
+    'tasks/nodes',
+    'tasks/units',
+    'tasks/successors',
+    'tasks/phases/local-kubeconfig',
+    'tasks/phases',
+    'tasks/rotations',
+    'tasks/request',
+    'tasks/looks',
+  ],
+  ...[
+    'tasks/commands/init',
+    'tasks/commands/recover',
+    'tasks/commands/rotate',
+    'tasks/commands/verify',
+    'tasks/commands/report',
+  ],
   ...['tasks/commands', 'tasks'],
 ]
 

@@ -22,6 +22,7 @@ import { stringify } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { certTable } from '../../tasks/tables/certs.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
@@ -410,6 +411,27 @@ real -f -- "$@"`,
         assertStatus(await deploy('--node', 'control0', '--force'), 0)
         assertStatus(await deploy('--dry-run'), 0)
       })
+
+    test('in the middle of a rotation that a colleague began: they stay, whichever files are there', async (t) => {
+      const colleague = scratch(t)
+      mkdirSync(join(colleague, 'home'))
+      cpSync(auth(), auth(colleague), { recursive: true })
+      writeCluster(colleague, [...oneOfEach, ...labEdits(lab)])
+      const next = await generatePrivateKey('ecdsa-p256')
+      writeFileSync(join(auth(colleague), 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
+      assertStatus(await harderway(colleague, 'certs', 'kubeconfigs'), 0)
+      for (const name of ['control0', 'worker0'] as const)
+        for (const file of readdirSync(home(name)))
+          if (/\.(pem|kubeconfig)$/.test(file)) copyFileSync(join(auth(colleague), file), join(home(name), file))
+      const before = homes()
+      const ran = await deploy()
+      assertStatus(ran, 1)
+      assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0', 'deploy/worker0'])
+      for (const id of ['deploy/control0', 'deploy/worker0']) assert.match(String(messageOf(ran, id)), /newer than in/)
+      assert.deepEqual(homes(), before)
+      // To whom it belongs, it is right.
+      assertStatus(await harderway(colleague, 'deploy', '--dry-run', '--node', 'control0', '--node', 'worker0'), 0)
+    })
 
     test('of another CA: that is another matter', async () => {
       await older('kubernetes')

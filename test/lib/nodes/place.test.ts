@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
-  existsSync,
+  chownSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { readAnswer } from '../../../lib/nodes/frame.ts'
 import {
@@ -29,7 +29,7 @@ import {
 import { newSuffix, oldSuffix } from '../../../lib/nodes/units.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
-import { inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
+import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
@@ -196,11 +196,29 @@ inEachShell(({ run, did }) => {
     })
 
     test('waits for another that is at work there', (t) => {
-      const { source, placing } = folders(t)
-      const path = fakeTool(t, 'flock', `: > ${join(source, 'asked')}; exit 1`)
-      assert.notEqual(run('/', placeScript(placing, nonce), { path }).stdout.includes('placed'), true)
-      assert.ok(existsSync(join(source, 'asked')))
+      const { source, place: folder, placing } = folders(t)
+      const before = snapshot(folder)
+      const flock = fakeTool(t, 'flock', `echo >> ${join(source, 'asked')}; exit 1`)
+      assert.deepEqual(place(placing, { path: `${flock}:${fakeTool(t, 'sleep', 'exit 0')}` }), ['busy'])
+      assert.equal(readFileSync(join(source, 'asked'), 'utf8').length, 30)
+      assert.deepEqual(snapshot(folder), before)
     })
+
+    const link = 'ln -s "$VICTIM" "$f" 2>/dev/null || :'
+    for (const [when, tool, script] of [
+      ['before it is written', 'rm', `real "$@"; for f; do :; done; ${link}`],
+      ['after', 'sha256sum', `real "$@"; for f in "$FOLDER"/*-new; do mv -- "$f" "$FOLDER/away"; ${link}; done`],
+    ] as const)
+      test(`changes no file to which the owner of the folder gives its name by a link ${when}`, (t) => {
+        const { place: folder, placing } = folders(t)
+        const victim = join(scratch(t), 'victim')
+        writeFileSync(victim, 'mine', { mode: 0o640 })
+        if (isRoot) chownSync(victim, anybody, anybody)
+        const [before] = [snapshot(dirname(victim))]
+        place(placing, { path: fakeTool(t, tool, `FOLDER=${folder} VICTIM=${victim}\n${script}`) })
+        assert.deepEqual(snapshot(dirname(victim)), before)
+        assert.equal(lstatSync(victim).uid, isRoot ? anybody : process.getuid?.())
+      })
   })
 
   test('placing changes nothing on a full disk', { skip: !canMount && 'no leave to mount' }, (t) => {

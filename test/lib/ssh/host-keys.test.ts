@@ -79,6 +79,18 @@ describe('keys that are learnt at the first meeting go into a file that stays', 
     assertFails(await at.run('node', 'echo in', { config }), 'host-key-changed')
   })
 
+  for (const [title, lines, known] of [
+    ['with a blank in its name', ['UserKnownHostsFile "./known by name"'], 'known by name'],
+    ['that is the first of two', ['UserKnownHostsFile ./first ./second'], 'first'],
+    ['where names are hashed', ['HashKnownHosts yes', 'UserKnownHostsFile ./hashed'], 'hashed'],
+    ['where the name is in capitals', ['HostKeyAlias Node.Example', 'UserKnownHostsFile ./capitals'], 'capitals'],
+  ] as const)
+    test(`${title}, and is found in it`, async () => {
+      const config = at.host('node', 'StrictHostKeyChecking accept-new', ...lines)
+      assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+      assert.ok(existsSync(join(at.folder, known)))
+    })
+
   test('named in ssh.options likewise', async () => {
     const options = { StrictHostKeyChecking: 'accept-new', UserKnownHostsFile: './known_by_options' }
     assert.equal(await at.run('node', 'echo in', { config: at.host('node'), options }), 'in\n')

@@ -125,9 +125,9 @@ function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }:
 async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
   const { auth, now, command } = workspace
   const { name, profile, validity } = row
-  if (force === 'replace' && auth.read(keyFile(nextName(name))))
+  if (force === 'replace' && readRotation(workspace, row).stage !== 'settled')
     throw refusal(`a rotation of the ${row.irreplaceable?.label} is under way`, [
-      `finish it: ${command(`rotate ${name}`)}`,
+      `finish it: ${command(`rotate ${name} --finish`)}`,
       `or take it back: ${command(`rotate ${name} --undo`)}`,
     ])
   const pair = withItsOwn(readPair(auth, name))
