@@ -103,7 +103,7 @@ async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Uni
 /** Over a shared connection ssh does not tell why it did not reach a port: nothing listens, or sshd does not let us. */
 async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
   const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
+  const { records } = readAnswer(await connection.run(listensScript(addressOf(node), ports, nonce)), nonce)
   const [port] = records
   if (port === undefined) return
   const address = addressOf(node)
