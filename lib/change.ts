@@ -16,6 +16,10 @@ export type Change =
   | { readonly kind: 'deployed'; readonly files: readonly string[]; readonly removed: readonly string[] }
   /** Absolute paths on a node, and the units there that were restarted, in that order. */
   | { readonly kind: 'installed'; readonly paths: readonly string[]; readonly restarts: readonly string[] }
+  /** What a stage of a rotation promises, by the answers of these units of a node. */
+  | { readonly kind: 'proven'; readonly units: readonly string[] }
+  /** Stored objects, each as it was. */
+  | { readonly kind: 'rewritten'; readonly objects: number }
 
 export interface CertificateFacts {
   /** `rsa-2048`. */
@@ -31,4 +35,5 @@ export type Step =
   | { readonly doing: 'copying' | 'installing'; readonly files: number }
   | { readonly doing: 'restarting'; readonly unit: string }
   | { readonly doing: 'draining' | 'undraining'; readonly node: string }
+  | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
   | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }

@@ -7,7 +7,8 @@ import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
 import { createLines } from '../lib/views/lines.ts'
-import { formatFailure, formatProblem, type PhaseView, type Reporter } from '../lib/views/reporter.ts'
+import type { PhaseView } from '../lib/views/phase-view.ts'
+import { formatFailure, formatProblem, type Reporter } from '../lib/views/reporter.ts'
 import { quote } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
@@ -79,7 +80,7 @@ function createCall(options: Options, ending: Ending): Call {
     print,
     printError,
     width: width(),
-    isInteractive: process.stdin.isTTY === true && process.stdout.isTTY === true && !options.json,
+    isInteractive: process.stdin.isTTY && isLive() && !options.json,
   }
 }
 
@@ -130,7 +131,7 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
 
 /** Progress during a run; before a plan, without outcomes. */
 async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
-  if (process.stdout.isTTY && !options.quiet && process.env.TERM !== 'dumb') {
+  if (isLive() && !options.quiet) {
     const { createTree } = await import('../lib/views/tree.ts')
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
@@ -144,6 +145,11 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     writeError: printError,
   })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
+}
+
+/** Whether what is shown can be drawn anew. */
+function isLive(): boolean {
+  return process.stdout.isTTY && process.env.TERM !== 'dumb'
 }
 
 /** Columns. */

@@ -141,7 +141,7 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value')
 }
 
 /** nodes[3].role; a key that is no plain word is quoted. */
-function formatPath(path: Path): string {
+export function formatPath(path: Path): string {
   const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }

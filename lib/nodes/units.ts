@@ -124,15 +124,26 @@ function describeAsRoot({ units: own, paths: places, former }: AskedUnits): stri
     'TZ=UTC0; export TZ',
     'n=0',
     ...(units.length > 0 ? shown : []),
+    'set --',
     `for f in ${[...paths, ...places.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
-    '  if [ ! -e "$f" ] && [ ! -L "$f" ]; then continue; fi',
-    '  stat -c "place %a %u %g %f %z %n" -- "$f"',
-    '  n=$((n + 1))',
-    `  if [ -f "$f" ] && [ ! -L "$f" ] && [ "$(stat -c %s -- "$f")" -le ${largestFile} ]; then`,
-    '    sha256sum -- "$f"',
-    '    n=$((n + 1))',
-    '  fi',
+    '  if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi',
     'done',
+    // One process for all: a node has some twenty.
+    'stats=',
+    'if [ $# -gt 0 ]; then',
+    '  stats=$(stat -c "place %a %u %g %f %z %s %n" -- "$@")',
+    '  printf "%s\\n" "$stats"',
+    'fi',
+    'n=$((n + $#))',
+    'set --',
+    'while read -r word mode uid gid type day time zone size name; do',
+    // S_IFREG of stat(2).
+    `  case $type in 8???) if [ "$size" -le ${largestFile} ]; then set -- "$@" "$name"; fi ;; esac`,
+    'done <<STATS',
+    '$stats',
+    'STATS',
+    'if [ $# -gt 0 ]; then sha256sum -- "$@"; fi',
+    'n=$((n + $#))',
     'printf "rows %s\\n" "$n"',
   ].join('\n')
 }
@@ -145,7 +156,7 @@ export function parseUnits(output: string, nonce: string): UnitsLook {
   const read = (pattern: RegExp) =>
     records.flatMap((record) => [pattern.exec(record)].filter((match) => match !== null))
   const digests = new Map(read(/^([0-9a-f]{64}) {2}(\/.+)$/).map(([, digest = '', path = '']) => [path, digest]))
-  const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\S+ \S+) \+0000 (\/.+)$/)
+  const places = read(/^place ([0-7]{1,5}) (\d+) (\d+) ([0-9a-f]{1,4}) (\S+ \S+) \+0000 \d+ (\/.+)$/)
   const shown = read(/^show (\w+)=(.*)$/).map(([, key = '', value = '']): [string, string] => [key, value])
   const rows = read(/^rows (\d+)$/)
   const known = read(/^(?:(source|folder|now) (.+)|drained)$/)

@@ -1,6 +1,7 @@
 /** A plan as JSON: a line an entry, before the summary. */
 import { formatJsonLine } from '../views/json-lines.ts'
-import type { PhaseView, Reporter } from '../views/reporter.ts'
+import type { PhaseView } from '../views/phase-view.ts'
+import type { Reporter } from '../views/reporter.ts'
 import { planEntries } from './plan.ts'
 
 export function createPlanJson(
@@ -11,17 +12,8 @@ export function createPlanJson(
   return {
     ...progress,
     end: async (summary) => {
-      for (const { targets, mark, why, facts, copied, removed, restarts, yours } of planEntries(
-        phases,
-        summary.outcomes,
-      ))
-        write(
-          formatJsonLine({
-            type: 'plan',
-            ids: targets.map(({ id }) => id),
-            ...{ mark, why, facts, copied, removed, restarts, yours },
-          }),
-        )
+      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
+        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
       await progress.end(summary)
     },
   }

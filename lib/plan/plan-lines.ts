@@ -1,7 +1,8 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
-import { breakLines } from '../views/paragraph.ts'
-import { formatFailures, formatStacks, type PhaseView, type Reporter, warningsOf } from '../views/reporter.ts'
+import { breakLines } from '../paragraph.ts'
+import type { PhaseView } from '../views/phase-view.ts'
+import { formatFailures, formatStacks, type Reporter, warningsOf } from '../views/reporter.ts'
 import { type Follows, formatSummary, type Summary } from '../views/summary.ts'
 import { formatNames, printable } from '../wording.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'
@@ -52,12 +53,12 @@ function formatPlan({ outcomes, follows }: Summary, { phases, width, detail }: P
 }
 
 function formatEntry(entry: Entry, width: number, list: ListNames): string[] {
-  const { mark, names, why, facts, copied, removed, restarts, yours } = entry
-  const verb = copied.some((path) => path.startsWith('/')) ? 'install' : 'copy'
+  const { mark, names, why, facts, copied, installed, removed, restarts, yours } = entry
   const [first = '', ...more] = [
     printable(why),
     printable(facts),
-    copied.length > 0 && `${verb} ${printable(list(copied))}`,
+    copied.length > 0 && `copy ${printable(list(copied))}`,
+    installed.length > 0 && `install ${printable(list(installed))}`,
     removed.length > 0 && `${paint('-')} remove ${printable(list(removed))}`,
     restarts.length > 0 && `${paint('↻')} restart ${restarts.join(', ')}`,
     yours.length > 0 && `${paint('↻')} yours to restart: ${yours.join(', ')}`,
@@ -73,14 +74,14 @@ function paint(mark: keyof typeof colours, text: string = mark): string {
 }
 
 /** Of what another run will have to make, nothing is known but that it will. */
-function formatFollows({ command, phases, restarts }: Follows, width: number, list: ListNames): string[] {
+function formatFollows({ command, phases, restarts, areYours }: Follows, width: number, list: ListNames): string[] {
   const entry = (mark: '~' | '↻', text: string) => breakLines(`${paint(mark)} ${text}`, width, 2, 6)
   return [
     ...breakLines(`This run ends there. What follows, by ${command}:`, width, 0, 2),
     ...phases.flatMap(({ title, targets }) =>
       entry('~', `${title}: ${list(targets.map(({ makes, node, id }) => makes[0] ?? node ?? id))}`),
     ),
-    ...(restarts.length > 0 ? entry('↻', `restart ${restarts.join(', ')}`) : []),
+    ...(restarts.length > 0 ? entry('↻', `${areYours ? 'yours to restart:' : 'restart'} ${restarts.join(', ')}`) : []),
   ]
 }
 

@@ -3,7 +3,7 @@ import type { CertificateFacts, Change } from '../change.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
-import type { PhaseView } from '../views/reporter.ts'
+import type { PhaseView } from '../views/phase-view.ts'
 import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
 
 /** New, changed, removed. */
@@ -20,8 +20,10 @@ export interface Entry {
   readonly why: string
   /** Facts of what would be there, with what was. */
   readonly facts: string
-  /** Copied to a node, or put where its units read them. */
+  /** Copied to a node. */
   readonly copied: readonly string[]
+  /** Put where its units read them. */
+  readonly installed: readonly string[]
   readonly removed: readonly string[]
   /** Restarted, one after the other. */
   readonly restarts: readonly string[]
@@ -81,12 +83,12 @@ function entryOf(
   { reasons, change }: Stale,
   byId: ReadonlyMap<TargetId, Target>,
 ): Entry {
-  const none = { copied: [], removed: [], restarts: [], yours: [], facts: '' }
+  const none = { copied: [], installed: [], removed: [], restarts: [], yours: [], facts: '' }
   const entry = { ...none, phase, targets: [target], names: namesOf(target, reasons, change) }
   const why = formatWhy(reasons, byId)
   switch (change?.kind) {
     case 'made': {
-      const facts = change.is ? formatFacts(change.is, change.was) : ''
+      const facts = change.is ? formatFacts(change.is, change.was, !change.isNew && change.files.length > 1) : ''
       return { ...entry, mark: change.isNew ? '+' : '~', why: change.isNew ? '' : why, facts }
     }
     case 'deployed': {
@@ -106,7 +108,7 @@ function entryOf(
         ...entry,
         mark: '~',
         why: change.restarts.length + change.paths.length > 0 ? unloaded(reasons) : why,
-        copied: change.paths,
+        installed: change.paths,
         restarts: change.restarts,
       }
     default:
@@ -134,15 +136,21 @@ function unloaded(reasons: readonly Reason[]): string {
   return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
 }
 
-/** "rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names (was 19)" */
-function formatFacts({ key, expires, names }: CertificateFacts, was: CertificateFacts | undefined): string {
+/** "new key, rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names" */
+function formatFacts(
+  { key, expires, names }: CertificateFacts,
+  was: CertificateFacts | undefined,
+  isNewKey: boolean,
+): string {
   const changed = (before: string | undefined, now: string) =>
     before === undefined || before === now ? '' : ` (was ${before})`
   const date = formatDate(expires)
   return [
-    `${key}${changed(was?.key, key)}`,
+    `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
     `expires ${date}${changed(was && formatDate(was.expires), date)}`,
-    ...(names > 0 ? [`${names} names${changed(was && String(was.names), String(names))}`] : []),
+    ...(names > 0
+      ? [`${names} ${names === 1 ? 'name' : 'names'}${changed(was && String(was.names), String(names))}`]
+      : []),
   ].join(', ')
 }
 
@@ -170,6 +178,7 @@ function fold(group: readonly [Entry, ...Entry[]]): Entry {
     names: group.flatMap(({ names }) => names),
     why: shared(first.why),
     copied: first.copied.map(shared),
+    installed: first.installed.map(shared),
     removed: first.removed.map(shared),
   }
 }

@@ -1,7 +1,6 @@
 /** ssh and scp as processes of this machine. */
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { Duplex } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { $, type Options, type ProcessOutput, type ProcessPromise } from 'zx/core'
 import { Failure, isErrno } from '../failure.ts'
@@ -41,45 +40,6 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
 
 /** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
-
-class Dropping extends Array<string | Buffer> {
-  override push(): number {
-    return 0
-  }
-}
-
-/** What the process reads and writes, as one stream; it is killed where that is destroyed. */
-export function openStream(command: readonly string[], options: Omit<Spawning, 'input'>): Duplex {
-  const closed = new AbortController()
-  const signal = AbortSignal.any([options.signal, closed.signal])
-  // zx keeps all output for its result, which would be every Secret that comes through.
-  const store = { stdout: new Dropping(), stderr: [], stdall: new Dropping() }
-  const shell = $({ ...settings({ ...options, signal }), store })
-  const running: Started = shell`${command}`
-  const { stdin, stdout } = running
-  stdin?.on('error', () => {})
-  const stream = new Duplex({
-    read: () => stdout?.resume(),
-    write: (chunk, _, done) => stdin?.write(chunk, () => done()),
-    final: (done) => stdin?.end(() => done()),
-    destroy: (error, done) => {
-      closed.abort()
-      done(error)
-    },
-  })
-  stdout?.on('data', (chunk) => {
-    if (!stream.push(chunk)) stdout.pause()
-  })
-  // It ends when the process has: if ssh can't connect, its stderr says why.
-  void running.then((result) => {
-    if (closed.signal.aborted) return
-    const failure = startFailure(command, options.env, result)
-    if (failure || result.exitCode !== 0)
-      stream.destroy(failure ?? new Error(result.stderr.trim() || 'the connection was closed'))
-    else stream.push(null)
-  })
-  return stream
-}
 
 /** Throws where it can't be started, or prints more than an answer can be; a status other than 0 is part of the result. */
 export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {

@@ -3,13 +3,15 @@
  * ssh and scp, with the user's configuration, agent and known_hosts.
  */
 import { rmSync } from 'node:fs'
-import type { Duplex } from 'node:stream'
+import { connect } from 'node:net'
+import { addAbortSignal, type Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
+import { printable } from '../wording.ts'
 import { fileWords, type SshUse } from './command.ts'
 import {
   connectionOptions,
@@ -21,7 +23,7 @@ import {
   unsentEnvironment,
 } from './config.ts'
 import { sshFailure } from './failure.ts'
-import { openStream, spawn } from './process.ts'
+import { spawn } from './process.ts'
 import { type Route, Routes } from './route.ts'
 import { makeSocketFolder } from './sockets.ts'
 
@@ -76,7 +78,8 @@ export class Ssh {
   }
 
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
-    const options = connectionOptions(this.#cluster.ssh, node.port, `${this.#sockets}/${number}`)
+    const controlPath = `${this.#sockets}/${number}`
+    const options = connectionOptions(this.#cluster.ssh, node.port, controlPath)
     const { config, places } = await this.#routes.find(node, options)
     return new Connection({
       ...this.#run,
@@ -84,6 +87,7 @@ export class Ssh {
       places,
       args: [...fileWords(this.#use), ...strictOptions(config), ...options],
       session: sessionOptions(config),
+      controlPath,
       env: unsentEnvironment(process.env, config),
       limit: this.#limitOf(config, places),
       checkKept: () => this.#routes.refuseUnkept(node.name, places),
@@ -127,6 +131,7 @@ interface ConnectionParts {
   readonly args: readonly string[]
   /** Options for ssh alone. */
   readonly session: readonly string[]
+  readonly controlPath: string
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
   readonly folder: string
@@ -142,6 +147,9 @@ interface ConnectionParts {
 export class Connection {
   readonly #parts: ConnectionParts
   #deadline = AbortSignal.timeout(commandTimeLimit)
+  /** From where they lead to the path of a socket. */
+  readonly #forwards = new Map<string, Promise<string>>()
+  #forwarded = 0
   #isOpen = false
   #wasTried = false
 
@@ -177,10 +185,36 @@ export class Connection {
     if (result.exitCode !== 0) throw await this.#failure(result)
   }
 
-  /** Bytes to and from a port as the node reaches it (ssh -W), on the connection that is open. */
-  tunnel(host: string, port: number): Duplex {
-    const { folder: cwd, env, signal } = this.#parts
-    return openStream(this.#ssh(['-W', `${bracketed(host)}:${port}`]), { cwd, env, signal })
+  /**
+   * Bytes to and from a port as the node reaches it: by a socket that only this user may use, and that the connection
+   * forwards (ssh -O forward), so that a question asked again starts no process. Throws a Failure where it can't be had;
+   * where nothing is reached, the stream ends.
+   */
+  async tunnel(host: string, port: number): Promise<Duplex> {
+    const to = `${bracketed(host)}:${port}`
+    const path = this.#forwards.get(to) ?? this.#forward(to)
+    this.#forwards.set(to, path)
+    const forget = () => this.#forwards.delete(to)
+    const socket = connect(
+      await path.catch((error) => {
+        forget()
+        throw error
+      }),
+    )
+    // The connection was opened anew since.
+    return addAbortSignal(this.#parts.signal, socket).on('error', forget)
+  }
+
+  async #forward(to: string): Promise<string> {
+    const { controlPath, node } = this.#parts
+    const path = `${controlPath}-${this.#forwarded++}`
+    // Without a configuration: what that forwards would be asked for too.
+    const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', '-L', `${path}:${to}`, '--', 'node']
+    if (this.#isOpen && (await this.#spawn(ask, '')).exitCode === 0) return path
+    await this.run(':')
+    const { exitCode, stderr } = await this.#spawn(ask, '')
+    if (exitCode === 0) return path
+    throw new Failure(`${node.name}: ssh does not forward ${to}: ${printable(stderr.trim())}`)
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */

@@ -3,7 +3,8 @@ import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import { formatOutcome, summariseGroup } from './outcome.ts'
-import { formatFailures, formatProblem, formatStacks, type PhaseView, type Reporter } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'
 
 /** With more targets than this, those that went well are counted by phase. */

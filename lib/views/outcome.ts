@@ -15,6 +15,8 @@ export function formatStep(step: Step): string {
     case 'draining':
     case 'undraining':
       return `${step.doing} ${step.node}`
+    case 'rewriting':
+      return `written anew ${step.done} of ${step.of}`
     case 'waiting for':
       return `waiting for ${step.path} of ${step.unit}`
     default:
@@ -78,6 +80,12 @@ function formatBuilt({ reasons, change }: Built): string {
       const { paths, restarts } = change
       return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
     }
+    case 'proven':
+      return change.units.length > 0
+        ? `proven by ${formatNames(change.units)}`
+        : 'nothing runs there that could be asked'
+    case 'rewritten':
+      return `${change.objects} written anew`
     case undefined:
       return 'done'
     default:
@@ -112,7 +120,19 @@ function listFiles(files: readonly string[], what: string): string | false {
 
 /** In the order in which they are counted. */
 const labels: readonly string[] = [
-  ...['new', 'renewed', 'changed', 'repaired', 'deployed', 'restarted', 'installed', 'done'],
+  ...[
+    'new',
+    'renewed',
+    'changed',
+    'repaired',
+    'deployed',
+    'restarted',
+    'installed',
+    'rewritten',
+    'proven',
+    'not asked',
+    'done',
+  ],
   ...['to make', 'failed', 'not reached', 'fresh'],
 ]
 
@@ -128,6 +148,7 @@ export function labelOf(outcome: Outcome): string {
   if (change?.kind === 'deployed' && change.files.length === 0)
     return change.removed.length > 0 ? 'changed' : 'repaired'
   if (change?.kind === 'installed') return change.restarts.length > 0 ? 'restarted' : 'installed'
+  if (change?.kind === 'proven' && change.units.length === 0) return 'not asked'
   return change?.kind ?? 'done'
 }
 

@@ -2,8 +2,7 @@
 
 import { Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
-import type { Graph } from '../targets/graph.ts'
-import type { Target, TargetId } from '../targets/target.ts'
+import type { TargetId } from '../targets/target.ts'
 import { groupAlike, printable } from '../wording.ts'
 import type { Summary } from './summary.ts'
 
@@ -14,19 +13,6 @@ export interface Reporter {
   /** Before anything can run: bad usage, a bad cluster.yaml, a refusal. */
   problem(failure: Failure, id?: TargetId): void
   end(summary: Summary): Promise<void>
-}
-
-/** A phase as it is shown. */
-export interface PhaseView {
-  readonly name: string
-  readonly title: string
-  readonly targets: readonly Target[]
-}
-
-export function viewPhases(phases: readonly { name: string; title: string }[], graph: Graph): PhaseView[] {
-  return phases
-    .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))
-    .filter(({ targets }) => targets.length > 0)
 }
 
 /** The message, prefixed with the target's id if there is one, and the remedy below it. */

@@ -1,12 +1,12 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
 import type { Change } from '../change.ts'
+import { breakLines } from '../paragraph.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
-import { breakLines } from './paragraph.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 
@@ -18,12 +18,14 @@ export interface Closing {
   readonly follows?: Follows | undefined
 }
 
-/** What is made worthless by a plan that replaces what it was made of, and left to another run. */
+/** What another run has to make anew, after a plan that replaces what it is made of. */
 export interface Follows {
   /** To type then. */
   readonly command: string
   readonly phases: readonly PhaseView[]
   readonly restarts: readonly string[]
+  /** Nothing is restarted by us. */
+  readonly areYours: boolean
 }
 
 export function summarise(
@@ -127,7 +129,7 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
 
 interface OnNode {
   readonly node: string
-  readonly change: Exclude<Change, { kind: 'made' }>
+  readonly change: Extract<Change, { kind: 'deployed' | 'installed' }>
 }
 
 /** "41 files to control0, control1, control2 and 2 more" */

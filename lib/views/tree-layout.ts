@@ -3,7 +3,7 @@ import type { Step } from '../change.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 /** Outcomes are those of its end; before it, what is done with it. */
 export type TargetState = 'checking' | 'making' | Step | Outcome
@@ -74,8 +74,11 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
     note: notes.filter(Boolean).join('  '),
   })
   if (seconds === undefined && ended.length === 0) return line('waiting')
-  if (ended.length < targets.length)
-    return line(marks.includes('failed') ? 'failed' : 'active', progress(ended.length, targets.length, seconds))
+  if (ended.length < targets.length) {
+    const [only] = targets.length === 1 ? states.values() : []
+    const notes = only ? [formatState(only), time] : [progress(ended.length, targets.length, seconds)]
+    return line(marks.includes('failed') ? 'failed' : 'active', ...notes)
+  }
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
   return line(worst, summariseGroup(ended), worst === 'fresh' ? '' : time)
 }
@@ -87,7 +90,6 @@ function childLine({ states }: PhaseState, target: Target): Line {
 
 /** "▕███████   ▏ 3,412/5,000  118/s  0:13": rate and time left where there are enough to tell. */
 function progress(done: number, total: number, seconds = 0): string {
-  if (total === 1) return `${seconds.toFixed(1)} s`
   const width = 10
   const bar = `▕${'█'.repeat(Math.floor((done / total) * width)).padEnd(width)}▏ ${count(done)}/${count(total)}`
   if (total < 100 || done === 0 || seconds < 1) return `${bar}  ${seconds.toFixed(1)} s`

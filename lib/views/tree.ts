@@ -1,9 +1,11 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import { breakLines } from '../paragraph.ts'
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
-import { formatFailures, formatProblem, formatStacks, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'
 import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
 
@@ -60,7 +62,9 @@ export function createTree(options: TreeOptions): Reporter {
       running ??= draw(progress, options)
       apply(phase, event)
     },
-    note: (text) => say(color.dim(printable(text))),
+    note: (text) => {
+      for (const line of breakLines(printable(text), stdout.columns, 0, 2)) say(color.dim(line))
+    },
     problem: (failure, id) => writeError(color.red(formatProblem(failure, verbose, id))),
     end: async (summary) => {
       for (const { done } of progress) done.resolve()

@@ -1,8 +1,8 @@
 /** `graph`: what is made of what, for the cluster.yaml in use: a picture of the graph that a run walks. */
 
 import { usageFailure } from '../../lib/failure.ts'
+import { drawBoxes, formatDot, formatMermaid } from '../../lib/targets/diagram.ts'
 import { closure } from '../../lib/targets/graph.ts'
-import { drawBoxes, formatDot, formatMermaid } from '../../lib/views/diagram.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import type { Finding } from '../looks/exit-status.ts'
 import { clusterGraph, phaseTitles } from '../phases/table.ts'

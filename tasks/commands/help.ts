@@ -1,5 +1,5 @@
 /** --help: of all, and of one command; both are read from the tables. Pure. */
-import { breakLines } from '../../lib/views/paragraph.ts'
+import { breakLines } from '../../lib/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
 import { phases } from '../phases/table.ts'
 import { formatCommand } from '../request/command.ts'

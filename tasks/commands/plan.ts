@@ -2,13 +2,13 @@
 import type { Failure } from '../../lib/failure.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
-import { type PhaseView, viewPhases } from '../../lib/views/reporter.ts'
+import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, tell } from '../looks/look.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
-import { clusterGraph, phases } from '../phases/table.ts'
+import { clusterGraph, groups, phases } from '../phases/table.ts'
 import { formatCommand } from '../request/command.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
@@ -28,27 +28,28 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
 
 /** All that is made of what is replaced, directly or not, and that this run does not make. */
 function whatFollows(
-  { options }: Request,
+  { cluster, options }: Request,
   all: Graph,
   graph: Graph,
   forced: ReadonlyMap<TargetId, Force>,
 ): Follows | undefined {
   const givenUp = [...forced].flatMap(([id, force]) => (force === 'replace' || force === 'renew' ? [id] : []))
   if (givenUp.length === 0) return undefined
+  const isReplaced = [...forced.values()].includes('replace')
   const reached = new Set(givenUp)
-  // A graph is in order: what a target needs stands before it.
-  const rest = [...all.values()].filter(({ id, needs }) => {
-    const isReached = needs.some((need) => reached.has(need))
+  // A graph is in order: what a target needs stands before it. What a renewed CA has issued stays as it is.
+  const rest = [...all.values()].filter(({ id, phase, needs }) => {
+    const isReached = needs.some((need) => reached.has(need)) && (isReplaced || !groups.certs?.includes(phase))
     if (isReached) reached.add(id)
     return isReached && !graph.has(id)
   })
   if (rest.length === 0) return undefined
-  const isReplaced = [...forced.values()].includes('replace')
   const reads = [...reached].flatMap((id) => all.get(id)?.restarts ?? [])
   return {
     command: formatCommand(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap', options),
     phases: viewPhases(phases, new Map(rest.map((target) => [target.id, target]))),
     restarts: [...new Set(reads)],
+    areYours: cluster.install === false,
   }
 }
 

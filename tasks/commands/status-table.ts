@@ -1,6 +1,6 @@
 /** The table of `status`, to fit a terminal. Pure. */
 import { styleText } from 'node:util'
-import { breakLines } from '../../lib/views/paragraph.ts'
+import { breakLines } from '../../lib/paragraph.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from '../looks/inventory.ts'
 

@@ -1,7 +1,8 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+
+import { breakLines } from '../../lib/paragraph.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
-import { breakLines } from '../../lib/views/paragraph.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'

@@ -56,7 +56,7 @@ export const commands: readonly Command[] = [
     options: ['node', 'no-lock-wait'],
     auth: 'reads',
     findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
-    load: async () => (await import('./verify.ts')).verify,
+    load: async () => (await import('./verify/verify.ts')).verify,
   },
   {
     name: 'status',

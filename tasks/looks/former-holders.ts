@@ -4,7 +4,7 @@ import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, quote } from '../../lib/wording.ts'
-import { certTable } from '../tables/certs.ts'
+import { certTable, nodeUser } from '../tables/certs.ts'
 
 /** A sentence or two for each. */
 export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | 'cluster' | 'now'>): string[] {
@@ -17,7 +17,7 @@ export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | '
     if (!certificate) return []
     const gone = `${name} is no longer in cluster.yaml`
     const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each)).join(', ')
-    if (certificate.attributes.includes(`CN=system:node:${name}`))
+    if (certificate.attributes.includes(`CN=${nodeUser(name)}`))
       return [`${gone}: it and ${auth.path} still hold ${held}, which are valid until they expire`]
     if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
       return []

@@ -5,7 +5,7 @@ import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { type PhaseView, viewPhases } from '../../lib/views/reporter.ts'
+import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'

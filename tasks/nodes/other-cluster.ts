@@ -26,6 +26,8 @@ export async function findOtherCluster(
   const isNew = pairFiles(caName).every((file) => !workspace.auth.read(file))
   if (!maker || !deploys || !isNew || workspace.options.replaceIdentity) return []
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  // It may take as long as a node that is down.
+  workspace.note(`looking for an earlier CA on ${formatNames(controls.map(({ name }) => name))}`)
   const holding = await Promise.all(controls.map((node) => limit(() => holdsIdentity(workspace, node))))
   const [first, ...others] = controls.filter((_, i) => holding[i])
   return first ? [[maker.id, otherCluster(workspace, [first, ...others])]] : []

@@ -1,7 +1,7 @@
 /** The CA that takes the place of the present one: made beside it, cross-signed by it, and in the end put in its place. */
 import { createPublicKey } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
-import { caName, certificateFile, crossName, keyFile, nextName } from '../../lib/files/names.ts'
+import { caName, certificateFile, crossName, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { nameOfCa } from '../../lib/pki/ca-name.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
@@ -16,6 +16,7 @@ import {
 } from '../../lib/pki/rotation.ts'
 import { issueCertificate, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import type { Reason } from '../../lib/reason.ts'
+import type { Built } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
 const next = nextName(caName)
@@ -63,7 +64,7 @@ export function nextReasons({ auth, now }: Workspace): Reason[] {
 }
 
 /** Each by itself: whichever is there already stays. */
-export async function makeNext(workspace: Workspace, asked: Profile): Promise<undefined> {
+export async function makeNext(workspace: Workspace, asked: Profile): Promise<Built> {
   const { auth, now, cluster } = workspace
   const present = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, next)
@@ -82,6 +83,9 @@ export async function makeNext(workspace: Workspace, asked: Profile): Promise<un
     readIssuer(auth),
   )
   auth.write(crossFile, cross, publicMode, { durable: true })
+  const { key: kind } = cluster.certificates
+  const is = { key: kind, expires: signed.notAfter, names: 0 }
+  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
 }
 
 export function finishingReasons({ auth }: Workspace): Reason[] {
@@ -90,11 +94,12 @@ export function finishingReasons({ auth }: Workspace): Reason[] {
 }
 
 /** Its certificate is in its place already; what was there is in backup/. */
-export async function finish({ auth }: Workspace): Promise<undefined> {
+export async function finish({ auth }: Workspace): Promise<Built> {
   const { certificate } = readPair(auth, caName)
   const { key } = readPair(auth, next)
   if (key && certificate?.publicKey.equals(createPublicKey(key)))
     auth.write(keyFile(caName), privateKeyPem(key), secretMode, { durable: true })
   auth.remove(nextFile)
   auth.remove(keyFile(next))
+  return { change: { kind: 'made', files: pairFiles(caName), isNew: false } }
 }

@@ -3,12 +3,14 @@
  * of the key that signs first: nobody reads more than the keys out of them.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { Change } from '../../lib/change.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { type Certificate, compareKeyKind, readCertificate } from '../../lib/pki/certificate.ts'
 import {
+  changeOfPair,
   checkCertificate,
   makePair,
   type Pair,
@@ -20,7 +22,7 @@ import {
 import { type TokenRotation, tokenRotation } from '../../lib/pki/rotation.ts'
 import { issueCertificate } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
-import type { Built, Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import type { CertRow } from '../tables/certs.ts'
@@ -28,10 +30,11 @@ import { unitsToRestart } from '../tables/places.ts'
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
+export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build' | 'foresee'> {
   return {
     check: (workspace) => check(workspace, row, irreplaceable),
     build: (workspace, work) => build(workspace, row, work),
+    foresee: (workspace, { force }) => foresee(workspace, row, force),
   }
 }
 
@@ -112,12 +115,19 @@ function refuseOtherKey(
   ])
 }
 
+function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }: CertRow, force?: Force): Change {
+  const end = tryCertificate(auth, caName)?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
+  const { notAfter: expires } = validityPeriod(now, validity, end)
+  const isKeyKept = force !== 'replace' && auth.read(keyFile(name)) !== undefined
+  return changeOfPair(auth, name, { profile, expires, isKeyKept })
+}
+
 async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
   const { auth, now, command } = workspace
   const { name, profile, validity } = row
-  if (force === 'replace' && auth.read(keyFile(nextName(name))))
+  if (force === 'replace' && readRotation(workspace, row).stage !== 'settled')
     throw refusal(`a rotation of the ${row.irreplaceable?.label} is under way`, [
-      `finish it: ${command(`rotate ${name}`)}`,
+      `finish it: ${command(`rotate ${name} --finish`)}`,
       `or take it back: ${command(`rotate ${name} --undo`)}`,
     ])
   const pair = withItsOwn(readPair(auth, name))

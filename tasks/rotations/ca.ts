@@ -56,7 +56,8 @@ const both: Stage = {
   },
   async prove(rotating, node) {
     const { workspace } = rotating
-    for (const unit of await askable(rotating, node))
+    const units = await askable(rotating, node)
+    for (const unit of units)
       for (const name of [caName, next]) {
         const as = credentialsOf(workspace, unit.health?.as ?? '')
         if (!as) continue
@@ -64,6 +65,7 @@ const both: Stage = {
         if (!isAccepted(reply))
           throw new Failure(`${node.name}: ${unit.unit} answers ${reply.status} to our certificate`)
       }
+    return units.map(({ unit }) => unit)
   },
   async undo({ workspace: { auth, now } }) {
     auth.backUp(caRotationFiles, now)
@@ -89,7 +91,7 @@ const finished: Stage = {
   },
   async prove(rotating, node) {
     const earlier = await madeByEarlierCa(rotating)
-    if (!earlier) return
+    if (!earlier) return []
     const units = await askable(rotating, node)
     for (const unit of units) {
       const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
@@ -99,6 +101,7 @@ const finished: Stage = {
         })
     }
     if (units.some(isApiServer)) await forgetEarlierCa(rotating, node, earlier.ca)
+    return units.map(({ unit }) => unit)
   },
 }
 

@@ -38,7 +38,7 @@ const added: Stage = {
   async bound(rotating) {
     const { names = [] } = keysOf(rotating.workspace) ?? {}
     const sealed = await storedUnder(rotating, names.at(-1) ?? '')
-    return sealed > 0 ? [`${sealed} stored objects, which ${names.at(-1)} has sealed`] : []
+    return sealed > 0 ? [`${countObjects(sealed)}, which ${names.at(-1)} has sealed`] : []
   },
   async undo({ workspace }) {
     edit(workspace, (text) => keepKeys(text, readSealingKeys(text)?.names.slice(0, -1) ?? []))
@@ -71,7 +71,7 @@ const finished: Stage = {
     const { names: [, ...earlier] = [] } = keysOf(rotating.workspace) ?? {}
     const counts = await Promise.all(earlier.map((name) => storedUnder(rotating, name)))
     return earlier.flatMap((name, i) =>
-      (counts[i] ?? 0) > 0 ? [`${counts[i]} stored objects, sealed by ${name}`] : [],
+      (counts[i] ?? 0) > 0 ? [`${countObjects(counts[i] ?? 0)}, sealed by ${name}`] : [],
     )
   },
   async begin({ workspace }) {
@@ -112,6 +112,10 @@ function edit({ auth, now }: Workspace, change: (text: string) => string): void 
   auth.write(file, changed, secretMode, { durable: true })
 }
 
+function countObjects(count: number): string {
+  return `${count} stored ${count === 1 ? 'object' : 'objects'}`
+}
+
 /** How many objects there are that the key has sealed; of all of etcd. */
 async function storedUnder(rotating: Rotating, key: string): Promise<number> {
   const keys = keysOf(rotating.workspace)
@@ -122,13 +126,14 @@ async function storedUnder(rotating: Rotating, key: string): Promise<number> {
 }
 
 /** Written through the API server of the node, read from etcd, and removed. */
-async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await askable(rotating, node)).some(isApiServer)) return
+async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+  if (units.length === 0) return []
   const keys = keysOf(rotating.workspace)
   const [newest] = keys?.names ?? []
-  if (!keys || newest === undefined) return
+  if (!keys || newest === undefined) return []
   const asked = sealPrefix({ provider: keys.provider, name: newest })
-  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return
+  if (!rotating.workspace.cluster.encryption.resources.includes('secrets')) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
   const seal = await withApi(rotating, node, async (api) => {
@@ -145,4 +150,5 @@ async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<void
     throw new Failure(`${node.name}: its API server seals with another key than ${newest}`, {
       remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
     })
+  return units
 }

@@ -14,6 +14,9 @@ export const rewritePhase = {
   makes: 'each one sealed by the key that seals now',
 }
 
+/** Objects: how often it is told how far it is. */
+const toldEach = 20
+
 /** What others write meanwhile is sealed by that key already: twice is enough, but for who writes by another way. */
 const passes = 3
 
@@ -33,13 +36,13 @@ export function rewriteTargets(rotating: Rotating): Target[] {
         const what = `${left.length} stored ${resource} are not sealed by the key that seals now`
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
-      build: async (_, { found }) => {
+      build: async (_, { found, tell }) => {
         let left = found
         for (let i = 0; i < passes && left.length > 0; i++) {
-          await rewriteAll(rotating, resource, left)
+          await rewriteAll(rotating, resource, left, (done) => tell({ doing: 'rewriting', done, of: found.length }))
           left = await findLeft(rotating, resource)
         }
-        if (left.length === 0) return undefined
+        if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
         throw new Failure(
           `${left.length} stored ${resource} are still sealed by an earlier key, ${left[0]} among them`,
           {
@@ -91,7 +94,12 @@ function split(resource: string): [plural: string, group: string] {
 }
 
 /** Four at once, on connections that are kept. */
-async function rewriteAll(rotating: Rotating, resource: string, names: readonly string[]): Promise<void> {
+async function rewriteAll(
+  rotating: Rotating,
+  resource: string,
+  names: readonly string[],
+  tellDone: (done: number) => void,
+): Promise<void> {
   await withApi(rotating, await someApiServer(rotating), async (api) => {
     const folder = await apiFolder(api, resource)
     const waiting = [...names]
@@ -99,6 +107,7 @@ async function rewriteAll(rotating: Rotating, resource: string, names: readonly 
       for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
         rotating.signal.throwIfAborted()
         await rewrite(api, pathOf(folder, resource, name))
+        if (waiting.length % toldEach === 0) tellDone(names.length - waiting.length)
       }
     }
     await Promise.all(Array.from({ length: 4 }, work))

@@ -23,8 +23,8 @@ export interface Stage {
   begin(rotating: Rotating): Promise<void>
   /** Why it can't begin yet: who still uses what it ends. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
-  /** What is asked of the components of a node when they have loaded it; undefined where nothing is. */
-  prove?(rotating: Rotating, node: ClusterNode): Promise<void>
+  /** What is asked of the components of a node when they have loaded it: by which units it was answered, as it should be. */
+  prove?(rotating: Rotating, node: ClusterNode): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): Target[]
   /** Leads back to the stage before; absent where there is no way back. */

@@ -57,7 +57,7 @@ const signing: Stage = {
   },
   async prove(rotating, node) {
     await provePublished(rotating, node)
-    await proveSigning(rotating, node)
+    return proveSigning(rotating, node)
   },
   async undo({ workspace: { auth, now } }) {
     const present = readPublicKey(auth.tryBytes(key))
@@ -86,7 +86,7 @@ const finished: Stage = {
   },
   async prove(rotating, node) {
     await provePublished(rotating, node)
-    await proveSigning(rotating, node)
+    return proveSigning(rotating, node)
   },
 }
 
@@ -121,12 +121,13 @@ function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boole
   return acceptedKeys(workspace).some((each) => each.equals(asked))
 }
 
-async function hasApiServer(rotating: Rotating, node: ClusterNode): Promise<boolean> {
-  return (await askable(rotating, node)).some(isApiServer)
+async function findApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  return (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
 }
 
-async function provePublished(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await hasApiServer(rotating, node))) return
+async function provePublished(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await findApiServer(rotating, node)
+  if (units.length === 0) return []
   const asked = acceptedKeys(rotating.workspace).map(kidOf)
   await withApi(rotating, node, async (api) => {
     const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
@@ -136,10 +137,12 @@ async function provePublished(rotating: Rotating, node: ClusterNode): Promise<vo
         remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
       })
   })
+  return units
 }
 
-async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<void> {
-  if (!(await hasApiServer(rotating, node))) return
+async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await findApiServer(rotating, node)
+  if (units.length === 0) return []
   const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
   await withApi(rotating, node, async (api) => {
     if (!present || (await kidOfNewToken(api)) !== kidOf(present))
@@ -147,6 +150,7 @@ async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<void
         remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
       })
   })
+  return units
 }
 
 /** Good for ten minutes, bound to nothing, and forgotten here. */

@@ -54,6 +54,9 @@ interface CertKind extends CertUse {
 const pair: readonly FileKind[] = ['certificate', 'key']
 const kubeconfig: readonly FileKind[] = ['kubeconfig']
 
+/** https://kubernetes.io/docs/reference/access-authn-authz/node/ */
+export const nodeUser = (name: string): string => `system:node:${name}`
+
 const clusterKinds: readonly CertKind[] = [
   {
     phase: 'ca',
@@ -137,7 +140,7 @@ function nodeKind({ name, ips, sans, role }: ClusterNode): CertKind {
   return {
     phase: 'node-certs',
     name,
-    CN: `system:node:${name}`,
+    CN: nodeUser(name),
     O: 'system:nodes',
     // The API server dials a kubelet by its host name, then by its address.
     sans: ({ domain }) => unique([...nodeNames(name, ips, domain), ...sans]),
@@ -206,9 +209,16 @@ function row({ CN, O, sans, validity, ...use }: CertKind, cluster: Cluster): Cer
   }
 }
 
+/** Of a cluster, what the names of its API are made of. */
+export interface ApiNaming {
+  readonly domain: string
+  readonly api: Pick<Cluster['api'], 'host' | 'virtualIP' | 'extraSANs'>
+  readonly network: Cluster['network']
+  readonly nodes: readonly (Pick<ClusterNode, 'name' | 'role'> & { readonly ips: readonly string[] })[]
+}
+
 /** Every name and address under which the API is reached, from inside the cluster and from outside. */
-function apiSans(cluster: Cluster): string[] {
-  const { api, network, domain, nodes } = cluster
+export function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
   return unique([
     'kubernetes',
     'kubernetes.default',
@@ -225,7 +235,7 @@ function apiSans(cluster: Cluster): string[] {
   ])
 }
 
-function nodeNames(name: string, ips: readonly string[], domain: string): string[] {
+export function nodeNames(name: string, ips: readonly string[], domain: string): string[] {
   return [name, `${name}.${domain}`, ...ips]
 }
 

@@ -1,10 +1,19 @@
-/** Reads every file of a folder and parses each certificate, and nothing else: `node test/bench/bare-read.ts FOLDER`. */
-import { X509Certificate } from 'node:crypto'
+/**
+ * Reads every file of a folder, parses each certificate and checks its signature, and compares each key with its certificate,
+ * and nothing else: `node test/bench/bare-read.ts FOLDER`. No less can say that all is as it should be.
+ */
+import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const [folder = ''] = process.argv.slice(2)
-for (const name of readdirSync(folder)) {
-  const bytes = readFileSync(join(folder, name))
-  if (name.endsWith('.pem') && !name.endsWith('-key.pem')) new X509Certificate(bytes)
+const read = (name: string) => readFileSync(join(folder, name))
+const ca = new X509Certificate(read('ca.pem')).publicKey
+const files = new Map(readdirSync(folder).map((name) => [name, read(name)]))
+for (const [name, key] of files) {
+  const pem = name.endsWith('-key.pem') && files.get(name.replace('-key.pem', '.pem'))
+  if (!pem) continue
+  const certificate = new X509Certificate(pem)
+  const isRight = certificate.verify(ca) && certificate.publicKey.equals(createPublicKey(createPrivateKey(key)))
+  if (!isRight) throw new Error(name)
 }

@@ -8,6 +8,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { makePlace } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
+import { ansibleRows, compareAnsible } from './ansible.ts'
 import { compare, deployRows } from './deploy.ts'
 import { median } from './figures.ts'
 import { type Group, groups, type Row } from './groups.ts'
@@ -34,6 +35,7 @@ for (const group of groups) {
   if (rows.length > 0) outcomes.push(...(await measure(group, rows)))
 }
 await onNodes(chosen(deployRows, ['sshd', 'ssh', 'scp']), compare)
+await onNodes(chosen(ansibleRows, ['sshd', 'ssh', 'scp', 'ansible-playbook']), compareAnsible)
 await onNodes(chosen(installRows, ['systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'curl']), compareInstall)
 report()
 

@@ -17,7 +17,7 @@ import { entry, gateway, harderway, labEdits, makePlace, writeCluster } from '..
 import { shellFiles } from '../support/three-nodes.ts'
 import { median } from './figures.ts'
 
-const names = [...guideNodes().map(({ name }) => name), 'gateway']
+export const names = [...guideNodes().map(({ name }) => name), 'gateway']
 
 export interface Comparison {
   readonly what: string
@@ -95,19 +95,19 @@ async function measure(place: string, lab: Lab, pairs: number) {
   return times
 }
 
-function empty(lab: Lab): void {
+export function empty(lab: Lab): void {
   for (const { home } of lab.nodes)
     for (const name of readdirSync(home).filter((each) => !shellFiles.includes(each)))
       rmSync(join(home, name), { recursive: true })
 }
 
-async function timed(work: () => Promise<void>): Promise<number> {
+export async function timed(work: () => Promise<void>): Promise<number> {
   const begun = performance.now()
   await work()
   return (performance.now() - begun) / 1000
 }
 
-async function deploy(place: string): Promise<void> {
+export async function deploy(place: string): Promise<void> {
   const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
   const child = spawn(process.execPath, [entry, 'deploy', '--quiet'], { cwd: place, env, stdio: 'inherit' })
   const [status] = await once(child, 'exit')

@@ -44,6 +44,7 @@ const tests: readonly Part[] = [
   { command: 'sudo', debian: 'sudo', brew: '' },
   { command: 'age', debian: 'age', brew: 'age' },
   { command: 'haproxy', debian: 'haproxy', brew: '' },
+  { command: 'ansible-playbook', debian: 'ansible-core', brew: 'ansible' },
   { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
 ]
 

@@ -6,7 +6,8 @@ import { createPlanLines, type PlanLinesOptions } from '../../lib/plan/plan-line
 import type { Reason, Verdict } from '../../lib/reason.ts'
 import { buildGraph } from '../../lib/targets/graph.ts'
 import type { Foreseen, Target } from '../../lib/targets/target.ts'
-import { type Reporter, viewPhases } from '../../lib/views/reporter.ts'
+import { viewPhases } from '../../lib/views/phase-view.ts'
+import type { Reporter } from '../../lib/views/reporter.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 

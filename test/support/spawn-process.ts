@@ -3,10 +3,9 @@
  * have no more processes (`processes`). It prints what came of trying.
  */
 import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { Failure } from '../../lib/failure.ts'
-import { openStream, spawn } from '../../lib/ssh/process.ts'
+import { spawn } from '../../lib/ssh/process.ts'
 
 const open: number[] = []
 const limits = {
@@ -24,9 +23,7 @@ const limit = process.argv[2] as keyof typeof limits
 const options = { cwd: '/', env: process.env, signal: new AbortController().signal }
 await spawn(['true'], { ...options, input: '' })
 limits[limit]()
-const streamed = once(openStream(['ssh', '-V'], options), 'error').then(([error]) => tell(error))
-const spawned = spawn(['ssh', '-V'], { ...options, input: '' }).then(tell, tell)
-const said = await Promise.all([streamed, spawned])
+const said = await spawn(['ssh', '-V'], { ...options, input: '' }).then(tell, tell)
 for (const fd of open) closeSync(fd)
 process.stdout.write(JSON.stringify(said))
 

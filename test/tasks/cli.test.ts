@@ -282,6 +282,49 @@ test('a dry run of an empty folder exits with 4, tells of every phase what is ne
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
+test('the plan of another CA has all that another run then has to make, and of a renewed one what holds its certificate', async (t) => {
+  const folder = place(t)
+  assert.equal((await run(folder, local)).status, 0)
+  const planOf = async (...args: string[]) => {
+    const { status, stdout } = await run(folder, [...args, '--dry-run'])
+    assert.equal(status, 4)
+    const [plan = '', follows = ''] = stdout.split('\n\n')
+    const [heading = '', ...told] = follows.split('\n')
+    return { plan, heading, told: told.map((line) => line.replace(/:.*/, '')) }
+  }
+  const replaced = await planOf('ca', '--force')
+  assert.match(
+    replaced.plan,
+    /^Certificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
+  )
+  assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
+  const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
+  const elsewhere = ['  ~ Deploy to nodes', '  ~ Local kubeconfig']
+  assert.deepEqual(
+    replaced.told.filter((line) => line.startsWith('  ~')),
+    [...others, ...elsewhere],
+  )
+  assert.ok(replaced.told.some((line) => /^ {2}↻ yours to restart$/.test(line)))
+  const renewed = await planOf('ca', '--renew')
+  assert.match(renewed.heading, /by npm run bootstrap:$/)
+  assert.deepEqual(
+    renewed.told.filter((line) => line.startsWith('  ~')),
+    ['  ~ Kubeconfigs', ...elsewhere],
+  )
+})
+
+test('in GitHub Actions a run has a group for each phase with a change', async (t) => {
+  const folder = place(t)
+  const { status, stdout } = await run(folder, local, { GITHUB_ACTIONS: 'true' })
+  assert.equal(status, 0)
+  assert.deepEqual(
+    [...stdout.matchAll(/^::group::([^:\n]*)/gm)].map(([, title]) => title).toSorted(),
+    titles.toSorted(),
+  )
+  assert.equal(stdout.split('::endgroup::').length - 1, titles.length)
+  assert.doesNotMatch((await run(folder, local, { GITHUB_ACTIONS: 'true' })).stdout, /::/)
+})
+
 test('--list tells every phase and what it makes, --help every option, without a cluster.yaml', async (t) => {
   const folder = scratch(t)
   const list = await run(folder, ['--list'])

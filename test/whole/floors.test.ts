@@ -12,7 +12,13 @@ const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/tls', 'lib/nodes', 'lib/ssh'],
   ...['lib/targets', 'lib/views', 'lib/plan'],
   ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/rotations', 'tasks/request', 'tasks/looks'],
-  ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/rotate', 'tasks/commands/report'],
+  ...[
+    'tasks/commands/init',
+    'tasks/commands/recover',
+    'tasks/commands/rotate',
+    'tasks/commands/verify',
+    'tasks/commands/report',
+  ],
   ...['tasks/commands', 'tasks'],
 ]
 

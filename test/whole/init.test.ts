@@ -29,12 +29,12 @@ describe('on a terminal', { skip: hasScript ? needs('ssh') : 'needs the script o
 
   test('what is not found is asked for, and asked again until it is an address', async () => {
     const run = ask('--control', 'c0,c1=c1.invalid')
+    await run.told('Address of c1')
+    run.child.stdin.write('10.0.0.12\r')
     await run.told('Address of the API')
     run.child.stdin.write('lb\r')
     await run.told('not an IP address')
     run.child.stdin.write('\x15FD00::21\r')
-    await run.told('Address of c1')
-    run.child.stdin.write('10.0.0.12\r')
     const { status, stdout } = await run.ended
     assert.equal(status, 0, stdout)
     const { api, nodes } = readCluster(readFileSync(join(place, 'new/cluster.yaml')))
@@ -45,14 +45,27 @@ describe('on a terminal', { skip: hasScript ? needs('ssh') : 'needs the script o
     )
   })
 
-  test('an empty answer leaves it open in the file', async () => {
-    const run = ask('--control', 'c0', '--worker', 'w0=w0.invalid')
-    await run.told('Address of w0')
-    run.child.stdin.write('\r')
+  for (const [what, key] of [
+    ['an empty answer', '\r'],
+    ['Ctrl-D', '\x04'],
+  ] as const)
+    test(`${what} leaves it open in the file`, async () => {
+      const run = ask('--control', 'c0', '--worker', 'w0=w0.invalid')
+      await run.told('Address of w0')
+      run.child.stdin.write(key)
+      const { status, stdout } = await run.ended
+      assert.equal(status, 4)
+      assert.match(stdout, /^missing in \S+\/new\/cluster\.yaml: the address of w0\r$/m)
+      assert.match(readFileSync(join(place, 'new/cluster.yaml'), 'utf8'), /name: w0, .*# MISSING/)
+    })
+
+  test('the address that is typed of the one control node is that of the API too', async () => {
+    const run = ask('--control', 'c1=c1.invalid')
+    await run.told('Address of c1')
+    run.child.stdin.write('10.0.0.12\r')
     const { status, stdout } = await run.ended
-    assert.equal(status, 4)
-    assert.match(stdout, /^missing in \S+\/new\/cluster\.yaml: the address of w0\r$/m)
-    assert.match(readFileSync(join(place, 'new/cluster.yaml'), 'utf8'), /name: w0, .*# MISSING/)
+    assert.equal(status, 0, stdout)
+    assert.equal(readCluster(readFileSync(join(place, 'new/cluster.yaml'))).api.virtualIP, '10.0.0.12')
   })
 
   test('Ctrl-C at a question ends it with 130, and nothing is written', async () => {

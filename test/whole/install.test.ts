@@ -21,8 +21,20 @@ const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.
 /** Without what is fresh. */
 const toldOf = ({ events, stderr }: Ran) =>
   events
-    .flatMap(({ type, id, message }) => (type === 'started' || type === 'fresh' ? [] : [`${type} ${id}: ${message}`]))
+    .flatMap(({ type, id, message }) =>
+      ['started', 'step', 'fresh'].includes(String(type)) ? [] : [`${type} ${id}: ${message}`],
+    )
     .join('\n') + stderr
+/** `control0 etcd` of each restart that is planned, sorted. */
+const restartsIn = ({ events }: Ran) =>
+  events
+    .filter(({ type }) => type === 'plan')
+    .flatMap(({ ids, restarts }) =>
+      (ids as string[]).flatMap((id) => (restarts as string[]).map((unit) => `${id.replace('install/', '')} ${unit}`)),
+    )
+    .toSorted()
+const stepsOf = ({ events }: Ran, id: string) =>
+  events.flatMap((event) => (event.type === 'step' && event.id === id ? [event.step] : []))
 const controls = ['install/control0', 'install/control1', 'install/control2']
 const everyInstall = [...controls, 'install/gateway', 'install/worker0', 'install/worker1']
 
@@ -65,7 +77,7 @@ describe('install on six machines', { skip }, () => {
 
   test('says where it may not become root, and what to do, once for all such nodes', async () => {
     for (const name of ['worker0', 'worker1']) await rights(name, false)
-    const ran = await lab.run('install')
+    const ran = await lab.run('install', '--verbose')
     for (const name of ['worker0', 'worker1']) await rights(name, true)
     assert.equal(ran.status, 1, ran.stdout)
     assert.match(ran.stdout, /install\/control2: .* up to date/)
@@ -73,11 +85,24 @@ describe('install on six machines', { skip }, () => {
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
   })
 
+  test('says where sshd lets nothing through to what runs, and what to do', async () => {
+    const config = '/etc/ssh/sshd_config'
+    await on('worker0', `echo AllowTcpForwarding no >>${config}; systemctl restart ssh`)
+    const ran = await lab.run('install', '--node', 'worker0')
+    await on('worker0', `sed -i /AllowTcpForwarding/d ${config}; systemctl restart ssh`)
+    assert.equal(ran.status, 1, ran.stdout)
+    assert.match(ran.stdout + ran.stderr, /worker0: could not be looked at: what listens there shows no certificate/)
+    assert.match(ran.stdout + ran.stderr, /let sshd there through to 192\.168\.1\.14 \(AllowTcpForwarding, PermitOpen/)
+    assert.equal((await lab.run('install', '--node', 'worker0')).status, 0)
+  })
+
   test('a SAN that is added is served by every API server and etcd, without a restart', async () => {
     const starts = await readStarts(lab)
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
     const planned = await must(4, 'bootstrap', '--dry-run')
     assert.deepEqual(installs(planned, 'stale'), controls)
+    const { installed, restarts } = planned.events.findLast(({ type }) => type === 'plan') ?? {}
+    assert.deepEqual([installed, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
     assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
     const asked = await fingerprint(lab, 'kubernetes')
     for (const { name } of lab.of('control'))
@@ -125,6 +150,7 @@ describe('install on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     await using probing = probe(lab)
     await must(0, 'certs', '--force')
+    const planned = restartsIn(await must(4, 'bootstrap', '--dry-run'))
     const ran = await must(0, 'bootstrap')
     const { counts, failures } = await probing.end()
     assert.deepEqual(failures, [])
@@ -139,6 +165,15 @@ describe('install on six machines', { skip }, () => {
       'worker0 kube-proxy',
     ]
     assert.deepEqual(await startedSince(lab, starts), expected.toSorted())
+    assert.deepEqual(planned, expected.toSorted())
+    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 6), [
+      { doing: 'installing', files: 11 },
+      { doing: 'waiting for', unit: 'etcd', path: '/health' },
+      { doing: 'draining', node: 'control0' },
+      { doing: 'restarting', unit: 'kube-apiserver' },
+      { doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' },
+      { doing: 'undraining', node: 'control0' },
+    ])
     for (const { name } of lab.of('control'))
       for (const port of [6443, 2379, 2380])
         assert.equal(await shownBy(lab, name, port), await fingerprint(lab, 'kubernetes'), `${name}:${port}`)

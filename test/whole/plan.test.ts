@@ -86,7 +86,10 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     seven.write()
     const { plan } = await planAndRun()
     const [facts] = plan.splice(2, 1)
-    assert.match(facts ?? '', new RegExp(`^ {6}ecdsa-p256, expires \\d{4}-\\d\\d-\\d\\d \\(was ${end}\\), 3 names$`))
+    assert.match(
+      facts ?? '',
+      new RegExp(`^ {6}new key, ecdsa-p256, expires \\d{4}-\\d\\d-\\d\\d \\(was ${end}\\), 3 names$`),
+    )
     assert.deepEqual(plan, [
       'Node certificates',
       `  ~ worker1.pem  expires ${end}`,

@@ -5,7 +5,7 @@ import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/x509.ts'
-import { clusterCerts } from '../../tables/certs.ts'
+import { clusterCerts, nodeUser } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import { readApiNames } from './api-names.ts'
 import { type Draft, newDraft } from './draft.ts'
@@ -23,8 +23,12 @@ export function adopt(path: string): Draft | undefined {
   if (!ca) return undefined
   const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
   const own = named.filter(({ name }) => ownNames.has(name))
-  const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === `system:node:${name}`)
-  const users = named.filter(({ name, certificate }) => !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name)
+  const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
+  // What else has a certificate in there may be anything: a user has a kubeconfig too.
+  const users = named.filter(
+    ({ name, certificate }) =>
+      !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name && auth.read(kubeconfigFile(name)),
+  )
   const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]

@@ -3,6 +3,7 @@
  * Nothing in a certificate says which is which, so that it is told by how they are made. Pure.
  */
 import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../../lib/address.ts'
+import { apiSans, nodeNames } from '../../tables/certs.ts'
 import type { Draft, DraftNode } from './draft.ts'
 
 export interface Names {
@@ -20,24 +21,19 @@ export function readApiNames(
   draft: Draft,
   { server, sans, nodes: found }: Names,
 ): Pick<Draft, 'domain' | 'api' | 'network' | 'nodes'> {
-  const domain = readDomain(found)
-  const nodes = found.map((node) => readNode(node, { domain: domain ?? draft.name, apiSans: sans }))
+  const domain = readDomain(found) ?? draft.name
+  const nodes = found.map((node) => readNode(node, { domain, api: sans }))
   const { host, port } = server ?? draft.api
   const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
-  const taken = new Set([
-    ...['kubernetes', 'kubernetes.default', service, `${service}.cluster`, `${service}.${clusterDomain}`],
-    ...[host, `${host}.${domain ?? draft.name}`, '127.0.0.1'],
-    ...nodes
-      .filter(({ role }) => role === 'control')
-      .flatMap(({ name, ips }) => [name, `${name}.${domain ?? draft.name}`, ...ips]),
-  ])
-  const left = sans.filter((san) => !taken.has(san) && isName(san))
+  const network = { serviceCIDRs: [], clusterDomain }
+  const usual = new Set(apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
+  const left = sans.filter((san) => !usual.has(san) && isName(san))
   const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
   const firsts = new Set(blocks.map(firstOf))
   const [virtualIP, ...others] = left.filter((san) => addressBytes(san) && !firsts.has(san))
   const names = left.filter((san) => !addressBytes(san))
   return {
-    domain: domain === draft.name ? undefined : domain,
+    domain,
     api: {
       host,
       port,
@@ -61,11 +57,11 @@ function readDomain(nodes: Names['nodes']): string | undefined {
 /** A control node is one that the API server's certificate is for; of its addresses, those that stand there too. */
 function readNode(
   { name, sans }: Names['nodes'][number],
-  { domain, apiSans }: { readonly domain: string; readonly apiSans: readonly string[] },
+  { domain, api }: { readonly domain: string; readonly api: readonly string[] },
 ): DraftNode {
-  const isControl = apiSans.includes(name)
-  const ips = sans.filter((san) => addressBytes(san) && (!isControl || apiSans.includes(san)))
-  const own = new Set([name, `${name}.${domain}`, ...ips])
+  const isControl = api.includes(name)
+  const ips = sans.filter((san) => addressBytes(san) && (!isControl || api.includes(san)))
+  const own = new Set(nodeNames(name, ips, domain))
   return { name, role: isControl ? 'control' : 'worker', ips, sans: sans.filter((san) => !own.has(san) && isName(san)) }
 }
 

@@ -1,5 +1,5 @@
 /** What is wrong with a draft, in the words of the command line that asked for it. Pure. */
-import { findProblems } from '../../../lib/cluster/cluster.ts'
+import { findProblems, formatPath } from '../../../lib/cluster/cluster.ts'
 import type { Problem } from '../../../lib/cluster/rules.ts'
 import { known } from '../../tables/files.ts'
 import { type Asked, formatWord, wrong } from './asked.ts'
@@ -53,6 +53,6 @@ function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
     case 'ssh.configFile':
       return `--ssh-config ${draft.ssh.configFile}`
     default:
-      return `${asked.auth}: ${path.join('.')}`
+      return `${asked.auth}: ${formatPath(path)}`
   }
 }

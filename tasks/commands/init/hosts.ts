@@ -9,7 +9,7 @@ import { first, parseSshConfig } from '../../../lib/ssh/config.ts'
 import { printConfig } from '../../../lib/ssh/effective.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
 import { type Asked, wrong } from './asked.ts'
-import type { Draft, DraftNode } from './draft.ts'
+import { type Draft, type DraftNode, withOwnVirtualIP } from './draft.ts'
 
 interface Host {
   readonly addresses: readonly string[]
@@ -28,14 +28,11 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Asked, signal
     draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, signal))) })),
   )
   const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
-  const entries = nodes.filter(({ role }) => role !== 'worker')
-  return {
+  return withOwnVirtualIP({
     ...draft,
-    // One control node needs no load balancer.
-    api: { ...draft.api, virtualIP: draft.api.virtualIP ?? (entries.length === 1 ? entries[0]?.ips[0] : undefined) },
     ssh: { ...draft.ssh, user: user ?? commonUser(hosts) ?? draft.ssh.user },
     nodes,
-  }
+  })
 }
 
 function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: string | undefined }[]) {

@@ -42,7 +42,7 @@ function tell(draft: Draft, asked: Asked, { options, print }: Call): Finding[] {
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${asked.file} is written`)
+    say(`${asked.file} is written; ssh logs in as ${draft.ssh.user}`)
   }
   for (const blank of blanks) say(`missing in ${asked.file}: ${blank}`)
   if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked)}`)

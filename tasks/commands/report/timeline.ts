@@ -33,7 +33,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     .map((date) => html`<span style="left:${percent(scale(date))}">${scale.tickFormat()(date)}</span>`)
   const headings = ['Certificates', 'Effective expiry', 'Left']
   // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
-  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> to be renewed (<code>renewBefore</code>)</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
+  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
 <tbody role="rowgroup">

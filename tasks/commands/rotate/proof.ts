@@ -20,10 +20,9 @@ export function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlie
       where: 'node',
       // Asking may write, and so is no look.
       check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
-      build: async (_, { signal }) => {
-        await prove({ ...rotating, signal }, node)
-        return undefined
-      },
+      build: async (_, { signal }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      }),
       release: (workspace) => workspace.disconnect(node),
     }))
 }

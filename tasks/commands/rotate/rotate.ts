@@ -5,7 +5,8 @@ import { suggest } from '../../../lib/suggest.ts'
 import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
 import type { Target } from '../../../lib/targets/target.ts'
 import { adviseAfter } from '../../../lib/views/advice.ts'
-import { type Reporter, viewPhases } from '../../../lib/views/reporter.ts'
+import { viewPhases } from '../../../lib/views/phase-view.ts'
+import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
@@ -134,9 +135,14 @@ async function goOn(run: Run): Promise<readonly Finding[]> {
   const { finish } = request.options
   let at = standing(run)
   // What finishes it may have been ended before it was proven.
-  let stage = at === 0 && finish ? stages.at(-1) : stages[at - 1]
+  const isOver = at === 0 && finish
+  if (isOver)
+    say(
+      `no rotation of ${rotation.what} is under way (${rotating.workspace.command(`rotate ${rotation.name}`)} begins one): the last one is proven again`,
+    )
+  let stage = isOver ? stages.at(-1) : stages[at - 1]
   for (;;) {
-    say(heading(rotation, stage))
+    if (!isOver) say(heading(rotation, stage))
     const findings = await run.walk(stage)
     if (findings.length > 0 || request.signal.aborted) return findings
     if (stage?.isLast) return []

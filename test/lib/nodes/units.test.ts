@@ -33,9 +33,9 @@ const records = [
     SubState: 'dead',
     ExecMainStartTimestamp: '',
   }),
-  'place 644 0 0 81a4 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem',
+  'place 644 0 0 81a4 2026-11-25 11:40:18.500000000 +0000 1200 /etc/etcd/ca.pem',
   `${digest}  /etc/etcd/ca.pem`,
-  'place 777 0 0 a1ff 2026-11-25 11:40:18.5 +0000 /etc/etcd/kubernetes.pem',
+  'place 777 0 0 a1ff 2026-11-25 11:40:18.5 +0000 20 /etc/etcd/kubernetes.pem',
   'rows 13',
 ]
 const framed = (lines: readonly string[]) =>

@@ -112,7 +112,7 @@ test('what is left to another run is told after the plan, with the command', asy
   const { tell, views } = await planFakes(fakeCluster({ leaf: changed }).slice(0, 1))
   const [, configs] = (await planFakes(fakeCluster({}))).views
   assert.ok(configs)
-  const follows = { command: 'npm run bootstrap', phases: [configs], restarts: ['client'] }
+  const follows = { command: 'npm run bootstrap', phases: [configs], restarts: ['client'], areYours: false }
   assert.deepEqual((await tell({}, { advice: [], nextToExpire: undefined, follows })).slice(3, -2), [
     '',
     'This run ends there. What follows, by npm run bootstrap:',

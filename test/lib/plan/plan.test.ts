@@ -82,7 +82,7 @@ test('files that are only removed from a node are marked so', async () => {
 })
 
 const facts = (key: string, expires: string, names: number) => ({ key, expires: new Date(expires), names })
-for (const [is, was, text] of [
+for (const [is, was, text, files = ['leaf.pem']] of [
   [facts('rsa-2048', '2036-11-22', 0), undefined, 'rsa-2048, expires 2036-11-22'],
   [facts('rsa-2048', '2036-11-22', 19), facts('rsa-2048', '2036-11-22', 19), 'rsa-2048, expires 2036-11-22, 19 names'],
   [
@@ -90,9 +90,15 @@ for (const [is, was, text] of [
     facts('rsa-2048', '2027-03-20', 1),
     'ecdsa-p256 (was rsa-2048), expires 2036-11-22 (was 2027-03-20), 2 names (was 1)',
   ],
+  [
+    facts('rsa-2048', '2036-11-22', 1),
+    facts('rsa-2048', '2036-11-22', 1),
+    'new key, rsa-2048, expires 2036-11-22, 1 name',
+    ['leaf.pem', 'leaf-key.pem'],
+  ],
 ] as const)
   test(`a certificate is shown with what was, where that was another: ${text}`, async () => {
-    const change: Change = { kind: 'made', files: ['leaf.pem'], isNew: was === undefined, is, was }
+    const change: Change = { kind: 'made', files, isNew: was === undefined, is, was }
     const { entries } = await planFakes([fakeTarget('leaf', { check: () => changed, foresee: () => change })])
     assert.deepEqual(
       entries.map((entry) => entry.facts),

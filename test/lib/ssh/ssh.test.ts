@@ -7,6 +7,7 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { socketBase } from '../../../lib/ssh/sockets.ts'
 import { needs } from '../../support/parts.ts'
+import { freePorts } from '../../support/server.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
 
 const skip = needs('sshd', 'ssh', 'scp')
@@ -115,13 +116,31 @@ describe('a tunnel leads to a port as the node reaches it', { skip }, () => {
     test(`whatever ssh_config says of a session: ${line}`, async () => {
       const said = await at.connect('node', { config: at.host('node', line) }, async (connection) => {
         await connection.run('true')
-        const stream = connection.tunnel('127.0.0.1', at.lab.node('node').port)
+        const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
         const [chunk] = await once(stream, 'data')
         stream.on('error', () => {}).destroy()
         return String(chunk)
       })
       assert.match(said, /^SSH-2\.0-/)
     })
+
+  test('ends where nothing listens, and is had again where the connection was lost', async () => {
+    const [silent = 0] = await freePorts(1)
+    await at.connect('node', { config: at.host('node') }, async (connection) => {
+      await connection.run('true')
+      const none = (await connection.tunnel('127.0.0.1', silent)).on('error', () => {})
+      none.resume()
+      await once(none, 'close')
+      const open = async () => {
+        const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
+        return once(stream, 'data').finally(() => stream.on('error', () => {}).destroy())
+      }
+      await open()
+      await connection.close()
+      await assert.rejects(open())
+      await open()
+    })
+  })
 })
 
 describe('ssh runs where cluster.yaml is', { skip }, () => {

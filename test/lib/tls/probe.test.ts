@@ -3,18 +3,16 @@ import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createPlain } from 'node:http'
 import { createServer } from 'node:https'
-import { type AddressInfo, createServer as createTcp, type Server, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { openStream } from '../../../lib/ssh/process.ts'
 import { ask, type Credentials, readServed } from '../../../lib/tls/probe.ts'
 import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
 import { scratch } from '../../support/scratch.ts'
 
-describe('a question to a component, through a process as ssh is one', () => {
+describe('a question to a component, through a stream of its own', () => {
   const folder = scratch({ after })
   let auth: AuthDir
   const pairOf = (name: string): Credentials => ({
@@ -46,14 +44,7 @@ describe('a question to a component, through a process as ssh is one', () => {
     await once(server, 'listening')
     return (server.address() as AddressInfo).port
   }
-  const tunnel = (port: number): Duplex => {
-    const pipe = `const s = require('node:net').connect(${port}, '127.0.0.1'); process.stdin.pipe(s).pipe(process.stdout); s.on('error', (e) => { console.error(e.message); process.exit(255) }); s.on('close', () => process.exit())`
-    return openStream([process.execPath, '-e', pipe], {
-      cwd: '/',
-      env: process.env,
-      signal: new AbortController().signal,
-    })
-  }
+  const tunnel = (port: number): Socket => connect(port, '127.0.0.1')
   const question = (port: number, more: object = {}) => ({
     open: () => tunnel(port),
     address: '127.0.0.1',

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import { createLines, type LinesOptions } from '../../../lib/views/lines.ts'
-import type { PhaseView } from '../../../lib/views/reporter.ts'
+import type { PhaseView } from '../../../lib/views/phase-view.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import type { Target } from '../../../lib/targets/target.ts'
-import type { PhaseView } from '../../../lib/views/reporter.ts'
+import type { PhaseView } from '../../../lib/views/phase-view.ts'
 import { type Line, layOut, type PhaseState, type TargetState } from '../../../lib/views/tree-layout.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
@@ -178,6 +178,11 @@ test('what is only checked has done its work where it is fresh, and is shown', (
     lines.map(({ mark }) => mark),
     ['made', 'made', 'made'],
   )
+})
+
+test('a phase of one target says what is done now beside its name', () => {
+  const state: TargetState = { doing: 'new key' }
+  assert.equal(only(layOut([all(phase('ca', 1), state)], rows)).note, 'new key  1.3 s')
 })
 
 test('a target that is built says what is done now', () => {

@@ -82,6 +82,36 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     )
   })
 
+  test('a certificate that is nothing of a cluster makes no user and no node', {
+    skip: needs('openssl'),
+  }, async (t) => {
+    const place = copy(t)
+    const to = (name: string) => join(place, 'old/auth', name)
+    openssl(
+      'req',
+      '-x509',
+      '-newkey',
+      'ed25519',
+      '-nodes',
+      '-subj',
+      '/CN=stray',
+      '-keyout',
+      to('k'),
+      '-out',
+      to('stray.pem'),
+    )
+    await callInit(place, ['old'])
+    const { users, nodes } = clusterIn(join(place, 'old'))
+    assert.deepEqual([users, nodes.length], [[], 6])
+  })
+
+  test('another name of the cluster is one of its kubeconfigs alone: the domain in the certificates stays', async (t) => {
+    const place = copy(t)
+    await callInit(place, ['old', '--name', 'other'])
+    const { name, domain } = clusterIn(join(place, 'old'))
+    assert.deepEqual([name, domain], ['other', 'kubenet'])
+  })
+
   test('without its kubeconfigs, and without what is sealed, the rest is read all the same', async (t) => {
     const place = copy(t)
     for (const name of [

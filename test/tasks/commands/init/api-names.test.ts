@@ -74,7 +74,7 @@ test('an API that is called by an address is behind no other', () => {
   assert.equal(read(['10.32.0.1'], nodes, { host: '10.0.0.21', port: 443 }).api.virtualIP, '10.0.0.21')
 })
 
-test('a domain that not every node has is none', () => {
+test('a domain that not every node has is none, and is the name of the cluster', () => {
   const [control] = nodes
-  assert.equal(read([], [...nodes, { ...control, name: 'w1', sans: ['w1', 'w1.other'] }]).domain, undefined)
+  assert.equal(read([], [...nodes, { ...control, name: 'w1', sans: ['w1', 'w1.other'] }]).domain, 'k')
 })

@@ -57,7 +57,10 @@ test('seven aliases behind a jump host: all that cluster.yaml needs, and nothing
     ],
   )
   assert.match(text, /^ {2}- \{ name: control0, role: control, ip: 10\.0\.0\.11 \}$/m)
-  assert.equal(printed.at(-1), 'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml')
+  assert.deepEqual(printed.slice(-2), [
+    `${join(folder, 'kubenet/cluster.yaml')} is written; ssh logs in as admin`,
+    'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
+  ])
 })
 
 test('the folder gets a cluster.yaml and a .gitignore, and nothing else; the first line leads to the schema', {
@@ -121,6 +124,17 @@ test('what is not found is left open, named, and what every other command then s
     ].join('\n'),
   })
   assert.match(made.text, /^ {2}- \{ name: c0, role: control, ip: \} # MISSING: its address$/m)
+})
+
+test('--quiet tells what is missing alone, --json a line for each thing', { skip }, async (t) => {
+  const args = ['--control', 'c=no-such-host.invalid', '--virtual-ip', '10.0.0.9']
+  const quiet = await make(t, [...args, '--quiet'])
+  assert.deepEqual(quiet.printed, [`missing in ${join(quiet.folder, 'kubenet/cluster.yaml')}: the address of c`])
+  const { printed } = await make(t, [...args, '--json'])
+  assert.deepEqual(
+    printed.map((line) => Object.keys(JSON.parse(line))),
+    printed.map(() => ['type', 'message']),
+  )
 })
 
 test('a loopback address that is given itself is what is meant', { skip }, async (t) => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import { type Box, drawBoxes, formatDot, formatMermaid } from '../../../lib/targets/diagram.ts'
 import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
 import type { Target } from '../../../lib/targets/target.ts'
-import { type Box, drawBoxes, formatDot, formatMermaid } from '../../../lib/views/diagram.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
 const titles = new Map([

@@ -1,7 +1,8 @@
 /** The graph of targets as a picture: boxes, and the arrows that remain after a transitive reduction. Pure. */
-import type { Graph } from '../targets/graph.ts'
-import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
+
 import { formatNames, groupAlike } from '../wording.ts'
+import type { Graph } from './graph.ts'
+import { nameInPhase, type Target, type TargetId } from './target.ts'
 
 /** Targets of one phase with needs of the same kinds are drawn as one box if there are more than this. */
 const mostAlike = 2

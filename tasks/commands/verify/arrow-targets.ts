@@ -4,24 +4,24 @@
  */
 
 import { createPublicKey, sign, verify } from 'node:crypto'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { providers } from '../../lib/cluster/schema.ts'
-import { Failure } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
-import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { findNotAccepted, readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
-import { readIssuer, readPair } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
-import type { Target } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { Handshake, Identity, Met, Party } from '../../lib/tls/handshake.ts'
-import { readLocalPair } from '../phases/local-kubeconfig.ts'
-import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
-import { certTable } from '../tables/certs.ts'
-import { encryptionConfig } from '../tables/files.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { providers } from '../../../lib/cluster/schema.ts'
+import { Failure } from '../../../lib/failure.ts'
+import type { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
+import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
+import { findNotAccepted, readCertificate, readPrivateKey } from '../../../lib/pki/certificate.ts'
+import { readIssuer, readPair } from '../../../lib/pki/pair.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts'
+import type { Target } from '../../../lib/targets/target.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import type { Handshake, Identity, Met, Party } from '../../../lib/tls/handshake.ts'
+import { readLocalPair } from '../../phases/local-kubeconfig.ts'
+import { type Arrow, arrowTable, type Client } from '../../tables/arrows.ts'
+import { certTable } from '../../tables/certs.ts'
+import { encryptionConfig } from '../../tables/files.ts'
 
 const api = 'kubernetes'
 const day = 86_400_000
@@ -77,7 +77,7 @@ function refuseBrokenPair(auth: AuthDir, name: string): void {
 
 /** Node's TLS is loaded by the first handshake: other commands make none. */
 async function shakeHands(handshake: Handshake): Promise<Met> {
-  return (await import('../../lib/tls/handshake.ts')).shakeHands(handshake)
+  return (await import('../../../lib/tls/handshake.ts')).shakeHands(handshake)
 }
 
 function formatSeen(seen: Identity | undefined): string {

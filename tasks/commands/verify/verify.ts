@@ -1,10 +1,10 @@
 /** `verify`: every handshake of the cluster is tried between the files in auth/, in memory. */
-import { buildGraph } from '../../lib/targets/graph.ts'
-import { viewPhases } from '../../lib/views/reporter.ts'
-import type { Finding } from '../looks/exit-status.ts'
-import { look, tell } from '../looks/look.ts'
-import { selectNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { buildGraph } from '../../../lib/targets/graph.ts'
+import { viewPhases } from '../../../lib/views/phase-view.ts'
+import type { Finding } from '../../looks/exit-status.ts'
+import { look, tell } from '../../looks/look.ts'
+import { selectNodes } from '../../request/selection.ts'
+import type { Request } from '../../request/session.ts'
 import { arrowKinds, arrowTargets } from './arrow-targets.ts'
 
 /** Throws a usage Failure for a node that has no part in it. */

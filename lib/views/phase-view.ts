@@ -1,0 +1,15 @@
+/** A phase as it is shown. */
+import type { Graph } from '../targets/graph.ts'
+import type { Target } from '../targets/target.ts'
+
+export interface PhaseView {
+  readonly name: string
+  readonly title: string
+  readonly targets: readonly Target[]
+}
+
+export function viewPhases(phases: readonly { name: string; title: string }[], graph: Graph): PhaseView[] {
+  return phases
+    .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))
+    .filter(({ targets }) => targets.length > 0)
+}
