@@ -4,7 +4,7 @@ import { addressBytes } from '../address.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { shellStart, syncFolders, wholeScript } from './shell.ts'
-import { asRoot, folderOf, newSuffix, oldSuffix } from './units.ts'
+import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {
   /** Absolute: the folder that is deployed to. */
@@ -104,7 +104,7 @@ export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
 
 /** When all is well. */
 export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
-  const old = paths.map((path) => quote(path + oldSuffix)).join(' ')
+  const old = paths.flatMap(besideOf).map(quote).join(' ')
   return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
 }
 

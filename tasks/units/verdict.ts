@@ -4,7 +4,7 @@ import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
 import { listensScript } from '../../lib/nodes/place.ts'
-import { oldSuffix, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
+import { besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
@@ -178,7 +178,7 @@ function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | 
   const { active, sub } = look.units.get(unit.unit) ?? {}
   if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
   if (silent.length > 0) return `no certificate is shown on ${silent.map(({ port }) => port).join(', ')}`
-  const isKept = unit.files.some(({ path }) => look.files.has(path + oldSuffix))
+  const isKept = unit.files.some(({ path }) => besideOf(path).some((each) => look.files.has(each)))
   return isKept ? 'an earlier run did not see it get well' : undefined
 }
 

@@ -109,6 +109,7 @@ inEachShell(({ run, did }) => {
       assert.deepEqual(answer(putBackScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
       place(placing)
+      writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
       assert.deepEqual(answer(forgetScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
