@@ -150,6 +150,8 @@ export class Connection {
   /** From where they lead to the path of a socket. */
   readonly #forwards = new Map<string, Promise<string>>()
   #forwarded = 0
+  readonly #asked: string[] = []
+  #asking: Promise<void> | undefined
   #isOpen = false
   #wasTried = false
 
@@ -205,16 +207,27 @@ export class Connection {
     return addAbortSignal(this.#parts.signal, socket).on('error', forget)
   }
 
+  /** What is asked for at once is one command. */
   async #forward(to: string): Promise<string> {
+    const path = `${this.#parts.controlPath}-${this.#forwarded++}`
+    this.#asked.push(`${path}:${to}`)
+    this.#asking ??= Promise.resolve().then(() => {
+      this.#asking = undefined
+      return this.#askForwards(this.#asked.splice(0))
+    })
+    await this.#asking
+    return path
+  }
+
+  async #askForwards(forwards: readonly string[]): Promise<void> {
     const { controlPath, node } = this.#parts
-    const path = `${controlPath}-${this.#forwarded++}`
+    const words = forwards.flatMap((each) => ['-L', each])
     // Without a configuration: what that forwards would be asked for too.
-    const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', '-L', `${path}:${to}`, '--', 'node']
-    if (this.#isOpen && (await this.#spawn(ask, '')).exitCode === 0) return path
+    const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
+    if (this.#isOpen && (await this.#spawn(ask, '')).exitCode === 0) return
     await this.run(':')
     const { exitCode, stderr } = await this.#spawn(ask, '')
-    if (exitCode === 0) return path
-    throw new Failure(`${node.name}: ssh does not forward ${to}: ${printable(stderr.trim())}`)
+    if (exitCode !== 0) throw new Failure(`${node.name}: ssh forwards no port: ${printable(stderr.trim())}`)
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */

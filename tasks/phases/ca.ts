@@ -24,9 +24,17 @@ import type { Built, Force, Foreseen, Target, Work } from '../../lib/targets/tar
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
+import {
+  finish,
+  finishingReasons,
+  makeNext,
+  nextReasons,
+  profileOf,
+  readRotation,
+  underWay,
+} from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { finish, finishingReasons, makeNext, nextReasons, profileOf, readRotation, underWay } from './next-ca.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (workspace: Workspace) =>

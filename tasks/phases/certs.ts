@@ -21,9 +21,9 @@ import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Built, Foreseen, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { tokenPair } from '../successors/token-keys.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { tokenPair } from './token-keys.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 

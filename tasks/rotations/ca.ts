@@ -21,7 +21,7 @@ import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 
-import { readRotation } from '../phases/next-ca.ts'
+import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { credentialsOf } from '../units/credentials.ts'
 import { forgetEarlierCa } from './client-cas.ts'

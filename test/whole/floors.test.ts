@@ -11,7 +11,17 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/tls', 'lib/nodes', 'lib/ssh'],
   ...['lib/targets', 'lib/views', 'lib/plan'],
-  ...['tasks/tables', 'tasks/nodes', 'tasks/units', 'tasks/phases', 'tasks/rotations', 'tasks/request', 'tasks/looks'],
+  ...[
+    'tasks/tables',
+    'tasks/nodes',
+    'tasks/units',
+    'tasks/successors',
+    'tasks/phases/local-kubeconfig',
+    'tasks/phases',
+    'tasks/rotations',
+    'tasks/request',
+    'tasks/looks',
+  ],
   ...[
     'tasks/commands/init',
     'tasks/commands/recover',
