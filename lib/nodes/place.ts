@@ -1,9 +1,10 @@
 /** Copies files on a node from where they were deployed to where units read them, as root: scripts. Pure. */
 
+import { addressBytes } from '../address.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { shellStart, syncFolders, wholeScript } from './shell.ts'
-import { asRoot, folderOf, newSuffix, oldSuffix } from './units.ts'
+import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {
   /** Absolute: the folder that is deployed to. */
@@ -103,19 +104,30 @@ export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
 
 /** When all is well. */
 export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
-  const old = paths.map((path) => quote(path + oldSuffix)).join(' ')
+  const old = paths.flatMap(besideOf).map(quote).join(' ')
   return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** Which of the ports a process listens on, over IPv4 or IPv6: proc_pid_net(5), where 0A is LISTEN. */
-export function listensScript(ports: readonly number[], nonce: string): string {
+/** Which of the ports a process listens on, on the address or on all: proc_pid_net(5), where 0A is LISTEN. */
+export function listensScript(address: string, ports: readonly number[], nonce: string): string {
   const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+  const places = [...new Set(kernelAddresses(address))]
+  const lines = (port: number) =>
+    places.map((place) => `*' ${place}:${hex(port)} ${place.replaceAll(/./g, '0')}:0000 0A '*`).join('|')
   return wholeScript(
     openAnswer(nonce),
     'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
-    ...ports.map((port) => `case $listening in *':${hex(port)} 00000000'*':0000 0A '*) say ${port} ;; esac`),
+    ...ports.map((port) => `case $listening in ${lines(port)}) say ${port} ;; esac`),
     closeAnswer(nonce),
   )
+}
+
+/** It, and all: words of four bytes in the byte order of the machine, which is either. An IPv6 socket serves IPv4 too. */
+function kernelAddresses(address: string): string[] {
+  const bytes = addressBytes(address) ?? Buffer.alloc(4)
+  const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
+  const all = [bytes, ...mapped, Buffer.alloc(4), Buffer.alloc(16)]
+  return all.flatMap((each) => [each, Buffer.from(each).swap32()]).map((each) => each.toString('hex').toUpperCase())
 }
 
 /** What stands there, each file as a line of hexadecimal. */

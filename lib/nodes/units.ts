@@ -59,6 +59,8 @@ export interface AskedUnits {
 /** Kept beside a file until the units that read it are well. */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
+/** What a run may have left there, where it or the node was killed. */
+export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 /** In the folder that is deployed to: gateways may keep requests from the node. */
 export const drainedMark = '.harderway-drained'
 
@@ -125,7 +127,7 @@ function describeAsRoot({ units: own, paths: places, former }: AskedUnits): stri
     'n=0',
     ...(units.length > 0 ? shown : []),
     'set --',
-    `for f in ${[...paths, ...places.map((path) => path + oldSuffix)].map(quote).join(' ')}; do`,
+    `for f in ${[...paths, ...places.flatMap(besideOf)].map(quote).join(' ')}; do`,
     '  if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi',
     'done',
     // One process for all: a node has some twenty.

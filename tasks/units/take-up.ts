@@ -3,7 +3,7 @@
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { oldSuffix } from '../../lib/nodes/units.ts'
+import { besideOf, oldSuffix } from '../../lib/nodes/units.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import type { Built } from '../../lib/targets/target.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -88,7 +88,7 @@ function placesOf(stale: readonly UnitVerdict[]): Place[] {
 function keptBefore(stale: readonly UnitVerdict[], { look }: UnitsFound): string[] {
   return stale
     .flatMap(({ unit }) => unit.files.map(({ path }) => path))
-    .filter((path) => look.files.has(path + oldSuffix))
+    .filter((path) => besideOf(path).some((each) => look.files.has(each)))
 }
 
 /** How the node's units stood before anything was changed. */

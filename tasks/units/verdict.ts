@@ -4,7 +4,7 @@ import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
 import { listensScript } from '../../lib/nodes/place.ts'
-import { oldSuffix, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
+import { besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/ssh.ts'
@@ -103,7 +103,7 @@ async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Uni
 /** Over a shared connection ssh does not tell why it did not reach a port: nothing listens, or sshd does not let us. */
 async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
   const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
+  const { records } = readAnswer(await connection.run(listensScript(addressOf(node), ports, nonce)), nonce)
   const [port] = records
   if (port === undefined) return
   const address = addressOf(node)
@@ -178,7 +178,7 @@ function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | 
   const { active, sub } = look.units.get(unit.unit) ?? {}
   if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
   if (silent.length > 0) return `no certificate is shown on ${silent.map(({ port }) => port).join(', ')}`
-  const isKept = unit.files.some(({ path }) => look.files.has(path + oldSuffix))
+  const isKept = unit.files.some(({ path }) => besideOf(path).some((each) => look.files.has(each)))
   return isKept ? 'an earlier run did not see it get well' : undefined
 }
 

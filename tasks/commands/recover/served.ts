@@ -42,7 +42,7 @@ async function listeningPorts({ cluster: { install }, connect }: Workspace, node
   const connection = await connect(node)
   const nonce = newNonce()
   try {
-    const { records } = readAnswer(await connection.run(listensScript(ports, nonce)), nonce)
+    const { records } = readAnswer(await connection.run(listensScript(addressOf(node), ports, nonce)), nonce)
     return ports.filter((port) => records.includes(String(port)))
   } catch (error) {
     throw asUnknown(node, error)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -13,6 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { readAnswer } from '../../../lib/nodes/frame.ts'
@@ -107,6 +109,7 @@ inEachShell(({ run, did }) => {
       assert.deepEqual(answer(putBackScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
       place(placing)
+      writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
       assert.deepEqual(answer(forgetScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
@@ -269,13 +272,19 @@ inEachShell(({ run, did }) => {
     assert.equal(readAnswer(stdout, nonce).stopped?.why, 'root')
   })
 
-  test('tells which ports something listens on', async (t) => {
-    const { createServer } = await import('node:net')
-    const servers = ['127.0.0.1', '::1'].map((host) => createServer().listen(0, host))
+  test('tells which ports something listens on, on that address or on all', async (t) => {
+    const hosts = ['127.0.0.1', '127.0.0.2', '::1', '0.0.0.0', '::', '::ffff:127.0.0.1']
+    const servers = hosts.map((host) => createServer().listen(0, host))
     t.after(() => servers.map((server) => server.close()))
-    await Promise.all(servers.map((server) => new Promise((resolve) => server.once('listening', resolve))))
-    const ports = servers.map((server) => (server.address() as { port: number }).port)
-    assert.deepEqual(did('/', listensScript([1, ...ports], nonce)).match(/^\d+$/gm), ports.map(String))
+    await Promise.all(servers.map((server) => once(server, 'listening')))
+    const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
+    const listensOn = (address: string) => {
+      const told = did('/', listensScript(address, [1, ...ports.keys()], nonce)).match(/^\d+$/gm) ?? []
+      return told.map((port) => ports.get(Number(port)))
+    }
+    assert.deepEqual(listensOn('127.0.0.1'), ['127.0.0.1', '0.0.0.0', '::', '::ffff:127.0.0.1'])
+    assert.deepEqual(listensOn('127.0.0.2'), ['127.0.0.2', '0.0.0.0', '::'])
+    assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
   })
 
   test('what is linked elsewhere too is replaced in its place alone', { skip: !isRoot && 'needs root' }, (t) => {

@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { type AskedUnits, drainedMark, oldSuffix, parseUnits, unitsScript } from '../../../lib/nodes/units.ts'
+import {
+  type AskedUnits,
+  drainedMark,
+  newSuffix,
+  oldSuffix,
+  parseUnits,
+  unitsScript,
+} from '../../../lib/nodes/units.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { inEachShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -128,7 +135,7 @@ inEachShell(({ did, run }) => {
   const node = (t: Parameters<typeof scratch>[0]) => {
     const home = scratch(t)
     mkdirSync(join(home, 'places'))
-    for (const name of ['ca.pem', `ca.pem${oldSuffix}`, 'left'])
+    for (const name of ['ca.pem', `ca.pem${oldSuffix}`, `ca.pem${newSuffix}`, 'left'])
       writeFileSync(join(home, 'places', name), 'x', { mode: 0o640 })
     symlinkSync('/nowhere', join(home, 'places/link'))
     return home
@@ -149,6 +156,7 @@ inEachShell(({ did, run }) => {
       ['/places/link', false, undefined, 0o777],
       ['/places/left', true, digest, 0o640],
       [`/places/ca.pem${oldSuffix}`, true, digest, 0o640],
+      [`/places/ca.pem${newSuffix}`, true, digest, 0o640],
     ])
   })
 

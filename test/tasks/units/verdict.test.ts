@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { fileMode, keyFile, parseFileName } from '../../../lib/files/names.ts'
-import { oldSuffix } from '../../../lib/nodes/units.ts'
+import { newSuffix, oldSuffix } from '../../../lib/nodes/units.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
@@ -179,6 +179,11 @@ describe('the verdict about units', () => {
     'a run was killed before it was well': [
       'w0',
       (found) => found.look.files.set(`${kubelet}w0.pem${oldSuffix}`, found.look.files.get(`${kubelet}w0.pem`) as File),
+      'kubelet: an earlier run did not see it get well: looked at again',
+    ],
+    'a node lost its power before a new file had its name': [
+      'w0',
+      (found) => found.look.files.set(`${kubelet}w0.pem${newSuffix}`, found.look.files.get(`${kubelet}w0.pem`) as File),
       'kubelet: an earlier run did not see it get well: looked at again',
     ],
     'systemd does not know it, or its folder is not there': [
