@@ -32,9 +32,9 @@ export interface Pair {
 }
 
 export function readPair(auth: AuthDir, name: string): Pair {
-  const certificate = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readCertificate)
+  const certificate = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readOnce)
   const [, ...chain] = certificate.value ? blocksIn(auth.bytes(certificateFile(name)), 'CERTIFICATE') : []
-  const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readPrivateKey)
+  const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readKeyOnce)
   const reasons = [...certificate.reasons, ...key.reasons]
   if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
     reasons.push({ kind: 'key-mismatch', path: keyFile(name) })

@@ -7,7 +7,7 @@ import type { PhaseView } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'
 
-/** With more targets than this, those that went well are counted by phase. */
+/** After so many lines, what went well is counted by phase. */
 const mostLines = 60
 
 export interface LinesOptions {
@@ -40,19 +40,17 @@ export function createLines({ phases, detail, isGrouped = false, write, writeErr
   const say = (text: string) => {
     if (detail !== 'quiet') put(printable(text))
   }
-  const isCounted = ({ build }: Target, { kind }: Outcome) =>
-    detail !== 'verbose' &&
-    kind !== 'failed' &&
-    (byTarget.size > mostLines || (kind === 'fresh' && build !== undefined))
+  let room = mostLines
+  const isTold = ({ build }: Target, { kind }: Outcome) => {
+    if (detail === 'verbose' || kind === 'failed') return true
+    return (kind !== 'fresh' || !build) && room-- > 0
+  }
   const tell = (target: Target, outcome: Outcome, { ended, counted, lines }: PhaseEnd) => {
     ended.push(outcome)
     const warning = 'warning' in outcome ? outcome.warning : undefined
-    const isTold = !isCounted(target, outcome)
-    if (!isTold) counted.push(outcome)
-    const told = [
-      ...(isTold ? [formatEnd(target.id, outcome)] : []),
-      ...(warning ? [`warning ${target.id}: ${warning}`] : []),
-    ]
+    const line = isTold(target, outcome) ? [formatEnd(target.id, outcome)] : []
+    if (line.length === 0) counted.push(outcome)
+    const told = [...line, ...(warning ? [`warning ${target.id}: ${warning}`] : [])]
     if (isGrouped) lines.push(...told)
     else told.forEach(say)
   }

@@ -80,7 +80,7 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
     return line(marks.includes('failed') ? 'failed' : 'active', ...notes)
   }
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
-  return line(worst, summariseGroup(ended), worst === 'fresh' ? '' : time)
+  return line(worst, summariseGroup(ended), worst === 'fresh' && (seconds ?? 0) < 1 ? '' : time)
 }
 
 function childLine({ states }: PhaseState, target: Target): Line {

@@ -66,6 +66,13 @@ test('the README leads to every page of docs/', () => {
   )
 })
 
+test('each promise in docs/safety.md names the tests that try to break it', () => {
+  const [, ...sections] = read('docs/safety.md').split(/^## /m)
+  const promises = sections.filter((section) => !section.startsWith('What is not promised'))
+  assert.ok(promises.length > 5)
+  for (const section of promises) assert.match(section, /^Tried by \[[\w.-]+\.test\.ts\]/m, section.slice(0, 40))
+})
+
 test('every npm script that is named is one', () => {
   const names = pages.flatMap((page) =>
     [...read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?([\w:]+)/g)].map(([, name = '']) => name),

@@ -69,16 +69,24 @@ test('a warning is a line of its own below', () => {
   assert.deepEqual(written, ['certs/0: new', 'warning certs/0: restart it'])
 })
 
-test('many targets are reported by the phase, failures by name', () => {
-  const certs = phase('certs', 40)
-  const deploy = phase('deploy', 40)
+test('of many targets the first sixty that changed have a line, the rest is counted, and failures are told by name', () => {
+  const certs = phase('certs', 50)
+  const deploy = phase('deploy', 50)
   const { written, end, endAll } = lines([certs, deploy])
-  for (const { id } of certs.targets.slice(0, 39)) end(id, made)
-  assert.deepEqual(written, [])
-  end('deploy/0', failed)
-  end('certs/39', made)
-  endAll({ ...deploy, targets: deploy.targets.slice(1) }, made)
-  assert.deepEqual(written, ['deploy/0: failed: no room', 'The certs: 40 new', 'The deploy: 39 new'])
+  endAll(certs, made)
+  assert.equal(written.length, 50)
+  endAll({ ...deploy, targets: deploy.targets.slice(0, 40) }, made)
+  for (const { id } of deploy.targets.slice(40, 49)) end(id, fresh)
+  end('deploy/49', failed)
+  assert.deepEqual(written.slice(59), ['deploy/9: new', 'deploy/49: failed: no room', 'The deploy: 30 new, 9 fresh'])
+})
+
+test('one change among very many targets has its line', () => {
+  const view = phase('certs', 2000)
+  const { written, end, endAll } = lines([view])
+  end('certs/7', made)
+  endAll({ ...view, targets: view.targets.filter(({ id }) => id !== 'certs/7') }, fresh)
+  assert.deepEqual(written, ['certs/7: new', 'The certs: 1999 fresh'])
 })
 
 test('what changed has a line, and what is fresh is counted when its phase has ended', () => {

@@ -152,7 +152,7 @@ for (const [outcomes, mark, note] of [
   [[made, cancelled, cancelled], 'cancelled', '1 new, 2 not reached  1.3 s'],
   [[stale, fresh, fresh], 'stale', '1 to make, 2 fresh  1.3 s'],
   [[made, fresh, fresh], 'made', '1 new, 2 fresh  1.3 s'],
-  [[fresh, fresh, fresh], 'fresh', '3 fresh'],
+  [[fresh, fresh, fresh], 'fresh', '3 fresh  1.3 s'],
   [[failed, cancelled, stale, made, fresh], 'failed', '1 new, 1 to make, 1 failed, 1 not reached, 1 fresh  1.3 s'],
 ] as const satisfies readonly [readonly Outcome[], string, string][])
   test(`a phase that ended with ${outcomes.map(({ kind }) => kind).join(', ')} is ${mark}: ${note}`, () => {
@@ -164,7 +164,7 @@ test('what is fresh is quiet: its phase says how many there are, and no target h
   const view = phase('deploy', 3)
   assert.deepEqual(
     layOut([all(view, fresh)], rows).map(({ mark, note }) => [mark, note]),
-    [['fresh', '3 fresh']],
+    [['fresh', '3 fresh  1.3 s']],
   )
   assert.deepEqual(names(layOut([progress(view, [fresh, made, fresh])], rows), 1), ['node1'])
   assert.equal(layOut([all(view, fresh)], rows, true).length, 4)
