@@ -218,6 +218,12 @@ export class AuthDir {
     return file?.bytes
   }
 
+  /** The same for all who share the folder, and so its lock, whatever they call it and themselves; not for a copy of it. */
+  id(): string {
+    const stat = doing('read', this.path, () => fs.statSync(this.path, { bigint: true, throwIfNoEntry: false }))
+    return stat ? `${stat.ino} ${stat.birthtimeNs}` : ''
+  }
+
   /** The earlier files of that name that were kept, the latest first. */
   backups(name: string): Buffer[] {
     return this.#list('backup')

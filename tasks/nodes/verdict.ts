@@ -1,6 +1,5 @@
 /** The verdict on a node: what is wrong with its files, and what may not be replaced. */
 import { randomBytes } from 'node:crypto'
-import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
 import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
@@ -221,7 +220,7 @@ const thisRun = randomBytes(4).toString('hex')
 
 /** Of this auth/ only one run can be at work on nodes: the one that holds its lock. */
 export function stagingOwner({ auth }: Workspace): StagingOwner {
-  return { auth: sha256(Buffer.from(`${hostname()} ${auth.path}`)).slice(0, 12), run: thisRun }
+  return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
 }
 
 /** For --force: every file, right or not. */

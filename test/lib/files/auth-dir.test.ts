@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  cpSync,
   linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -365,4 +367,20 @@ test('what is worked out from bytes is worked out once', () => {
   })
   const bytes = Buffer.from('abc')
   assert.deepEqual([size(bytes), size(bytes), size(Buffer.from('abc')), works], [3, 3, 3, 2])
+})
+
+test('the folder is known for the same by every path to it, and a copy is another', (t) => {
+  const folder = scratch(t)
+  const auth = new AuthDir(join(folder, 'auth'))
+  assert.equal(auth.id(), '')
+  auth.make()
+  auth.write('ca.pem', 'x', publicMode)
+  symlinkSync('auth', join(folder, 'link'))
+  const id = auth.id()
+  assert.match(id, /^\d+ \d+$/)
+  assert.equal(new AuthDir(join(folder, 'link')).id(), id)
+  cpSync(auth.path, join(folder, 'copy'), { recursive: true, preserveTimestamps: true })
+  assert.notEqual(new AuthDir(join(folder, 'copy')).id(), id)
+  renameSync(auth.path, join(folder, 'moved'))
+  assert.equal(new AuthDir(join(folder, 'moved')).id(), id)
 })
