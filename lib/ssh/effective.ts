@@ -1,8 +1,8 @@
 /** What is in force for a host, as ssh itself says it: `ssh -G` connects to nothing. */
 import type { ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
+import { type ConfigUse, fileWords } from '../ssh-config/command.ts'
 import { quote } from '../wording.ts'
-import { type ConfigUse, fileWords } from './command.ts'
 import { spawn } from './process.ts'
 
 /** Milliseconds: `Match exec` in a configuration may run whatever it likes. */

@@ -6,9 +6,16 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
+import { type SshUse, typedCommand } from '../ssh-config/command.ts'
+import {
+  first,
+  jumpUncheckedBecause,
+  lastJump,
+  parseSshConfig,
+  type SshConfig,
+  uncheckedBecause,
+} from '../ssh-config/config.ts'
 import { quote } from '../wording.ts'
-import { type SshUse, typedCommand } from './command.ts'
-import { first, jumpUncheckedBecause, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from './config.ts'
 import { printConfig } from './effective.ts'
 import { spawn } from './process.ts'
 

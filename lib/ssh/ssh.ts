@@ -11,8 +11,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
-import { printable } from '../wording.ts'
-import { fileWords, type SshUse } from './command.ts'
+import { fileWords, type SshUse } from '../ssh-config/command.ts'
 import {
   connectionOptions,
   first,
@@ -21,7 +20,8 @@ import {
   sessionOptions,
   strictOptions,
   unsentEnvironment,
-} from './config.ts'
+} from '../ssh-config/config.ts'
+import { printable } from '../wording.ts'
 import { sshFailure } from './failure.ts'
 import { spawn } from './process.ts'
 import { type Route, Routes } from './route.ts'

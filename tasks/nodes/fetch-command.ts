@@ -2,7 +2,7 @@
 import { dirname } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { typedCommand } from '../../lib/ssh/command.ts'
+import { typedCommand } from '../../lib/ssh-config/command.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
 /** The command that brings all of auth/ back; from that node, else from the first control node. */

@@ -9,7 +9,18 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** From the lowest up. */
 const floors = [
-  ...['lib', 'lib/files', 'lib/cluster', 'lib/kubernetes', 'lib/der', 'lib/pki', 'lib/tls', 'lib/nodes', 'lib/ssh'],
+  ...[
+    'lib',
+    'lib/files',
+    'lib/cluster',
+    'lib/kubernetes',
+    'lib/der',
+    'lib/pki',
+    'lib/tls',
+    'lib/nodes',
+    'lib/ssh-config',
+    'lib/ssh',
+  ],
   ...['lib/targets', 'lib/views', 'lib/plan'],
   ...[
     'tasks/tables',
