@@ -81,9 +81,7 @@ function formatBuilt({ reasons, change }: Built): string {
       return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
     }
     case 'proven':
-      return change.units.length > 0
-        ? `proven by ${formatNames(change.units)}`
-        : 'nothing runs there that could be asked'
+      return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to be asked there'
     case 'rewritten':
       return `${change.objects} written anew`
     case undefined:

@@ -4,7 +4,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { caName, certificateFile, crossName, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { nameInIssued, nameOfCa } from '../../lib/pki/ca-name.ts'
 import {
@@ -198,7 +198,9 @@ async function makeCa(
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
-  const old = force && auth.backUp([certificate, key], now)
+  const old = force && auth.backUp([certificate, key, certificateFile(crossName)], now)
+  // It would lead to another CA than the one that is there then.
+  if (!kept) auth.remove(certificateFile(crossName))
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
   if (!kept) tell({ doing: 'new key' })

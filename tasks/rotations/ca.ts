@@ -20,6 +20,8 @@ import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '.
 import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatDate } from '../../lib/wording.ts'
 
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
@@ -32,7 +34,7 @@ const next = nextName(caName)
 /** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
 const [takeUpTime, pause] = [90_000, 500]
 /** Of a certificate that is made to be refused, in milliseconds. */
-const minutes = 600_000
+const tenMinutes = 600_000
 
 const both: Stage = {
   name: 'both',
@@ -43,13 +45,19 @@ const both: Stage = {
   },
   proof:
     'each server is asked twice: by somebody who trusts the present CA alone, and by one who trusts the next alone',
-  async begin({ workspace: { auth, cluster, command } }) {
+  async begin({ workspace: { auth, cluster, now, command }, isForced }) {
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
       throw refusal(`${certificateFile(caName)} in ${auth.path} may not sign another CA (pathlen:0)`, [
         `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
-    auth.remove(certificateFile(crossName))
+    const cross = tryCertificate(auth, crossName)
+    if (cross && cross.notAfter > now && !isForced)
+      throw refusal(
+        `pods that read the ca.crt of the CA before this one go on by ${certificateFile(crossName)}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
+        [`restart what may be such, then: ${command('rotate ca --force')}`],
+      )
+    auth.backUp([certificateFile(crossName)], now)
     // The rest is made of it, by whichever run comes next.
     const key = await generatePrivateKey(cluster.certificates.key)
     auth.write(keyFile(next), privateKeyPem(key), secretMode, { durable: true })
@@ -69,10 +77,12 @@ const both: Stage = {
   },
   async undo({ workspace: { auth, now } }) {
     auth.backUp(caRotationFiles, now)
-    // Without its key it does not go on by itself, wherever this is ended.
-    auth.remove(keyFile(next))
-    auth.remove(certificateFile(crossName))
+    // The key last: until then it is the stage that it was.
     auth.remove(certificateFile(next))
+    const earlier = crossOfPresent(auth)
+    if (earlier) auth.write(certificateFile(crossName), earlier, publicMode, { durable: true })
+    else auth.remove(certificateFile(crossName))
+    auth.remove(keyFile(next))
   },
 }
 
@@ -109,6 +119,7 @@ export const caRotation: Rotation = {
   name: 'ca',
   what: 'the CA',
   stages: [both, finished],
+  undoesUnclear: true,
   stageOf: (workspace) => {
     const { stage } = readRotation(workspace)
     return stage === 'settled' ? undefined : stage
@@ -122,6 +133,15 @@ export const caRotation: Rotation = {
     "pods that read their ca.crt once: they go on by the cross certificate until the earlier CA's end",
     'certificates that kube-controller-manager signed for CertificateSigningRequests',
   ],
+}
+
+/** The one that led to the present CA before the next one had a cross certificate. */
+function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
+  const present = tryCertificate(auth, caName)
+  return auth.backups(certificateFile(crossName)).find((pem) => {
+    const cross = readCertificate(pem)
+    return present && cross?.publicKey.equals(present.publicKey) && cross.subject.equals(present.subject)
+  })
 }
 
 /** Without a limit on the length of chains that leaves no room for one more CA: RFC 5280, 4.2.1.9. */
@@ -143,6 +163,10 @@ async function madeByEarlierCa({ workspace }: Rotating) {
     return certificate && cross && isIssuedBy(cross, certificate)
   })
   const ca = pem && readCertificate(pem)
+  if (cross && cross.notAfter > workspace.now && !(privateKey && ca))
+    throw new Failure(`the CA before this one is not in ${auth.path}/backup: that it opens nothing is not proven`, {
+      remedy: 'restore its ca.pem and ca-key.pem there from a backup, then run the same command again',
+    })
   if (!privateKey || !ca) return undefined
   const key = await generatePrivateKey('ecdsa-p256')
   const as = (name: string) => {
@@ -152,7 +176,7 @@ async function madeByEarlierCa({ workspace }: Rotating) {
       {
         profile: { ...row.profile, key: 'ecdsa-p256' },
         publicKey: createPublicKey(key),
-        ...validityPeriod(new Date(), 2 * minutes, ca.notAfter),
+        ...validityPeriod(new Date(), 2 * tenMinutes, ca.notAfter),
       },
       { subject: ca.subject, keyId: ca.subjectKeyId, privateKey },
     )

@@ -6,6 +6,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
 import { readObject } from '../../lib/tls/client.ts'
 import { withApi } from './components.ts'
 import type { Rotating } from './rotation.ts'
@@ -21,8 +22,10 @@ interface ConfigMap {
 
 /** Once each API server has loaded the new one alone: what is left in there is not put back. */
 export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca: Buffer): Promise<void> {
-  const [earlier] = blocksIn(ca, 'CERTIFICATE')
+  const earlier = readCertificate(ca)?.publicKey
   if (!earlier) return
+  // By its key: one that was renewed is there in each of its certificates.
+  const isOf = (der: Buffer) => readCertificate(certificatePem(der))?.publicKey.equals(earlier) === true
   await withApi(rotating, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++) {
       const read = await api.ask('GET', path)
@@ -31,8 +34,8 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
       if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`)
       const map = readObject(read, `GET ${path}`) as ConfigMap
       const held = blocksIn(map.data?.[field] ?? '', 'CERTIFICATE')
-      if (!held.some((der) => der.equals(earlier))) return
-      const left = held.filter((der) => !der.equals(earlier)).map(certificatePem)
+      if (!held.some(isOf)) return
+      const left = held.filter((der) => !isOf(der)).map(certificatePem)
       const data = { ...map.data, [field]: left.join('') }
       // Another API server may have written it: read again.
       const written = await api.ask('PUT', path, { ...map, data })

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, usageFailure } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import {
   addKey,
   keepKeys,
@@ -27,7 +28,8 @@ const added: Stage = {
   changes,
   proof: 'each API server was started after the file came into its place',
   async begin({ workspace }) {
-    const wide = workspace.cluster.encryption.resources.filter((resource) => resource.includes('*'))
+    const { resources = [] } = readEncryptionConfig(workspace.auth.bytes(file).toString()) ?? {}
+    const wide = resources.filter((resource) => resource.includes('*'))
     if (wide.length > 0)
       throw usageFailure(
         `encryption.resources has ${wide.join(', ')}: what that covers can't be written anew one by one`,
@@ -67,6 +69,7 @@ const finished: Stage = {
   changes,
   proof: 'a Secret that is written through each API server is sealed by the one key in etcd',
   isLast: true,
+  isNeverForced: true,
   async heldBy(rotating) {
     const { names: [, ...earlier] = [] } = keysOf(rotating.workspace) ?? {}
     const counts = await Promise.all(earlier.map((name) => storedUnder(rotating, name)))

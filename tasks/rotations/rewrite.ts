@@ -1,5 +1,6 @@
 /** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
 import { Failure } from '../../lib/failure.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Target } from '../../lib/targets/target.ts'
@@ -23,7 +24,7 @@ const passes = 3
 /** One of them at a time: they are as many as there are resources, and the work is etcd's. */
 export function rewriteTargets(rotating: Rotating): Target[] {
   const { name: phase } = rewritePhase
-  return rotating.workspace.cluster.encryption.resources.map(
+  return resourcesOf(rotating).map(
     (resource, i, all): Target<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
@@ -57,6 +58,11 @@ export function rewriteTargets(rotating: Rotating): Target[] {
   )
 }
 
+/** Of the entry whose keys are rotated: others of the file have keys of their own. */
+function resourcesOf({ workspace: { auth } }: Rotating): readonly string[] {
+  return readEncryptionConfig(auth.bytes(encryptionConfig.file).toString())?.resources ?? []
+}
+
 /** Each as `<namespace>/<name>`, or `<name>`. */
 async function findLeft(rotating: Rotating, resource: string): Promise<string[]> {
   const text = rotating.workspace.auth.bytes(encryptionConfig.file).toString()
@@ -81,11 +87,14 @@ const specialFolders: Readonly<Record<string, string>> = {
   'ingresses.networking.k8s.io': 'ingress',
 }
 
-/** A group has a folder of its own where it is not one of Kubernetes' own. */
+/** Of groups that are Kubernetes' own: what is of another has the group's folder. */
+const ownGroup = /^(|apps|autoscaling|batch|extensions|policy|[a-z.]+\.k8s\.io)$/
+
+/** Some of Kubernetes' own have the group's folder too, such as apiextensions.k8s.io. */
 function foldersOf(resource: string): string[] {
   const [plural, group] = split(resource)
-  const folders = [specialFolders[resource] ?? plural, ...(group === '' ? [] : [`${group}/${plural}`])]
-  return folders.map((folder) => `${registry}${folder}/`)
+  const own = ownGroup.test(group) ? [specialFolders[resource] ?? plural] : []
+  return [...own, ...(group === '' ? [] : [`${group}/${plural}`])].map((folder) => `${registry}${folder}/`)
 }
 
 function split(resource: string): [plural: string, group: string] {
@@ -103,14 +112,27 @@ async function rewriteAll(
   await withApi(rotating, await someApiServer(rotating), async (api) => {
     const folder = await apiFolder(api, resource)
     const waiting = [...names]
+    const failures: Failure[] = []
     const work = async () => {
       for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
         rotating.signal.throwIfAborted()
-        await rewrite(api, pathOf(folder, resource, name))
+        await rewrite(api, pathOf(folder, resource, name)).catch((error) => {
+          if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
+          failures.push(error)
+        })
         if (waiting.length % toldEach === 0) tellDone(names.length - waiting.length)
       }
     }
     await Promise.all(Array.from({ length: 4 }, work))
+    const [first] = failures
+    if (first)
+      throw new Failure(
+        `${failures.length} of ${names.length} ${resource} could not be written anew: ${first.message}`,
+        {
+          remedy:
+            'see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then run the same command again',
+        },
+      )
   })
 }
 

@@ -33,6 +33,8 @@ export interface Stage {
   bound?(rotating: Rotating): Promise<readonly string[]>
   /** After it the old is worth nothing: only with --finish. */
   readonly isLast?: true
+  /** What holds it back is lost by it: nothing is given up. */
+  readonly isNeverForced?: true
 }
 
 export interface Rotation {
@@ -44,6 +46,8 @@ export interface Rotation {
   readonly stages: readonly Stage[]
   /** Of the stages; undefined where none is under way. Throws a refusal where the files do not fit together. */
   stageOf(workspace: Workspace): string | undefined
+  /** Whether the undo of its first stage puts in order files that do not fit together. */
+  readonly undoesUnclear?: true
   /** What of the old is out of sight. */
   readonly unseen: (cluster: Cluster) => readonly string[]
 }

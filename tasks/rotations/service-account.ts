@@ -33,10 +33,10 @@ const published: Stage = {
   },
   prove: provePublished,
   async bound({ workspace: { auth }, isForced }) {
-    // Kept when the next one began to sign.
-    const present = readPublicKey(auth.tryBytes(key))
-    const hasSigned = present && auth.backups(key).some((pem) => readPublicKey(pem)?.equals(present))
-    return hasSigned && !isForced ? ['tokens that the next key has signed already'] : []
+    // Kept as the one that signs when that was taken back.
+    const next = readPublicKey(auth.tryBytes(nextKey))
+    const hasSigned = next && auth.backups(key).some((pem) => readPublicKey(pem)?.equals(next))
+    return hasSigned && !isForced ? ['tokens that the next key has signed already (--force gives them up)'] : []
   },
   async undo({ workspace: { auth, now } }) {
     auth.backUp([nextKey, certificate], now)
@@ -102,7 +102,8 @@ export const serviceAccountRotation: Rotation = {
   },
   unseen: () => [
     'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
-    'tokens that were asked for with a longer life (kubectl create token --duration)',
+    'tokens that were asked for with a longer life (kubectl create token --duration, expirationSeconds of a projected volume)',
+    'who reads /openid/v1/jwks from outside, and may keep it for an hour',
   ],
 }
 
@@ -223,8 +224,9 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
     throw new Failure(`GET /metrics answers ${status}: who still uses the earlier key is not known`)
   })
   const counted = [...counters].flatMap(([metric, words]) => {
-    const [, count = '0'] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
-    return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}`] : []
+    const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
+    if (count === undefined) return [`whoever it may be: ${node.name} does not count who asks ${words}`]
+    return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}, since its start`] : []
   })
   return [...young, ...counted]
 }

@@ -12,7 +12,8 @@ import { assertNothingLeft, delayShutdown, probe, running } from './running.ts'
 import { type Ended, sshProcesses, start } from './started.ts'
 
 const rotations = ['ca', 'service-account', 'encryption-key']
-const ends = [[], ['--finish', '--force']]
+/** Each is the second, the third … of its cluster. */
+const ends = [['--force'], ['--finish', '--force']]
 
 export interface Swept {
   readonly kills: number

@@ -91,7 +91,7 @@ for (const [kind, requested] of kinds)
         assert.deepEqual([notAfter, end, issuer, state], [worker0, ca, 'ca', 'fresh'], id)
       }
       assert.equal(json.events.at(-1)?.firstEnd, ca)
-      const { stdout } = await harderway(place, 'status')
+      const { stdout } = await harderway(place, 'status', '--verbose')
       const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
       assert.equal(rows.length, 3, stdout)
       for (const row of rows) {

@@ -130,7 +130,7 @@ describe('rotations on six machines', { skip }, () => {
 
   test('a next CA that is taken back leaves what was there before, and the same certificates are accepted', async () => {
     await unnoticed(async () => {
-      await must(0, 'rotate', 'ca')
+      await must(0, 'rotate', 'ca', '--force')
       const refused = await must(3, 'rotate', 'encryption-key')
       assert.match(refused.stderr, /a rotation of the CA is under way/)
       await must(0, 'rotate', 'ca', '--undo')
@@ -233,25 +233,25 @@ describe('rotations on six machines', { skip }, () => {
         'mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/; cat /dev/zero >/etc/etcd/full'
       await on('control1', `cp -a /etc/etcd /root/etcd; ${full} 2>/dev/null || true`)
       assert.match(
-        toldOf(await must(1, 'rotate', 'ca')),
+        toldOf(await must(1, 'rotate', 'ca', '--force')),
         /control1: .*every file is as it was.*No space left on device/,
       )
       await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
       await on('worker1', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
-      assert.match(toldOf(await must(1, 'rotate', 'ca')), /worker1/)
+      assert.match(toldOf(await must(1, 'rotate', 'ca', '--force')), /worker1/)
       await on('worker1', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
-      await must(0, 'rotate', 'ca')
+      await must(0, 'rotate', 'ca', '--force')
       await must(0, 'rotate', 'ca', '--undo')
     })
   })
 
   test('a clock that is an hour ahead stops a stage before anything is placed; set right, the same command goes on', async () => {
     const ahead = clock(new Date(Date.now() + 3_600_000))
-    const stopped = await harderwayBy([...lab.within, ...ahead], lab.place, ['rotate', 'ca'])
+    const stopped = await harderwayBy([...lab.within, ...ahead], lab.place, ['rotate', 'ca', '--force'])
     assert.equal(stopped.status, 1, toldOf(stopped))
     assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
     assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
-    await must(0, 'rotate', 'ca')
+    await must(0, 'rotate', 'ca', '--force')
     await must(0, 'rotate', 'ca', '--undo')
   })
 

@@ -90,7 +90,24 @@ for (const [whose, make] of origins)
 
     test('go over once more, after which the first CA is worth nothing', async () => {
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
-      await must('rotate', 'ca')
+      const refused = await harderway(place, 'rotate', 'ca')
+      assert.equal(refused.status, 3)
+      assert.match(refused.stderr, /go on by ca-cross\.pem, until \d{4}-\d\d-\d\d: a second rotation ends that/)
+      const cross = readFileSync(file('ca-cross.pem'))
+      await must('rotate', 'ca', '--force')
+      await must('rotate', 'ca', '--undo')
+      // What pods of the first CA go on by is there again.
+      assert.ok(readFileSync(file('ca-cross.pem')).equals(cross))
+      verifyAll(first, second)
+      assert.equal((await harderway(place, 'rotate', 'ca', '--undo')).status, 3)
+      await must('rotate', 'ca', '--force')
+      // As a backup that was put back in part.
+      rmSync(file('ca-next-key.pem'))
+      const unclear = await harderway(place, 'bootstrap')
+      assert.equal(unclear.status, 3)
+      assert.match(unclear.stdout + unclear.stderr, /ca-next-key\.pem is missing.*rotate ca --undo/s)
+      await must('rotate', 'ca', '--undo')
+      await must('rotate', 'ca', '--force')
       // A control node that comes in the middle is given the stage at hand, by a plain run.
       describeCluster(all)
       await must('bootstrap')
@@ -109,6 +126,19 @@ for (const [whose, make] of origins)
         readdirSync(auth).filter((name) => name.includes('next')),
         [],
       )
+    })
+
+    test('are left by a CA that is made anew by force, which is no successor', async (t) => {
+      const kept = join(place, 'kept')
+      cpSync(auth, kept, { recursive: true })
+      t.after(() => {
+        rmSync(auth, { recursive: true })
+        cpSync(kept, auth, { recursive: true })
+      })
+      await must('ca', '--force')
+      assert.ok(!existsSync(file('ca-cross.pem')))
+      await must('certs', 'kubeconfigs')
+      verify(file('ca.pem'), 'admin.pem')
     })
 
     test('are not given up where nobody can be asked who still uses the old', async () => {

@@ -18,7 +18,7 @@ export interface Holding {
 
 export interface Nodes {
   readonly holdings: ReadonlyMap<string, Holding>
-  /** Those that could not be looked workspace. */
+  /** Those that could not be looked at. */
   readonly lost: ReadonlyMap<string, Failure>
 }
 

@@ -22,9 +22,17 @@ export function rotationFilesOf({ files }: Holding, ca: Certificate | undefined)
   return cross && !found.has(crossFile) ? found.set(crossFile, cross) : found
 }
 
+/** Of CAs that ours leads to: while the next one signs, its leaves are ours as well. */
+export function crossesOf({ files }: Holding, ca: Certificate): Certificate[] {
+  return chainsIn(files).filter((each) => each.isCa && each.x509.verify(ca.publicKey))
+}
+
+function chainsIn(files: ReadonlyMap<string, Buffer>): Certificate[] {
+  return [...files].flatMap(([, bytes]) => readCertificates(bytes).slice(1))
+}
+
 function crossIn(files: ReadonlyMap<string, Buffer>, ca: Certificate): Buffer | undefined {
-  const chains = [...files].flatMap(([, bytes]) => readCertificates(bytes).slice(1))
-  const cross = chains.find(
+  const cross = chainsIn(files).find(
     (each) => each.isCa && each.publicKey.equals(ca.publicKey) && each.subject.equals(ca.subject),
   )
   return cross && Buffer.from(certificatePem(cross.x509.raw))

@@ -1,6 +1,5 @@
 /** What was found, as the whole of an auth/: what of it is taken, in which order, and what to say of the rest. */
-import { caName, certificateFile, crossName, keyFile } from '../../../lib/files/names.ts'
-import { readCertificate } from '../../../lib/pki/certificate.ts'
+import { caName, certificateFile, keyFile } from '../../../lib/files/names.ts'
 import { formatReasons } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -17,7 +16,7 @@ import {
   refusePresent,
   refuseUnread,
 } from './refusals.ts'
-import { readRotations, rotationFilesOf } from './rotation.ts'
+import { crossesOf, readRotations, rotationFilesOf } from './rotation.ts'
 import { describeShown, foreignPorts, type Shown, servedName } from './served.ts'
 
 export interface Sources {
@@ -56,9 +55,8 @@ export function assemble(workspace: Workspace, { main, ofNode, shown }: Sources)
     ...[...misfits].flatMap(([{ where }, wrong]) => (where === main.where ? wrong : [])),
     ...unclear,
   ])
-  const cross = read(certificateFile(crossName))
-  const cas = [certificateOf(ca), cross && readCertificate(cross)].filter((each) => each !== undefined)
-  refuseForeign(workspace, main, foreignPorts(shown, cas))
+  const own = certificateOf(ca)
+  refuseForeign(workspace, main, foreignPorts(shown, own ? [own, ...crossesOf(main, own)] : []))
   const sealed = main.files.get(encryptionConfig.file) ?? present(encryptionConfig.file)
   refuseEncryptionConfig(workspace, main, sealed)
   const taken = parts.filter((part) => misfits.get(part)?.length === 0)

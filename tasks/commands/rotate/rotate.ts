@@ -1,5 +1,5 @@
 /** `rotate`: one stage after the other, each an ordinary walk over all targets, and proven before the next begins. */
-import { asFailure, type Failure, refusal, usageFailure } from '../../../lib/failure.ts'
+import { asFailure, Failure, refusal, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { suggest } from '../../../lib/suggest.ts'
 import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
@@ -93,7 +93,7 @@ interface Run {
   readonly say: (text: string) => void
 }
 
-function asked({ options: { names, finish, undo } }: Request): Rotation {
+function asked({ options: { names, finish, undo, dryRun } }: Request): Rotation {
   const [, name = '', ...more] = names
   const known = rotations.map((each) => each.name)
   if (name === '') throw usage(`rotate needs a name: ${known.join(', ')}`, 'rotate')
@@ -101,6 +101,7 @@ function asked({ options: { names, finish, undo } }: Request): Rotation {
   const rotation = rotations.find((each) => each.name === name)
   if (!rotation) throw usage(`rotate ${name}: ${suggest(name, known) || `it can be ${known.join(', ')}`}`, 'rotate')
   if (finish && undo) throw usage("--finish and --undo can't be combined", 'rotate')
+  if (dryRun && undo) throw usage("--undo and --dry-run can't be combined", 'rotate')
   return rotation
 }
 
@@ -113,9 +114,15 @@ function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined)
   return buildGraph([...targets, ...proofs, ...more])
 }
 
-/** Two at once would each wait for what the other changes. */
-function refuseOther({ rotation, rotating: { workspace } }: Run): void {
-  const other = underWay(workspace).find(({ name }) => name !== rotation.name)
+/** Two at once would each wait for what the other changes; one that has begun all the same is led to its end. */
+function refuseOther(run: Run): void {
+  const { rotation, rotating } = run
+  const { workspace } = rotating
+  if (standing(run) > 0) return
+  const [other] = underWay(
+    workspace,
+    rotations.filter((each) => each !== rotation),
+  )
   if (!other) return
   throw refusal(`a rotation of ${other.what} is under way: ${other.title}`, [
     `finish it: ${workspace.command(`rotate ${other.name} --finish`)}`,
@@ -123,9 +130,10 @@ function refuseOther({ rotation, rotating: { workspace } }: Run): void {
   ])
 }
 
-/** Its number among the stages, from 1; 0 where none is under way. */
-function standing({ rotation, rotating: { workspace } }: Run): number {
-  const name = rotation.stageOf(workspace)
+/** Its number among the stages, from 1; 0 where none is under way. Throws where the files do not fit together, unless that is undone. */
+function standing({ request, rotation, rotating: { workspace } }: Run): number {
+  const stageOf = () => rotation.stageOf(workspace)
+  const name = request.options.undo && rotation.undoesUnclear ? orUnclear(stageOf, rotation) : stageOf()
   return rotation.stages.findIndex((stage) => stage.name === name) + 1
 }
 
@@ -167,12 +175,18 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 /** Refuses to end what somebody known still uses. */
-async function holdBack({ rotation, rotating }: Run, next: Stage): Promise<void> {
-  const held = await next.heldBy?.(rotating)
-  if (!held || held.length === 0 || rotating.isForced) return
+async function holdBack({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
+  const held = (await next.heldBy?.(rotating)) ?? []
+  if (held.length === 0) return
+  if (rotating.isForced && !next.isNeverForced) {
+    for (const each of held) say(`given up: ${each}`)
+    return
+  }
   throw refusal(`the earlier one is still used by ${held.join('; ')}`, [
     'have them take up the new one, then run the same command again',
-    `or cut them off: ${rotating.workspace.command(`rotate ${rotation.name} --finish --force`)}`,
+    ...(next.isNeverForced
+      ? []
+      : [`or cut them off: ${rotating.workspace.command(`rotate ${rotation.name} --finish --force`)}`]),
   ])
 }
 
@@ -186,13 +200,23 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
   )
 }
 
+function orUnclear(stageOf: () => string | undefined, { stages }: Rotation): string | undefined {
+  try {
+    return stageOf()
+  } catch (error) {
+    if (error instanceof Failure && error.kind === 'refused') return stages[0]?.name
+    throw error
+  }
+}
+
 async function goBack(run: Run): Promise<readonly Finding[]> {
   const { request, rotation, rotating, say } = run
   const { workspace } = rotating
-  if (standing(run) === 0) {
-    say(`no rotation of ${rotation.what} is under way`)
-    return run.walk(undefined)
-  }
+  // Of one that was finished the rest is not to be rolled out by this.
+  if (standing(run) === 0)
+    throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to take back`, [
+      `what one that was finished, or taken back, has left to do is done by: ${workspace.command('bootstrap')}`,
+    ])
   for (let at = standing(run), steps = 0; ; steps++) {
     const stage = rotation.stages[at - 1]
     if (!stage) return run.walk(undefined)

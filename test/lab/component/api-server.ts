@@ -78,7 +78,11 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   const [, namespace, account] = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/.exec(path) ?? []
   if (namespace && account && request.method === 'POST')
     return { status: 201, body: tokenRequest(api, { namespace, account, body: request.body }) }
-  if (path === '/metrics') return { status: 200, body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\n` }
+  if (path === '/metrics')
+    return {
+      status: 200,
+      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n`,
+    }
   const asked = findResource(path)
   if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
   return await answerFor(api.store, asked, request)

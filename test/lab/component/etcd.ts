@@ -92,6 +92,8 @@ export class Etcd {
         })
         response.on('error', fail)
         response.on('end', () => {
+          // Unavailable: its gateway has no connection to it any more, so that gRPC would have asked another member.
+          if (response.statusCode === 503) wasSent = false
           if (response.statusCode === 200) resolve(JSON.parse(text))
           else fail(new Error(`${url.host} answers ${response.statusCode} ${text}`))
         })

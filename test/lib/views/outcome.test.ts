@@ -42,7 +42,7 @@ for (const [outcome, text] of [
   [built(missing, installed(['/a'], [])), '1 file installed'],
   [built(missing, installed([], ['etcd', 'kubelet', 'kube-proxy'])), '3 units restarted'],
   [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
-  [built(missing, { kind: 'proven', units: [] }), 'nothing runs there that could be asked'],
+  [built(missing, { kind: 'proven', units: [] }), 'nothing to be asked there'],
   [built(missing, { kind: 'rewritten', objects: 120 }), '120 written anew'],
   [built({ kind: 'rotation', what: 'each answers' }), 'done'],
   [{ kind: 'fresh', reasons: [] }, 'fresh'],
