@@ -198,7 +198,7 @@ describe('rotations on six machines', { skip }, () => {
     )
     const count = (await seals()).get('k8s:enc:aescbc:v1:key1')
     assert.ok(Number(count) >= 120)
-    await etcdctl('get --print-value-only /registry/secrets/default/s1 >old')
+    await etcdctl('get --print-value-only /registry/secrets/default/s1 >sealed-before')
     await unnoticed(async () => {
       await must(0, 'rotate', 'encryption-key')
     })
@@ -212,7 +212,7 @@ describe('rotations on six machines', { skip }, () => {
     await unnoticed(async () => {
       await must(0, 'rotate', 'encryption-key')
       // What is of none of encryption.resources is nobody's to write anew, and may be of worth all the same.
-      await etcdctl('put /registry/leftover/s1 <old')
+      await etcdctl('put /registry/leftover/s1 <sealed-before')
       assert.match(
         (await must(3, 'rotate', 'encryption-key', '--finish')).stderr,
         /still used by 1 stored object, sealed by key1/,
