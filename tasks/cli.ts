@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
-import { delimiter, dirname, join, resolve } from 'node:path'
+import { delimiter, dirname, join, relative, resolve } from 'node:path'
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
@@ -72,6 +72,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
 function createCall(options: Options, ending: Ending): Call {
   return {
     options,
+    clone: cloneElsewhere(),
     pathOf,
     signal: ending.signal,
     endedStatus: ending.status,
@@ -165,6 +166,12 @@ function sizeTerminal(terminal: NodeJS.WriteStream): void {
 
 function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
   return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
+}
+
+function cloneElsewhere(): string | undefined {
+  const { INIT_CWD } = process.env
+  const clone = dirname(String(findPackageJSON(import.meta.url)))
+  return INIT_CWD !== undefined && relative(clone, INIT_CWD).startsWith('..') ? clone : undefined
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is the user's current folder. */

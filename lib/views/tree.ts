@@ -63,7 +63,9 @@ export function createTree(options: TreeOptions): Reporter {
       apply(phase, event)
     },
     note: (text) => {
-      for (const line of breakLines(printable(text), stdout.columns, 0, 2)) say(color.dim(line))
+      // What is to be typed stays one line: it is copied.
+      const lines = text.startsWith('    ') ? [printable(text)] : breakLines(printable(text), stdout.columns, 0, 2)
+      for (const line of lines) say(color.dim(line))
     },
     problem: (failure, id) => writeError(color.red(formatProblem(failure, verbose, id))),
     end: async (summary) => {

@@ -2,7 +2,7 @@
 
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
-import { closure, type Graph } from '../../lib/targets/graph.ts'
+import { buildGraph, closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
@@ -32,7 +32,8 @@ export interface Seen {
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
 export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Asked {
-  const all = clusterGraph(cluster)
+  // What a run would not have reached is looked at all the same.
+  const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   const graph = closure(all, ids)

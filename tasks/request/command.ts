@@ -7,14 +7,18 @@ type Form = 'clone' | 'package'
 /** Node strips no types under node_modules, so that only a package is compiled. */
 const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
-/** For the cluster.yaml in use, and in the form in which this is called: `npm run task -- ca --force`. */
+/**
+ * For the cluster.yaml in use, and in the form in which this is called: `npm run task -- ca --force`. `clone` is its folder,
+ * where npm was called from another one.
+ */
 export function formatCommand(
   task: string,
-  { config }: { readonly config?: string | undefined },
+  { config, clone }: { readonly config?: string | undefined; readonly clone?: string | undefined },
   form = ownForm,
 ): string {
   const whole = task + (config === undefined ? '' : ` --config ${quote(config)}`)
   if (form === 'package') return `npx harderway ${whole}`
+  const npm = clone === undefined ? 'npm' : `npm --prefix ${quote(clone)}`
   const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
-  return words === undefined ? `npm run task -- ${whole}` : `npm run bootstrap${words && ` -- ${words}`}`
+  return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
 }

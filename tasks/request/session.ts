@@ -21,6 +21,8 @@ import type { Options } from './options.ts'
 /** What every command is called with. */
 export interface Call {
   readonly options: Options
+  /** The clone's folder, where npm was called from another one (npm --prefix): so it is typed again. */
+  readonly clone: string | undefined
   /** Absolute: of a path on the command line. */
   readonly pathOf: (path: string) => string
   readonly signal: AbortSignal
@@ -54,7 +56,7 @@ export function openWorkspace(request: Request, note: (text: string) => void, au
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
   const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const command = (task: string) => formatCommand(task, options)
+  const command = (task: string) => formatCommand(task, { config: options.config, clone: request.clone })
   const workspace: Workspace = {
     cluster,
     auth,

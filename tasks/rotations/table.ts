@@ -36,6 +36,5 @@ export function rotationsIn(workspace: Workspace): UnderWay[] {
 
 /** A sentence for each. */
 export function formatUnderWay({ name, what, title, stage, of }: UnderWay, { command }: Workspace): string {
-  const [last] = of - stage === 1 ? [' --finish'] : ['']
-  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${command(`rotate ${name}${last}`)}; back: ${command(`rotate ${name} --undo`)}`
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${command(`rotate ${name}`)}; back: ${command(`rotate ${name} --undo`)}`
 }

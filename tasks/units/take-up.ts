@@ -53,7 +53,7 @@ export async function bringUp(on: On, isForced: boolean): Promise<Built> {
     return { change, warning }
   }
   await refuseUnloaded(on)
-  return { change }
+  return places.length + restarted.length > 0 ? { change } : {}
 }
 
 /** For --force: every file anew, and whatever reads one only at its start restarted. */

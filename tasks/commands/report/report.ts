@@ -30,7 +30,9 @@ export async function report(request: Request): Promise<readonly Finding[]> {
   if (!chosen) throw usageFailure(`--format ${name}: report has ${Object.keys(formats).join(', ')}`)
   const auth = authBeside(request.file)
   if (auth.names().every((name) => name.startsWith('.')))
-    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: formatCommand('bootstrap', options) })
+    throw new Failure(`there is nothing in ${auth.path} yet`, {
+      remedy: formatCommand('bootstrap', { config: options.config, clone: request.clone }),
+    })
   const lock = await lockAuth(auth, request, printError)
   try {
     const seen = await lookOnce(request, wholeCluster(request), auth)

@@ -1,6 +1,7 @@
 /** `rotate`: one stage after the other, each an ordinary walk over all targets, and proven before the next begins. */
 import { asFailure, Failure, refusal, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
+import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { suggest } from '../../../lib/suggest.ts'
 import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
 import type { Target } from '../../../lib/targets/target.ts'
@@ -12,8 +13,9 @@ import { formatNames } from '../../../lib/wording.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { walk } from '../../looks/walk.ts'
 import { clusterGraph, phases } from '../../phases/table.ts'
+import { formatCommand } from '../../request/command.ts'
 import { usage } from '../../request/options.ts'
-import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
 import { rewritePhase } from '../../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
 import { rotations, underWay } from '../../rotations/table.ts'
@@ -28,6 +30,12 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       'set install: guide, then bootstrap',
+    )
+  const auth = authBeside(request.file)
+  if (!auth.read(certificateFile(caName)))
+    throw usageFailure(
+      `${auth.path} has no CA yet: there is nothing to rotate`,
+      formatCommand('bootstrap', { config: request.options.config, clone: request.clone }),
     )
   checkConfigFile(request, clusterGraph(request.cluster))
   if (request.options.dryRun) return planRotation(request, rotation, install)
@@ -146,7 +154,7 @@ async function goOn(run: Run): Promise<readonly Finding[]> {
   const isOver = at === 0 && finish
   if (isOver)
     say(
-      `no rotation of ${rotation.what} is under way (${rotating.workspace.command(`rotate ${rotation.name}`)} begins one): the last one is proven again`,
+      `no rotation of ${rotation.what} is under way (${rotating.workspace.command(`rotate ${rotation.name}`)} begins one); where one was finished, what it promised is proven again`,
     )
   let stage = isOver ? stages.at(-1) : stages[at - 1]
   for (;;) {
@@ -195,9 +203,10 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
   const held = (await next.heldBy?.(rotating)) ?? []
   for (const each of held) say(`the earlier one is still used by ${each}`)
   for (const each of rotation.unseen(rotating.workspace.cluster)) say(`what is not seen from here: ${each}`)
-  say(
-    `left to do: ${next.title}: ${command(`rotate ${rotation.name} --finish`)}; or back: ${command(`rotate ${rotation.name} --undo`)}`,
-  )
+  say(`left to do: ${next.title}`)
+  say(`    ${command(`rotate ${rotation.name} --finish`)}`)
+  say('or back:')
+  say(`    ${command(`rotate ${rotation.name} --undo`)}`)
 }
 
 function orUnclear(stageOf: () => string | undefined, { stages }: Rotation): string | undefined {
@@ -219,7 +228,11 @@ async function goBack(run: Run): Promise<readonly Finding[]> {
     ])
   for (let at = standing(run), steps = 0; ; steps++) {
     const stage = rotation.stages[at - 1]
-    if (!stage) return run.walk(undefined)
+    if (!stage) {
+      const findings = await run.walk(undefined)
+      if (findings.length === 0) say(`the rotation of ${rotation.what} is taken back`)
+      return findings
+    }
     if (!stage.undo)
       throw refusal(`there is no way back: ${stage.title}`, [
         `finish it: ${workspace.command(`rotate ${rotation.name} --finish`)}`,
