@@ -13,8 +13,9 @@ import { drain, undrain } from './drain.ts'
 import { runCommand } from './place.ts'
 import { addressOf } from './verdict.ts'
 
-/** Milliseconds between two questions, and for one answer. */
-const [pause, patience] = [250, 5000]
+/** Milliseconds: for one answer; and from one question to the next, which is longer the longer it takes. */
+const patience = 5000
+const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
 /** Milliseconds: kube-apiserver looks at its files once a minute where no event has told it of a change. */
 const takeUpTime = 90_000
 
@@ -98,11 +99,12 @@ export async function repeat(
   milliseconds: number,
   look: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  const until = performance.now() + milliseconds
+  const begun = performance.now()
+  const until = begun + milliseconds
   for (;;) {
     const why = await look()
     if (why === undefined || performance.now() > until) return why
-    await delay(pause, undefined, { signal })
+    await delay(pauseAfter(performance.now() - begun), undefined, { signal })
   }
 }
 
