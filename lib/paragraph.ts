@@ -1,11 +1,17 @@
 /** Text broken to fit a terminal. Pure. */
-import wrapAnsi from 'wrap-ansi'
+import { createRequire } from 'node:module'
+
+/** Loaded where something is too long: it is a quarter of what a run with nothing to do takes. */
+const require = createRequire(import.meta.url)
+const wrapper = () => (require('wrap-ansi') as typeof import('wrap-ansi')).default
 
 /** Columns: narrower terminals get lines of this length. */
 const narrowest = 20
 
 /** The first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
+  if (/^[!-~]([ -~]*[!-~])?$/.test(text) && text.length <= width - first) return [' '.repeat(first) + text]
+  const wrapAnsi = wrapper()
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
   // wrap-ansi normalizes to NFC; the text must be normalized first so that offsets match.

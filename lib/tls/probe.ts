@@ -1,8 +1,5 @@
 /** What a component on a node serves, asked through the node's own ssh connection: it works wherever ssh does. */
-import * as http from 'node:http'
-import * as https from 'node:https'
 import type { Duplex } from 'node:stream'
-import { connect } from 'node:tls'
 import { Failure } from '../failure.ts'
 
 /** PEM files, byte for byte. */
@@ -24,6 +21,8 @@ export interface Question {
 
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
 export async function readServed({ open, as, signal }: Question): Promise<Buffer> {
+  // Loaded where it is used: most runs ask nobody.
+  const { connect } = await import('node:tls')
   const stream = await open()
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const refuse = (error: Error) => reject(notAnswered(error))
@@ -58,6 +57,7 @@ const longestBody = 64 * 1024
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
 export async function ask(question: Question & { readonly path: string; readonly isPlain?: boolean }): Promise<Reply> {
   const { open, address, ca, as, signal, path, isPlain = false } = question
+  const [http, https, { connect }] = await Promise.all([import('node:http'), import('node:https'), import('node:tls')])
   const stream = await open()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))

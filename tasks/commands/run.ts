@@ -17,7 +17,7 @@ import { walk } from '../looks/walk.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
-import { formatUnderWay, rotationsIn } from '../rotations/table.ts'
+import { isUnderWay } from '../successors/under-way.ts'
 import { plan } from './plan.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -42,7 +42,10 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
     if (outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node'))
       for (const former of formerHolders(workspace)) reporter.note(former)
-    for (const each of rotationsIn(workspace)) reporter.note(formatUnderWay(each, workspace))
+    if (isUnderWay(workspace)) {
+      const { formatUnderWay, rotationsIn } = await import('../rotations/table.ts')
+      for (const each of rotationsIn(workspace)) reporter.note(formatUnderWay(each, workspace))
+    }
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
