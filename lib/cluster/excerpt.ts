@@ -2,7 +2,6 @@
 import type { PlacedProblem } from './cluster.ts'
 
 const indent = '    '
-const graphemes = new Intl.Segmenter()
 
 /** Two lines, no wider than so many columns where that leaves room for a few words; nothing where the line is blank. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem, width: number): string | undefined {
@@ -17,7 +16,7 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem, wid
     whole.slice(from + 1, from + room - 1),
     from + room < whole.length ? '…' : whole.slice(from + room - 1),
   ].join('')
-  const before = [...graphemes.segment(shown.slice(0, at - from))].length
+  const before = [...new Intl.Segmenter().segment(shown.slice(0, at - from))].length
   return `${indent}${shown.toWellFormed()}\n${indent}${' '.repeat(before)}^`
 }
 
