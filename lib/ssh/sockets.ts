@@ -1,9 +1,8 @@
 /** Where the sockets of shared connections lie: a private folder for each run. */
-import { lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { doing, isErrno, tryTo } from '../failure.ts'
-import { readPlainFile, secretMode } from '../files/plain-file.ts'
+import { doing, isErrno } from '../failure.ts'
 import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
 
 /**
@@ -12,7 +11,7 @@ import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
  */
 const longest = 55
 
-/** What says in the folder whose it is: by its pid alone a run in another container would be judged. */
+/** What says in the folder whose it is, as a link: by its pid alone a run in another container would be judged. */
 const ownerFile = 'owner'
 
 /** A new folder only for this run; those of runs that are known to be dead are removed. */
@@ -21,9 +20,17 @@ export function makeSocketFolder(): string {
   return doing('make a folder in', folder, () => {
     for (const name of readdirSync(folder))
       if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
-    const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
-    writeFileSync(join(made, ownerFile), JSON.stringify(thisProcess), { flag: 'wx', mode: secretMode })
-    return made
+    for (;;) {
+      const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
+      try {
+        // A link is there with all that it says, or not at all.
+        symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
+        return made
+      } catch (error) {
+        // Another run took it for one that was left before it said whose it is.
+        if (!(isErrno(error) && error.code === 'ENOENT')) throw error
+      }
+    }
   })
 }
 
@@ -36,10 +43,12 @@ export function socketBase(temporary: string): string {
 function tryRemoveLeft(folder: string): void {
   try {
     if (lstatSync(folder).uid !== process.getuid?.()) return
-    const file = tryTo(() => readPlainFile(join(folder, ownerFile)))
-    const owner = file?.kind === 'file' ? parseProcessId(file.bytes.toString()) : undefined
+    const names = readdirSync(folder)
+    // Only while it is empty: who makes it then makes another.
+    if (names.length === 0) rmdirSync(folder)
+    const owner = names.includes(ownerFile) ? parseProcessId(readlinkSync(join(folder, ownerFile))) : undefined
     if (!owner || livenessOf(owner) !== 'dead') return
-    for (const name of readdirSync(folder)) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
+    for (const name of names) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
     unlinkSync(join(folder, ownerFile))
     rmdirSync(folder)
   } catch (error) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { thisProcess } from '../../../lib/files/process-id.ts'
@@ -18,7 +18,7 @@ function temporaryWith(t: TestContext, owner: string | undefined, more: readonly
   })
   const left = join(folder, 'harderway-7-AbCdEf')
   mkdirSync(left)
-  if (owner !== undefined) writeFileSync(join(left, 'owner'), owner)
+  if (owner !== undefined) symlinkSync(owner, join(left, 'owner'))
   for (const name of more) writeFileSync(join(left, name), '')
   return folder
 }
@@ -31,10 +31,16 @@ test('the folder of a run that is dead is removed', (t) => {
   assert.deepEqual(readdirSync(folder), [basename(made)])
 })
 
+test('one that was ended before it said whose it is, is empty, and is removed', (t) => {
+  const folder = temporaryWith(t, undefined)
+  const made = makeSocketFolder()
+  assert.deepEqual(readdirSync(folder), [basename(made)])
+})
+
 for (const [whose, owner, more] of [
   ['a run that lives', JSON.stringify(thisProcess)],
   ['a run in another container', JSON.stringify({ ...dead, space: 'another' })],
-  ['nobody', undefined],
+  ['nobody, with a file in it', undefined, ['notes']],
   ['something else', '{}'],
   ['a dead run, with a file in it that is none of ours', JSON.stringify(dead), ['notes']],
 ] as const)
