@@ -2,7 +2,7 @@
 
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import type { Connection } from '../ssh/ssh.ts'
+import type { Connection } from '../ssh/connection.ts'
 
 export interface Workspace {
   readonly cluster: Cluster

@@ -1,0 +1,48 @@
+/**
+ * Ports of a node that its connection forwards, each to a socket that only this user may use (ssh -O forward): a question
+ * that is asked again starts no process.
+ */
+import { connect, type Socket } from 'node:net'
+import { addAbortSignal } from 'node:stream'
+
+export class Forwards {
+  readonly #path: string
+  readonly #ask: (words: readonly string[]) => Promise<void>
+  /** From where they lead to the path of a socket. */
+  readonly #sockets = new Map<string, Promise<string>>()
+  #count = 0
+  readonly #wanted: string[] = []
+  #asking: Promise<void> | undefined
+
+  /** `path` is what the paths of sockets begin with; `ask` has ssh do as its options say. */
+  constructor(path: string, ask: (words: readonly string[]) => Promise<void>) {
+    this.#path = path
+    this.#ask = ask
+  }
+
+  /** `to` is `address:port`. Rejects where ssh does not forward it. */
+  async open(to: string, signal: AbortSignal): Promise<Socket> {
+    const path = this.#sockets.get(to) ?? this.#forward(to)
+    this.#sockets.set(to, path)
+    const forget = () => this.#sockets.delete(to)
+    try {
+      // Where the connection was opened anew since, the socket leads nowhere.
+      return addAbortSignal(signal, connect(await path)).on('error', forget)
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+
+  /** What is wanted at once is asked for by one command. */
+  async #forward(to: string): Promise<string> {
+    const path = `${this.#path}-${this.#count++}`
+    this.#wanted.push('-L', `${path}:${to}`)
+    this.#asking ??= Promise.resolve().then(() => {
+      this.#asking = undefined
+      return this.#ask(this.#wanted.splice(0))
+    })
+    await this.#asking
+    return path
+  }
+}
