@@ -1,0 +1,122 @@
+/** A rotation at work: its walks, and what is said before, between and after them. */
+import { Failure } from '../../../lib/failure.ts'
+import type { Lock } from '../../../lib/files/lock.ts'
+import type { RunOptions } from '../../../lib/targets/executor.ts'
+import { buildGraph, type Graph } from '../../../lib/targets/graph.ts'
+import type { Target } from '../../../lib/targets/target.ts'
+import { adviseAfter } from '../../../lib/views/advice.ts'
+import { viewPhases } from '../../../lib/views/phase-view.ts'
+import type { Reporter } from '../../../lib/views/reporter.ts'
+import { summarise } from '../../../lib/views/summary.ts'
+import { exitStatus, type Finding } from '../../looks/exit-status.ts'
+import { walk } from '../../looks/walk.ts'
+import { clusterGraph, phases } from '../../phases/table.ts'
+import type { Request } from '../../request/session.ts'
+import { rewritePhase } from '../../rotations/rewrite.ts'
+import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
+import { proofPhase, proofTargets } from './proof.ts'
+
+export interface Run {
+  readonly request: Request
+  readonly rotation: Rotation
+  readonly rotating: Rotating
+  /** To the end of a stage, or of the settled state. Empty where all of it is as asked. */
+  readonly walk: (stage: Stage | undefined) => Promise<readonly Finding[]>
+  readonly say: (text: string) => void
+}
+
+/** What is said while no walk is shown waits for the next one, or for the end. */
+export class Teller {
+  readonly #request: Request
+  readonly #waiting: string[] = []
+  #reporter: Reporter | undefined
+
+  constructor(request: Request) {
+    this.#request = request
+  }
+
+  readonly say = (text: string): void => {
+    if (this.#reporter) this.#reporter.note(text)
+    else this.#waiting.push(text)
+  }
+
+  /** While the work is done, what is said is told by the reporter. */
+  async through<T>(reporter: Reporter, work: () => Promise<T>): Promise<T> {
+    this.#reporter = reporter
+    for (const text of this.#waiting.splice(0)) reporter.note(text)
+    try {
+      return await work()
+    } finally {
+      this.#reporter = undefined
+    }
+  }
+
+  /** With why it ended, where it failed. */
+  async end(failure?: Failure): Promise<void> {
+    if (!failure && this.#waiting.length === 0) return
+    const { reporterFor, endedStatus } = this.#request
+    const reporter = await reporterFor([], false)
+    await this.through(reporter, async () => {
+      if (failure) reporter.problem(failure)
+    })
+    const exit = failure ? exitStatus([failure.kind], endedStatus()) : 0
+    await reporter.end(summarise(new Map(), 0, exit))
+  }
+}
+
+/** `lock` tells the lock that is held then. */
+export function walkOf(
+  request: Request,
+  rotating: Rotating,
+  teller: Teller,
+  { limits, lock }: { readonly limits: RunOptions['limits']; readonly lock: () => Lock | undefined },
+): Run['walk'] {
+  const { signal } = request
+  return async (stage) => {
+    const graph = graphOf(request, rotating, stage)
+    const reporter = await request.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
+    return teller.through(reporter, async () => {
+      const started = performance.now()
+      const { workspace } = rotating
+      const lost = lock()?.lost ?? signal
+      const { outcomes, findings } = await walk(graph, { workspace, forced: new Map(), limits, signal, lost, reporter })
+      const exit = exitStatus(findings, request.endedStatus())
+      const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
+      await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
+      return findings
+    })
+  }
+}
+
+function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined): Graph {
+  const targets = [...clusterGraph(request.cluster).values()]
+  const proofs = stage ? proofTargets(rotating, stage, targets) : []
+  const after = proofs.map(({ id }) => id)
+  const work = stage?.targets?.(rotating) ?? []
+  const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
+  return buildGraph([...targets, ...proofs, ...more])
+}
+
+/** Its number among the stages, from 1; 0 where none is under way. Throws where the files do not fit together, unless that is undone. */
+export function standing({ request, rotation, rotating: { workspace } }: Run): number {
+  const stageOf = () => rotation.stageOf(workspace)
+  const name = request.options.undo && rotation.undoesUnclear ? orUnclear(stageOf, rotation) : stageOf()
+  return rotation.stages.findIndex((stage) => stage.name === name) + 1
+}
+
+function orUnclear(stageOf: () => string | undefined, { stages }: Rotation): string | undefined {
+  try {
+    return stageOf()
+  } catch (error) {
+    if (error instanceof Failure && error.kind === 'refused') return stages[0]?.name
+    throw error
+  }
+}
+
+/** Of a stage, or of the state before all. */
+export function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
+  const number = stage ? stages.indexOf(stage) + 1 : 0
+  return stage
+    ? `${what}, stage ${number} of ${stages.length}: ${stage.title}`
+    : `${what}: before it is rotated, everything is to be as cluster.yaml asks`
+}
