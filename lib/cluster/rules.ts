@@ -1,11 +1,15 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
-import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.ts'
-import { isNameOfKey } from '../files/names.ts'
+import { addressBytes, isInside, parseCidr } from '../address.ts'
 import { suggest } from '../suggest.ts'
-import { clusterSchema, defaults, isDnsName, parseDuration, shown, textOf } from './schema.ts'
-
-export type Path = readonly (string | number)[]
-export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
+import { durationProblems } from './durations.ts'
+import { nodeProblems } from './nodes.ts'
+import { list, map, type Path, type Problem, type Raw } from './problem.ts'
+import { clusterSchema, defaults } from './schema.ts'
+import { shown, textOf } from './shown.ts'
+import { sshOptionProblems } from './ssh-options.ts'
+import { type SchemaShape, unknownKeys } from './unknown-keys.ts'
+import { userProblems } from './users.ts'
+import { isDnsName } from './values.ts'
 
 /** What cluster.yaml may not contradict: from the tables. */
 export interface Known {
@@ -14,30 +18,6 @@ export interface Known {
   /** The units of the layout, with the names of their files. */
   readonly units: ReadonlyMap<string, readonly string[]>
 }
-
-/** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
-const reservedSshOptions = new Map(
-  Object.entries({
-    user: 'set ssh.user',
-    port: 'set port of the node',
-    hostname: 'set host of the node',
-    nohostauthenticationforlocalhost: 'host keys are always checked',
-    verifyhostkeydns: 'host keys are checked against known_hosts',
-    updatehostkeys: 'concurrent connections would overwrite known_hosts',
-  }),
-)
-for (const option of [
-  ...['batchmode', 'controlmaster', 'controlpath', 'controlpersist', 'remotecommand', 'requesttty', 'sessiontype'],
-  ...['forkafterauthentication', 'stdinnull', 'permitlocalcommand', 'clearallforwardings', 'loglevel'],
-])
-  reservedSshOptions.set(option, 'harderway sets it itself')
-for (const option of [
-  ...['forwardagent', 'forwardx11', 'forwardx11trusted', 'gssapidelegatecredentials', 'addkeystoagent', 'localcommand'],
-  ...['tunnel', 'localforward', 'remoteforward', 'dynamicforward', 'sendenv', 'setenv'],
-])
-  reservedSshOptions.set(option, 'nothing of this machine is passed on to a node')
-
-type Raw = Readonly<Record<string, unknown>>
 
 /** Every broken rule in what the YAML holds, whatever else is wrong with it. */
 export function clusterProblems(value: unknown, { reservedNames, units }: Known): Problem[] {
@@ -55,39 +35,6 @@ export function clusterProblems(value: unknown, { reservedNames, units }: Known)
     ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
   ]
-}
-
-/** The parts of a valibot schema that say which keys may stand where. */
-interface SchemaShape {
-  readonly type: string
-  readonly entries?: Readonly<Record<string, SchemaShape>>
-  readonly item?: SchemaShape
-  readonly wrapped?: SchemaShape
-  readonly options?: readonly SchemaShape[]
-  /** Of a record, whose keys may be any. */
-  readonly value?: SchemaShape
-}
-
-function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
-  if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
-  if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
-  const { item, entries, value: each } = schema
-  if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
-  if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
-  if (!entries) return []
-  return Object.entries(map(value)).flatMap(([key, inner]) => {
-    const known = Object.hasOwn(entries, key) ? entries[key] : undefined
-    if (known) return unknownKeys(known, inner, [...path, key])
-    const words = path.filter((part) => typeof part === 'string').join('.')
-    const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
-    return [
-      {
-        path: [...path, key],
-        at: 'key' as const,
-        message: `is an unknown key in ${where}: ${suggest(key, Object.keys(entries))}`,
-      },
-    ]
-  })
 }
 
 function nameProblems(raw: Raw): Problem[] {
@@ -114,24 +61,6 @@ function composedNameProblems(raw: Raw): Problem[] {
       return [{ path, message: `makes a DNS name of ${name.length} characters: at most 253 are allowed` }]
     return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address, not a name` }] : []
   })
-}
-
-function durationProblems(certificates: Raw): Problem[] {
-  const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
-  return Object.entries({ validity, caValidity }).flatMap(([key, value]) =>
-    tooShort(value, renewBefore, ['certificates', key]),
-  )
-}
-
-function tooShort(validity: unknown, renewBefore: unknown, path: Path): Problem[] {
-  const milliseconds = parseDuration(textOf(validity))
-  if (!(milliseconds > 0 && milliseconds <= parseDuration(textOf(renewBefore)))) return []
-  return [
-    {
-      path,
-      message: `${shown(validity)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
-    },
-  ]
 }
 
 function cidrProblems(serviceCIDR: unknown): Problem[] {
@@ -191,108 +120,4 @@ function unitProblems(units: Raw, known: Known['units']): Problem[] {
         message: `is not a file of ${unit}: ${suggest(file, files)}`,
       }))
   })
-}
-
-function sshOptionProblems(options: Raw): Problem[] {
-  return Object.entries(options).flatMap(([key, value]): Problem[] => {
-    const path = ['ssh', 'options', key]
-    if (!/^[A-Za-z][A-Za-z0-9]{1,60}$/.test(key))
-      return [{ path, at: 'key', message: 'is not an ssh option: give a word such as ConnectTimeout (man ssh_config)' }]
-    const reserved = reservedSshOptions.get(key.toLowerCase())
-    if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
-    if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
-    const trusting = `${shown(value)} would trust any machine that answers`
-    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
-      return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
-    if (key.toLowerCase() === 'userknownhostsfile' && /^(none|\/dev\/null)$/i.test(textOf(value)))
-      return [{ path, message: `${trusting}: give a file` }]
-    return []
-  })
-}
-
-function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>): Problem[] {
-  const names = nodes.flatMap(({ name }, i) =>
-    typeof name === 'string' ? [{ value: name, path: ['nodes', i, 'name'] }] : [],
-  )
-  const addresses = nodes.flatMap(({ ip, ips }, i) => [
-    ...list(ips).map((value, j) => ({ value, path: ['nodes', i, 'ips', j] })),
-    { value: ip, path: ['nodes', i, 'ip'] },
-  ])
-  const known = addresses.flatMap(({ value, path }) =>
-    typeof value === 'string' && addressBytes(value) ? [{ value: canonicalAddress(value), path }] : [],
-  )
-  return [
-    ...names
-      .filter(({ value }) => reservedNames.has(value) || isNameOfKey(value))
-      .map(({ value, path }) => ({
-        path,
-        message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,
-      })),
-    ...duplicates(names, 'is the name of another node too'),
-    ...duplicates(known, 'is given as an address already'),
-    ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
-      if (ip === undefined && ips === undefined)
-        return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
-      if (ip !== undefined && ips !== undefined)
-        return [{ path: ['nodes', i, 'ips'], message: "can't be combined with ip: give one of the two" }]
-      return []
-    }),
-    ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')
-      ? [{ path: ['nodes'], at: 'key' as const, message: 'has no node with role: control' }]
-      : []),
-  ]
-}
-
-function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
-  const users = list(raw.users).map(map)
-  const names = users.flatMap(({ name }, i) =>
-    typeof name === 'string' ? [{ value: name, path: ['users', i, 'name'] }] : [],
-  )
-  const nodes = new Set(list(raw.nodes).map((node) => map(node).name))
-  const { renewBefore } = { ...defaults, ...map(raw.certificates) }
-  return [
-    ...names.flatMap(({ value, path }): Problem[] => {
-      if (nodes.has(value))
-        return [{ path, message: `${shown(value)} is the name of a node, whose files are called so` }]
-      return reservedNames.has(value) || isNameOfKey(value)
-        ? [{ path, message: `${shown(value)} can't be a user's name: its files would collide with the cluster's own` }]
-        : []
-    }),
-    ...duplicates(names, 'is the name of another user too'),
-    ...users.flatMap(({ groups, validity }, i): Problem[] => [
-      ...groupProblems(list(groups), ['users', i, 'groups']),
-      ...tooShort(validity, renewBefore, ['users', i, 'validity']),
-    ]),
-  ]
-}
-
-/** https://kubernetes.io/docs/concepts/security/rbac-good-practices/#least-privilege */
-function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
-  const placed = groups.map((group, i) => ({ value: textOf(group), path: [...path, i] }))
-  return [
-    ...placed
-      .filter(({ value }) => value === 'system:masters')
-      .map(({ value, path }) => ({
-        path,
-        message: `"${value}" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
-      })),
-    ...duplicates(placed, 'is given as a group already'),
-  ]
-}
-
-function duplicates(values: readonly { value: string; path: Path }[], what: string): Problem[] {
-  const seen = new Set<string>()
-  return values.flatMap(({ value, path }) => {
-    if (seen.has(value)) return [{ path, message: `"${value}" ${what}` }]
-    seen.add(value)
-    return []
-  })
-}
-
-function map(value: unknown): Raw {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Raw) : {}
-}
-
-function list(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : []
 }

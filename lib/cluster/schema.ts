@@ -3,8 +3,33 @@
  * cluster.schema.json, for editors, is made from this (`npm run schema`).
  */
 import * as v from 'valibot'
-import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
-import { suggest } from '../suggest.ts'
+import { shown } from './shown.ts'
+import {
+  absolutePath,
+  address,
+  canonical,
+  checked,
+  cidr,
+  command,
+  dns,
+  duration,
+  integer,
+  isAddress,
+  isHost,
+  kubeconfigName,
+  list,
+  mapMessage,
+  nodeDirectory,
+  nodeName,
+  noList,
+  object,
+  oneOf,
+  path,
+  printable,
+  san,
+  text,
+  wait,
+} from './values.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -18,120 +43,6 @@ export const defaults = {
   serviceCIDR: '10.32.0.0/16',
 } as const
 
-const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
-const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
-export const isDnsName = (text: string): boolean => dnsName.test(text)
-/** Digits and dots alone would be a mistyped address. */
-const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
-const isAddress = (text: string): boolean => addressBytes(text) !== undefined
-
-const day = 86_400_000
-const units = { y: 365 * day, d: day, h: 3_600_000, m: 60_000, s: 1000 }
-const longest = 1000 * units.y
-
-/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN where it is none. */
-export function parseDuration(text: string): number {
-  const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
-  return Number(count) * units[unit as keyof typeof units]
-}
-
-const text = (what: string) => v.string(({ input }) => `${shown(input)} is not text: ${what}`)
-const checked = (what: string, right: (text: string) => boolean) =>
-  v.pipe(
-    text(what),
-    v.check(right, ({ input }) => `${shown(input)} is not ${what}`),
-  )
-const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
-  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
-const integer = (low: number, high: number) => {
-  const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
-  return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
-}
-const list = <T extends v.GenericSchema>(item: T, least = 0) => {
-  const message = ({ input }: { input: unknown }) =>
-    Array.isArray(input) ? 'is empty: at least one is needed' : `${shown(input)} is not a list`
-  return v.pipe(v.array(item, message), v.minLength(least, message))
-}
-const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
-  received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
-/** To valibot a list is an object too. */
-const noList = <T extends v.GenericSchema>(schema: T): T => {
-  const never = v.never(mapMessage)
-  const run: v.GenericSchema['~run'] = (dataset, config) =>
-    (Array.isArray(dataset.value) ? never : schema)['~run'](dataset, config)
-  return { ...schema, '~run': run }
-}
-const object = <T extends v.ObjectEntries>(entries: T) => noList(v.object(entries, mapMessage))
-
-const printable = (most: number) =>
-  checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
-    const length = [...s].length
-    return length >= 1 && length <= most && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s
-  })
-const dns = checked('a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)', isDnsName)
-const canonical = v.transform(canonicalAddress)
-const address = v.pipe(checked('an IP address, such as 192.168.1.11', isAddress), canonical)
-const san = v.pipe(
-  checked(
-    'a DNS name, such as example.org or *.example.org, or an IP address',
-    (s) => isHost(s.replace(/^\*\./, '')) || isAddress(s),
-  ),
-  canonical,
-)
-/** Milliseconds, once it is read. */
-const duration = v.pipe(
-  checked(
-    'a duration, such as 10y, 365d or 87600h (up to 1000y)',
-    (s) => /[ydh]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= longest,
-  ),
-  v.transform(parseDuration),
-)
-/** Milliseconds, once it is read: for how long something is waited for. */
-const wait = v.pipe(
-  checked(
-    'a time to wait, such as 90s or 2m (up to 1h)',
-    (s) => /[hms]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= units.h,
-  ),
-  v.transform(parseDuration),
-)
-const kubeconfigName = checked(
-  'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
-  (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
-)
-const path = checked('a path', (s) => s !== '' && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s))
-const command = checked('a command on one line', (s) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s)
-const absolutePath = checked(
-  'an absolute path of plain characters, without .. in it',
-  (s) => /^(\/[\w@%+=:,.-]+)+$/.test(s) && !/\/\.\.?(\/|$)/.test(s),
-)
-const nodeDirectory = checked(
-  'a folder on the node: ~, ~/folder or /folder, without .. in it',
-  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)|[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s),
-)
-const cidr = v.pipe(
-  text('an address block, such as 10.32.0.0/16'),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!dataset.typed) return
-    const parsed = parseCidr(dataset.value)
-    if (typeof parsed === 'string') addIssue({ message: `${shown(dataset.value)} ${parsed}` })
-    else if (parsed.network.length * 8 - parsed.prefix < 3)
-      addIssue({ message: `${shown(dataset.value)} is too small: kube-apiserver needs at least 8 addresses (a /29)` })
-  }),
-)
-const nodeName = v.pipe(
-  text('a node name, such as worker0'),
-  v.check(
-    (s) => new RegExp(`^${label}$`).test(s),
-    ({ input }) =>
-      /[A-Z]/.test(input) && new RegExp(`^${label}$`).test(input.toLowerCase())
-        ? `"${input}" has capitals, which Kubernetes refuses in a node name: write ${input.toLowerCase()}`
-        : `${shown(input)} is not a node name: one DNS label of lower-case letters, digits and hyphens`,
-  ),
-  v.check(
-    (s) => s.length <= 52 || !new RegExp(`^${label}$`).test(s),
-    'is longer than 52 characters, so that its CN, system:node:<name>, would pass the 64 of RFC 5280',
-  ),
-)
 const node = object({
   name: nodeName,
   role: oneOf('role', roles),
@@ -297,22 +208,3 @@ export const clusterSchema = object({
 })
 
 export type ClusterInput = v.InferOutput<typeof clusterSchema>
-
-/** The value as the message shows it: short, on one line, its kind visible. */
-export function shown(value: unknown): string {
-  if (value === undefined || value === null) return 'nothing'
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object') return 'a map'
-  const json = JSON.stringify(String(value)) ?? ''
-  const short = json.length > 62 ? `${json.slice(0, 60)}…"` : json
-  return typeof value === 'string' ? short : String(value).slice(0, 40)
-}
-
-/** A map from the file may have a key `toString`, so it can't be converted to text. */
-export function textOf(value: unknown): string {
-  try {
-    return String(value)
-  } catch {
-    return '[object Object]'
-  }
-}

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import { formatExcerpt } from '../../lib/cluster/excerpt.ts'
-import type { Path } from '../../lib/cluster/rules.ts'
+import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, type Failure, usageFailure } from '../../lib/failure.ts'
 import { known } from '../tables/files.ts'
 

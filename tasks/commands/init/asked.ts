@@ -1,6 +1,6 @@
 /** What the command line asks for. Pure. */
 import { basename, join } from 'node:path'
-import { isDnsName } from '../../../lib/cluster/schema.ts'
+import { isDnsName } from '../../../lib/cluster/values.ts'
 import { usage } from '../../request/options.ts'
 import type { Call } from '../../request/session.ts'
 import type { DraftNode } from './draft.ts'

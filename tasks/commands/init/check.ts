@@ -1,6 +1,6 @@
 /** What is wrong with a draft, in the words of the command line that asked for it. Pure. */
 import { findProblems, formatPath } from '../../../lib/cluster/cluster.ts'
-import type { Problem } from '../../../lib/cluster/rules.ts'
+import type { Problem } from '../../../lib/cluster/problem.ts'
 import { known } from '../../tables/files.ts'
 import { type Asked, formatWord, wrong } from './asked.ts'
 import { type Draft, plainCluster } from './draft.ts'
