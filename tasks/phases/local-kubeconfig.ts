@@ -13,9 +13,9 @@ import { applyChanges, type Change, isAsAsked, stanzasOf } from '../../lib/kuber
 import type { Reason, Verdict } from '../../lib/reason.ts'
 import type { Built, Target } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from '../refusals/local-kubeconfig.ts'
 import { certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
-import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from './local-kubeconfig-conflicts.ts'
 
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
