@@ -7,7 +7,6 @@ import { isOfNamedCurve, readTime } from '../der/encodings.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
 import { blocksIn } from '../der/pem.ts'
 import { findRefusals } from '../der/strictness.ts'
-
 import type { Reason } from '../reason.ts'
 import { oids } from './oids.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
@@ -53,7 +52,8 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
   return all.every((each) => each !== undefined) ? all : []
 }
 
-function readDerCertificate(der: Buffer): Certificate | undefined {
+/** Undefined where it can't be read. */
+export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
     const fields = readFields(der)

@@ -16,7 +16,7 @@ import {
   readCertificate,
   readPrivateKey,
 } from './certificate.ts'
-import { type CaRotation, caRotation } from './rotation.ts'
+import { type CaRotation, caRotation, settledCa } from './rotation.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -165,9 +165,7 @@ export function tryCertificate(auth: AuthDir, name: string): Certificate | undef
 /** What signs leaves, and what is trusted. Files that do not fit together are told by the target of the CA, which comes before all. */
 export function readCaRotation(auth: AuthDir, now: Date): CaRotation {
   const rotation = caRotation((file) => auth.tryBytes(file), now)
-  return rotation.stage === 'unclear'
-    ? { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
-    : rotation
+  return rotation.stage === 'unclear' ? settledCa : rotation
 }
 
 /** Our CA; during a rotation the next one too. */

@@ -3,10 +3,17 @@
  * ask for. Every set of files has a meaning, or is none: then it is said why. Pure.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { blocksIn, certificatePem } from '../der/pem.ts'
+import { blocksIn } from '../der/pem.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
-import { type Certificate, isIssuedBy, isKeyOf, readCertificate, readPrivateKey } from './certificate.ts'
+import {
+  type Certificate,
+  isIssuedBy,
+  isKeyOf,
+  readCertificate,
+  readDerCertificate,
+  readPrivateKey,
+} from './certificate.ts'
 
 export type Read = (file: string) => Buffer | undefined
 
@@ -45,11 +52,13 @@ export const caRotationFiles = [nextKeyFile, nextFile, crossFile] as const
 const certificateIn = once(readCertificate)
 const keyIn = once(readPrivateKey)
 
+/** One CA. */
+export const settledCa: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
+
 /** Now: a chain that has expired helps nobody. */
 export function caRotation(read: Read, now: Date): CaRotation | Unclear {
-  const settled: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
   const [nextKeyBytes, nextBytes, crossBytes] = caRotationFiles.map(read)
-  if (!nextKeyBytes && !nextBytes && !crossBytes) return settled
+  if (!nextKeyBytes && !nextBytes && !crossBytes) return settledCa
   const present = tryRead(read(presentFile), certificateIn)
   const nextKey = tryRead(nextKeyBytes, keyIn)
   const next = tryRead(nextBytes, certificateIn)
@@ -61,14 +70,14 @@ export function caRotation(read: Read, now: Date): CaRotation | Unclear {
   if (nextKey || next) {
     const key = nextKey ? createPublicKey(nextKey) : next?.publicKey
     if (present && key?.equals(present.publicKey))
-      return { ...settled, stage: 'finishing', chain: leadingTo(present, cross, now) }
+      return { ...settledCa, stage: 'finishing', chain: leadingTo(present, cross, now) }
     if (!nextKey) return unclear(nextKeyFile, `is missing, and ${nextFile} is there`)
     if (next && present?.subject.equals(next.subject)) return unclear(nextFile, `has the subject of ${presentFile}`)
     return { stage: 'both', issuer: caNext, chain: next && leadingTo(next, cross, now), trusted: [caNext, caName] }
   }
   if (present && cross && !cross.publicKey.equals(present.publicKey))
     return unclear(crossFile, `is not of the key of ${presentFile}`)
-  return { ...settled, chain: present && leadingTo(present, cross, now) }
+  return { ...settledCa, chain: present && leadingTo(present, cross, now) }
 }
 
 function unclear(file: string, why: string): Unclear {
@@ -144,6 +153,6 @@ export function tokenRotation(read: Read, name: string): TokenRotation | Unclear
 }
 
 const keysIn = once((pem) => {
-  const all = blocksIn(pem, 'CERTIFICATE').map((der) => readCertificate(certificatePem(der))?.publicKey)
+  const all = blocksIn(pem, 'CERTIFICATE').map((der) => readDerCertificate(der)?.publicKey)
   return all.filter((key) => key !== undefined)
 }) as (pem: Buffer) => KeyObject[]

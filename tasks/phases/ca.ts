@@ -37,6 +37,7 @@ import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
+
 export function caTargets(cluster: Cluster): Target[] {
   return certTable(cluster)
     .filter(({ phase }) => phase === 'ca')

@@ -6,7 +6,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
+import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { readObject } from '../../lib/tls/client.ts'
 import { withApi } from './components.ts'
 import type { Rotating } from './rotation.ts'
@@ -25,7 +25,7 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
   const earlier = readCertificate(ca)?.publicKey
   if (!earlier) return
   // By its key: one that was renewed is there in each of its certificates.
-  const isOf = (der: Buffer) => readCertificate(certificatePem(der))?.publicKey.equals(earlier) === true
+  const isOf = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(earlier) === true
   await withApi(rotating, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++) {
       const read = await api.ask('GET', path)

@@ -8,7 +8,7 @@ import { certificatePem } from '../../lib/der/pem.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import { type Certificate, compareKeyKind, readCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind, readDerCertificate } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkCertificate,
@@ -75,7 +75,7 @@ function isGood(workspace: Workspace, row: CertRow, certificate: Certificate, ke
 }
 
 function chainOf({ chain }: Pair): Certificate[] {
-  return chain.flatMap((der) => readCertificate(certificatePem(der)) ?? [])
+  return chain.flatMap((der) => readDerCertificate(der) ?? [])
 }
 
 /** Where the key that signs has just been changed, its certificate is not yet the first. */

@@ -13,14 +13,13 @@ import {
   readPrivateKey,
 } from '../../../lib/pki/certificate.ts'
 import { checkPair } from '../../../lib/pki/pair.ts'
-import type { CaRotation } from '../../../lib/pki/rotation.ts'
+import { type CaRotation, settledCa } from '../../../lib/pki/rotation.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { accessOf } from '../../phases/kubeconfigs.ts'
 import { profileOf } from '../../successors/next-ca.ts'
 import type { CertRow } from '../../tables/certs.ts'
 import type { Holding } from './holding.ts'
-import { settled } from './rotation.ts'
 
 export interface Part {
   readonly row: CertRow
@@ -128,7 +127,7 @@ export function findStale({ row, files }: Part, { cluster, now, rotation, read }
     key: undefined,
     reasons: [],
   }
-  const { issuer, chain, trusted } = row.name === caName || row.irreplaceable ? settled : rotation
+  const { issuer, chain, trusted } = row.name === caName || row.irreplaceable ? settledCa : rotation
   const signer = read(certificateFile(issuer))
   const profile = row.name === caName ? profileOf(pair, row.profile) : row.profile
   const { reasons } = checkPair(pair, { profile, issuer: signer && certificateIn(signer), chain, now, renewBefore })

@@ -2,7 +2,7 @@
 import { certificatePem } from '../../../lib/der/pem.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../../../lib/files/names.ts'
 import { type Certificate, readCertificates } from '../../../lib/pki/certificate.ts'
-import { type CaRotation, caRotation, caRotationFiles, tokenRotation } from '../../../lib/pki/rotation.ts'
+import { type CaRotation, caRotation, caRotationFiles, settledCa, tokenRotation } from '../../../lib/pki/rotation.ts'
 import { clusterCerts } from '../../tables/certs.ts'
 import type { Holding } from './holding.ts'
 
@@ -38,9 +38,6 @@ function crossIn(files: ReadonlyMap<string, Buffer>, ca: Certificate): Buffer | 
   return cross && Buffer.from(certificatePem(cross.x509.raw))
 }
 
-/** One CA. */
-export const settled: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
-
 /** With why its files do not fit together. */
 export function readRotations(
   read: (file: string) => Buffer | undefined,
@@ -49,5 +46,5 @@ export function readRotations(
   const found = caRotation(read, now)
   const all = [found, ...tokenNames.map((name) => tokenRotation(read, name))]
   const unclear = all.flatMap((each) => (each.stage === 'unclear' ? [each.why] : []))
-  return { rotation: found.stage === 'unclear' ? settled : found, unclear }
+  return { rotation: found.stage === 'unclear' ? settledCa : found, unclear }
 }
