@@ -1,5 +1,4 @@
 /** Copies files on a node from where they were deployed to where units read them, as root: scripts. Pure. */
-
 import { addressBytes } from '../address.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'

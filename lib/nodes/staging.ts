@@ -21,7 +21,7 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/** Seconds: far more than ssh.ts gives a run for all that it does on a node. */
+/** Seconds: far more than connection.ts gives a run for all that it does on a node. */
 export const longestUse = 900
 
 export function stagingName({ auth, run }: StagingOwner, uptime: Uptime | undefined, random: string): string {

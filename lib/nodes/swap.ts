@@ -1,5 +1,4 @@
 /** Replaces a node's files as one set: a script that unpacks, checks, renames, rolls back and inspects again. Pure. */
-
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Inspection, inspectFunctions } from './look.ts'

@@ -19,6 +19,7 @@ import { makeSocketFolder } from './sockets.ts'
 
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
+
 export interface SshRun {
   /** Paths in cluster.yaml are relative to it. */
   readonly folder: string

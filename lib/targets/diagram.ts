@@ -1,5 +1,4 @@
 /** The graph of targets as a picture: boxes, and the arrows that remain after a transitive reduction. Pure. */
-
 import { formatNames, groupAlike } from '../wording.ts'
 import type { Graph } from './graph.ts'
 import { nameInPhase, type Target, type TargetId } from './target.ts'

@@ -1,5 +1,4 @@
 /** What targets work with, passed in so that they depend on neither the path of auth/ nor the clock. */
-
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Connection } from '../ssh/connection.ts'

@@ -1,5 +1,4 @@
 /** Whether a chain leads to a trusted root as Go builds chains: names compared byte for byte, no system roots. Pure. */
-
 import { type Certificate, findNotAccepted, isIssuedBy, readCertificates } from '../pki/certificate.ts'
 import type { Reason } from '../reason.ts'
 

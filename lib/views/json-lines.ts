@@ -1,5 +1,4 @@
 /** A run as one JSON object a line: `--json`. */
-
 import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import { formatCause } from './outcome.ts'

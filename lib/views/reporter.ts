@@ -1,5 +1,4 @@
 /** What every view of a run has in common: the tree, plain lines and --json read the same events. */
-
 import { Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'

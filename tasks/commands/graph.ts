@@ -1,5 +1,4 @@
 /** `graph`: what is made of what, for the cluster.yaml in use: a picture of the graph that a run walks. */
-
 import { usageFailure } from '../../lib/failure.ts'
 import { drawBoxes, formatDot, formatMermaid } from '../../lib/targets/diagram.ts'
 import { closure } from '../../lib/targets/graph.ts'

@@ -1,5 +1,4 @@
 /** One run: the lock, a walk over the graph, and its report. */
-
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { parseFileName } from '../../lib/files/names.ts'

@@ -1,5 +1,4 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
-
 import { breakLines } from '../../lib/paragraph.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'

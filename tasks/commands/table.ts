@@ -1,5 +1,4 @@
 /** The commands, a row each: the parser, its errors and --help read it. A new command is a row here, and a file. */
-
 import type { Finding } from '../looks/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'

@@ -1,5 +1,4 @@
 /** Everything that was made, and what is on the nodes: what for, until when, and whether it is what cluster.yaml asks for. */
-
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'

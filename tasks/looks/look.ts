@@ -1,5 +1,4 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
-
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/targets/graph.ts'

@@ -1,5 +1,4 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
-
 import { createPublicKey } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'

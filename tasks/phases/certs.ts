@@ -1,5 +1,4 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
-
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { certificatePem } from '../../lib/der/pem.ts'

@@ -1,5 +1,4 @@
 /** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
-
 import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'

@@ -1,5 +1,4 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
-
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'

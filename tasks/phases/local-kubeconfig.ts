@@ -1,5 +1,4 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
-
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'

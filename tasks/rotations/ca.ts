@@ -22,7 +22,6 @@ import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate } from '../../lib/wording.ts'
-
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { credentialsOf } from '../units/credentials.ts'

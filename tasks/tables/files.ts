@@ -1,5 +1,4 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
-
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Known } from '../../lib/cluster/rules.ts'
 import {

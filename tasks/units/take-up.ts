@@ -1,5 +1,4 @@
 /** Has the units of one node take up what is in auth/: files in their places, restarts, proof; undone where that is right. */
-
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'

@@ -1,5 +1,4 @@
 /** The recording of the tree: from a program's output to the SVG, and the one in docs/. */
-
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'

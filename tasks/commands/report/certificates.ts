@@ -1,5 +1,4 @@
 /** Each certificate, with what stands in it, and the tree of who signed whom. Certificates only: no key is in a page. */
-
 import { html } from 'ghtml'
 import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'

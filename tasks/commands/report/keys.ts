@@ -1,5 +1,4 @@
 /** Who holds which private key, and what it lets a thief do: the reach of a stolen machine. */
-
 import { html } from 'ghtml'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { parseFileName } from '../../../lib/files/names.ts'

@@ -2,7 +2,6 @@
  * The targets of `verify`: every connection of the guide, made between the files in auth/ under the names that are dialled in
  * reality, and connections that must fail. They are checked and never built.
  */
-
 import { createPublicKey, sign, verify } from 'node:crypto'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { providers } from '../../../lib/cluster/schema.ts'

@@ -1,5 +1,4 @@
 /** The kinds of objects that the stand-in's API has, a row each, and what may be asked of them. */
-
 import type { Answer, Request } from './serving.ts'
 import { StatusError } from './status.ts'
 import type { Store, Thing } from './store.ts'

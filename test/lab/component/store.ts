@@ -1,5 +1,4 @@
 /** Objects in etcd, sealed as the encryption configuration has it. */
-
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Entry, Etcd } from './etcd.ts'
