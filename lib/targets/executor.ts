@@ -45,7 +45,7 @@ const limited: Readonly<Record<Where, 'check and build' | 'build'>> = {
 /** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
   const running = new Map<TargetId, Promise<Outcome>>()
-  const known: Known = { outcomes: new Map(), found: new Map(), pending: new Set() }
+  const known = nothingKnown()
   for (const target of graph.values()) {
     const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
     const settle = async () => {
@@ -67,6 +67,10 @@ interface Known {
   readonly found: Map<TargetId, unknown>
   /** Files that would be written anew, in a plan. */
   readonly pending: Set<string>
+}
+
+function nothingKnown(): Known {
+  return { outcomes: new Map(), found: new Map(), pending: new Set() }
 }
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
@@ -165,12 +169,7 @@ export async function findRefusals(
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'user') continue
     try {
-      await checkInRun(
-        target,
-        { outcomes: new Map(), found: new Map(), pending: new Set() },
-        forced.get(target.id),
-        workspace,
-      )
+      await checkInRun(target, nothingKnown(), forced.get(target.id), workspace)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }
