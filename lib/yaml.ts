@@ -20,3 +20,14 @@ export function parseYaml(text: string, lineCounter?: LineCounter): Document.Par
   })
   return document
 }
+
+/** The text with the change; comments, order and whatever else is in it stay, and long lines are not broken. */
+export function editYaml(text: string, change: (document: Document.Parsed) => void): string {
+  const document = parseYaml(text)
+  change(document)
+  return formatYaml(document)
+}
+
+export function formatYaml(document: Document): string {
+  return document.toString({ indentSeq: false, lineWidth: 0 })
+}

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
-import { parseYaml } from '../yaml.ts'
+import { editYaml, parseYaml } from '../yaml.ts'
 
 export interface EncryptionConfig {
   /** Of the first entry: what is encrypted with its first provider. */
@@ -151,7 +151,7 @@ function parseOrNothing(text: string): unknown {
 
 /** The same text with resources added to the first entry; every provider and key stays. */
 export function addResources(text: string, resources: readonly string[]): string {
-  const document = parseYaml(text)
-  for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
-  return document.toString({ indentSeq: false, lineWidth: 0 })
+  return editYaml(text, (document) => {
+    for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
+  })
 }

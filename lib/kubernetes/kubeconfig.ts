@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { Document, visit } from 'yaml'
 import { bracketed } from '../address.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { parseYaml } from '../yaml.ts'
+import { formatYaml, parseYaml } from '../yaml.ts'
 
 export interface Access {
   /** Name of the cluster entry. */
@@ -57,7 +57,7 @@ export function stringifyAsKubectl(value: unknown): string {
       if (/^[0-9][0-9a-fobx_.:+-]*$/i.test(String(scalar.value))) scalar.type = 'QUOTE_DOUBLE'
     },
   })
-  return document.toString({ indentSeq: false, lineWidth: 0 })
+  return formatYaml(document)
 }
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */

@@ -4,7 +4,7 @@
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/#rotating-a-decryption-key
  */
 import { isMap, isSeq, type YAMLSeq } from 'yaml'
-import { parseYaml } from '../yaml.ts'
+import { editYaml } from '../yaml.ts'
 import { readEncryptionConfig } from './encryption.ts'
 
 export interface SealingKeys {
@@ -62,12 +62,12 @@ function nameOf(key: unknown): string {
 type Edit = (keys: unknown[], create: (value: object) => unknown) => unknown[]
 
 function edit(text: string, change: Edit): string {
-  const document = parseYaml(text)
-  const provider = document.getIn(['resources', 0, 'providers', 0])
-  const [pair] = isMap(provider) ? provider.items : []
-  const keys = isMap(pair?.value) ? pair.value.get('keys') : undefined
-  if (!isSeq(keys)) throw new Error('the first provider has no keys')
-  const list = keys as YAMLSeq
-  list.items = change([...list.items], (value) => document.createNode(value))
-  return document.toString({ indentSeq: false, lineWidth: 0 })
+  return editYaml(text, (document) => {
+    const provider = document.getIn(['resources', 0, 'providers', 0])
+    const [pair] = isMap(provider) ? provider.items : []
+    const keys = isMap(pair?.value) ? pair.value.get('keys') : undefined
+    if (!isSeq(keys)) throw new Error('the first provider has no keys')
+    const list = keys as YAMLSeq
+    list.items = change([...list.items], (value) => document.createNode(value))
+  })
 }
