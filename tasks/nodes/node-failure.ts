@@ -10,3 +10,11 @@ export interface NodeTrouble {
 export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy }: NodeTrouble): Failure {
   return new Failure(`${name}: ${what}`, { code, shared: { what, who: name, place: name, remedyFor: () => remedy } })
 }
+
+/** Another run holds its folder for longer than a run takes. */
+export function busyFailure(node: ClusterNode): Failure {
+  return nodeFailure(node, 'another run is deploying there, and does not finish', {
+    code: 'busy',
+    remedy: 'run the same command again; if it goes on, see there which process locks the folder: lslocks',
+  })
+}

@@ -19,7 +19,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
+import { busyFailure, nodeFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
@@ -84,10 +84,7 @@ const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
   switch (why) {
     case 'busy':
-      return nodeFailure(node, 'another run is deploying there, and does not finish', {
-        code: 'busy',
-        remedy: `${again}; if it goes on, see there which process locks the folder: lslocks`,
-      })
+      return busyFailure(node)
     case 'changed':
       return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
         code: 'changed-meanwhile',

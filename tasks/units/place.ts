@@ -8,7 +8,7 @@ import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
-import { nodeFailure } from '../nodes/node-failure.ts'
+import { busyFailure, nodeFailure } from '../nodes/node-failure.ts'
 import type { Place } from '../tables/places.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
@@ -84,10 +84,7 @@ function stopFailure(node: ClusterNode, first: string, said: readonly string[]):
     .slice(0, 160)
   switch (why as PlacingStop) {
     case 'busy':
-      return nodeFailure(node, 'another run is deploying there, and does not finish', {
-        code: 'busy',
-        remedy: `${again}; if it goes on, see there which process locks the folder: lslocks`,
-      })
+      return busyFailure(node)
     case 'source':
       return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
         code: 'changed-meanwhile',
