@@ -24,13 +24,13 @@ import {
   renew,
 } from '../refusals/ca.ts'
 import {
+  caUnderWay,
   finish,
   finishingReasons,
   makeNext,
   nextReasons,
   profileOf,
   readRotation,
-  underWay,
 } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
@@ -104,7 +104,7 @@ async function build(workspace: Workspace, asked: Profile, { force, tell }: Work
   const { stage } = readRotation(workspace)
   if (stage === 'finishing') return finish(workspace)
   if (stage === 'both') {
-    if (force === 'replace') throw underWay(workspace)
+    if (force === 'replace') throw caUnderWay(workspace)
     if (!force) return makeNext(workspace, asked)
   }
   return makeCa(workspace, asked, { force, tell })

@@ -9,6 +9,7 @@ import type { Built, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
+import { refusalDuring } from '../refusals/under-way.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
@@ -81,10 +82,11 @@ async function build(workspace: Workspace, { found, force }: Work<Found | undefi
   const { auth, cluster, now, command } = workspace
   const keys = readSealingKeys(auth.tryBytes(file)?.toString() ?? '')
   if (force === 'replace' && keys && keys.stage !== 'settled')
-    throw refusal(`${auth.path}/${file} has several keys: a rotation of the encryption key is under way`, [
-      `finish it: ${command('rotate encryption-key --finish')}`,
-      `or take it back: ${command('rotate encryption-key --undo')}`,
-    ])
+    throw refusalDuring(
+      'encryption-key',
+      `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
+      workspace,
+    )
   const change = changeOf(workspace)
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []

@@ -18,6 +18,7 @@ import { issueCertificate, type Profile, privateKeyPem, selfSign } from '../../l
 import type { Reason } from '../../lib/reason.ts'
 import type { Built } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { refusalDuring } from '../refusals/under-way.ts'
 
 const next = nextName(caName)
 const [nextFile, crossFile] = [certificateFile(next), certificateFile(crossName)]
@@ -32,11 +33,8 @@ export function readRotation({ auth, now, command }: Workspace): CaRotation {
   ])
 }
 
-export function underWay({ command }: Workspace): Failure {
-  return refusal('a rotation of the CA is under way', [
-    `finish it: ${command('rotate ca --finish')}`,
-    `or take it back: ${command('rotate ca --undo')}`,
-  ])
+export function caUnderWay(workspace: Workspace): Failure {
+  return refusalDuring('ca', 'a rotation of the CA is under way', workspace)
 }
 
 /** A CA that came by a rotation has a number behind its name. */
@@ -69,14 +67,14 @@ export async function makeNext(workspace: Workspace, asked: Profile): Promise<Bu
   const present = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, next)
   const ca = present.certificate
-  if (!key || !ca) throw underWay(workspace)
+  if (!key || !ca) throw caUnderWay(workspace)
   const profile = { ...asked, subject: { ...asked.subject, CN: nextCaCommonName(commonName(ca) ?? '') } }
   const period = validityPeriod(now, cluster.certificates.caValidity)
   if (!there || there.notBefore > now)
     auth.write(nextFile, selfSign({ profile, ...period }, key), publicMode, { durable: true })
   const signed = tryCertificate(auth, next)
   const name = signed && nameOfCa(signed)
-  if (!signed || !name) throw underWay(workspace)
+  if (!signed || !name) throw caUnderWay(workspace)
   const end = new Date(Math.min(signed.notAfter.getTime(), ca.notAfter.getTime()))
   const cross = issueCertificate(
     { profile, publicKey: createPublicKey(key), ...validityPeriod(now, cluster.certificates.caValidity, end), name },

@@ -25,6 +25,7 @@ import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
 import type { Built, Force, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
+import { refusalDuring } from '../refusals/under-way.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
@@ -126,10 +127,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   const { auth, now, command } = workspace
   const { name, profile, validity } = row
   if (force === 'replace' && readRotation(workspace, row).stage !== 'settled')
-    throw refusal(`a rotation of the ${row.irreplaceable?.label} is under way`, [
-      `finish it: ${command(`rotate ${name} --finish`)}`,
-      `or take it back: ${command(`rotate ${name} --undo`)}`,
-    ])
+    throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
   const pair = withItsOwn(readPair(auth, name))
   const old = force === 'replace' ? auth.backUp(pairFiles(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key

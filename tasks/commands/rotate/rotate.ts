@@ -1,10 +1,11 @@
 /** `rotate`: one stage after the other, each an ordinary walk over all targets, and proven before the next begins. */
-import { asFailure, type Failure, refusal, usageFailure } from '../../../lib/failure.ts'
+import { asFailure, type Failure, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { suggest } from '../../../lib/suggest.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { clusterGraph } from '../../phases/table.ts'
+import { refusalDuring } from '../../refusals/under-way.ts'
 import { formatCommand } from '../../request/command.ts'
 import { usage } from '../../request/options.ts'
 import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
@@ -77,9 +78,5 @@ function refuseOther(run: Run): void {
     workspace,
     rotations.filter((each) => each !== rotation),
   )
-  if (!other) return
-  throw refusal(`a rotation of ${other.what} is under way: ${other.title}`, [
-    `finish it: ${workspace.command(`rotate ${other.name} --finish`)}`,
-    `or take it back: ${workspace.command(`rotate ${other.name} --undo`)}`,
-  ])
+  if (other) throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, workspace)
 }
