@@ -22,3 +22,13 @@ export function formatCommand(
   const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
   return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
 }
+
+/** As the call's user types it again: for the same cluster.yaml, from the same folder. */
+export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
+  return formatCommand(task, { config, clone })
+}
+
+interface CalledAs {
+  readonly options: { readonly config?: string | undefined }
+  readonly clone: string | undefined
+}

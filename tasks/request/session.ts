@@ -15,7 +15,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView } from '../../lib/views/phase-view.ts'
 import type { Reporter } from '../../lib/views/reporter.ts'
 import type { ClusterFile } from './cluster-file.ts'
-import { formatCommand } from './command.ts'
+import { commandOf } from './command.ts'
 import type { Options } from './options.ts'
 
 /** What every command is called with. */
@@ -56,7 +56,7 @@ export function openWorkspace(request: Request, note: (text: string) => void, au
   const { cluster, file, options, kubeconfigs, signal } = request
   const folder = dirname(file)
   const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
-  const command = (task: string) => formatCommand(task, { config: options.config, clone: request.clone })
+  const command = (task: string) => commandOf(request, task)
   const workspace: Workspace = {
     cluster,
     auth,

@@ -5,7 +5,7 @@ import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
 import { lookOnce, wholeCluster } from '../../looks/look.ts'
-import { formatCommand } from '../../request/command.ts'
+import { commandOf } from '../../request/command.ts'
 import { authBeside, lockAuth, type Request } from '../../request/session.ts'
 
 interface Format {
@@ -31,7 +31,7 @@ export async function report(request: Request): Promise<readonly Finding[]> {
   const auth = authBeside(request.file)
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, {
-      remedy: formatCommand('bootstrap', { config: options.config, clone: request.clone }),
+      remedy: commandOf(request, 'bootstrap'),
     })
   const lock = await lockAuth(auth, request, printError)
   try {

@@ -6,7 +6,7 @@ import { suggest } from '../../../lib/suggest.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { refusalDuring } from '../../refusals/under-way.ts'
-import { formatCommand } from '../../request/command.ts'
+import { commandOf } from '../../request/command.ts'
 import { usage } from '../../request/options.ts'
 import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
 import type { Rotation } from '../../rotations/rotation.ts'
@@ -27,10 +27,7 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
     )
   const auth = authBeside(request.file)
   if (!auth.read(certificateFile(caName)))
-    throw usageFailure(
-      `${auth.path} has no CA yet: there is nothing to rotate`,
-      formatCommand('bootstrap', { config: request.options.config, clone: request.clone }),
-    )
+    throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
   checkConfigFile(request, clusterGraph(request.cluster))
   if (request.options.dryRun) return planRotation(request, rotation, install)
   const teller = new Teller(request)
