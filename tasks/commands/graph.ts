@@ -5,12 +5,13 @@ import { closure } from '../../lib/targets/graph.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import type { Finding } from '../looks/exit-status.ts'
 import { clusterGraph, phaseTitles } from '../phases/table.ts'
-import { formatCommand } from '../request/command.ts'
+import { commandOf } from '../request/command.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 
 /** Throws a usage Failure for a format that there is not. */
-export async function graph({ cluster, options, print }: Request): Promise<readonly Finding[]> {
+export async function graph(request: Request): Promise<readonly Finding[]> {
+  const { cluster, options, print } = request
   const all = clusterGraph(cluster)
   const chosen = selectNodes(cluster, [...all.values()], options)
   const wanted = closure(
@@ -39,7 +40,7 @@ export async function graph({ cluster, options, print }: Request): Promise<reado
   const draw = formats.get(format)
   if (!draw) {
     // Without -s, npm's own lines would go into the pipe.
-    const asPicture = formatCommand('graph --format dot', options).replace('npm run', 'npm run -s')
+    const asPicture = commandOf(request, 'graph --format dot').replace(' run task ', ' run -s task ')
     throw usageFailure(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
   }
   print(draw())

@@ -9,7 +9,7 @@ import { formerHolders } from '../looks/former-holders.ts'
 import { look, tell } from '../looks/look.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, groups, phases } from '../phases/table.ts'
-import { formatCommand } from '../request/command.ts'
+import { commandOf } from '../request/command.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
 
@@ -28,7 +28,7 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
 
 /** All that is made of what is replaced, directly or not, and that this run does not make. */
 function whatFollows(
-  { cluster, options }: Request,
+  request: Request,
   all: Graph,
   graph: Graph,
   forced: ReadonlyMap<TargetId, Force>,
@@ -46,10 +46,10 @@ function whatFollows(
   if (rest.length === 0) return undefined
   const reads = [...reached].flatMap((id) => all.get(id)?.restarts ?? [])
   return {
-    command: formatCommand(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap', options),
+    command: commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap'),
     phases: viewPhases(phases, new Map(rest.map((target) => [target.id, target]))),
     restarts: [...new Set(reads)],
-    areYours: cluster.install === false,
+    areYours: request.cluster.install === false,
   }
 }
 

@@ -398,6 +398,24 @@ test('--config is looked for where npm was called from, and auth/ is beside it',
   assert.deepEqual(readdirSync(elsewhere), [])
 })
 
+test('a command that is printed works where npm was called from', async (t) => {
+  const elsewhere = scratch(t)
+  const folder = scratch(t)
+  const called = { INIT_CWD: folder }
+  const npm = `npm --prefix ${join(import.meta.dirname, '../..')}`
+  const draft = ['--control', 'control0', '--worker', 'worker0']
+  const begun = await run(elsewhere, ['init', 'mine', ...draft], called)
+  assert.ok(begun.stdout.includes(`${npm} run bootstrap -- --dry-run --config mine/cluster.yaml`), begun.stdout)
+  writeFileSync(join(folder, 'other.yaml'), clusterOf(1))
+  const config = ['--config', 'other.yaml']
+  assert.equal((await run(elsewhere, ['certs', ...config], called)).status, 0)
+  const planned = await run(elsewhere, ['ca', '--force', '--dry-run', ...config], called)
+  const unbroken = planned.stdout.replace(/\s+/g, ' ')
+  assert.ok(unbroken.includes(`${npm} run bootstrap -- --replace-identity --config other.yaml`), planned.stdout)
+  const drawn = await run(elsewhere, ['graph', '--format', 'png', ...config], called)
+  assert.ok(drawn.stderr.includes(`${npm} run -s task -- graph --format dot --config other.yaml | dot`), drawn.stderr)
+})
+
 test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {
   const folder = place(t)
   const { status } = await run(folder, ['ca'], { INIT_CWD: scratch(t) })

@@ -36,7 +36,7 @@ function write(draft: Draft, { folder, file }: Asked): void {
   if (!addFile(file, formatCluster(draft, schemaPath(folder)))) throw exists(file)
 }
 
-function tell(draft: Draft, asked: Asked, { options, print }: Call): Finding[] {
+function tell(draft: Draft, asked: Asked, { options, print, clone }: Call): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const blanks = findBlanks(draft)
   if (!options.quiet) {
@@ -45,11 +45,12 @@ function tell(draft: Draft, asked: Asked, { options, print }: Call): Finding[] {
     say(`${asked.file} is written; ssh logs in as ${draft.ssh.user}`)
   }
   for (const blank of blanks) say(`missing in ${asked.file}: ${blank}`)
-  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked)}`)
+  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, clone)}`)
   return blanks.length > 0 ? ['stale'] : []
 }
 
-function nextCommand({ file, typedFile, from }: Asked): string {
+function nextCommand({ file, typedFile, from }: Asked, clone: string | undefined): string {
   const config = file === resolve('cluster.yaml') ? undefined : typedFile
-  return formatCommand(from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`, { config })
+  const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
+  return formatCommand(task, { config, clone })
 }
