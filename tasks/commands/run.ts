@@ -12,11 +12,11 @@ import { viewPhases } from '../../lib/views/phase-view.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
+import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
-import { isUnderWay } from '../successors/under-way.ts'
 import { plan } from './plan.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -41,10 +41,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
     if (outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node'))
       for (const former of formerHolders(workspace)) reporter.note(former)
-    if (isUnderWay(workspace)) {
-      const { formatUnderWay, rotationsIn } = await import('../rotations/table.ts')
-      for (const each of rotationsIn(workspace)) reporter.note(formatUnderWay(each, workspace))
-    }
+    for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {

@@ -16,9 +16,9 @@ import {
   takeNodeInventory,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
+import { rotationsUnderWay, type Told } from '../looks/under-way.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import { formatUnderWay, rotationsIn } from '../rotations/table.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
@@ -33,10 +33,11 @@ export async function status(request: Request): Promise<readonly Finding[]> {
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const findings = findingsIn(items, nodes)
+  const rotations = await rotationsUnderWay(seen.workspace)
   if (options.json) {
-    for (const each of rotationsIn(seen.workspace)) request.print(formatJsonLine({ type: 'rotation', ...each }))
+    for (const { rotation } of rotations) request.print(formatJsonLine({ type: 'rotation', ...rotation }))
     tellAsJson(request, items, nodes, exitStatus(findings))
-  } else if (!options.quiet || findings.length > 0) tell(request, seen, items, nodes)
+  } else if (!options.quiet || findings.length > 0) tell(request, seen, { items, nodes, rotations })
   return findings
 }
 
@@ -51,11 +52,16 @@ function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding
   })
 }
 
+interface Found {
+  readonly items: readonly Item[]
+  readonly nodes: readonly NodeItem[]
+  readonly rotations: readonly Told[]
+}
+
 function tell(
   { options, print, width }: Request,
   { workspace, graph, outcomes }: Seen,
-  items: readonly Item[],
-  nodes: readonly NodeItem[],
+  { items, nodes, rotations }: Found,
 ): void {
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
@@ -72,8 +78,7 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const rotations = rotationsIn(workspace).map((each) => formatUnderWay(each, workspace))
-  const notes = [...rotations, ...former, ...warningsOf(own)].flatMap((text) =>
+  const notes = [...rotations.map(({ sentence }) => sentence), ...former, ...warningsOf(own)].flatMap((text) =>
     breakLines(printable(text), width, 0, 2),
   )
   const failures = formatFailures(own)
