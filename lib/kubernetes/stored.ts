@@ -28,16 +28,26 @@ const rangeSchema = v.object({
 /** The keys in etcd, under a prefix, of what is sealed so; '' stands for what is not sealed. Sorted. */
 export async function findSealed(etcd: Etcd, prefix: string, isMeant: (seal: string) => boolean): Promise<string[]> {
   const found: string[] = []
-  // Of all that there is: an etcd of another prefix holds nothing, and proves nothing.
-  if (prefix === registry && !(await range(etcd, { key: prefix, range_end: endOf(prefix), limit: 1 })).kvs.length)
-    throw new Failure(`etcd has nothing under ${registry}`, { remedy: "see kube-apiserver's --etcd-prefix" })
+  for await (const { key, seal } of list(etcd, prefix)) if (isMeant(seal)) found.push(key)
+  return found
+}
+
+/** How many objects there are of each seal. Throws a Failure where there is none: an etcd of another prefix proves nothing. */
+export async function countSeals(etcd: Etcd): Promise<Map<string, number>> {
+  const counts = new Map<string, number>()
+  for await (const { seal } of list(etcd, registry)) counts.set(seal, (counts.get(seal) ?? 0) + 1)
+  if (counts.size > 0) return counts
+  throw new Failure(`etcd has nothing under ${registry}`, { remedy: "see kube-apiserver's --etcd-prefix" })
+}
+
+async function* list(etcd: Etcd, prefix: string): AsyncGenerator<{ readonly key: string; readonly seal: string }> {
   let from = prefix
   for (;;) {
     const { kvs, more } = await range(etcd, { key: from, range_end: endOf(prefix), limit: page })
-    const keys = kvs.map(({ key, value }) => ({ key: decode(key).toString(), seal: sealOf(value) }))
-    found.push(...keys.filter(({ seal }) => isMeant(seal)).map(({ key }) => key))
-    const last = keys.at(-1)
-    if (!more) return found
+    const stored = kvs.map(({ key, value }) => ({ key: decode(key).toString(), seal: sealOf(value) }))
+    yield* stored
+    const last = stored.at(-1)
+    if (!more) return
     if (!last || last.key < from) throw new Failure(`etcd lists ${prefix} in no order`)
     from = `${last.key}\0`
   }

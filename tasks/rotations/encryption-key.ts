@@ -12,7 +12,7 @@ import {
   sealWithEarlier,
   sealWithNewest,
 } from '../../lib/kubernetes/sealing-keys.ts'
-import { findSealed, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
+import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { askable, isApiServer, someApiServer, withApi, withStore } from './components.ts'
@@ -39,8 +39,8 @@ const added: Stage = {
   },
   async bound(rotating) {
     const { names = [] } = keysOf(rotating.workspace) ?? {}
-    const sealed = await storedUnder(rotating, names.at(-1) ?? '')
-    return sealed > 0 ? [`${countObjects(sealed)}, which ${names.at(-1)} has sealed`] : []
+    const sealed = await countSealed(rotating, names.slice(-1))
+    return sealed.map(({ objects, name }) => `${objects}, which ${name} has sealed`)
   },
   async undo({ workspace }) {
     edit(workspace, (text) => keepKeys(text, readSealingKeys(text)?.names.slice(0, -1) ?? []))
@@ -72,10 +72,8 @@ const finished: Stage = {
   isNeverForced: true,
   async heldBy(rotating) {
     const { names: [, ...earlier] = [] } = keysOf(rotating.workspace) ?? {}
-    const counts = await Promise.all(earlier.map((name) => storedUnder(rotating, name)))
-    return earlier.flatMap((name, i) =>
-      (counts[i] ?? 0) > 0 ? [`${countObjects(counts[i] ?? 0)}, sealed by ${name}`] : [],
-    )
+    const sealed = await countSealed(rotating, earlier)
+    return sealed.map(({ objects, name }) => `${objects}, sealed by ${name}`)
   },
   async begin({ workspace }) {
     edit(workspace, (text) => keepKeys(text, readSealingKeys(text)?.names.slice(0, 1) ?? []))
@@ -115,17 +113,21 @@ function edit({ auth, now }: Workspace, change: (text: string) => string): void 
   auth.write(file, changed, secretMode, { durable: true })
 }
 
-function countObjects(count: number): string {
-  return `${count} stored ${count === 1 ? 'object' : 'objects'}`
+interface Sealed {
+  readonly name: string
+  /** In words. */
+  readonly objects: string
 }
 
-/** How many objects there are that the key has sealed; of all of etcd. */
-async function storedUnder(rotating: Rotating, key: string): Promise<number> {
+/** Of the keys, those that have sealed what is in etcd; of all of it. */
+async function countSealed(rotating: Rotating, names: readonly string[]): Promise<Sealed[]> {
   const keys = keysOf(rotating.workspace)
-  if (!keys) return 0
-  const node = await someApiServer(rotating)
-  const prefix = sealPrefix({ provider: keys.provider, name: key })
-  return withStore(rotating, node, async (etcd) => (await findSealed(etcd, registry, (seal) => seal === prefix)).length)
+  if (!keys || names.length === 0) return []
+  const counts = await withStore(rotating, await someApiServer(rotating), countSeals)
+  return names.flatMap((name) => {
+    const count = counts.get(sealPrefix({ provider: keys.provider, name })) ?? 0
+    return count > 0 ? [{ name, objects: `${count} stored ${count === 1 ? 'object' : 'objects'}` }] : []
+  })
 }
 
 /** Written through the API server of the node, read from etcd, and removed. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { findSealed, readSeal, registry } from '../../../lib/kubernetes/stored.ts'
+import { countSeals, findSealed, readSeal, registry } from '../../../lib/kubernetes/stored.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const header = { cluster_id: '1', revision: '7' }
@@ -32,6 +32,21 @@ describe('what is stored', () => {
     )
   })
 
+  test('is counted by what has sealed it, over all pages', async () => {
+    const pages = etcd(
+      { header, kvs: [kv(`${secrets}a`), kv(`${secrets}b`, 'k8s\0plain')], more: true },
+      { header, kvs: [kv(`${secrets}c`), kv(`${secrets}d`, 'k8s:enc:aescbc:v1:key2:\x00')] },
+    )
+    assert.deepEqual(
+      await countSeals(pages),
+      new Map([
+        ['k8s:enc:aescbc:v1:key1:', 2],
+        ['', 1],
+        ['k8s:enc:aescbc:v1:key2:', 1],
+      ]),
+    )
+  })
+
   test('is nothing where a whole answer has no keys', async () => {
     assert.deepEqual(await findSealed(etcd({ header }), secrets, all), [])
   })
@@ -56,10 +71,11 @@ describe('what is stored', () => {
   for (const [title, answers] of Object.entries(unproven))
     test(`is not known by ${title}`, async () => {
       await assert.rejects(findSealed(etcd(...answers), secrets, all), Failure)
+      await assert.rejects(countSeals(etcd(...answers)), Failure)
     })
 
   test('is not known where all of etcd is empty, or has nothing under that key', async () => {
-    await assert.rejects(findSealed(etcd({ header }), registry, all), Failure)
+    await assert.rejects(countSeals(etcd({ header })), Failure)
     await assert.rejects(readSeal(etcd({ header }), `${secrets}a`), Failure)
     await assert.rejects(readSeal(etcd({}), `${secrets}a`), Failure)
   })
