@@ -1,6 +1,5 @@
 /** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
 import { createPublicKey } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { inside } from '../../lib/der/der.ts'
 import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
@@ -25,13 +24,12 @@ import { formatDate } from '../../lib/wording.ts'
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { credentialsOf } from '../units/credentials.ts'
+import { repeat, takeUpTime } from '../units/restart.ts'
 import { forgetEarlierCa } from './client-cas.ts'
 import { askable, askHealth, isAccepted, isApiServer } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const next = nextName(caName)
-/** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
-const [takeUpTime, pause] = [90_000, 500]
 /** Of a certificate that is made to be refused, in milliseconds. */
 const tenMinutes = 600_000
 
@@ -199,11 +197,8 @@ async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }:
       if (error instanceof Failure && !signal.aborted) return false
       throw error
     })
-  const until = performance.now() + takeUpTime
-  while (await isAnswered(as(name))) {
-    if (performance.now() > until) return false
-    await delay(pause, undefined, { signal })
-  }
+  const why = await repeat(rotating, takeUpTime, async () => ((await isAnswered(as(name))) ? 'accepted' : undefined))
+  if (why !== undefined) return false
   // That it answers at all is proof that it was the certificate.
   const own = credentialsOf(workspace, name)
   if (!own || !(await isAnswered(own))) throw new Failure(`${node.name}: ${unit.unit} does not answer`)

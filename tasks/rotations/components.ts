@@ -51,10 +51,15 @@ export function isAccepted({ status }: Reply): boolean {
   return status !== 401
 }
 
+/** Of the node, by their names; those that can be asked. */
+export async function apiServersOn(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  return (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+}
+
 /** The control nodes whose API server runs. */
 export async function apiServers(rotating: Rotating): Promise<ClusterNode[]> {
   const nodes = rotating.workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  const runs = await Promise.all(nodes.map(async (node) => (await askable(rotating, node)).some(isApiServer)))
+  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(rotating, node)).length > 0))
   return nodes.filter((_, i) => runs[i])
 }
 

@@ -15,7 +15,7 @@ import {
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { askable, isApiServer, someApiServer, withApi, withStore } from './components.ts'
+import { apiServersOn, someApiServer, withApi, withStore } from './components.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -132,7 +132,7 @@ async function countSealed(rotating: Rotating, names: readonly string[]): Promis
 
 /** Written through the API server of the node, read from etcd, and removed. */
 async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const units = (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+  const units = await apiServersOn(rotating, node)
   if (units.length === 0) return []
   const keys = keysOf(rotating.workspace)
   const [newest] = keys?.names ?? []

@@ -13,7 +13,7 @@ import type { Client } from '../../lib/tls/client.ts'
 import { dropOtherKeys, readRotation } from '../successors/token-keys.ts'
 import { certTable } from '../tables/certs.ts'
 import { lookAtUnits } from '../units/verdict.ts'
-import { apiServers, askable, isApiServer, withApi } from './components.ts'
+import { apiServers, apiServersOn, withApi } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const name = 'service-account'
@@ -31,7 +31,7 @@ const published: Stage = {
     const next = await generatePrivateKey(cluster.certificates.key)
     auth.write(nextKey, privateKeyPem(next), secretMode, { durable: true })
   },
-  prove: provePublished,
+  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys]),
   async bound({ workspace: { auth }, isForced }) {
     // Kept as the one that signs when that was taken back.
     const next = readPublicKey(auth.tryBytes(nextKey))
@@ -55,10 +55,7 @@ const signing: Stage = {
     auth.backUp([key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
-  async prove(rotating, node) {
-    await provePublished(rotating, node)
-    return proveSigning(rotating, node)
-  },
+  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),
   async undo({ workspace: { auth, now } }) {
     const present = readPublicKey(auth.tryBytes(key))
     const [earlier] = auth.backups(key).filter((pem) => {
@@ -84,10 +81,7 @@ const finished: Stage = {
     auth.backUp([certificate], now)
     dropOtherKeys({ auth }, name)
   },
-  async prove(rotating, node) {
-    await provePublished(rotating, node)
-    return proveSigning(rotating, node)
-  },
+  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),
 }
 
 export const serviceAccountRotation: Rotation = {
@@ -122,36 +116,33 @@ function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boole
   return acceptedKeys(workspace).some((each) => each.equals(asked))
 }
 
-async function findApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  return (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
-}
+type Proof = (api: Client, workspace: Workspace) => Promise<void>
 
-async function provePublished(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const units = await findApiServer(rotating, node)
+async function prove(rotating: Rotating, node: ClusterNode, proofs: readonly Proof[]): Promise<string[]> {
+  const units = await apiServersOn(rotating, node)
   if (units.length === 0) return []
-  const asked = acceptedKeys(rotating.workspace).map(kidOf)
   await withApi(rotating, node, async (api) => {
-    const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
-    const kids = keys.map(({ kid }) => kid)
-    if (kids.length !== asked.length || !asked.every((kid) => kids.includes(kid)))
-      throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
-        remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
-      })
+    for (const each of proofs) await each(api, rotating.workspace)
   })
   return units
 }
 
-async function proveSigning(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const units = await findApiServer(rotating, node)
-  if (units.length === 0) return []
-  const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
-  await withApi(rotating, node, async (api) => {
-    if (!present || (await kidOfNewToken(api)) !== kidOf(present))
-      throw new Failure(`its API server signs tokens with another key than ${key}`, {
-        remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
-      })
-  })
-  return units
+async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void> {
+  const asked = acceptedKeys(workspace).map(kidOf)
+  const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
+  const kids = keys.map(({ kid }) => kid)
+  if (kids.length !== asked.length || !asked.every((kid) => kids.includes(kid)))
+    throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
+      remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
+    })
+}
+
+async function refuseOtherSigner(api: Client, { auth }: Workspace): Promise<void> {
+  const present = readPublicKey(auth.tryBytes(key))
+  if (!present || (await kidOfNewToken(api)) !== kidOf(present))
+    throw new Failure(`its API server signs tokens with another key than ${key}`, {
+      remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
+    })
 }
 
 /** Good for ten minutes, bound to nothing, and forgotten here. */

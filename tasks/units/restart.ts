@@ -16,8 +16,8 @@ import { addressOf } from './verdict.ts'
 /** Milliseconds: for one answer; and from one question to the next, which is longer the longer it takes. */
 const patience = 5000
 const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
-/** Milliseconds: kube-apiserver looks at its files once a minute where no event has told it of a change. */
-const takeUpTime = 90_000
+/** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
+export const takeUpTime = 90_000
 
 export interface On {
   readonly at: Workspace
@@ -95,7 +95,7 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
 
 /** Undefined once there is no reason left; else the last one. */
 export async function repeat(
-  { signal }: On,
+  { signal }: Pick<On, 'signal'>,
   milliseconds: number,
   look: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
