@@ -8,10 +8,12 @@ import { folderWord, shellStart, wholeScript } from './shell.ts'
 interface UnitState {
   /** Whether systemd has read a unit file for it. */
   readonly isLoaded: boolean
-  /** `active`, `inactive`, `failed`, `activating`: systemctl(1). */
+  /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
   readonly active: string
   /** `running`, `auto-restart`, … */
   readonly sub: string
+  /** On its way down, or down with a job at hand: only the end of that tells whether it is stopped, or restarted. */
+  readonly isStopping: boolean
   /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never was. */
   readonly started: number | undefined
 }
@@ -111,7 +113,7 @@ function describeAsRoot({ units: own, paths: places, former }: AskedUnits): stri
     [...own, ...former.units],
     [...places, ...former.paths],
   ]
-  const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'ExecMainStartTimestamp'].map(
+  const properties = ['Id', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'].map(
     (name) => `-p ${name}`,
   )
   const names = units.map((unit) => `${unit}.service`).join(' ')
@@ -196,18 +198,19 @@ export function parseUnits(output: string, nonce: string): UnitsLook {
 
 /** systemd tells the properties of one unit after the other, in an order of its own. */
 function readStates(shown: readonly (readonly [string, string])[]): Map<string, UnitState> {
-  const size = 5
+  const size = 6
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
     Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
   )
   return new Map(
-    blocks.map(({ Id, LoadState, ActiveState, SubState, ExecMainStartTimestamp }): [string, UnitState] => {
+    blocks.map(({ Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp }): [string, UnitState] => {
       if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
-      if (ExecMainStartTimestamp === undefined) throw notWhole()
+      if (Job === undefined || ExecMainStartTimestamp === undefined) throw notWhole()
+      const isStopping = ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== '')
       const started = readStart(ExecMainStartTimestamp)
       return [
         Id.slice(0, -'.service'.length),
-        { isLoaded: LoadState === 'loaded', active: ActiveState, sub: SubState, started },
+        { isLoaded: LoadState === 'loaded', active: ActiveState, sub: SubState, isStopping, started },
       ]
     }),
   )

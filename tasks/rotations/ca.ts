@@ -24,7 +24,7 @@ import { formatDate } from '../../lib/wording.ts'
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { credentialsOf } from '../units/credentials.ts'
-import { repeat, takeUpTime } from '../units/restart.ts'
+import { repeat, takeUpTime } from '../units/repeat.ts'
 import { forgetEarlierCa } from './client-cas.ts'
 import { askable, askHealth, isAccepted, isApiServer } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
@@ -197,7 +197,7 @@ async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }:
       if (error instanceof Failure && !signal.aborted) return false
       throw error
     })
-  const why = await repeat(rotating, takeUpTime, async () => ((await isAnswered(as(name))) ? 'accepted' : undefined))
+  const why = await repeat(takeUpTime, async () => ((await isAnswered(as(name))) ? 'accepted' : undefined), signal)
   if (why !== undefined) return false
   // That it answers at all is proof that it was the certificate.
   const own = credentialsOf(workspace, name)

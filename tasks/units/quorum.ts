@@ -1,7 +1,8 @@
 /** Members of one store, that agree by majority: when one may be restarted, and when none can be well. */
 import { Failure } from '../../lib/failure.ts'
 import type { Unit } from '../tables/places.ts'
-import { type On, repeat, showsOurs, whyNotWell } from './restart.ts'
+import { repeat } from './repeat.ts'
+import { type On, showsOurs, whyNotWell } from './restart.ts'
 
 function membersOf({ at, node }: On) {
   const all = at.cluster.nodes.filter(({ role }) => role === node.role)
@@ -14,10 +15,11 @@ export type Standing = 'well' | 'not well' | 'without a majority'
 export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
   let broken: (readonly [string, string])[] = []
   // One that was restarted just now may not answer yet.
-  const why = await repeat(on, on.install.timeout, async () => {
+  const look = async () => {
     broken = await findBroken(on, unit)
     return broken.length > 0 ? 'not all are well' : undefined
-  })
+  }
+  const why = await repeat(on.install.timeout, look, on.signal)
   if (why === undefined) return
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
   throw new Failure(`${on.node.name}: ${unit.unit} is not restarted while it is not well on ${list}`, {

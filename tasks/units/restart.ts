@@ -1,5 +1,4 @@
 /** Restarts one unit of a node, and waits until it is well: asked of the node itself, by a request with our credentials. */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -11,13 +10,11 @@ import type { Health, Port, Unit } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
 import { drain, undrain } from './drain.ts'
 import { runCommand } from './place.ts'
+import { repeat, takeUpTime } from './repeat.ts'
 import { addressOf } from './verdict.ts'
 
-/** Milliseconds: for one answer; and from one question to the next, which is longer the longer it takes. */
+/** Milliseconds for one answer. */
 const patience = 5000
-const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
-/** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
-export const takeUpTime = 90_000
 
 export interface On {
   readonly at: Workspace
@@ -63,17 +60,17 @@ async function whileDrained(
 
 export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
   if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
-  const why = await repeat(on, on.install.timeout, () => whyNotWell(on, on.node, unit))
+  const why = await repeat(on.install.timeout, () => whyNotWell(on, on.node, unit), on.signal)
   if (why !== undefined) throw await notWell(on, unit, why)
 }
 
 /** Whether its ports show the certificate of auth/ in time; a restart is the way where they do not. */
 export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
-  const why = await repeat(on, Math.min(takeUpTime, on.install.timeout), async () => {
+  const look = async () => {
     const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
     return served.every(Boolean) ? undefined : 'another certificate, or none'
-  })
-  return why === undefined
+  }
+  return (await repeat(Math.min(takeUpTime, on.install.timeout), look, on.signal)) === undefined
 }
 
 /** Whether one of its ports does: a store without a majority shows it to other members alone. */
@@ -83,7 +80,7 @@ export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<
 
 export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
   const look = async () => ((await showsOurs(on, on.node, unit)) ? undefined : 'none')
-  return (await repeat(on, on.install.timeout, look)) === undefined
+  return (await repeat(on.install.timeout, look, on.signal)) === undefined
 }
 
 /** Asked through the node's connection that is built, whichever node is asked. */
@@ -91,21 +88,6 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
   const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
   const ours = tryCertificate(on.at.auth, name)?.x509.raw
   return leaf !== undefined && ours?.equals(leaf) === true
-}
-
-/** Undefined once there is no reason left; else the last one. */
-export async function repeat(
-  { signal }: Pick<On, 'signal'>,
-  milliseconds: number,
-  look: () => Promise<string | undefined>,
-): Promise<string | undefined> {
-  const begun = performance.now()
-  const until = begun + milliseconds
-  for (;;) {
-    const why = await look()
-    if (why === undefined || performance.now() > until) return why
-    await delay(pauseAfter(performance.now() - begun), undefined, { signal })
-  }
 }
 
 /** Undefined where it is well. 403 is the answer to somebody who was recognised, and has no right to ask. */

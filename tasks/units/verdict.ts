@@ -15,6 +15,7 @@ import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { credentialsOf } from './credentials.ts'
 import { type Misplaced, readMisplaced } from './misplaced.ts'
+import { repeat } from './repeat.ts'
 
 export interface UnitsFound {
   readonly look: UnitsLook
@@ -38,10 +39,8 @@ export interface UnitVerdict {
 /** On the node's one connection. Throws a Failure where it could not be looked at. */
 export async function lookAtUnits(at: Workspace, node: ClusterNode, install: Install): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
-  const connection = await at.connect(node)
-  const nonce = newNonce()
   try {
-    const look = parseUnits(await connection.run(unitsScript(askedOf(node, install, units), nonce)), nonce)
+    const look = await lookAtRest(at, node, install, units)
     return {
       look,
       served: await lookAtPorts(at, node, units, look),
@@ -56,6 +55,27 @@ export async function lookAtUnits(at: Workspace, node: ClusterNode, install: Ins
       })
     throw asUnknown(node, error)
   }
+}
+
+/** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
+async function lookAtRest(at: Workspace, node: ClusterNode, install: Install, units: readonly Unit[]) {
+  const connection = await at.connect(node)
+  const asked = askedOf(node, install, units)
+  const look = async () => {
+    const nonce = newNonce()
+    return parseUnits(await connection.run(unitsScript(asked, nonce)), nonce)
+  }
+  let seen = await look()
+  const why = await repeat(install.timeout, async () => {
+    const stopping = asked.units.find((unit) => seen.units.get(unit)?.isStopping)
+    if (stopping !== undefined) seen = await look()
+    return stopping
+  })
+  if (why === undefined) return seen
+  throw nodeFailure(node, `${why} has been stopping for all of install.timeout`, {
+    code: 'not-looked-at',
+    remedy: `see there what it waits for: systemctl status ${why}; then run the same command again`,
+  })
 }
 
 function askedOf(node: ClusterNode, install: Install, units: readonly Unit[]) {
@@ -134,7 +154,7 @@ function isInstalled({ unit, bundle, files }: Unit, { units, folders, files: the
 
 /** What was stopped by its owner stays so. */
 function isUp({ unit, bundle }: Unit, { units }: UnitsLook): boolean {
-  return bundle !== undefined || !['inactive', 'deactivating', undefined].includes(units.get(unit)?.active)
+  return bundle !== undefined || !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
 function judge(at: Workspace, unit: Unit, { drain }: Install, { look, served }: UnitsFound): UnitReason | undefined {

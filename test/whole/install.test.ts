@@ -254,6 +254,28 @@ describe('install on six machines', { skip }, () => {
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-apiserver'])
   })
 
+  test('a unit that is stopping is waited for: it may be on its way to start again', async () => {
+    const [node, folder] = ['worker1', '/etc/systemd/system/kube-proxy.service.d']
+    // Its main process ends after that: systemd.service(5).
+    const held = "[Service]\nExecStop=/bin/sh -c 'until [ -e /run/released ]; do sleep 0.1; done'\n"
+    lab.machine(node).write(`${folder}/slow.conf`, held)
+    await on(node, 'systemctl daemon-reload; systemctl restart --no-block kube-proxy')
+    lab.write(...running({ timeout: '1s' }))
+    const ran = await lab.run('install', '--verbose', '--node', node)
+    assert.equal(ran.status, 1)
+    assert.match(ran.stdout + ran.stderr, /worker1: kube-proxy has been stopping for all of install\.timeout/)
+    lab.write(...running())
+    const [again] = await Promise.all([
+      must(0, 'install', '--node', node),
+      on(node, `touch /run/released; rm -r ${folder}; systemctl daemon-reload`),
+    ])
+    assert.match(String(messageOf(again, 'install/worker1')), /kubelet, kube-proxy up to date/)
+    assert.equal(
+      again.events.some(({ type }) => type === 'warning'),
+      false,
+    )
+  })
+
   test('an etcd is not restarted while another is not well', async () => {
     await unload('control0', '/etc/etcd/ca.pem')
     await on('control2', 'systemctl stop etcd')

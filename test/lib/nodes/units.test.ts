@@ -23,6 +23,7 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
     LoadState: 'loaded',
     ActiveState: 'active',
     SubState: 'running',
+    Job: '',
     ExecMainStartTimestamp: 'Wed 2026-11-25 11:40:18.123456 UTC',
     ...more,
   }).map(([key, value]) => `show ${key}=${value}`)
@@ -43,7 +44,7 @@ const records = [
   'place 644 0 0 81a4 2026-11-25 11:40:18.500000000 +0000 1200 /etc/etcd/ca.pem',
   `${digest}  /etc/etcd/ca.pem`,
   'place 777 0 0 a1ff 2026-11-25 11:40:18.5 +0000 20 /etc/etcd/kubernetes.pem',
-  'rows 13',
+  'rows 15',
 ]
 const framed = (lines: readonly string[]) =>
   ['a login prints', `${nonce} begin`, ...lines, `${nonce} end ${lines.length}`, ''].join('\n')
@@ -57,8 +58,8 @@ describe('the answer to a look at units', () => {
     assert.equal(look.isDrained, true)
     assert.deepEqual([...look.folders], ['/etc/etcd'])
     assert.deepEqual(Object.fromEntries(look.units), {
-      etcd: { isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 },
-      kubelet: { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined },
+      etcd: { isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: start + 0.123456 },
+      kubelet: { isLoaded: false, active: 'inactive', sub: 'dead', isStopping: false, started: undefined },
     })
     assert.deepEqual(look.files.get('/etc/etcd/ca.pem'), {
       isPlain: true,
@@ -69,6 +70,22 @@ describe('the answer to a look at units', () => {
       digest,
     })
     assert.equal(look.files.get('/etc/etcd/kubernetes.pem')?.isPlain, false)
+  })
+
+  test('tells a unit that stops, or is stopped with a job at hand, from one that stays stopped', () => {
+    const rows: [Record<string, string>, boolean][] = [
+      [{ ActiveState: 'deactivating', Job: '123' }, true],
+      [{ ActiveState: 'deactivating' }, true],
+      [{ ActiveState: 'inactive', Job: '123' }, true],
+      [{ ActiveState: 'inactive' }, false],
+      // A member of etcd without a majority stays so.
+      [{ ActiveState: 'activating', Job: '123' }, false],
+      [{ ActiveState: 'active', Job: '123' }, false],
+    ]
+    for (const [state, isStopping] of rows) {
+      const look = parseUnits(framed(['now 1795607000', ...shown('etcd', state), 'rows 6']), nonce)
+      assert.equal(look.units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
+    }
   })
 
   test('is none where any line of it is missing, doubled or said twice', () => {

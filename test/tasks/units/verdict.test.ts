@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { fileMode, keyFile, parseFileName } from '../../../lib/files/names.ts'
-import { newSuffix, oldSuffix } from '../../../lib/nodes/units.ts'
+import { newSuffix, oldSuffix, type UnitsLook } from '../../../lib/nodes/units.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
@@ -49,7 +49,12 @@ describe('the verdict about units', () => {
       look: {
         now,
         source: '/home/ubuntu',
-        units: new Map(units.map(({ unit }) => [unit, { isLoaded: true, active: 'active', sub: 'running', started }])),
+        units: new Map(
+          units.map(({ unit }) => [
+            unit,
+            { isLoaded: true, active: 'active', sub: 'running', isStopping: false, started },
+          ]),
+        ),
         folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
         files: new Map(files),
         isDrained: false,
@@ -71,7 +76,7 @@ describe('the verdict about units', () => {
     look: {
       now: number
       source: string | undefined
-      units: Map<string, { isLoaded: boolean; active: string; sub: string; started: number | undefined }>
+      units: Map<string, UnitsLook['units'] extends ReadonlyMap<string, infer State> ? State : never>
       folders: Set<string>
       files: Map<string, File>
       isDrained: boolean
@@ -82,7 +87,14 @@ describe('the verdict about units', () => {
   const file = (found: Mutable, path: string, change: Partial<File>) =>
     found.look.files.set(path, { ...(found.look.files.get(path) as File), ...change })
   const state = (found: Mutable, unit: string, change: object) =>
-    found.look.units.set(unit, { isLoaded: true, active: 'active', sub: 'running', started, ...change })
+    found.look.units.set(unit, {
+      isLoaded: true,
+      active: 'active',
+      sub: 'running',
+      isStopping: false,
+      started,
+      ...change,
+    })
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(async () => {
