@@ -16,7 +16,7 @@ import {
   takeNodeInventory,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { rotationsUnderWay, type Told } from '../looks/under-way.ts'
+import { askForUses, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
@@ -32,10 +32,15 @@ export async function status(request: Request): Promise<readonly Finding[]> {
   const items = takeInventory(seen).filter(({ node }) => isWanted(node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
-  const findings = findingsIn(items, nodes)
-  const rotations = await rotationsUnderWay(seen.workspace)
+  const rotations: Rotating[] = []
+  for (const told of await rotationsUnderWay(seen.workspace)) {
+    const uses: Uses = options.onNodes ? await askForUses(request, told.rotation) : { sentences: [] }
+    rotations.push({ ...told, ...uses })
+  }
+  const findings = [...findingsIn(items, nodes), ...rotations.flatMap(({ failure }) => failure?.kind ?? [])]
   if (options.json) {
-    for (const { rotation } of rotations) request.print(formatJsonLine({ type: 'rotation', ...rotation }))
+    for (const { rotation, sentences, failure } of rotations)
+      request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))
   } else if (!options.quiet || findings.length > 0) tell(request, seen, { items, nodes, rotations })
   return findings
@@ -52,10 +57,12 @@ function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding
   })
 }
 
+type Rotating = Told & Uses
+
 interface Found {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
-  readonly rotations: readonly Told[]
+  readonly rotations: readonly Rotating[]
 }
 
 function tell(
@@ -78,12 +85,20 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...rotations.map(({ sentence }) => sentence), ...former, ...warningsOf(own)].flatMap((text) =>
+  const notes = [...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
     breakLines(printable(text), width, 0, 2),
   )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
   for (const text of [...notes, ...failures]) print(text)
+}
+
+function toldOf({ sentence, sentences, failure }: Rotating): string[] {
+  return [
+    sentence,
+    ...sentences,
+    ...(failure ? [`who still uses the earlier one could not be asked: ${failure.message}`] : []),
+  ]
 }
 
 function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {

@@ -1,5 +1,7 @@
 /** The rotations that are under way, for those who tell of them beside their own work. */
+import { Failure } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { openWorkspace, type Request } from '../request/session.ts'
 import type { UnderWay } from '../rotations/table.ts'
 import { isUnderWay } from '../successors/under-way.ts'
 
@@ -13,4 +15,28 @@ export async function rotationsUnderWay(workspace: Workspace): Promise<Told[]> {
   if (!isUnderWay(workspace)) return []
   const { formatUnderWay, rotationsIn } = await import('../rotations/table.ts')
   return rotationsIn(workspace).map((rotation) => ({ rotation, sentence: formatUnderWay(rotation, workspace) }))
+}
+
+export interface Uses {
+  /** A sentence for each who still uses what the last stage ends, and for what is out of sight. */
+  readonly sentences: readonly string[]
+  /** Why it is not known who does. */
+  readonly failure?: Failure
+}
+
+/** Asked of the components of the nodes; of a rotation whose last stage is not the next, nothing. */
+export async function askForUses(request: Request, rotation: UnderWay): Promise<Uses> {
+  const { cluster, signal } = request
+  if (!cluster.install) return { sentences: [] }
+  const { tellUses } = await import('../rotations/table.ts')
+  const { workspace, close } = openWorkspace(request, () => {})
+  const rotating = { workspace, install: cluster.install, signal, isForced: false }
+  try {
+    return { sentences: await tellUses(rotating, rotation) }
+  } catch (error) {
+    if (error instanceof Failure) return { sentences: [], failure: error }
+    throw error
+  } finally {
+    await close()
+  }
 }

@@ -3,7 +3,7 @@ import { tryTo } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
-import type { Rotation } from './rotation.ts'
+import type { Rotating, Rotation } from './rotation.ts'
 import { serviceAccountRotation } from './service-account.ts'
 
 export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
@@ -37,4 +37,18 @@ export function rotationsIn(workspace: Workspace): UnderWay[] {
 /** A sentence for each. */
 export function formatUnderWay({ name, what, title, stage, of }: UnderWay, { command }: Workspace): string {
   return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${command(`rotate ${name}`)}; back: ${command(`rotate ${name} --undo`)}`
+}
+
+/** A sentence for each who still uses what `--finish` ends, and for what is out of sight; none where a stage comes before that. */
+export async function tellUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<string[]> {
+  const { workspace } = rotating
+  const [rotation] = rotations.filter((each) => each.name === name)
+  const at = rotation?.stageOf(workspace)
+  const next = rotation?.stages[rotation.stages.findIndex((stage) => stage.name === at) + 1]
+  if (!rotation || !next?.isLast) return []
+  const held = (await next.heldBy?.(rotating)) ?? []
+  return [
+    ...held.map((each) => `the earlier one is still used by ${each}`),
+    ...rotation.unseen(workspace.cluster).map((each) => `what is not seen from here: ${each}`),
+  ]
 }

@@ -2,6 +2,7 @@
 import { refusal } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import type { Stage } from '../../rotations/rotation.ts'
+import { tellUses } from '../../rotations/table.ts'
 import { heading, type Run, standing } from './run.ts'
 
 /** To its last stage but one; with --finish to its end. */
@@ -53,9 +54,7 @@ async function holdBack({ rotation, rotating, say }: Run, next: Stage): Promise<
 
 async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
-  const held = (await next.heldBy?.(rotating)) ?? []
-  for (const each of held) say(`the earlier one is still used by ${each}`)
-  for (const each of rotation.unseen(rotating.workspace.cluster)) say(`what is not seen from here: ${each}`)
+  for (const sentence of await tellUses(rotating, rotation)) say(sentence)
   say(`left to do: ${next.title}`)
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
   say('or back:')
