@@ -30,15 +30,17 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
       after: afterOf(node, gateways, controls),
       makes: [],
       where: 'node',
-      check: async (at, _, foundBefore) => {
+      check: async (workspace, _, foundBefore) => {
         const before = foundBefore?.get(deploy) as DeployFound | undefined
-        return judge(at, node, install, before?.units ?? (await lookAtUnits(at, node, install)))
+        return judge(workspace, node, install, before?.units ?? (await lookAtUnits(workspace, node, install)))
       },
-      build: (at, { signal, force, tell }) => bringUp({ at, node, install, signal, tell }, force !== undefined),
-      foresee: (at, { reasons, found, force }) => changeOf(force ? forcedReasons(at, node, install, found) : reasons),
-      release: async (at) => {
-        await at.disconnect(node)
-        if (node.role === 'control') await leaveGateways(at)
+      build: (workspace, { signal, force, tell }) =>
+        bringUp({ workspace, node, install, signal, tell }, force !== undefined),
+      foresee: (workspace, { reasons, found, force }) =>
+        changeOf(force ? forcedReasons(workspace, node, install, found) : reasons),
+      release: async (workspace) => {
+        await workspace.disconnect(node)
+        if (node.role === 'control') await leaveGateways(workspace)
       },
     }
   })
@@ -54,8 +56,8 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-function forcedReasons(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Reason[] {
-  const verdicts = judgeUnits(at, node, install, found).map((verdict) => asForced(verdict, install))
+function forcedReasons(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Reason[] {
+  const verdicts = judgeUnits(workspace, node, install, found).map((verdict) => asForced(verdict, install))
   return verdicts.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
 }
 
@@ -77,10 +79,10 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
   }
 }
 
-function judge(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look<UnitsFound> {
-  const verdicts = judgeUnits(at, node, install, found)
+function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look<UnitsFound> {
+  const verdicts = judgeUnits(workspace, node, install, found)
   const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
-  const [removed, left] = splitMisplaced(at, found.misplaced)
+  const [removed, left] = splitMisplaced(workspace, found.misplaced)
   const reasons: Reason[] = [
     ...(found.look.isDrained && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : [])),

@@ -12,25 +12,25 @@ import { addressOf } from './verdict.ts'
 type Change = 'drain' | 'undrain'
 
 /** A mark on the node comes first: a run that is killed leaves a word of it to the next. Throws a Failure. */
-export async function drain(at: Workspace, node: ClusterNode, install: Install): Promise<void> {
+export async function drain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
   const path = markOf(node)
   // A link in its place is not followed.
-  await mark(at, node, `rm -f -- ${path} && set -C && : > ${path}`)
-  for (const gateway of gatewaysOf(at)) await change(at, gateway, node, install, 'drain')
+  await mark(workspace, node, `rm -f -- ${path} && set -C && : > ${path}`)
+  for (const gateway of gatewaysOf(workspace)) await change(workspace, gateway, node, install, 'drain')
 }
 
 /** On all gateways, whatever one of them says; then throws its Failure. */
-export async function undrain(at: Workspace, node: ClusterNode, install: Install): Promise<void> {
+export async function undrain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
   const changed = await Promise.allSettled(
-    gatewaysOf(at).map((gateway) => change(at, gateway, node, install, 'undrain')),
+    gatewaysOf(workspace).map((gateway) => change(workspace, gateway, node, install, 'undrain')),
   )
   for (const each of changed) if (each.status === 'rejected') throw each.reason
-  await mark(at, node, `rm -f -- ${markOf(node)}`)
+  await mark(workspace, node, `rm -f -- ${markOf(node)}`)
 }
 
 /** Closes what was opened for it. Never throws. */
-export async function leaveGateways(at: Workspace): Promise<void> {
-  await Promise.all(gatewaysOf(at).map((gateway) => at.disconnect(gateway)))
+export async function leaveGateways(workspace: Workspace): Promise<void> {
+  await Promise.all(gatewaysOf(workspace).map((gateway) => workspace.disconnect(gateway)))
 }
 
 function gatewaysOf({ cluster }: Workspace): ClusterNode[] {
@@ -42,7 +42,7 @@ function markOf({ directory }: ClusterNode): string {
 }
 
 async function change(
-  at: Workspace,
+  workspace: Workspace,
   gateway: ClusterNode,
   node: ClusterNode,
   install: Install,
@@ -50,7 +50,7 @@ async function change(
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   try {
-    const { status, said } = await runCommand(at, gateway, '', command)
+    const { status, said } = await runCommand(workspace, gateway, '', command)
     if (status !== 0)
       throw new Failure(
         `${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${shorten(said)}`,
@@ -61,13 +61,13 @@ async function change(
       )
   } catch (error) {
     // Ended by a signal: it is not left drained, as far as that can be helped.
-    if (what === 'undrain') await (await at.connect(gateway)).tidy(`${command}\n`)
+    if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
     throw error
   }
 }
 
-async function mark(at: Workspace, node: ClusterNode, command: string): Promise<void> {
-  const { status, said } = await runCommand(at, node, '', command)
+async function mark(workspace: Workspace, node: ClusterNode, command: string): Promise<void> {
+  const { status, said } = await runCommand(workspace, node, '', command)
   if (status === 0) return
   throw nodeFailure(node, `could not be marked as drained: ${shorten(said)}`, {
     code: 'not-marked',

@@ -22,7 +22,7 @@ export interface Misplaced {
 
 /** Files that are not in auth/ as they are there are read, as root. */
 export async function readMisplaced(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   install: Install,
   { files, units }: UnitsLook,
@@ -34,21 +34,21 @@ export async function readMisplaced(
   const isUsed = (path: string) =>
     there.some((each) => each.path === path && !['inactive', undefined].includes(units.get(each.unit)?.active))
   const unique = [...new Map(there.map((each) => [each.path, each])).values()]
-  const others = unique.filter(({ file, digest }) => digest !== digestOf(at, file)).map(({ path }) => path)
-  const contents = await readContents(at, node, install, others)
+  const others = unique.filter(({ file, digest }) => digest !== digestOf(workspace, file)).map(({ path }) => path)
+  const contents = await readContents(workspace, node, install, others)
   return unique
-    .filter(({ file, path, digest }) => digest === digestOf(at, file) || isOurs(at, file, path, contents))
+    .filter(({ file, path, digest }) => digest === digestOf(workspace, file) || isOurs(workspace, file, path, contents))
     .map(({ path, digest }) => ({ path, digest, isInUse: isUsed(path) }))
 }
 
 async function readContents(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
   paths: readonly string[],
 ): Promise<Map<string, Buffer>> {
   if (paths.length === 0) return new Map()
-  const lines = await tell(at, node, (nonce) => readScript({ sudo, paths }, nonce))
+  const lines = await tell(workspace, node, (nonce) => readScript({ sudo, paths }, nonce))
   return new Map(paths.map((path, i): [string, Buffer] => [path, Buffer.from(lines[i] ?? '', 'hex')]))
 }
 
@@ -77,17 +77,17 @@ function isOurs(
 }
 
 /** What is to be removed, and what is only told of. */
-export function splitMisplaced(at: Workspace, found: readonly Misplaced[]): [Misplaced[], Misplaced[]] {
-  const removed = at.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
+export function splitMisplaced(workspace: Workspace, found: readonly Misplaced[]): [Misplaced[], Misplaced[]] {
+  const removed = workspace.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
   return [removed, found.filter((each) => !removed.includes(each))]
 }
 
 export async function removeMisplaced(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
   removed: readonly Misplaced[],
 ): Promise<void> {
   const files = new Map(removed.map(({ path, digest }) => [path, digest]))
-  if (files.size > 0) await tell(at, node, (nonce) => removeScript(sudo, files, nonce))
+  if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }

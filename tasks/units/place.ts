@@ -13,7 +13,7 @@ import type { Place } from '../tables/places.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
 export async function placeFiles(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
   { source }: UnitsLook,
@@ -25,32 +25,41 @@ export async function placeFiles(
       code: 'changed-meanwhile',
       remedy: again,
     })
-  const files = places.map(({ file, path }) => ({ file, path, mode: fileMode(file), digest: digestOf(at, file) ?? '' }))
-  const [first = '', ...said] = await tell(at, node, (nonce) => placeScript({ source, sudo, files }, nonce))
+  const files = places.map(({ file, path }) => ({
+    file,
+    path,
+    mode: fileMode(file),
+    digest: digestOf(workspace, file) ?? '',
+  }))
+  const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript({ source, sudo, files }, nonce))
   if (first !== 'placed') throw stopFailure(node, first, said)
 }
 
 export async function putBack(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
   paths: readonly string[],
 ): Promise<void> {
-  if (paths.length > 0) await tell(at, node, (nonce) => putBackScript({ sudo, paths }, nonce))
+  if (paths.length > 0) await tell(workspace, node, (nonce) => putBackScript({ sudo, paths }, nonce))
 }
 
 export async function forgetOld(
-  at: Workspace,
+  workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
   paths: readonly string[],
 ): Promise<void> {
-  if (paths.length > 0) await tell(at, node, (nonce) => forgetScript({ sudo, paths }, nonce))
+  if (paths.length > 0) await tell(workspace, node, (nonce) => forgetScript({ sudo, paths }, nonce))
 }
 
 /** Throws a Failure where root's shell did not come to its end. */
-export async function tell(at: Workspace, node: ClusterNode, script: (nonce: string) => string): Promise<string[]> {
-  const connection = await at.connect(node)
+export async function tell(
+  workspace: Workspace,
+  node: ClusterNode,
+  script: (nonce: string) => string,
+): Promise<string[]> {
+  const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
     const { records, stopped } = readAnswer(await connection.run(script(nonce)), nonce)
@@ -67,8 +76,13 @@ export interface Outcome {
 }
 
 /** Of the command, run by the shell of root where sudo is not ''. Throws a Failure where its status is not known. */
-export async function runCommand(at: Workspace, node: ClusterNode, sudo: string, command: string): Promise<Outcome> {
-  const [first = '', ...said] = await tell(at, node, (nonce) => commandScript(sudo, command, nonce))
+export async function runCommand(
+  workspace: Workspace,
+  node: ClusterNode,
+  sudo: string,
+  command: string,
+): Promise<Outcome> {
+  const [first = '', ...said] = await tell(workspace, node, (nonce) => commandScript(sudo, command, nonce))
   const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
   if (status === undefined) throw asUnknown(node, notWhole())
   return { status: Number(status), said: said.join('\n') }

@@ -4,8 +4,8 @@ import type { Unit } from '../tables/places.ts'
 import { repeat } from './repeat.ts'
 import { type On, showsOurs, whyNotWell } from './restart.ts'
 
-function membersOf({ at, node }: On) {
-  const all = at.cluster.nodes.filter(({ role }) => role === node.role)
+function membersOf({ workspace, node }: On) {
+  const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)
   return { others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
 
@@ -26,7 +26,7 @@ export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
     code: 'no-quorum',
     remedy: [
       'get it well there, then run the same command again; where these files are what it lacks:',
-      on.at.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
+      on.workspace.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
 }

@@ -17,7 +17,7 @@ import { addressOf } from './verdict.ts'
 const patience = 5000
 
 export interface On {
-  readonly at: Workspace
+  readonly workspace: Workspace
   readonly node: ClusterNode
   readonly install: Install
   readonly signal: AbortSignal
@@ -41,21 +41,21 @@ export async function restartUnproven(on: On, unit: Unit): Promise<void> {
 
 /** Undrained whatever comes of the work; what went wrong with that is told first. */
 async function whileDrained(
-  { at, node, install, tell }: On,
+  { workspace, node, install, tell }: On,
   { isDrained }: Unit,
   work: () => Promise<void>,
 ): Promise<void> {
   if (!isDrained || install.drain === '') return await work()
   tell({ doing: 'draining', node: node.name })
   try {
-    await drain(at, node, install)
+    await drain(workspace, node, install)
     await work()
   } catch (error) {
-    await undrain(at, node, install).catch(() => {})
+    await undrain(workspace, node, install).catch(() => {})
     throw error
   }
   tell({ doing: 'undraining', node: node.name })
-  await undrain(at, node, install)
+  await undrain(workspace, node, install)
 }
 
 export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
@@ -86,7 +86,7 @@ export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
 /** Asked through the node's connection that is built, whichever node is asked. */
 async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
   const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
-  const ours = tryCertificate(on.at.auth, name)?.x509.raw
+  const ours = tryCertificate(on.workspace.auth, name)?.x509.raw
   return leaf !== undefined && ours?.equals(leaf) === true
 }
 
@@ -104,30 +104,30 @@ export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): P
   }
 }
 
-function question({ at, node: from, signal }: On, node: ClusterNode, health: Health) {
+function question({ workspace, node: from, signal }: On, node: ClusterNode, health: Health) {
   const address = health.isLocal ? '127.0.0.1' : addressOf(node)
-  const connection = at.connect(from)
+  const connection = workspace.connect(from)
   return {
     open: () => connection.then((open) => open.tunnel(address, health.port)),
     address,
-    ca: health.isLocal ? undefined : trustOf(at),
-    as: health.as === undefined ? undefined : credentialsOf(at, health.as),
+    ca: health.isLocal ? undefined : trustOf(workspace),
+    as: health.as === undefined ? undefined : credentialsOf(workspace, health.as),
     signal: AbortSignal.any([signal, AbortSignal.timeout(patience)]),
   }
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
-  const { status, said } = await runCommand(on.at, on.node, on.install.sudo, command)
+  const { status, said } = await runCommand(on.workspace, on.node, on.install.sudo, command)
   on.signal.throwIfAborted()
   if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
 }
 
 /** A word so long that it could be a key is not passed on. */
 async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
-  const { at, node, install } = on
+  const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
-    bundle === undefined ? await runCommand(at, node, install.sudo, journal).catch(() => undefined) : undefined
+    bundle === undefined ? await runCommand(workspace, node, install.sudo, journal).catch(() => undefined) : undefined
   const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
   return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',

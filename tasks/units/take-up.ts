@@ -24,10 +24,10 @@ import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from './ve
 
 /** Looked at again: much may have happened while others were restarted. */
 export async function bringUp(on: On, isForced: boolean): Promise<Built> {
-  const { at, node, install } = on
-  const found = await lookAtUnits(at, node, install)
-  if (found.look.isDrained && install.undrain !== '') await undrain(at, node, install)
-  const verdicts = judgeUnits(at, node, install, found).map((verdict) =>
+  const { workspace, node, install } = on
+  const found = await lookAtUnits(workspace, node, install)
+  if (found.look.isDrained && install.undrain !== '') await undrain(workspace, node, install)
+  const verdicts = judgeUnits(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
   const stale = verdicts.filter(({ reason }) => typeof reason === 'object')
@@ -37,11 +37,13 @@ export async function bringUp(on: On, isForced: boolean): Promise<Built> {
   const canBeWell = standing !== 'without a majority'
   const places = placesOf(stale)
   if (places.length > 0) on.tell({ doing: 'installing', files: places.length })
-  await placeFiles(at, node, install, found.look, places)
+  await placeFiles(workspace, node, install, found.look, places)
   const restarted = canBeWell ? await takeUpAll(on, stale, { isWell, standing }) : await takeUpUnproven(on, stale)
   on.tell({ doing: 'checking again' })
-  await forgetOld(at, node, install, [...new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)])])
-  await removeMisplaced(at, node, install, splitMisplaced(at, found.misplaced)[0])
+  await forgetOld(workspace, node, install, [
+    ...new Set([...places.map(({ path }) => path), ...keptBefore(stale, found)]),
+  ])
+  await removeMisplaced(workspace, node, install, splitMisplaced(workspace, found.misplaced)[0])
   const change: Change = {
     kind: 'installed',
     paths: places.map(({ path }) => path),
@@ -146,8 +148,8 @@ function notServed({ node }: On, { unit }: Unit): Failure {
 }
 
 /** A restart that starts nothing anew, a unit that fell over since: seen here, and not by the next run alone. */
-async function refuseUnloaded({ at, node, install }: On): Promise<void> {
-  const again = judgeUnits(at, node, install, await lookAtUnits(at, node, install))
+async function refuseUnloaded({ workspace, node, install }: On): Promise<void> {
+  const again = judgeUnits(workspace, node, install, await lookAtUnits(workspace, node, install))
   const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
   if (left.length === 0) return
   throw new Failure(`${node.name}: not as asked after it was installed: ${formatReasons(left)}`, {
@@ -163,10 +165,10 @@ async function undo(
   stale: readonly UnitVerdict[],
   restarted: readonly Unit[],
 ): Promise<Failure> {
-  const { at, node, install } = on
+  const { workspace, node, install } = on
   const paths = placesOf(stale).map(({ path }) => path)
   if (paths.length === 0) return failure
-  const isBack = await succeeds(putBack(at, node, install, paths))
+  const isBack = await succeeds(putBack(workspace, node, install, paths))
   const units = formatNames(restarted.map(({ unit }) => unit))
   const areWell = isBack && (await succeeds(restartAll(on, restarted)))
   const outcome = areWell ? `${units} well again with them` : `${units} restarted with them, but not well`

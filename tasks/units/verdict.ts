@@ -37,14 +37,14 @@ export interface UnitVerdict {
 }
 
 /** On the node's one connection. Throws a Failure where it could not be looked at. */
-export async function lookAtUnits(at: Workspace, node: ClusterNode, install: Install): Promise<UnitsFound> {
+export async function lookAtUnits(workspace: Workspace, node: ClusterNode, install: Install): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
   try {
-    const look = await lookAtRest(at, node, install, units)
+    const look = await lookAtRest(workspace, node, install, units)
     return {
       look,
-      served: await lookAtPorts(at, node, units, look),
-      misplaced: await readMisplaced(at, node, install, look),
+      served: await lookAtPorts(workspace, node, units, look),
+      misplaced: await readMisplaced(workspace, node, install, look),
     }
   } catch (error) {
     if (error instanceof Failure && error.code === 'no-root')
@@ -58,8 +58,8 @@ export async function lookAtUnits(at: Workspace, node: ClusterNode, install: Ins
 }
 
 /** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
-async function lookAtRest(at: Workspace, node: ClusterNode, install: Install, units: readonly Unit[]) {
-  const connection = await at.connect(node)
+async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, units: readonly Unit[]) {
+  const connection = await workspace.connect(node)
   const asked = askedOf(node, install, units)
   const look = async () => {
     const nonce = newNonce()
@@ -98,18 +98,18 @@ function askedOf(node: ClusterNode, install: Install, units: readonly Unit[]) {
 }
 
 /** Of units that have come to the end of their start. */
-async function lookAtPorts(at: Workspace, node: ClusterNode, units: readonly Unit[], look: UnitsLook) {
+async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: UnitsLook) {
   const ports = units
     .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
     .flatMap(({ serves }) => serves.map(({ port }) => port))
-  const connection = await at.connect(node)
+  const connection = await workspace.connect(node)
   const address = addressOf(node)
   const shown = ports.map(async (port): Promise<[number, Served]> => {
     const signal = AbortSignal.timeout(10_000)
     const question = {
       open: () => connection.tunnel(address, port),
       address,
-      as: credentialsOf(at, 'kubernetes'),
+      as: credentialsOf(workspace, 'kubernetes'),
       signal,
     }
     return [port, await readServed(question).catch(() => 'nothing' as const)]
@@ -138,10 +138,15 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
   return address
 }
 
-export function judgeUnits(at: Workspace, node: ClusterNode, install: Install, found: UnitsFound): UnitVerdict[] {
+export function judgeUnits(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+  found: UnitsFound,
+): UnitVerdict[] {
   return nodeUnits(node, install).map((unit) => ({
     unit,
-    reason: isInstalled(unit, found.look) ? judge(at, unit, install, found) : 'not installed',
+    reason: isInstalled(unit, found.look) ? judge(workspace, unit, install, found) : 'not installed',
     isUp: isUp(unit, found.look),
   }))
 }
@@ -157,16 +162,21 @@ function isUp({ unit, bundle }: Unit, { units }: UnitsLook): boolean {
   return bundle !== undefined || !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
-function judge(at: Workspace, unit: Unit, { drain }: Install, { look, served }: UnitsFound): UnitReason | undefined {
+function judge(
+  workspace: Workspace,
+  unit: Unit,
+  { drain }: Install,
+  { look, served }: UnitsFound,
+): UnitReason | undefined {
   const up = isUp(unit, look)
-  const places = unit.files.flatMap((place) => judgePlace(at, place, look))
+  const places = unit.files.flatMap((place) => judgePlace(workspace, place, look))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
   const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
   const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, look)) : []
   // What is shown is of the file that will be replaced.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.flatMap(({ port, name }) => {
-    const [leaf, ours] = [served.get(port), tryCertificate(at.auth, name)?.x509.raw]
+    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.x509.raw]
     return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
   const active = look.units.get(unit.unit)?.active
@@ -202,12 +212,12 @@ function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | 
   return isKept ? 'an earlier run did not see it get well' : undefined
 }
 
-function judgePlace(at: Workspace, { file, path }: Place, { files, now }: UnitsLook): UnitReason['places'] {
+function judgePlace(workspace: Workspace, { file, path }: Place, { files, now }: UnitsLook): UnitReason['places'] {
   const there = files.get(path)
-  const digest = digestOf(at, file)
+  const digest = digestOf(workspace, file)
   if (!there) return [{ path, what: 'missing' }]
   // What is not in auth/ yet is compared when it is.
-  const differs = at.pending?.has(file) === true || (digest !== undefined && there.digest !== digest)
+  const differs = workspace.pending?.has(file) === true || (digest !== undefined && there.digest !== digest)
   if (!there.isPlain || differs) return [{ path, what: 'differs' }]
   if (there.uid !== 0 || there.gid !== 0) return [{ path, what: 'wrong owner' }]
   if (there.mode !== fileMode(file)) return [{ path, what: 'wrong mode' }]
