@@ -25,6 +25,7 @@ const floors = [
   ...[
     'tasks/tables',
     'tasks/nodes',
+    'tasks/components',
     'tasks/units',
     'tasks/refusals',
     'tasks/successors',
