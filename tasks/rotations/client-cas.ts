@@ -8,7 +8,7 @@ import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { readObject } from '../../lib/tls/client.ts'
-import { withApi } from './components.ts'
+import { withApi } from '../components/client.ts'
 import type { Rotating } from './rotation.ts'
 
 const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'

@@ -14,8 +14,9 @@ import {
 } from '../../lib/kubernetes/sealing-keys.ts'
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { withApi, withStore } from '../components/client.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { apiServersOn, someApiServer, withApi, withStore } from './components.ts'
+import { apiServersOn, someApiServer } from './components.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 

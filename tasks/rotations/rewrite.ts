@@ -5,8 +5,9 @@ import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { type Client, readObject } from '../../lib/tls/client.ts'
+import { withApi, withStore } from '../components/client.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { someApiServer, withApi, withStore } from './components.ts'
+import { someApiServer } from './components.ts'
 import type { Rotating } from './rotation.ts'
 
 export const rewritePhase = {

@@ -5,9 +5,9 @@ import { folderWord } from '../../lib/nodes/shell.ts'
 import { drainedMark } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { printable, quote } from '../../lib/wording.ts'
+import { addressOf } from '../components/question.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { runCommand } from './place.ts'
-import { addressOf } from './verdict.ts'
 
 type Change = 'drain' | 'undrain'
 

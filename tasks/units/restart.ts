@@ -4,17 +4,14 @@ import { Failure } from '../../lib/failure.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { ask, readServed } from '../../lib/tls/probe.ts'
+import { ask } from '../../lib/tls/probe.ts'
 import { printable } from '../../lib/wording.ts'
-import { credentialsOf, trustOf } from '../components/credentials.ts'
-import type { Health, Port, Unit } from '../tables/places.ts'
+import { readShown } from '../components/ports.ts'
+import { type Asking, questionTo } from '../components/question.ts'
+import type { Port, Unit } from '../tables/places.ts'
 import { drain, undrain } from './drain.ts'
 import { runCommand } from './place.ts'
 import { repeat, takeUpTime } from './repeat.ts'
-import { addressOf } from './verdict.ts'
-
-/** Milliseconds for one answer. */
-const patience = 5000
 
 export interface On {
   readonly workspace: Workspace
@@ -83,36 +80,28 @@ export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
   return (await repeat(on.install.timeout, look, on.signal)) === undefined
 }
 
-/** Asked through the node's connection that is built, whichever node is asked. */
 async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
-  const leaf = await readServed(question(on, node, { port, path: '', as: 'kubernetes' })).catch(() => undefined)
+  const shown = await readShown(asking(on), node, port)
   const ours = tryCertificate(on.workspace.auth, name)?.x509.raw
-  return leaf !== undefined && ours?.equals(leaf) === true
+  return shown !== 'nothing' && ours?.equals(shown) === true
+}
+
+/** Through the connection of the node that is built, whichever node is asked. */
+function asking({ workspace, signal, node }: On): Asking {
+  return { workspace, signal, through: node }
 }
 
 /** Undefined where it is well. 403 is the answer to somebody who was recognised, and has no right to ask. */
 export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   if (!health) return undefined
   try {
-    const { status, body } = await ask({ ...health, ...question(on, node, health) })
+    const { status, body } = await ask({ ...health, ...questionTo(asking(on), node, health) })
     if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
     return `${health.path} answers ${status} ${body.slice(0, 100)}`
   } catch (error) {
     on.signal.throwIfAborted()
     if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
     throw error
-  }
-}
-
-function question({ workspace, node: from, signal }: On, node: ClusterNode, health: Health) {
-  const address = health.isLocal ? '127.0.0.1' : addressOf(node)
-  const connection = workspace.connect(from)
-  return {
-    open: () => connection.then((open) => open.tunnel(address, health.port)),
-    address,
-    ca: health.isLocal ? undefined : trustOf(workspace),
-    as: health.as === undefined ? undefined : credentialsOf(workspace, health.as),
-    signal: AbortSignal.any([signal, AbortSignal.timeout(patience)]),
   }
 }
 

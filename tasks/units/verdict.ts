@@ -2,15 +2,12 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
-import { listensScript } from '../../lib/nodes/place.ts'
 import { besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
-import type { Connection } from '../../lib/ssh/connection.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { readServed } from '../../lib/tls/probe.ts'
-import { credentialsOf } from '../components/credentials.ts'
+import { listeningOn, readShown, type Shown } from '../components/ports.ts'
+import { addressOf } from '../components/question.ts'
 import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
@@ -20,12 +17,9 @@ import { repeat } from './repeat.ts'
 export interface UnitsFound {
   readonly look: UnitsLook
   /** What is shown there, by the port. */
-  readonly served: ReadonlyMap<number, Served>
+  readonly served: ReadonlyMap<number, Shown>
   readonly misplaced: readonly Misplaced[]
 }
-
-/** DER of the certificate; 'nothing' where none was shown. */
-type Served = Buffer | 'nothing'
 
 /** What of a node's units there is, in the table's order. */
 export interface UnitVerdict {
@@ -102,29 +96,16 @@ async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: reado
   const ports = units
     .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
     .flatMap(({ serves }) => serves.map(({ port }) => port))
-  const connection = await workspace.connect(node)
-  const address = addressOf(node)
-  const shown = ports.map(async (port): Promise<[number, Served]> => {
-    const signal = AbortSignal.timeout(10_000)
-    const question = {
-      open: () => connection.tunnel(address, port),
-      address,
-      as: credentialsOf(workspace, 'kubernetes'),
-      signal,
-    }
-    return [port, await readServed(question).catch(() => 'nothing' as const)]
-  })
+  const shown = ports.map(async (port): Promise<[number, Shown]> => [port, await readShown({ workspace }, node, port)])
   const served = new Map(await Promise.all(shown))
   if (ports.length > 0 && ports.every((port) => served.get(port) === 'nothing'))
-    await refuseUnreached(node, connection, ports)
+    await refuseUnreached(workspace, node, ports)
   return served
 }
 
 /** Over a shared connection ssh does not tell why it did not reach a port: nothing listens, or sshd does not let us. */
-async function refuseUnreached(node: ClusterNode, connection: Connection, ports: readonly number[]): Promise<void> {
-  const nonce = newNonce()
-  const { records } = readAnswer(await connection.run(listensScript(addressOf(node), ports, nonce)), nonce)
-  const [port] = records
+async function refuseUnreached(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<void> {
+  const [port] = await listeningOn(workspace, node, ports)
   if (port === undefined) return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
@@ -132,10 +113,6 @@ async function refuseUnreached(node: ClusterNode, connection: Connection, ports:
     remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${port}
 then run the same command again`,
   })
-}
-
-export function addressOf({ ips: [address = ''] }: ClusterNode): string {
-  return address
 }
 
 export function judgeUnits(

@@ -15,7 +15,7 @@ import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../re
 import { readFolder, readNodes } from './holding.ts'
 import { refuseDisagreement } from './refusals.ts'
 import { rotationFiles } from './rotation.ts'
-import { readShown } from './served.ts'
+import { readShownByPort } from './served.ts'
 import { assemble, type Sources, type Whole } from './whole.ts'
 
 /** Throws a usage Failure where it is not said from where. */
@@ -85,7 +85,7 @@ async function readSources(
     return {
       main,
       ofNode: (name) => holdings.get(name) ?? { where: name, files: new Map(), unread: new Map() },
-      shown: await readShown(workspace, node, main),
+      shown: await readShownByPort(workspace, node, main),
     }
   } finally {
     await workspace.disconnect(node)

@@ -17,7 +17,7 @@ import {
   refuseUnread,
 } from './refusals.ts'
 import { crossesOf, readRotations, rotationFilesOf } from './rotation.ts'
-import { describeShown, foreignPorts, type Shown, servedName } from './served.ts'
+import { describeShown, foreignPorts, type ShownByPort, servedName } from './served.ts'
 
 export interface Sources {
   /** What has all that is no node's own. */
@@ -25,7 +25,7 @@ export interface Sources {
   /** A node's own files are from there. */
   readonly ofNode: (node: string) => Holding
   /** What runs where `main` is from. */
-  readonly shown: Shown
+  readonly shown: ShownByPort
 }
 
 export interface Whole {

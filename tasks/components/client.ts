@@ -1,0 +1,61 @@
+/** Clients of what a control node serves: its API server, and its etcd. */
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { Client } from '../../lib/tls/client.ts'
+import { nodeUnits, type Unit } from '../tables/places.ts'
+import { type Asking, questionTo } from './question.ts'
+
+export interface Serving extends Asking {
+  readonly install: Install
+  readonly signal: AbortSignal
+}
+
+export function isApiServer({ isDrained }: Unit): boolean {
+  return isDrained === true
+}
+
+function isStore({ isQuorum }: Unit): boolean {
+  return isQuorum === true
+}
+
+export async function withApi<T>(serving: Serving, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
+  return withClient(serving, node, isApiServer, work)
+}
+
+/** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
+export async function withStore<T>(
+  serving: Serving,
+  node: ClusterNode,
+  work: (etcd: Client) => Promise<T>,
+): Promise<T> {
+  return withClient(serving, node, isStore, work)
+}
+
+async function withClient<T>(
+  serving: Serving,
+  node: ClusterNode,
+  isMeant: (unit: Unit) => boolean,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const health = nodeUnits(node, serving.install).find(isMeant)?.health
+  const question = health && questionTo(serving, node, health)
+  if (!question?.as || !question.ca)
+    throw new Failure(`${node.name}: there is nobody to be asked, or nothing to ask with`)
+  const { open, address, ca, as } = question
+  const client = new Client({ open, address, ca, as, signal: serving.signal })
+  try {
+    return await work(client)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    const { message, remedy, code, kind } = error
+    if (message.startsWith(`${node.name}: `)) throw error
+    throw new Failure(`${node.name}: ${message}`, {
+      kind,
+      cause: error,
+      ...(remedy && { remedy }),
+      ...(code && { code }),
+    })
+  } finally {
+    client.close()
+  }
+}

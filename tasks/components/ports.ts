@@ -1,0 +1,32 @@
+/** The ports of a node: where something listens, and which certificate is shown there. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { readAnswer } from '../../lib/nodes/frame.ts'
+import { listensScript } from '../../lib/nodes/place.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { readServed } from '../../lib/tls/probe.ts'
+import { asUnknown, newNonce } from '../nodes/look.ts'
+import { type Asking, addressOf, type Given, questionTo } from './question.ts'
+
+/** DER of the certificate; 'nothing' where none was shown. */
+export type Shown = Buffer | 'nothing'
+
+/** To who shows the cluster's certificate: etcd shows nothing to a stranger. */
+export async function readShown(asking: Asking, node: ClusterNode, port: number, given?: Given): Promise<Shown> {
+  return readServed(questionTo(asking, node, { port, as: 'kubernetes' }, given)).catch(() => 'nothing' as const)
+}
+
+/** Of the ports, those on which a process listens. Throws a Failure where that could not be looked at. */
+export async function listeningOn(
+  { connect }: Pick<Workspace, 'connect'>,
+  node: ClusterNode,
+  ports: readonly number[],
+): Promise<number[]> {
+  const nonce = newNonce()
+  try {
+    const said = await (await connect(node)).run(listensScript(addressOf(node), ports, nonce))
+    const { records } = readAnswer(said, nonce)
+    return ports.filter((port) => records.includes(String(port)))
+  } catch (error) {
+    throw asUnknown(node, error)
+  }
+}
