@@ -1,5 +1,11 @@
 /** Members of one store, that agree by majority: when one may be restarted, and when none can be well. */
+import { hostname } from 'node:os'
 import { Failure } from '../../lib/failure.ts'
+import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/store-lock.ts'
+import { printable } from '../../lib/wording.ts'
+import { withStore } from '../components/client.ts'
+import { nodeFailure } from '../nodes/node-failure.ts'
+import { stagingOwner } from '../nodes/verdict.ts'
 import type { Unit } from '../tables/places.ts'
 import { repeat } from './repeat.ts'
 import { type On, showsOurs, whyNotWell } from './restart.ts'
@@ -11,8 +17,46 @@ function membersOf({ workspace, node }: On) {
 
 export type Standing = 'well' | 'not well' | 'without a majority'
 
-/** For one that is well, since it has something to lose: one etcd that is missing already, and another that is restarted, are no majority of three. */
-export async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
+/**
+ * For one that is well, since it has something to lose: one etcd that is missing already, and another that is restarted, are
+ * no majority of three. Of all runs, on whichever machine, one at a time does so: each might have seen all others well.
+ */
+export async function whileOthersAreWell(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
+  const lease = await takeTurn(on, unit)
+  try {
+    await refuseWithoutOthers(on, unit)
+    await work()
+  } finally {
+    // One that can't be given back ends by itself.
+    await withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease)).catch(() => {})
+  }
+}
+
+/** Kept in the store itself, which is well; of a run that was killed it lasts for install.timeout, for the same auth/ not at all. */
+async function takeTurn(on: On, { unit }: Unit): Promise<string> {
+  const { node, install, workspace, signal } = on
+  const asked = {
+    key: `harderway/restart/${unit}`,
+    owner: stagingOwner(workspace).auth,
+    host: hostname(),
+    seconds: Math.ceil(install.timeout / 1000),
+  }
+  let lease = ''
+  const look = async () => {
+    const taken = await withStore(on, node, (etcd) => takeStoreLock(etcd, asked))
+    if ('host' in taken) return taken.host
+    lease = taken.lease
+    return undefined
+  }
+  const host = await repeat(2 * install.timeout, look, signal)
+  if (host === undefined) return lease
+  throw nodeFailure(node, `a run on ${printable(host)} is restarting ${unit} on one node after the other`, {
+    code: 'busy',
+    remedy: 'run the same command again when that one has ended',
+  })
+}
+
+async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
   let broken: (readonly [string, string])[] = []
   // One that was restarted just now may not answer yet.
   const look = async () => {

@@ -10,7 +10,7 @@ import type { Place, Unit } from '../tables/places.ts'
 import { undrain } from './drain.ts'
 import { removeMisplaced, splitMisplaced } from './misplaced.ts'
 import { forgetOld, placeFiles, putBack } from './place.ts'
-import { refuseWithoutOthers, type Standing, standingOf } from './quorum.ts'
+import { type Standing, standingOf, whileOthersAreWell } from './quorum.ts'
 import {
   type On,
   restart,
@@ -105,10 +105,12 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     for (const { unit, reason, isUp } of stale) {
       if (!isUp || typeof reason !== 'object') continue
       if (await isTakenUp(on, unit, reason)) continue
-      if (unit.isQuorum && standing === 'well') await refuseWithoutOthers(on, unit)
-      restarted.push(unit)
-      await restart(on, unit)
-      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+      const work = async () => {
+        restarted.push(unit)
+        await restart(on, unit)
+        if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+      }
+      await (unit.isQuorum && standing === 'well' ? whileOthersAreWell(on, unit, work) : work())
     }
     return restarted
   } catch (error) {
