@@ -21,7 +21,7 @@ export function createJsonLines(write: (line: string) => void): Reporter {
         ...(id !== undefined && { id }),
         ...plainFailure(failure),
       }),
-    end: async ({ outcomes, follows, ...counts }) => {
+    end: async ({ outcomes, follows, areChecks, ...counts }) => {
       const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
       say({ type: 'summary', ...counts, ...(follows && { follows: { ...follows, phases: undefined, ids } }) })
     },

@@ -3,7 +3,7 @@ import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import { formatOutcome, summariseGroup } from './outcome.ts'
-import type { PhaseView } from './phase-view.ts'
+import { areChecks, type PhaseView } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter } from './reporter.ts'
 import { formatClosing, formatSummary } from './summary.ts'
 
@@ -54,10 +54,11 @@ export function createLines({ phases, detail, isGrouped = false, write, writeErr
     if (isGrouped) lines.push(...told)
     else told.forEach(say)
   }
-  const endPhase = ({ phase: { title }, ended, counted, lines }: PhaseEnd) => {
-    if (!isGrouped && counted.length > 0) say(`${title}: ${summariseGroup(counted)}`)
+  const endPhase = ({ phase, ended, counted, lines }: PhaseEnd) => {
+    const { title } = phase
+    if (!isGrouped && counted.length > 0) say(`${title}: ${summariseGroup(counted, areChecks(phase))}`)
     if (!isGrouped || detail === 'quiet') return
-    const heading = printable(`${title}: ${summariseGroup(ended)}`).replaceAll('\n', ' ')
+    const heading = printable(`${title}: ${summariseGroup(ended, areChecks(phase))}`).replaceAll('\n', ' ')
     if (lines.length === 0) return put(heading)
     write(`::group::${heading}`)
     lines.forEach(say)

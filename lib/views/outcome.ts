@@ -150,15 +150,18 @@ export function labelOf(outcome: Outcome): string {
   return change?.kind ?? 'done'
 }
 
-/** "5 new, 1 failed", "6 fresh, the first renews from 2036-10-22"; of one, its outcome. */
-export function summariseGroup(outcomes: readonly Outcome[]): string {
+/** "5 new, 1 failed", "6 fresh, the first renews from 2036-10-22", "12 passed"; of one, its outcome. */
+export function summariseGroup(outcomes: readonly Outcome[], areChecks = false): string {
   const [only, ...others] = outcomes
   if (only && others.length === 0) return formatOutcome(only)
   const note = sharedNote(outcomes)
   if (note !== undefined) return `${outcomes.length} ${note}`
   const byLabel = [...Map.groupBy(outcomes, labelOf)].map(([label, some]) => ({ label, count: some.length }))
   const sorted = byLabel.sort((a, b) => labels.indexOf(a.label) - labels.indexOf(b.label))
-  return [...sorted.map(({ label, count }) => `${count} ${label}`), firstDate(outcomes)].filter(Boolean).join(', ')
+  const word = (label: string) => (areChecks && label === 'fresh' ? 'passed' : label)
+  return [...sorted.map(({ label, count }) => `${count} ${word(label)}`), firstDate(outcomes)]
+    .filter(Boolean)
+    .join(', ')
 }
 
 /** What is to be known of a fresh one, where it is the same with all. */

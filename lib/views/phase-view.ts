@@ -8,6 +8,11 @@ export interface PhaseView {
   readonly targets: readonly Target[]
 }
 
+/** Nothing of it is ever made. */
+export function areChecks({ targets }: PhaseView): boolean {
+  return targets.every(({ build }) => !build)
+}
+
 export function viewPhases(phases: readonly { name: string; title: string }[], graph: Graph): PhaseView[] {
   return phases
     .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))

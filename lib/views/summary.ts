@@ -16,6 +16,8 @@ export interface Closing {
   /** What of auth/ expires first. */
   readonly nextToExpire: { readonly name: string; readonly at: Date } | undefined
   readonly follows?: Follows | undefined
+  /** Nothing was to be made. */
+  readonly areChecks?: boolean
 }
 
 /** What another run has to make anew, after a plan that replaces what it is made of. */
@@ -50,15 +52,17 @@ export function summarise(
   }
 }
 
-/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s" */
-export function formatSummary({ targets, made, fresh, stale, failed, cancelled, seconds }: Summary): string {
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
+export function formatSummary(summary: Summary): string {
+  const { targets, made, fresh, stale, failed, cancelled, seconds, areChecks = false } = summary
+  const toMake = stale > 0 ? [`${stale} to make`] : []
   const counts = [
-    stale > 0 ? `${stale} to make` : `${made} made`,
-    `${fresh} fresh`,
+    ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
     `${failed} failed`,
     ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
   ]
-  return `${targets} ${targets === 1 ? 'target' : 'targets'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+  const noun = areChecks ? 'check' : 'target'
+  return `${targets} ${noun}${targets === 1 ? '' : 's'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
 }
 
 /** A row of the table at the end. */

@@ -3,7 +3,7 @@ import type { Step } from '../change.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
-import type { PhaseView } from './phase-view.ts'
+import { areChecks, type PhaseView } from './phase-view.ts'
 
 /** Outcomes are those of its end; before it, what is done with it. */
 export type TargetState = 'checking' | 'making' | Step | Outcome
@@ -80,7 +80,7 @@ function phaseLine({ view, states, seconds }: PhaseState): Line {
     return line(marks.includes('failed') ? 'failed' : 'active', ...notes)
   }
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
-  return line(worst, summariseGroup(ended), worst === 'fresh' && (seconds ?? 0) < 1 ? '' : time)
+  return line(worst, summariseGroup(ended, areChecks(view)), worst === 'fresh' && (seconds ?? 0) < 1 ? '' : time)
 }
 
 function childLine({ states }: PhaseState, target: Target): Line {

@@ -4,7 +4,7 @@ import { execute, type Outcome, type RunEvent } from '../../lib/targets/executor
 import { buildGraph, closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
+import { areChecks, type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { clusterGraph, phases } from '../phases/table.ts'
 import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
@@ -76,7 +76,12 @@ export async function tell(
   const reporter = await reporterFor(views, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)
-  const closing = { advice: [], nextToExpire: undefined, follows }
+  const closing = {
+    advice: [],
+    nextToExpire: undefined,
+    follows,
+    areChecks: views.length > 0 && views.every(areChecks),
+  }
   await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus()), closing))
   return findings
 }

@@ -92,4 +92,5 @@ for (const [outcomes, text] of [
 ] as const satisfies readonly [readonly Outcome[], string][])
   test(`a group is summed up in a line: ${text}`, () => {
     assert.equal(summariseGroup(outcomes), text)
+    assert.equal(summariseGroup(outcomes, true), text.replace(' fresh', ' passed'))
   })

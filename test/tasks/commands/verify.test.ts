@@ -244,7 +244,9 @@ for (const [kind, provider] of clusters) {
     test('tells of every arrow in plain lines too', async () => {
       const { status, stdout } = await harderway(origin, 'verify')
       assert.equal(status, 0, stdout)
+      const { length } = Object.keys(arrows)
       for (const id of Object.keys(arrows)) assert.match(stdout, new RegExp(`^${id}: `, 'm'))
+      assert.match(stdout, new RegExp(`^${length} checks: ${length} passed, 0 failed in .* s$`, 'm'))
     })
 
     for (const row of rows.filter(({ everywhere }) => everywhere || isFull))
