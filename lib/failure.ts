@@ -134,3 +134,12 @@ export function tryTo<T>(read: () => T): T | undefined {
     throw error
   }
 }
+
+export async function tryToAwait<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof Failure) return undefined
+    throw error
+  }
+}

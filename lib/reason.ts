@@ -14,7 +14,7 @@ export type Reason =
   | { readonly kind: 'other-issuer' }
   /** What follows a certificate in its file. */
   | { readonly kind: 'chain-changed' }
-  /** A step of one that is under way, in words. */
+  /** What a stage of a rotation still has to do, in words. */
   | { readonly kind: 'rotation'; readonly what: string }
   | { readonly kind: 'not-accepted'; readonly what: string }
   | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }

@@ -37,6 +37,16 @@ export function printable(text: string): string {
   )
 }
 
+/** Without words so long that they could be keys or tokens; a path is none. */
+export function withoutKeys(text: string, instead: (word: string) => string = () => '…'): string {
+  return text.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => (/^(\/[a-z0-9_-]+)+$/.test(word) ? word : instead(word)))
+}
+
+/** Of what a program elsewhere said: one line, not too long, without what could be a key. */
+export function excerpt(said: string): string {
+  return withoutKeys(printable(said.trim().replace(/\s*\n\s*/g, ' '))).slice(0, 160)
+}
+
 /** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
 export function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=-key\\.pem|[.,;\\s]|$)`, 'g'), '<name>')

@@ -1,4 +1,5 @@
 /** The line of cluster.yaml in which a problem is, with a caret below its column. Pure. */
+import { withoutKeys } from '../wording.ts'
 import type { PlacedProblem } from './cluster.ts'
 
 const indent = '    '
@@ -20,7 +21,7 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem, wid
   return `${indent}${shown.toWellFormed()}\n${indent}${' '.repeat(before)}^`
 }
 
-/** Words so long that they could be keys or tokens: with a wrong --config the line may be a kubeconfig's. */
+/** With a wrong --config the line may be a kubeconfig's. */
 function withoutSecrets(line: string): string {
-  return line.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => '…'.repeat(word.length))
+  return withoutKeys(line, (word) => '…'.repeat(word.length))
 }

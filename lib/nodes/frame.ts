@@ -3,7 +3,7 @@
  * prints before or after is ignored; a truncated, repeated or missing answer is an error. Pure.
  */
 import { Failure } from '../failure.ts'
-import { printable } from '../wording.ts'
+import { excerpt } from '../wording.ts'
 
 export interface Answer {
   /** One a line. A line that begins with a blank belongs to the record before it, and is not counted. */
@@ -36,7 +36,7 @@ export function readAnswer(output: string, nonce: string): Answer {
   if (!begin || !end || more.length > 0 || begin.text !== 'begin') throw notWhole()
   const records = lines.slice(begin.i + 1, end.i)
   const [, why, said] = /^stopped (\S+) (.*)$/.exec(end.text) ?? []
-  if (why !== undefined) return { records, stopped: { why, said: printable(said ?? '').slice(0, 160) } }
+  if (why !== undefined) return { records, stopped: { why, said: excerpt(said ?? '') } }
   if (end.text !== `end ${records.filter((line) => !line.startsWith(' ')).length}`) throw notWhole()
   return { records, stopped: undefined }
 }

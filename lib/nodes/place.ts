@@ -2,7 +2,7 @@
 import { addressBytes } from '../address.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { shellStart, syncFolders, wholeScript } from './shell.ts'
+import { lockFunction, shellStart, syncFolders, wholeScript } from './shell.ts'
 import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './units.ts'
 
 export interface Placing {
@@ -20,21 +20,11 @@ export interface Placing {
   }[]
 }
 
-/** Why a placing stopped: nothing has changed. */
-export type PlacingStop =
-  /** Another run is at work there. */
-  | 'busy'
-  /** A file in the source is not the one that was deployed. */
-  | 'source'
-  /** One could not be written, or not be replaced. */
-  | 'undone'
-  /** As `undone`, but one could not be put back. */
-  | 'half'
-
 /**
  * Every file is first written beside its place, nobody's but root's until it is shown to be the one that was deployed;
  * then a second link keeps each old one, which can't be made where a place may not be changed; then all are renamed, one
  * right after the other. At every moment each file is the old or the new. The lock is the one that a deploy takes.
+ * It answers `placed`; or a Stop; or `source`, where a file in the source is not the one that was deployed.
  */
 export function placeScript({ source, sudo, files }: Placing, nonce: string): string {
   const each = (line: (file: Placing['files'][number]) => string) => files.map(line)
@@ -42,11 +32,9 @@ export function placeScript({ source, sudo, files }: Placing, nonce: string): st
   const script = [
     shellStart,
     ...placeFunctions,
+    lockFunction('answer'),
     `cd -- ${quote(source)}`,
-    'exec 9<.',
-    // Not for ever: whoever started this may have gone, and what it would install then is of the past.
-    'tries=0',
-    'until flock -n 9; do tries=$((tries + 1)); [ $tries -lt 30 ] || answer busy; sleep 1; done',
+    'lock',
     "trap '' HUP INT TERM PIPE",
     `leave() { rm -f -- ${all(newSuffix)} || true; answer "$@"; }`,
     `forget() { rm -f -- ${all(oldSuffix)} || true; leave "$@"; }`,

@@ -28,6 +28,37 @@ export function syncFolders(words: string): string {
   return `sync -- ${words} 2>/dev/null || sync`
 }
 
+/** Why a script that replaces files ended before it did; nothing has changed, but for `half`. */
+export type Stop =
+  /** Another run is in the middle of one. */
+  | 'busy'
+  | 'no-flock'
+  /** A file could not be replaced; those that had been are back. */
+  | 'undone'
+  /** As `undone`, but one could not be put back. */
+  | 'half'
+
+/**
+ * A lock of flock(2) on the folder that the shell is in: it leaves nothing behind, and ends with the last process that holds
+ * it. On NFS it is of that machine alone. `stop` is a function that ends the script with a word; not waited for without end:
+ * whoever started this may have gone, and what it would do then is of the past.
+ */
+export function lockFunction(stop: string): string {
+  return `lock() {
+  command -v flock >/dev/null || ${stop} no-flock
+  exec 9<.
+  tries=0
+  while :; do
+    status=0
+    flock -n 9 || status=$?
+    case $status in 0) return ;; 1) ;; *) exit 1 ;; esac
+    tries=$((tries + 1))
+    [ $tries -lt 30 ] || ${stop} busy
+    sleep 1
+  done
+}`
+}
+
 /** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
 export function tryScript(folder: string, staging: string, size: number): string {
   const path = quote(`${folder}/${staging}`)

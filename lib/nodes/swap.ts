@@ -2,7 +2,7 @@
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { type Inspection, inspectFunctions } from './look.ts'
-import { discardedSuffix, syncFolders, wholeScript } from './shell.ts'
+import { discardedSuffix, lockFunction, type Stop, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */
@@ -22,35 +22,11 @@ export interface Swap {
 
 /** Why a swap stopped, with nothing changed but for `half`. */
 export type SwapStop =
-  /** Another run is in the middle of one. */
-  | 'busy'
+  | Stop
   /** The files have changed since the inspection. */
   | 'changed'
-  /** A file could not be replaced; those that had been are back. */
-  | 'undone'
-  /** As `undone`, but one could not be put back. */
-  | 'half'
-  | 'no-flock'
 
 export const archiveName = 'files.tar'
-
-/**
- * The lock of flock(2) is the folder's own: it leaves nothing behind, and ends with the last process that holds it. On
- * NFS it is of that machine alone.
- */
-const lockFunction = `lock() {
-  command -v flock >/dev/null || stop no-flock
-  exec 9<.
-  tries=0
-  while :; do
-    status=0
-    flock -n 9 || status=$?
-    case $status in 0) return ;; 1) ;; *) exit 1 ;; esac
-    tries=$((tries + 1))
-    [ $tries -lt 30 ] || stop busy
-    sleep 1
-  done
-}`
 
 /**
  * In the staging folder. A second link keeps an old file, and can't be made of one that can't be replaced (immutable, or
@@ -108,7 +84,7 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
   return wholeScript(
     openAnswer(nonce),
     inspectFunctions,
-    lockFunction,
+    lockFunction('stop'),
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
     // A discard (shell.ts) can't remove a folder that this unpacks into.

@@ -42,9 +42,14 @@ export interface ConnectionParts {
   readonly waitNodes: number
 }
 
+interface Ran {
+  readonly output: ProcessOutput
+  /** It was ended because it took too long. */
+  readonly timedOut: boolean
+}
+
 export class Connection {
   readonly #parts: ConnectionParts
-  #deadline = AbortSignal.timeout(commandTimeLimit)
   readonly #forwards: Forwards
   #isOpen = false
   #wasTried = false
@@ -61,11 +66,12 @@ export class Connection {
     const once = () => this.#spawn(this.#ssh([], 'sh -s'), script)
     for (let tries = 0; ; tries++) {
       const isFirst = !this.#isOpen
-      const result = await (isFirst ? limit(once) : once())
-      this.#isOpen ||= result.exitCode !== 255
+      const ran = await (isFirst ? limit(once) : once())
+      const { exitCode, stdout } = ran.output
+      this.#isOpen ||= exitCode !== 255
       if (isFirst && this.#isOpen) await this.#parts.checkKept()
-      if (result.exitCode === 0) return result.stdout
-      const failure = await this.#failure(result)
+      if (exitCode === 0) return stdout
+      const failure = await this.#failure(ran)
       const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
@@ -78,8 +84,8 @@ export class Connection {
   async copyFolder(from: string, to: string): Promise<void> {
     const { node, args, copying } = this.#parts
     const words = ['scp', ...(await copying()), '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
-    const result = await this.#spawn(words, '')
-    if (result.exitCode !== 0) throw await this.#failure(result)
+    const ran = await this.#spawn(words, '')
+    if (ran.output.exitCode !== 0) throw await this.#failure(ran)
   }
 
   /**
@@ -94,9 +100,9 @@ export class Connection {
     const { controlPath, node } = this.#parts
     // Without a configuration: what that forwards would be asked for too.
     const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
-    if (this.#isOpen && (await this.#spawn(ask, '')).exitCode === 0) return
+    if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
     await this.run(':')
-    const { exitCode, stderr } = await this.#spawn(ask, '')
+    const { exitCode, stderr } = (await this.#spawn(ask, '')).output
     if (exitCode !== 0) throw new Failure(`${node.name}: ssh forwards no port: ${printable(stderr.trim())}`)
   }
 
@@ -110,12 +116,13 @@ export class Connection {
     if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
   }
 
-  async #spawn(command: readonly string[], input: string): Promise<ProcessOutput> {
+  async #spawn(command: readonly string[], input: string): Promise<Ran> {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
-    this.#deadline = AbortSignal.timeout(commandTimeLimit)
-    return spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, this.#deadline]) })
+    const deadline = AbortSignal.timeout(commandTimeLimit)
+    const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
+    return { output, timedOut: deadline.aborted }
   }
 
   /** Undefined where it can't be started. */
@@ -135,10 +142,10 @@ export class Connection {
     return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
   }
 
-  async #failure({ stderr, exitCode, signal: killed }: ProcessOutput): Promise<Failure> {
+  async #failure({ output, timedOut }: Ran): Promise<Failure> {
+    const { stderr, exitCode, signal: killed } = output
     const { signal, node, places, folder } = this.#parts
     signal.throwIfAborted()
-    const timedOut = this.#deadline.aborted
     // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
     const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
     const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
@@ -157,7 +164,7 @@ export class Connection {
   /** ssh's full stderr: a persistent master hides what its jump host's ssh says. */
   async #askAgain(): Promise<string> {
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
-    const { exitCode, stderr } = await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))
+    const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output
     return exitCode === 255 ? stderr : ''
   }
 }

@@ -1,7 +1,7 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
-import { quote } from '../wording.ts'
+import { excerpt, quote } from '../wording.ts'
 import type { SshHost } from './route.ts'
 
 export interface SshResult {
@@ -147,7 +147,7 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
   const cause = causes.find((each) =>
     timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(text),
   )
-  const said = cause && !timedOut ? shorten(lineOf(text, cause.pattern)) : shorten(lastLine(text))
+  const said = cause && !timedOut ? excerpt(lineOf(text, cause.pattern)) : excerpt(lastLine(text))
   if (!cause) {
     const what = said || `ssh ended with ${ended}`
     const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
@@ -186,14 +186,6 @@ function lineOf(text: string, pattern: RegExp): string {
 
 function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1) ?? ''
-}
-
-/** Drops words that are long enough to be a key. */
-function shorten(line: string): string {
-  return line
-    .trim()
-    .replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
-    .slice(0, 160)
 }
 
 /** Commands that ask to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */

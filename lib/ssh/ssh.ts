@@ -55,7 +55,7 @@ export class Ssh {
   }
 
   /** Never throws: a connection that does not exist needs no closing. */
-  async disconnect({ name }: ClusterNode): Promise<void> {
+  async disconnect({ name }: Pick<ClusterNode, 'name'>): Promise<void> {
     const connection = await this.#connections.get(name)?.catch(() => undefined)
     this.#connections.delete(name)
     await connection?.close()
@@ -89,8 +89,9 @@ export class Ssh {
     return limit
   }
 
-  /** When every connection is closed. */
-  end(): void {
+  /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
     rmSync(this.#sockets, { recursive: true, force: true })
   }
 }

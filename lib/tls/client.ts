@@ -5,6 +5,7 @@
 import { Agent, request as send } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
+import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import { type Credentials, notAnswered, type Reply } from './probe.ts'
 
@@ -75,6 +76,16 @@ export class Client {
     return readObject(reply, `${method} ${path}`)
   }
 
+  /** What it answers, in the shape of the schema. Throws a Failure where it is another, as read does. */
+  async readAs<Schema extends v.GenericSchema>(
+    schema: Schema,
+    method: 'GET' | 'POST',
+    path: string,
+    body?: object,
+  ): Promise<v.InferOutput<Schema>> {
+    return inShape(schema, await this.read(method, path, body), `${method} ${path}`)
+  }
+
   close(): void {
     this.#agent.destroy()
   }
@@ -89,6 +100,17 @@ export function readObject({ body }: Reply, asked: string): object {
     // What the parser says quotes the text.
   }
   throw new Failure(`${asked} answers with what is no JSON object`, { code: 'not-answered' })
+}
+
+/** Throws a Failure that quotes nothing. */
+export function inShape<Schema extends v.GenericSchema>(
+  schema: Schema,
+  value: unknown,
+  asked: string,
+): v.InferOutput<Schema> {
+  const parsed = v.safeParse(schema, value)
+  if (parsed.success) return parsed.output
+  throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
 }
 
 async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {

@@ -13,10 +13,16 @@ export interface Question {
   readonly open: () => Duplex | Promise<Duplex>
   /** The address that is asked: it must be in the server's certificate. */
   readonly address: string
-  /** PEM; undefined where the server's certificate proves nothing. */
-  readonly ca?: Buffer | undefined
   readonly as?: Credentials | undefined
-  readonly signal: AbortSignal
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Milliseconds for one answer, once there is a stream. */
+const patience = 10_000
+
+function inTime(signal?: AbortSignal): AbortSignal {
+  const limit = AbortSignal.timeout(patience)
+  return signal ? AbortSignal.any([signal, limit]) : limit
 }
 
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
@@ -24,6 +30,7 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
   // Loaded where it is used: most runs ask nobody.
   const { connect } = await import('node:tls')
   const stream = await open()
+  const limit = inTime(signal)
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const refuse = (error: Error) => reject(notAnswered(error))
   const socket = connect({
@@ -32,7 +39,8 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
     ...(as && { cert: as.certificate, key: as.key }),
   })
   const abort = () => refuse(new Error('it did not answer in time'))
-  signal.addEventListener('abort', abort, { once: true })
+  limit.addEventListener('abort', abort, { once: true })
+  if (limit.aborted) abort()
   stream.on('error', refuse)
   socket.on('error', refuse)
   socket.on('close', () => refuse(new Error('the connection was closed')))
@@ -40,7 +48,7 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
   try {
     return await promise
   } finally {
-    signal.removeEventListener('abort', abort)
+    limit.removeEventListener('abort', abort)
     socket.destroy()
     stream.destroy()
   }
@@ -51,25 +59,33 @@ export interface Reply {
   readonly body: string
 }
 
+export interface PathQuestion extends Question {
+  /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
+  readonly trust: Buffer | 'anyone'
+  readonly path: string
+  /** Without TLS. */
+  readonly isPlain?: boolean
+}
+
 /** Characters: what is asked for answers with a word or two. */
 const longestBody = 64 * 1024
 
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
-export async function ask(question: Question & { readonly path: string; readonly isPlain?: boolean }): Promise<Reply> {
-  const { open, address, ca, as, signal, path, isPlain = false } = question
+export async function ask(question: PathQuestion): Promise<Reply> {
+  const { open, address, trust, as, signal, path, isPlain = false } = question
   const [http, https, { connect }] = await Promise.all([import('node:http'), import('node:https'), import('node:tls')])
   const stream = await open()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)
   // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
-  const common = { host: address, path, signal, headers: { connection: 'keep-alive' } } as const
+  const headers = { connection: 'keep-alive' }
+  const common = { host: address, path, signal: inTime(signal), headers } as const
   const dial = () => {
     const socket = connect({
       socket: stream,
       host: address,
-      ca,
-      rejectUnauthorized: ca !== undefined,
+      ...(trust === 'anyone' ? { rejectUnauthorized: false } : { ca: trust, rejectUnauthorized: true }),
       ...(as && { cert: as.certificate, key: as.key }),
     })
     // Also after the answer: its stream is destroyed before it has come to an end.

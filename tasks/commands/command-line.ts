@@ -15,14 +15,16 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   return { command, options }
 }
 
-/** Wherever its name stands among the words. */
-function commandFor(names: readonly string[]): Command {
-  return commands.find(({ name }) => name !== '' && names.includes(name)) ?? run
+/** By the first word: what follows it may be called anything. One that stands elsewhere is then refused. */
+function commandFor([first = '', ...others]: readonly string[]): Command {
+  const named = (words: readonly string[]) => commands.find(({ name }) => name !== '' && words.includes(name))
+  return named([first]) ?? named(others) ?? run
 }
 
 function checkCombination(command: Command, { names: words, given }: Options): void {
-  const [more] = words.toSpliced(words.indexOf(command.name), 1)
-  if (more !== undefined && command.operands === undefined) throw usage(refuse(command, more), command.name)
+  const [first = '', second] = words
+  if (command !== run && first !== command.name) throw usage(refuse(command, first), command.name)
+  if (second !== undefined && command.operands === undefined) throw usage(refuse(command, second), command.name)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
   const takers = commands.filter((each) => takes(each, option))

@@ -3,7 +3,8 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Client } from '../../lib/tls/client.ts'
 import { nodeUnits, type Unit } from '../tables/places.ts'
-import { type Asking, questionTo } from './question.ts'
+import { trustOf } from './credentials.ts'
+import { type Asking, wayTo } from './question.ts'
 
 export interface Serving extends Asking {
   readonly install: Install
@@ -38,11 +39,9 @@ async function withClient<T>(
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const health = nodeUnits(node, serving.install).find(isMeant)?.health
-  const question = health && questionTo(serving, node, health)
-  if (!question?.as || !question.ca)
-    throw new Failure(`${node.name}: there is nobody to be asked, or nothing to ask with`)
-  const { open, address, ca, as } = question
-  const client = new Client({ open, address, ca, as, signal: serving.signal })
+  const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
+  if (!open || !address || !as) throw new Failure(`${node.name}: there is nobody to be asked, or nothing to ask with`)
+  const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
   try {
     return await work(client)
   } catch (error) {

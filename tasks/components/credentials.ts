@@ -9,6 +9,7 @@ export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): 
   return certificate && key && { certificate, key }
 }
 
-export function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer | undefined {
-  return auth.tryBytes(certificateFile(caName))
+/** PEM. Throws a Failure where there is no CA. */
+export function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
+  return auth.bytes(certificateFile(caName))
 }

@@ -2,12 +2,9 @@
 import type { Duplex } from 'node:stream'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { Credentials, Question } from '../../lib/tls/probe.ts'
+import type { Credentials, PathQuestion, Question } from '../../lib/tls/probe.ts'
 import type { Health } from '../tables/places.ts'
 import { credentialsOf, trustOf } from './credentials.ts'
-
-/** Milliseconds for one answer. */
-const patience = 10_000
 
 export interface Asking {
   readonly workspace: Workspace
@@ -16,35 +13,30 @@ export interface Asking {
   readonly through?: ClusterNode
 }
 
-/** Where our own trust and credentials are not meant. */
-export interface Given {
-  /** PEM. */
-  readonly ca?: Buffer | undefined
-  readonly as?: Credentials | undefined
-}
-
-interface Asked extends Question {
+/** The way to a port, and who asks there. */
+interface Way extends Question {
   readonly open: () => Promise<Duplex>
   readonly as: Credentials | undefined
 }
 
-export function questionTo(
+export function wayTo(
   { workspace, signal, through }: Asking,
   node: ClusterNode,
   { port, as, isLocal }: Pick<Health, 'port' | 'as' | 'isLocal'>,
-  given: Given = {},
-): Asked {
+): Way {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
-  const connection = workspace.connect(through ?? node)
-  const inTime = AbortSignal.timeout(patience)
   return {
-    open: () => connection.then((open) => open.tunnel(address, port)),
+    open: async () => (await workspace.connect(through ?? node)).tunnel(address, port),
     address,
-    ca: isLocal ? undefined : trustOf(workspace),
     as: as === undefined ? undefined : credentialsOf(workspace, as),
-    ...given,
-    signal: signal ? AbortSignal.any([signal, inTime]) : inTime,
+    signal,
   }
+}
+
+/** Throws a Failure where auth/ has no CA to trust. */
+export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
+  // On the loopback address it has a certificate of its own making.
+  return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {

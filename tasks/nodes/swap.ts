@@ -19,7 +19,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { busyFailure, nodeFailure } from './node-failure.ts'
+import { nodeFailure, stopFailure } from './node-failure.ts'
 import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
@@ -71,7 +71,7 @@ async function run(
   const output = await connection.run(swapScript(parts, inspection, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
-    if (stopped) throw stopFailure(node, stopped.why as SwapStop, stopped.said)
+    if (stopped) throw whyStopped(node, stopped.why as SwapStop, stopped.said)
     return readInspection(records)
   } catch (error) {
     throw asUnknown(node, error, 'could not be inspected afterwards')
@@ -79,35 +79,13 @@ async function run(
 }
 
 const again = 'run the same command again'
-const seeWhy = 'see why (df, lsattr, mount, ls -l)'
 
-function stopFailure(node: ClusterNode, why: SwapStop, said: string): Failure {
-  switch (why) {
-    case 'busy':
-      return busyFailure(node)
-    case 'changed':
-      return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
-        code: 'changed-meanwhile',
-        remedy: again,
-      })
-    case 'undone':
-      return nodeFailure(node, `a file could not be replaced, so every file was left unchanged (${said})`, {
-        code: 'not-replaced',
-        remedy: `${seeWhy}; then ${again}`,
-      })
-    case 'half':
-      return nodeFailure(node, `a file could not be replaced, and another could not be restored (${said})`, {
-        code: 'not-replaced',
-        remedy: `${seeWhy}, then ${again}; until then old and new files are mixed there`,
-      })
-    case 'no-flock':
-      return nodeFailure(node, 'has no flock, which is needed to lock out other runs', {
-        code: 'no-flock',
-        remedy: `install util-linux there; then ${again}`,
-      })
-    default:
-      return nodeFailure(node, why satisfies never, { code: 'not-replaced', remedy: again })
-  }
+function whyStopped(node: ClusterNode, why: SwapStop, said: string): Failure {
+  if (why !== 'changed') return stopFailure(node, why, said)
+  return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
+    code: 'changed-meanwhile',
+    remedy: again,
+  })
 }
 
 function refuseWrong(workspace: Workspace, node: ClusterNode, inspection: Inspection): void {

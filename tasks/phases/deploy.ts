@@ -1,7 +1,7 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
 import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -36,10 +36,9 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       where: 'node',
       check: async (workspace, force) => {
         const { install } = workspace.cluster
-        const asked = install && lookAtUnits(workspace, node, install).catch(() => undefined)
         const look = await inspectNode(workspace, node)
         const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        const units = (await asked) || undefined
+        const units = install === false ? undefined : await tryToAwait(() => lookAtUnits(workspace, node, install))
         if (units) refuseEarlyClock(workspace, node, units.look.now)
         return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
       },

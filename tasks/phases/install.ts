@@ -5,7 +5,6 @@ import type { Reason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { leaveGateways } from '../units/drain.ts'
 import { type Misplaced, splitMisplaced } from '../units/misplaced.ts'
 import { asForced, bringUp } from '../units/take-up.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../units/verdict.ts'
@@ -38,10 +37,7 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
         bringUp({ workspace, node, install, signal, tell }, force !== undefined),
       foresee: (workspace, { reasons, found, force }) =>
         changeOf(force ? forcedReasons(workspace, node, install, found) : reasons),
-      release: async (workspace) => {
-        await workspace.disconnect(node)
-        if (node.role === 'control') await leaveGateways(workspace)
-      },
+      release: (workspace) => workspace.disconnect(node),
     }
   })
 }

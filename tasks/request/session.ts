@@ -145,6 +145,6 @@ function connector(cluster: Cluster, place: SshRun) {
       return (await ssh).connection(node)
     },
     disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
-    close: async () => (await opened())?.end(),
+    close: async () => (await opened())?.close(),
   }
 }

@@ -20,6 +20,7 @@ import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Credentials } from '../../lib/tls/probe.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { isApiServer } from '../components/client.ts'
 import { credentialsOf } from '../components/credentials.ts'
@@ -27,7 +28,7 @@ import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { repeat, takeUpTime } from '../units/repeat.ts'
 import { forgetEarlierCa } from './client-cas.ts'
-import { askable, askHealth, isAccepted } from './components.ts'
+import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const next = nextName(caName)
@@ -65,8 +66,7 @@ const both: Stage = {
     const units = await askable(rotating, node)
     for (const unit of units)
       for (const name of [caName, next]) {
-        const as = credentialsOf(workspace, unit.health?.as ?? '')
-        if (!as) continue
+        const as = ownCredentials(workspace, unit)
         const reply = await askHealth(rotating, node, unit, { ca: workspace.auth.bytes(certificateFile(name)), as })
         if (!isAccepted(reply))
           throw new Failure(`${node.name}: ${unit.unit} answers ${reply.status} to our certificate`)
@@ -183,25 +183,37 @@ async function madeByEarlierCa({ workspace }: Rotating) {
   return { ca: pem, as }
 }
 
+/** Throws a Failure where auth/ has none: nothing is proven then. */
+function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable): Credentials {
+  const own = credentialsOf(workspace, name)
+  if (own) return own
+  throw new Failure(`${workspace.auth.path} has no ${certificateFile(name)}: there is nothing to ask with`, {
+    remedy: workspace.command('certs'),
+  })
+}
+
 interface Refusing {
-  readonly unit: Parameters<typeof askHealth>[2]
-  readonly as: (name: string) => { readonly certificate: Buffer; readonly key: Buffer }
+  readonly unit: Askable
+  readonly as: (name: string) => Credentials
 }
 
 /** In the handshake, or by 401. */
 async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }: Refusing): Promise<boolean> {
   const { workspace, signal } = rotating
   const ca = workspace.auth.bytes(certificateFile(caName))
-  const name = unit.health?.as ?? ''
-  const isAnswered = async (with_: ReturnType<typeof as>) =>
-    askHealth(rotating, node, unit, { ca, as: with_ }).then(isAccepted, (error) => {
+  const isAnswered = async (credentials: Credentials) =>
+    askHealth(rotating, node, unit, { ca, as: credentials }).then(isAccepted, (error) => {
       if (error instanceof Failure && !signal.aborted) return false
       throw error
     })
-  const why = await repeat(takeUpTime, async () => ((await isAnswered(as(name))) ? 'accepted' : undefined), signal)
+  const why = await repeat(
+    takeUpTime,
+    async () => ((await isAnswered(as(unit.health.as))) ? 'accepted' : undefined),
+    signal,
+  )
   if (why !== undefined) return false
   // That it answers at all is proof that it was the certificate.
-  const own = credentialsOf(workspace, name)
-  if (!own || !(await isAnswered(own))) throw new Failure(`${node.name}: ${unit.unit} does not answer`)
+  if (!(await isAnswered(ownCredentials(workspace, unit))))
+    throw new Failure(`${node.name}: ${unit.unit} does not answer`)
   return true
 }

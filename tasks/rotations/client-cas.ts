@@ -3,11 +3,12 @@
  * ever adds to it, and takes out what has expired: after a rotation it would trust the earlier CA until its end.
  * https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
  */
+import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
-import { readObject } from '../../lib/tls/client.ts'
+import { inShape, readObject } from '../../lib/tls/client.ts'
 import { withApi } from '../components/client.ts'
 import type { Rotating } from './rotation.ts'
 
@@ -15,10 +16,8 @@ const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-auth
 const field = 'client-ca-file'
 const mostTries = 10
 
-interface ConfigMap {
-  readonly metadata?: object
-  readonly data?: Readonly<Record<string, string>>
-}
+/** Written back as it was read, but for that field. */
+const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Once each API server has loaded the new one alone: what is left in there is not put back. */
 export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca: Buffer): Promise<void> {
@@ -32,8 +31,8 @@ export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca:
       // No aggregated API server was ever told of any.
       if (read.status === 404) return
       if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`)
-      const map = readObject(read, `GET ${path}`) as ConfigMap
-      const held = blocksIn(map.data?.[field] ?? '', 'CERTIFICATE')
+      const map = inShape(configMap, readObject(read, `GET ${path}`), `GET ${path}`)
+      const held = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
       if (!held.some(isOf)) return
       const left = held.filter((der) => !isOf(der)).map(certificatePem)
       const data = { ...map.data, [field]: left.join('') }

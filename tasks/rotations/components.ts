@@ -1,19 +1,28 @@
 /** The components of a node that can be asked with our credentials, each by its own address. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { ask, type Reply } from '../../lib/tls/probe.ts'
+import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
 import { isApiServer } from '../components/client.ts'
-import { type Asking, type Given, questionTo } from '../components/question.ts'
-import { nodeUnits, type Unit } from '../tables/places.ts'
+import { type Asking, healthQuestion } from '../components/question.ts'
+import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 import { judgeUnits, lookAtUnits } from '../units/verdict.ts'
 import type { Rotating } from './rotation.ts'
 
-/** Those that are installed there, run, and answer to a certificate. */
-export async function askable({ workspace, install }: Rotating, node: ClusterNode): Promise<Unit[]> {
-  if (!nodeUnits(node, install).some(({ health }) => health?.as)) return []
+/** One that answers to a certificate. */
+export interface Askable extends Unit {
+  readonly health: Health & { readonly as: string }
+}
+
+function isAskable(unit: Unit): unit is Askable {
+  return unit.health?.as !== undefined
+}
+
+/** Those that are installed there, and run. */
+export async function askable({ workspace, install }: Rotating, node: ClusterNode): Promise<Askable[]> {
+  if (!nodeUnits(node, install).some(isAskable)) return []
   const verdicts = judgeUnits(workspace, node, install, await lookAtUnits(workspace, node, install))
   return verdicts.flatMap(({ unit, reason, isUp }) =>
-    reason !== 'not installed' && isUp && unit.health?.as !== undefined ? [unit] : [],
+    reason !== 'not installed' && isUp && isAskable(unit) ? [unit] : [],
   )
 }
 
@@ -21,11 +30,10 @@ export async function askable({ workspace, install }: Rotating, node: ClusterNod
 export async function askHealth(
   asking: Asking,
   node: ClusterNode,
-  { health }: Unit,
-  given: Required<Given>,
+  { health }: Askable,
+  given: { readonly ca: Buffer; readonly as: Credentials },
 ): Promise<Reply> {
-  if (!health) throw new Error('it can not be asked')
-  return ask({ ...health, ...questionTo(asking, node, health, given) })
+  return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
 }
 
 /** Whether a certificate was taken for somebody's: 403 is the answer to who may not ask. */

@@ -1,7 +1,7 @@
 /** `rotate encryption-key`: the next key opens everywhere before it seals anywhere; then every stored object is written anew. */
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, usageFailure } from '../../lib/failure.ts'
+import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import {
@@ -149,7 +149,8 @@ async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<stri
     try {
       return await withStore(rotating, node, (etcd) => readSeal(etcd, `${registry}secrets/kube-system/${name}`))
     } finally {
-      await api.ask('DELETE', `${path}/${name}`)
+      // What went wrong is told first; one that stays is removed by the next proof.
+      await tryToAwait(() => api.ask('DELETE', `${path}/${name}`))
     }
   })
   if (seal !== asked)

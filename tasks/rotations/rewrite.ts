@@ -1,4 +1,5 @@
 /** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
+import * as v from 'valibot'
 import { Failure } from '../../lib/failure.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
@@ -51,9 +52,6 @@ export function rewriteTargets(rotating: Rotating): Target[] {
             remedy: 'see whether another program writes them past the API, then run the same command again',
           },
         )
-      },
-      release: async ({ cluster, disconnect }) => {
-        await Promise.all(cluster.nodes.filter(({ role }) => role === 'control').map((node) => disconnect(node)))
       },
     }),
   )
@@ -137,12 +135,14 @@ async function rewriteAll(
   })
 }
 
+const apiGroup = v.object({ preferredVersion: v.object({ version: v.string() }) })
+
 /** `/api/v1`, or `/apis/<group>/<its preferred version>`. */
 async function apiFolder(api: Client, resource: string): Promise<string> {
   const [, group] = split(resource)
   if (group === '') return '/api/v1'
-  const { preferredVersion } = (await api.read('GET', `/apis/${group}`)) as { preferredVersion?: { version?: string } }
-  return `/apis/${group}/${preferredVersion?.version}`
+  const { preferredVersion } = await api.readAs(apiGroup, 'GET', `/apis/${group}`)
+  return `/apis/${group}/${preferredVersion.version}`
 }
 
 function pathOf(folder: string, resource: string, stored: string): string {

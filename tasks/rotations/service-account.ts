@@ -1,5 +1,6 @@
 /** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
@@ -117,6 +118,21 @@ function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boole
   return acceptedKeys(workspace).some((each) => each.equals(asked))
 }
 
+const jwks = v.object({ keys: v.array(v.object({ kid: v.string() })) })
+const tokenRequest = v.object({ status: v.object({ token: v.string() }) })
+const secretList = v.object({
+  metadata: v.object({ continue: v.optional(v.string(), '') }),
+  // What Go has none of is null.
+  items: v.nullish(
+    v.array(
+      v.object({
+        metadata: v.object({ namespace: v.string(), name: v.string() }),
+        data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
+      }),
+    ),
+  ),
+})
+
 type Proof = (api: Client, workspace: Workspace) => Promise<void>
 
 async function prove(rotating: Rotating, node: ClusterNode, proofs: readonly Proof[]): Promise<string[]> {
@@ -130,7 +146,7 @@ async function prove(rotating: Rotating, node: ClusterNode, proofs: readonly Pro
 
 async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void> {
   const asked = acceptedKeys(workspace).map(kidOf)
-  const { keys = [] } = (await api.read('GET', '/openid/v1/jwks')) as { keys?: { kid?: string }[] }
+  const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== asked.length || !asked.every((kid) => kids.includes(kid)))
     throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
@@ -148,12 +164,13 @@ async function refuseOtherSigner(api: Client, { auth }: Workspace): Promise<void
 
 /** Good for ten minutes, bound to nothing, and forgotten here. */
 async function kidOfNewToken(api: Client): Promise<string | undefined> {
-  const { status } = (await api.read('POST', '/api/v1/namespaces/kube-system/serviceaccounts/default/token', {
+  const path = '/api/v1/namespaces/kube-system/serviceaccounts/default/token'
+  const { status } = await api.readAs(tokenRequest, 'POST', path, {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenRequest',
     spec: { expirationSeconds: 600 },
-  })) as { status?: { token?: string } }
-  return kidIn(status?.token ?? '')
+  })
+  return kidIn(status.token)
 }
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
@@ -174,24 +191,16 @@ async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise
     let page = ''
     do {
       const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
-      const list = (await api.read('GET', `/api/v1/secrets?${query}`)) as SecretList
+      const list = await api.readAs(secretList, 'GET', `/api/v1/secrets?${query}`)
       for (const { metadata, data } of list.items ?? [])
-        if (kidIn(Buffer.from(data?.token ?? '', 'base64').toString()) !== kid)
+        if (kidIn(Buffer.from(data.token, 'base64').toString()) !== kid)
           found.push(
-            `the token in Secret ${metadata?.namespace}/${metadata?.name}: have it made anew by taking data.token out of it`,
+            `the token in Secret ${metadata.namespace}/${metadata.name}: have it made anew by taking data.token out of it`,
           )
-      page = list.metadata?.continue ?? ''
+      page = list.metadata.continue
     } while (page !== '')
     return found
   })
-}
-
-interface SecretList {
-  readonly metadata?: { readonly continue?: string }
-  readonly items?: readonly {
-    readonly metadata?: { readonly namespace?: string; readonly name?: string }
-    readonly data?: { readonly token?: string }
-  }[]
 }
 
 const counters = new Map([

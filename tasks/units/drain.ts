@@ -4,7 +4,7 @@ import { Failure } from '../../lib/failure.ts'
 import { folderWord } from '../../lib/nodes/shell.ts'
 import { drainedMark } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { printable, quote } from '../../lib/wording.ts'
+import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from '../components/question.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { runCommand } from './place.ts'
@@ -28,11 +28,6 @@ export async function undrain(workspace: Workspace, node: ClusterNode, install: 
   await mark(workspace, node, `rm -f -- ${markOf(node)}`)
 }
 
-/** Closes what was opened for it. Never throws. */
-export async function leaveGateways(workspace: Workspace): Promise<void> {
-  await Promise.all(gatewaysOf(workspace).map((gateway) => workspace.disconnect(gateway)))
-}
-
 function gatewaysOf({ cluster }: Workspace): ClusterNode[] {
   return cluster.nodes.filter(({ role }) => role === 'gateway')
 }
@@ -49,32 +44,26 @@ async function change(
   what: Change,
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
-  try {
-    const { status, said } = await runCommand(workspace, gateway, '', command)
-    if (status !== 0)
-      throw new Failure(
-        `${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${shorten(said)}`,
-        {
-          code: `not-${what}ed`,
-          remedy: `see that this works on ${gateway.name}: ${command}`,
-        },
-      )
-  } catch (error) {
+  const { status, said } = await runCommand(workspace, gateway, '', command).catch(async (error) => {
     // Ended by a signal: it is not left drained, as far as that can be helped.
     if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
     throw error
-  }
+  })
+  if (status !== 0)
+    throw new Failure(
+      `${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${excerpt(said)}`,
+      {
+        code: `not-${what}ed`,
+        remedy: `see that this works on ${gateway.name}: ${command}`,
+      },
+    )
 }
 
 async function mark(workspace: Workspace, node: ClusterNode, command: string): Promise<void> {
   const { status, said } = await runCommand(workspace, node, '', command)
   if (status === 0) return
-  throw nodeFailure(node, `could not be marked as drained: ${shorten(said)}`, {
+  throw nodeFailure(node, `could not be marked as drained: ${excerpt(said)}`, {
     code: 'not-marked',
     remedy: `see why there: ${command}; then run the same command again`,
   })
-}
-
-function shorten(said: string): string {
-  return printable(said.replaceAll('\n', ' ')).slice(0, 160)
 }

@@ -3,12 +3,13 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { notWhole, readAnswer } from '../../lib/nodes/frame.ts'
-import { commandScript, forgetScript, type PlacingStop, placeScript, putBackScript } from '../../lib/nodes/place.ts'
+import { commandScript, forgetScript, placeScript, putBackScript } from '../../lib/nodes/place.ts'
+import type { Stop } from '../../lib/nodes/shell.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
+import { excerpt } from '../../lib/wording.ts'
 import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
-import { busyFailure, nodeFailure } from '../nodes/node-failure.ts'
+import { nodeFailure, stopFailure } from '../nodes/node-failure.ts'
 import type { Place } from '../tables/places.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
@@ -32,7 +33,7 @@ export async function placeFiles(
     digest: digestOf(workspace, file) ?? '',
   }))
   const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript({ source, sudo, files }, nonce))
-  if (first !== 'placed') throw stopFailure(node, first, said)
+  if (first !== 'placed') throw whyStopped(node, first, said)
 }
 
 export async function putBack(
@@ -90,31 +91,12 @@ export async function runCommand(
 
 const again = 'run the same command again'
 
-function stopFailure(node: ClusterNode, first: string, said: readonly string[]): Failure {
+function whyStopped(node: ClusterNode, first: string, said: readonly string[]): Failure {
   const [why = '', ...words] = first.split(' ')
-  const text = printable([words.join(' '), ...said].join(' '))
-    .replaceAll('\n', ' ')
-    .trim()
-    .slice(0, 160)
-  switch (why as PlacingStop) {
-    case 'busy':
-      return busyFailure(node)
-    case 'source':
-      return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
-        code: 'changed-meanwhile',
-        remedy: again,
-      })
-    case 'undone':
-      return nodeFailure(node, `a file could not be put in its place, so every file is as it was (${text})`, {
-        code: 'not-replaced',
-        remedy: `see why (df, lsattr, mount); then ${again}`,
-      })
-    case 'half':
-      return nodeFailure(node, `a file could not be put in its place, and another not be put back (${text})`, {
-        code: 'not-replaced',
-        remedy: `see why (df, lsattr, mount), then ${again}; until then old and new files are mixed there`,
-      })
-    default:
-      return nodeFailure(node, `root's shell answers ${formatNames([text])}`, { code: 'no-answer', remedy: again })
-  }
+  const text = excerpt([words.join(' '), ...said].join(' '))
+  if (why !== 'source') return stopFailure(node, excerpt(why) as Stop, text)
+  return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
+    code: 'changed-meanwhile',
+    remedy: again,
+  })
 }

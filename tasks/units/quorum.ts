@@ -17,56 +17,49 @@ function membersOf({ workspace, node }: On) {
 
 export type Standing = 'well' | 'not well' | 'without a majority'
 
+/** Seconds: from the look at the others until the one that is restarted can be seen to be down. */
+const leaseTime = 60
+
 /**
  * For one that is well, since it has something to lose: one etcd that is missing already, and another that is restarted, are
  * no majority of three. Of all runs, on whichever machine, one at a time does so: each might have seen all others well.
  */
 export async function whileOthersAreWell(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
-  const lease = await takeTurn(on, unit)
+  let turn: Turn | undefined
+  const look = async () => {
+    turn = await takeTurn(on, unit)
+    return turn instanceof Failure ? turn.message : undefined
+  }
+  await repeat(on.install.timeout, look, on.signal)
+  if (turn instanceof Failure) throw turn
   try {
-    await refuseWithoutOthers(on, unit)
     await work()
   } finally {
     // One that can't be given back ends by itself.
-    await withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease)).catch(() => {})
+    if (turn) await giveBack(on, turn).catch(() => {})
   }
 }
 
-/** Kept in the store itself, which is well; of a run that was killed it lasts for install.timeout, for the same auth/ not at all. */
-async function takeTurn(on: On, { unit }: Unit): Promise<string> {
-  const { node, install, workspace, signal } = on
-  const asked = {
-    key: `harderway/restart/${unit}`,
-    owner: stagingOwner(workspace).auth,
-    host: hostname(),
-    seconds: Math.ceil(install.timeout / 1000),
-  }
-  let lease = ''
-  const look = async () => {
-    const taken = await withStore(on, node, (etcd) => takeStoreLock(etcd, asked))
-    if ('host' in taken) return taken.host
-    lease = taken.lease
-    return undefined
-  }
-  const host = await repeat(2 * install.timeout, look, signal)
-  if (host === undefined) return lease
-  throw nodeFailure(node, `a run on ${printable(host)} is restarting ${unit} on one node after the other`, {
-    code: 'busy',
-    remedy: 'run the same command again when that one has ended',
-  })
-}
+/** Ours, while all others are well; or why not. */
+type Turn = { readonly lease: string } | Failure
 
-async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
-  let broken: (readonly [string, string])[] = []
+/** Kept in the store itself, which is well. */
+async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
+  const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds: leaseTime }
+  const taken = await withStore(on, on.node, (etcd) =>
+    takeStoreLock(etcd, { key: `harderway/restart/${unit}`, ...owner }),
+  )
+  if ('host' in taken)
+    return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit}, one after the other`, {
+      code: 'busy',
+      remedy: 'run the same command again when that one has ended',
+    })
   // One that was restarted just now may not answer yet.
-  const look = async () => {
-    broken = await findBroken(on, unit)
-    return broken.length > 0 ? 'not all are well' : undefined
-  }
-  const why = await repeat(on.install.timeout, look, on.signal)
-  if (why === undefined) return
+  const broken = await findBroken(on, { unit, ...row })
+  if (broken.length === 0) return taken
+  await giveBack(on, taken)
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
-  throw new Failure(`${on.node.name}: ${unit.unit} is not restarted while it is not well on ${list}`, {
+  return new Failure(`${on.node.name}: ${unit} is not restarted while it is not well on ${list}`, {
     code: 'no-quorum',
     remedy: [
       'get it well there, then run the same command again; where these files are what it lacks:',
@@ -75,10 +68,14 @@ async function refuseWithoutOthers(on: On, unit: Unit): Promise<void> {
   })
 }
 
+function giveBack(on: On, { lease }: { readonly lease: string }): Promise<void> {
+  return withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
+}
+
 async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string])[]> {
-  const asked = membersOf(on).others.map(async ({ name, ...other }) => {
-    const why = await whyNotWell(on, { name, ...other }, unit)
-    return why === undefined ? [] : [[name, why] as const]
+  const asked = membersOf(on).others.map(async (other) => {
+    const why = await whyNotWell(on, other, unit)
+    return why === undefined ? [] : [[other.name, why] as const]
   })
   return (await Promise.all(asked)).flat()
 }

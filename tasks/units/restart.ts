@@ -5,9 +5,9 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { ask } from '../../lib/tls/probe.ts'
-import { printable } from '../../lib/wording.ts'
+import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import { readShown } from '../components/ports.ts'
-import { type Asking, questionTo } from '../components/question.ts'
+import { type Asking, healthQuestion } from '../components/question.ts'
 import type { Port, Unit } from '../tables/places.ts'
 import { drain, undrain } from './drain.ts'
 import { runCommand } from './place.ts'
@@ -95,9 +95,9 @@ function asking({ workspace, signal, node }: On): Asking {
 export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   if (!health) return undefined
   try {
-    const { status, body } = await ask({ ...health, ...questionTo(asking(on), node, health) })
+    const { status } = await ask(healthQuestion(asking(on), node, health))
     if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
-    return `${health.path} answers ${status} ${body.slice(0, 100)}`
+    return `${health.path} answers ${status}`
   } catch (error) {
     on.signal.throwIfAborted()
     if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
@@ -108,16 +108,15 @@ export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): P
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
   const { status, said } = await runCommand(on.workspace, on.node, on.install.sudo, command)
   on.signal.throwIfAborted()
-  if (status !== 0) throw await notWell(on, unit, `${command}: ${said.slice(0, 160)}`)
+  if (status !== 0) throw await notWell(on, unit, `${command}: ${excerpt(said)}`)
 }
 
-/** A word so long that it could be a key is not passed on. */
 async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
   const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
     bundle === undefined ? await runCommand(workspace, node, install.sudo, journal).catch(() => undefined) : undefined
-  const lines = printable(said?.said ?? '').replace(/[A-Za-z0-9+/=_-]{40,}/g, '…')
+  const lines = withoutKeys(printable(said?.said ?? ''))
   return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',
     remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(

@@ -105,12 +105,11 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     for (const { unit, reason, isUp } of stale) {
       if (!isUp || typeof reason !== 'object') continue
       if (await isTakenUp(on, unit, reason)) continue
-      const work = async () => {
+      await guarded(on, unit, standing === 'well', async () => {
         restarted.push(unit)
         await restart(on, unit)
         if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
-      }
-      await (unit.isQuorum && standing === 'well' ? whileOthersAreWell(on, unit, work) : work())
+      })
     }
     return restarted
   } catch (error) {
@@ -119,6 +118,10 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     if (on.signal.aborted || !isOfUnit || !isWell) throw error
     throw await undo(on, error, stale, restarted)
   }
+}
+
+async function guarded(on: On, unit: Unit, isWell: boolean, work: () => Promise<void>): Promise<void> {
+  await (unit.isQuorum && isWell ? whileOthersAreWell(on, unit, work) : work())
 }
 
 /** By itself, where that comes; it is then asked whether it is well with what is new. */
@@ -187,7 +190,10 @@ async function undo(
 }
 
 async function restartAll(on: On, units: readonly Unit[]): Promise<void> {
-  for (const unit of units) await restart(on, unit)
+  for (const unit of units) {
+    const isWell = unit.isQuorum === true && (await whyNotWell(on, on.node, unit)) === undefined
+    await guarded(on, unit, isWell, () => restart(on, unit))
+  }
 }
 
 async function succeeds(work: Promise<void>): Promise<boolean> {

@@ -24,7 +24,7 @@ export interface UnitsFound {
 /** What of a node's units there is, in the table's order. */
 export interface UnitVerdict {
   readonly unit: Unit
-  /** Undefined: not installed yet. */
+  /** Undefined where all of it is as asked. */
   readonly reason: UnitReason | undefined | 'not installed'
   /** Runs, or tries to. */
   readonly isUp: boolean

@@ -51,8 +51,7 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
       if (!node) throw new Error('no node')
       return await work(await ssh.connection(node))
     } finally {
-      if (node) await ssh.disconnect(node)
-      ssh.end()
+      await ssh.close()
     }
   }
   const run: SshLab['run'] = (name, script, use) =>

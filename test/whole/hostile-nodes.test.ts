@@ -253,7 +253,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         assert.match(
           String(messageOf(ran, 'deploy/control0')),
           new RegExp(
-            `^control0: a file could not be replaced, so every file was left unchanged \\(.*${file}.*not permitted\\)$`,
+            `^control0: a file could not be replaced, so every file is as it was \\(.*${file}.*not permitted\\)$`,
           ),
         )
         assert.deepEqual(homes(), before)
@@ -297,10 +297,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       await withTools('control0', broken, async () => {
         const ran = await deploy('--node', 'control0')
         assertStatus(ran, 1)
-        assert.match(
-          String(messageOf(ran, 'deploy/control0')),
-          /every file was left unchanged \(mv: Input\/output error\)$/,
-        )
+        assert.match(String(messageOf(ran, 'deploy/control0')), /every file is as it was \(mv: Input\/output error\)$/)
       })
       assert.deepEqual(homes(), before)
     })

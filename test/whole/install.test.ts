@@ -290,7 +290,7 @@ describe('install on six machines', { skip }, () => {
       'etcdctl --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem --endpoints=https://192.168.1.11:2379'
     await lab.exec(`${etcdctl} put harderway/restart/etcd 'another laptop'`)
     lab.write(...running({ timeout: '1s' }))
-    assert.match(toldOf(await must(1, 'install')), /control0: a run on laptop is restarting etcd/)
+    assert.match(toldOf(await must(1, 'install')), /control0: a run on laptop is restarting etcd, one after the other/)
     assert.ok(!(await startedSince(lab, starts)).includes('control0 etcd'))
     await lab.exec(`${etcdctl} del harderway/restart/etcd`)
     lab.write(...running())

@@ -30,7 +30,7 @@ const roles = ['control', 'worker', 'gateway'] as const
 /** Throws a usage Failure. */
 export function parseAsked({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Asked {
   const { names, config, from, name, sshConfig, virtualIP, user } = options
-  const [typed, ...more] = names.toSpliced(names.indexOf('init'), 1)
+  const [typed, ...more] = names.slice(1)
   if (typed === undefined || typed === '' || more.length > 0)
     throw wrong(
       `give one folder, which gets a cluster.yaml${more.length > 0 ? `: not ${[typed, ...more].join(' and ')}` : ''}`,

@@ -3,7 +3,7 @@ import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
-import { openWorkspace, type Request } from '../../request/session.ts'
+import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'
 import type { Rotation, Stage } from '../../rotations/rotation.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
@@ -22,8 +22,8 @@ export async function planRotation(
 ): Promise<readonly Finding[]> {
   const { options, cluster, print } = request
   const { workspace, close } = openWorkspace(request, () => {})
-  const at = rotation.stages.findIndex((stage) => stage.name === rotation.stageOf(workspace)) + 1
-  await close()
+  const name = await readUnlocked(request, async () => rotation.stageOf(workspace)).finally(close)
+  const at = rotation.stages.findIndex((stage) => stage.name === name) + 1
   const end = options.finish ? rotation.stages.length : rotation.stages.length - 1
   const state = (i: number) => (i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish')
   const steps = rotation.stages.map((stage, i) => ({

@@ -48,7 +48,7 @@ describe('a question to a component, through a stream of its own', () => {
   const question = (port: number, more: object = {}) => ({
     open: () => tunnel(port),
     address: '127.0.0.1',
-    ca: auth.bytes('ca.pem'),
+    trust: auth.bytes('ca.pem'),
     as: pairOf('client'),
     signal: AbortSignal.timeout(30_000),
     path: '/healthz',
@@ -84,7 +84,7 @@ describe('a question to a component, through a stream of its own', () => {
       t,
       createServer(options(), (_, response) => response.end('ok')),
     )
-    await assert.rejects(ask(question(port, { ca: pairOf('client').certificate })), refused(/certificate/))
+    await assert.rejects(ask(question(port, { trust: pairOf('client').certificate })), refused(/certificate/))
     await assert.rejects(ask(question(port, { address: '127.0.0.2' })), refused(/127\.0\.0\.2/))
     const strict = await listen(t, createServer({ ...options(), requestCert: true, rejectUnauthorized: true }))
     await assert.rejects(
@@ -93,12 +93,13 @@ describe('a question to a component, through a stream of its own', () => {
     )
     // With TLS 1.3 that client has seen the server's certificate by then.
     assert.equal((await readServed(question(strict, { as: undefined }))).length > 100, true)
+    assert.equal((await ask(question(port, { trust: 'anyone', address: '127.0.0.2' }))).status, 200)
   })
 
   test('shows the certificate that is served, whoever signed it', async (t) => {
     const port = await listen(t, createServer(options()))
     const ours = new X509Certificate(auth.bytes('server.pem')).raw
-    assert.deepEqual(await readServed(question(port, { ca: undefined })), ours)
+    assert.deepEqual(await readServed(question(port)), ours)
   })
 
   test('is no answer where none comes, junk comes, more comes than an answer can be, or nothing listens', async (t) => {
@@ -109,6 +110,10 @@ describe('a question to a component, through a stream of its own', () => {
     const soon = () => AbortSignal.timeout(200)
     await assert.rejects(ask(question(silent, { signal: soon() })), Failure)
     await assert.rejects(readServed(question(silent, { signal: soon() })), refused(/did not answer in time/))
+    await assert.rejects(
+      readServed(question(silent, { signal: AbortSignal.abort() })),
+      refused(/did not answer in time/),
+    )
     const junk = await listen(
       t,
       createTcp((socket) => socket.end('SSH-2.0-junk\r\n'.repeat(1000))),
