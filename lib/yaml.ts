@@ -1,9 +1,12 @@
 /** YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic. Pure. */
 import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
 
-/** Never throws; what is wrong stands in `errors`, which may quote the text. */
-export function parseYaml(text: string, lineCounter?: LineCounter): Document.Parsed {
-  const options = { uniqueKeys: false, prettyErrors: false, logLevel: 'error' } as const
+/**
+ * Never throws; what is wrong stands in `errors`, which may quote the text: then its values are not asked for. A key that is
+ * a map would be written as text again for each map around it, and is none in any file of ours.
+ */
+export function parseYaml(text: string, { lineCounter, merge = false }: YamlUse = {}): Document.Parsed {
+  const options = { uniqueKeys: false, stringKeys: true, prettyErrors: false, logLevel: 'error', merge } as const
   const document = parseDocument(text, lineCounter ? { ...options, lineCounter } : options)
   if (document.errors.length > 0) return document
   visit(document, {
@@ -19,6 +22,12 @@ export function parseYaml(text: string, lineCounter?: LineCounter): Document.Par
     },
   })
   return document
+}
+
+interface YamlUse {
+  readonly lineCounter?: LineCounter
+  /** `<<` brings in what it names, as it does for kubectl. */
+  readonly merge?: boolean
 }
 
 /** The text with the change; comments, order and whatever else is in it stay, and long lines are not broken. */

@@ -71,7 +71,7 @@ type ParsedYaml =
 function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    const document = parseYaml(text, lineCounter)
+    const document = parseYaml(text, { lineCounter })
     const [error] = document.errors
     // After one syntax error the parser's further errors are consequences of it.
     if (error) {

@@ -92,7 +92,7 @@ const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-con
 
 /** The changed text, of at most one change to a list; undefined where it can't be changed without touching what is not ours. */
 export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
-  const document = parseYaml(text)
+  const document = parseYaml(text, { merge: true })
   const data: unknown = document.errors.length === 0 ? document.toJS() : undefined
   if (data === null)
     return applyChanges(text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig, changes)

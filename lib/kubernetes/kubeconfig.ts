@@ -114,9 +114,10 @@ export type Fields = Record<string, unknown>
 /** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
-    const document = parseYaml(text)
+    const document = parseYaml(text, { merge: true })
+    if (document.errors.length > 0) return undefined
     const value: unknown = document.toJS({ maxAliasCount }) ?? {}
-    return document.errors.length === 0 && isFields(value) ? value : undefined
+    return isFields(value) ? value : undefined
   } catch {
     // The error is dropped: it could quote a private key.
     return undefined

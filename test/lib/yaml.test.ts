@@ -41,6 +41,13 @@ describe('a key is repeated', () => {
 })
 
 test('keys of two maps, and those that are only alike, are not repeated', () => {
-  for (const text of ['a: {b: 1}\nb: {b: 1}\n', '1: x\n"1": y\n', 'A: 1\na: 2\n'])
-    assert.deepEqual(parseYaml(text).errors, [])
+  for (const text of ['a: {b: 1}\nb: {b: 1}\n', 'A: 1\na: 2\n']) assert.deepEqual(parseYaml(text).errors, [])
 })
+
+// As text each is written again for each around it: minutes of the only thread.
+for (const text of ['? '.repeat(700), '? - '.repeat(250), '? {a: b}\n: c', '? [a]\n: c', 'a: &x b\n*x : 1'])
+  test(`a key that is no name is an error, and nothing is asked of its values: ${text.slice(0, 12)}`, () => {
+    assert.equal(parseYaml(text).errors[0]?.code, 'NON_STRING_KEY')
+    const parsed = parseCluster(Buffer.from(text), { reservedNames: new Set(), units: new Map() })
+    assert.ok('problems' in parsed)
+  })
