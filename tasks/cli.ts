@@ -5,8 +5,9 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join, relative, resolve } from 'node:path'
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
+import { fit } from '../lib/paragraph.ts'
 import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
-import { createLines } from '../lib/views/lines.ts'
+import { createLines, withoutCommands } from '../lib/views/lines.ts'
 import type { PhaseView } from '../lib/views/phase-view.ts'
 import { formatFailure, formatProblem, type Reporter } from '../lib/views/reporter.ts'
 import { quote } from '../lib/wording.ts'
@@ -21,6 +22,8 @@ import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
 
+const isOnGitHub = process.env.GITHUB_ACTIONS === 'true'
+
 /** The exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   if (process.stdout.isTTY) sizeTerminal(process.stdout)
@@ -29,7 +32,7 @@ export async function main(args: readonly string[]): Promise<number> {
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) printError(formatFailure(failure))
+  if (failure) printFailure(formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
@@ -78,7 +81,7 @@ function createCall(options: Options, ending: Ending): Call {
     endedStatus: ending.status,
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
     progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
-    print,
+    print: (line) => print(withoutRunnerCommands(line)),
     printError,
     width: width(),
     isInteractive: process.stdin.isTTY && isLive() && !options.json,
@@ -101,7 +104,7 @@ function createRequest(call: Call): Request {
 
 function tellFailure(failure: Failure, args: readonly string[]): void {
   if (args.includes('--json')) createJsonLines(print).problem(failure)
-  else printError(formatProblem(failure, args.includes('--verbose')))
+  else printFailure(formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[]): void {
@@ -110,7 +113,7 @@ function refuseLostOptions(args: readonly string[]): void {
   const files = [npm_config_userconfig, npm_config_globalconfig, `${npm_config_local_prefix}/.npmrc`]
   const npmrc = files.map((file) => tryTo(() => doing('read', `${file}`, () => readFileSync(`${file}`, 'utf8'))) ?? '')
   const names = [...commands.map(({ name }) => name), ...Object.keys(groups), ...phases.map(({ name }) => name)]
-  const isName = (word: string) => names.some((name) => name === word.split('/')[0])
+  const isName = (word: string) => names.some((name) => name !== '' && name === word.split('/')[0])
   const lost = findLostOptions({ args, env, npmrc, isName })
   if (!lost) return
   throw usageFailure(
@@ -127,7 +130,10 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   const progress = await createProgress(options, views, isPlan)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/plan/plan-lines.ts')
-  return createPlanLines({ phases: views, detail: detailOf(options), width: width(), write: print }, progress)
+  return createPlanLines(
+    { phases: views, detail: detailOf(options), width: width(), isTerminal: process.stdout.isTTY, write: print },
+    progress,
+  )
 }
 
 /** Progress during a run; before a plan, without outcomes. */
@@ -137,11 +143,10 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }
-  const isGrouped = process.env.GITHUB_ACTIONS === 'true'
   const lines = createLines({
     phases: views,
     detail: detailOf(options),
-    isGrouped,
+    isGrouped: isOnGitHub,
     write: print,
     writeError: printError,
   })
@@ -202,6 +207,15 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
+function printFailure(text: string): void {
+  printError(fit(text, process.stderr.columns || Number.POSITIVE_INFINITY).join('\n'))
+}
+
 function printError(text: string): void {
-  process.stderr.write(`${text}\n`)
+  process.stderr.write(`${withoutRunnerCommands(text)}\n`)
+}
+
+/** Of what comes from a file or a node; groups of ours are written as they are. */
+function withoutRunnerCommands(text: string): string {
+  return isOnGitHub ? withoutCommands(text) : text
 }

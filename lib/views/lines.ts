@@ -90,6 +90,6 @@ function formatEnd(id: TargetId, outcome: Outcome): string {
  * What a node or a file says may look like a command to the runner, which takes one wherever a line begins with it:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */
-function withoutCommands(text: string): string {
+export function withoutCommands(text: string): string {
   return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
 }

@@ -2,6 +2,7 @@
 import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
+import { printable } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
 import { lookOnce, wholeCluster } from '../../looks/look.ts'
@@ -33,7 +34,7 @@ export async function report(request: Request): Promise<readonly Finding[]> {
     throw new Failure(`there is nothing in ${auth.path} yet`, {
       remedy: commandOf(request, 'bootstrap'),
     })
-  const lock = await lockAuth(auth, request, printError)
+  const lock = await lockAuth(auth, request, (text) => printError(printable(text)))
   try {
     const seen = await lookOnce(request, wholeCluster(request), auth)
     const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
@@ -43,6 +44,6 @@ export async function report(request: Request): Promise<readonly Finding[]> {
     lock.release()
   }
   const path = `${auth.path}/${chosen.file}`
-  print(options.json ? formatJsonLine({ type: 'report', path }) : path)
+  print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
   return []
 }
