@@ -1,9 +1,10 @@
 /** The command that copies lost files of auth/ back from a node. */
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { typedCommand } from '../../lib/ssh-config/command.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { quote } from '../../lib/wording.ts'
 
 /** The command that brings all of auth/ back; from that node, else from the first control node. */
 export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNode): string {
@@ -11,8 +12,13 @@ export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNo
   return command(`recover --node ${node?.name}`)
 }
 
-/** From that node; else from the first control node. */
-export function fetchCommand({ auth, cluster }: Workspace, names: readonly string[], from?: ClusterNode): string {
+/** From that node; else from the first control node. What is there is kept in backup/, and nothing fetched where that fails. */
+export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
+  const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
+  const backup = quote(join(auth.path, 'backup'))
+  const kept = quote(join(auth.path, 'backup', `fetched-${now.toISOString().replace(/[:.]/g, '-')}`))
+  const move =
+    there.length > 0 ? `mkdir -m 700 -p ${backup} && mkdir -m 700 ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   const words = [
     // The node has just been asked, so that its key is known: an impostor's identity is not fetched, whatever is configured.
@@ -21,5 +27,5 @@ export function fetchCommand({ auth, cluster }: Workspace, names: readonly strin
     ...names.map((name) => `${cluster.ssh.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
     auth.path,
   ]
-  return typedCommand('scp', { folder: dirname(auth.path), ssh: cluster.ssh }, words)
+  return move + typedCommand('scp', { folder: dirname(auth.path), ssh: cluster.ssh }, words)
 }

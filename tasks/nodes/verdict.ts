@@ -120,7 +120,7 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
         .join(', ')})`,
   )
   throw sharedRefusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, {
-    what: `another identity than ${auth.path}`,
+    what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
     place: { node, labels },
     waysOut: (places) => waysOutOfOther(workspace, places),
