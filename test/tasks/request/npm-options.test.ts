@@ -121,6 +121,7 @@ for (const [args, command] of [
   ['task certs --no-lock-wait', 'npm run task -- certs --no-lock-wait'],
   ['task status --json', 'npm run task -- status --json'],
   ['task certs --config other.yaml', 'npm run task -- certs --config other.yaml'],
+  ['bootstrap --config /a/other.yaml --dry-run', 'npm run bootstrap -- --config /a/other.yaml --dry-run'],
   ['task ca --renew -- --verbose', 'npm run task -- ca --verbose --renew'],
   ['task --list', 'npm run task -- --list'],
 ] as const)
