@@ -5,8 +5,10 @@ import { type Draft, withOwnVirtualIP } from './draft.ts'
 /** An empty answer leaves it to be written into the file. */
 export async function askForBlanks(draft: Draft, signal: AbortSignal): Promise<Draft> {
   const nodes = []
+  const taken = new Map(draft.nodes.flatMap(({ name, ips }) => ips.map((address): [string, string] => [address, name])))
   for (const node of draft.nodes) {
-    const address = node.ips.length > 0 ? undefined : await ask(`Address of ${node.name}`, signal)
+    const address = node.ips.length > 0 ? undefined : await ask(`Address of ${node.name}`, signal, taken)
+    if (address !== undefined) taken.set(address, node.name)
     nodes.push(address === undefined ? node : { ...node, ips: [address] })
   }
   const { api } = withOwnVirtualIP({ ...draft, nodes })
@@ -14,10 +16,20 @@ export async function askForBlanks(draft: Draft, signal: AbortSignal): Promise<D
   return { ...draft, api: { ...api, virtualIP }, nodes }
 }
 
-async function ask(what: string, signal: AbortSignal): Promise<string | undefined> {
+/** `taken`: by whom an address is had already. */
+async function ask(
+  what: string,
+  signal: AbortSignal,
+  taken: ReadonlyMap<string, string> = new Map(),
+): Promise<string | undefined> {
   const { default: input } = await import('@inquirer/input')
-  const validate = (text: string) =>
-    text.trim() === '' || addressBytes(text.trim()) !== undefined || 'not an IP address, such as 192.168.1.11'
+  const validate = (text: string) => {
+    const typed = text.trim()
+    if (typed === '') return true
+    if (addressBytes(typed) === undefined) return 'not an IP address, such as 192.168.1.11'
+    const owner = taken.get(canonicalAddress(typed))
+    return owner === undefined || `${owner} has that address`
+  }
   // Ctrl-D closes the line without an answer, and nothing is left that this process would wait for.
   const closed = new AbortController()
   const close = () => closed.abort()
