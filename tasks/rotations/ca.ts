@@ -93,6 +93,10 @@ const finished: Stage = {
   },
   proof: 'a certificate of the earlier CA, made for this, is refused by each API server, etcd and kubelet',
   isLast: true,
+  async heldBy(rotating) {
+    const asked = await Promise.all(rotating.workspace.cluster.nodes.map((node) => askable(rotating, node)))
+    return asked.some((units) => units.length > 0) ? [] : ['whoever it may be: no component runs that could tell']
+  },
   async begin({ workspace: { auth, now } }) {
     auth.backUp(pairFiles(caName), now)
     auth.write(certificateFile(caName), auth.bytes(certificateFile(next)), publicMode, { durable: true })
