@@ -7,6 +7,8 @@ export type Change =
       readonly files: readonly string[]
       /** Nothing was there before. */
       readonly isNew: boolean
+      /** What was made under the one that was there is worthless from then on. */
+      readonly isReplaced?: true
       /** What the certificate says. */
       readonly is?: CertificateFacts | undefined
       /** What the one said that it replaces. */

@@ -21,3 +21,8 @@ export function breakLines(text: string, width: number, first: number, others: n
   const lines = rest === '' ? [] : wrap(rest, others)
   return [' '.repeat(first) + head, ...lines.map((line) => ' '.repeat(others) + line)]
 }
+
+/** Each line broken between words, but for what is to be typed, which begins with four blanks and is copied as it is. */
+export function fit(text: string, width: number): string[] {
+  return text.split('\n').flatMap((line) => (line.startsWith('    ') ? [line] : breakLines(line, width, 0, 2)))
+}

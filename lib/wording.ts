@@ -37,9 +37,12 @@ export function printable(text: string): string {
   )
 }
 
+/** As no key begins by chance. */
+const isPath = /^\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\//
+
 /** Without words so long that they could be keys or tokens; a path is none. */
 export function withoutKeys(text: string, instead: (word: string) => string = () => '…'): string {
-  return text.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => (/^(\/[a-z0-9_-]+)+$/.test(word) ? word : instead(word)))
+  return text.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => (isPath.test(word) ? word : instead(word)))
 }
 
 /** Of what a program elsewhere said: one line, not too long, without what could be a key. */

@@ -1,6 +1,6 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
-import { breakLines } from '../paragraph.ts'
+import { breakLines, fit } from '../paragraph.ts'
 import type { PhaseView } from '../views/phase-view.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from '../views/reporter.ts'
 import { type Follows, formatSummary, type Summary } from '../views/summary.ts'
@@ -12,6 +12,7 @@ export interface PlanLinesOptions {
   readonly detail: 'verbose' | 'normal' | 'quiet'
   /** Columns. */
   readonly width: number
+  readonly isTerminal: boolean
   readonly write: (text: string) => void
 }
 
@@ -19,13 +20,14 @@ const colours = { '+': 'green', '~': 'yellow', '-': 'red', '↻': 'magenta' } as
 
 /** `progress` reports until the plan is printed: a transient tree, or notes alone. */
 export function createPlanLines(options: PlanLinesOptions, progress: Reporter): Reporter {
-  const { detail, write } = options
+  const { detail, write, isTerminal } = options
   return {
     ...progress,
     end: async (summary) => {
       await progress.end(summary)
       if (detail !== 'quiet') for (const line of formatPlan(summary, options)) write(line)
-      for (const text of formatFailures(summary.outcomes)) write(text)
+      for (const text of formatFailures(summary.outcomes))
+        for (const line of isTerminal ? fit(text, options.width) : [text]) write(line)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
     },
@@ -48,8 +50,12 @@ function formatPlan({ outcomes, follows }: Summary, { phases, width, detail }: P
     ...(more.length > 0 ? ['', ...more] : []),
     ...(lines.length > 0 ? [''] : []),
     ...warnings,
-    ...(entries.length > 0 ? [formatCounts(entries)] : []),
+    ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? ['Nothing to do.'] : []),
   ]
+}
+
+function isAllFresh(outcomes: Summary['outcomes']): boolean {
+  return outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
 }
 
 function formatEntry(entry: Entry, width: number, list: ListNames): string[] {

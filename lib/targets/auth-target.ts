@@ -1,7 +1,8 @@
 /** What is the same for every target whose files are in auth/. */
+import type { Change } from '../change.ts'
 import { Failure } from '../failure.ts'
 import { isRepair } from '../reason.ts'
-import type { Target } from './target.ts'
+import type { Target, Work } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
 /** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */
@@ -17,9 +18,19 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
       refuseFolders(target, workspace)
       for (const reason of work.reasons)
         if (reason.kind === 'wrong-mode') workspace.auth.setMode(reason.path, reason.asked)
-      return isRepair(work.reasons) ? undefined : target.build?.(workspace, work)
+      if (isRepair(work.reasons)) return undefined
+      const built = await target.build?.(workspace, work)
+      return built && { ...built, change: asReplaced(built.change, work) }
     },
+    ...(target.foresee && {
+      foresee: (workspace, work) => asReplaced(target.foresee?.(workspace, work), work),
+    }),
   }
+}
+
+function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
+  const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
+  return isReplaced ? { ...change, isReplaced } : change
 }
 
 /** A rename replaces anything but a folder, which may be the user's. */

@@ -36,7 +36,7 @@ export function formatOutcome(outcome: Outcome): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      return outcome.because.length === 0 ? 'not reached' : `not reached: ${formatNames(outcome.because)} failed`
+      return outcome.because.length === 0 ? 'skipped' : `skipped: it comes after ${formatNames(outcome.because)}`
     default:
       return outcome satisfies never
   }
@@ -91,7 +91,9 @@ function formatBuilt({ reasons, change }: Built): string {
   }
 }
 
-function formatMade({ isNew, is, was }: Change & { kind: 'made' }, reasons: readonly Reason[], why: string): string {
+function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[], why: string): string {
+  const { isNew, isReplaced, is, was } = made
+  if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
   if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
   if (!is) return `updated: ${why}`
   if (isRenewal(reasons) && was) return `renewed: ${formatDate(is.expires)}, was ${formatDate(was.expires)}`
@@ -119,6 +121,7 @@ function listFiles(files: readonly string[], what: string): string | false {
 /** In the order in which they are counted. */
 const labels: readonly string[] = [
   ...[
+    'replaced',
     'new',
     'renewed',
     'changed',
@@ -131,17 +134,18 @@ const labels: readonly string[] = [
     'not asked',
     'done',
   ],
-  ...['to make', 'failed', 'not reached', 'fresh'],
+  ...['to make', 'failed', 'skipped', 'fresh'],
 ]
 
 /** What targets with it have in common, in one word. */
 export function labelOf(outcome: Outcome): string {
   const { kind } = outcome
   if (kind === 'stale') return 'to make'
-  if (kind === 'cancelled') return 'not reached'
+  if (kind === 'cancelled') return 'skipped'
   if (kind !== 'built') return kind
   if (isRepair(outcome.reasons)) return 'repaired'
   const { change, reasons } = outcome
+  if (change?.kind === 'made' && change.isReplaced) return 'replaced'
   if (change?.kind === 'made') return change.isNew ? 'new' : change.is && isRenewal(reasons) ? 'renewed' : 'changed'
   if (change?.kind === 'deployed' && change.files.length === 0)
     return change.removed.length > 0 ? 'changed' : 'repaired'

@@ -10,11 +10,20 @@ import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 
+interface NextToExpire {
+  readonly name: string
+  readonly at: Date
+  /** When a run begins to renew it; undefined where none does. */
+  readonly renewsFrom?: Date | undefined
+}
+
 /** What a run tells at its end besides its outcomes. */
 export interface Closing {
   readonly advice: readonly Advice[]
   /** What of auth/ expires first. */
-  readonly nextToExpire: { readonly name: string; readonly at: Date } | undefined
+  readonly nextToExpire: NextToExpire | undefined
+  /** What goes on where the run was ended, to type. */
+  readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
   /** Nothing was to be made. */
   readonly areChecks?: boolean
@@ -59,7 +68,7 @@ export function formatSummary(summary: Summary): string {
   const counts = [
     ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
     `${failed} failed`,
-    ...(cancelled > 0 ? [`${cancelled} not reached`] : []),
+    ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
   ]
   const noun = areChecks ? 'check' : 'target'
   return `${targets} ${noun}${targets === 1 ? '' : 's'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
@@ -72,7 +81,7 @@ interface ClosingRow {
 }
 
 function closingRows(summary: Summary): ClosingRow[] {
-  const { targets, outcomes, advice, nextToExpire } = summary
+  const { targets, outcomes, advice, nextToExpire, goOn } = summary
   // It could not begin.
   if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
@@ -80,8 +89,14 @@ function closingRows(summary: Summary): ClosingRow[] {
     ...changedRows(outcomes),
     ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
     ...advice.map((each) => ({ label: 'To do', text: formatAdvice(each) })),
-    ...row('Next', nextToExpire && `${nextToExpire.name} expires on ${formatDate(nextToExpire.at)}`),
+    ...row('Next', nextToExpire && formatNext(nextToExpire)),
+    ...row('Ended', goOn && `before its end: no file is left half written; on: ${goOn}`),
   ]
+}
+
+function formatNext({ name, at, renewsFrom }: NextToExpire): string {
+  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom)} on renews it` : ''
+  return `${name} expires on ${formatDate(at)}${renewed}`
 }
 
 /** Of a run: what only looks has nothing that expires next. */
@@ -97,7 +112,7 @@ export function formatClosing(summary: Summary, width: number): string[] {
   )
 }
 
-const filesFirst = ['new', 'renewed', 'changed', 'repaired'] as const
+const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const
 
 function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
   const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))

@@ -1,6 +1,6 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
-import { breakLines } from '../paragraph.ts'
+import { fit } from '../paragraph.ts'
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
@@ -55,6 +55,8 @@ export function createTree(options: TreeOptions): Reporter {
     if (running) trailer.push(text)
     else stdout.write(`${text}\n`)
   }
+  const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
+    fit(text, stdout.columns).map((line) => color[colour](line))
   return {
     event: (event) => {
       const phase = byTarget.get(event.id)
@@ -63,17 +65,15 @@ export function createTree(options: TreeOptions): Reporter {
       apply(phase, event)
     },
     note: (text) => {
-      // What is to be typed stays one line: it is copied.
-      const lines = text.startsWith('    ') ? [printable(text)] : breakLines(printable(text), stdout.columns, 0, 2)
-      for (const line of lines) say(color.dim(line))
+      for (const line of coloured(printable(text), 'dim')) say(line)
     },
-    problem: (failure, id) => writeError(color.red(formatProblem(failure, verbose, id))),
+    problem: (failure, id) => writeError(coloured(formatProblem(failure, verbose, id), 'red').join('\n')),
     end: async (summary) => {
       for (const { done } of progress) done.resolve()
       await running
       if (!transient) {
-        trailer.push(...warningsOf(summary.outcomes).map((text) => color.yellow(printable(text))))
-        trailer.push(...formatFailures(summary.outcomes).map((text) => color.red(text)))
+        trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
+        trailer.push(...formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red')))
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
         if (running) trailer.push('', ...formatClosing(summary, stdout.columns), formatSummary(summary))
       }

@@ -1,7 +1,7 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
-import type { Force, TargetId } from '../../lib/targets/target.ts'
+import { type Force, nameInPhase, type TargetId } from '../../lib/targets/target.ts'
 import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
@@ -22,8 +22,18 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   const refusals = await askNodes(request, graph)
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
-  const notes = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
+  const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
+  const notes = [...former, ...otherWays(request, graph, forced)]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, all, graph, forced) })
+}
+
+/** What is to be replaced can be rotated. */
+function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId, Force>): string[] {
+  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (graph.get(id) ?? []) : []))
+  return replaced.map((target) => {
+    const name = nameInPhase(target)
+    return `what was made under the present ${name} is worthless then; without an outage: ${commandOf(request, `rotate ${name}`)}`
+  })
 }
 
 /** All that is made of what is replaced, directly or not, and that this run does not make. */

@@ -1,7 +1,7 @@
 /** One run: the lock, a walk over the graph, and its report. */
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
-import { parseFileName } from '../../lib/files/names.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
@@ -49,17 +49,26 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     lock?.release()
   }
   const exit = exitStatus(findings, request.endedStatus())
-  const closing = { advice: adviseAfter([...wanted.values()], outcomes), nextToExpire: nextToExpire(workspace, wanted) }
+  const closing = {
+    advice: adviseAfter([...wanted.values()], outcomes),
+    nextToExpire: nextToExpire(workspace, wanted),
+    goOn: signal.aborted ? workspace.command(options.names.join(' ') || 'bootstrap') : undefined,
+  }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
 }
 
 /** Of the run's own certificates. */
-export function nextToExpire({ auth }: Workspace, graph: Graph): Closing['nextToExpire'] {
+export function nextToExpire({ auth, cluster }: Workspace, graph: Graph): Closing['nextToExpire'] {
   const dated = [...graph.values()].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = parseFileName(file) ?? {}
     const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
     return at ? [{ name, at }] : []
   })
-  return dated.length > 0 ? dated.reduce((first, each) => (each.at < first.at ? each : first)) : undefined
+  if (dated.length === 0) return undefined
+  const { name, at } = dated.reduce((first, each) => (each.at < first.at ? each : first))
+  // What ends with its CA would not last longer by a new one.
+  const end = tryCertificate(auth, caName)?.notAfter
+  const isRenewed = end !== undefined && at < end
+  return { name, at, renewsFrom: isRenewed ? new Date(at.getTime() - cluster.certificates.renewBefore) : undefined }
 }

@@ -4,8 +4,8 @@ import { breakLines } from '../../lib/paragraph.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 import { firstEnd, type Item, isOurs, isRight, type NodeItem, type State } from '../looks/inventory.ts'
 
-/** With more rows than this, those that are not right are folded too. */
-const mostRows = 60
+/** Rows that are not right are folded where more of them are alike, or there are more in all. */
+const [mostAlike, mostRows] = [2, 60]
 
 const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
 
@@ -14,8 +14,9 @@ export interface StatusTable {
   readonly nodes: readonly NodeItem[]
   /** What the first line sums up: all, though not all may be shown. */
   readonly counted: readonly Item[]
-  /** What shows what would be done, to type. */
+  /** What shows what would be done, and what does it, to type. */
   readonly plan: string
+  readonly run: string
   readonly now: Date
   /** Columns. */
   readonly width: number
@@ -34,7 +35,7 @@ interface Row {
 }
 
 /** A sentence first; then what is right and differs in nothing but its name in one row, and each of the rest in its own. */
-export function formatStatus({ items, nodes, counted, plan, now, width, verbose }: StatusTable): string[] {
+export function formatStatus({ items, nodes, counted, plan, run, now, width, verbose }: StatusTable): string[] {
   const isLong = items.length + nodes.length > mostRows
   const fold = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows, isLong))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
@@ -42,7 +43,7 @@ export function formatStatus({ items, nodes, counted, plan, now, width, verbose 
   const cutShort = items.find(endsWithItsCa)
   const paragraph = (text: string) => breakLines(text, width, 0, 2)
   const parts = [
-    counted.length + nodes.length > 0 ? paragraph(sumUp(counted.filter(isOurs), nodes, { plan, now })) : [],
+    counted.length + nodes.length > 0 ? paragraph(sumUp(counted.filter(isOurs), nodes, { plan, run, now })) : [],
     items.length > 0 ? formatRows('NAME', headings, fold(items.map((item) => itemRow(item, now))), width) : [],
     cutShort?.end ? paragraph(`* its CA expires first, on ${formatDate(cutShort.end)}`) : [],
     nodes.length > 0 ? formatRows('NODE', [], fold(nodes.map(nodeRow)), width) : [],
@@ -61,7 +62,7 @@ function itemRow(item: Item, now: Date): Row {
     colour: urgency(item, now),
     name,
     cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
-    // EXPIRES and LEFT already show that it expires soon.
+    // LEFT shows already that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
   }
 }
@@ -82,8 +83,8 @@ function urgency(item: Item, now: Date): Colour {
 
 function foldRows(rows: readonly Row[], isLong: boolean): Row[] {
   const shared = ({ name, why }: Row) => withoutOwnName(why, name)
-  const alike = groupAlike(rows, (row) =>
-    isLong || row.colour === 'green' ? JSON.stringify({ ...row, name: '', why: shared(row) }) : row,
+  const alike = groupAlike(rows, (row) => JSON.stringify({ ...row, name: '', why: shared(row) })).flatMap((group) =>
+    isLong || group.length > mostAlike || group[0].colour === 'green' ? [group] : group.map((row): [Row] => [row]),
   )
   return alike.map((group) => {
     const [first] = group
@@ -116,27 +117,42 @@ function cut(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text
 }
 
-/** "All 24 items are as cluster.yaml asks, and so are 7 nodes. First to expire: ca, on 2036-11-22, in 3649d" */
+/**
+ * "All 24 items are as cluster.yaml asks, and so are 7 nodes. First to expire: ca, on 2036-11-22, in 3649d"; what has
+ * expired comes before everything else.
+ */
 function sumUp(
   items: readonly Item[],
   nodes: readonly NodeItem[],
-  { plan, now }: Pick<StatusTable, 'plan' | 'now'>,
+  { plan, run, now }: Pick<StatusTable, 'plan' | 'run' | 'now'>,
 ): string {
-  const count = (state: State) => items.filter((item) => item.state === state).length
-  const soon = items.filter((item) => item.state === 'fresh' && !isRight(item)).length
-  const others = nodes.filter((node) => !isRight(node)).length
+  const count = (states: readonly { readonly state: State }[], state: State) =>
+    states.filter((each) => each.state === state).length
+  const expired = items.filter(({ end }) => end !== undefined && end <= now)
+  const soon = items.filter((item) => item.state === 'fresh' && !isRight(item) && !expired.includes(item)).length
   const asked = 'as cluster.yaml asks'
   const wrong = [
-    count('stale') > 0 && `${ofAll(count('stale'), items.length, 'item')} not ${asked}`,
+    count(items, 'stale') > 0 && `${ofAll(count(items, 'stale'), items.length, 'item')} not ${asked}`,
     soon > 0 && `${soon} of ${items.length} ${soon === 1 ? 'expires' : 'expire'} within renewBefore`,
-    count('failed') > 0 && `${ofAll(count('failed'), items.length, 'item')} not readable`,
-    others > 0 && `${ofAll(others, nodes.length, 'node')} not as auth/`,
+    count(items, 'failed') > 0 && `${ofAll(count(items, 'failed'), items.length, 'item')} not readable`,
+    count(nodes, 'stale') > 0 && `${ofAll(count(nodes, 'stale'), nodes.length, 'node')} not as auth/`,
+    count(nodes, 'failed') > 0 && `${count(nodes, 'failed')} of ${nodes.length} could not be looked at`,
   ].filter(Boolean)
-  if (wrong.length > 0) return `${wrong.join('; ')} (see ${plan})${formatFirstExpiry(items, now)}`
+  const over = expired.length > 0 ? `${formatExpired(expired, items.length)}: ${run}. ` : ''
+  if (over || wrong.length > 0)
+    return `${over}${wrong.length > 0 ? `${wrong.join('; ')} (see ${plan})` : ''}${formatFirstExpiry(items, now)}`
   if (items.length === 0) return nodes.length === 1 ? '1 node is as auth/' : `All ${nodes.length} nodes are as auth/`
   const all = items.length === 1 ? '1 item is' : `All ${items.length} items are`
   const onNodes = nodes.length === 1 ? ', and so is 1 node' : `, and so are ${nodes.length} nodes`
   return `${all} ${asked}${nodes.length > 0 ? onNodes : ''}${formatFirstExpiry(items, now)}`
+}
+
+/** "15 of 24 items have expired (kubernetes, admin, control0 and 12 more)": what a person holds stops no cluster. */
+function formatExpired(expired: readonly Item[], all: number): string {
+  const people = new Set(expired.flatMap(({ phase, name }) => (phase === 'user-certs' ? [name] : [])))
+  const others = expired.map(({ name }) => name).filter((name) => !people.has(name))
+  const names = formatNames([...new Set([...others, ...people])])
+  return `${expired.length} of ${all} ${all === 1 ? 'item' : 'items'} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${names})`
 }
 
 /** "5 of 16 items are", "1 of 3 nodes is" */
@@ -145,11 +161,10 @@ function ofAll(count: number, all: number, what: string): string {
 }
 
 function formatFirstExpiry(items: readonly Item[], now: Date): string {
-  const first = firstEnd(items)
+  const left = items.filter(({ end }) => end !== undefined && end > now)
+  const first = firstEnd(left)
   if (!first) return ''
-  const names = items.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)
+  const names = left.filter(({ end }) => end?.getTime() === first.getTime()).map(({ name }) => name)
   const what = `${formatNames([...new Set(names)])}, on ${formatDate(first)}`
-  return first <= now
-    ? `. Expired: ${what}`
-    : `. First to expire: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
+  return `. ${left.length < items.filter(({ end }) => end).length ? 'Next' : 'First'} to expire: ${what}, in ${formatLeft(first.getTime() - now.getTime())}`
 }

@@ -73,9 +73,10 @@ function tell(
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  const plan = workspace.command('bootstrap --dry-run')
+  const [plan, run] = [workspace.command('bootstrap --dry-run'), workspace.command('bootstrap')]
   const { now } = workspace
-  for (const line of formatStatus({ ...shown, counted: items, plan, now, width, verbose: options.verbose })) print(line)
+  for (const line of formatStatus({ ...shown, counted: items, plan, run, now, width, verbose: options.verbose }))
+    print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
   const ids = new Set(counted.map(({ id }) => id))
   const names = new Set(nodes.map(({ node }) => node))

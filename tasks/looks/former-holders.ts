@@ -16,15 +16,32 @@ export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | '
     const certificate = kind === 'certificate' && !known.has(name) ? tryCertificate(auth, name) : undefined
     if (!certificate) return []
     const gone = `${name} is no longer in cluster.yaml`
-    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each)).join(', ')
+    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
     if (certificate.attributes.includes(`CN=${nodeUser(name)}`))
-      return [`${gone}: it and ${auth.path} still hold ${held}, which are valid until they expire`]
+      return [formerNode({ name, gone, held, auth: auth.path }, certificate)]
     if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
       return []
     if (certificate.notAfter <= now)
-      return [`${gone}: ${held} in ${auth.path} expired on ${formatDate(certificate.notAfter)}`]
-    return [`${gone}: ${held} in ${auth.path}, and every copy of them, ${whatRemains(name, certificate)}`]
+      return [`${gone}: ${held.join(', ')} in ${auth.path} expired on ${formatDate(certificate.notAfter)}`]
+    return [`${gone}: ${held.join(', ')} in ${auth.path}, and every copy of them, ${whatRemains(name, certificate)}`]
   })
+}
+
+interface Former {
+  readonly name: string
+  /** That it is, in words. */
+  readonly gone: string
+  readonly held: readonly string[]
+  readonly auth: string
+}
+
+/** What is on it is not looked at: it may be gone, or another's. */
+function formerNode({ name, gone, held, auth }: Former, { notAfter }: Certificate): string {
+  return [
+    `${gone}: ${held.join(', ')} in ${auth}, and what it still holds of them, are valid until ${formatDate(notAfter)}.`,
+    `Take them away where it runs, and here: rm ${held.map((file) => quote(`${auth}/${file}`)).join(' ')};`,
+    `and from the cluster: kubectl delete node ${name}`,
+  ].join(' ')
 }
 
 /** Of a person: Kubernetes reads no list of revoked certificates, so that only RBAC can be cut. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
+import { excerpt, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 
 const hour = 3_600_000
 
@@ -62,4 +62,20 @@ test('groups are in the order of their first, and what is in them too', () => {
     groupAlike([], (item) => item),
     [],
   )
+})
+
+describe('of what a program elsewhere says', () => {
+  const key = Buffer.alloc(32, 7).toString('base64')
+  for (const [said, told] of [
+    [`bad secret ${key}\n`, 'bad secret …'],
+    [`/${key.slice(1)}`, '…'],
+    [
+      'mv: /var/lib/kubernetes/kube-controller-manager.kubeconfig\n  denied',
+      'mv: /var/lib/kubernetes/kube-controller-manager.kubeconfig denied',
+    ],
+    ['\x1b[2Jgone', '\uFFFD[2Jgone'],
+    ['so '.repeat(100), `${'so '.repeat(100).slice(0, 160)}`],
+  ] as const)
+    test(`"${said.slice(0, 40)}" is shown on one line, without what could be a key`, () =>
+      assert.equal(excerpt(said), told))
 })

@@ -83,9 +83,10 @@ export async function planFakes(all: readonly Target[]) {
     const end = async () => void told.push('the progress ends')
     const progress: Reporter = { event: nothing, note: nothing, problem: nothing, end }
     const write = (text: string) => void told.push(text)
-    await createPlanLines({ phases: views, detail: 'normal', width: 80, write, ...options }, progress).end(
-      summarise(outcomes, 0.3, 4, closing),
-    )
+    await createPlanLines(
+      { phases: views, detail: 'normal', width: 80, isTerminal: false, write, ...options },
+      progress,
+    ).end(summarise(outcomes, 0.3, 4, closing))
     return told.map(stripVTControlCharacters)
   }
   return { views, outcomes, entries, tell }

@@ -295,7 +295,7 @@ test('the plan of another CA has all that another run then has to make, and of a
   const replaced = await planOf('ca', '--force')
   assert.match(
     replaced.plan,
-    /^Certificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
+    /^what was made under the present ca is worthless then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
   )
   assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
   const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
@@ -700,7 +700,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const { lines, isCursorShown } = showOn(size, stdout)
   assert.equal(isCursorShown, true)
   assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig  not reached')),
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig  skipped')),
     lines.join('\n'),
   )
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))

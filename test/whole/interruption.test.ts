@@ -157,7 +157,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 18
     const onTerminal = (command: string) => ['script', '-qec', `stty rows 24 cols 80; ${command}`, '/dev/null'] as const
     const pidOfRun = () => Number(JSON.parse(readFileSync(join(place.auth, '.lock'), 'utf8')).pid)
 
-    test('Ctrl-C in the middle of the swap exits with 130, shows what was not reached, and leaves no process', async () => {
+    test('Ctrl-C in the middle of the swap exits with 130, shows what was skipped, and leaves no process', async () => {
       const identity = readIdentity(place)
       gate.close('tar')
       const run = start(place.path, ['bootstrap', '--force'], { through: onTerminal, env: { TERM: 'xterm-256color' } })
@@ -166,7 +166,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 18
       run.child.stdin.write('\x03')
       const { status, stdout } = await run.ended
       assert.equal(status, 130)
-      assert.match(stdout, /Deploy to nodes.*not reached/)
+      assert.match(stdout, /Deploy to nodes.*skipped/)
       assert.ok(stdout.lastIndexOf('\x1b[?25h') > stdout.lastIndexOf('\x1b[?25l'), 'the cursor is not shown again')
       await assertTidy(identity, pid)
     })

@@ -42,7 +42,7 @@ test('where it is to be quiet a plan is nothing, and a failure is reported', asy
 
 test('where nothing is stale the plan is the counts alone', async () => {
   const { tell } = await planFakes(fakeCluster({}))
-  assert.deepEqual((await tell()).slice(1), ['4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'])
+  assert.deepEqual((await tell()).slice(1), ['Nothing to do.', '4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'])
 })
 
 test('a first run is reported by phase, each target once', async () => {
@@ -86,7 +86,7 @@ test('warnings of what is fresh are reported below the plan, broken to fit', asy
   const told = await planOf({ leaf: { ...fresh, warning } }, 60)
   assert.ok(told.length > 2)
   for (const line of told) assert.ok(line.length <= 60, line)
-  assert.equal(told.map((line) => line.trim()).join(' '), `leaf: ${warning}`)
+  assert.equal(told.map((line) => line.trim()).join(' '), `leaf: ${warning} Nothing to do.`)
 })
 
 const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)

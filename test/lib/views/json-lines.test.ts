@@ -50,7 +50,7 @@ for (const [event, value] of [
   ],
   [
     ended({ kind: 'cancelled', because: ['ca'] }),
-    { type: 'cancelled', id: 'ca', because: ['ca'], message: 'not reached: ca failed' },
+    { type: 'cancelled', id: 'ca', because: ['ca'], message: 'skipped: it comes after ca' },
   ],
 ] as const satisfies readonly [RunEvent, object][])
   test(`${event.type === 'ended' ? `the end of a ${event.outcome.kind} target` : `an event ${event.type}`} is one object: ${JSON.stringify(value)}`, () => {

@@ -47,8 +47,8 @@ for (const [outcome, line] of [
   [{ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, 'certs/0: to make: ca will be made'],
   [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, 'certs/0: to make: forced'],
   [failed, 'certs/0: failed: no room'],
-  [{ kind: 'cancelled', because: ['ca', 'admin'] }, 'certs/0: not reached: ca, admin failed'],
-  [{ kind: 'cancelled', because: [] }, 'certs/0: not reached'],
+  [{ kind: 'cancelled', because: ['ca', 'admin'] }, 'certs/0: skipped: it comes after ca, admin'],
+  [{ kind: 'cancelled', because: [] }, 'certs/0: skipped'],
 ] as const satisfies readonly [Outcome, string][])
   test(`a target's end is a line: ${line.replaceAll('\n', '|')}`, () => {
     const { written, end } = lines([phase('certs', 1)])
@@ -171,7 +171,7 @@ test('a problem is reported with its target and what to do, with --quiet too', (
 for (const [outcomes, text] of [
   [[made], '1 target: 1 made, 0 fresh, 0 failed in 1.3 s'],
   [[made, { kind: 'fresh', reasons: [] }, failed], '3 targets: 1 made, 1 fresh, 1 failed in 1.3 s'],
-  [[failed, { kind: 'cancelled', because: [] }], '2 targets: 0 made, 0 fresh, 1 failed, 1 not reached in 1.3 s'],
+  [[failed, { kind: 'cancelled', because: [] }], '2 targets: 0 made, 0 fresh, 1 failed, 1 skipped in 1.3 s'],
   [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
 ] as const satisfies readonly [readonly Outcome[], string][])
   test(`a run ends with a summary: ${text}`, async () => {

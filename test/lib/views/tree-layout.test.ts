@@ -149,11 +149,11 @@ test('a phase with a failure is marked so while it goes on', () => {
 
 for (const [outcomes, mark, note] of [
   [[made, made, failed], 'failed', '2 new, 1 failed  1.3 s'],
-  [[made, cancelled, cancelled], 'cancelled', '1 new, 2 not reached  1.3 s'],
+  [[made, cancelled, cancelled], 'cancelled', '1 new, 2 skipped  1.3 s'],
   [[stale, fresh, fresh], 'stale', '1 to make, 2 fresh  1.3 s'],
   [[made, fresh, fresh], 'made', '1 new, 2 fresh  1.3 s'],
   [[fresh, fresh, fresh], 'fresh', '3 fresh  1.3 s'],
-  [[failed, cancelled, stale, made, fresh], 'failed', '1 new, 1 to make, 1 failed, 1 not reached, 1 fresh  1.3 s'],
+  [[failed, cancelled, stale, made, fresh], 'failed', '1 new, 1 to make, 1 failed, 1 skipped, 1 fresh  1.3 s'],
 ] as const satisfies readonly [readonly Outcome[], string, string][])
   test(`a phase that ended with ${outcomes.map(({ kind }) => kind).join(', ')} is ${mark}: ${note}`, () => {
     const [line] = layOut([progress(phase('deploy', outcomes.length), outcomes)], rows)

@@ -33,7 +33,8 @@ for (const [line, name] of understood)
 
 const refused: readonly [string, string][] = [
   ['bootstrap graph', "graph is read-only and can't be combined with bootstrap"],
-  ['status verify', "verify is read-only and can't be combined with status"],
+  ['status verify', "status is read-only and can't be combined with verify"],
+  ['ca rotate', "rotate can't be combined with ca"],
   ['status status', "status is read-only and can't be combined with status"],
   ...looks.flatMap((look) =>
     [...ofRunAlone, 'certs'].map((more): [string, string] => [

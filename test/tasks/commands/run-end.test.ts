@@ -54,7 +54,10 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     const { status, stdout } = await harderway(place, 'bootstrap')
     assert.equal(status, 0, stdout)
     assert.doesNotMatch(stdout, /replaced|restart/)
-    assert.match(stdout, /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/)
+    assert.match(
+      stdout,
+      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; a run from \d{4}-\d\d-\d\d on renews it\n[^\n]+ in \d+\.\d s\n$/,
+    )
   })
 
   test('says that nothing changed where everything is fresh; for scripts the date is there all the same', async () => {

@@ -22,16 +22,28 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
 const format = ({ items = [], ...told }: Partial<StatusTable>) =>
-  formatStatus({ items, nodes: [], counted: items, plan: 'plan', now, width: 80, verbose: false, ...told }).map(
-    stripVTControlCharacters,
-  )
+  formatStatus({
+    items,
+    nodes: [],
+    counted: items,
+    plan: 'plan',
+    run: 'run',
+    now,
+    width: 80,
+    verbose: false,
+    ...told,
+  }).map(stripVTControlCharacters)
 const first = (items: readonly Item[]) => format({ items, width: 200 })[0] ?? ''
 /** Below the sentence and its blank line. */
 const table = (told: Partial<StatusTable>) => format({ width: 200, ...told }).slice(2)
 
-test('what is right and differs in nothing but its name is one row; the rest has a row each, unless there are many', () => {
+test('what is right and differs in nothing but its name is one row; of the rest two that are alike have a row each', () => {
   const odd = (count: number) =>
     Array.from({ length: count }, (_, i) => item(`odd${i}`, { state: 'stale', why: `odd${i}.pem missing` }))
+  assert.deepEqual(table({ items: odd(3) }).slice(1), [
+    '● odd0 and 2 more  kubelet  ca      2027-12-26  300d',
+    '    <name>.pem missing',
+  ])
   assert.deepEqual(table({ items: [...many(30), ...odd(2), ...many(62).slice(30)].slice(0, 59) }).slice(1), [
     '✔ worker0 and 56 more  kubelet  ca      2027-12-26  300d',
     '● odd0                 kubelet  ca      2027-12-26  300d',
@@ -110,7 +122,7 @@ test('no control character of a file or a node reaches the terminal', () => {
   const why = 'cat: \x1b[2Jno such file'
   const items = [item('a', { state: 'stale', why })]
   const nodes: NodeItem[] = [{ node: 'b', state: 'failed', why }]
-  const told = formatStatus({ items, nodes, counted: items, plan: 'plan', now, width: 80, verbose: false })
+  const told = formatStatus({ items, nodes, counted: items, plan: 'plan', run: 'run', now, width: 80, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
@@ -129,6 +141,10 @@ test('the first line is a sentence: whether all is well, and what expires first'
     told(two, [...nodes('fresh', 2), ...nodes('stale', 1)]),
     `1 of 3 nodes is not as auth/ (see plan)${expiry}`,
   )
+  assert.equal(
+    told(two, [...nodes('stale', 1), ...nodes('failed', 2)]),
+    `1 of 3 nodes is not as auth/; 2 of 3 could not be looked at (see plan)${expiry}`,
+  )
 })
 
 test('the first line counts each kind of what is not well, and says where to look', () => {
@@ -141,6 +157,20 @@ test('the first line counts each kind of what is not well, and says where to loo
   assert.equal(
     first(items),
     '1 of 4 items is not as cluster.yaml asks; 1 of 4 expires within renewBefore; 1 of 4 items is not readable (see plan). First to expire: a, b, on 2027-03-11, in 10d',
+  )
+})
+
+test('the first line begins with what has expired, the cluster before its users, and what to do', () => {
+  const over = (name: string, phase: string) => item(name, { phase, days: -1, state: 'stale' })
+  const items = [
+    over('jane', 'user-certs'),
+    over('jane', 'kubeconfigs'),
+    over('kubernetes', 'cluster-cert'),
+    item('ca'),
+  ]
+  assert.equal(
+    first(items),
+    '3 of 4 items have EXPIRED (kubernetes, jane): run. 3 of 4 items are not as cluster.yaml asks (see plan). Next to expire: ca, on 2027-12-26, in 300d',
   )
 })
 

@@ -224,7 +224,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
     assert.match((await statusAt(place, late + 1)).stdout, /npm run task -- ca --renew/)
     const quiet = await statusAt(place, late + 1, '--quiet')
-    assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 15])
+    assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
   })
 
   test('that was never bootstrapped lacks everything, and leaves no auth/ behind', async (t) => {
