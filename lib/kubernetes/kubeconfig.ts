@@ -46,7 +46,7 @@ users:
 
 /** A YAML scalar. Plain words that YAML does not reserve skip the library. */
 export function scalarText(text: string): string {
-  return /^[a-z]{6,}[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
+  return /^([a-z]{6}|https:\/\/)[a-z0-9:/.-]*[a-z0-9]$/.test(text) ? text : stringifyAsKubectl(text).trimEnd()
 }
 
 /** Keys in the order given, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
