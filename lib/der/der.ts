@@ -1,26 +1,67 @@
 /** Reads DER (X.690) in place: a certificate is taken apart without copying or naming what nobody asks for. */
-export interface Der {
+export class Der {
   readonly tag: number
-  readonly content: Buffer
+  readonly #source: Buffer
+  readonly #begin: number
+  readonly #contentBegin: number
+  readonly #end: number
+
+  /** The element that begins there, and ends before `limit`. Throws a RangeError where it is no DER. */
+  constructor(source: Buffer, begin: number, limit: number) {
+    const [tag, first] = [source[begin] ?? 0, source[begin + 1] ?? 0]
+    if (begin + 2 > limit) throw new RangeError('an element is cut short')
+    if ((tag & 0x1f) === 0x1f) throw new RangeError('a tag of several bytes')
+    const lengthBytes = first < 0x80 ? 0 : first & 0x7f
+    if (lengthBytes > 4 || first === 0x80) throw new RangeError('a length that DER does not have')
+    const start = begin + 2 + lengthBytes
+    if (start > limit) throw new RangeError('an element is cut short')
+    const length = lengthBytes === 0 ? first : source.readUIntBE(begin + 2, lengthBytes)
+    // In the fewest bytes: X.690, 10.1.
+    if (lengthBytes > 0 && (length < 0x80 || length < 2 ** (8 * (lengthBytes - 1))))
+      throw new RangeError('a length that DER does not have')
+    if (start + length > limit) throw new RangeError('an element is cut short')
+    this.tag = tag
+    this.#source = source
+    this.#begin = begin
+    this.#contentBegin = start
+    this.#end = start + length
+  }
+
+  get content(): Buffer {
+    return this.#source.subarray(this.#contentBegin, this.#end)
+  }
+
   /** Tag, length and content. */
-  readonly bytes: Buffer
+  get bytes(): Buffer {
+    return this.#source.subarray(this.#begin, this.#end)
+  }
+
+  /** The elements that stand one after the other between the two. */
+  static all(source: Buffer, begin: number, end: number): Der[] {
+    const elements: Der[] = []
+    for (let at = begin; at < end; ) {
+      const element = new Der(source, at, end)
+      elements.push(element)
+      at = element.#end
+    }
+    return elements
+  }
+
+  /** The elements inside a constructed one. */
+  inside(): Der[] {
+    return Der.all(this.#source, this.#contentBegin, this.#end)
+  }
 }
 
 /** The elements that stand one after the other in the bytes. Throws a RangeError where they are no DER. */
 export function readDer(bytes: Buffer): Der[] {
-  const elements: Der[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const element = elementAt(bytes, at)
-    elements.push(element)
-    at += element.bytes.length
-  }
-  return elements
+  return Der.all(bytes, 0, bytes.length)
 }
 
-/** The elements inside a constructed one. */
+/** The elements inside a constructed one. Throws a RangeError where they are no DER, or where there is no such element. */
 export function inside(element: Der | undefined): Der[] {
   if (!element) throw new RangeError('an element is missing')
-  return readDer(element.content)
+  return element.inside()
 }
 
 /** Its content, to compare OIDs and other short values with. */
@@ -30,23 +71,4 @@ export const hex = ({ content }: Der): string => content.toString('hex')
 export function bitsOf(element: Der | undefined): Buffer {
   if (element?.tag !== 0x03) throw new RangeError('no BIT STRING')
   return element.content.subarray(1)
-}
-
-function elementAt(bytes: Buffer, at: number): Der {
-  const tag = bytes.readUInt8(at)
-  if ((tag & 0x1f) === 0x1f) throw new RangeError('a tag of several bytes')
-  const first = bytes.readUInt8(at + 1)
-  const lengthBytes = first < 0x80 ? 0 : first & 0x7f
-  if (lengthBytes > 4 || first === 0x80) throw new RangeError('a length that DER does not have')
-  const length = lengthBytes === 0 ? first : bytes.readUIntBE(at + 2, lengthBytes)
-  // In the fewest bytes: X.690, 10.1.
-  if (lengthBytes > 0 && (length < 0x80 || length < 2 ** (8 * (lengthBytes - 1))))
-    throw new RangeError('a length that DER does not have')
-  const start = at + 2 + lengthBytes
-  if (start + length > bytes.length) throw new RangeError('an element is cut short')
-  return {
-    tag,
-    content: bytes.subarray(start, start + length),
-    bytes: bytes.subarray(at, start + length),
-  }
 }

@@ -49,7 +49,8 @@ export function isOid({ tag, content }: Der): boolean {
   )
 }
 
-export function isMinimal({ content: [first, second] }: { content: Iterable<number> }): boolean {
+export function isMinimal({ content }: Der): boolean {
+  const [first, second] = [content[0], content[1]]
   if (first === undefined || second === undefined) return first !== undefined
   return !(first === 0 && second < 0x80) && !(first === 0xff && second >= 0x80)
 }
@@ -74,7 +75,8 @@ export function readTime({ tag, content }: Der): Date | undefined {
   const [month, day, hour, minute, second, zoneHour, zoneMinute] = rest
   const text = `${year}-${month}-${day}T${hour}:${minute}:${second}`
   const zone = zoneHour === undefined ? 'Z' : `${zoneHour}:${zoneMinute}`
-  const [date, local] = [new Date(text + zone), new Date(`${text}Z`)]
+  const local = new Date(`${text}Z`)
+  const date = zone === 'Z' ? local : new Date(text + zone)
   const isDay = !Number.isNaN(date.getTime()) && local.toISOString() === `${text}.000Z`
   return isDay ? date : undefined
 }
@@ -103,9 +105,11 @@ export function isOfNamedCurve(der: Buffer): boolean {
 
 /** X.690, 11.2: the unused bits are zeros. */
 export function isBitString(element: Der | undefined): boolean {
-  if (element?.tag !== 0x03 || element.content.length === 0) return false
-  const [unused = 0] = element.content
-  const last = element.content.length > 1 ? (element.content.at(-1) ?? 0) : 0xff
+  if (element?.tag !== 0x03) return false
+  const { content } = element
+  if (content.length === 0) return false
+  const unused = content[0] ?? 0
+  const last = content.length > 1 ? (content.at(-1) ?? 0) : 0xff
   return unused <= 7 && (last & (2 ** unused - 1)) === 0
 }
 
