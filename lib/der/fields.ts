@@ -2,6 +2,8 @@
 import { type Der, hex, inside, readDer } from './der.ts'
 
 export interface Fields {
+  /** What is signed. */
+  readonly signed: Der
   /** 2 is version 3. */
   readonly version: number
   readonly serialNumber: Der
@@ -54,6 +56,7 @@ export function readFields(bytes: Buffer): Fields {
   const version = all[0]?.tag === 0xa0 ? inside(all.shift())[0]?.content[0] : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...optional] = all
   return {
+    signed: expect(tbs, 0x30),
     version: version ?? -1,
     serialNumber: expect(serialNumber, 0x02),
     algorithm: expect(algorithm, 0x30),

@@ -6,6 +6,7 @@ import { bitsOf, type Der, inside } from '../der/der.ts'
 import { isOfNamedCurve, readTime } from '../der/encodings.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
 import { blocksIn } from '../der/pem.ts'
+import { verifySignature } from '../der/signature.ts'
 import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
 import { oids } from './oids.ts'
@@ -122,8 +123,17 @@ export function isKeyOf(certificate: Certificate, key: KeyObject): boolean {
 }
 
 /** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */
-export function isIssuedBy({ issuer, x509 }: Certificate, { subject, ...by }: Certificate): boolean {
-  return issuer.equals(subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
+export function isIssuedBy(certificate: Certificate, by: Certificate): boolean {
+  return namesAsIssuer(certificate, by) && certificate.x509.verify(by.publicKey)
+}
+
+/** The same, with the signature verified on libuv's threads: for the many leaves of a cluster. */
+export async function verifyIssuedBy(certificate: Certificate, by: Certificate): Promise<boolean> {
+  return namesAsIssuer(certificate, by) && (await verifySignature(certificate, by.publicKey))
+}
+
+function namesAsIssuer({ issuer, x509 }: Certificate, by: Certificate): boolean {
+  return issuer.equals(by.subject) && x509.checkIssued(by.x509)
 }
 
 /** What every Kubernetes component would refuse, whatever the profile. */

@@ -45,6 +45,8 @@ export interface Demands {
   readonly profile: Profile
   /** Undefined before there is a CA. */
   readonly issuer: Certificate | undefined
+  /** Whether it issued the certificate, where that is known already. */
+  readonly isIssued?: boolean | undefined
   /** What follows it in its file. */
   readonly chain?: Certificate | undefined
   readonly now: Date
@@ -64,7 +66,8 @@ export function checkPair({ certificate, chain, reasons }: Pair, demands: Demand
 export function checkCertificate(certificate: Certificate, demands: Demands): Verdict {
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
-  const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
+  const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands
+  const issued: Reason[] = isIssued ? [] : [{ kind: 'other-issuer' }]
   const asked = [...compareWithProfile(certificate, profile), ...issued, ...findNotAccepted(certificate)]
   const { notAfter: until } = certificate
   const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)

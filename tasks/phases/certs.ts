@@ -3,6 +3,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
+import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkPair,
@@ -54,12 +55,14 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   }
 }
 
-function check(workspace: Workspace, row: CertRow): Verdict {
+async function check(workspace: Workspace, { name, profile, warning }: CertRow): Promise<Verdict> {
   const { auth, now, cluster } = workspace
-  const { issuer, chain } = readCaRotation(auth, now)
+  const rotation = readCaRotation(auth, now)
+  const issuer = tryCertificate(auth, rotation.issuer)
+  const pair = readPair(auth, name)
+  const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
   const { renewBefore } = cluster.certificates
-  const demands = { profile: row.profile, issuer: tryCertificate(auth, issuer), chain, now, renewBefore }
-  return { ...checkPair(readPair(auth, row.name), demands), warning: row.warning }
+  return { ...checkPair(pair, { profile, issuer, isIssued, chain: rotation.chain, now, renewBefore }), warning }
 }
 
 function foresee({ auth, now, cluster }: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {

@@ -1,0 +1,37 @@
+/** The signature of a certificate, verified on libuv's threads: while one core reads, another verifies. */
+import { type KeyObject, verify, type X509Certificate } from 'node:crypto'
+import { hex } from './der.ts'
+import type { Fields } from './fields.ts'
+
+/** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL behind the OID, RFC 5758 nothing. */
+const algorithms: ReadonlyMap<string, { readonly hash: string; readonly key: string }> = new Map([
+  ['06092a864886f70d01010b0500', { hash: 'sha256', key: 'rsa' }],
+  ['06092a864886f70d01010c0500', { hash: 'sha384', key: 'rsa' }],
+  ['06092a864886f70d01010d0500', { hash: 'sha512', key: 'rsa' }],
+  ['06082a8648ce3d040302', { hash: 'sha256', key: 'ec' }],
+  ['06082a8648ce3d040303', { hash: 'sha384', key: 'ec' }],
+  ['06082a8648ce3d040304', { hash: 'sha512', key: 'ec' }],
+])
+
+interface Signed {
+  readonly x509: X509Certificate
+  readonly fields: Fields
+}
+
+/** As `x509.verify` says, which is asked itself wherever something is unusual or wrong. */
+export async function verifySignature({ x509, fields }: Signed, key: KeyObject): Promise<boolean> {
+  return (await isPlainlySigned(fields, key)) || x509.verify(key)
+}
+
+/** By one of these algorithms, named alike inside and outside of what is signed (RFC 5280, 4.1.1.2), with a key of its kind. */
+async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean> {
+  const { signed, algorithm, outerAlgorithm, signature } = fields
+  const known = algorithms.get(hex(algorithm))
+  const [unusedBits, bits] = [signature.content[0], signature.content.subarray(1)]
+  const isPlain =
+    known?.key === key.asymmetricKeyType && algorithm.bytes.equals(outerAlgorithm.bytes) && unusedBits === 0
+  if (!known || !isPlain) return false
+  return new Promise((resolve) => {
+    verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight))
+  })
+}
