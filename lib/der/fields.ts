@@ -37,14 +37,14 @@ export interface Extension {
   readonly id: string
   readonly oid: Der
   readonly critical: Der | undefined
-  /** DER. */
-  readonly value: Buffer
+  /** An OCTET STRING, whose content is DER. */
+  readonly value: Der
 }
 
 /** The value of an extension; undefined where there is none of that kind. */
 export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: string): Der | undefined {
   const found = extensions.find(({ id }) => id === wanted)
-  return found && readDer(found.value)[0]
+  return found && inside(found.value)[0]
 }
 
 /** Throws a RangeError where the bytes are anything but one certificate. */
@@ -76,7 +76,7 @@ function readExtensions(tagged: Der | undefined): Extension[] {
     const [oid, ...rest] = inside(expect(extension, 0x30))
     const critical = rest[0]?.tag === 0x01 ? rest.shift() : undefined
     const known = expect(oid, 0x06)
-    return { id: hex(known), oid: known, critical, value: expect(rest[0], 0x04).content }
+    return { id: hex(known), oid: known, critical, value: expect(rest[0], 0x04) }
   })
 }
 

@@ -3,7 +3,7 @@
  * parser.go and verify.go since Go 1.23 (Kubernetes 1.32), the strictest of them where they differ. Pure.
  */
 import { areConstraintsRead } from './constraints.ts'
-import { type Der, hex, inside, readDer } from './der.ts'
+import { type Der, hex, inside } from './der.ts'
 import { isAscii, isBitString, isBoolean, isMinimal, isName, isOid, isPositive, isPublicKey } from './encodings.ts'
 import { type Extension, extensionIds, extensionOf, type Fields } from './fields.ts'
 
@@ -102,7 +102,7 @@ function isExtension({ id, oid, critical, value }: Extension): boolean {
   if (!isOid(oid) || (critical && !isBoolean(critical))) return false
   const tag = knownExtensions.get(id)
   if (tag === undefined) return true
-  const all = readDer(value)
+  const all = inside(value)
   return all[0]?.tag === tag && all.every(isWellFormed) && (!listsOfIds.includes(id) || isListOfIds(all[0], id))
 }
 
@@ -124,7 +124,7 @@ function isWellFormed(element: Der): boolean {
 function isUnknownAndCritical({ id, critical, value }: Extension): boolean {
   if (critical?.content[0] !== 0xff) return false
   if (id !== extensionIds.subjectAltName) return !knownExtensions.has(id)
-  return !inside(readDer(value)[0]).some(({ tag }) => [0x81, 0x82, 0x86, 0x87].includes(tag))
+  return !inside(inside(value)[0]).some(({ tag }) => [0x81, 0x82, 0x86, 0x87].includes(tag))
 }
 
 function isCriticalIdentifier({ id, critical }: Extension): boolean {

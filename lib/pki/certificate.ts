@@ -1,5 +1,5 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
-import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import { findUnpermitted } from '../der/constraints.ts'
 import { bitsOf, type Der, inside } from '../der/der.ts'
@@ -118,8 +118,8 @@ export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined 
   }
 }
 
-export function isKeyOf(certificate: Certificate, key: KeyObject): boolean {
-  return certificate.publicKey.equals(createPublicKey(key))
+export function isKeyOf({ x509 }: Certificate, key: KeyObject): boolean {
+  return x509.checkPrivateKey(key)
 }
 
 /** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */

@@ -13,7 +13,7 @@ import {
   findNotAccepted,
   isIssuedBy,
   isKeyOf,
-  readCertificate,
+  readDerCertificate,
   readPrivateKey,
 } from './certificate.ts'
 import { type CaRotation, caRotation, settledCa } from './rotation.ts'
@@ -32,13 +32,13 @@ export interface Pair {
 }
 
 export function readPair(auth: AuthDir, name: string): Pair {
-  const certificate = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readOnce)
-  const [, ...chain] = certificate.value ? blocksIn(auth.bytes(certificateFile(name)), 'CERTIFICATE') : []
+  const held = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readHeld)
+  const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
   const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readKeyOnce)
-  const reasons = [...certificate.reasons, ...key.reasons]
-  if (certificate.value && key.value && !isKeyOf(certificate.value, key.value))
+  const reasons = [...held.reasons, ...key.reasons]
+  if (certificate && key.value && !isKeyOf(certificate, key.value))
     reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
-  return { certificate: certificate.value, chain, key: key.value, reasons }
+  return { certificate, chain, key: key.value, reasons }
 }
 
 export interface Demands {
@@ -157,12 +157,18 @@ function factsOf({ publicKey, notAfter, sans }: Certificate): CertificateFacts {
 
 export type SigningIssuer = Issuer & { readonly notAfter: Date }
 
-const [readOnce, readKeyOnce] = [once(readCertificate), once(readPrivateKey)]
+/** Undefined where the first certificate of the file can't be read; what follows it is not taken apart. */
+const readHeld = once((pem) => {
+  const [first, ...chain] = blocksIn(pem, 'CERTIFICATE')
+  const certificate = first && readDerCertificate(first)
+  return certificate && { certificate, chain }
+})
+const readKeyOnce = once(readPrivateKey)
 
 /** Undefined where there is none that can be read; nothing is said of its mode or its key. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
   const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
-  return bytes && readOnce(bytes)
+  return bytes && readHeld(bytes)?.certificate
 }
 
 /** What signs leaves, and what is trusted. Files that do not fit together are told by the target of the CA, which comes before all. */
@@ -178,10 +184,8 @@ export function ownCas(auth: AuthDir): Certificate[] {
 
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
-  const [certificate, privateKey] = [
-    readOnce(auth.bytes(certificateFile(name))),
-    readKeyOnce(auth.bytes(keyFile(name))),
-  ]
+  const certificate = readHeld(auth.bytes(certificateFile(name)))?.certificate
+  const privateKey = readKeyOnce(auth.bytes(keyFile(name)))
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
   const { subject, subjectKeyId: keyId, notAfter } = certificate

@@ -57,7 +57,8 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
     }
     running.set(target.id, settle())
   }
-  return new Map(await Promise.all([...running].map(async ([id, ended]) => [id, await ended] as const)))
+  const ended = await Promise.all(running.values())
+  return new Map([...running.keys()].map((id, i) => [id, ended[i] as Outcome]))
 }
 
 /** What came of the targets before. */
