@@ -97,8 +97,8 @@ type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
   const { signal, emit } = options
   const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
-  if (signal.aborted) return { kind: 'cancelled', because: [] }
   while (isTurnOver()) await nextTurn()
+  if (signal.aborted) return { kind: 'cancelled', because: [] }
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
   const { found, ...verdict } = await checkInRun(target, known, force, workspace)

@@ -107,6 +107,18 @@ test('looking that takes long leaves signals and the tree a turn', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'fresh', b: 'built' })
 })
 
+test('an abort while others look cancels those that wait for their turn', async () => {
+  const slow = () => {
+    clock.milliseconds += 1_000_000
+    setImmediate(() => run.abort.abort())
+    return fresh
+  }
+  const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b'), fakeTarget('c')])
+  assert.deepEqual(kinds(await run.outcomes), { a: 'fresh', b: 'cancelled', c: 'cancelled' })
+  assert.deepEqual(run.told.slice(0, 1), ['started a'])
+  assert.ok(!run.told.includes('started c'), run.told.join(', '))
+})
+
 test('an ssh target holds its slot from before its check until it is released', async () => {
   const build = gate()
   const looked = gate()
