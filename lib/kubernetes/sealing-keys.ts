@@ -34,6 +34,12 @@ function numberOf(name: string): number {
   return Number(named.exec(name)?.[1] ?? 0)
 }
 
+/** The number in the name of the newest key; undefined where there is no such text, 0 for a name of another kind. */
+export function newestKey(text: string): number | undefined {
+  const names = readSealingKeys(text)?.names
+  return names && Math.max(...names.map(numberOf))
+}
+
 /** With a further key at the end, in base64. */
 export function addKey(text: string, secret: string): string {
   const number = Math.max(1, ...(readSealingKeys(text)?.names.map(numberOf) ?? [])) + 1

@@ -2,6 +2,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { caName, certificateFile, pairFiles, parseFileName } from '../files/names.ts'
 import { readEncryptionConfig, unopenedBy } from '../kubernetes/encryption.ts'
+import { newestKey, readSealingKeys } from '../kubernetes/sealing-keys.ts'
 import { formatDate, printable } from '../wording.ts'
 import { readCertificate, readPrivateKey } from './certificate.ts'
 import { isEarlierCa, type Read } from './rotation.ts'
@@ -17,7 +18,7 @@ type Kept = (file: string) => readonly Buffer[]
 
 /**
  * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
- * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept; nor is the CA that
+ * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs holds is not newer; nor is the CA that
  * signed ours. Unequal or unreadable means a different identity; an empty file holds nothing that could be lost.
  */
 export function otherIdentity(
@@ -37,9 +38,24 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
   const sealing = theirs?.keys[0]
   if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
-  const earlier = kept.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
+  const counted = kept.filter((text, i) => !isBehind(our, their) || (i === 0 && haveSameOrder(text, their)))
+  const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
   return besides.length > 0 ? { besides: besides.map(shown) } : undefined
+}
+
+/**
+ * Theirs has a newer key than ours: an earlier file was restored, and objects may be sealed by that key, whatever is kept; or
+ * it was just taken back, and what was kept last is what they still hold.
+ */
+function isBehind(our: Buffer | undefined, their: Buffer): boolean {
+  const [ours, theirs] = [our, their].map((text) => newestKey(String(text ?? '')))
+  return theirs !== undefined && ours !== undefined && theirs > ours
+}
+
+function haveSameOrder(one: Buffer, other: Buffer): boolean {
+  const [names, others] = [one, other].map((text) => readSealingKeys(text.toString())?.names.join(' '))
+  return names !== undefined && names === others
 }
 
 function otherKeys(

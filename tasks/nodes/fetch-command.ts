@@ -16,7 +16,7 @@ export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNo
 export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const backup = quote(join(auth.path, 'backup'))
-  const kept = quote(join(auth.path, 'backup', `fetched-${now.toISOString().replace(/[:.]/g, '-')}`))
+  const kept = quote(join(auth.path, 'backup', `${now.toISOString().replace(/[:.]/g, '-')}-fetched`))
   const move =
     there.length > 0 ? `mkdir -m 700 -p ${backup} && mkdir -m 700 ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')

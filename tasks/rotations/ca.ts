@@ -126,7 +126,11 @@ export const caRotation: Rotation = {
     const { stage } = readRotation(workspace)
     return stage === 'settled' ? undefined : stage
   },
-  unseen: ({ users }) => [
+  unseen: ({ users, install }) => [
+    ...(install === false ? [] : [...install.units].filter(([, told]) => told === false)).map(
+      ([unit]) =>
+        `${unit}, which install.units leaves out: what it shows is of the earlier CA, and refused from then on`,
+    ),
     ...users.map(
       ({ name }) =>
         `whether ${name} has the new ${kubeconfigFile(name)} already: the one before is refused from then on`,

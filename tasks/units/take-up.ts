@@ -53,7 +53,7 @@ export async function bringUp(on: On, isForced: boolean): Promise<Built> {
     const warning = `${node.name}: ${quorum?.unit} had no majority yet, so nothing there was seen to be well: see that it is, once the others are`
     return { change, warning }
   }
-  await refuseUnloaded(on)
+  await refuseUnloaded(on, restarted)
   return places.length + restarted.length > 0 ? { change } : {}
 }
 
@@ -152,9 +152,15 @@ function notServed({ node }: On, { unit }: Unit): Failure {
   })
 }
 
-/** A restart that starts nothing anew, a unit that fell over since: seen here, and not by the next run alone. */
-async function refuseUnloaded({ workspace, node, install }: On): Promise<void> {
+/** A restart that starts nothing anew, a unit that fell over or ended since: seen here, and not by the next run alone. */
+async function refuseUnloaded({ workspace, node, install }: On, restarted: readonly Unit[]): Promise<void> {
   const again = judgeUnits(workspace, node, install, await lookAtUnits(workspace, node, install))
+  const ended = again.find(({ unit, isUp }) => !isUp && restarted.some((each) => each.unit === unit.unit))?.unit.unit
+  if (ended !== undefined)
+    throw new Failure(`${node.name}: ${ended} was well after its restart, and does not run any more`, {
+      code: 'not-loaded',
+      remedy: `see there why it ended: journalctl -u ${ended}`,
+    })
   const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
   if (left.length === 0) return
   throw new Failure(`${node.name}: not as asked after it was installed: ${formatReasons(left)}`, {

@@ -131,12 +131,17 @@ export function judgeUnits(
 function isInstalled({ unit, bundle, files }: Unit, { units, folders, files: there }: UnitsLook): boolean {
   if (bundle !== undefined) return files.some(({ path }) => there.has(path))
   const isThere = files.every(({ path }) => folders.has(path.replace(/\/[^/]*$/, '')))
-  return units.get(unit)?.isLoaded === true && isThere
+  // Whatever runs was installed, though its unit file may since be gone, masked or a bad one.
+  return isThere && (units.get(unit)?.isLoaded === true || isRunning(unit, units))
+}
+
+function isRunning(unit: string, units: UnitsLook['units']): boolean {
+  return !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
 /** What was stopped by its owner stays so. */
 function isUp({ unit, bundle }: Unit, { units }: UnitsLook): boolean {
-  return bundle !== undefined || !['inactive', undefined].includes(units.get(unit)?.active)
+  return bundle !== undefined || isRunning(unit, units)
 }
 
 function judge(
@@ -173,16 +178,17 @@ function judge(
   }
 }
 
-/** Started after the last change of the file, both by the node's own clock. */
-function isLoaded({ unit, bundle }: Unit, path: string, { units, files }: UnitsLook): boolean {
+/** Started after the last change of the file, both by the node's own clock; a start that is yet to come proves nothing. */
+function isLoaded({ unit, bundle }: Unit, path: string, { units, files, now }: UnitsLook): boolean {
   const started = bundle === undefined ? units.get(unit)?.started : files.get(bundle)?.changed
   const changed = files.get(path)?.changed
-  return changed === undefined || (started !== undefined && started > changed)
+  return changed === undefined || (started !== undefined && started > changed && started <= now + 1)
 }
 
 /** Undefined where nothing is to be said. */
 function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | undefined {
-  const { active, sub } = look.units.get(unit.unit) ?? {}
+  const { active, sub, isLoaded } = look.units.get(unit.unit) ?? {}
+  if (unit.bundle === undefined && !isLoaded) return 'it runs, and systemd can not use its unit file'
   if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
   if (silent.length > 0) return `no certificate is shown on ${silent.map(({ port }) => port).join(', ')}`
   const isKept = unit.files.some(({ path }) => besideOf(path).some((each) => look.files.has(each)))

@@ -1,6 +1,7 @@
 /** The way on: from where a rotation stands, one stage after the other, each begun when the one before is proven. */
 import { refusal } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
+import { formerHolders } from '../../looks/former-holders.ts'
 import type { Stage } from '../../rotations/rotation.ts'
 import { tellUses } from '../../rotations/table.ts'
 import { heading, type Run, standing } from './run.ts'
@@ -55,6 +56,7 @@ async function holdBack({ rotation, rotating, say }: Run, next: Stage): Promise<
 async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
   for (const sentence of await tellUses(rotating, rotation)) say(sentence)
+  for (const former of formerHolders(rotating.workspace)) say(former)
   say(`left to do: ${next.title}`)
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
   say('or back:')

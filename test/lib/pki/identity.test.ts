@@ -113,6 +113,23 @@ describe('encryption-config.yaml', () => {
   for (const [title, [our, their, isSame]] of Object.entries(cases))
     test(title, () => assert.equal(isSameIdentity(name, only(name, our), their), isSame))
 
+  // The file as it was before each change, the latest first.
+  const histories: Readonly<Record<string, readonly [our: Buffer, kept: Buffer[], isSame: boolean]>> = {
+    'was rotated, and the earlier key ended': [config(cbc(2)), [config(cbc(2, 1)), config(cbc(1, 2))], true],
+    'has taken back the key that was added': [config(cbc(1)), [config(cbc(1, 2)), config(cbc(1))], true],
+    'was restored from before a key that has sealed since': [
+      config(cbc(1)),
+      [config(cbc(2, 1)), config(cbc(1, 2)), config(cbc(1))],
+      false,
+    ],
+    'was restored, and nothing was kept': [config(cbc(1)), [], false],
+  }
+  for (const [title, [our, kept, isSame]] of Object.entries(histories))
+    test(`a node that can open what two keys seal, where ours ${title}: ${isSame ? 'the same' : 'another'}`, () => {
+      const their = config(our.equals(config(cbc(2))) ? cbc(2, 1) : cbc(1, 2))
+      assert.equal(otherIdentity(name, only(name, our), their, () => kept) === undefined, isSame)
+    })
+
   test('ours is missing: another', () =>
     assert.equal(
       isSameIdentity(name, () => undefined, config(cbc(1))),

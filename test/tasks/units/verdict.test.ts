@@ -201,11 +201,21 @@ describe('the verdict about units', () => {
     'systemd does not know it, or its folder is not there': [
       'w0',
       (found) => {
-        state(found, 'kube-proxy', { isLoaded: false })
+        state(found, 'kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' })
         found.look.folders.delete('/var/lib/kubernetes')
       },
       'not installed',
       'not installed',
+    ],
+    'it runs, and its unit file is gone, masked or a bad one': [
+      'w0',
+      (found) => state(found, 'kube-proxy', { isLoaded: false }),
+      'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
+    ],
+    'it was started at a time that is yet to come, by its clock then': [
+      'w0',
+      (found) => state(found, 'kube-proxy', { started: now + 3600 }),
+      'kube-proxy: kubeconfig written but not loaded: restart',
     ],
     'an API server is drained for a restart': [
       'c0',
