@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
-import { delimiter, dirname, join, relative, resolve } from 'node:path'
+import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { fit } from '../lib/paragraph.ts'
@@ -187,9 +187,19 @@ function pathOf(path: string): string {
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
-  if (path !== undefined) return [resolve(folder, path.replace(/^~(?=\/)/, homedir()))]
+  if (path !== undefined) return [resolve(folder, path.replace(/^~(?=\/)/, home))]
   const list = (process.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(homedir(), '.kube', 'config')]
+  return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(home(), '.kube', 'config')]
+}
+
+/** Throws a usage Failure where it is none: the admin's key would land in whatever folder this is. */
+function home(): string {
+  const folder = homedir()
+  if (isAbsolute(folder)) return folder
+  throw usageFailure(
+    `HOME is ${JSON.stringify(folder)}, which is no folder to find a kubeconfig in`,
+    'set HOME, or localKubeconfig.path in cluster.yaml',
+  )
 }
 
 function listPhases(json: boolean): string {

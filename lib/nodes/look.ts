@@ -23,6 +23,8 @@ export interface NodeFile {
 export interface Inspection {
   /** The folder's absolute path; undefined where it does not exist. */
   readonly folder: string | undefined
+  /** It, or a folder above it, in which others than that user and root may give names to other folders. */
+  readonly open: string | undefined
   /** Of the user that ssh logs in as. */
   readonly uid: number
   readonly files: ReadonlyMap<string, NodeFile>
@@ -61,11 +63,30 @@ tell_uptime() {
   { read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime; } 2>/dev/null || return 0
   say uptime "$boot" "\${up%%.*}"
 }
+tell_open() {
+  up=$1
+  set -- /
+  while [ -n "$up" ]; do set -- "$@" "$up"; up=\${up%/*}; done
+  above=$(stat -c '%u %a %n' -- "$@")
+  while read -r owner mode name; do
+    # Of others, or to be written by others, without the sticky bit that keeps names to their owners.
+    case $owner,$mode in
+      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $mode in [1357]???) continue ;; esac ;;
+      0,*|"$uid",*) continue ;;
+    esac
+    say open "$name"
+    return 0
+  done <<ABOVE
+$above
+ABOVE
+}
 tell_folder() {
   uid=$(id -u)
   say uid "$uid"
   tell_uptime
-  say folder "$(pwd -P)"
+  folder=$(pwd -P)
+  say folder "$folder"
+  tell_open "$folder"
   ls >/dev/null
   for f in .harderway-*; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
@@ -145,6 +166,7 @@ interface Draft {
   readonly content: { readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
   readonly uptimes: Uptime[]
+  readonly open: string[]
 }
 
 const name = String.raw`([\w.-]+)`
@@ -154,6 +176,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^uid (\d{1,10})$/, ({ uids }, _, uid) => uids.push(Number(uid))],
   [/^folder (\/.*)$/, ({ folders }, _, folder = '') => folders.push(folder)],
   [/^absent$/, ({ folders }) => folders.push('')],
+  [/^open (\/.*)$/, ({ open }, _, path = '') => open.push(path)],
   [
     /^uptime ([0-9a-f-]{36}) (\d{1,12})$/,
     ({ uptimes }, _, boot = '', seconds) => uptimes.push({ boot, seconds: Number(seconds) }),
@@ -190,17 +213,17 @@ export function parseInspection(output: string, nonce: string): Inspection {
 }
 
 export function readInspection(records: readonly string[]): Inspection {
-  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [], uptimes: [] }
+  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [], uptimes: [], open: [] }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
     add(draft, record, ...(parts?.slice(1) ?? []))
   }
-  const { uids, folders, files, leftovers, uptimes } = draft
+  const { uids, folders, files, leftovers, uptimes, open } = draft
   const [uid, folder] = [must(uids[0]), must(folders[0])]
-  if (uids.length + folders.length !== 2 || uptimes.length > 1) throw notWhole()
+  if (uids.length + folders.length !== 2 || uptimes.length > 1 || open.length > 1) throw notWhole()
   const contents = new Map<string, Buffer>()
   for (const { file, lines } of draft.content) setOnce(contents, file, decode(lines, files.get(file)?.digest))
-  return { folder: folder || undefined, uid, files, contents, leftovers, uptime: uptimes[0] }
+  return { folder: folder || undefined, open: open[0], uid, files, contents, leftovers, uptime: uptimes[0] }
 }
 
 /** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */

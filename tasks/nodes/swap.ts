@@ -16,7 +16,7 @@ import { formatReason } from '../../lib/reason.ts'
 import type { Connection } from '../../lib/ssh/connection.ts'
 import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
@@ -29,8 +29,10 @@ export async function swap(
   { inspection, wrong, tell }: { inspection: Inspection; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
   refuseFolders(node, inspection)
-  const { folder = '', uptime } = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
+  const there = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
+  const { folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
+  if (wanted.size > 0) refuseOpenFolder(workspace, node, there)
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
@@ -54,6 +56,20 @@ export async function swap(
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
   }
+}
+
+/** What is on its way could be taken away, or led elsewhere, under the name that scp was told. */
+function refuseOpenFolder({ cluster }: Workspace, node: ClusterNode, { open }: Inspection): void {
+  if (open === undefined) return
+  const { user } = cluster.ssh
+  throw nodeFailure(
+    node,
+    `${open} there may be changed by others than ${user}: keys are not copied to where they could be taken`,
+    {
+      code: 'open-folder',
+      remedy: `there, as root: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or name another directory in cluster.yaml`,
+    },
+  )
 }
 
 export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string[] {

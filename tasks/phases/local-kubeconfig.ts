@@ -1,11 +1,11 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
-import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { doing, Failure, tryTo } from '../../lib/failure.ts'
+import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type Lock, mayBeLeft, takeLock } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
-import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
 import { type KubeconfigFile, KubeconfigReader } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { applyChanges, type Change, isAsAsked, stanzasOf } from '../../lib/kubernetes/kubeconfig-merge.ts'
@@ -116,6 +116,7 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
   if (left !== undefined) return lockedBy(left)
   if (!access) return { reasons: [] }
   const changes = plan(places, access)
+  for (const [place, list] of changes) changedText(place, list)
   const reasons = [...changes].map(
     ([{ path, file }, list]): Reason =>
       file
@@ -148,7 +149,10 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
   const locks: Lock[] = []
   try {
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
-    for (const path of workspace.kubeconfigs().toSorted()) locks.push(await lock(path, signal, workspace.note))
+    const paths = workspace.kubeconfigs()
+    // kubectl locks the name that it was given; of several names of one file, who may write it holds the file's own too.
+    const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
+    for (const path of [...names].toSorted()) locks.push(await lock(path, signal, workspace.note))
     // Read again under the lock.
     const places = reader.read(workspace.kubeconfigs())
     refuseOtherContext(places, access)
@@ -165,6 +169,15 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
   }
 }
 
+function mayWriteBeside(path: string): boolean {
+  try {
+    accessSync(dirname(path), constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** kubectl's own lock; it neither waits for one nor removes what is left of one. */
 async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<Lock> {
   doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
@@ -172,13 +185,19 @@ async function lock(path: string, signal: AbortSignal, onWait: (text: string) =>
   return takeLock(`${path}.lock`, { signal, wait: 90_000, waitForNameless: 10_000, onWait })
 }
 
-function write({ path, real, file, text }: KubeconfigFile, changes: readonly Change[]): void {
+/** Throws a refusal where it can't be had without touching what is not ours. */
+function changedText({ path, text }: KubeconfigFile, changes: readonly Change[]): string {
   const changed = applyChanges(text, changes)
-  if (changed === undefined)
-    throw new Failure(`${path} can't be changed without touching entries that are not ours`, {
-      remedy:
-        'take its YAML anchors out (kubectl config view --raw writes it plainly), or set localKubeconfig.path in cluster.yaml',
-    })
+  if (changed !== undefined) return changed
+  throw refusal(`${path} can't be changed without touching entries that are not ours`, [
+    'take its YAML anchors out: kubectl config view --raw writes it plainly',
+    'or set localKubeconfig.path in cluster.yaml',
+  ])
+}
+
+function write(place: KubeconfigFile, changes: readonly Change[]): void {
+  const { real, file } = place
+  const changed = changedText(place, changes)
   const copy = `${real}.before-harderway`
   // As root with the user's HOME: it stays the user's.
   const owner = file ? statSync(real) : undefined

@@ -173,7 +173,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     const ran = await harderway(place, 'deploy')
     assertStatus(ran, 3)
     const told = ran.stdout + ran.stderr
-    assert.match(told, /^2 nodes, another identity than \S+: worker0, gateway$/m)
+    assert.match(told, /^2 nodes, another CA than \S+: worker0, gateway$/m)
     assert.match(told, /deploy --node worker0 --node gateway --replace-identity$/m)
     assert.equal(told.match(/move ours away and fetch it/g)?.length, 1)
     assertStatus(await harderway(place, 'deploy', '--node', 'worker0', '--node', 'gateway', '--replace-identity'), 0)
@@ -194,6 +194,24 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     assertStatus(ran, 4)
     assert.equal(messageOf(ran, 'deploy/worker0'), 'to make: worker0-key.pem missing')
   })
+
+  for (const [whose, open, closed] of [
+    ['may be written by others', 'chmod 0777', 'chmod 0700'],
+    ['is another user\u2019s', 'chown nobody', 'chown 0'],
+  ] as const)
+    test(`has a folder that ${whose}: nothing is copied there`, {
+      skip: process.getuid?.() !== 0 && open.startsWith('chown') && 'only root gives files away',
+    }, async () => {
+      const folder = home('worker0')
+      rmSync(join(folder, 'worker0-key.pem'))
+      execFileSync('sh', ['-c', `${open} "$1"`, 'sh', folder])
+      const ran = await deploy()
+      execFileSync('sh', ['-c', `${closed} "$1"`, 'sh', folder])
+      assertStatus(ran, 1)
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: \S+ there may be changed by others than \S+: /)
+      assert.equal(existsSync(join(folder, 'worker0-key.pem')), false)
+      assertStatus(await deploy(), 0)
+    })
 
   describe('answers with an encryption config', () => {
     const numbers = Array.from({ length: 100_000 }, (_, i) => i)

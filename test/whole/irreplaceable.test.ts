@@ -900,8 +900,11 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assertStatus(ran, 3)
     const lines = (ran.stdout + ran.stderr).trim().split('\n')
     assert.equal(lines.length, 3, lines.join('\n'))
-    assert.match(lines[0] ?? '', /^3 nodes, another identity than \S+: control0, worker0, gateway$/)
-    assert.match(lines[1] ?? '', /move ours away and fetch it: cd \S+ && scp .*@control0:~\/ca\.pem/)
+    assert.match(lines[0] ?? '', /^3 nodes, another CA than \S+: control0, worker0, gateway$/)
+    assert.match(
+      lines[1] ?? '',
+      /move ours away and fetch it: mkdir .* && mv .* \S+-fetched && cd \S+ && scp .*@control0:~\/ca\.pem/,
+    )
     const [command = '', ...more] = commandsIn(lines.slice(1).join('\n'))
     assert.deepEqual(more, [])
     assert.match(command, /deploy --node control0 --node worker0 --node gateway --replace-identity$/)

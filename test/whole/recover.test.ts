@@ -160,7 +160,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.ok((await built()).includes('component-certs/admin'))
     openssl('verify', '-CAfile', join(auth, 'ca.pem'), join(auth, 'admin.pem'))
     await must('rotate', 'ca')
-    await must('rotate', 'ca', '--finish')
+    await must('rotate', 'ca', '--finish', '--force')
     rmSync(auth, { recursive: true })
     await must('recover', '--node', 'control0')
     assert.ok(names().includes('ca-cross.pem'))

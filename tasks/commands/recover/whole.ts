@@ -1,5 +1,5 @@
 /** What was found, as the whole of an auth/: what of it is taken, in which order, and what to say of the rest. */
-import { caName, certificateFile, keyFile } from '../../../lib/files/names.ts'
+import { caName, certificateFile, keyFile, kubeconfigFile } from '../../../lib/files/names.ts'
 import { formatReasons } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -62,7 +62,11 @@ export function assemble(workspace: Workspace, { main, ofNode, shown }: Sources)
   const taken = parts.filter((part) => misfits.get(part)?.length === 0)
   const asked: Asked = { cluster: workspace.cluster, now: workspace.now, rotation, read }
   refuseOtherCluster(main, taken, asked)
-  const files = inWritingOrder(taken, left, sealed)
+  const files = inWritingOrder(
+    taken.map((part) => withoutOtherKubeconfig(part, asked)),
+    left,
+    sealed,
+  )
   refusePresent(workspace, main, files)
   const wrong = [...misfits].filter(([, wrong]) => wrong.length > 0)
   const served = parts.find(({ row }) => row.name === servedName)
@@ -75,6 +79,13 @@ export function assemble(workspace: Workspace, { main, ofNode, shown }: Sources)
     ...describeStale(ca, taken, asked),
   ]
   return { files, notes, next: nextOf(workspace, ca) }
+}
+
+/** One that says more or something else than ours may name a program that kubectl would run here: the next run writes it. */
+function withoutOtherKubeconfig(part: Part, asked: Asked): Part {
+  if (findStale(part, asked).every(({ kind }) => kind !== 'content-changed')) return part
+  const name = kubeconfigFile(part.row.name)
+  return { ...part, files: new Map([...part.files].filter(([file]) => file !== name)) }
 }
 
 /**

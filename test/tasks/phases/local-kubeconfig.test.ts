@@ -586,7 +586,7 @@ contexts:
       const text = 'clusters:\n- {name: one, cluster: &all {server: "https://x:1"}}\n- {name: kubenet, cluster: *all}\n'
       write(config, text)
       const ran = await run(folder, 'local-kubeconfig')
-      assert.equal(ran.status, 1, ran.output)
+      assert.equal(ran.status, 3, ran.output)
       assert.match(ran.output, /can't be changed without touching entries that are not ours[\s\S]*anchors/)
       assert.equal(readFileSync(config, 'utf8'), text)
       assert.deepEqual(readdirSync(dirname(config)), ['config'])
