@@ -16,7 +16,7 @@ import { Forwards } from './forwards.ts'
 import { spawn } from './process.ts'
 import type { Route } from './route.ts'
 
-/** Milliseconds: for one command or copy. */
+/** Milliseconds: for one command or copy that is given no time of its own. */
 const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
@@ -59,14 +59,14 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
-  /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. */
-  async run(script: string): Promise<string> {
-    const { signal, waitNodes, limit } = this.#parts
+  /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
+  async run(script: string, limit = commandTimeLimit): Promise<string> {
+    const { signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
-    const once = () => this.#spawn(this.#ssh([], 'sh -s'), script)
+    const once = () => this.#spawn(this.#ssh([], 'sh -s'), script, limit)
     for (let tries = 0; ; tries++) {
       const isFirst = !this.#isOpen
-      const ran = await (isFirst ? limit(once) : once())
+      const ran = await (isFirst ? opening(once) : once())
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= exitCode !== 255
       if (isFirst && this.#isOpen) await this.#parts.checkKept()
@@ -116,11 +116,11 @@ export class Connection {
     if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
   }
 
-  async #spawn(command: readonly string[], input: string): Promise<Ran> {
+  async #spawn(command: readonly string[], input: string, limit = commandTimeLimit): Promise<Ran> {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
-    const deadline = AbortSignal.timeout(commandTimeLimit)
+    const deadline = AbortSignal.timeout(limit)
     const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
     return { output, timedOut: deadline.aborted }
   }

@@ -7,7 +7,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from '../components/question.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
-import { runCommand } from './place.ts'
+import { commandLimit, runCommand } from './place.ts'
 
 type Change = 'drain' | 'undrain'
 
@@ -44,10 +44,15 @@ async function change(
   what: Change,
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
-  const { status, said } = await runCommand(workspace, gateway, '', command).catch(async (error) => {
+  const limit = commandLimit(install)
+  const { status, said } = await runCommand(workspace, gateway, { sudo: '', command, limit }).catch(async (error) => {
     // Ended by a signal: it is not left drained, as far as that can be helped.
     if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
-    throw error
+    if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
+    throw new Failure(`${gateway.name}: install.${what} for ${node.name} has not ended in ${limit / 1000} s`, {
+      code: `not-${what}ed`,
+      remedy: `see there what it waits for: ${command}`,
+    })
   })
   if (status !== 0)
     throw new Failure(
@@ -60,7 +65,7 @@ async function change(
 }
 
 async function mark(workspace: Workspace, node: ClusterNode, command: string): Promise<void> {
-  const { status, said } = await runCommand(workspace, node, '', command)
+  const { status, said } = await runCommand(workspace, node, { sudo: '', command })
   if (status === 0) return
   throw nodeFailure(node, `could not be marked as drained: ${excerpt(said)}`, {
     code: 'not-marked',

@@ -59,11 +59,12 @@ export async function tell(
   workspace: Workspace,
   node: ClusterNode,
   script: (nonce: string) => string,
+  limit?: number,
 ): Promise<string[]> {
   const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
-    const { records, stopped } = readAnswer(await connection.run(script(nonce)), nonce)
+    const { records, stopped } = readAnswer(await connection.run(script(nonce), limit), nonce)
     if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
     return records.map((record) => record.replace(/^said /, ''))
   } catch (error) {
@@ -76,14 +77,21 @@ export interface Outcome {
   readonly said: string
 }
 
-/** Of the command, run by the shell of root where sudo is not ''. Throws a Failure where its status is not known. */
+/** Milliseconds for a restart or a drain: what is given to a unit to get well, and no less than two minutes. */
+export function commandLimit({ timeout }: Install): number {
+  return Math.max(timeout, 120_000)
+}
+
+/**
+ * Of the command, run by the shell of root where sudo is not ''. `limit` in milliseconds. Throws a Failure where its status
+ * is not known, with the code `timed-out` where it has not ended by then.
+ */
 export async function runCommand(
   workspace: Workspace,
   node: ClusterNode,
-  sudo: string,
-  command: string,
+  { sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number },
 ): Promise<Outcome> {
-  const [first = '', ...said] = await tell(workspace, node, (nonce) => commandScript(sudo, command, nonce))
+  const [first = '', ...said] = await tell(workspace, node, (nonce) => commandScript(sudo, command, nonce), limit)
   const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
   if (status === undefined) throw asUnknown(node, notWhole())
   return { status: Number(status), said: said.join('\n') }

@@ -1,5 +1,6 @@
 /** Members of one store, that agree by majority: when one may be restarted, and when none can be well. */
 import { hostname } from 'node:os'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/store-lock.ts'
 import { printable } from '../../lib/wording.ts'
@@ -48,7 +49,9 @@ async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
   const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds: leaseTime }
   const taken = await withStore(on, on.node, (etcd) =>
     takeStoreLock(etcd, { key: `harderway/restart/${unit}`, ...owner }),
-  )
+  ).catch((error) => {
+    throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit) : error
+  })
   if ('host' in taken)
     return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit}, one after the other`, {
       code: 'busy',
@@ -65,6 +68,13 @@ async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
       'get it well there, then run the same command again; where these files are what it lacks:',
       on.workspace.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
+  })
+}
+
+function withoutGateway(node: ClusterNode, unit: string): Failure {
+  return nodeFailure(node, `${unit} has no JSON gateway, by which one run at a time restarts a member`, {
+    code: 'no-gateway',
+    remedy: 'take --enable-grpc-gateway=false out of its command line, and restart it',
   })
 }
 

@@ -10,7 +10,7 @@ import { readShown } from '../components/ports.ts'
 import { type Asking, healthQuestion } from '../components/question.ts'
 import type { Port, Unit } from '../tables/places.ts'
 import { drain, undrain } from './drain.ts'
-import { runCommand } from './place.ts'
+import { commandLimit, runCommand } from './place.ts'
 import { repeat, takeUpTime } from './repeat.ts'
 
 export interface On {
@@ -106,7 +106,13 @@ export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): P
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
-  const { status, said } = await runCommand(on.workspace, on.node, on.install.sudo, command)
+  const { workspace, node, install } = on
+  const limit = commandLimit(install)
+  const asked = { sudo: install.sudo, command, limit }
+  const { status, said } = await runCommand(workspace, node, asked).catch(async (error) => {
+    if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
+    throw await notWell(on, unit, `${command} has not ended in ${limit / 1000} s`)
+  })
   on.signal.throwIfAborted()
   if (status !== 0) throw await notWell(on, unit, `${command}: ${excerpt(said)}`)
 }
@@ -115,7 +121,9 @@ async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Fai
   const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
-    bundle === undefined ? await runCommand(workspace, node, install.sudo, journal).catch(() => undefined) : undefined
+    bundle === undefined
+      ? await runCommand(workspace, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
+      : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
   return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
     code: 'not-well',

@@ -9,7 +9,7 @@ import { runCommand } from '../../../tasks/units/place.ts'
 const run = (sudo: string, command: string) => {
   const connection = { run: async (script: string) => execFileSync('sh', ['-s'], { input: script, encoding: 'utf8' }) }
   const at = { connect: async () => connection } as unknown as Workspace
-  return runCommand(at, { name: 'control0' } as ClusterNode, sudo, command)
+  return runCommand(at, { name: 'control0' } as ClusterNode, { sudo, command })
 }
 
 test("a command's status is what root's shell says", async () => {
