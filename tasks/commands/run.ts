@@ -43,6 +43,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
       for (const former of formerHolders(workspace)) reporter.note(former)
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {
+    findings = ['failed']
     if (!signal.aborted) reporter.problem(asFailure(error))
   } finally {
     await close()

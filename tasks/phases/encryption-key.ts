@@ -79,7 +79,7 @@ function changeOf({ auth }: Workspace): Change {
 }
 
 async function build(workspace: Workspace, { found, force }: Work<Found | undefined>): Promise<Built> {
-  const { auth, cluster, now, command } = workspace
+  const { auth, cluster, now } = workspace
   const keys = readSealingKeys(auth.tryBytes(file)?.toString() ?? '')
   if (force === 'replace' && keys && keys.stage !== 'settled')
     throw refusalDuring(
@@ -94,8 +94,17 @@ async function build(workspace: Workspace, { found, force }: Work<Found | undefi
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })
-  const warning =
-    old &&
-    `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart([file]).join(', ')} everywhere`
-  return { change, warning }
+  return { change, warning: warningAfter(workspace, { added, old }) }
+}
+
+function warningAfter(
+  { command }: Workspace,
+  { added, old }: { readonly added: readonly string[]; readonly old: string | undefined },
+): string | undefined {
+  const readers = unitsToRestart([file]).join(', ')
+  if (old)
+    return `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
+  return added.length > 0
+    ? `requests for ${added.join(', ')} may fail until every ${readers} has loaded ${file}`
+    : undefined
 }

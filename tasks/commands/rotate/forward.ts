@@ -1,5 +1,5 @@
 /** The way on: from where a rotation stands, one stage after the other, each begun when the one before is proven. */
-import { refusal } from '../../../lib/failure.ts'
+import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import type { Stage } from '../../rotations/rotation.ts'
@@ -55,7 +55,11 @@ async function holdBack({ rotation, rotating, say }: Run, next: Stage): Promise<
 
 async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
-  for (const sentence of await tellUses(rotating, rotation)) say(sentence)
+  const sentences = await tellUses(rotating, rotation).catch((error) => {
+    if (!(error instanceof Failure)) throw error
+    return [`who still uses the earlier one could not be asked: ${error.message}`]
+  })
+  for (const sentence of sentences) say(sentence)
   for (const former of formerHolders(rotating.workspace)) say(former)
   say(`left to do: ${next.title}`)
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
