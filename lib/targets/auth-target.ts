@@ -20,7 +20,7 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
         if (reason.kind === 'wrong-mode') workspace.auth.setMode(reason.path, reason.asked)
       if (isRepair(work.reasons)) return undefined
       const built = await target.build?.(workspace, work)
-      return built && { ...built, change: asReplaced(built.change, work) }
+      return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
     },
     ...(target.foresee && {
       foresee: (workspace, work) => asReplaced(target.foresee?.(workspace, work), work),

@@ -94,3 +94,17 @@ test('where it is forced, with nothing wrong, it is built', async (t) => {
   await run({ kind: 'forced' })
   assert.deepEqual(built, ['built'])
 })
+
+test('what is made in place of something irreplaceable is said to replace it', async (t) => {
+  const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
+  const { target, workspace } = setUp(t, { build: async () => ({ change }), foresee: () => change })
+  const work = { found: undefined, reasons: [], signal: new AbortController().signal, tell: () => {} }
+  for (const [force, told] of [
+    ['replace', { ...change, isReplaced: true }],
+    ['renew', change],
+    [undefined, change],
+  ] as const) {
+    assert.deepEqual((await target.build?.(workspace, { ...work, force }))?.change, told)
+    assert.deepEqual(target.foresee?.(workspace, { ...work, force }), told)
+  }
+})

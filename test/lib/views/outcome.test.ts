@@ -16,7 +16,7 @@ const built = (reason: Reason, change?: Change): Outcome => ({
   ...{ kind: 'built', reasons: [reason] },
   ...(change && { change }),
 })
-const made = (isNew: boolean, is?: string, was?: string): Change => ({
+const made = (isNew: boolean, is?: string, was?: string): Extract<Change, { kind: 'made' }> => ({
   ...{ kind: 'made', files: ['a.pem'], isNew },
   ...{ is: is === undefined ? undefined : facts(is), was: was === undefined ? undefined : facts(was) },
 })
@@ -32,6 +32,10 @@ for (const [outcome, text] of [
   [built(missing, made(true)), 'new'],
   [built(expires, made(false, '2028-10-30', '2027-11-25')), 'renewed: 2028-10-30, was 2027-11-25'],
   [built({ kind: 'forced' }, made(false, '2028-10-30', '2027-11-25')), 'renewed: 2028-10-30, was 2027-11-25'],
+  [
+    built({ kind: 'forced' }, { ...made(false, '2028-10-30', '2027-11-25'), isReplaced: true }),
+    'REPLACED: what was made under the earlier one is worthless',
+  ],
   [built(moreNames, made(false, '2028-10-30', '2028-10-30')), 'reissued, expires 2028-10-30: SAN added: 192.168.1.22'],
   [built(changedUser, made(false)), 'updated: server, users changed'],
   [built(openMode), 'repaired: a.pem has mode 0644, not 0600'],
