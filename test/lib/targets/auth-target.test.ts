@@ -98,7 +98,8 @@ test('where it is forced, with nothing wrong, it is built', async (t) => {
 test('what is made in place of something irreplaceable is said to replace it', async (t) => {
   const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
   const { target, workspace } = setUp(t, { build: async () => ({ change }), foresee: () => change })
-  const work = { found: undefined, reasons: [], signal: new AbortController().signal, tell: () => {} }
+  const reasons = [{ kind: 'forced' }] as const
+  const work = { found: undefined, reasons, signal: new AbortController().signal, tell: () => {} }
   for (const [force, told] of [
     ['replace', { ...change, isReplaced: true }],
     ['renew', change],
