@@ -49,10 +49,10 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     return { plan: lines.slice(0, -3), counts: lines.at(-2), planned: planned.map(({ type, ...rest }) => rest) }
   }
 
-  test('where nothing is to be made is one line, and exits with 0', async () => {
+  test('where nothing is to be made says so, and exits with 0', async () => {
     const { status, stdout } = await seven.run('bootstrap', '--dry-run')
     assert.equal(status, 0)
-    assert.match(stdout, /^32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\n$/)
+    assert.match(stdout, /^Nothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\n$/)
   })
 
   test('for another virtual IP is the certificate, the control nodes and nothing of what stays: its units take it up by themselves', async () => {
