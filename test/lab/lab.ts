@@ -45,7 +45,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const dir = resolve(options.dir)
   if (/[\s"'\\$%]/.test(dir)) throw new Error(`ssh and sshd would misread the path ${dir}`)
   const sshd = await readSshd()
-  await mkdir(dir, { recursive: true })
+  await mkdir(dir, { recursive: true, mode: 0o755 })
   const leaveRunFolder = await holdRunFolder()
   const started = await Promise.allSettled([
     makeKey(join(dir, 'client_key')),
@@ -93,7 +93,7 @@ function assemble(dir: string, places: readonly Place[], stop: () => Promise<voi
 async function startNode(dir: string, options: LabNodeOptions, sshd: Sshd): Promise<Place> {
   const { name, relay, home = join(dir, name, 'home'), ...faults } = options
   const folder = join(dir, name)
-  await mkdir(folder, { recursive: true })
+  await mkdir(folder, { recursive: true, mode: 0o755 })
   if (options.home === undefined) await makeHome(home)
   await Promise.all([makeKey(join(folder, 'host_key')), rm(join(folder, 'log'), { force: true })])
   const clientKey = join(dir, 'client_key.pub')
@@ -104,7 +104,7 @@ async function startNode(dir: string, options: LabNodeOptions, sshd: Sshd): Prom
 
 /** sshd starts a shell in the passwd file's home. These files are read by a shell that ssh starts, and move it. */
 async function makeHome(home: string): Promise<void> {
-  await mkdir(home, { recursive: true })
+  await mkdir(home, { recursive: true, mode: 0o755 })
   const move = '[ "$SHLVL" -gt 1 ] || cd\n'
   await Promise.all(['.bashrc', '.zshenv'].map((file) => writeFile(join(home, file), move)))
 }
