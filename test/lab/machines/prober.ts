@@ -94,7 +94,7 @@ const repeat = async (work: () => Promise<unknown>) => {
   do {
     await work().catch((error) => failures.push(`${new Date().toISOString()} ${error}`))
     count += 1
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    await new Promise((resolve) => setTimeout(resolve, 40))
   } while (!isOver)
   return count
 }
