@@ -15,7 +15,7 @@ import { closeSync, futimesSync, linkSync, openSync, readdirSync, renameSync, rm
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
-import { quote } from '../wording.ts'
+import { printable, quote } from '../wording.ts'
 import { formatOwner, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
 import { livenessOf, thisProcess } from './process-id.ts'
 
@@ -193,7 +193,8 @@ function formatWait(path: string, holder: Holder, { silence = longestSilence }: 
   const owner = ownerOf(holder)
   const isUnknown = owner && livenessOf(owner) === 'unknown'
   const until = isUnknown ? `; without a heartbeat it is presumed dead after ${silence / 1000} s` : ''
-  return `waiting for ${formatOwner(owner)}, which holds ${path}${until}; ${advice(path, owner)}`
+  // Who holds it says so itself.
+  return printable(`waiting for ${formatOwner(owner)}, which holds ${path}${until}; ${advice(path, owner)}`)
 }
 
 function advice(path: string, owner: Owner | undefined): string {

@@ -14,7 +14,6 @@ import type { Graph } from '../../lib/targets/graph.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { PhaseView } from '../../lib/views/phase-view.ts'
 import type { Reporter } from '../../lib/views/reporter.ts'
-import { printable } from '../../lib/wording.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { commandOf } from './command.ts'
 import type { Options } from './options.ts'
@@ -115,8 +114,7 @@ export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: s
 export async function readUnlocked<T>(request: Request, read: () => Promise<T>): Promise<T> {
   const auth = authBeside(request.file)
   const { options, printError, signal } = request
-  // Who holds the lock says so itself.
-  const onWait = options.quiet ? () => {} : (text: string) => printError(printable(text))
+  const onWait = options.quiet ? () => {} : printError
   for (;;) {
     // Before the lock is checked, so that a run that begins in between is noticed.
     const version = auth.version()

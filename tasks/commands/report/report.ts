@@ -34,7 +34,7 @@ export async function report(request: Request): Promise<readonly Finding[]> {
     throw new Failure(`there is nothing in ${auth.path} yet`, {
       remedy: commandOf(request, 'bootstrap'),
     })
-  const lock = await lockAuth(auth, request, (text) => printError(printable(text)))
+  const lock = await lockAuth(auth, request, printError)
   try {
     const seen = await lookOnce(request, wholeCluster(request), auth)
     const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
