@@ -18,8 +18,9 @@ type Kept = (file: string) => readonly Buffer[]
 
 /**
  * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
- * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs holds is not newer; nor is the CA that
- * signed ours. Unequal or unreadable means a different identity; an empty file holds nothing that could be lost.
+ * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
+ * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file holds
+ * nothing that could be lost.
  */
 export function otherIdentity(
   file: string,
@@ -38,7 +39,7 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
   const sealing = theirs?.keys[0]
   if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
-  const counted = kept.filter((text, i) => !isBehind(our, their) || (i === 0 && haveSameOrder(text, their)))
+  const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
   return besides.length > 0 ? { besides: besides.map(shown) } : undefined

@@ -42,7 +42,7 @@ export function formatUnderWay({ name, what, title, stage, of }: UnderWay, { com
 /** A sentence for each who still uses what `--finish` ends, and for what is out of sight; none where a stage comes before that. */
 export async function tellUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<string[]> {
   const { workspace } = rotating
-  const [rotation] = rotations.filter((each) => each.name === name)
+  const rotation = rotations.find((each) => each.name === name)
   const at = rotation?.stageOf(workspace)
   const next = rotation?.stages[rotation.stages.findIndex((stage) => stage.name === at) + 1]
   if (!rotation || !next?.isLast) return []
