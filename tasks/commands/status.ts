@@ -16,7 +16,7 @@ import {
   takeNodeInventory,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { askForUses, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
+import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
@@ -95,11 +95,7 @@ function tell(
 }
 
 function toldOf({ sentence, sentences, failure }: Rotating): string[] {
-  return [
-    sentence,
-    ...sentences,
-    ...(failure ? [`who still uses the earlier one could not be asked: ${failure.message}`] : []),
-  ]
+  return [sentence, ...sentences, ...(failure ? [formatNotAsked(failure)] : [])]
 }
 
 function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {

@@ -24,6 +24,10 @@ export interface Uses {
   readonly failure?: Failure
 }
 
+export function formatNotAsked({ message }: Failure): string {
+  return `who still uses the earlier one could not be asked: ${message}`
+}
+
 /** Asked of the components of the nodes; of a rotation whose last stage is not the next, nothing. */
 export async function askForUses(request: Request, rotation: UnderWay): Promise<Uses> {
   const { cluster, signal } = request

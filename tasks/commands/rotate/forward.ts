@@ -2,6 +2,7 @@
 import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
+import { formatNotAsked } from '../../looks/under-way.ts'
 import type { Stage } from '../../rotations/rotation.ts'
 import { tellUses } from '../../rotations/table.ts'
 import { heading, type Run, standing } from './run.ts'
@@ -57,7 +58,7 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
   const { command } = rotating.workspace
   const sentences = await tellUses(rotating, rotation).catch((error) => {
     if (!(error instanceof Failure)) throw error
-    return [`who still uses the earlier one could not be asked: ${error.message}`]
+    return [formatNotAsked(error)]
   })
   for (const sentence of sentences) say(sentence)
   for (const former of formerHolders(rotating.workspace)) say(former)
