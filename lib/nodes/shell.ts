@@ -23,6 +23,15 @@ export function wholeScript(...lines: readonly string[]): string {
   return ['{', 'exec </dev/null', shellStart, ...lines, 'exit', '}', ''].join('\n')
 }
 
+/**
+ * Both of them in one go, each in a shell of its own: its status is that of the first, and the second, which is not begun
+ * after a first that failed, tells nothing but its answer.
+ */
+export function bothScripts(first: string, second: string): string {
+  // No `||`: what stands before or after one goes on after a command that failed.
+  return `{\n(\n${first})\nstatus=$?\nif [ $status -eq 0 ]; then\n(\n${second}) 2>/dev/null\nfi\nexit $status\n}\n`
+}
+
 /** What was renamed there outlives a power cut. Some file systems can't do that for a folder alone. */
 export function syncFolders(words: string): string {
   return `sync -- ${words} 2>/dev/null || sync`

@@ -1,10 +1,11 @@
 /** Inspects a node: the files in its folder, and the contents that a verdict needs. */
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, tryTo } from '../../lib/failure.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../lib/nodes/look.ts'
+import { bothScripts } from '../../lib/nodes/shell.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -20,31 +21,57 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
 /** In place of a digest: whatever is there differs. */
 const noDigest = '-'
 
+/** A script, and the reader of its answer, which throws a Failure where that is not whole. */
+export interface NodeQuestion<Answer> {
+  readonly script: (nonce: string) => string
+  readonly parse: (output: string, nonce: string) => Answer
+}
+
 export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
+  return ask(workspace, node, 'could not be inspected', inspection(workspace, node))
+}
+
+function inspection(workspace: Workspace, node: ClusterNode): NodeQuestion<Inspection> {
   const expected = expectedDigests(workspace, node)
-  return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, expected, nonce))
+  return { script: (nonce) => inspectScript(node.directory, expected, nonce), parse: parseInspection }
+}
+
+/** With another question in the same command; its answer is undefined where that has none: asked alone, it tells why. */
+export function inspectNodeAnd<Answer>(
+  workspace: Workspace,
+  node: ClusterNode,
+  { script, parse }: NodeQuestion<Answer>,
+): Promise<[Inspection, Answer | undefined]> {
+  const first = inspection(workspace, node)
+  const [firstNonce, secondNonce] = [newNonce(), newNonce()]
+  return ask(workspace, node, 'could not be inspected', {
+    script: () => bothScripts(first.script(firstNonce), script(secondNonce)),
+    parse: (output) => [first.parse(output, firstNonce), tryTo(() => parse(output, secondNonce))],
+  })
 }
 
 /** With the content of each named file that is no larger than one of ours can be. */
 export function readFiles(workspace: Workspace, node: ClusterNode, names: readonly string[]): Promise<Inspection> {
   const all = new Map(names.map((name) => [name, noDigest]))
-  return ask(workspace, node, 'could not be inspected', (nonce) => inspectScript(node.directory, all, nonce))
+  const script = (nonce: string) => inspectScript(node.directory, all, nonce)
+  return ask(workspace, node, 'could not be inspected', { script, parse: parseInspection })
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
-  return ask(workspace, node, 'could not make its folder', (nonce) => makeFolderScript(node.directory, nonce))
+  const script = (nonce: string) => makeFolderScript(node.directory, nonce)
+  return ask(workspace, node, 'could not make its folder', { script, parse: parseInspection })
 }
 
-async function ask(
+async function ask<Answer>(
   workspace: Workspace,
   node: ClusterNode,
   trouble: string,
-  script: (nonce: string) => string,
-): Promise<Inspection> {
+  { script, parse }: NodeQuestion<Answer>,
+): Promise<Answer> {
   const connection = await workspace.connect(node)
   const nonce = newNonce()
   try {
-    return parseInspection(await connection.run(script(nonce)), nonce)
+    return parse(await connection.run(script(nonce)), nonce)
   } catch (error) {
     throw asUnknown(node, error, trouble)
   }

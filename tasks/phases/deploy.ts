@@ -1,7 +1,7 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { Failure } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
 import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -10,7 +10,7 @@ import { inspectNode } from '../nodes/look.ts'
 import { filesToCopy, swap } from '../nodes/swap.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
-import { lookAtUnits, type UnitsFound } from '../units/verdict.ts'
+import { inspectNodeAndUnits, type UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where nothing is installed, or it could not be inspected. */
@@ -36,9 +36,10 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       where: 'node',
       check: async (workspace, force) => {
         const { install } = workspace.cluster
-        const look = await inspectNode(workspace, node)
+        const [look, units] = install
+          ? await inspectNodeAndUnits(workspace, node, install)
+          : [await inspectNode(workspace, node)]
         const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        const units = install === false ? undefined : await tryToAwait(() => lookAtUnits(workspace, node, install))
         if (units) refuseEarlyClock(workspace, node, units.look.now)
         return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
       },

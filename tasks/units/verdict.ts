@@ -1,14 +1,15 @@
 /** The verdict about the units of a node: what they lack, and what they have not loaded. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
-import { besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
+import type { Inspection } from '../../lib/nodes/look.ts'
+import { type AskedUnits, besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/nodes/units.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { listeningOn, readShown, type Shown } from '../components/ports.ts'
 import { addressOf } from '../components/question.ts'
-import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
+import { asUnknown, digestOf, inspectNodeAnd, type NodeQuestion, newNonce } from '../nodes/look.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { type Misplaced, readMisplaced } from './misplaced.ts'
@@ -30,11 +31,26 @@ export interface UnitVerdict {
   readonly isUp: boolean
 }
 
+/** Asked by one command with the node's folder; undefined where the units could not be looked at. */
+export async function inspectNodeAndUnits(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+): Promise<[Inspection, UnitsFound | undefined]> {
+  const [inspection, seen] = await inspectNodeAnd(workspace, node, questionOf(askedOf(node, install)))
+  return [inspection, seen && (await tryToAwait(() => lookAtUnits(workspace, node, install, seen)))]
+}
+
 /** On the node's one connection. Throws a Failure where it could not be looked at. */
-export async function lookAtUnits(workspace: Workspace, node: ClusterNode, install: Install): Promise<UnitsFound> {
+export async function lookAtUnits(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+  seen?: UnitsLook,
+): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
   try {
-    const look = await lookAtRest(workspace, node, install, units)
+    const look = await lookAtRest(workspace, node, install, seen)
     return {
       look,
       served: await lookAtPorts(workspace, node, units, look),
@@ -51,15 +67,20 @@ export async function lookAtUnits(workspace: Workspace, node: ClusterNode, insta
   }
 }
 
+function questionOf(asked: AskedUnits): NodeQuestion<UnitsLook> {
+  return { script: (nonce) => unitsScript(asked, nonce), parse: parseUnits }
+}
+
 /** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
-async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, units: readonly Unit[]) {
+async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, first: UnitsLook | undefined) {
   const connection = await workspace.connect(node)
-  const asked = askedOf(node, install, units)
+  const asked = askedOf(node, install)
+  const { script, parse } = questionOf(asked)
   const look = async () => {
     const nonce = newNonce()
-    return parseUnits(await connection.run(unitsScript(asked, nonce)), nonce)
+    return parse(await connection.run(script(nonce)), nonce)
   }
-  let seen = await look()
+  let seen = first ?? (await look())
   const why = await repeat(install.timeout, async () => {
     const stopping = asked.units.find((unit) => seen.units.get(unit)?.isStopping)
     if (stopping !== undefined) seen = await look()
@@ -72,7 +93,8 @@ async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Inst
   })
 }
 
-function askedOf(node: ClusterNode, install: Install, units: readonly Unit[]) {
+function askedOf(node: ClusterNode, install: Install): AskedUnits {
+  const units = nodeUnits(node, install)
   const paths = units.flatMap(({ files, bundle }) => [
     ...files.map(({ path }) => path),
     ...(bundle === undefined ? [] : [bundle]),

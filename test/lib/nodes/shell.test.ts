@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readAnswer } from '../../../lib/nodes/frame.ts'
 import { readScript } from '../../../lib/nodes/place.ts'
-import { wholeScript } from '../../../lib/nodes/shell.ts'
+import { bothScripts, wholeScript } from '../../../lib/nodes/shell.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
-inEachShell(({ did }) => {
+inEachShell(({ did, run }) => {
   test('a script leaves no core file, writes for its user alone, and finds every file, whatever its login set', (t) => {
     const home = scratch(t)
     const script = wholeScript(': > ca.pem', ': > ca.pem', 'echo *.pem', 'umask', 'ulimit -c', 'echo "$-"')
@@ -23,5 +23,18 @@ inEachShell(({ did }) => {
     const [, core, options] = records
     assert.equal(core, 'said 0')
     assert.match(String(options), /^said [^Cfu]*e[^Cfu]*$/)
+  })
+
+  test('of two in one go each ends at what fails in it, and the first tells the status', () => {
+    const scripts = (first: string, second: string) =>
+      bothScripts(wholeScript(first, 'echo 1'), wholeScript(second, 'echo 2'))
+    const ran = (first: string, second: string) => {
+      const { status, stdout, stderr } = run('/', scripts(first, second))
+      return [status, stdout, stderr]
+    }
+    const fails = 'echo no >&2; false'
+    assert.deepEqual(ran(':', ':'), [0, '1\n2\n', ''])
+    assert.deepEqual(ran(fails, ':'), [1, '', 'no\n'])
+    assert.deepEqual(ran(':', fails), [0, '1\n', ''])
   })
 })
