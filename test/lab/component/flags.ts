@@ -1,4 +1,4 @@
-/** The flags that the guide's units give, and --shutdown-delay-duration; of any other the real ones and this one end. */
+/** The flags that the guide's units give, and of a shutdown; of any other the real ones and this one end. */
 export type Flags = ReadonlyMap<string, string>
 
 const known: Readonly<Record<string, readonly string[]>> = {
@@ -9,7 +9,7 @@ const known: Readonly<Record<string, readonly string[]>> = {
     ...['encryption-provider-config', 'kubelet-certificate-authority', 'kubelet-client-certificate'],
     ...['kubelet-client-key', 'runtime-config', 'service-account-key-file', 'service-account-signing-key-file'],
     ...['service-account-issuer', 'service-cluster-ip-range', 'service-node-port-range', 'shutdown-delay-duration'],
-    ...['tls-cert-file', 'tls-private-key-file', 'v'],
+    ...['shutdown-watch-termination-grace-period', 'tls-cert-file', 'tls-private-key-file', 'v'],
   ],
   'kube-controller-manager': [
     ...['bind-address', 'cluster-cidr', 'cluster-name', 'cluster-signing-cert-file', 'cluster-signing-key-file'],

@@ -1,5 +1,5 @@
 /** The guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
 import { eventually } from './eventually.ts'
@@ -10,8 +10,16 @@ import { controlUnits, nodeUnits, type Unit, unitText } from './units.ts'
 
 /** On all of them at once, since etcd does not start before its second member does; resolves when all are well. */
 export async function installAll(lab: Machines): Promise<void> {
+  if (realBinaries) refuseFewWatches()
   await Promise.all(lab.all.map(installComponents))
   await allWell(lab)
+}
+
+/** Real components of six machines take some 80 of these, and what watches files without one ends. */
+function refuseFewWatches(): void {
+  const setting = 'fs.inotify.max_user_instances'
+  const most = Number(readFileSync(`/proc/sys/${setting.replaceAll('.', '/')}`, 'utf8'))
+  if (most < 512) throw new Error(`${setting} is ${most}: sysctl -w ${setting}=1024`)
 }
 
 const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'

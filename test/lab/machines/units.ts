@@ -66,6 +66,8 @@ function apiServer(ip: string): Unit {
       `--service-account-signing-key-file=${kubernetes}/service-account-key.pem`,
       ...['--service-account-issuer=https://192.168.1.21:6443', '--service-cluster-ip-range=10.32.0.0/16'],
       ...[`--tls-cert-file=${pair[0]}`, `--tls-private-key-file=${pair[1]}`, '--v=2'],
+      // Without it the real one waits a minute for its watches: docs/install.md.
+      '--shutdown-watch-termination-grace-period=2s',
     ],
   }
 }
@@ -101,18 +103,48 @@ leaderElection:
   command: [`--config=${schedulerConfig}`, '--v=2'],
 }
 
+/** What a kubelet demands of its computer, and would set: these machines may not, and share theirs with the tests. */
+const kernelSettings = {
+  'vm/overcommit_memory': 1,
+  'vm/panic_on_oom': 0,
+  'kernel/panic': 10,
+  'kernel/panic_on_oops': 1,
+  'kernel/keys/root_maxkeys': 1_000_000,
+  'kernel/keys/root_maxbytes': 25_000_000,
+}
+const shownSetting = (path: string) => `/etc/lab/sys/${path}`
+
+/** The stand-in starts no containers. */
+const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
+  ? {
+      unit: ['Requires=containerd.service', 'After=containerd.service'],
+      service: [
+        ...Object.keys(kernelSettings).map((path) => `BindReadOnlyPaths=${shownSetting(path)}:/proc/sys/${path}`),
+        // Nor does a machine have a kernel log.
+        'ExecStartPre=ln -sf /dev/null /dev/kmsg',
+      ],
+      texts: {
+        ...Object.fromEntries(
+          Object.entries(kernelSettings).map(([path, value]) => [shownSetting(path), `${value}\n`]),
+        ),
+        // That of Docker's package has the kubelet's interface off.
+        '/etc/containerd/config.toml': 'version = 2\n',
+      },
+    }
+  : {}
+
 function kubelet(name: string, isControl: boolean): Unit {
   const folder = '/var/lib/kubelet'
   return {
+    ...onRealKubelet,
     name: 'kubelet',
-    // The stand-in starts no containers.
-    unit: realBinaries ? ['Requires=containerd.service', 'After=containerd.service'] : [],
     files: {
       [`${kubernetes}/`]: ['ca.pem'],
       [`${folder}/`]: [`${name}.pem`, `${name}-key.pem`],
       [`${folder}/kubeconfig`]: [`${name}.kubeconfig`],
     },
     texts: {
+      ...onRealKubelet.texts,
       [`${folder}/kubelet-config.yaml`]: `kind: KubeletConfiguration
 apiVersion: kubelet.config.k8s.io/v1beta1
 authentication:
@@ -126,6 +158,9 @@ tlsCertFile: ${folder}/${name}.pem
 tlsPrivateKeyFile: ${folder}/${name}-key.pem
 containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
 cgroupDriver: systemd
+# A machine has no controllers of cgroups to share out, and runs no pods.
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
 ${isControl ? 'registerWithTaints: [{key: node-roles.kubernetes.io/control-plane, value: "", effect: NoSchedule}]\n' : ''}`,
     },
     command: [`--config=${folder}/kubelet-config.yaml`, `--kubeconfig=${folder}/kubeconfig`, '--v=2'],
@@ -142,6 +177,8 @@ clientConnection:
   kubeconfig: /var/lib/kube-proxy/kubeconfig
 mode: iptables
 clusterCIDR: 10.0.0.0/12
+# Of the whole computer: not a machine's to set.
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `,
   },
   command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml'],
