@@ -101,15 +101,19 @@ interface Before {
 /** The units that were restarted. Where one does not get well that was: undone. */
 async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<Unit[]> {
   const restarted: Unit[] = []
+  const takeUp = async ({ unit, reason, isUp }: UnitVerdict) => {
+    if (!isUp || typeof reason !== 'object') return
+    if (await isTakenUp(on, unit, reason)) return
+    await guarded(on, unit, standing === 'well', async () => {
+      restarted.push(unit)
+      await restart(on, unit)
+      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+    })
+  }
   try {
-    for (const { unit, reason, isUp } of stale) {
-      if (!isUp || typeof reason !== 'object') continue
-      if (await isTakenUp(on, unit, reason)) continue
-      await guarded(on, unit, standing === 'well', async () => {
-        restarted.push(unit)
-        await restart(on, unit)
-        if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
-      })
+    for (const group of inGroups(stale)) {
+      const taken = await Promise.allSettled(group.map(takeUp))
+      for (const each of taken) if (each.status === 'rejected') throw each.reason
     }
     return restarted
   } catch (error) {
@@ -118,6 +122,22 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     if (on.signal.aborted || !isOfUnit || !isWell) throw error
     throw await undo(on, error, stale, restarted)
   }
+}
+
+/** One after the other, but for neighbours in the table that serve nobody of the node: those at once. */
+function inGroups(stale: readonly UnitVerdict[]): UnitVerdict[][] {
+  const groups: UnitVerdict[][] = []
+  for (const verdict of stale) {
+    const last = groups.at(-1)
+    if (last && ![verdict, ...last].some(isServer)) last.push(verdict)
+    else groups.push([verdict])
+  }
+  return groups
+}
+
+/** The others on the node ask it. */
+function isServer({ unit }: UnitVerdict): boolean {
+  return unit.isQuorum === true || unit.isDrained === true || unit.bundle !== undefined
 }
 
 async function guarded(on: On, unit: Unit, isWell: boolean, work: () => Promise<void>): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * `npm run setup`: installs what the demo needs and this machine lacks; with --tests also the real parts that the tests
- * are about. No service is left running or enabled that was not before.
+ * are about, and where KUBE_BIN_DIR names real components, what those need. No service is left running or enabled that
+ * was not before.
  */
 import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -48,13 +49,21 @@ const tests: readonly Part[] = [
   { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
 ]
 
+/** Of a real kubelet and kube-proxy. */
+const components: readonly Part[] = [
+  { command: 'containerd', debian: 'containerd', brew: '' },
+  { command: 'runc', debian: 'runc', brew: '' },
+  { command: 'iptables', debian: 'iptables', brew: '' },
+]
+
 const enabledIn = '/etc/systemd/system'
 const policy = '/usr/sbin/policy-rc.d'
 const run = $({ stdio: 'inherit', quiet: true, prefix: '', shell: '/bin/sh' })
 const ask = $({ quiet: true, nothrow: true, prefix: '', shell: '/bin/sh' })
 
 async function setup(withTests: boolean): Promise<number> {
-  const missing = [...demo, ...(withTests ? tests : [])].filter(({ command }) => !isInstalled(command))
+  const ofTests = withTests ? [...tests, ...(process.env.KUBE_BIN_DIR ? components : [])] : []
+  const missing = [...demo, ...ofTests].filter(({ command }) => !isInstalled(command))
   if (missing.length === 0) return done()
   say(`Missing here: ${missing.map(({ command }) => command).join(', ')}`)
   if (isInstalled('apt-get')) await installByApt([...new Set(missing.map(({ debian }) => debian))])

@@ -85,6 +85,20 @@ describe('install on six machines', { skip }, () => {
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
   })
 
+  test('each gateway is told of each API server, and none before it is its turn', async () => {
+    const nodes = lab.all.map(({ name, role, ip }) => ({ name, role: name === 'worker1' ? 'gateway' : role, ip }))
+    const told = (word: string) => `echo ${word} "$NODE $ADDRESS" >>told`
+    lab.write(...running({ drain: told('drain'), undrain: told('undrain') }), [['nodes'], nodes])
+    await must(0, 'install', '--node', 'control0', '--node', 'control1', '--force')
+    const expected = ['control0 192.168.1.11', 'control1 192.168.1.12'].flatMap((name) => [
+      `drain ${name}`,
+      `undrain ${name}`,
+    ])
+    for (const name of ['gateway', 'worker1'])
+      assert.deepEqual((await on(name, 'cat /home/ubuntu/told')).split('\n').slice(0, -1), expected, name)
+    lab.write(...running())
+  })
+
   test('says where sshd lets nothing through to what runs, and what to do', async () => {
     const config = '/etc/ssh/sshd_config'
     await on('worker0', `echo AllowTcpForwarding no >>${config}; systemctl restart ssh`)
@@ -166,13 +180,15 @@ describe('install on six machines', { skip }, () => {
     ]
     assert.deepEqual(await startedSince(lab, starts), expected.toSorted())
     assert.deepEqual(planned, expected.toSorted())
-    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 6), [
+    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 10), [
       { doing: 'installing', files: 11 },
       { doing: 'waiting for', unit: 'etcd', path: '/health' },
       { doing: 'draining', node: 'control0' },
       { doing: 'restarting', unit: 'kube-apiserver' },
       { doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' },
       { doing: 'undraining', node: 'control0' },
+      // None of these asks another: at once.
+      ...units.slice(1).map((unit) => ({ doing: 'restarting', unit })),
     ])
     for (const { name } of lab.of('control'))
       for (const port of [6443, 2379, 2380])

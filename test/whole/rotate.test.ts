@@ -40,10 +40,11 @@ describe('rotations on six machines', { skip }, () => {
     lab.exec(
       `curl -s -o /dev/null -w '%{http_code}' --cacert auth/ca.pem --cert ${pair}.pem --key ${pair}-key.pem ${more.join(' ')} ${url} || true`,
     )
+  const json = "-H 'Content-Type: application/json'"
   const get = async (name: string, path: string, ...more: string[]) =>
     JSON.parse(
       await lab.exec(
-        `curl -sf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem ${more.join(' ')} https://${ip(name)}:6443${path}`,
+        `curl -sf ${json} --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem ${more.join(' ')} https://${ip(name)}:6443${path}`,
       ),
     )
   /** `k8s:enc:aescbc:v1:key1` → how many Secrets begin so in etcd. */
@@ -209,7 +210,7 @@ describe('rotations on six machines', { skip }, () => {
     const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
     // More than are read at once.
     await lab.exec(
-      `for s in $(seq 120); do curl -sf -o /dev/null ${admin} -d '{"metadata":{"name":"s'$s'"},"stringData":{"a":"s'$s'"}}' ${url} || exit 1; done`,
+      `for s in $(seq 120); do curl -sf ${json} -o /dev/null ${admin} -d '{"metadata":{"name":"s'$s'"},"stringData":{"a":"s'$s'"}}' ${url} || exit 1; done`,
     )
     const count = (await seals()).get('k8s:enc:aescbc:v1:key1')
     assert.ok(Number(count) >= 120)

@@ -1,11 +1,13 @@
 /**
  * Asks all the time until its input ends, then prints what failed: the API through the virtual IP, by a new connection each
- * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, once more, as client-go does); by
- * Secrets that are written, read and deleted; and each etcd, of which a majority has to be healthy. Run in the folder of auth/.
+ * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server says when to ask
+ * again, once more, as client-go does); by Secrets that are written, read and deleted; and each etcd, of which a majority
+ * has to be healthy. Run in the folder of auth/.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
+import { setTimeout as wait } from 'node:timers/promises'
 
 const file = (name: string) => readFileSync(`auth/${name}.pem`)
 /** As it is when a program starts: read anew for each new connection. */
@@ -44,7 +46,13 @@ function ask({ url, pair, agent, method = 'GET', body: sent, token }: Asked): Pr
       response.on('end', () => {
         const { statusCode = 0 } = response
         if (statusCode > 199 && statusCode < 300) resolve(body)
-        else reject(new Error(`${method} ${url}: ${statusCode} ${body}`))
+        else
+          reject(
+            Object.assign(new Error(`${method} ${url}: ${statusCode} ${body}`), {
+              wasKept: asked.reusedSocket,
+              retryAfter: response.headers['retry-after'],
+            }),
+          )
       })
     })
     asked.on('timeout', () => asked.destroy(new Error(`${url}: no answer`)))
@@ -63,9 +71,10 @@ const { token } = JSON.parse(
 ).status
 const askKept = async () => {
   const asked = { url: 'https://kubernetes:6443/openid/v1/jwks', pair: earlyCa, agent: kept, token }
-  await ask(asked).catch((error) => {
-    if (error.wasKept && error.code === 'ECONNRESET') return ask(asked)
-    throw error
+  await ask(asked).catch(async (error) => {
+    if (!error.wasKept || !(error.code === 'ECONNRESET' || error.retryAfter)) throw error
+    await wait(Number(error.retryAfter ?? 0) * 1000)
+    return ask(asked)
   })
 }
 let written = 0
@@ -77,11 +86,21 @@ const writeSecret = async () => {
   if (Buffer.from(data.key, 'base64').toString() !== name) throw new Error('another Secret is read than was written')
   await ask({ url: `${secrets}/${name}`, pair, agent: alone, method: 'DELETE' })
 }
+/** Where it is answered as one that was under way when the leader went, once more, as etcd's own client does. */
+const askMember = (url: string, pair: object) => {
+  const once = () => ask({ url, pair, agent: alone })
+  return once().catch((error) => {
+    if (String(error).includes('leader changed')) return once()
+    throw error
+  })
+}
 const askEtcd = async () => {
   const pair = pairOf('kubernetes')
-  const answers = await Promise.allSettled(members.map((url) => ask({ url, pair, agent: alone })))
+  const answers = await Promise.allSettled(members.map((url) => askMember(url, pair)))
   const well = answers.filter((each) => each.status === 'fulfilled' && JSON.parse(each.value).health === 'true')
-  if (well.length < 2) throw new Error(`${well.length} of three etcd are healthy`)
+  if (well.length >= 2) return
+  const told = answers.map((each) => (each.status === 'fulfilled' ? each.value : String(each.reason)))
+  throw new Error(`${well.length} of three etcd are healthy: ${told.join('; ')}`)
 }
 
 let isOver = false
@@ -94,7 +113,7 @@ const repeat = async (work: () => Promise<unknown>) => {
   do {
     await work().catch((error) => failures.push(`${new Date().toISOString()} ${error}`))
     count += 1
-    await new Promise((resolve) => setTimeout(resolve, 40))
+    await wait(40)
   } while (!isOver)
   return count
 }
