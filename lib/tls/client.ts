@@ -47,7 +47,8 @@ export class Client {
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
-      accept: 'application/json',
+      // Keys of tokens are served in a form of their own alone, with 406 for who takes none but JSON (RFC 7517, section 8.5.2).
+      accept: 'application/json, application/jwk-set+json',
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
     const ended = AbortSignal.any([signal, AbortSignal.timeout(patience)])

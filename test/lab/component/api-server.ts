@@ -72,6 +72,7 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   if (['/livez', '/healthz', '/readyz'].includes(path)) return await health(api, path)
   if (path === '/version') return { status: 200, body: { major: '1', minor: '34', gitVersion: 'v1.34.0-stand-in' } }
   if (!user.groups.includes('system:authenticated')) throw forbidden(user, request)
+  refuseMedia(request)
   const known = discovery(path) ?? review(user, request) ?? (path === '/openid/v1/jwks' && api.accounts.jwks())
   if (known) return { status: request.method === 'POST' ? 201 : 200, body: known }
   if (!mayAsk(user, request)) throw forbidden(user, request)
@@ -86,6 +87,14 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   const asked = findResource(path)
   if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
   return await answerFor(api.store, asked, request)
+}
+
+/** It answers tokens' keys in a form of their own alone, and reads no HTML form, which is what curl sends. */
+function refuseMedia({ accept, contentType, url: { pathname } }: Request): void {
+  if (pathname === '/openid/v1/jwks' && !/application\/jwk-set\+json|\*\/\*/.test(accept))
+    throw new StatusError(406, 'NotAcceptable', 'only application/jwk-set+json is served here')
+  if (contentType === 'application/x-www-form-urlencoded')
+    throw new StatusError(415, 'UnsupportedMediaType', 'the body of the request was in an unknown format')
 }
 
 function authenticate({ accounts }: Api, { user, bearer }: Request): User {

@@ -19,6 +19,8 @@ export interface Request {
   readonly url: URL
   readonly user: User | 'none' | 'unknown'
   readonly bearer: string | undefined
+  readonly accept: string
+  readonly contentType: string
   readonly body: string
 }
 
@@ -75,6 +77,8 @@ async function read(message: IncomingMessage, roots: readonly X509Certificate[])
     url: new URL(message.url ?? '/', 'https://localhost'),
     user: userOf(message.socket as TLSSocket, roots),
     bearer: /^Bearer (.+)$/.exec(message.headers.authorization ?? '')?.[1],
+    accept: message.headers.accept ?? '*/*',
+    contentType: message.headers['content-type'] ?? '',
     body: Buffer.concat(chunks).toString(),
   }
 }
