@@ -186,7 +186,7 @@ describe('rotations on six machines', { skip }, () => {
     assert.match((await must(3, 'rotate', 'service-account', '--undo')).stderr, /has signed already/)
     await must(0, 'rotate', 'service-account')
     const legacy = {
-      metadata: { name: 'legacy' },
+      metadata: { name: 'legacy', annotations: { 'kubernetes.io/service-account.name': 'default' } },
       type: 'kubernetes.io/service-account-token',
       data: { token: Buffer.from(early).toString('base64') },
     }

@@ -66,20 +66,9 @@ const kept = new Agent({ keepAlive: true, maxSockets: 1 })
 const askNew = () => ask({ url: secrets, pair: pairOf('admin'), agent: alone })
 /** As a pod that has read its token and its ca.crt at its start, and never again. */
 const account = `${api}/serviceaccounts/default/token`
-const askToken = async (): Promise<string> => {
-  try {
-    const { status } = JSON.parse(
-      await ask({ url: account, pair: pairOf('admin'), agent: alone, method: 'POST', body: {} }),
-    )
-    return status.token
-  } catch (error) {
-    // The controller manager makes it, once it leads.
-    if (!String(error).includes(': 404 ')) throw error
-    await wait(100)
-    return await askToken()
-  }
-}
-const token = await askToken()
+const { token } = JSON.parse(
+  await ask({ url: account, pair: pairOf('admin'), agent: alone, method: 'POST', body: {} }),
+).status
 const askKept = async () => {
   const asked = { url: 'https://kubernetes:6443/openid/v1/jwks', pair: earlyCa, agent: kept, token }
   await ask(asked).catch(async (error) => {
