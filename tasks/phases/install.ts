@@ -12,12 +12,18 @@ import type { DeployFound } from './deploy.ts'
 
 const phase = 'install'
 
+interface InstallFound {
+  readonly units: UnitsFound
+  /** Looked at by the check itself: what it is built by then. */
+  readonly isOfNow: boolean
+}
+
 /** Earlier are the targets that put the files on the nodes. */
 export function installTargets({ install, nodes }: Cluster, earlier: readonly Target[]): Target[] {
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(idOf)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
-  return nodes.map((node): Target<UnitsFound> => {
+  return nodes.map((node): Target<InstallFound> => {
     const [deploy = ''] = earlier.flatMap((target) =>
       target.where === 'node' && target.node === node.name ? [target.id] : [],
     )
@@ -30,13 +36,17 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
       makes: [],
       where: 'node',
       check: async (workspace, _, foundBefore) => {
-        const before = foundBefore?.get(deploy) as DeployFound | undefined
-        return judge(workspace, node, install, before?.units ?? (await lookAtUnits(workspace, node, install)))
+        const before = (foundBefore?.get(deploy) as DeployFound | undefined)?.units
+        const units = before ?? (await lookAtUnits(workspace, node, install))
+        return { ...judge(workspace, node, install, units), found: { units, isOfNow: before === undefined } }
       },
-      build: (workspace, { signal, force, tell }) =>
-        bringUp({ workspace, node, install, signal, tell }, force !== undefined),
+      build: async (workspace, { found, signal, force, tell }) => {
+        // Much may have happened since, while others were restarted.
+        const units = found.isOfNow ? found.units : await lookAtUnits(workspace, node, install)
+        return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
+      },
       foresee: (workspace, { reasons, found, force }) =>
-        changeOf(force ? forcedReasons(workspace, node, install, found) : reasons),
+        changeOf(force ? forcedReasons(workspace, node, install, found.units) : reasons),
       release: (workspace) => workspace.disconnect(node),
     }
   })
@@ -75,7 +85,7 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
   }
 }
 
-function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look<UnitsFound> {
+function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
   const verdicts = judgeUnits(workspace, node, install, found)
   const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
   const [removed, left] = splitMisplaced(workspace, found.misplaced)
@@ -88,7 +98,6 @@ function judge(workspace: Workspace, node: ClusterNode, install: Install, found:
   const warning = warningOf(node, installed, left)
   return {
     reasons,
-    found,
     // What is not there has nothing to take up, whatever is deployed.
     isFinal: installed.length === 0,
     note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,

@@ -22,10 +22,9 @@ import {
 } from './restart.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from './verdict.ts'
 
-/** Looked at again: much may have happened while others were restarted. */
-export async function bringUp(on: On, isForced: boolean): Promise<Built> {
+/** `found` is of this moment. */
+export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {
   const { workspace, node, install } = on
-  const found = await lookAtUnits(workspace, node, install)
   if (found.look.isDrained && install.undrain !== '') await undrain(workspace, node, install)
   const verdicts = judgeUnits(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,

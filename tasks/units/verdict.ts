@@ -37,6 +37,8 @@ export async function inspectNodeAndUnits(
   node: ClusterNode,
   install: Install,
 ): Promise<[Inspection, UnitsFound | undefined]> {
+  // Needed next: loaded while the node answers.
+  void import('node:tls')
   const [inspection, seen] = await inspectNodeAnd(workspace, node, questionOf(askedOf(node, install)))
   return [inspection, seen && (await tryToAwait(() => lookAtUnits(workspace, node, install, seen)))]
 }

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { installAll } from '../lab/machines/components.ts'
+import { eventually } from '../lab/machines/eventually.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
 import { harderwayBy, type Ran } from '../support/harderway.ts'
 import {
   assertNothingLeft,
@@ -75,6 +77,30 @@ describe('rotations on six machines', { skip }, () => {
     )
   }
 
+  /** What the stand-in does not play: the controller manager signs with the CA, and publishes it to pods. */
+  const assertControllersKnowCA = async () => {
+    const request = await lab.exec(
+      'openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout csr-key.pem -subj /CN=someone 2>/dev/null | base64 -w0',
+    )
+    const spec = { request, signerName: 'kubernetes.io/kube-apiserver-client', usages: ['client auth'] }
+    const csr = {
+      apiVersion: 'certificates.k8s.io/v1',
+      kind: 'CertificateSigningRequest',
+      metadata: { name: 'one' },
+      spec,
+    }
+    await lab.exec(`echo '${JSON.stringify(csr)}' | kubectl create -f - && kubectl certificate approve one`)
+    await eventually(() =>
+      lab.exec(
+        'kubectl get csr one -o jsonpath={.status.certificate} | base64 -d >csr.pem && openssl verify -CAfile auth/ca.pem csr.pem',
+      ),
+    )
+    await eventually(async () => {
+      const { data } = await get('control1', '/api/v1/namespaces/default/configmaps/kube-root-ca.crt')
+      assert.equal(data['ca.crt'], await lab.exec('cat auth/ca.pem'))
+    })
+  }
+
   before(async () => {
     lab = await startMachines()
     lab.write(...running())
@@ -125,6 +151,7 @@ describe('rotations on six machines', { skip }, () => {
       '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication',
     )
     assert.equal(data['client-ca-file'], await lab.exec('cat auth/ca.pem'))
+    if (realBinaries) await assertControllersKnowCA()
     assert.equal((await must(0, 'bootstrap', '--dry-run')).status, 0)
     await must(0, 'verify')
     assert.match((await must(0, 'rotate', 'ca', '--finish')).stdout, /no rotation of the CA is under way/)
