@@ -24,11 +24,11 @@ export function wholeScript(...lines: readonly string[]): string {
 }
 
 /**
- * Both of them in one go, each in a shell of its own: its status is that of the first, and the second, which is not begun
- * after a first that failed, tells nothing but its answer.
+ * Both of them in one go, each in a shell of its own. The status is that of the first; the second is not begun after a first
+ * that ended with an error, and what it says on stderr is dropped.
  */
 export function bothScripts(first: string, second: string): string {
-  // No `||`: what stands before or after one goes on after a command that failed.
+  // No `||` or `if` around them: `set -e` has no force in what is tested.
   return `{\n(\n${first})\nstatus=$?\nif [ $status -eq 0 ]; then\n(\n${second}) 2>/dev/null\nfi\nexit $status\n}\n`
 }
 

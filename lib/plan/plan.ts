@@ -25,7 +25,7 @@ export interface Entry {
   /** Put where its units read them. */
   readonly installed: readonly string[]
   readonly removed: readonly string[]
-  /** Restarted, one after the other. */
+  /** Restarted, in this order or at once. */
   readonly restarts: readonly string[]
   /** Units that read what is replaced at their start alone, on nodes where nothing is restarted by us. */
   readonly yours: readonly string[]

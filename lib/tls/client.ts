@@ -47,7 +47,7 @@ export class Client {
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
-      // Keys of tokens are served in a form of their own alone, with 406 for who takes none but JSON (RFC 7517, section 8.5.2).
+      // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other Accepts.
       accept: 'application/json, application/jwk-set+json',
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }

@@ -25,9 +25,13 @@ function inTime(signal?: AbortSignal): AbortSignal {
   return signal ? AbortSignal.any([signal, limit]) : limit
 }
 
+/** Loads what a probe needs while something else is waited for: most runs ask nobody, and do without. */
+export function prepareProbe(): void {
+  void import('node:tls')
+}
+
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
 export async function readServed({ open, as, signal }: Question): Promise<Buffer> {
-  // Loaded where it is used: most runs ask nobody.
   const { connect } = await import('node:tls')
   const stream = await open()
   const limit = inTime(signal)

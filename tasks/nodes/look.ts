@@ -21,8 +21,8 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
 /** In place of a digest: whatever is there differs. */
 const noDigest = '-'
 
-/** A script, and the reader of its answer, which throws a Failure where that is not whole. */
-export interface NodeQuestion<Answer> {
+/** With the reader of its answer, which throws a Failure where that is not whole. */
+export interface NodeScript<Answer> {
   readonly script: (nonce: string) => string
   readonly parse: (output: string, nonce: string) => Answer
 }
@@ -31,7 +31,7 @@ export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<In
   return ask(workspace, node, 'could not be inspected', inspection(workspace, node))
 }
 
-function inspection(workspace: Workspace, node: ClusterNode): NodeQuestion<Inspection> {
+function inspection(workspace: Workspace, node: ClusterNode): NodeScript<Inspection> {
   const expected = expectedDigests(workspace, node)
   return { script: (nonce) => inspectScript(node.directory, expected, nonce), parse: parseInspection }
 }
@@ -40,13 +40,12 @@ function inspection(workspace: Workspace, node: ClusterNode): NodeQuestion<Inspe
 export function inspectNodeAnd<Answer>(
   workspace: Workspace,
   node: ClusterNode,
-  { script, parse }: NodeQuestion<Answer>,
+  { script, parse }: NodeScript<Answer>,
 ): Promise<[Inspection, Answer | undefined]> {
   const first = inspection(workspace, node)
-  const [firstNonce, secondNonce] = [newNonce(), newNonce()]
   return ask(workspace, node, 'could not be inspected', {
-    script: () => bothScripts(first.script(firstNonce), script(secondNonce)),
-    parse: (output) => [first.parse(output, firstNonce), tryTo(() => parse(output, secondNonce))],
+    script: (nonce) => bothScripts(first.script(`${nonce}1`), script(`${nonce}2`)),
+    parse: (output, nonce) => [first.parse(output, `${nonce}1`), tryTo(() => parse(output, `${nonce}2`))],
   })
 }
 
@@ -66,7 +65,7 @@ async function ask<Answer>(
   workspace: Workspace,
   node: ClusterNode,
   trouble: string,
-  { script, parse }: NodeQuestion<Answer>,
+  { script, parse }: NodeScript<Answer>,
 ): Promise<Answer> {
   const connection = await workspace.connect(node)
   const nonce = newNonce()

@@ -13,7 +13,7 @@ import { nodeFiles } from '../tables/files.ts'
 import { inspectNodeAndUnits, type UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
-  /** Of the same moment; undefined where nothing is installed, or it could not be inspected. */
+  /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */
   readonly units: UnitsFound | undefined
   readonly look: Inspection
   /** Undefined where all is right. */

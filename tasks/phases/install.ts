@@ -14,8 +14,8 @@ const phase = 'install'
 
 interface InstallFound {
   readonly units: UnitsFound
-  /** Looked at by the check itself: what it is built by then. */
-  readonly isOfNow: boolean
+  /** The check made this look itself, just before the build. */
+  readonly isCurrent: boolean
 }
 
 /** Earlier are the targets that put the files on the nodes. */
@@ -38,11 +38,11 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
       check: async (workspace, _, foundBefore) => {
         const before = (foundBefore?.get(deploy) as DeployFound | undefined)?.units
         const units = before ?? (await lookAtUnits(workspace, node, install))
-        return { ...judge(workspace, node, install, units), found: { units, isOfNow: before === undefined } }
+        return { ...judge(workspace, node, install, units), found: { units, isCurrent: before === undefined } }
       },
       build: async (workspace, { found, signal, force, tell }) => {
         // Much may have happened since, while others were restarted.
-        const units = found.isOfNow ? found.units : await lookAtUnits(workspace, node, install)
+        const units = found.isCurrent ? found.units : await lookAtUnits(workspace, node, install)
         return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
       },
       foresee: (workspace, { reasons, found, force }) =>

@@ -1,5 +1,5 @@
 /**
- * Where the units of a running cluster read our files, a row a unit, in the order in which they are restarted: the
+ * Where the units of a running cluster read our files, a row a unit, those that others ask before the others: the
  * guide's chapters 5 and 6. What a unit takes up by itself and what by a restart is what the code of Kubernetes 1.34
  * and etcd 3.5 does; docs/install.md has the sources.
  */
@@ -48,6 +48,8 @@ export interface Unit {
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health
+  /** By others on the node: restarted before them, and alone. */
+  readonly isAsked?: true
   /** A balancer sends it requests: it is drained before it is restarted. */
   readonly isDrained?: true
   /** All other nodes' must be well before one is restarted. */
@@ -92,6 +94,7 @@ const guide: readonly Row[] = [
       { port: 2380, name: 'kubernetes' },
     ],
     health: { port: 2379, path: '/health', as: 'kubernetes' },
+    isAsked: true,
     isQuorum: true,
   },
   {
@@ -103,6 +106,7 @@ const guide: readonly Row[] = [
     ],
     serves: [{ port: 6443, name: 'kubernetes' }],
     health: { port: 6443, path: '/readyz', as: 'admin' },
+    isAsked: true,
     isDrained: true,
   },
   {
@@ -144,7 +148,7 @@ export const knownUnits: ReadonlyMap<string, readonly string[]> = new Map(
   guide.map(({ unit, files }) => [unit, files.map(({ file }) => file)]),
 )
 
-/** The units of a node, in the order in which they are restarted, as cluster.yaml has them. */
+/** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 'units'>): Unit[] {
   const itsOwn = (text: string) => text.replace(own, name)
   return guide.flatMap(({ on, ...row }): Unit[] => {

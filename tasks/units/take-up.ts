@@ -110,33 +110,33 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     })
   }
   try {
-    for (const group of inGroups(stale)) {
-      const taken = await Promise.allSettled(group.map(takeUp))
-      for (const each of taken) if (each.status === 'rejected') throw each.reason
-    }
+    for (const verdict of stale.filter(({ unit }) => unit.isAsked)) await takeUp(verdict)
+    await allOrFailure(stale.filter(({ unit }) => !unit.isAsked).map(takeUp))
     return restarted
   } catch (error) {
     // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
-    const isOfUnit = error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
-    if (on.signal.aborted || !isOfUnit || !isWell) throw error
+    if (on.signal.aborted || !isOfUnit(error) || !isWell) throw error
     throw await undo(on, error, stale, restarted)
   }
 }
 
-/** One after the other, but for neighbours in the table that serve nobody of the node: those at once. */
-function inGroups(stale: readonly UnitVerdict[]): UnitVerdict[][] {
-  const groups: UnitVerdict[][] = []
-  for (const verdict of stale) {
-    const last = groups.at(-1)
-    if (last && ![verdict, ...last].some(isServer)) last.push(verdict)
-    else groups.push([verdict])
-  }
-  return groups
+/** Throws once all have ended: what is no unit's fault first, so that nothing is undone for it; else a Failure that tells all. */
+async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
+  const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
+  const other = errors.find((error) => !isOfUnit(error))
+  if (other) throw other
+  const failures = errors.filter(isOfUnit)
+  const [first] = failures
+  if (first === undefined) return
+  throw new Failure(failures.map(({ message }) => message).join('; '), {
+    ...(first.code && { code: first.code }),
+    remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
+    cause: first,
+  })
 }
 
-/** The others on the node ask it. */
-function isServer({ unit }: UnitVerdict): boolean {
-  return unit.isQuorum === true || unit.isDrained === true || unit.bundle !== undefined
+function isOfUnit(error: unknown): error is Failure {
+  return error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
 }
 
 async function guarded(on: On, unit: Unit, isWell: boolean, work: () => Promise<void>): Promise<void> {
@@ -199,9 +199,12 @@ async function undo(
   const paths = placesOf(stale).map(({ path }) => path)
   if (paths.length === 0) return failure
   const isBack = await succeeds(putBack(workspace, node, install, paths))
+  const ill = isBack ? await restartAll(on, restarted) : []
   const units = formatNames(restarted.map(({ unit }) => unit))
-  const areWell = isBack && (await succeeds(restartAll(on, restarted)))
-  const outcome = areWell ? `${units} well again with them` : `${units} restarted with them, but not well`
+  const outcome =
+    ill.length === 0
+      ? `${units} well again with them`
+      : `${units} restarted with them, but not well: ${formatNames(ill.map(({ unit }) => unit))}`
   const told = isBack
     ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
     : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
@@ -214,11 +217,14 @@ async function undo(
   })
 }
 
-async function restartAll(on: On, units: readonly Unit[]): Promise<void> {
+/** Each of them, whatever becomes of the others; gives those that did not get well. */
+async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
+  const ill: Unit[] = []
   for (const unit of units) {
     const isWell = unit.isQuorum === true && (await whyNotWell(on, on.node, unit)) === undefined
-    await guarded(on, unit, isWell, () => restart(on, unit))
+    if (!(await succeeds(guarded(on, unit, isWell, () => restart(on, unit))))) ill.push(unit)
   }
+  return ill
 }
 
 async function succeeds(work: Promise<void>): Promise<boolean> {

@@ -7,9 +7,10 @@ import { type AskedUnits, besideOf, parseUnits, type UnitsLook, unitsScript } fr
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
+import { prepareProbe } from '../../lib/tls/probe.ts'
 import { listeningOn, readShown, type Shown } from '../components/ports.ts'
 import { addressOf } from '../components/question.ts'
-import { asUnknown, digestOf, inspectNodeAnd, type NodeQuestion, newNonce } from '../nodes/look.ts'
+import { asUnknown, digestOf, inspectNodeAnd, type NodeScript, newNonce } from '../nodes/look.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { type Misplaced, readMisplaced } from './misplaced.ts'
@@ -37,9 +38,8 @@ export async function inspectNodeAndUnits(
   node: ClusterNode,
   install: Install,
 ): Promise<[Inspection, UnitsFound | undefined]> {
-  // Needed next: loaded while the node answers.
-  void import('node:tls')
-  const [inspection, seen] = await inspectNodeAnd(workspace, node, questionOf(askedOf(node, install)))
+  prepareProbe()
+  const [inspection, seen] = await inspectNodeAnd(workspace, node, scriptFor(askedOf(node, install)))
   return [inspection, seen && (await tryToAwait(() => lookAtUnits(workspace, node, install, seen)))]
 }
 
@@ -69,7 +69,7 @@ export async function lookAtUnits(
   }
 }
 
-function questionOf(asked: AskedUnits): NodeQuestion<UnitsLook> {
+function scriptFor(asked: AskedUnits): NodeScript<UnitsLook> {
   return { script: (nonce) => unitsScript(asked, nonce), parse: parseUnits }
 }
 
@@ -77,7 +77,7 @@ function questionOf(asked: AskedUnits): NodeQuestion<UnitsLook> {
 async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, first: UnitsLook | undefined) {
   const connection = await workspace.connect(node)
   const asked = askedOf(node, install)
-  const { script, parse } = questionOf(asked)
+  const { script, parse } = scriptFor(asked)
   const look = async () => {
     const nonce = newNonce()
     return parse(await connection.run(script(nonce)), nonce)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What an install costs at least: the same files to the same places, the same units restarted one after the other, each
+# An install as one would write it: the same files to the same places, the same units restarted one after the other, each
 # waited for by the same question. Run in the folder of auth/, where the machines are; connections are shared.
 set -eu
 dir=$(mktemp -d)

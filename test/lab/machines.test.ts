@@ -90,12 +90,10 @@ describe('six machines', { skip }, () => {
     const byPair = await who('--cert auth/worker0.pem --key auth/worker0-key.pem')
     assert.equal(byPair.status.userInfo.username, 'system:node:worker0')
     const token = JSON.parse(
-      await lab.exec(
-        `${admin} -d '{}' ${api('control1', '/api/v1/namespaces/kube-system/serviceaccounts/default/token')}`,
-      ),
+      await lab.exec(`${admin} -d '{}' ${api('control1', '/api/v1/namespaces/default/serviceaccounts/default/token')}`),
     ).status.token
     const byToken = await who(`-H 'Authorization: Bearer ${token}'`)
-    assert.equal(byToken.status.userInfo.username, 'system:serviceaccount:kube-system:default')
+    assert.equal(byToken.status.userInfo.username, 'system:serviceaccount:default:default')
     const other =
       'openssl req -x509 -newkey rsa:2048 -nodes -subj /O=system:masters/CN=x -keyout x-key.pem -out x.pem 2>&1'
     await lab.exec(other)

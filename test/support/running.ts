@@ -6,13 +6,15 @@ import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
 import type { Edit } from './harderway.ts'
 import { needs } from './parts.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
 export const skip =
   lacksRoot ||
-  needs('systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
+  needs('systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime') ||
+  (realBinaries && needs('containerd', 'runc', 'iptables'))
 
 export const install = { layout: 'guide', drain, undrain }
 
@@ -103,6 +105,8 @@ async function drainedServers(lab: Machines): Promise<string[]> {
 interface Probed {
   readonly counts: readonly number[]
   readonly failures: readonly string[]
+  /** Writes that an etcd cut off as it was restarted. */
+  readonly cut: number
 }
 
 /** Asks until its end, which tells what failed. */

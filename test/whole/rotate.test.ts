@@ -69,8 +69,9 @@ describe('rotations on six machines', { skip }, () => {
   const unnoticed = async (work: () => Promise<void>) => {
     await using probing = probe(lab)
     await work()
-    const { counts, failures } = await probing.end()
+    const { counts, failures, cut } = await probing.end()
     assert.deepEqual(failures, [])
+    assert.ok(cut <= 3, `${cut} writes cut off by three restarts of etcd`)
     assert.ok(
       counts.every((count) => count > 10),
       counts.join(),
