@@ -59,6 +59,11 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
+  /** A command was begun there. */
+  get wasReached(): boolean {
+    return this.#isOpen
+  }
+
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { signal, waitNodes, limit: opening } = this.#parts

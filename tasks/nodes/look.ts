@@ -36,17 +36,27 @@ function inspection(workspace: Workspace, node: ClusterNode): NodeScript<Inspect
   return { script: (nonce) => inspectScript(node.directory, expected, nonce), parse: parseInspection }
 }
 
-/** With another question in the same command; its answer is undefined where that has none: asked alone, it tells why. */
-export function inspectNodeAnd<Answer>(
+/**
+ * With another script in the same command; its answer is undefined where that has none: asked alone, it tells why. What it
+ * does to the command (it hangs, it takes the connection with it) is not the folder's: that is then asked for alone.
+ */
+export async function inspectNodeAnd<Answer>(
   workspace: Workspace,
   node: ClusterNode,
   { script, parse }: NodeScript<Answer>,
 ): Promise<[Inspection, Answer | undefined]> {
   const first = inspection(workspace, node)
-  return ask(workspace, node, 'could not be inspected', {
+  const both: NodeScript<[Inspection, Answer | undefined]> = {
     script: (nonce) => bothScripts(first.script(`${nonce}1`), script(`${nonce}2`)),
     parse: (output, nonce) => [first.parse(output, `${nonce}1`), tryTo(() => parse(output, `${nonce}2`))],
-  })
+  }
+  try {
+    return await ask(workspace, node, 'could not be inspected', both)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
+    return [await inspectNode(workspace, node), undefined]
+  }
 }
 
 /** With the content of each named file that is no larger than one of ours can be. */

@@ -85,6 +85,17 @@ describe('install on six machines', { skip }, () => {
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
   })
 
+  test('where becoming root ends the connection, the files are deployed all the same', async () => {
+    lab.write(...running({ sudo: 'kill -9 $PPID;' }))
+    await on('worker0', 'rm /home/ubuntu/worker0.pem')
+    const ran = await lab.run('bootstrap', '--node', 'worker0', '--json')
+    lab.write(...running())
+    assert.equal(ran.status, 1, toldOf(ran))
+    assert.ok(idsOf(ran, 'built').includes('deploy/worker0'), toldOf(ran))
+    assert.deepEqual(installs(ran, 'failed'), ['install/worker0'])
+    await must(0, 'install')
+  })
+
   test('each gateway is told of each API server, and none before it is its turn', async () => {
     const nodes = lab.all.map(({ name, role, ip }) => ({ name, role: name === 'worker1' ? 'gateway' : role, ip }))
     const told = (word: string) => `echo ${word} "$NODE $ADDRESS" >>told`
