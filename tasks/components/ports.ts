@@ -5,7 +5,7 @@ import { readAnswer } from '../../lib/nodes/frame.ts'
 import { listensScript } from '../../lib/nodes/place.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type Credentials, readServed } from '../../lib/tls/probe.ts'
-import { asUnknown, newNonce } from '../nodes/look.ts'
+import { askNode } from '../nodes/look.ts'
 import { type Asking, addressOf, wayTo } from './question.ts'
 
 /** DER of the certificate; 'nothing' where none was shown. */
@@ -28,16 +28,11 @@ export async function readShown(
 
 /** Of the ports, those on which a process listens. Throws a Failure where that could not be looked at. */
 export async function listeningOn(
-  { connect }: Pick<Workspace, 'connect'>,
+  workspace: Pick<Workspace, 'connect'>,
   node: ClusterNode,
   ports: readonly number[],
 ): Promise<number[]> {
-  const nonce = newNonce()
-  try {
-    const said = await (await connect(node)).run(listensScript(addressOf(node), ports, nonce))
-    const { records } = readAnswer(said, nonce)
-    return ports.filter((port) => records.includes(String(port)))
-  } catch (error) {
-    throw asUnknown(node, error)
-  }
+  const script = (nonce: string) => listensScript(addressOf(node), ports, nonce)
+  const { records } = await askNode(workspace, node, { script, parse: readAnswer })
+  return ports.filter((port) => records.includes(String(port)))
 }

@@ -28,7 +28,7 @@ export interface NodeScript<Answer> {
 }
 
 export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
-  return ask(workspace, node, 'could not be inspected', inspection(workspace, node))
+  return askNode(workspace, node, inspection(workspace, node))
 }
 
 function inspection(workspace: Workspace, node: ClusterNode): NodeScript<Inspection> {
@@ -51,7 +51,7 @@ export async function inspectNodeAnd<Answer>(
     parse: (output, nonce) => [first.parse(output, `${nonce}1`), tryTo(() => parse(output, `${nonce}2`))],
   }
   try {
-    return await ask(workspace, node, 'could not be inspected', both)
+    return await askNode(workspace, node, both)
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
@@ -63,24 +63,32 @@ export async function inspectNodeAnd<Answer>(
 export function readFiles(workspace: Workspace, node: ClusterNode, names: readonly string[]): Promise<Inspection> {
   const all = new Map(names.map((name) => [name, noDigest]))
   const script = (nonce: string) => inspectScript(node.directory, all, nonce)
-  return ask(workspace, node, 'could not be inspected', { script, parse: parseInspection })
+  return askNode(workspace, node, { script, parse: parseInspection })
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
   const script = (nonce: string) => makeFolderScript(node.directory, nonce)
-  return ask(workspace, node, 'could not make its folder', { script, parse: parseInspection })
+  return askNode(workspace, node, { script, parse: parseInspection }, { trouble: 'could not make its folder' })
 }
 
-async function ask<Answer>(
-  workspace: Workspace,
+interface Asking {
+  /** Where there is no answer: 'could not be inspected'. */
+  readonly trouble?: string
+  /** Milliseconds. */
+  readonly limit?: number
+}
+
+/** By one command on the node's connection. Throws a Failure where its answer is not whole. */
+export async function askNode<Answer>(
+  { connect }: Pick<Workspace, 'connect'>,
   node: ClusterNode,
-  trouble: string,
   { script, parse }: NodeScript<Answer>,
+  { trouble, limit }: Asking = {},
 ): Promise<Answer> {
-  const connection = await workspace.connect(node)
+  const connection = await connect(node)
   const nonce = newNonce()
   try {
-    return parse(await connection.run(script(nonce)), nonce)
+    return parse(await connection.run(script(nonce), limit), nonce)
   } catch (error) {
     throw asUnknown(node, error, trouble)
   }

@@ -8,7 +8,7 @@ import type { Stop } from '../../lib/nodes/shell.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt } from '../../lib/wording.ts'
-import { asUnknown, digestOf, newNonce } from '../nodes/look.ts'
+import { askNode, asUnknown, digestOf } from '../nodes/look.ts'
 import { nodeFailure, stopFailure } from '../nodes/node-failure.ts'
 import type { Place } from '../tables/places.ts'
 
@@ -61,15 +61,12 @@ export async function tell(
   script: (nonce: string) => string,
   limit?: number,
 ): Promise<string[]> {
-  const connection = await workspace.connect(node)
-  const nonce = newNonce()
-  try {
-    const { records, stopped } = readAnswer(await connection.run(script(nonce), limit), nonce)
+  const parse = (output: string, nonce: string) => {
+    const { records, stopped } = readAnswer(output, nonce)
     if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
     return records.map((record) => record.replace(/^said /, ''))
-  } catch (error) {
-    throw asUnknown(node, error)
   }
+  return await askNode(workspace, node, { script, parse }, limit === undefined ? {} : { limit })
 }
 
 export interface Outcome {

@@ -10,7 +10,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { prepareProbe } from '../../lib/tls/probe.ts'
 import { listeningOn, readShown, type Shown } from '../components/ports.ts'
 import { addressOf } from '../components/question.ts'
-import { asUnknown, digestOf, inspectNodeAnd, type NodeScript, newNonce } from '../nodes/look.ts'
+import { askNode, asUnknown, digestOf, inspectNodeAnd, type NodeScript } from '../nodes/look.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
 import { type Misplaced, readMisplaced } from './misplaced.ts'
@@ -75,13 +75,8 @@ function scriptFor(asked: AskedUnits): NodeScript<UnitsLook> {
 
 /** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
 async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, first: UnitsLook | undefined) {
-  const connection = await workspace.connect(node)
   const asked = askedOf(node, install)
-  const { script, parse } = scriptFor(asked)
-  const look = async () => {
-    const nonce = newNonce()
-    return parse(await connection.run(script(nonce)), nonce)
-  }
+  const look = () => askNode(workspace, node, scriptFor(asked))
   let seen = first ?? (await look())
   const why = await repeat(install.timeout, async () => {
     const stopping = asked.units.find((unit) => seen.units.get(unit)?.isStopping)
