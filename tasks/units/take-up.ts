@@ -126,8 +126,9 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const other = errors.find((error) => !isOfUnit(error))
   if (other) throw other
   const failures = errors.filter(isOfUnit)
-  const [first] = failures
+  const [first, ...more] = failures
   if (first === undefined) return
+  if (more.length === 0) throw first
   throw new Failure(failures.map(({ message }) => message).join('; '), {
     ...(first.code && { code: first.code }),
     remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
