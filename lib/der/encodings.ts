@@ -8,7 +8,7 @@ export function isName(name: Der): boolean {
     (set) =>
       set.tag === 0x31 &&
       inside(set).every((attribute) => {
-        const [type, value] = inside(attribute)
+        const [type, value] = attribute.tag === 0x30 ? inside(attribute) : []
         return type !== undefined && isOid(type) && value !== undefined && isString(value)
       }),
   )

@@ -53,7 +53,7 @@ export function readFields(bytes: Buffer): Fields {
   const [tbs, outerAlgorithm, signature] = inside(expect(whole, 0x30))
   if (more.length > 0) throw new RangeError('trailing data after the certificate')
   const all = inside(expect(tbs, 0x30))
-  const version = all[0]?.tag === 0xa0 ? inside(all.shift())[0]?.content[0] : 0
+  const version = all[0]?.tag === 0xa0 ? expect(inside(all.shift())[0], 0x02).content[0] : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...optional] = all
   return {
     signed: expect(tbs, 0x30),

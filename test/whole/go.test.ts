@@ -163,6 +163,25 @@ const refused: readonly Refused[] = [
     why: /its version is not 3/,
   },
   {
+    title: 'a version that is no integer',
+    alter: () => ({ version: element(0xa0, element(0x04, bytes('02'))) }),
+    asClient: true,
+    go: /malformed version/,
+    why: /is not a valid certificate/,
+  },
+  {
+    title: 'an attribute in a set in place of a sequence',
+    alter: (parts) => ({
+      subject: sequence(
+        elements(parts.subject)[0]?.content ?? Buffer.alloc(0),
+        element(0x31, element(0x31, oid('550404'), element(0x0c, 'x'))),
+      ),
+    }),
+    asClient: true,
+    go: /invalid RDNSequence/,
+    why: /is not a valid certificate/,
+  },
+  {
     title: 'an underscore in a PrintableString',
     alter: unitAs(0x13),
     go: /invalid PrintableString/,
