@@ -19,8 +19,8 @@ interface Signed {
 }
 
 /** As `x509.verify` says, which is asked itself wherever something is unusual or wrong. */
-export async function verifySignature({ x509, fields }: Signed, key: KeyObject): Promise<boolean> {
-  return (await isPlainlySigned(fields, key)) || x509.verify(key)
+export async function verifySignature(of: Signed, key: KeyObject): Promise<boolean> {
+  return (await isPlainlySigned(of.fields, key)) || of.x509.verify(key)
 }
 
 /** By one of these algorithms, named alike inside and outside of what is signed (RFC 5280, 4.1.1.2), with a key of its kind. */
@@ -32,6 +32,21 @@ async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean>
     known?.key === key.asymmetricKeyType && algorithm.bytes.equals(outerAlgorithm.bytes) && unusedBits === 0
   if (!known || !isPlain) return false
   return new Promise((resolve) => {
-    verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight))
+    handOver(() => verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight)))
   })
+}
+
+/** As many at once: libuv wakes a thread for each that comes alone, which takes longer than reading a certificate. */
+const atOnce = 64
+let waiting: (() => void)[] = []
+
+function handOver(work: () => void): void {
+  if (waiting.push(work) === 1) setImmediate(begin)
+  if (waiting.length === atOnce) begin()
+}
+
+function begin(): void {
+  const all = waiting
+  waiting = []
+  for (const work of all) work()
 }

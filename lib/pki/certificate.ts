@@ -1,11 +1,12 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
-import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import { findUnpermitted } from '../der/constraints.ts'
 import { bitsOf, type Der, inside } from '../der/der.ts'
 import { isOfNamedCurve, readTime } from '../der/encodings.ts'
 import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
 import { blocksIn } from '../der/pem.ts'
+import { readPlainLeaf } from '../der/plain-leaf.ts'
 import { verifySignature } from '../der/signature.ts'
 import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
@@ -18,8 +19,11 @@ const certSign = 0x04
 const leafUsages = 0xa0
 
 export interface Certificate {
+  /** As OpenSSL reads it. */
   readonly x509: X509Certificate
   readonly fields: Fields
+  /** Why Go would refuse it, each a clause about it. */
+  readonly refusals: readonly string[]
   /** DER of the subject, as it stands there. */
   readonly subject: Buffer
   /** DER of the issuer's subject, as it stands here. */
@@ -36,6 +40,8 @@ export interface Certificate {
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
   readonly authorityKeyId: Buffer | undefined
+  /** It is as der/plain-leaf.ts has it. */
+  readonly isPlain: boolean
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
@@ -53,33 +59,43 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
   return all.every((each) => each !== undefined) ? all : []
 }
 
-/** Undefined where it can't be read. */
+/**
+ * Undefined where it can't be read. OpenSSL reads a plain leaf only when it is asked for what only it says: with thousands
+ * of nodes that is most of the time.
+ */
 export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
-    const x509 = new X509Certificate(der)
     const fields = readFields(der)
+    const refusals = findRefusals(fields)
+    const attributes = refusals.length === 0 ? readPlainLeaf(fields) : undefined
+    const x509 = lazily(() => new X509Certificate(der))
+    const { isCa, extKeyUsages, publicKey } = attributes ? readPlainly(fields) : readByOpenSsl(x509())
     const [notBefore, notAfter] = inside(fields.validity).map(readTime)
     if (!notBefore || !notAfter) return undefined
     const usage = extensionOf(fields, extensionIds.keyUsage)
     const sans = extensionOf(fields, extensionIds.subjectAltName)
     const authority = extensionOf(fields, extensionIds.authorityKeyIdentifier)
     return {
-      x509,
+      get x509() {
+        return x509()
+      },
       fields,
+      refusals,
       subject: fields.subject.bytes,
       issuer: fields.issuer.bytes,
-      attributes: attributesIn(x509.subject),
+      attributes: attributes ?? attributesIn(x509().subject),
       // Asked for by reports alone.
       get issuerAttributes() {
-        return attributesIn(x509.issuer)
+        return attributesIn(x509().issuer)
       },
       sans: sans ? inside(sans).map(formatSan) : [],
-      isCa: x509.ca,
+      isCa,
       keyUsage: usage && (bitsOf(usage)[0] ?? 0),
-      extKeyUsages: x509.keyUsage ?? [],
+      extKeyUsages,
       subjectKeyId: extensionOf(fields, extensionIds.subjectKeyIdentifier)?.content,
       authorityKeyId: authority && inside(authority).find(({ tag }) => tag === 0x80)?.content,
-      publicKey: x509.publicKey,
+      isPlain: attributes !== undefined,
+      publicKey,
       notBefore,
       notAfter,
     }
@@ -87,6 +103,25 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
     // Any parse error means that the file holds no valid certificate.
     return undefined
   }
+}
+
+function lazily<T extends object>(make: () => T): () => T {
+  let made: T | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+
+type Said = Pick<Certificate, 'isCa' | 'extKeyUsages' | 'publicKey'>
+
+function readPlainly({ publicKey }: Fields): Said {
+  const key = createPublicKey({ key: publicKey.bytes, format: 'der', type: 'spki' })
+  return { isCa: false, extKeyUsages: [oids.serverAuth, oids.clientAuth], publicKey: key }
+}
+
+function readByOpenSsl({ ca, keyUsage = [], publicKey }: X509Certificate): Said {
+  return { isCa: ca, extKeyUsages: keyUsage, publicKey }
 }
 
 /** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */
@@ -118,8 +153,8 @@ export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined 
   }
 }
 
-export function isKeyOf({ x509 }: Certificate, key: KeyObject): boolean {
-  return x509.checkPrivateKey(key)
+export function isKeyOf({ publicKey }: Certificate, key: KeyObject): boolean {
+  return publicKey.equals(createPublicKey(key))
 }
 
 /** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */
@@ -132,13 +167,21 @@ export async function verifyIssuedBy(certificate: Certificate, by: Certificate):
   return namesAsIssuer(certificate, by) && (await verifySignature(certificate, by.publicKey))
 }
 
-function namesAsIssuer({ issuer, x509 }: Certificate, by: Certificate): boolean {
-  return issuer.equals(by.subject) && x509.checkIssued(by.x509)
+function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
+  return (
+    certificate.issuer.equals(by.subject) && (namesPlainly(certificate, by) || certificate.x509.checkIssued(by.x509))
+  )
+}
+
+/** By its key identifier alone, one that may sign. */
+function namesPlainly({ isPlain, authorityKeyId }: Certificate, { subjectKeyId, keyUsage }: Certificate): boolean {
+  const maySign = keyUsage === undefined || (keyUsage & certSign) !== 0
+  return isPlain && maySign && subjectKeyId !== undefined && authorityKeyId?.equals(subjectKeyId) === true
 }
 
 /** What every Kubernetes component would refuse, whatever the profile. */
-export function findNotAccepted({ fields }: Certificate): Reason[] {
-  return findRefusals(fields).map((what) => ({ kind: 'not-accepted', what }))
+export function findNotAccepted({ refusals }: Certificate): Reason[] {
+  return refusals.map((what) => ({ kind: 'not-accepted', what }))
 }
 
 /** Of names and addresses, those for which no component would accept a certificate of this CA: it must be accepted itself. */

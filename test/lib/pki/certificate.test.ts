@@ -62,6 +62,8 @@ test('a certificate says what it was made to say', () => {
     issuerAttributes: ['C=PL', 'O=Kubernetes', 'CN=Kubernetes'],
     sans,
     isCa: false,
+    isPlain: true,
+    refusals: [],
     keyUsage: 0x80,
     extKeyUsages: ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'],
     ...times,
