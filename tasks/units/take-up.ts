@@ -1,5 +1,5 @@
 /** Has the units of one node take up what is in auth/: files in their places, restarts, proof; undone where that is right. */
-import type { Change } from '../../lib/change.ts'
+import type { Change, Step } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../lib/nodes/units.ts'
@@ -100,7 +100,7 @@ interface Before {
 /** The units that were restarted. Where one does not get well that was: undone. */
 async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<Unit[]> {
   const restarted: Unit[] = []
-  const takeUp = async ({ unit, reason, isUp }: UnitVerdict) => {
+  const takeUp = async (on: On, { unit, reason, isUp }: UnitVerdict) => {
     if (!isUp || typeof reason !== 'object') return
     if (await isTakenUp(on, unit, reason)) return
     await guarded(on, unit, standing === 'well', async () => {
@@ -110,14 +110,37 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
     })
   }
   try {
-    for (const verdict of stale.filter(({ unit }) => unit.isAsked)) await takeUp(verdict)
-    await allOrFailure(stale.filter(({ unit }) => !unit.isAsked).map(takeUp))
+    for (const verdict of stale.filter(({ unit }) => unit.isAsked)) await takeUp(on, verdict)
+    const others = stale.filter(({ unit }) => !unit.isAsked)
+    await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => takeUp({ ...on, tell }, verdict)))
     return restarted
   } catch (error) {
     // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
     if (on.signal.aborted || !isOfUnit(error) || !isWell) throw error
     throw await undo(on, error, stale, restarted)
   }
+}
+
+/** Works on all at once. What one has told last is told again when another ends: that is what is still going on. */
+function tellingTogether<T>(
+  tell: On['tell'],
+  all: readonly T[],
+  work: (tell: On['tell'], each: T) => Promise<void>,
+): Promise<void>[] {
+  const steps = new Map<T, Step>()
+  return all.map(async (each) => {
+    try {
+      const tellOwn = (step: Step) => {
+        steps.set(each, step)
+        tell(step)
+      }
+      await work(tellOwn, each)
+    } finally {
+      steps.delete(each)
+      const [left] = [...steps.values()].slice(-1)
+      if (left) tell(left)
+    }
+  })
 }
 
 /** Throws once all have ended: what is no unit's fault first, so that nothing is undone for it; else a Failure that tells all. */

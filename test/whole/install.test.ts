@@ -260,6 +260,13 @@ describe('install on six machines', { skip }, () => {
       String(messageOf(ran, 'install/control0')),
       /are as they were, and kube-controller-manager, kube-scheduler, kube-proxy restarted with them, but not well: kube-scheduler/,
     )
+    // While the others are well, what is told is what is waited for.
+    const steps = ran.events.flatMap(({ type, id, step }) =>
+      type === 'step' && id === 'install/control0' ? [step as { doing: string; unit?: string }] : [],
+    )
+    const back = steps.findLastIndex(({ doing, unit }) => doing === 'restarting' && unit === 'kube-controller-manager')
+    const { doing, unit: waitedFor } = steps[back - 1] ?? {}
+    assert.deepEqual([doing, waitedFor], ['waiting for', 'kube-scheduler'])
     const [old, manager = 0, , proxy = 0] = before
     assert.equal(await on('control0', place), old)
     // With the new files, and with the old ones.
