@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
-import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { readEmbedded } from '../../lib/kubeconfig/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'

@@ -1,7 +1,7 @@
 /** What is left of another role where units read files: of ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
-import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
 import { readScript, removeScript } from '../../lib/nodes/place.ts'
 import type { UnitsLook } from '../../lib/nodes/units.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'

@@ -1,8 +1,8 @@
 /** What the files of an auth/ tell of the cluster that they were made for. Reads only. */
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
+import { readServer } from '../../../lib/kubeconfig/kubeconfig.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { readServer } from '../../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/x509.ts'
 import { clusterCerts, nodeUser } from '../../tables/certs.ts'

@@ -4,7 +4,7 @@ import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { blocksIn } from '../../../lib/der/pem.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
 import { once } from '../../../lib/files/plain-file.ts'
-import { compareKubeconfig, readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
+import { compareKubeconfig, readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
 import {
   type Certificate,
   isKeyOf,

@@ -9,7 +9,7 @@ import {
   SpliceError,
   setKey,
   type YamlPath,
-} from '../../../lib/kubernetes/yaml-splice.ts'
+} from '../../../lib/kubeconfig/yaml-splice.ts'
 
 type Cases = Readonly<Record<string, readonly [before: string, after: string]>>
 

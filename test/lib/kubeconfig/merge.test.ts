@@ -4,14 +4,8 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
-import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
-import {
-  applyChanges,
-  type Change,
-  isAsAsked,
-  readKubeconfig,
-  stanzasOf,
-} from '../../../lib/kubernetes/kubeconfig-merge.ts'
+import type { Access } from '../../../lib/kubeconfig/kubeconfig.ts'
+import { applyChanges, type Change, isAsAsked, readKubeconfig, stanzasOf } from '../../../lib/kubeconfig/merge.ts'
 import { refused, type Sample, samples } from '../../support/kubeconfig-texts.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'

@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path'
 import { refusal } from '../failure.ts'
 import { followLinks, type PlainFile, readPlainFile } from '../files/plain-file.ts'
-import { type ReadKubeconfig, readKubeconfig } from './kubeconfig-merge.ts'
+import { type ReadKubeconfig, readKubeconfig } from './merge.ts'
 
 export interface KubeconfigFile {
   readonly path: string
