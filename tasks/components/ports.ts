@@ -2,9 +2,9 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { readAnswer } from '../../lib/nodes/frame.ts'
-import { listensScript } from '../../lib/nodes/place.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type Credentials, readServed } from '../../lib/tls/probe.ts'
+import { listensScript } from '../../lib/units/place.ts'
 import { askNode } from '../nodes/look.ts'
 import { type Asking, addressOf, wayTo } from './question.ts'
 

@@ -18,6 +18,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { readAnswer } from '../../../lib/nodes/frame.ts'
+import { newSuffix, oldSuffix } from '../../../lib/units/look.ts'
 import {
   commandScript,
   forgetScript,
@@ -27,8 +28,7 @@ import {
   putBackScript,
   readScript,
   removeScript,
-} from '../../../lib/nodes/place.ts'
-import { newSuffix, oldSuffix } from '../../../lib/nodes/units.ts'
+} from '../../../lib/units/place.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
