@@ -8,7 +8,7 @@ import { withStore } from '../components/client.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { stagingOwner } from '../nodes/verdict.ts'
 import type { Unit } from '../tables/places.ts'
-import { repeat } from './repeat.ts'
+import { repeat } from '../units/repeat.ts'
 import { type On, showsOurs, whyNotWell } from './restart.ts'
 
 function membersOf({ workspace, node }: On) {

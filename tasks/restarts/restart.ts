@@ -9,9 +9,9 @@ import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import { readShown } from '../components/ports.ts'
 import { type Asking, healthQuestion } from '../components/question.ts'
 import type { Port, Unit } from '../tables/places.ts'
+import { commandLimit, runCommand } from '../units/place.ts'
+import { repeat, takeUpTime } from '../units/repeat.ts'
 import { drain, undrain } from './drain.ts'
-import { commandLimit, runCommand } from './place.ts'
-import { repeat, takeUpTime } from './repeat.ts'
 
 export interface On {
   readonly workspace: Workspace

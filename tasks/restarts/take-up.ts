@@ -7,9 +7,10 @@ import type { Built } from '../../lib/targets/target.ts'
 import { besideOf, oldSuffix } from '../../lib/units/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Place, Unit } from '../tables/places.ts'
+import { removeMisplaced, splitMisplaced } from '../units/misplaced.ts'
+import { forgetOld, placeFiles, putBack } from '../units/place.ts'
+import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../units/verdict.ts'
 import { undrain } from './drain.ts'
-import { removeMisplaced, splitMisplaced } from './misplaced.ts'
-import { forgetOld, placeFiles, putBack } from './place.ts'
 import { type Standing, standingOf, whileOthersAreWell } from './quorum.ts'
 import {
   type On,
@@ -20,7 +21,6 @@ import {
   waitUntilWell,
   whyNotWell,
 } from './restart.ts'
-import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from './verdict.ts'
 
 /** `found` is of this moment. */
 export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {

@@ -7,7 +7,7 @@ import { drainedMark } from '../../lib/units/look.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from '../components/question.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
-import { commandLimit, runCommand } from './place.ts'
+import { commandLimit, runCommand } from '../units/place.ts'
 
 type Change = 'drain' | 'undrain'
 
