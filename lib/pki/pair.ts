@@ -4,7 +4,7 @@ import type { CertificateFacts, Change, Step } from '../change.ts'
 import { blocksIn } from '../der/pem.ts'
 import { Failure, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, certificateFile, keyFile, nextName, pairFiles } from '../files/names.ts'
+import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import {
@@ -16,7 +16,6 @@ import {
   readDerCertificate,
   readPrivateKey,
 } from './certificate.ts'
-import { type CaRotation, caRotation, settledCa } from './rotation.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -169,17 +168,6 @@ const readKeyOnce = once(readPrivateKey)
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
   const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
   return bytes && readHeld(bytes)?.certificate
-}
-
-/** What signs leaves, and what is trusted. Files that do not fit together are told by the target of the CA, which comes before all. */
-export function readCaRotation(auth: AuthDir, now: Date): CaRotation {
-  const rotation = caRotation((file) => auth.tryBytes(file), now)
-  return rotation.stage === 'unclear' ? settledCa : rotation
-}
-
-/** Our CA; during a rotation the next one too. */
-export function ownCas(auth: AuthDir): Certificate[] {
-  return [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
 }
 
 /** A CA with its key, which a target has just made or checked. */

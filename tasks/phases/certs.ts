@@ -3,6 +3,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
+import { readCaRotation } from '../../lib/identity/rotation.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -10,7 +11,6 @@ import {
   keptKey,
   makePair,
   type Pair,
-  readCaRotation,
   readIssuer,
   readPair,
   tryCertificate,

@@ -15,9 +15,9 @@ import {
   parseFileName,
 } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import { caRotationFiles, isEarlierCa } from '../../lib/identity/rotation.ts'
 import { type Certificate, isIssuedBy, readCertificate, readPrivateKey } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { caRotationFiles, isEarlierCa } from '../../lib/pki/rotation.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { Credentials } from '../../lib/tls/probe.ts'

@@ -3,9 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, crossName, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import { nameOfCa } from '../../lib/pki/ca-name.ts'
-import type { Certificate } from '../../lib/pki/certificate.ts'
-import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { nameOfCa } from '../../lib/identity/ca-name.ts'
 import {
   type CaRotation,
   caRotation,
@@ -13,7 +11,9 @@ import {
   isCaCommonName,
   isCross,
   nextCaCommonName,
-} from '../../lib/pki/rotation.ts'
+} from '../../lib/identity/rotation.ts'
+import type { Certificate } from '../../lib/pki/certificate.ts'
+import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { issueCertificate, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Built } from '../../lib/targets/target.ts'

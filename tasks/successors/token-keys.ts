@@ -8,6 +8,7 @@ import { certificatePem } from '../../lib/der/pem.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
+import { type TokenRotation, tokenRotation } from '../../lib/identity/rotation.ts'
 import { type Certificate, compareKeyKind, readDerCertificate } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -19,7 +20,6 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type TokenRotation, tokenRotation } from '../../lib/pki/rotation.ts'
 import { issueCertificate } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
 import type { Built, Force, Target, Work } from '../../lib/targets/target.ts'

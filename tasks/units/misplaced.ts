@@ -1,10 +1,10 @@
 /** What is left of another role where units read files: of ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
+import { otherIdentity } from '../../lib/identity/identity.ts'
+import { ownCas } from '../../lib/identity/rotation.ts'
 import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { otherIdentity } from '../../lib/pki/identity.ts'
-import { ownCas } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { UnitsLook } from '../../lib/units/look.ts'
 import { readScript, removeScript } from '../../lib/units/place.ts'

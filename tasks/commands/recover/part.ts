@@ -4,6 +4,7 @@ import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { blocksIn } from '../../../lib/der/pem.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
 import { once } from '../../../lib/files/plain-file.ts'
+import { type CaRotation, settledCa } from '../../../lib/identity/rotation.ts'
 import { compareKubeconfig, readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
 import {
   type Certificate,
@@ -13,7 +14,6 @@ import {
   readPrivateKey,
 } from '../../../lib/pki/certificate.ts'
 import { checkPair } from '../../../lib/pki/pair.ts'
-import { type CaRotation, settledCa } from '../../../lib/pki/rotation.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { accessOf } from '../../phases/kubeconfigs.ts'

@@ -1,9 +1,9 @@
 /** Why nothing is taken from where it was found. Each throws a Failure that names the way out. */
 import { Failure, refusal } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
+import { otherIdentity } from '../../../lib/identity/identity.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
-import { otherIdentity } from '../../../lib/pki/identity.ts'
 import { formatReasons, type Reason } from '../../../lib/reason.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatNames, quote } from '../../../lib/wording.ts'

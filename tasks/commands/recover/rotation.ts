@@ -1,8 +1,14 @@
 /** What a rotation, under way or done, has left where it is recovered from. Pure. */
 import { certificatePem } from '../../../lib/der/pem.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../../../lib/files/names.ts'
+import {
+  type CaRotation,
+  caRotation,
+  caRotationFiles,
+  settledCa,
+  tokenRotation,
+} from '../../../lib/identity/rotation.ts'
 import { type Certificate, readCertificates } from '../../../lib/pki/certificate.ts'
-import { type CaRotation, caRotation, caRotationFiles, settledCa, tokenRotation } from '../../../lib/pki/rotation.ts'
 import { clusterCerts } from '../../tables/certs.ts'
 import type { Holding } from './holding.ts'
 

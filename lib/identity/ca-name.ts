@@ -4,8 +4,8 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { isName } from '../der/encodings.ts'
-import { type Certificate, compareSubject } from './certificate.ts'
-import type { IssuerName, Subject } from './x509.ts'
+import { type Certificate, compareSubject } from '../pki/certificate.ts'
+import type { IssuerName, Subject } from '../pki/x509.ts'
 
 /** Undefined where Go would not read it. */
 export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {

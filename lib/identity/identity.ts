@@ -3,8 +3,8 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import { caName, certificateFile, pairFiles, parseFileName } from '../files/names.ts'
 import { readEncryptionConfig, unopenedBy } from '../kubernetes/encryption.ts'
 import { newestKey, readSealingKeys } from '../kubernetes/sealing-keys.ts'
+import { readCertificate, readPrivateKey } from '../pki/certificate.ts'
 import { formatDate, printable } from '../wording.ts'
-import { readCertificate, readPrivateKey } from './certificate.ts'
 import { isEarlierCa, type Read } from './rotation.ts'
 
 /** What would be lost if ours took the place of theirs. */

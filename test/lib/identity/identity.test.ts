@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { otherIdentity } from '../../../lib/pki/identity.ts'
+import { otherIdentity } from '../../../lib/identity/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { identityFiles } from '../../../tasks/tables/files.ts'
 

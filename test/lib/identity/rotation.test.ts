@@ -2,9 +2,15 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { before, describe, test } from 'node:test'
+import {
+  caRotation,
+  isCaCommonName,
+  isEarlierCa,
+  nextCaCommonName,
+  tokenRotation,
+} from '../../../lib/identity/rotation.ts'
 import { readPrivateKey } from '../../../lib/pki/certificate.ts'
 import { validityPeriod } from '../../../lib/pki/pair.ts'
-import { caRotation, isCaCommonName, isEarlierCa, nextCaCommonName, tokenRotation } from '../../../lib/pki/rotation.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
 

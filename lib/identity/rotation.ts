@@ -1,9 +1,11 @@
 /**
  * How far the rotation of a CA or of the key of service accounts has come, told by the files in auth/ alone, and what they
- * ask for. Every set of files has a meaning, or is none: then it is said why. Pure.
+ * ask for. Every set of files has a meaning, or is none: then it is said why.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { blocksIn } from '../der/pem.ts'
+import { tryTo } from '../failure.ts'
+import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
 import {
@@ -13,7 +15,7 @@ import {
   readCertificate,
   readDerCertificate,
   readPrivateKey,
-} from './certificate.ts'
+} from '../pki/certificate.ts'
 
 export type Read = (file: string) => Buffer | undefined
 
@@ -78,6 +80,23 @@ export function caRotation(read: Read, now: Date): CaRotation | Unclear {
   if (present && cross && !cross.publicKey.equals(present.publicKey))
     return unclear(crossFile, `is not of the key of ${presentFile}`)
   return { ...settledCa, chain: present && leadingTo(present, cross, now) }
+}
+
+/** What signs leaves, and what is trusted. Files that do not fit together are told by the target of the CA, which comes before all. */
+export function readCaRotation(auth: AuthDir, now: Date): CaRotation {
+  const rotation = caRotation((file) => auth.tryBytes(file), now)
+  return rotation.stage === 'unclear' ? settledCa : rotation
+}
+
+/** Our CA; during a rotation the next one too. */
+export function ownCas(auth: AuthDir): Certificate[] {
+  return [presentFile, nextFile].flatMap(
+    (file) =>
+      tryRead(
+        tryTo(() => auth.tryBytes(file)),
+        certificateIn,
+      ) ?? [],
+  )
 }
 
 function unclear(file: string, why: string): Unclear {
