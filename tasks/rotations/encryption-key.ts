@@ -15,9 +15,9 @@ import {
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { withApi, withStore } from '../components/client.ts'
+import { apiServersOn, someApiServer } from '../running/components.ts'
+import { rewriteTargets } from '../running/rewrite.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { apiServersOn, someApiServer } from './components.ts'
-import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const { file } = encryptionConfig

@@ -12,8 +12,8 @@ import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { walk } from '../../looks/walk.ts'
 import { clusterGraph, phases } from '../../phases/table.ts'
 import type { Request } from '../../request/session.ts'
-import { rewritePhase } from '../../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
+import { rewritePhase } from '../../running/rewrite.ts'
 import { proofPhase, proofTargets } from './proof.ts'
 
 export interface Run {

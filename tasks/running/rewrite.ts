@@ -6,10 +6,10 @@ import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { type Client, readObject } from '../../lib/tls/client.ts'
+import type { Serving } from '../components/client.ts'
 import { withApi, withStore } from '../components/client.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer } from './components.ts'
-import type { Rotating } from './rotation.ts'
 
 export const rewritePhase = {
   name: 'rewrite',
@@ -24,9 +24,9 @@ const toldEach = 20
 const passes = 3
 
 /** One of them at a time: they are as many as there are resources, and the work is etcd's. */
-export function rewriteTargets(rotating: Rotating): Target[] {
+export function rewriteTargets(serving: Serving): Target[] {
   const { name: phase } = rewritePhase
-  return resourcesOf(rotating).map(
+  return resourcesOf(serving).map(
     (resource, i, all): Target<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
@@ -35,15 +35,15 @@ export function rewriteTargets(rotating: Rotating): Target[] {
       makes: [],
       where: 'node',
       check: async () => {
-        const left = await findLeft(rotating, resource)
+        const left = await findLeft(serving, resource)
         const what = `${left.length} stored ${resource} are not sealed by the key that seals now`
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
         let left = found
         for (let i = 0; i < passes && left.length > 0; i++) {
-          await rewriteAll(rotating, resource, left, (done) => tell({ doing: 'rewriting', done, of: found.length }))
-          left = await findLeft(rotating, resource)
+          await rewriteAll(serving, resource, left, (done) => tell({ doing: 'rewriting', done, of: found.length }))
+          left = await findLeft(serving, resource)
         }
         if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
         throw new Failure(
@@ -58,17 +58,17 @@ export function rewriteTargets(rotating: Rotating): Target[] {
 }
 
 /** Of the entry whose keys are rotated: others of the file have keys of their own. */
-function resourcesOf({ workspace: { auth } }: Rotating): readonly string[] {
+function resourcesOf({ workspace: { auth } }: Serving): readonly string[] {
   return readEncryptionConfig(auth.bytes(encryptionConfig.file).toString())?.resources ?? []
 }
 
 /** Each as `<namespace>/<name>`, or `<name>`. */
-async function findLeft(rotating: Rotating, resource: string): Promise<string[]> {
-  const text = rotating.workspace.auth.bytes(encryptionConfig.file).toString()
+async function findLeft(serving: Serving, resource: string): Promise<string[]> {
+  const text = serving.workspace.auth.bytes(encryptionConfig.file).toString()
   const keys = readSealingKeys(text)
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could seal`)
   const asked = sealPrefix({ provider: keys.provider, name: keys.names[0] ?? '' })
-  return withStore(rotating, await someApiServer(rotating), async (etcd) => {
+  return withStore(serving, await someApiServer(serving), async (etcd) => {
     for (const folder of foldersOf(resource)) {
       const found = await findSealed(etcd, folder, (seal) => seal !== asked)
       if (found.length > 0) return found.map((key) => key.slice(folder.length))
@@ -103,18 +103,18 @@ function split(resource: string): [plural: string, group: string] {
 
 /** Four at once, on connections that are kept. */
 async function rewriteAll(
-  rotating: Rotating,
+  serving: Serving,
   resource: string,
   names: readonly string[],
   tellDone: (done: number) => void,
 ): Promise<void> {
-  await withApi(rotating, await someApiServer(rotating), async (api) => {
+  await withApi(serving, await someApiServer(serving), async (api) => {
     const folder = await apiFolder(api, resource)
     const waiting = [...names]
     const failures: Failure[] = []
     const work = async () => {
       for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-        rotating.signal.throwIfAborted()
+        serving.signal.throwIfAborted()
         await rewrite(api, pathOf(folder, resource, name)).catch((error) => {
           if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
           failures.push(error)

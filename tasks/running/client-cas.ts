@@ -9,8 +9,8 @@ import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inShape, readObject } from '../../lib/tls/client.ts'
+import type { Serving } from '../components/client.ts'
 import { withApi } from '../components/client.ts'
-import type { Rotating } from './rotation.ts'
 
 const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const field = 'client-ca-file'
@@ -20,12 +20,12 @@ const mostTries = 10
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Once each API server has loaded the new one alone: what is left in there is not put back. */
-export async function forgetEarlierCa(rotating: Rotating, node: ClusterNode, ca: Buffer): Promise<void> {
+export async function forgetEarlierCa(serving: Serving, node: ClusterNode, ca: Buffer): Promise<void> {
   const earlier = readCertificate(ca)?.publicKey
   if (!earlier) return
   // By its key: one that was renewed is there in each of its certificates.
   const isOf = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(earlier) === true
-  await withApi(rotating, node, async (api) => {
+  await withApi(serving, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++) {
       const read = await api.ask('GET', path)
       // No aggregated API server was ever told of any.

@@ -2,11 +2,11 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
+import type { Serving } from '../components/client.ts'
 import { isApiServer } from '../components/client.ts'
 import { type Asking, healthQuestion } from '../components/question.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 import { judgeUnits, lookAtUnits } from '../units/verdict.ts'
-import type { Rotating } from './rotation.ts'
 
 /** One that answers to a certificate. */
 export interface Askable extends Unit {
@@ -18,7 +18,7 @@ function isAskable(unit: Unit): unit is Askable {
 }
 
 /** Those that are installed there, and run. */
-export async function askable({ workspace, install }: Rotating, node: ClusterNode): Promise<Askable[]> {
+export async function askable({ workspace, install }: Serving, node: ClusterNode): Promise<Askable[]> {
   if (!nodeUnits(node, install).some(isAskable)) return []
   const verdicts = judgeUnits(workspace, node, install, await lookAtUnits(workspace, node, install))
   return verdicts.flatMap(({ unit, reason, isUp }) =>
@@ -42,20 +42,20 @@ export function isAccepted({ status }: Reply): boolean {
 }
 
 /** Of the node, by their names; those that can be asked. */
-export async function apiServersOn(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  return (await askable(rotating, node)).filter(isApiServer).map(({ unit }) => unit)
+export async function apiServersOn(serving: Serving, node: ClusterNode): Promise<string[]> {
+  return (await askable(serving, node)).filter(isApiServer).map(({ unit }) => unit)
 }
 
 /** The control nodes whose API server runs. */
-export async function apiServers(rotating: Rotating): Promise<ClusterNode[]> {
-  const nodes = rotating.workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(rotating, node)).length > 0))
+export async function apiServers(serving: Serving): Promise<ClusterNode[]> {
+  const nodes = serving.workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(serving, node)).length > 0))
   return nodes.filter((_, i) => runs[i])
 }
 
 /** Throws a Failure where none runs: what is stored is then not known, which is not the same as nothing. */
-export async function someApiServer(rotating: Rotating): Promise<ClusterNode> {
-  const [node] = await apiServers(rotating)
+export async function someApiServer(serving: Serving): Promise<ClusterNode> {
+  const [node] = await apiServers(serving)
   if (node) return node
   throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
     remedy: 'start them, then run the same command again; on each: systemctl start kube-apiserver',
