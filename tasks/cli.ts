@@ -139,7 +139,7 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
 /** Progress during a run; before a plan, without outcomes. */
 async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
   if (isLive() && !options.quiet) {
-    const { createTree } = await import('../lib/views/tree.ts')
+    const { createTree } = await import('../lib/tree/tree.ts')
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }

@@ -3,11 +3,11 @@ import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } fro
 import { fit } from '../paragraph.ts'
 import type { RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
+import type { PhaseView } from '../views/phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from '../views/reporter.ts'
+import { formatClosing, formatSummary } from '../views/summary.ts'
 import { printable } from '../wording.ts'
-import type { PhaseView } from './phase-view.ts'
-import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatSummary } from './summary.ts'
-import { layOut, type Mark, type PhaseState, type TargetState } from './tree-layout.ts'
+import { layOut, type Mark, type PhaseState, type TargetState } from './layout.ts'
 
 /** Of the terminal, for what is told below the finished tree. */
 const closingRows = 8

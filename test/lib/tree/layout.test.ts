@@ -4,8 +4,8 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
 import type { Target } from '../../../lib/targets/target.ts'
+import { type Line, layOut, type PhaseState, type TargetState } from '../../../lib/tree/layout.ts'
 import type { PhaseView } from '../../../lib/views/phase-view.ts'
-import { type Line, layOut, type PhaseState, type TargetState } from '../../../lib/views/tree-layout.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */

@@ -2,8 +2,8 @@
 import type { Step } from '../change.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
-import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
-import { areChecks, type PhaseView } from './phase-view.ts'
+import { formatOutcome, formatStep, summariseGroup } from '../views/outcome.ts'
+import { areChecks, type PhaseView } from '../views/phase-view.ts'
 
 /** Outcomes are those of its end; before it, what is done with it. */
 export type TargetState = 'checking' | 'making' | Step | Outcome
