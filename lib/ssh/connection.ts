@@ -9,11 +9,11 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
+import { spawn } from '../process.ts'
 import { formatOptions } from '../ssh-config/config.ts'
 import { printable } from '../wording.ts'
 import { sshFailure } from './failure.ts'
 import { Forwards } from './forwards.ts'
-import { spawn } from './process.ts'
 import type { Route } from './route.ts'
 
 /** Milliseconds: for one command or copy that is given no time of its own. */

@@ -1,9 +1,9 @@
 /** What is in force for a host, as ssh itself says it: `ssh -G` connects to nothing. */
 import type { ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
+import { spawn } from '../process.ts'
 import { type ConfigUse, fileWords } from '../ssh-config/command.ts'
 import { quote } from '../wording.ts'
-import { spawn } from './process.ts'
 
 /** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
 const timeLimit = 30_000

@@ -6,6 +6,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
+import { spawn } from '../process.ts'
 import { type SshUse, typedCommand } from '../ssh-config/command.ts'
 import {
   first,
@@ -17,7 +18,6 @@ import {
 } from '../ssh-config/config.ts'
 import { quote } from '../wording.ts'
 import { printConfig } from './effective.ts'
-import { spawn } from './process.ts'
 
 /** Jump hosts on the way to one node; more than this means that two configurations refer to each other. */
 const mostJumps = 8

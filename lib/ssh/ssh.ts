@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
+import { spawn } from '../process.ts'
 import { fileWords, type SshUse } from '../ssh-config/command.ts'
 import {
   connectionOptions,
@@ -13,7 +14,6 @@ import {
   unsentEnvironment,
 } from '../ssh-config/config.ts'
 import { Connection } from './connection.ts'
-import { spawn } from './process.ts'
 import { type Route, Routes } from './route.ts'
 import { makeSocketFolder } from './sockets.ts'
 

@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { Failure } from '../../lib/failure.ts'
-import { spawn } from '../../lib/ssh/process.ts'
+import { spawn } from '../../lib/process.ts'
 
 const open: number[] = []
 const limits = {

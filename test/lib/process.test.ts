@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
-import { spawn } from '../../../lib/ssh/process.ts'
-import { joinFailures } from '../../../lib/views/reporter.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { Failure } from '../../lib/failure.ts'
+import { spawn } from '../../lib/process.ts'
+import { joinFailures } from '../../lib/views/reporter.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
 
 const { signal } = new AbortController()
 
@@ -23,7 +23,7 @@ async function failureOf(cwd: string, env: NodeJS.ProcessEnv): Promise<Failure> 
 describe('an ssh that can not be started is reported as such, with what to do', {
   skip: needs('ssh', 'prlimit', 'setpriv'),
 }, () => {
-  const script = join(import.meta.dirname, '../../support/spawn-process.ts')
+  const script = join(import.meta.dirname, '../support/spawn-process.ts')
   // No limit on processes binds root.
   const asUser = process.getuid?.() === 0 ? ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups'] : []
   const limited = (...words: readonly string[]) => {
@@ -70,7 +70,7 @@ test('what ssh holds comes into no core file', { skip: needs('prlimit') }, () =>
   const code = `const { spawn } = await import(process.argv[1])
 const { signal } = new AbortController()
 console.log((await spawn(['sh', '-c', 'ulimit -c'], { cwd: '/', env: process.env, input: '', signal })).stdout)`
-  const module = new URL('../../../lib/ssh/process.ts', import.meta.url).href
+  const module = new URL('../../lib/process.ts', import.meta.url).href
   const words = ['--core=unlimited', process.execPath, '--input-type=module', '-e', code, module]
   assert.equal(execFileSync('prlimit', words, { encoding: 'utf8' }).trim(), '0')
 })

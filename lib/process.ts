@@ -3,8 +3,8 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { $, type Options, type ProcessOutput, type ProcessPromise } from 'zx/core'
-import { Failure, isErrno } from '../failure.ts'
-import { quote } from '../wording.ts'
+import { Failure, isErrno } from './failure.ts'
+import { quote } from './wording.ts'
 
 /** Bytes: a look at a node with thousands of certificates stays far below it. */
 const mostOutput = 4e6
