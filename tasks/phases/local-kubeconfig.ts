@@ -1,13 +1,13 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
-import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { type Lock, mayBeLeft, takeLock } from '../../lib/files/lock.ts'
+import { Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { mayBeLeft } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
-import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import { type KubeconfigFile, KubeconfigReader } from '../../lib/kubeconfig/files.ts'
 import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
+import { whileLocked } from '../../lib/kubeconfig/lock.ts'
 import { applyChanges, type Change, isAsAsked, stanzasOf } from '../../lib/kubeconfig/merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
 import type { Built, Target } from '../../lib/targets/target.ts'
@@ -146,13 +146,7 @@ interface Writing {
 }
 
 async function build(workspace: Workspace, reader: KubeconfigReader, { access, signal }: Writing): Promise<undefined> {
-  const locks: Lock[] = []
-  try {
-    // Always in the same order, as kubectl does, so that two runs can't deadlock.
-    const paths = workspace.kubeconfigs()
-    // kubectl locks the name that it was given; of several names of one file, who may write it holds the file's own too.
-    const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
-    for (const path of [...names].toSorted()) locks.push(await lock(path, signal, workspace.note))
+  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, (assertHeld) => {
     // Read again under the lock.
     const places = reader.read(workspace.kubeconfigs())
     refuseOtherContext(places, access)
@@ -160,29 +154,11 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
     refuseConflicts(places, access)
     const changes = plan(places, access)
     for (const place of places) {
-      for (const each of locks) each.assertHeld()
+      assertHeld()
       const list = changes.get(place) ?? []
       if (list.length > 0 || openMode(place, access) !== undefined) write(place, list)
     }
-  } finally {
-    for (const each of locks.reverse()) each.release()
-  }
-}
-
-function mayWriteBeside(path: string): boolean {
-  try {
-    accessSync(dirname(path), constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** kubectl's own lock; it neither waits for one nor removes what is left of one. */
-async function lock(path: string, signal: AbortSignal, onWait: (text: string) => void): Promise<Lock> {
-  doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
-  // Longer than the heartbeat timeout, so that a lock left by another container can be taken over.
-  return takeLock(`${path}.lock`, { signal, wait: 90_000, waitForNameless: 10_000, onWait })
+  })
 }
 
 /** Throws a refusal where it can't be had without touching what is not ours. */

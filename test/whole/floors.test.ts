@@ -1,6 +1,7 @@
 /** The folders, as the compiler sees their imports: each imports only what stands below it. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -98,6 +99,17 @@ test('no folder imports from one above it, and so lib/ nothing from tasks/', () 
   const floorOf = (file: string) => floors.indexOf(dirname(file))
   const upwards = imports.filter(({ from, to }) => floorOf(to) > floorOf(from))
   assert.deepEqual(upwards, [])
+})
+
+test('each folder can be read in one sitting', () => {
+  const lines = (folder: string) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.ts'))
+      .reduce((sum, name) => sum + readFileSync(join(root, folder, name), 'utf8').split('\n').length - 1, 0)
+  assert.deepEqual(
+    floors.filter((folder) => lines(folder) >= 900),
+    [],
+  )
 })
 
 test('no file imports itself, by whatever way', () => {
