@@ -1,7 +1,7 @@
 /** Clients of what a control node serves: its API server, and its etcd. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { Client } from '../../lib/tls/client.ts'
+import type { Client } from '../../lib/tls/client.ts'
 import { nodeUnits, type Unit } from '../tables/places.ts'
 import { trustOf } from './credentials.ts'
 import { type Asking, wayTo } from './question.ts'
@@ -41,6 +41,8 @@ async function withClient<T>(
   const health = nodeUnits(node, serving.install).find(isMeant)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
   if (!open || !address || !as) throw new Failure(`${node.name}: there is nobody to be asked, or nothing to ask with`)
+  // Node's TLS and HTTP: most runs ask nobody, and do without.
+  const { Client } = await import('../../lib/tls/client.ts')
   const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
   try {
     return await work(client)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { type Edit, harderway, idsOf, writeCluster } from '../../support/harderway.ts'
+import { type Edit, harderway, harderwayBy, idsOf, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 import { freePorts } from '../../support/server.ts'
@@ -40,6 +40,23 @@ describe('auth/', { concurrency: 2 }, () => {
     const again = await harderway(place, ...phases, '--json')
     assert.deepEqual([again.status, idsOf(again, 'fresh').length], [0, count])
     assert.deepEqual(stateOf(auth), state)
+  })
+
+  test('is made and looked at without what only nodes are asked with: TLS, HTTP, zx', async (t) => {
+    const { place } = makeFolder(t)
+    const tell = 'process.on("exit", () => console.error(process.moduleLoadList.join()))'
+    const preload = join(place, 'tell.mjs')
+    writeFileSync(preload, tell)
+    for (const _ of ['made', 'fresh']) {
+      const ran = await harderwayBy(['env', `NODE_OPTIONS=--import=${preload}`], place, [...phases, '--quiet'])
+      assert.equal(ran.status, 0, ran.stderr)
+      const loaded = ran.stderr.split(',').map((each) => each.replace('NativeModule ', ''))
+      assert.ok(loaded.includes('crypto'))
+      assert.deepEqual(
+        loaded.filter((each) => ['tls', 'http', 'https', 'child_process'].includes(each)),
+        [],
+      )
+    }
   })
 
   test('has everything that a target needs, though only the target was asked for', async (t) => {
