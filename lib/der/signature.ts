@@ -31,22 +31,26 @@ async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean>
   const isPlain =
     known?.key === key.asymmetricKeyType && algorithm.bytes.equals(outerAlgorithm.bytes) && unusedBits === 0
   if (!known || !isPlain) return false
+  await untilEnough()
   return new Promise((resolve) => {
-    handOver(() => verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight)))
+    verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight))
   })
 }
 
-/** As many at once: libuv wakes a thread for each that comes alone, which takes longer than reading a certificate. */
-const atOnce = 64
+/** As many are begun at once: to wake a thread for each that comes alone takes longer than to read a certificate. */
+const enough = 64
 let waiting: (() => void)[] = []
 
-function handOver(work: () => void): void {
-  if (waiting.push(work) === 1) setImmediate(begin)
-  if (waiting.length === atOnce) begin()
+/** Until enough have come, or no more do in this turn of the event loop. */
+function untilEnough(): Promise<void> {
+  return new Promise((resolve) => {
+    if (waiting.push(resolve) === 1) setImmediate(resume)
+    if (waiting.length === enough) resume()
+  })
 }
 
-function begin(): void {
+function resume(): void {
   const all = waiting
   waiting = []
-  for (const work of all) work()
+  for (const each of all) each()
 }

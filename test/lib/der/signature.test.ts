@@ -28,6 +28,16 @@ for (const kind of ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p38
     }
   })
 
+test('of many at once, each is told of its own', async () => {
+  const privateKey = await generatePrivateKey('ecdsa-p256')
+  const [key, other] = [createPublicKey(privateKey), createPublicKey(await generatePrivateKey('ecdsa-p256'))]
+  const issuer = { subject, keyId: undefined, privateKey }
+  const { raw } = new X509Certificate(issueCertificate({ profile: leafProfile(), publicKey, ...times }, issuer))
+  const signed = parse(raw) ?? assert.fail()
+  const isRight = Array.from({ length: 200 }, (_, i) => i % 3 !== 0)
+  assert.deepEqual(await Promise.all(isRight.map((each) => verifySignature(signed, each ? key : other))), isRight)
+})
+
 /** Undefined where it is no certificate any more. */
 function parse(der: Buffer) {
   try {
