@@ -8,8 +8,8 @@ export function isName(name: Der): boolean {
     (set) =>
       set.tag === 0x31 &&
       inside(set).every((attribute) => {
-        const [type, value] = attribute.tag === 0x30 ? inside(attribute) : []
-        return type !== undefined && isOid(type) && value !== undefined && isString(value)
+        const [type, value, ...more] = attribute.tag === 0x30 ? inside(attribute) : []
+        return more.length === 0 && type !== undefined && isOid(type) && value !== undefined && isString(value)
       }),
   )
 }

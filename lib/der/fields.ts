@@ -12,6 +12,8 @@ export interface Fields {
   readonly validity: Der
   readonly subject: Der
   readonly publicKey: Der
+  /** issuerUniqueID and subjectUniqueID, and whatever else stands there. */
+  readonly uniqueIds: readonly Der[]
   readonly extensions: readonly Extension[]
   /** Outside of what is signed. */
   readonly outerAlgorithm: Der
@@ -50,33 +52,45 @@ export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: 
 /** Throws a RangeError where the bytes are anything but one certificate. */
 export function readFields(bytes: Buffer): Fields {
   const [whole, ...more] = readDer(bytes)
-  const [tbs, outerAlgorithm, signature] = inside(expect(whole, 0x30))
-  if (more.length > 0) throw new RangeError('trailing data after the certificate')
+  const [tbs, outerAlgorithm, signature, ...behind] = inside(expect(whole, 0x30))
+  if (more.length + behind.length > 0) throw new RangeError('trailing data after the certificate')
   const all = inside(expect(tbs, 0x30))
-  const version = all[0]?.tag === 0xa0 ? expect(inside(all.shift())[0], 0x02).content[0] : 0
-  const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...optional] = all
+  const version = all[0]?.tag === 0xa0 ? readVersion(all.shift()) : 0
+  const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...uniqueIds] = all
+  const extensions = uniqueIds.at(-1)?.tag === 0xa3 ? uniqueIds.pop() : undefined
   return {
     signed: expect(tbs, 0x30),
-    version: version ?? -1,
+    version,
     serialNumber: expect(serialNumber, 0x02),
     algorithm: expect(algorithm, 0x30),
     issuer: expect(issuer, 0x30),
     validity: expect(validity, 0x30),
     subject: expect(subject, 0x30),
     publicKey: expect(publicKey, 0x30),
-    extensions: readExtensions(optional.find(({ tag }) => tag === 0xa3)),
+    uniqueIds,
+    extensions: readExtensions(extensions),
     outerAlgorithm: expect(outerAlgorithm, 0x30),
     signature: expect(signature, 0x03),
   }
 }
 
+function readVersion(tagged: Der | undefined): number {
+  const { content } = expect(onlyOne(inside(tagged)), 0x02)
+  return content.length === 1 ? content.readUInt8() : -1
+}
+
+function onlyOne([first, ...more]: readonly Der[]): Der | undefined {
+  if (more.length > 0) throw new RangeError('more elements than one')
+  return first
+}
+
 function readExtensions(tagged: Der | undefined): Extension[] {
-  const extensions = tagged ? inside(expect(inside(tagged)[0], 0x30)) : []
+  const extensions = tagged ? inside(expect(onlyOne(inside(tagged)), 0x30)) : []
   return extensions.map((extension) => {
     const [oid, ...rest] = inside(expect(extension, 0x30))
     const critical = rest[0]?.tag === 0x01 ? rest.shift() : undefined
     const known = expect(oid, 0x06)
-    return { id: hex(known), oid: known, critical, value: expect(rest[0], 0x04) }
+    return { id: hex(known), oid: known, critical, value: expect(onlyOne(rest), 0x04) }
   })
 }
 

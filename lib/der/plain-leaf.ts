@@ -1,7 +1,10 @@
-/** A leaf as cfssl and harderway write it, where whatever OpenSSL says of it stands in the DER in one form only. Pure. */
+/**
+ * A leaf as cfssl and harderway write it. Each part of it stands there in the one form that is listed here: so OpenSSL reads
+ * it too, and says the same of it. Pure.
+ */
 import { type Der, hex, inside } from './der.ts'
-import { isName } from './encodings.ts'
 import { extensionIds, extensionOf, type Fields } from './fields.ts'
+import { signatureAlgorithms } from './signature.ts'
 
 const attributeNames: ReadonlyMap<string, string> = new Map([
   ['550403', 'CN'],
@@ -11,32 +14,47 @@ const attributeNames: ReadonlyMap<string, string> = new Map([
   ['55040a', 'O'],
   ['55040b', 'OU'],
 ])
+const hexOf = ({ bytes }: Der): string => bytes.toString('hex')
 const serverAndClient = '301406082b0601050507030106082b06010505070302'
-const isNoCa = '3000'
+const noCa = '3000'
+
+/** Of the value of each extension that it may have. */
+const forms: ReadonlyMap<string, (value: Der) => boolean> = new Map([
+  [extensionIds.keyUsage, ({ content }) => content.length === 2],
+  [extensionIds.extKeyUsage, (value) => hexOf(value) === serverAndClient],
+  [extensionIds.basicConstraints, (value) => hexOf(value) === noCa],
+  [extensionIds.subjectKeyIdentifier, ({ tag }) => tag === 0x04],
+  [extensionIds.authorityKeyIdentifier, (value) => inside(value).length === 1 && inside(value)[0]?.tag === 0x80],
+  [extensionIds.subjectAltName, (value) => inside(value).every(({ tag }) => tag === 0x82 || tag === 0x87)],
+])
+const needed = [extensionIds.extKeyUsage, extensionIds.basicConstraints, extensionIds.authorityKeyIdentifier]
 
 /**
- * The attributes of its subject, `CN=kubernetes`. Undefined for a CA, for other extended key usages than both sides of TLS,
- * and for whatever is unusual: OpenSSL has to be asked. Strictness.ts has found nothing in it.
+ * The attributes of its subject, such as `CN=kubernetes`; undefined for any other certificate: OpenSSL has to be asked. For
+ * one of which findRefusals says nothing.
  */
-export function readPlainLeaf(fields: Fields): string[] | undefined {
-  const standsThere = (id: string) => extensionOf(fields, id)?.bytes.toString('hex')
-  const authority = extensionOf(fields, extensionIds.authorityKeyIdentifier)
-  const [keyId, ...others] = authority ? inside(authority) : []
+export function plainAttributes(fields: Fields): string[] | undefined {
   const isPlain =
-    standsThere(extensionIds.extKeyUsage) === serverAndClient &&
-    standsThere(extensionIds.basicConstraints) === isNoCa &&
-    keyId?.tag === 0x80 &&
-    others.length === 0 &&
-    isName(fields.issuer)
-  const attributes = isPlain ? inside(fields.subject).map(readAttribute) : []
-  return isPlain && attributes.every((each) => each !== undefined) ? attributes : undefined
+    fields.uniqueIds.length === 0 &&
+    signatureAlgorithms.has(hex(fields.algorithm)) &&
+    fields.extensions.every(
+      ({ id, value }) => forms.get(id)?.(inside(value)[0] as Der) && inside(value).length === 1,
+    ) &&
+    needed.every((id) => extensionOf(fields, id)) &&
+    readName(fields.issuer) !== undefined
+  return isPlain ? readName(fields.subject) : undefined
 }
 
-/** One attribute to a set, in printable ASCII. */
+/** Undefined where it has anything else than one attribute to a set, in printable ASCII. */
+function readName(name: Der): string[] | undefined {
+  const attributes = inside(name).map(readAttribute)
+  return attributes.every((each) => each !== undefined) ? attributes : undefined
+}
+
 function readAttribute(set: Der): string | undefined {
-  const [pair, ...others] = inside(set)
-  const [type, value] = inside(pair)
-  const name = type && attributeNames.get(hex(type))
+  const [pair, ...others] = set.tag === 0x31 ? inside(set) : []
+  const [type, value, ...more] = pair?.tag === 0x30 ? inside(pair) : []
+  const name = type?.tag === 0x06 && others.length + more.length === 0 ? attributeNames.get(hex(type)) : undefined
   const text = value?.tag === 0x13 || value?.tag === 0x0c ? value.content.toString('latin1') : ''
-  return name && others.length === 0 && /^[ -~]+$/.test(text) ? `${name}=${text}` : undefined
+  return name && /^[ -~]+$/.test(text) ? `${name}=${text}` : undefined
 }

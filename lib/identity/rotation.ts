@@ -4,7 +4,6 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { blocksIn } from '../der/pem.ts'
-import { tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
@@ -16,6 +15,7 @@ import {
   readDerCertificate,
   readPrivateKey,
 } from '../pki/certificate.ts'
+import { tryCertificate } from '../pki/pair.ts'
 
 export type Read = (file: string) => Buffer | undefined
 
@@ -90,13 +90,7 @@ export function readCaRotation(auth: AuthDir, now: Date): CaRotation {
 
 /** Our CA; during a rotation the next one too. */
 export function ownCas(auth: AuthDir): Certificate[] {
-  return [presentFile, nextFile].flatMap(
-    (file) =>
-      tryRead(
-        tryTo(() => auth.tryBytes(file)),
-        certificateIn,
-      ) ?? [],
-  )
+  return [caName, caNext].flatMap((name) => tryCertificate(auth, name) ?? [])
 }
 
 function unclear(file: string, why: string): Unclear {

@@ -55,7 +55,7 @@ export interface Demands {
 
 export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
-  const asked = demands.chain ? [demands.chain.x509.raw] : []
+  const asked = demands.chain ? [demands.chain.der] : []
   const isChained = chain.length === asked.length && asked.every((der, i) => chain[i]?.equals(der))
   const { reasons: own, ...verdict } = checkCertificate(certificate, demands)
   return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }

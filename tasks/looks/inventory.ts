@@ -120,13 +120,12 @@ function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, 
 }
 
 function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
-  const { x509, publicKey, isCa, issuerAttributes } = certificate
   // What is fresh has just been found to be signed by it.
-  if (isFresh && !isCa) return 'ca'
-  if (x509.subject === x509.issuer && x509.verify(publicKey)) return 'itself'
+  if (isFresh && !certificate.isCa) return 'ca'
+  if (certificate.subject.equals(certificate.issuer) && certificate.x509.verify(certificate.publicKey)) return 'itself'
   return ca && isIssuedBy(certificate, ca)
     ? 'ca'
-    : (issuerAttributes.find((each) => each.startsWith('CN=')) ?? 'nobody')
+    : (certificate.issuerAttributes.find((each) => each.startsWith('CN=')) ?? 'nobody')
 }
 
 function stateOf(outcome: Outcome | undefined): State {

@@ -78,7 +78,7 @@ async function build({ auth, now }: Workspace, row: CertRow, { force, reasons, t
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
   const { issuer, chain } = readCaRotation(auth, now)
-  const pem = chain && certificatePem(chain.x509.raw)
+  const pem = chain && certificatePem(chain.der)
   const change = await makePair(auth, name, {
     profile,
     issuer: readIssuer(auth, issuer),

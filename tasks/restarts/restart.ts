@@ -82,7 +82,7 @@ export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
 
 async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
   const shown = await readShown(asking(on), node, port)
-  const ours = tryCertificate(on.workspace.auth, name)?.x509.raw
+  const ours = tryCertificate(on.workspace.auth, name)?.der
   return shown !== 'nothing' && ours?.equals(shown) === true
 }
 

@@ -100,13 +100,13 @@ interface Before {
 /** The units that were restarted. Where one does not get well that was: undone. */
 async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standing }: Before): Promise<Unit[]> {
   const restarted: Unit[] = []
-  const takeUp = async (on: On, { unit, reason, isUp }: UnitVerdict) => {
+  const takeUp = async (own: On, { unit, reason, isUp }: UnitVerdict) => {
     if (!isUp || typeof reason !== 'object') return
-    if (await isTakenUp(on, unit, reason)) return
-    await guarded(on, unit, standing === 'well', async () => {
+    if (await isTakenUp(own, unit, reason)) return
+    await guarded(own, unit, standing === 'well', async () => {
       restarted.push(unit)
-      await restart(on, unit)
-      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
+      await restart(own, unit)
+      if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
     })
   }
   try {
@@ -121,24 +121,31 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
   }
 }
 
-/** Works on all at once. What one has told last is told again when another ends: that is what is still going on. */
-function tellingTogether<T>(
+/** Works on all at once. When one ends, the latest step of those that are still at work is told again. */
+export function tellingTogether<T>(
   tell: On['tell'],
   all: readonly T[],
   work: (tell: On['tell'], each: T) => Promise<void>,
 ): Promise<void>[] {
+  /** The latest last. */
   const steps = new Map<T, Step>()
+  let told: Step | undefined
+  const say = (step: Step) => {
+    told = step
+    tell(step)
+  }
   return all.map(async (each) => {
+    const sayOwn = (step: Step) => {
+      steps.delete(each)
+      steps.set(each, step)
+      say(step)
+    }
     try {
-      const tellOwn = (step: Step) => {
-        steps.set(each, step)
-        tell(step)
-      }
-      await work(tellOwn, each)
+      await work(sayOwn, each)
     } finally {
       steps.delete(each)
-      const [left] = [...steps.values()].slice(-1)
-      if (left) tell(left)
+      const left = [...steps.values()].at(-1)
+      if (left && left !== told) say(left)
     }
   })
 }

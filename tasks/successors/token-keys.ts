@@ -89,7 +89,7 @@ function withItsOwn(pair: Pair): Pair {
   return {
     key,
     certificate: own,
-    chain: [certificate.x509.raw, ...pair.chain.filter((der) => !der.equals(own.x509.raw))],
+    chain: [certificate.der, ...pair.chain.filter((der) => !der.equals(own.der))],
     reasons: [...reasons.filter(({ kind }) => kind !== 'key-mismatch'), { kind: 'rotation', what }],
   }
 }
@@ -149,7 +149,7 @@ function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): stri
   const issuer = readIssuer(auth)
   const pems = readRotation(workspace, row).others.map((publicKey) => {
     const good = there.find((each) => isGood(workspace, row, each, publicKey))
-    if (good) return certificatePem(good.x509.raw)
+    if (good) return certificatePem(good.der)
     return issueCertificate(
       { profile: row.profile, publicKey, ...validityPeriod(now, row.validity, issuer.notAfter) },
       issuer,
@@ -165,5 +165,5 @@ export function dropOtherKeys({ auth }: Pick<Workspace, 'auth'>, name: string): 
     throw new Failure(`${certificateFile(name)} in ${auth.path} can't be read any more`, {
       remedy: 'run the same command again',
     })
-  auth.write(certificateFile(name), certificatePem(certificate.x509.raw), publicMode, { durable: true })
+  auth.write(certificateFile(name), certificatePem(certificate.der), publicMode, { durable: true })
 }

@@ -177,7 +177,7 @@ function judge(
   // What is shown is of the file that will be replaced.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.flatMap(({ port, name }) => {
-    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.x509.raw]
+    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
     return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
   const active = look.units.get(unit.unit)?.active

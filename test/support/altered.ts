@@ -41,6 +41,23 @@ export function extension(id: string, value: Buffer, critical?: string): Buffer 
   return sequence(oid(id), ...(critical ? [element(0x01, bytes(critical))] : []), element(0x04, value))
 }
 
+/** Another value of an extension that is there, and whether it is critical. */
+export const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: parts.extensions.map((each) => {
+    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
+    if (!all[0]?.whole.equals(oid(id))) return each
+    return extension(
+      id,
+      value(all.at(-1)?.content ?? Buffer.alloc(0)),
+      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
+    )
+  }),
+})
+/** One more extension. */
+export const more = (id: string, value: Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: [...parts.extensions, extension(id, value, critical)],
+})
+
 /** DER of the certificate with what `alter` changed in its parts. */
 export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Parts>, signed: Signed): Buffer {
   const [tbs] = elements(elements(certificate)[0]?.content ?? Buffer.alloc(0))

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/der/pem.ts'
-import { altered, attribute, bytes, element, extension, oid, type Parts, sequence } from '../support/altered.ts'
+import { altered, attribute, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
 import { elements } from '../support/der.ts'
 import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
 import { kubectl } from '../support/kubectl.ts'
@@ -39,21 +39,6 @@ interface Refused extends Row {
   readonly newKey?: true
 }
 
-/** What is altered in the one that is there: its value, and whether it is critical. */
-const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
-  extensions: parts.extensions.map((each) => {
-    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
-    if (!all[0]?.whole.equals(oid(id))) return each
-    return extension(
-      id,
-      value(all.at(-1)?.content ?? Buffer.alloc(0)),
-      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
-    )
-  }),
-})
-const more = (id: string, value: Buffer, critical?: string) => (parts: Parts) => ({
-  extensions: [...parts.extensions, extension(id, value, critical)],
-})
 const times = (notBefore: Buffer, notAfter: Buffer) => () => ({ validity: sequence(notBefore, notAfter) })
 const utc = (text: string) => element(0x17, text)
 const generalized = (text: string) => element(0x18, text)

@@ -101,7 +101,7 @@ function findKubeconfigMisfits({ row, files }: Part, own: Certificate, ca: Certi
   const trusted = readCertificates(embedded.ca)
   return [
     ...(trusted.some(({ publicKey }) => ca?.publicKey.equals(publicKey)) ? [] : [`${name} trusts another CA`]),
-    ...(certificate.x509.raw.equals(own.x509.raw) && own.publicKey.equals(createPublicKey(key))
+    ...(certificate.der.equals(own.der) && own.publicKey.equals(createPublicKey(key))
       ? []
       : [`${name} holds another pair than ${certificateFile(row.name)}`]),
   ]

@@ -41,7 +41,7 @@ function crossIn(files: ReadonlyMap<string, Buffer>, ca: Certificate): Buffer | 
   const cross = chainsIn(files).find(
     (each) => each.isCa && each.publicKey.equals(ca.publicKey) && each.subject.equals(ca.subject),
   )
-  return cross && Buffer.from(certificatePem(cross.x509.raw))
+  return cross && Buffer.from(certificatePem(cross.der))
 }
 
 /** With why its files do not fit together. */

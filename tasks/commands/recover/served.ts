@@ -39,7 +39,7 @@ export function foreignPorts(shown: ShownByPort, cas: readonly Certificate[]): n
 
 /** What else is to be told: not all that runs there shows the certificate that was found. */
 export function describeShown(shown: ShownByPort, { where }: Holding, own: Certificate | undefined): string[] {
-  const others = portsOf(shown, (der) => der !== 'nothing' && own?.x509.raw.equals(der) === false)
+  const others = portsOf(shown, (der) => der !== 'nothing' && own?.der.equals(der) === false)
   const silent = portsOf(shown, (der) => der === 'nothing')
   const file = certificateFile(servedName)
   return [
