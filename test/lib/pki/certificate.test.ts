@@ -48,9 +48,10 @@ function changes(asked: Partial<Profile>, made: Partial<Profile> = {}): string[]
 
 test('a certificate says what it was made to say', () => {
   const sans = ['w0', '*.example.org', '10.0.0.3', 'fd00::3']
-  const { x509, fields, subject, issuer, subjectKeyId, authorityKeyId, publicKey, ...said } = read(
+  const { der, x509, fields, subject, issuer, subjectKeyId, authorityKeyId, publicKey, ...said } = read(
     leafPem(leafProfile({ sans })),
   )
+  assert.deepEqual(der, x509.raw)
   assert.deepEqual(subject, encodeSubject(leafProfile().subject))
   assert.deepEqual([issuer, authorityKeyId], [ca.subject, ca.subjectKeyId])
   assert.equal(fields.version, 2)
