@@ -135,7 +135,7 @@ export function formatReason(reason: Reason): string {
     case 'unit':
       return formatUnit(reason)
     case 'left-drained':
-      return `${formatNames(reason.nodes)} left drained by a killed run`
+      return `${formatNames(reason.nodes)} may be left drained by a run that was ended`
     case 'misplaced':
       return `${formatNames(reason.paths)} removed`
     case 'need-rebuilt':

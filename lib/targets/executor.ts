@@ -15,7 +15,12 @@ export type Outcome =
   | ({ readonly kind: 'stale'; readonly change?: Change } & Verdict)
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** What it needs or comes after failed, or the run was ended. */
-  | { readonly kind: 'cancelled'; readonly because: readonly TargetId[] }
+  | {
+      readonly kind: 'cancelled'
+      readonly because: readonly TargetId[]
+      /** Its build had begun: what became of it, the next run sees. */
+      readonly isBegun?: true
+    }
 
 export type RunEvent =
   | { readonly type: 'started'; readonly id: TargetId }
@@ -66,12 +71,14 @@ interface Known {
   readonly outcomes: Map<TargetId, Outcome>
   /** Of targets that were checked, and not built since. */
   readonly found: Map<TargetId, unknown>
+  /** Targets whose build has begun, and not ended. */
+  readonly begun: Set<TargetId>
   /** Files that would be written anew, in a plan. */
   readonly pending: Set<string>
 }
 
 function nothingKnown(): Known {
-  return { outcomes: new Map(), found: new Map(), pending: new Set() }
+  return { outcomes: new Map(), found: new Map(), begun: new Set(), pending: new Set() }
 }
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
@@ -87,7 +94,8 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.workspace)),
     )
   } catch (error) {
-    if (options.signal.aborted) return { kind: 'cancelled', because: [] }
+    if (options.signal.aborted)
+      return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
     return { kind: 'failed', failure: asFailure(error) }
   }
 }
@@ -113,10 +121,12 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
     while (isTurnOver()) await nextTurn()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
+    known.begun.add(target.id)
     known.found.delete(target.id)
     const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
     const { change, warning = verdict.warning } =
       (await target.build?.(workspace, { found, reasons, force, signal, tell })) ?? {}
+    known.begun.delete(target.id)
     return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
   })
 }

@@ -37,6 +37,8 @@ export interface Target<Found = unknown> {
   readonly purpose?: string
   /** The units that read its files at their start alone. */
   readonly restarts?: readonly string[]
+  /** Of a node: the units that are its role's. */
+  readonly units?: readonly string[]
   readonly where: Where
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined

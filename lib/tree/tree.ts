@@ -73,7 +73,8 @@ export function createTree(options: TreeOptions): Reporter {
       await running
       if (!transient) {
         trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
-        trailer.push(...formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red')))
+        const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
+        if (failures.length > 0) trailer.push('', ...failures)
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
         if (running) trailer.push('', ...formatClosing(summary, stdout.columns), formatSummary(summary))
       }

@@ -14,11 +14,11 @@ export interface Advice {
 export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Advice[] {
   const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
   const takenOn = new Set(targets.flatMap(({ needs }) => needs))
-  const replaced = targets.flatMap(({ id, where, node = '' }) => {
+  const replaced = targets.flatMap(({ id, where, node = '', units }) => {
     const outcome = outcomes.get(id)
     if (where !== 'node' || takenOn.has(id) || outcome?.kind !== 'built') return []
     const files = outcome.reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.differ : []))
-    const restart = [...new Set(files.flatMap((file) => makers.get(file)?.restarts ?? []))]
+    const restart = unitsToRestart(files, makers, units)
     return files.length > 0 ? [{ node, files, restart }] : []
   })
   const shared = ({ node, files }: (typeof replaced)[number]) => files.map((file) => withoutOwnName(file, node))
@@ -29,9 +29,20 @@ export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<Ta
   }))
 }
 
+/** Of those that run on the node, if that is known. */
+export function unitsToRestart(
+  files: readonly string[],
+  makers: ReadonlyMap<string, Target>,
+  onNode: readonly string[] | undefined,
+): string[] {
+  const all = new Set(files.flatMap((file) => makers.get(file)?.restarts ?? []))
+  return [...all].filter((unit) => onNode?.includes(unit) ?? true)
+}
+
 /** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
 export function formatAdvice({ nodes, files, restart }: Advice): string {
   const copies = files.length === 1 ? 'it' : 'them'
-  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}` : ''
+  const inTurn = nodes.length > 1 ? ', one node at a time' : ''
+  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
   return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
 }

@@ -4,8 +4,8 @@ import type { Target, TargetId } from '../targets/target.ts'
 import { printable } from '../wording.ts'
 import { formatOutcome, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseView } from './phase-view.ts'
-import { formatFailures, formatProblem, formatStacks, type Reporter } from './reporter.ts'
-import { formatClosing, formatSummary } from './summary.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
+import { formatClosing, formatSummary, formatToDo } from './summary.ts'
 
 /** After so many lines, what went well is counted by phase. */
 const mostLines = 60
@@ -74,6 +74,12 @@ export function createLines({ phases, detail, isGrouped = false, write, writeErr
     note: say,
     problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
     end: async (summary) => {
+      if (detail === 'quiet')
+        for (const text of [
+          ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
+          ...formatToDo(summary, Number.POSITIVE_INFINITY),
+        ])
+          put(printable(text))
       for (const text of formatFailures(summary.outcomes)) put(text)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) put(text)
       for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)

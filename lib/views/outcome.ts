@@ -36,6 +36,7 @@ export function formatOutcome(outcome: Outcome): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
+      if (outcome.isBegun) return 'ended in the middle: the next run sees how far it came'
       return outcome.because.length === 0 ? 'skipped' : `skipped: it comes after ${formatNames(outcome.because)}`
     default:
       return outcome satisfies never

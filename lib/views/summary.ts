@@ -81,17 +81,23 @@ interface ClosingRow {
 }
 
 function closingRows(summary: Summary): ClosingRow[] {
-  const { targets, outcomes, advice, nextToExpire, goOn } = summary
+  const { targets, outcomes, nextToExpire, goOn } = summary
   // It could not begin.
   if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
   return [
     ...changedRows(outcomes),
     ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
-    ...advice.map((each) => ({ label: 'To do', text: formatAdvice(each) })),
+    ...toDoRows(summary),
     ...row('Next', nextToExpire && formatNext(nextToExpire)),
-    ...row('Ended', goOn && `before its end: no file is left half written; on: ${goOn}`),
+    ...row('Ended', goOn && formatEnded(outcomes, goOn)),
   ]
+}
+
+function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
+  const begun = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'cancelled' && outcome.isBegun ? [id] : []))
+  const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
+  return `before its end${where}: no file is left half written; go on with: ${goOn}`
 }
 
 function formatNext({ name, at, renewsFrom }: NextToExpire): string {
@@ -106,10 +112,21 @@ function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
 
 /** A row a fact, its label in a column of its own. */
 export function formatClosing(summary: Summary, width: number): string[] {
+  return formatRows(closingRows(summary), width)
+}
+
+/** Of these, what nobody but the user does. */
+export function formatToDo(summary: Summary, width: number): string[] {
+  return formatRows(toDoRows(summary), width)
+}
+
+function formatRows(rows: readonly ClosingRow[], width: number): string[] {
   const labels = 11
-  return closingRows(summary).flatMap(({ label, text }) =>
-    breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels),
-  )
+  return rows.flatMap(({ label, text }) => breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels))
+}
+
+function toDoRows({ advice }: Summary): ClosingRow[] {
+  return advice.map((each) => ({ label: 'To do', text: formatAdvice(each) }))
 }
 
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const

@@ -5,7 +5,7 @@ import { caName, parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
-import type { TargetId } from '../../lib/targets/target.ts'
+import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter } from '../../lib/views/advice.ts'
 import { viewPhases } from '../../lib/views/phase-view.ts'
@@ -53,10 +53,25 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   const closing = {
     advice: adviseAfter([...wanted.values()], outcomes),
     nextToExpire: nextToExpire(workspace, wanted),
-    goOn: signal.aborted ? workspace.command(options.names.join(' ') || 'bootstrap') : undefined,
+    goOn: signal.aborted ? workspace.command(sameAgain(options, forced)) : undefined,
   }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
+}
+
+/** What was asked for, but that what is lost by a replacement is not replaced twice. */
+function sameAgain(
+  { names, nodes, prune, replaceIdentity }: Request['options'],
+  forced: ReadonlyMap<TargetId, Force>,
+): string {
+  const isAnew = forced.size > 0 && [...forced.values()].every((force) => force === 'rebuild')
+  return [
+    names.join(' ') || 'bootstrap',
+    ...nodes.map((node) => `--node ${node}`),
+    ...(isAnew ? ['--force'] : []),
+    ...(prune ? ['--prune'] : []),
+    ...(replaceIdentity ? ['--replace-identity'] : []),
+  ].join(' ')
 }
 
 /** Of the run's own certificates. */

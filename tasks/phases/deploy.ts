@@ -10,6 +10,7 @@ import { inspectNode } from '../nodes/look.ts'
 import { filesToCopy, swap } from '../nodes/swap.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
+import { unitsOf } from '../tables/places.ts'
 import { inspectNodeAndUnits, type UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
@@ -33,6 +34,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       node: node.name,
       needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
+      units: unitsOf(node.role),
       where: 'node',
       check: async (workspace, force) => {
         const { install } = workspace.cluster

@@ -56,7 +56,7 @@ const table = {
   list: { type: 'boolean', help: 'the phases, and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },
-  quiet: { type: 'boolean', help: 'only failures' },
+  quiet: { type: 'boolean', help: 'only what failed, warnings, and what is left to do' },
   version: { type: 'boolean', help: 'the version' },
   help: { type: 'boolean', short: 'h', help: 'this text; after a command, that of the command' },
 } as const satisfies Readonly<Record<string, Option>>

@@ -17,6 +17,8 @@ export interface UnderWay {
   /** Its number, from 1, and how many there are. */
   readonly stage: number
   readonly of: number
+  /** After the next one the earlier is worth nothing: it is for --finish alone. */
+  readonly isLastNext: boolean
 }
 
 /** Throws a refusal where the files of one do not fit together. */
@@ -25,7 +27,8 @@ export function underWay(workspace: Workspace, some: readonly Rotation[] = rotat
     const at = stageOf(workspace)
     const index = stages.findIndex((stage) => stage.name === at)
     const stage = stages[index]
-    return stage ? [{ name, what, title: stage.title, stage: index + 1, of: stages.length }] : []
+    const isLastNext = stages[index + 1]?.isLast === true
+    return stage ? [{ name, what, title: stage.title, stage: index + 1, of: stages.length, isLastNext }] : []
   })
 }
 
@@ -35,8 +38,9 @@ export function rotationsIn(workspace: Workspace): UnderWay[] {
 }
 
 /** A sentence for each. */
-export function formatUnderWay({ name, what, title, stage, of }: UnderWay, { command }: Workspace): string {
-  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${command(`rotate ${name}`)}; back: ${command(`rotate ${name} --undo`)}`
+export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Workspace): string {
+  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
 }
 
 /** A sentence for each who still uses what `--finish` ends, and for what is out of sight; none where a stage comes before that. */

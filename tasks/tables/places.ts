@@ -164,6 +164,11 @@ export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 
   })
 }
 
+/** Whatever cluster.yaml says of them. */
+export function unitsOf(role: Role): string[] {
+  return guide.filter(({ on }) => on.includes(role)).map(({ unit }) => unit)
+}
+
 /** Where a machine that had another role may still hold files of ours: by the unit that read them. */
 export function formerPlaces(
   node: ClusterNode,

@@ -1,5 +1,6 @@
 /** `npm run demo`: the guide's cluster, bootstrapped onto throw-away nodes on this machine, each a real sshd. */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,17 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const dir = join(root, 'demo')
 const ended = new AbortController()
 
+const options = process.argv.slice(2)
+const isKept = options.includes('--keep')
+
 async function demo(): Promise<number> {
+  if (options.includes('--help') || options.includes('-h')) {
+    say(
+      'npm run demo [-- --keep] [options of bootstrap]: a first run and a second one, on nodes of this machine in demo/.',
+    )
+    say('--keep: the nodes stay until Ctrl-C, for more to be tried on them.')
+    return 0
+  }
   if (sshdPath() === undefined) {
     say('The demo needs sshd: npm run setup installs it (Debian and Ubuntu: apt-get install openssh-server).')
     return 1
@@ -48,6 +59,12 @@ async function show(lab: Lab): Promise<number> {
           ?.join('\n          ')}`,
       )
   }
+  if (isKept && !ended.signal.aborted) {
+    say(
+      `\nThe nodes stay until Ctrl-C. In another terminal, with --config ${join(dir, 'cluster.yaml')}: npm run task -- status --on-nodes`,
+    )
+    await once(ended.signal, 'abort')
+  }
   say(`\nThe nodes are gone again; auth/ and the kubeconfig of this run are in ${dir}`)
   return 0
 }
@@ -59,7 +76,7 @@ function bootstrap(): Promise<number> {
     'bootstrap',
     '--config',
     join(dir, 'cluster.yaml'),
-    ...process.argv.slice(2),
+    ...options.filter((option) => option !== '--keep'),
   ]
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: root })

@@ -42,6 +42,7 @@ ${section([
   ssh.configFile === undefined ? '# configFile: ./ssh_config # ssh -F' : line('configFile', ssh.configFile, 'ssh -F'),
   line('directory', ssh.directory, 'where files go on a node'),
 ])}
+# localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
 # install: guide # on to where the guide's units read the files; restarts what has to be: docs/install.md
 ${formatUsers(users)}
 nodes:

@@ -1,6 +1,7 @@
 /** Expiries as a calendar (RFC 5545): one event for all of a phase that expire on a day, with an alarm when renewal is due. */
 import { createHash } from 'node:crypto'
 import ical, { ICalAlarmType } from 'ical-generator'
+import { caName } from '../../../lib/files/names.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import { isOurs, type ReportData } from '../../looks/inventory.ts'
 
@@ -12,6 +13,9 @@ export function formatCalendar({ workspace, items }: ReportData): string {
     name: `${cluster.name}: certificates`,
     prodId: { company: 'harderway', product: 'harderway' },
   })
+  const caEnd = items.find(({ name, phase }) => phase === 'ca' && name === caName)?.end
+  const renewal = (end: Date) =>
+    caEnd && end >= caEnd ? `${command('ca --renew')}, then ${command('bootstrap')}` : command('bootstrap')
   const dated = items.filter(isOurs).flatMap(({ phase, name, end }) => (end ? [{ phase, name, end }] : []))
   for (const group of groupAlike(dated, dayOf)) {
     const [first] = group
@@ -26,7 +30,7 @@ export function formatCalendar({ workspace, items }: ReportData): string {
       allDay: true,
       stamp: now,
       summary: `${cluster.name}: ${first.phase} ${group.length === 1 ? 'expires' : 'expire'} (${names})`,
-      description: `${names}: before that day, ${command('bootstrap')}`,
+      description: `${names}: before that day, ${renewal(first.end)}`,
     })
     event.createAlarm({
       type: ICalAlarmType.display,

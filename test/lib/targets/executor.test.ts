@@ -336,7 +336,7 @@ test('a build that an abort makes fail is cancelled, not failed', async () => {
   await settled()
   run.abort.abort()
   const outcomes = await run.outcomes
-  assert.deepEqual(outcomes.get('a'), { kind: 'cancelled', because: [] })
+  assert.deepEqual(outcomes.get('a'), { kind: 'cancelled', because: [], isBegun: true })
   assert.equal(outcomes.get('b')?.kind, 'cancelled')
 })
 

@@ -42,6 +42,18 @@ test('files that bear the name of their node are one advice for many nodes, and 
   assert.deepEqual(advise({ 'deploy/one': one }, all)[0]?.files, ['one.pem', 'one-key.pem'])
 })
 
+test('a node is told of its own units alone', () => {
+  const all = targets.map((target) => (target.id === 'deploy/one' ? { ...target, units: ['store', 'agent'] } : target))
+  const replaced = differ('leaf.pem')
+  assert.deepEqual(
+    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, all).map(({ nodes, restart }) => [nodes, restart]),
+    [
+      [['one'], ['store']],
+      [['two'], ['server', 'store']],
+    ],
+  )
+})
+
 for (const [what, outcome] of [
   ['what was not there before has been read by nobody', built(onNode({ missing: ['leaf.pem', 'a.config'] }).reasons)],
   ['a mode is nothing to restart for', built(onNode({ wrongMode: ['leaf.pem'] }).reasons)],
@@ -66,7 +78,7 @@ test('an advice is one line: the nodes, the files, what to do with them', () => 
   const files = ['a.pem', 'b.pem']
   assert.equal(
     formatAdvice({ nodes: ['one', 'two'], files, restart: ['server', 'store'] }),
-    'one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, store',
+    'one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, store, one node at a time',
   )
   assert.equal(
     formatAdvice({ nodes: ['one'], files: ['a.pem'], restart: [] }),

@@ -147,7 +147,7 @@ test('--verbose tells every target however many there are', () => {
 })
 
 for (const size of [1, 200])
-  test(`--quiet tells failures alone, of ${size} targets`, async () => {
+  test(`--quiet tells of failures, and of nothing that went well, of ${size} targets`, async () => {
     const view = phase('certs', size)
     const { written, reporter, endAll } = lines([view], 'quiet')
     endAll(view, made)
@@ -158,6 +158,17 @@ for (const size of [1, 200])
     await reporter.end(summarise(new Map([['certs/0', failed]]), 0, 1))
     assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
   })
+
+test('--quiet tells warnings, and what is left to do', async () => {
+  const { written, reporter } = lines([], 'quiet')
+  const advice = [{ nodes: ['one'], files: ['leaf.pem'], restart: ['server'] }]
+  const outcomes = new Map<string, Outcome>([['ca', { ...fresh, warning: 'it ends soon' }]])
+  await reporter.end(summarise(outcomes, 0, 0, { advice, nextToExpire: undefined }))
+  assert.deepEqual(written, [
+    'warning ca: it ends soon',
+    'To do      one: leaf.pem replaced: copy it to where the units read it, then restart server',
+  ])
+})
 
 test('a problem is reported with its target and what to do, with --quiet too', () => {
   for (const detail of ['normal', 'quiet'] as const) {

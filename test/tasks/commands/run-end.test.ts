@@ -86,7 +86,7 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     assert.match(lines[3] ?? '', /^\d+ targets: /)
   })
 
-  test('says the same to scripts, and nothing with --quiet', async () => {
+  test('says the same to scripts, and with --quiet what is left to do', async () => {
     write(moreResources)
     const { status, advice } = await closing('bootstrap')
     assert.deepEqual(
@@ -94,6 +94,8 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
       [0, [{ nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'], restart: ['kubelet'] }]],
     )
     write(moreResources, moreNames)
+    const { stdout } = await harderway(place, 'bootstrap', '--quiet')
+    assert.match(stdout, /^To do {6}worker0: worker0.pem, worker0.kubeconfig replaced: .*, then restart kubelet\n$/)
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
 })
