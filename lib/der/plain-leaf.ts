@@ -3,7 +3,7 @@
  * it too, and says the same of it. Pure.
  */
 import { type Der, hex, inside } from './der.ts'
-import { extensionIds, extensionOf, type Fields } from './fields.ts'
+import { type Extension, extensionIds, type Fields } from './fields.ts'
 import { signatureAlgorithms } from './signature.ts'
 
 const attributeNames: ReadonlyMap<string, string> = new Map([
@@ -34,15 +34,19 @@ const needed = [extensionIds.extKeyUsage, extensionIds.basicConstraints, extensi
  * one of which findRefusals says nothing.
  */
 export function plainAttributes(fields: Fields): string[] | undefined {
+  const { uniqueIds, algorithm, extensions, issuer, subject } = fields
   const isPlain =
-    fields.uniqueIds.length === 0 &&
-    signatureAlgorithms.has(hex(fields.algorithm)) &&
-    fields.extensions.every(
-      ({ id, value }) => forms.get(id)?.(inside(value)[0] as Der) && inside(value).length === 1,
-    ) &&
-    needed.every((id) => extensionOf(fields, id)) &&
-    readName(fields.issuer) !== undefined
-  return isPlain ? readName(fields.subject) : undefined
+    uniqueIds.length === 0 &&
+    signatureAlgorithms.has(hex(algorithm)) &&
+    extensions.every(hasForm) &&
+    needed.every((wanted) => extensions.some(({ id }) => id === wanted)) &&
+    readName(issuer) !== undefined
+  return isPlain ? readName(subject) : undefined
+}
+
+function hasForm({ id, value }: Extension): boolean {
+  const [only, ...more] = inside(value)
+  return only !== undefined && more.length === 0 && forms.get(id)?.(only) === true
 }
 
 /** Undefined where it has anything else than one attribute to a set, in printable ASCII. */

@@ -1,11 +1,11 @@
-/** kubectl's own lock on a kubeconfig, `<file>.lock`; it neither waits for one nor removes what is left of one. */
+/** kubectl's own lock on a kubeconfig, `<file>.lock`. kubectl neither waits for one nor removes one that was left. */
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { doing } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks } from '../files/plain-file.ts'
 
-/** Does the work while all of them are locked; throws as takeLock does. `assertHeld` throws where one was lost. */
+/** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does; `assertHeld`, where one was lost. */
 export async function whileLocked(
   paths: readonly string[],
   options: Pick<LockOptions, 'signal' | 'onWait'>,
@@ -34,8 +34,10 @@ function mayWriteBeside(path: string): boolean {
   }
 }
 
+/** Milliseconds; the first is longer than the silence after which an owner in another container is presumed dead. */
+const [wait, waitForNameless] = [90_000, 10_000]
+
 async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
   doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
-  // Longer than the heartbeat timeout, so that a lock left by another container can be taken over.
-  return takeLock(`${path}.lock`, { ...options, wait: 90_000, waitForNameless: 10_000 })
+  return takeLock(`${path}.lock`, { ...options, wait, waitForNameless })
 }

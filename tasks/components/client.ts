@@ -6,6 +6,7 @@ import { nodeUnits, type Unit } from '../tables/places.ts'
 import { trustOf } from './credentials.ts'
 import { type Asking, wayTo } from './question.ts'
 
+/** Those who are asked: what is installed in a cluster. */
 export interface Serving extends Asking {
   readonly install: Install
   readonly signal: AbortSignal

@@ -29,17 +29,23 @@ export async function findOtherCluster(
   // It may take as long as a node that is down.
   workspace.note(`looking for an earlier CA on ${formatNames(controls.map(({ name }) => name))}`)
   const holding = await Promise.all(controls.map((node) => limit(() => holdsIdentity(workspace, node))))
-  const [first, ...others] = controls.filter((_, i) => holding[i])
-  return first ? [[maker.id, otherCluster(workspace, [first, ...others])]] : []
+  const [first, ...others] = controls.filter((_, i) => holding[i] === 'something')
+  if (first) return [[maker.id, otherCluster(workspace, [first, ...others])]]
+  const unknown = controls.flatMap(({ name }, i) => (holding[i] === 'unknown' ? [name] : []))
+  if (unknown.length > 0)
+    workspace.note(
+      `${formatNames(unknown)} could not be looked at: if a CA is there already, this one will not be deployed to it, and ${workspace.command('recover')} takes that one over`,
+    )
+  return []
 }
 
 /** What is there and can't be read is held too; an empty file holds nothing. */
-async function holdsIdentity(workspace: Workspace, node: ClusterNode): Promise<boolean> {
+async function holdsIdentity(workspace: Workspace, node: ClusterNode): Promise<'something' | 'nothing' | 'unknown'> {
   try {
     const { files } = await inspectNode(workspace, node)
-    return [...identityFiles.keys()].some((name) => (files.get(name)?.size ?? 0) > 0)
+    return [...identityFiles.keys()].some((name) => (files.get(name)?.size ?? 0) > 0) ? 'something' : 'nothing'
   } catch (error) {
-    if (error instanceof Failure) return false
+    if (error instanceof Failure) return 'unknown'
     throw error
   }
 }

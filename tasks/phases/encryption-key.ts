@@ -6,7 +6,7 @@ import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Built, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { notReadable, refuseOtherSealing } from '../refusals/encryption-key.ts'
+import { refuseOtherSealing, refuseUnreadable } from '../refusals/encryption-key.ts'
 import { refusalDuring } from '../refusals/under-way.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
@@ -44,7 +44,7 @@ function check(workspace: Workspace): Look<Found> {
     readEncryptionConfig(bytes.toString()),
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
-  if (!config) throw notReadable(workspace)
+  if (!config) return refuseUnreadable(workspace)
   refuseOtherSealing(config, workspace)
   const present = [...config.resources, ...config.otherResources]
   const added = resources.filter((resource) => !present.includes(resource))

@@ -1,5 +1,5 @@
-/** Why the encryption config in auth/ is not made anew, or not worked with: a refusal that names the ways out. */
-import { type Failure, refusal } from '../../lib/failure.ts'
+/** Why the encryption config in auth/ is not made anew, nor worked with: each throws a refusal that names the ways out. */
+import { refusal } from '../../lib/failure.ts'
 import type { EncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -11,8 +11,9 @@ const giveUp = ({ command }: Workspace) =>
   `or give up every Secret that is stored: ${command('encryption-key --force')}`
 const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
 
-export function notReadable(workspace: Workspace): Failure {
-  return refusal(
+/** It may hold what stored Secrets are sealed with. */
+export function refuseUnreadable(workspace: Workspace): never {
+  throw refusal(
     `${workspace.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
     [
       `fix it, or restore it from a backup or from a control node: ${fetchCommand(workspace, [file])}`,
@@ -21,7 +22,7 @@ export function notReadable(workspace: Workspace): Failure {
   )
 }
 
-/** With another provider than the one that is asked for, or for more resources. */
+/** One that seals with another provider than cluster.yaml asks for, or more resources. */
 export function refuseOtherSealing(config: EncryptionConfig, workspace: Workspace): void {
   const { auth, cluster } = workspace
   const { provider, resources } = cluster.encryption

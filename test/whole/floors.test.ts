@@ -107,7 +107,7 @@ test('each folder can be read in one sitting', () => {
       .filter((name) => name.endsWith('.ts'))
       .reduce((sum, name) => sum + readFileSync(join(root, folder, name), 'utf8').split('\n').length - 1, 0)
   assert.deepEqual(
-    floors.filter((folder) => lines(folder) >= 900),
+    floors.map((folder) => `${folder}: ${lines(folder)} lines`).filter((told) => Number(told.split(' ').at(-2)) >= 900),
     [],
   )
 })

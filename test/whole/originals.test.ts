@@ -5,6 +5,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } fro
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { readCertificate } from '../../lib/pki/certificate.ts'
 import { ecdsa, genauth, genenckey, genkubeconfigs, initCa } from '../guide/genauth.ts'
 import { components, guideNodes, requests, rsa } from '../guide/requests.ts'
 import { elementAt, elements, extensions } from '../support/der.ts'
@@ -138,6 +139,11 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'] as const)
         assert.deepEqual(ours, theirs)
         assert.deepEqual(Object.keys(ours), Object.keys(theirs), 'in the same order')
       })
+
+    test('each leaf, theirs too, is read without OpenSSL', () => {
+      for (const auth of [at.theirs, at.ours])
+        for (const name of leaves) assert.equal(readCertificate(read(auth, `${name}.pem`))?.isPlain, true, name)
+    })
 
     test('the key identifiers are made of the keys as cfssl makes them', () => {
       for (const auth of [at.theirs, at.ours])

@@ -42,14 +42,14 @@ describe('auth/', { concurrency: 2 }, () => {
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('is made and looked at without what only nodes are asked with: TLS, HTTP, zx', async (t) => {
+  test('is made and looked at without what only nodes are asked with: TLS, HTTP, processes', async (t) => {
     const { place } = makeFolder(t)
     const tell = 'process.on("exit", () => console.error(process.moduleLoadList.join()))'
     const preload = join(place, 'tell.mjs')
     writeFileSync(preload, tell)
-    for (const _ of ['made', 'fresh']) {
+    for (const run of ['made', 'fresh']) {
       const ran = await harderwayBy(['env', `NODE_OPTIONS=--import=${preload}`], place, [...phases, '--quiet'])
-      assert.equal(ran.status, 0, ran.stderr)
+      assert.equal(ran.status, 0, `${run}: ${ran.stderr}`)
       const loaded = ran.stderr.split(',').map((each) => each.replace('NativeModule ', ''))
       assert.ok(loaded.includes('crypto'))
       assert.deepEqual(
@@ -84,6 +84,8 @@ describe('auth/', { concurrency: 2 }, () => {
     writeFileSync(join(place, 'ssh_config'), '')
     const ran = await harderway(place, 'bootstrap', '--json')
     assert.deepEqual([ran.status, idsOf(ran, 'built').length], [1, count + 1])
+    const notes = ran.events.flatMap(({ type, message }) => (type === 'note' ? [message] : []))
+    assert.ok(notes.some((note) => /^control0 could not be looked at: if a CA is there already/.test(String(note))))
     const failed = ran.events.filter(({ type }) => type === 'failed')
     assert.equal(failed.length, 2)
     for (const { id, message } of failed) {
