@@ -329,19 +329,19 @@ describe('install on six machines', { skip }, () => {
   })
 
   test('what its owner restarts while a run is busy on another node is not restarted again', async () => {
-    const held = 'until [ -e /run/released ]; do sleep 0.1; done'
+    const held = 'touch /run/held; until [ -e /run/released ]; do sleep 0.1; done'
     lab.write(...running({ units: { 'kube-scheduler': { restart: `${held}; systemctl restart kube-scheduler` } } }))
     const path = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
     for (const name of ['control0', 'control1']) await on(name, `chmod 400 ${path} && chmod 600 ${path}`)
     const run = must(0, 'install')
-    await eventually(() => on('control0', "pgrep -f 'until [[] -e /run/released'"))
+    await eventually(() => on('control0', 'test -e /run/held'))
     await on('control1', 'touch /run/released; systemctl restart kube-scheduler')
     const starts = await readStarts(lab)
     await on('control0', 'touch /run/released')
     await run
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
     lab.write(...running())
-    for (const name of ['control0', 'control1']) await on(name, 'rm /run/released')
+    for (const name of ['control0', 'control1']) await on(name, 'rm -f /run/held /run/released')
   })
 
   test('an etcd is not restarted while another is not well', async () => {
