@@ -1,7 +1,8 @@
 /** A dry run of a rotation: every stage, where it stands, and what each does on which node. */
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import { breakLines } from '../../../lib/paragraph.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
-import { formatNames, groupAlike } from '../../../lib/wording.ts'
+import { formatNames, groupAlike, withoutOwnName } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'
 import type { Rotation, Stage } from '../../rotations/rotation.ts'
@@ -20,7 +21,10 @@ export async function planRotation(
   rotation: Rotation,
   install: Install,
 ): Promise<readonly Finding[]> {
-  const { options, cluster, print } = request
+  const { options, cluster, print, width } = request
+  const say = (text: string, indent = 0) => {
+    for (const line of breakLines(text, width, indent, indent + 2)) print(line)
+  }
   const { workspace, close } = openWorkspace(request, () => {})
   const name = await readUnlocked(request, async () => rotation.stageOf(workspace)).finally(close)
   const at = rotation.stages.findIndex((stage) => stage.name === name) + 1
@@ -49,14 +53,16 @@ export async function planRotation(
       )
   else
     for (const { stage, number, state, nodes } of steps) {
-      print(`${number === 1 ? '' : '\n'}Stage ${number} of ${steps.length} (${state}): ${stage.title}`)
+      if (number > 1) print('')
+      say(`Stage ${number} of ${steps.length} (${state}): ${stage.title}`)
       for (const group of groupAlike(nodes, ({ units }) => JSON.stringify(units.map(withoutPaths)))) {
-        const [{ units }] = group
+        const [{ node, units }] = group
         if (units.length === 0) continue
-        print(`  ${formatNames(group.map(({ node }) => node))}`)
-        for (const unit of units) print(`    ${formatUnit(unit, options.verbose)}`)
+        say(formatNames(group.map(({ node }) => node)), 2)
+        const shared = (text: string) => (group.length === 1 ? text : withoutOwnName(text, node))
+        for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
       }
-      print(`  proof: ${stage.proof}`)
+      say(`proof: ${stage.proof}`, 2)
       print(`  way back: ${stage.undo ? workspace.command(`rotate ${rotation.name} --undo`) : 'none'}`)
     }
   return at < end || rotation.stages[at - 1]?.isLast ? ['stale'] : []

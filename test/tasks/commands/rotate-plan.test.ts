@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const edits: Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['install'], 'guide'],
+]
+
+test('the plan of a rotation fits into 80 columns, and nodes that are alike share theirs', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, edits)
+  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
+  const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
+  const lines = stdout.split('\n')
+  assert.deepEqual(
+    lines.filter((line) => line.length > 80),
+    [],
+  )
+  assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
+  assert.ok(lines.includes('    kube-controller-manager: by restart (ca.pem, ca-key.pem,'))
+})
