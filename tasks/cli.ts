@@ -61,7 +61,7 @@ async function perform(args: readonly string[], ending: Ending): Promise<readonl
 async function answer({ command, options }: CommandLine): Promise<string | undefined> {
   if (options.help) {
     const { helpOf, helpText } = await import('./commands/help.ts')
-    return options.names.length > 0 ? helpOf(command) : helpText()
+    return options.names.length > 0 ? helpOf(command, options.names) : helpText()
   }
   if (options.version) return readVersion()
   if (options.list) return listPhases(options.json)

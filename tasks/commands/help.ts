@@ -1,7 +1,7 @@
 /** --help: of all, and of one command; both are read from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
-import { phases } from '../phases/table.ts'
+import { groups, phases } from '../phases/table.ts'
 import { formatCommand } from '../request/command.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { type Command, commands, commonOptions } from './table.ts'
@@ -22,19 +22,25 @@ export function helpText(): string {
     '',
     ...rows.flatMap(([left, right]) => formatRow(left, right, commandColumn)),
     ...['', ...formatPhases()],
-    ...['', 'Options', ...optionNames.flatMap(formatOption)],
+    ...['', 'Options', ...optionNames.flatMap((name) => formatOption(name))],
     ...['', ...formatStatuses(general)],
   ].join('\n')
 }
 
-export function helpOf(command: Command): string {
+/** Names are those that stand before --help: of phases, it is said what each makes. */
+export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
+  const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
+  const some = asked.length < phases.length ? asked : []
   return [
     ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
-    ...(isRun ? ['', ...formatPhases()] : []),
-    ...['', 'Options', ...command.options.flatMap(formatOption)],
-    ...['', 'Options of every command', ...commonOptions.flatMap(formatOption)],
+    ...(isRun && some.length === 0 ? ['', ...formatPhases()] : []),
+    ...(isRun && some.length > 0
+      ? ['', ...some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))]
+      : []),
+    ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, command))],
+    ...['', 'Options of every command', ...commonOptions.flatMap((name) => formatOption(name))],
     ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
   ].join('\n')
 }
@@ -47,9 +53,22 @@ function formatPhases(): string[] {
   return formatRow('Phases:', phases.map(({ name }) => name).join(', '), 'Phases: '.length, 0)
 }
 
-function formatOption(name: OptionName): string[] {
+function formatOption(name: OptionName, command?: Command): string[] {
   const { value, help } = optionTable[name]
-  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, help, optionColumn)
+  const told = command ? ofCommand(help, command) : help
+  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, told, optionColumn)
+}
+
+/** Of "only this node; recover: from this one; init: …" what is said of the command, else what is said of no other. */
+function ofCommand(help: string, { name }: Command): string {
+  const parts = help.split('; ')
+  const own = parts.flatMap((part) =>
+    name !== '' && part.startsWith(`${name}: `) ? [part.slice(name.length + 2)] : [],
+  )
+  const general = parts.filter(
+    (part) => !commands.some((each) => each.name !== '' && part.startsWith(`${each.name}: `)),
+  )
+  return (own.length > 0 ? own : general).join('; ')
 }
 
 /** The right part begins at the column, in a line of its own where the left part reaches so far. */

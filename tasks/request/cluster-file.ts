@@ -5,6 +5,7 @@ import { formatExcerpt } from '../../lib/cluster/excerpt.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, type Failure, usageFailure } from '../../lib/failure.ts'
 import { known } from '../tables/files.ts'
+import { formatCommand } from './command.ts'
 
 export interface ClusterFile {
   readonly cluster: Cluster
@@ -38,6 +39,8 @@ export function readCluster(file: string, shown: Shown): ClusterFile {
 
 /** Only SIGKILL would end the wait for who writes into a pipe; a device may have no end. */
 function readWhole(file: string): Buffer {
-  if (!statSync(file).isFile()) throw usageFailure(`${file} is not a plain file`)
+  const stat = statSync(file, { throwIfNoEntry: false })
+  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR', {})}`)
+  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
   return readFileSync(file)
 }

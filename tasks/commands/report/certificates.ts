@@ -60,7 +60,7 @@ function showCertificate({ name, purpose, certificate, issuer, end, state, why }
   const facts: [string, string][] = [
     ['Subject', attributes.join(', ')],
     ['Issuer', issuer === 'itself' ? 'itself' : issuerAttributes.join(', ')],
-    ['Valid', `${notBefore.toISOString()} to ${notAfter.toISOString()}`],
+    ['Valid', [notBefore, notAfter].map((time) => time.toISOString().replace('.000Z', 'Z')).join(' to ')],
     ['Names and addresses', sans.join(', ')],
     ['Use', isCa ? 'signs certificates' : usages.join(', ')],
     ['Key', keyKindOf(publicKey)],

@@ -91,7 +91,7 @@ test('each row of the table has a command behind it, and a name and options of i
 const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)
 
 test('the help fits 80 columns, and so does that of each command', () => {
-  for (const text of [helpText(), ...commands.map(helpOf)])
+  for (const text of [helpText(), ...commands.map((command) => helpOf(command))])
     for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
 })
 
@@ -109,6 +109,21 @@ test('the help names every option, with the kind of value it takes, every phase 
 
 test('the help of a command names its own options and those of every command, and no others', () => {
   for (const command of commands) assert.deepEqual(optionsIn(helpOf(command)), [...command.options, ...commonOptions])
+})
+
+test('the help of a command says nothing of others', () => {
+  for (const command of commands) {
+    const help = helpOf(command)
+    for (const { name } of commands) if (name !== '') assert.doesNotMatch(help, new RegExp(`^ {2}--.* ${name}: `, 'm'))
+  }
+})
+
+test('the help of phases says what each of them makes', () => {
+  const help = helpOf(run, ['ca', 'deploy'])
+  assert.match(help, /^ {2}ca +ca\.pem and its key\n {2}deploy +each role's files on each node/m)
+  assert.ok(!help.includes('node-certs  '))
+  assert.match(helpOf(run, ['certs']), /^ {2}node-certs +each node's kubelet/m)
+  assert.match(helpOf(run, ['bootstrap']), /^Phases: ca, /m)
 })
 
 test('the help of a command tells its exit statuses, and no others', () => {
