@@ -45,8 +45,10 @@ export function plainAttributes(fields: Fields): string[] | undefined {
 }
 
 function hasForm({ id, value }: Extension): boolean {
-  const [only, ...more] = inside(value)
-  return only !== undefined && more.length === 0 && forms.get(id)?.(only) === true
+  const form = forms.get(id)
+  // What is in another one need not be DER.
+  const [only, ...more] = form ? inside(value) : []
+  return only !== undefined && more.length === 0 && form?.(only) === true
 }
 
 /** Undefined where it has anything else than one attribute to a set, in printable ASCII. */

@@ -66,6 +66,7 @@ const forms: Readonly<Record<string, readonly [Kind, (parts: Parts) => Partial<P
   'that says that it is no CA': ['unusual', instead(basicConstraints, () => sequence(element(0x01, bytes('00'))))],
   'with a name of an e-mail': ['unusual', instead(subjectAltName, () => sequence(element(0x81, 'a@b')))],
   'with a further extension': ['unusual', more('2a0304', sequence())],
+  'with a further extension that is no DER': ['unusual', more('2a0304', bytes('deadbeef'))],
   'with a name in letters of any script': ['unusual', named(attribute(commonName, 0x0c, 'ключ'))],
   'with characters that OpenSSL escapes': [
     'plain',
