@@ -1,8 +1,8 @@
 /** For which names a CA may issue (RFC 5280, 4.2.1.10), as Go's crypto/x509 reads and applies it. Pure. */
 import { addressBytes } from '../address.ts'
-import { type Der, inside, readDer } from './der.ts'
+import { type Der, inside } from './der.ts'
 import { isAscii } from './encodings.ts'
-import { extensionIds, extensionOf, type Fields } from './fields.ts'
+import { extensionIds, type Fields } from './fields.ts'
 
 interface Constraints {
   readonly permitted: readonly Der[]
@@ -10,20 +10,28 @@ interface Constraints {
 }
 
 /** GeneralName: email, DNS, URI, IP. */
-const [dns, ip, known] = [0x82, 0x87, [0x81, 0x82, 0x86, 0x87]] as const
+const [email, dns, uri, ip] = [0x81, 0x82, 0x86, 0x87] as const
+const known: readonly number[] = [email, dns, uri, ip]
 
 /** Throws a RangeError where Go would not read it; undefined where there is none. */
 function readConstraints(fields: Fields): Constraints | undefined {
-  const list = extensionOf(fields, extensionIds.nameConstraints)
-  if (!list) return undefined
-  const bases = (tag: number) => {
-    const subtrees = inside(list).find((each) => each.tag === tag)
-    return subtrees ? inside(subtrees).map((subtree) => readDer(subtree.content)[0] ?? fail()) : []
-  }
+  const found = fields.extensions.find(({ id }) => id === extensionIds.nameConstraints)
+  if (!found) return undefined
+  const [list, ...others] = inside(found.value)
+  const lists = inside(list)
+  // Those that are permitted before those that are excluded, each once.
+  const isInOrder = ['160', '161', '160,161'].includes(lists.map(({ tag }) => tag).join())
+  if (others.length > 0 || !isInOrder) fail()
+  const bases = (tag: number) => lists.filter((each) => each.tag === tag).flatMap((each) => inside(each).map(baseOf))
   const constraints = { permitted: bases(0xa0), excluded: bases(0xa1) }
   const all = Object.values(constraints).flat()
   if (all.length === 0 || !all.every(isReadable)) fail()
   return constraints
+}
+
+function baseOf(subtree: Der): Der {
+  const [base] = subtree.tag === 0x30 ? inside(subtree) : []
+  return base ?? fail()
 }
 
 function fail(): never {
@@ -31,8 +39,15 @@ function fail(): never {
 }
 
 function isReadable({ tag, content }: Der): boolean {
-  if (tag !== ip) return isAscii(content)
+  if (tag !== ip) return isAscii(content) && (!known.includes(tag) || isDomain(tag, content.toString('latin1')))
   return (content.length === 8 || content.length === 32) && /^1*0*$/.test(bitsOf(maskOf(content)))
+}
+
+/** As Go takes domains apart: no label is empty, and a URI's is no address. What is before an @ is not looked at. */
+function isDomain(tag: number, text: string): boolean {
+  const domain = tag === email && text.includes('@') ? text.replace(/^.*@/s, '') : text.replace(/^\./, '')
+  if (tag === uri && addressBytes(text)) return false
+  return domain === '' || domain.split('.').every((label) => /^[!-~]+$/.test(label))
 }
 
 const maskOf = (range: Buffer): Buffer => range.subarray(range.length / 2)
@@ -45,7 +60,7 @@ export function areConstraintsRead(fields: Fields): boolean {
   if (!constraints || critical?.content[0] !== 0xff) return true
   return Object.values(constraints)
     .flat()
-    .every(({ tag }) => known.includes(tag as 0x81))
+    .every(({ tag }) => known.includes(tag))
 }
 
 /** Of names and addresses, those that nobody accepts from this CA. Its constraints must be readable. */
@@ -74,6 +89,6 @@ function isInRange(address: Uint8Array, range: Buffer): boolean {
 /** A domain is under itself, unless that begins with a dot. */
 function isUnder(name: string, domain: string): boolean {
   const [lower, base] = [name.toLowerCase(), domain.toLowerCase()]
-  if (base === '' || lower === base) return true
+  if (base === '' || base === '.' || lower === base) return true
   return lower.endsWith(base.startsWith('.') ? base : `.${base}`)
 }

@@ -81,24 +81,35 @@ export function readTime({ tag, content }: Der): Date | undefined {
   return isDay ? date : undefined
 }
 
+/** P-224, 256, 384 and 521: others are nothing to Go. */
+const namedCurves: ReadonlySet<string> = new Set(['2b81040021', '2a8648ce3d030107', '2b81040022', '2b81040023'])
+
+function isOverZero(integer: Der): boolean {
+  return isPositive(integer) && integer.content.some((byte) => byte !== 0)
+}
+
 const [rsaKey, ecKey] = ['2a864886f70d010101', '2a8648ce3d0201']
 
 /** A SubjectPublicKeyInfo of RFC 3279: NULL beside RSA; a named curve and an uncompressed point. */
 export function isPublicKey(publicKey: Der): boolean {
   const [identifier, bits] = inside(publicKey)
   const [oid, parameters] = inside(identifier)
-  if (!oid || !bits) return false
-  if (hex(oid) === ecKey) return parameters?.tag === 0x06 && bits.content[1] === 0x04
+  // Go shifts unused bits out, and reads what is left.
+  if (!oid || bits?.content[0] !== 0) return false
+  if (hex(oid) === ecKey)
+    return parameters?.tag === 0x06 && namedCurves.has(hex(parameters)) && bits.content[1] === 0x04
   if (hex(oid) !== rsaKey) return true
   const [modulus, exponent] = inside(readDer(bits.content.subarray(1))[0])
-  if (!modulus || !exponent || !isPositive(modulus) || !isPositive(exponent)) return false
+  if (!modulus || !exponent || !isOverZero(modulus) || !isOverZero(exponent)) return false
   return parameters?.bytes.toString('hex') === '0500' && exponent.content.length <= 4
 }
 
 /** SEC 1 or PKCS#8 with a named curve. Go ignores the encoding of the point. */
 export function isOfNamedCurve(der: Buffer): boolean {
-  const [, second, ...optional] = inside(readDer(der)[0])
-  if (second?.tag === 0x30) return inside(second)[1]?.tag === 0x06
+  const [version, second, ...optional] = inside(readDer(der)[0])
+  if (second?.tag === 0x30)
+    return inside(second)[1]?.tag === 0x06 && optional[0]?.tag === 0x04 && isOfNamedCurve(optional[0].content)
+  if (!version || hex(version) !== '01') return false
   const parameters = optional.find(({ tag }) => tag === 0xa0)
   return !parameters || inside(parameters)[0]?.tag === 0x06
 }

@@ -58,6 +58,9 @@ export function readFields(bytes: Buffer): Fields {
   const version = all[0]?.tag === 0xa0 ? readVersion(all.shift()) : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, ...uniqueIds] = all
   const extensions = uniqueIds.at(-1)?.tag === 0xa3 ? uniqueIds.pop() : undefined
+  // Go looks for the extensions behind these two alone, and passes over none that is constructed.
+  const isKnown = uniqueIds.every(({ tag }, i) => [0x81, 0x82].includes(tag) && tag > (uniqueIds[i - 1]?.tag ?? 0))
+  if (!isKnown) throw new RangeError('another field than a certificate has')
   return {
     signed: expect(tbs, 0x30),
     version,

@@ -1,12 +1,15 @@
 /** PEM (RFC 7468) as Go's encoding/pem reads it: OpenSSL takes other labels, headers and bare DER too. Pure. */
 
 // On a line of its own, and without headers: crypto/x509 passes over a certificate that has some.
-const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t\r]*\n([A-Za-z0-9+/=\s]*\n)-----END \1-----[ \t\r]*(?=\n|$)/g
+const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]*\n)-----END \1-----[ \t]*(?=\r?\n|$)/g
+const begin = /-----BEGIN ([^\n]*?)-----/g
 
 /** The DER of what a text holds under labels that end so; none where one of them is damaged. */
 export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVATE KEY'): Buffer[] {
   const text = typeof pem === 'string' ? pem : Buffer.from(pem.buffer, pem.byteOffset, pem.length).toString('latin1')
   const blocks = [...text.matchAll(block)].filter(([, found = '']) => isMeant(found, label))
+  // One with headers, or with anything else that is read in more than one way.
+  if ([...text.matchAll(begin)].filter(([, found = '']) => isMeant(found, label)).length !== blocks.length) return []
   const decoded = blocks.map(([, , body = '']) => decode(body))
   return decoded.every((der) => der !== undefined) ? decoded : []
 }

@@ -20,7 +20,7 @@ const noCa = '3000'
 
 /** Of the value of each extension that it may have. */
 const forms: ReadonlyMap<string, (value: Der) => boolean> = new Map([
-  [extensionIds.keyUsage, ({ content }) => content.length === 2],
+  [extensionIds.keyUsage, ({ content }) => content.length === 2 && content[1] !== 0],
   [extensionIds.extKeyUsage, (value) => hexOf(value) === serverAndClient],
   [extensionIds.basicConstraints, (value) => hexOf(value) === noCa],
   [extensionIds.subjectKeyIdentifier, ({ tag }) => tag === 0x04],

@@ -25,6 +25,7 @@ const rules: readonly Rule[] = [
   ['it has a critical key identifier', ({ extensions }) => extensions.some(isCriticalIdentifier)],
   ['it has a malformed SAN', (of) => !listedIn(of, extensionIds.subjectAltName).every(isSan)],
   ['it has name constraints that Go does not read', (of) => !areConstraintsRead(of)],
+  ['its signature algorithm is malformed', ({ algorithm }) => !isWellFormed(algorithm)],
   ['it may not issue for both servers and clients', (of) => isSelfIssued(of) && !issuesForBoth(of)],
 ]
 
@@ -94,13 +95,20 @@ const identifiers: readonly string[] = [
   extensionIds.authorityInfoAccess,
 ]
 
+/** Policy mappings, policy constraints, inhibitAnyPolicy: read since Go 1.24, and unknown before. */
+const onPolicies: ReadonlyMap<string, number> = new Map([
+  ['551d21', 0x30],
+  ['551d24', 0x30],
+  ['551d36', 0x02],
+])
+
 function hasRepeated(extensions: readonly Extension[]): boolean {
   return new Set(extensions.map(({ id }) => id)).size < extensions.length
 }
 
 function isExtension({ id, oid, critical, value }: Extension): boolean {
   if (!isOid(oid) || (critical && !isBoolean(critical))) return false
-  const tag = knownExtensions.get(id)
+  const tag = knownExtensions.get(id) ?? onPolicies.get(id)
   if (tag === undefined) return true
   const all = inside(value)
   return all[0]?.tag === tag && all.every(isWellFormed) && (!listsOfIds.includes(id) || isListOfIds(all[0], id))
@@ -111,7 +119,7 @@ const listsOfIds: readonly string[] = [extensionIds.certificatePolicies, extensi
 
 function isListOfIds(list: Der, id: string): boolean {
   const begin = inside(list).map((entry) => (entry.tag === 0x30 ? inside(entry)[0] : undefined))
-  const ids = new Set(begin.map((first) => first?.tag === 0x06 && hex(first)))
+  const ids = new Set(begin.map((first) => first !== undefined && isOid(first) && hex(first)))
   return !ids.has(false) && (id !== extensionIds.certificatePolicies || ids.size === begin.length)
 }
 

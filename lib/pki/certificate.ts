@@ -1,5 +1,5 @@
 /** Reads a certificate and its key, and says in what they differ from what is asked. Pure. */
-import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { createECDH, createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import { findUnpermitted } from '../der/constraints.ts'
 import { bitsOf, type Der, inside } from '../der/der.ts'
@@ -131,17 +131,41 @@ function attributesIn(name: string | undefined): string[] {
 }
 
 /**
- * The unencrypted private key of the PEM; undefined if there is none. A key with explicit curve parameters instead of a
- * named curve is refused: Go does not read it.
+ * The unencrypted private key of the PEM; undefined where there is none, or several. Go reads none with explicit curve
+ * parameters in place of a named curve, and none whose parts do not belong together.
  */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
+    const [der, ...others] = blocksIn(pem, 'PRIVATE KEY')
+    if (!der || others.length > 0) return undefined
     const key = createPrivateKey(Buffer.from(pem))
-    const isPlain = key.asymmetricKeyType !== 'ec' || blocksIn(pem, 'PRIVATE KEY').every(isOfNamedCurve)
-    return isPlain ? key : undefined
+    return (key.asymmetricKeyType !== 'ec' || isOfNamedCurve(der)) && isWhole(key) ? key : undefined
   } catch {
     return undefined
   }
+}
+
+/** OpenSSL believes the public half that stands beside the private one. What it would sign with a damaged key, nobody accepts. */
+function isWhole(key: KeyObject): boolean {
+  const jwk = key.export({ format: 'jwk' })
+  const bytes = (part: string | undefined) => Buffer.from(part ?? '', 'base64url')
+  const { namedCurve } = key.asymmetricKeyDetails ?? {}
+  if (jwk.kty === 'EC' && namedCurve !== undefined) {
+    const made = createECDH(namedCurve)
+    made.setPrivateKey(bytes(jwk.d))
+    return made.getPublicKey().equals(Buffer.concat([Buffer.from([0x04]), bytes(jwk.x), bytes(jwk.y)]))
+  }
+  if (jwk.kty !== 'RSA') return true
+  // RFC 8017, 3.2.
+  const number = (part: string | undefined) => BigInt(`0x${bytes(part).toString('hex')}`)
+  const [n, e, d, p, q] = [number(jwk.n), number(jwk.e), number(jwk.d), number(jwk.p), number(jwk.q)]
+  return (
+    [p, q].every((prime) => prime > 1n && (d * e) % (prime - 1n) === 1n) &&
+    p * q === n &&
+    number(jwk.dp) === d % (p - 1n) &&
+    number(jwk.dq) === d % (q - 1n) &&
+    (number(jwk.qi) * q) % p === 1n
+  )
 }
 
 export function isKeyOf({ publicKey }: Certificate, key: KeyObject): boolean {
@@ -163,9 +187,8 @@ function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
 }
 
 /** What OpenSSL's X509_check_issued asks of a plain leaf: its authority key identifier is that of an issuer that may sign. */
-function hasKeyIdOf({ isPlain, authorityKeyId }: Certificate, { subjectKeyId, keyUsage }: Certificate): boolean {
-  const maySign = keyUsage === undefined || (keyUsage & certSign) !== 0
-  return isPlain && maySign && subjectKeyId !== undefined && authorityKeyId?.equals(subjectKeyId) === true
+function hasKeyIdOf({ isPlain, authorityKeyId }: Certificate, { isCa, subjectKeyId }: Certificate): boolean {
+  return isPlain && isCa && subjectKeyId !== undefined && authorityKeyId?.equals(subjectKeyId) === true
 }
 
 /** What every Kubernetes component would refuse, whatever the profile. */

@@ -167,6 +167,46 @@ const refused: readonly Refused[] = [
     why: /is not a valid certificate/,
   },
   {
+    title: 'a public key with an unused bit',
+    alter: ({ publicKey }) => {
+      const [algorithm, bits] = elements(elements(publicKey)[0]?.content ?? Buffer.alloc(0))
+      assert.ok(algorithm && bits)
+      return { publicKey: sequence(algorithm.whole, element(0x03, bytes('01'), bits.content.subarray(1))) }
+    },
+    asClient: true,
+    go: /failed to unmarshal elliptic curve point/,
+    why: /its public key is encoded in an unusual form/,
+  },
+  {
+    title: 'a form feed in its PEM',
+    spell: (pem) => pem.replace(/\n/g, '\f\n'),
+    asClient: true,
+    go: /failed to find any PEM data/,
+    why: /is not a valid certificate/,
+  },
+  {
+    title: 'another one with headers before it',
+    spell: (pem) => `-----BEGIN CERTIFICATE-----\nA: b\n\nMAA=\n-----END CERTIFICATE-----\n${pem}`,
+    asClient: true,
+    go: /malformed/,
+    why: /is not a valid certificate/,
+  },
+  {
+    title: 'a key whose private half is another',
+    // SEC 1: a version, then the 32 bytes of the private half.
+    key: (own) => {
+      const [der, other] = [own, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey].map((key) =>
+        key.export({ type: 'sec1', format: 'der' }),
+      )
+      other?.copy(der ?? assert.fail(), 7, 7, 39)
+      return `-----BEGIN EC PRIVATE KEY-----\n${der?.toString('base64')}\n-----END EC PRIVATE KEY-----\n`
+    },
+    asClient: true,
+    newKey: true,
+    go: /private key does not match public key/,
+    why: /is not an unencrypted private key/,
+  },
+  {
     title: 'an underscore in a PrintableString',
     alter: unitAs(0x13),
     go: /invalid PrintableString/,
