@@ -19,7 +19,7 @@ function mostHalfOpen(log: string): number {
   return most
 }
 
-test('a hundred nodes behind one sshd are deployed, and it never has more than eight half-open connections', {
+test('a hundred nodes behind one sshd are deployed, and it never has as many half-open connections as it would drop', {
   skip: needs('sshd', 'ssh', 'scp'),
 }, async () => {
   const place = makePlace()
@@ -41,10 +41,12 @@ test('a hundred nodes behind one sshd are deployed, and it never has more than e
     assert.equal(events.at(-1)?.failed, 0)
     const node = lab.node('many')
     for (const name of names) assert.ok(existsSync(join(node.home, name, `${name}.kubeconfig`)), name)
-    // None was dropped and tried again.
-    assert.equal((await node.counts()).connections, 100)
+    // Where sshd's children are slow to tell that one was let in, one is dropped now and then, and tried again.
+    const { connections } = await node.counts()
+    assert.ok(connections < 105, `${connections} connections`)
     const most = mostHalfOpen(await node.log())
-    assert.ok(most > 1 && most <= 8, `${most} half-open connections`)
+    // MaxStartups 10:30:100 of sshd_config(5). Eight are opened at once; the log may be one line late for each that was let in.
+    assert.ok(most > 1 && most < 10, `${most} half-open connections`)
   } finally {
     await lab.stop()
     rmSync(place, { recursive: true, force: true })
