@@ -167,17 +167,6 @@ const refused: readonly Refused[] = [
     why: /is not a valid certificate/,
   },
   {
-    title: 'a public key with an unused bit',
-    alter: ({ publicKey }) => {
-      const [algorithm, bits] = elements(elements(publicKey)[0]?.content ?? Buffer.alloc(0))
-      assert.ok(algorithm && bits)
-      return { publicKey: sequence(algorithm.whole, element(0x03, bytes('01'), bits.content.subarray(1))) }
-    },
-    asClient: true,
-    go: /failed to unmarshal elliptic curve point/,
-    why: /its public key is encoded in an unusual form/,
-  },
-  {
     title: 'a form feed in its PEM',
     spell: (pem) => pem.replace(/\n/g, '\f\n'),
     asClient: true,

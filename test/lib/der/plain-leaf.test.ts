@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPublicKey, sign, X509Certificate } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
 import { isIssuedBy, readCertificate, readDerCertificate } from '../../../lib/pki/certificate.ts'
 import { generatePrivateKey, issueCertificate, selfSign } from '../../../lib/pki/x509.ts'
@@ -96,6 +96,26 @@ const forms: Readonly<Record<string, readonly [Kind, (parts: Parts) => Partial<P
 }
 const timesIn = (validity: Buffer) =>
   elements(elements(validity)[0]?.content ?? Buffer.alloc(0)).map(({ whole }) => whole)
+
+test('a public key with an unused bit, which OpenSSL passes over and Go shifts out, is refused', () => {
+  // SEC 1: the point ends in its y coordinate. An unused bit is zero.
+  const isEven = (key: KeyObject) => key.export({ type: 'spki', format: 'der' }).readUInt8(90) % 2 === 0
+  let key = createPublicKey(leafKey)
+  while (!isEven(key)) key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey
+  const made = new X509Certificate(issueCertificate({ ...request, publicKey: key }, issuer)).raw
+  const unused = ({ publicKey }: Parts) => {
+    const [algorithm, bits] = elements(elements(publicKey)[0]?.content ?? Buffer.alloc(0))
+    return {
+      publicKey: sequence(
+        algorithm?.whole ?? assert.fail(),
+        element(0x03, bytes('01'), bits?.content.subarray(1) ?? assert.fail()),
+      ),
+    }
+  }
+  assert.deepEqual(readDerCertificate(altered(made, unused, { key: caKey }))?.refusals, [
+    'its public key is encoded in an unusual form',
+  ])
+})
 
 for (const [what, [kind, alter]] of Object.entries(forms))
   test(`a leaf ${what} is ${kind}, and nothing is said of it that OpenSSL does not say`, () => {
