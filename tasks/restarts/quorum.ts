@@ -21,11 +21,16 @@ export type Standing = 'well' | 'not well' | 'without a majority'
 /** Seconds: from the look at the others until the one that is restarted can be seen to be down. */
 const leaseTime = 60
 
+/** A member that was well waits for its turn; any other unit, and one that has nothing to lose, does not. */
+export async function guarded(on: On, unit: Unit, isWell: boolean, work: () => Promise<void>): Promise<void> {
+  await (unit.isQuorum && isWell ? whileOthersAreWell(on, unit, work) : work())
+}
+
 /**
  * For one that is well, since it has something to lose: one etcd that is missing already, and another that is restarted, are
  * no majority of three. Of all runs, on whichever machine, one at a time does so: each might have seen all others well.
  */
-export async function whileOthersAreWell(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
+async function whileOthersAreWell(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
   let turn: Turn | undefined
   const look = async () => {
     turn = await takeTurn(on, unit)

@@ -1,17 +1,16 @@
 /** Has the units of one node take up what is in auth/: files in their places, restarts, proof; undone where that is right. */
-import type { Change, Step } from '../../lib/change.ts'
+import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import type { Built } from '../../lib/targets/target.ts'
-import { besideOf, oldSuffix } from '../../lib/units/look.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { besideOf } from '../../lib/units/look.ts'
 import type { Place, Unit } from '../tables/places.ts'
 import { removeMisplaced, splitMisplaced } from '../units/misplaced.ts'
-import { forgetOld, placeFiles, putBack } from '../units/place.ts'
+import { forgetOld, placeFiles } from '../units/place.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../units/verdict.ts'
 import { undrain } from './drain.ts'
-import { type Standing, standingOf, whileOthersAreWell } from './quorum.ts'
+import { guarded, type Standing, standingOf } from './quorum.ts'
 import {
   type On,
   restart,
@@ -21,6 +20,8 @@ import {
   waitUntilWell,
   whyNotWell,
 } from './restart.ts'
+import { allOrFailure, isOfUnit, tellingTogether } from './together.ts'
+import { undo } from './undo.ts'
 
 /** `found` is of this moment. */
 export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {
@@ -117,61 +118,9 @@ async function takeUpAll(on: On, stale: readonly UnitVerdict[], { isWell, standi
   } catch (error) {
     // A run that is ended, or can't go on, leaves a valid state, and the next goes on from it.
     if (on.signal.aborted || !isOfUnit(error) || !isWell) throw error
-    throw await undo(on, error, stale, restarted)
+    const paths = placesOf(stale).map(({ path }) => path)
+    throw await undo(on, error, paths, restarted)
   }
-}
-
-/** Works on all at once. When one ends, the latest step of those that are still at work is told again. */
-export function tellingTogether<T>(
-  tell: On['tell'],
-  all: readonly T[],
-  work: (tell: On['tell'], each: T) => Promise<void>,
-): Promise<void>[] {
-  /** The latest last. */
-  const steps = new Map<T, Step>()
-  let told: Step | undefined
-  const say = (step: Step) => {
-    told = step
-    tell(step)
-  }
-  return all.map(async (each) => {
-    const sayOwn = (step: Step) => {
-      steps.delete(each)
-      steps.set(each, step)
-      say(step)
-    }
-    try {
-      await work(sayOwn, each)
-    } finally {
-      steps.delete(each)
-      const left = [...steps.values()].at(-1)
-      if (left && left !== told) say(left)
-    }
-  })
-}
-
-/** Throws once all have ended: what is no unit's fault first, so that nothing is undone for it; else a Failure that tells all. */
-async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
-  const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
-  const other = errors.find((error) => !isOfUnit(error))
-  if (other) throw other
-  const failures = errors.filter(isOfUnit)
-  const [first, ...more] = failures
-  if (first === undefined) return
-  if (more.length === 0) throw first
-  throw new Failure(failures.map(({ message }) => message).join('; '), {
-    ...(first.code && { code: first.code }),
-    remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
-    cause: first,
-  })
-}
-
-function isOfUnit(error: unknown): error is Failure {
-  return error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
-}
-
-async function guarded(on: On, unit: Unit, isWell: boolean, work: () => Promise<void>): Promise<void> {
-  await (unit.isQuorum && isWell ? whileOthersAreWell(on, unit, work) : work())
 }
 
 /** By itself, where that comes; it is then asked whether it is well with what is new. */
@@ -217,53 +166,4 @@ async function refuseUnloaded({ workspace, node, install }: On, restarted: reado
     code: 'not-loaded',
     remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then run the same command again`,
   })
-}
-
-/** The old files were good for the unit that did not get well: they and a restart get it back. */
-async function undo(
-  on: On,
-  failure: Failure,
-  stale: readonly UnitVerdict[],
-  restarted: readonly Unit[],
-): Promise<Failure> {
-  const { workspace, node, install } = on
-  const paths = placesOf(stale).map(({ path }) => path)
-  if (paths.length === 0) return failure
-  const isBack = await succeeds(putBack(workspace, node, install, paths))
-  const ill = isBack ? await restartAll(on, restarted) : []
-  const units = formatNames(restarted.map(({ unit }) => unit))
-  const outcome =
-    ill.length === 0
-      ? `${units} well again with them`
-      : `${units} restarted with them, but not well: ${formatNames(ill.map(({ unit }) => unit))}`
-  const told = isBack
-    ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
-    : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
-  const { code, remedy, kind } = failure
-  return new Failure(`${failure.message}; ${told}`, {
-    kind,
-    ...(code && { code }),
-    ...(remedy && { remedy }),
-    cause: failure,
-  })
-}
-
-/** Each of them, whatever becomes of the others; gives those that did not get well. */
-async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
-  const ill: Unit[] = []
-  for (const unit of units) {
-    const isWell = unit.isQuorum === true && (await whyNotWell(on, on.node, unit)) === undefined
-    if (!(await succeeds(guarded(on, unit, isWell, () => restart(on, unit))))) ill.push(unit)
-  }
-  return ill
-}
-
-async function succeeds(work: Promise<void>): Promise<boolean> {
-  return work.then(
-    () => true,
-    (error) => {
-      if (error instanceof Failure) return false
-      throw error
-    },
-  )
 }

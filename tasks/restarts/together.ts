@@ -1,0 +1,53 @@
+/** Several units of a node that are taken up at once: what is told of them, and what of those that do not get well. */
+import type { Step } from '../../lib/change.ts'
+import { Failure } from '../../lib/failure.ts'
+import type { Work } from '../../lib/targets/target.ts'
+
+/** Works on all at once. When one ends, the latest step of those that are still at work is told again. */
+export function tellingTogether<T>(
+  tell: Work['tell'],
+  all: readonly T[],
+  work: (tell: Work['tell'], each: T) => Promise<void>,
+): Promise<void>[] {
+  /** The latest last. */
+  const steps = new Map<T, Step>()
+  let told: Step | undefined
+  const say = (step: Step) => {
+    told = step
+    tell(step)
+  }
+  return all.map(async (each) => {
+    const sayOwn = (step: Step) => {
+      steps.delete(each)
+      steps.set(each, step)
+      say(step)
+    }
+    try {
+      await work(sayOwn, each)
+    } finally {
+      steps.delete(each)
+      const left = [...steps.values()].at(-1)
+      if (left && left !== told) say(left)
+    }
+  })
+}
+
+/** Throws once all have ended: what is no unit's fault first, so that nothing is undone for it; else a Failure that tells all. */
+export async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
+  const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
+  const other = errors.find((error) => !isOfUnit(error))
+  if (other) throw other
+  const failures = errors.filter(isOfUnit)
+  const [first, ...more] = failures
+  if (first === undefined) return
+  if (more.length === 0) throw first
+  throw new Failure(failures.map(({ message }) => message).join('; '), {
+    ...(first.code && { code: first.code }),
+    remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
+    cause: first,
+  })
+}
+
+export function isOfUnit(error: unknown): error is Failure {
+  return error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
+}
