@@ -3,7 +3,7 @@ import type { CertificateFacts, Change } from '../change.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
-import { unitsToRestart } from '../views/advice.ts'
+import { unitsThatRead } from '../views/advice.ts'
 import type { PhaseView } from '../views/phase-view.ts'
 import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
 
@@ -56,7 +56,7 @@ export function planEntries(
     const entry = entryOf(phase, target, outcome, byId)
     const isEnd = target.where === 'node' && !takenOn.has(target.id)
     const replaced = isEnd && outcome.change?.kind === 'deployed' ? without(entry.copied, missingIn(outcome)) : []
-    const yours = unitsToRestart(replaced, makers, target.units)
+    const yours = unitsThatRead(replaced, makers, target.units)
     return [{ ...entry, yours }]
   }
   return phases.flatMap((phase) => {

@@ -71,7 +71,7 @@ interface Known {
   readonly outcomes: Map<TargetId, Outcome>
   /** Of targets that were checked, and not built since. */
   readonly found: Map<TargetId, unknown>
-  /** Targets whose build has begun, and not ended. */
+  /** Targets whose build has begun. */
   readonly begun: Set<TargetId>
   /** Files that would be written anew, in a plan. */
   readonly pending: Set<string>
@@ -126,7 +126,6 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
     const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
     const { change, warning = verdict.warning } =
       (await target.build?.(workspace, { found, reasons, force, signal, tell })) ?? {}
-    known.begun.delete(target.id)
     return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
   })
 }

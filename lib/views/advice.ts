@@ -18,7 +18,7 @@ export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<Ta
     const outcome = outcomes.get(id)
     if (where !== 'node' || takenOn.has(id) || outcome?.kind !== 'built') return []
     const files = outcome.reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.differ : []))
-    const restart = unitsToRestart(files, makers, units)
+    const restart = unitsThatRead(files, makers, units)
     return files.length > 0 ? [{ node, files, restart }] : []
   })
   const shared = ({ node, files }: (typeof replaced)[number]) => files.map((file) => withoutOwnName(file, node))
@@ -29,8 +29,8 @@ export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<Ta
   }))
 }
 
-/** Of those that run on the node, if that is known. */
-export function unitsToRestart(
+/** At their start alone; of those that run on the node, if these are known. */
+export function unitsThatRead(
   files: readonly string[],
   makers: ReadonlyMap<string, Target>,
   onNode: readonly string[] | undefined,

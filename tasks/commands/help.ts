@@ -1,7 +1,7 @@
 /** --help: of all, and of one command; both are read from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
-import { groups, phases } from '../phases/table.ts'
+import { groups, type Phase, phases } from '../phases/table.ts'
 import { formatCommand } from '../request/command.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { type Command, commands, commonOptions } from './table.ts'
@@ -31,14 +31,10 @@ export function helpText(): string {
 export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
   const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
-  const some = asked.length < phases.length ? asked : []
   return [
     ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
-    ...(isRun && some.length === 0 ? ['', ...formatPhases()] : []),
-    ...(isRun && some.length > 0
-      ? ['', ...some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))]
-      : []),
+    ...(isRun ? ['', ...formatPhases(asked)] : []),
     ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, command))],
     ...['', 'Options of every command', ...commonOptions.flatMap((name) => formatOption(name))],
     ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
@@ -49,7 +45,10 @@ function usageOf({ name, operands = '' }: Command): string {
   return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
-function formatPhases(): string[] {
+/** Of some it is said what each makes; of all, or of none, their names alone. */
+function formatPhases(some: readonly Phase[] = []): string[] {
+  if (some.length > 0 && some.length < phases.length)
+    return some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))
   return formatRow('Phases:', phases.map(({ name }) => name).join(', '), 'Phases: '.length, 0)
 }
 
@@ -61,14 +60,13 @@ function formatOption(name: OptionName, command?: Command): string[] {
 
 /** Of "only this node; recover: from this one; init: …" what is said of the command, else what is said of no other. */
 function ofCommand(help: string, { name }: Command): string {
-  const parts = help.split('; ')
-  const own = parts.flatMap((part) =>
-    name !== '' && part.startsWith(`${name}: `) ? [part.slice(name.length + 2)] : [],
-  )
-  const general = parts.filter(
-    (part) => !commands.some((each) => each.name !== '' && part.startsWith(`${each.name}: `)),
-  )
-  return (own.length > 0 ? own : general).join('; ')
+  const parts = help.split('; ').map((part) => {
+    const of = commands.find((each) => each.name !== '' && part.startsWith(`${each.name}: `))?.name ?? ''
+    return { of, text: of === '' ? part : part.slice(of.length + 2) }
+  })
+  const own = parts.filter(({ of }) => of !== '' && of === name)
+  const told = own.length > 0 ? own : parts.filter(({ of }) => of === '')
+  return told.map(({ text }) => text).join('; ')
 }
 
 /** The right part begins at the column, in a line of its own where the left part reaches so far. */
