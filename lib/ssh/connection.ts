@@ -133,8 +133,13 @@ export class Connection {
   /** Undefined where it can't be started. */
   async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
     const { folder: cwd, env } = this.#parts
+    const deadline = AbortSignal.timeout(5000)
     try {
-      return await spawn(command, { cwd, env, input, signal: AbortSignal.timeout(5000) })
+      for (;;) {
+        const output = await spawn(command, { cwd, env, input, signal: deadline })
+        // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
+        if (!output.signal || deadline.aborted) return output
+      }
     } catch (error) {
       if (error instanceof Failure) return undefined
       throw error

@@ -1,5 +1,5 @@
 /** The connections of one run, one to a node, as many at once to one host as its sshd takes. */
-import { rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
@@ -92,7 +92,8 @@ export class Ssh {
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
     await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
-    rmSync(this.#sockets, { recursive: true, force: true })
+    // A master that was told to end removes its socket meanwhile: rmSync would stop at that, and leave the folder.
+    await rm(this.#sockets, { recursive: true, force: true })
   }
 }
 

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, afterEach, before, describe, test } from 'node:test'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { socketBase } from '../../../lib/ssh/sockets.ts'
 import { needs } from '../../support/parts.ts'
 import { freePorts } from '../../support/server.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+import { sshProcesses, temporaryFolder, untilNone } from '../../support/started.ts'
 
 const skip = needs('sshd', 'ssh', 'scp')
 
@@ -140,6 +141,45 @@ describe('a tunnel leads to a port as the node reaches it', { skip }, () => {
       await assert.rejects(open())
       await open()
     })
+  })
+})
+
+describe('when a run closes its connections', { skip }, () => {
+  let at: SshLab
+  let temporary: string
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+    temporary = temporaryFolder(at.folder)
+    mkdirSync(temporary)
+  })
+  after(() => at[Symbol.asyncDispose]())
+  beforeEach(() => {
+    process.env.TMPDIR = temporary
+  })
+
+  const skip = process.platform !== 'linux' && 'finds processes in /proc'
+  test('no master stays behind, though Ctrl-C ends the ssh that is started for it', { skip }, async () => {
+    const folder = join(at.folder, 'interrupted')
+    mkdirSync(folder)
+    const once = `case " $* " in *" -O exit "*) mkdir ${folder}/was 2>/dev/null && kill -INT $$ ;; esac`
+    writeFileSync(join(folder, 'ssh'), `#!/bin/sh\n${once}\nPATH=$\{PATH#*:} exec ssh "$@"\n`, { mode: 0o755 })
+    process.env.PATH = `${folder}:${environment.PATH}`
+    await at.run('node', 'true', { config: at.host('node') })
+    assert.ok(existsSync(join(folder, 'was')))
+    await untilNone(() => sshProcesses(at.folder), 'masters')
+  })
+
+  test('no folder stays behind, though what is in it is removed by others at the same time', async () => {
+    const { others } = await at.connect('node', { config: at.host('node') }, async () => {
+      const [name = ''] = readdirSync(temporary)
+      const folder = join(temporary, name)
+      for (let i = 0; i < 1500; i++) writeFileSync(join(folder, `${i}`), '')
+      const others = once(spawn('find', [folder, '-type', 'f', '-delete'], { stdio: 'ignore' }), 'close')
+      while (readdirSync(folder).length > 1500) await new Promise(setImmediate)
+      return { others }
+    })
+    assert.deepEqual(readdirSync(temporary), [])
+    await others
   })
 })
 
