@@ -29,7 +29,8 @@ export async function status(request: Request): Promise<readonly Finding[]> {
   if (signal.aborted) return []
   const isWanted = (node: string | undefined) =>
     options.nodes.length === 0 || (node !== undefined && options.nodes.includes(node))
-  const items = takeInventory(seen).filter(({ node }) => isWanted(node))
+  const inventory = takeInventory(seen)
+  const items = inventory.filter(({ node }) => isWanted(node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const rotations: Rotating[] = []
@@ -42,7 +43,13 @@ export async function status(request: Request): Promise<readonly Finding[]> {
     for (const { rotation, sentences, failure } of rotations)
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))
-  } else if (!options.quiet || findings.length > 0) tell(request, seen, { items, nodes, rotations })
+  } else if (!options.quiet || findings.length > 0)
+    tell(request, seen, {
+      items,
+      nodes,
+      rotations,
+      caEnds: inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon),
+    })
   return findings
 }
 
@@ -63,18 +70,23 @@ interface Found {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
   readonly rotations: readonly Rotating[]
+  /** Within renewBefore: a run does not renew the CA, and all that it issued expires with it. */
+  readonly caEnds: boolean
 }
 
 function tell(
   { options, print, width }: Request,
   { workspace, graph, outcomes }: Seen,
-  { items, nodes, rotations }: Found,
+  { items, nodes, rotations, caEnds }: Found,
 ): void {
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  const [plan, run] = [workspace.command('bootstrap --dry-run'), workspace.command('bootstrap')]
-  const { now } = workspace
+  const { now, command } = workspace
+  const renewal = command('ca --renew')
+  const [plan, run] = caEnds
+    ? [command('ca --renew --dry-run'), `${renewal}, then ${command('bootstrap')}`]
+    : [command('bootstrap --dry-run'), command('bootstrap')]
   for (const line of formatStatus({ ...shown, counted: items, plan, run, now, width, verbose: options.verbose }))
     print(line)
   const counted = options.quiet ? items.filter(isOurs) : items

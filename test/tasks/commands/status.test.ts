@@ -222,9 +222,26 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     const ends = new Set(itemsOf(ran).flatMap(({ end }) => end ?? []))
     assert.deepEqual([...ends], [itemOf(ran, 'ca')?.notAfter])
     for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
-    assert.match((await statusAt(place, late + 1)).stdout, /npm run task -- ca --renew/)
+    const said = (await statusAt(place, late + 1)).stdout.replace(/\s+/g, ' ')
+    assert.match(said, /^\d+ of \d+ expire within renewBefore \(see npm run task -- ca --renew --dry-run\)\. /)
     const quiet = await statusAt(place, late + 1, '--quiet')
     assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
+  })
+
+  test('names, where the CA has expired, what makes all of it valid again', async (t) => {
+    const { place } = copied(t)
+    const said = (await statusAt(place, 3651)).stdout.replace(/\s+/g, ' ')
+    assert.match(
+      said,
+      /^\d+ of \d+ items have EXPIRED \(ca, .*\): npm run task -- ca --renew, then npm run bootstrap\. /,
+    )
+    const then = clock(new Date(made + 3651 * day))
+    for (const args of [
+      ['ca', '--renew'],
+      ['certs', 'kubeconfigs', 'local-kubeconfig'],
+    ])
+      assert.equal((await wrapped(place, then, ...args)).status, 0, args.join(' '))
+    assert.equal((await statusAt(place, 3651)).status, 0)
   })
 
   test('that was never bootstrapped lacks everything, and leaves no auth/ behind', async (t) => {
