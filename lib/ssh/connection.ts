@@ -12,7 +12,7 @@ import { Failure } from '../failure.ts'
 import { spawn } from '../process.ts'
 import { formatOptions } from '../ssh-config/config.ts'
 import { printable } from '../wording.ts'
-import { sshFailure } from './failure.ts'
+import { isUnreached, sshFailure } from './failure.ts'
 import { Forwards } from './forwards.ts'
 import type { Route } from './route.ts'
 
@@ -20,8 +20,6 @@ import type { Route } from './route.ts'
 const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
-/** What a machine answers that is still booting. */
-const isBooting = new Set(['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'])
 
 export interface ConnectionParts {
   readonly node: ClusterNode
@@ -77,7 +75,7 @@ export class Connection {
       if (isFirst && this.#isOpen) await this.#parts.checkKept()
       if (exitCode === 0) return stdout
       const failure = await this.#failure(ran)
-      const mayBoot = isBooting.has(String(failure.code)) && Date.now() < waitUntil
+      const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if (this.#isOpen || pause === undefined) throw failure
       // With jitter, so that the retries do not arrive all at once.

@@ -1,4 +1,5 @@
 /** What a run leaves to do: on which nodes it replaced files, and which units read them at their start alone. Pure. */
+import type { Failure } from '../failure.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../wording.ts'
@@ -29,6 +30,31 @@ export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<Ta
   }))
 }
 
+/** Nodes that were not worked on because others, which come first, could not be reached. */
+export interface Held {
+  readonly nodes: readonly string[]
+  readonly by: readonly string[]
+}
+
+/** None where anything else has failed: what was done to that node may be wrong for the others too. */
+export function findHeld(
+  targets: readonly Target[],
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  isUnreached: (failure: Failure) => boolean,
+): Held {
+  const nodesWith = (isSo: (outcome: Outcome) => boolean) => {
+    const found = targets.flatMap(({ id, node = '' }) => {
+      const outcome = outcomes.get(id)
+      return outcome && isSo(outcome) ? [node] : []
+    })
+    return [...new Set(found)]
+  }
+  const failed = nodesWith(({ kind }) => kind === 'failed')
+  const by = nodesWith((outcome) => outcome.kind === 'failed' && isUnreached(outcome.failure))
+  const waiting = nodesWith(({ kind }) => kind === 'cancelled').filter((node) => !failed.includes(node))
+  return { nodes: by.length > 0 && failed.length === by.length ? waiting : [], by }
+}
+
 /** At their start alone; of those that run on the node, if these are known. */
 export function unitsThatRead(
   files: readonly string[],
@@ -45,4 +71,13 @@ export function formatAdvice({ nodes, files, restart }: Advice): string {
   const inTurn = nodes.length > 1 ? ', one node at a time' : ''
   const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
   return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+}
+
+/** "worker0, worker1 wait for control0; without it: npm run task -- install --node worker0 --node worker1" */
+export function formatHeld({ nodes, by }: Held, command: (task: string) => string): string {
+  const shown = nodes.length > 3 ? nodes.slice(0, 1) : nodes
+  const typed = command(`install ${shown.map((node) => `--node ${node}`).join(' ')}`)
+  const [wait, it] = [nodes.length === 1 ? 'waits' : 'wait', by.length === 1 ? 'it' : 'them']
+  const more = nodes.length > shown.length ? ', and so on' : ''
+  return `${formatNames(nodes)} ${wait} for ${formatNames(by)}; without ${it}: ${typed}${more}`
 }

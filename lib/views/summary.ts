@@ -20,6 +20,8 @@ interface NextToExpire {
 /** What a run tells at its end besides its outcomes. */
 export interface Closing {
   readonly advice: readonly Advice[]
+  /** What can be done without the nodes that failed. */
+  readonly held?: string | undefined
   /** What of auth/ expires first. */
   readonly nextToExpire: NextToExpire | undefined
   /** What goes on where the run was ended, to type. */
@@ -125,8 +127,8 @@ function formatRows(rows: readonly ClosingRow[], width: number): string[] {
   return rows.flatMap(({ label, text }) => breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels))
 }
 
-function toDoRows({ advice }: Summary): ClosingRow[] {
-  return advice.map((each) => ({ label: 'To do', text: formatAdvice(each) }))
+function toDoRows({ advice, held }: Summary): ClosingRow[] {
+  return [...advice.map(formatAdvice), ...(held === undefined ? [] : [held])].map((text) => ({ label: 'To do', text }))
 }
 
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const

@@ -3,11 +3,12 @@ import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
+import { isUnreached } from '../../lib/ssh/failure.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { adviseAfter } from '../../lib/views/advice.ts'
+import { adviseAfter, findHeld, formatHeld } from '../../lib/views/advice.ts'
 import { viewPhases } from '../../lib/views/phase-view.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
@@ -52,11 +53,20 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   const exit = exitStatus(findings, request.endedStatus())
   const closing = {
     advice: adviseAfter([...wanted.values()], outcomes),
+    held: signal.aborted ? undefined : tellHeld(workspace, wanted, outcomes),
     nextToExpire: nextToExpire(workspace, wanted),
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced)) : undefined,
   }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
+}
+
+/** Of control nodes, one waits for the other because the cluster needs most of them. */
+function tellHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+  const { nodes, by } = findHeld([...graph.values()], outcomes, isUnreached)
+  const others = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? [] : [name])))
+  const free = nodes.filter((node) => others.has(node))
+  return free.length > 0 ? formatHeld({ nodes: free, by }, command) : undefined
 }
 
 /** What was asked for, but that what is lost by a replacement is not replaced twice. */

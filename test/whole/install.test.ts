@@ -344,6 +344,18 @@ describe('install on six machines', { skip }, () => {
     for (const name of ['control0', 'control1']) await on(name, 'rm -f /run/held /run/released')
   })
 
+  test('workers wait for a control node that is down, and it is told how they go on without it', async () => {
+    await on('control0', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
+    const ran = await lab.run('bootstrap')
+    assert.equal(ran.status, 1, ran.stdout)
+    const told = /^To do +worker0, worker1 wait for control0; without it: npm run task -- (.*)$/m.exec(ran.stdout)?.[1]
+    assert.equal(told, 'install --node worker0 --node worker1', ran.stdout)
+    await unload('worker0', '/var/lib/kube-proxy/kube-proxy.kubeconfig')
+    await must(0, ...told.split(' '))
+    await on('control0', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
+    await must(0, 'install')
+  })
+
   test('an etcd is not restarted while another is not well', async () => {
     await unload('control0', '/etc/etcd/ca.pem')
     await on('control2', 'systemctl stop etcd')

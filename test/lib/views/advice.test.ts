@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import type { Outcome } from '../../../lib/targets/executor.ts'
-import { adviseAfter, formatAdvice } from '../../../lib/views/advice.ts'
+import { adviseAfter, findHeld, formatAdvice, formatHeld } from '../../../lib/views/advice.ts'
 import { fakeCluster, onNode } from '../../support/fake-plan.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
@@ -84,4 +85,42 @@ test('an advice is one line: the nodes, the files, what to do with them', () => 
     formatAdvice({ nodes: ['one'], files: ['a.pem'], restart: [] }),
     'one: a.pem replaced: copy it to where the units read it',
   )
+})
+
+describe('what waits for nodes that could not be reached', () => {
+  const all = [...targets, fakeTarget('install/two', { needs: ['deploy/two'], where: 'node', node: 'two' })]
+  const held = (outcomes: Readonly<Record<string, Outcome>>) =>
+    findHeld(all, new Map(Object.entries(outcomes)), ({ code }) => code === 'timed-out')
+  const failed = (code: string): Outcome => ({ kind: 'failed', failure: new Failure('a failure', { code }) })
+  const waits: Outcome = { kind: 'cancelled', because: ['deploy/one'] }
+
+  test('can be done without them', () => {
+    assert.deepEqual(held({ 'deploy/one': failed('timed-out'), 'install/two': waits }), { nodes: ['two'], by: ['one'] })
+  })
+
+  for (const [title, outcomes] of [
+    [
+      'a node could be reached, and something else went wrong',
+      { 'deploy/one': failed('no-space'), 'install/two': waits },
+    ],
+    ['a file could not be made', { leaf: failed('damaged'), 'deploy/one': failed('timed-out'), 'install/two': waits }],
+    ['it could not be reached itself', { 'deploy/two': failed('timed-out'), 'install/two': waits }],
+    ['nothing failed', { 'deploy/one': { kind: 'fresh', reasons: [] }, 'install/two': waits }],
+    ['nothing was begun', {}],
+  ] as const satisfies readonly (readonly [string, Readonly<Record<string, Outcome>>])[])
+    test(`is not told where ${title}`, () => {
+      assert.deepEqual(held(outcomes).nodes, [])
+    })
+
+  test('is one line, with what to type: all nodes of it, or the first of many', () => {
+    const command = (task: string) => `npm run task -- ${task}`
+    assert.equal(
+      formatHeld({ nodes: ['two', 'three'], by: ['one'] }, command),
+      'two, three wait for one; without it: npm run task -- install --node two --node three',
+    )
+    assert.equal(
+      formatHeld({ nodes: ['c', 'd', 'e', 'f'], by: ['a', 'b'] }, command),
+      'c, d, e, f wait for a, b; without them: npm run task -- install --node c, and so on',
+    )
+  })
 })
