@@ -1,12 +1,15 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
+import { parseFileName } from '../../lib/files/names.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
-import { type Force, nameInPhase, type TargetId } from '../../lib/targets/target.ts'
+import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/targets/target.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
-import { look, tell } from '../looks/look.ts'
+import { look, type Seen, tell } from '../looks/look.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, groups, phases } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
@@ -24,7 +27,7 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   const seen = await look(request, { graph, views, forced, foresees: true })
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
   const notes = [...former, ...otherWays(request, graph, forced)]
-  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, all, graph, forced) })
+  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
 }
 
 /** What is to be replaced can be rotated. */
@@ -39,28 +42,37 @@ function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId,
 /** All that is made of what is replaced, directly or not, and that this run does not make. */
 function whatFollows(
   request: Request,
+  { workspace, graph }: Seen,
   all: Graph,
-  graph: Graph,
   forced: ReadonlyMap<TargetId, Force>,
 ): Follows | undefined {
   const givenUp = [...forced].flatMap(([id, force]) => (force === 'replace' || force === 'renew' ? [id] : []))
   if (givenUp.length === 0) return undefined
   const isReplaced = [...forced.values()].includes('replace')
   const reached = new Set(givenUp)
-  // A graph is in order: what a target needs stands before it. What a renewed CA has issued stays as it is.
-  const rest = [...all.values()].filter(({ id, phase, needs }) => {
-    const isReached = needs.some((need) => reached.has(need)) && (isReplaced || !groups.certs?.includes(phase))
-    if (isReached) reached.add(id)
-    return isReached && !graph.has(id)
+  // What a renewed CA has issued stays as it is, unless it was to end with it.
+  const isMadeAnew = (target: Target) =>
+    isReplaced || !groups.certs?.includes(target.phase) || expiresSoon(workspace, target)
+  // A graph is in order: what a target needs stands before it.
+  const rest = [...all.values()].filter((target) => {
+    const isReached = target.needs.some((need) => reached.has(need)) && isMadeAnew(target)
+    if (isReached) reached.add(target.id)
+    return isReached && !graph.has(target.id)
   })
   if (rest.length === 0) return undefined
   const reads = [...reached].flatMap((id) => all.get(id)?.restarts ?? [])
+  const present = new Set([...all.values()].flatMap(({ units = [] }) => units))
   return {
     command: commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap'),
     phases: viewPhases(phases, new Map(rest.map((target) => [target.id, target]))),
-    restarts: [...new Set(reads)],
+    restarts: [...new Set(reads)].filter((unit) => present.has(unit)),
     areYours: request.cluster.install === false,
   }
+}
+
+function expiresSoon({ auth, now, cluster }: Workspace, { makes: [file = ''] }: Target): boolean {
+  const made = tryCertificate(auth, parseFileName(file)?.name ?? '')
+  return made !== undefined && made.notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
 
 /** By connections of its own: what a look finds is not known before it. */
