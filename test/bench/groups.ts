@@ -134,10 +134,11 @@ const large: Group = {
   parts: [],
   rows: [
     { what: '5,000 nodes, cold, P-256, beside a bare script', ours: 'cold', theirs: 'make', of: 'seconds', goal: 3 },
+    { what: '5,000 nodes, nothing to do, beside a bare look', ours: 'idle', theirs: 'read', of: 'seconds', goal: 1.5 },
     {
-      what: '5,000 nodes, nothing to do, beside a bare script',
+      what: '5,000 nodes, nothing to do, beside a bare look with cluster.yaml and whole keys',
       ours: 'idle',
-      theirs: 'read',
+      theirs: 'readAll',
       of: 'seconds',
       goal: 1.5,
     },
@@ -160,6 +161,7 @@ const large: Group = {
       cold500: () => cold(place, few, ...local),
       idle: () => runNode(place, entry, ...local, ...quietly(folder)),
       read: () => runNode(place, here('bare-read.ts'), join(folder, 'auth')),
+      readAll: () => runNode(place, here('bare-read.ts'), join(folder, 'auth'), join(folder, 'cluster.yaml')),
       idle500: () => runNode(place, entry, ...local, ...quietly(folder500)),
     }
   },
