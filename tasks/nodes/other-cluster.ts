@@ -1,19 +1,27 @@
-/** Before a CA is made: whether the control nodes have one already, so that this auth/ is not the cluster's. */
+/** Before a part of the cluster's identity is made: whether the control nodes have one already, which this auth/ has lost. */
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { caName, pairFiles } from '../../lib/files/names.ts'
+import { caName, keyFile } from '../../lib/files/names.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
-import type { TargetId } from '../../lib/targets/target.ts'
+import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import { recoverCommand } from './fetch-command.ts'
 import { inspectNode } from './look.ts'
 
+/** Such as the CA. */
+interface Part {
+  readonly label: string
+  readonly files: readonly string[]
+  readonly maker: TargetId
+}
+
 /**
  * Asked of a run that deploys, before its first build: at the deploy itself the new CA would be in auth/, and in the user's
- * kubeconfig. A node that can't be looked at stops nothing yet: its own deploy refuses it.
+ * kubeconfig; and of a new encryption key nothing but its deploy would tell that it opens no Secret. A node that can't be looked at stops
+ * nothing yet: its own deploy refuses it.
  */
 export async function findOtherCluster(
   workspace: Workspace,
@@ -21,40 +29,58 @@ export async function findOtherCluster(
   limit: LimitFunction,
 ): Promise<[TargetId, Failure][]> {
   const targets = [...graph.values()]
-  const maker = targets.find(({ makes }) => pairFiles(caName).some((file) => makes.includes(file)))
+  const [first, ...more] = partsToMake(workspace, targets)
   const deploys = targets.some(({ where }) => where === 'node')
-  const isNew = pairFiles(caName).every((file) => !workspace.auth.read(file))
-  if (!maker || !deploys || !isNew || workspace.options.replaceIdentity) return []
+  if (!first || !deploys || workspace.options.replaceIdentity) return []
+  const isWhole = first.files.includes(keyFile(caName))
+  const asked = isWhole ? [...identityFiles.keys()] : [first, ...more].flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   // It may take as long as a node that is down.
-  workspace.note(`looking for an earlier CA on ${formatNames(controls.map(({ name }) => name))}`)
-  const holding = await Promise.all(controls.map((node) => limit(() => holdsIdentity(workspace, node))))
-  const [first, ...others] = controls.filter((_, i) => holding[i] === 'something')
-  if (first) return [[maker.id, otherCluster(workspace, [first, ...others])]]
-  const unknown = controls.flatMap(({ name }, i) => (holding[i] === 'unknown' ? [name] : []))
+  workspace.note(`looking for an earlier ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
+  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, asked))))
+  const holding = controls.filter((_, i) => (held[i]?.length ?? 0) > 0)
+  if (holding[0]) {
+    const what = isWhole ? "a cluster's identity" : formatNames([...new Set(held.flatMap((files) => files ?? []))])
+    return [[first.maker, otherCluster(workspace, holding, what)]]
+  }
+  const unknown = controls.flatMap(({ name }, i) => (held[i] ? [] : [name]))
   if (unknown.length > 0)
     workspace.note(
-      `${formatNames(unknown)} could not be looked at: if a CA is there already, this one will not be deployed to it, and ${workspace.command('recover')} takes that one over`,
+      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${workspace.command('recover')} takes that one over`,
     )
   return []
 }
 
-/** What is there and can't be read is held too; an empty file holds nothing. */
-async function holdsIdentity(workspace: Workspace, node: ClusterNode): Promise<'something' | 'nothing' | 'unknown'> {
+/** Of which nothing is in auth/; the CA first. */
+function partsToMake({ auth }: Workspace, targets: readonly Target[]): Part[] {
+  const parts = Map.groupBy(identityFiles, ([, label]) => label)
+  return [...parts].flatMap(([label, named]) => {
+    const files = named.map(([file]) => file)
+    const maker = targets.find(({ makes }) => files.some((file) => makes.includes(file)))
+    return maker && files.every((file) => !auth.read(file)) ? [{ label, files, maker: maker.id }] : []
+  })
+}
+
+/** What is there and can't be read is held too; an empty file holds nothing. Undefined where it can't be looked at. */
+async function filesHeld(
+  workspace: Workspace,
+  node: ClusterNode,
+  names: readonly string[],
+): Promise<readonly string[] | undefined> {
   try {
     const { files } = await inspectNode(workspace, node)
-    return [...identityFiles.keys()].some((name) => (files.get(name)?.size ?? 0) > 0) ? 'something' : 'nothing'
+    return names.filter((name) => (files.get(name)?.size ?? 0) > 0)
   } catch (error) {
-    if (error instanceof Failure) return 'unknown'
+    if (error instanceof Failure) return undefined
     throw error
   }
 }
 
-function otherCluster(workspace: Workspace, nodes: readonly [ClusterNode, ...ClusterNode[]]): Failure {
+function otherCluster(workspace: Workspace, nodes: readonly ClusterNode[], what: string): Failure {
   const names = formatNames(nodes.map(({ name }) => name))
-  const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} a cluster's identity, and ${workspace.auth.path} has none`
+  const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${workspace.auth.path} has none`
   return refusal(`${found}: nothing was made`, [
     `take it over: ${recoverCommand(workspace, nodes[0])}, or from a backup: ${workspace.command('recover --from DIR')}`,
-    `or give that cluster up: ${workspace.command('bootstrap --replace-identity')}`,
+    `or give it up, with all that depends on it: ${workspace.command('bootstrap --replace-identity')}`,
   ])
 }

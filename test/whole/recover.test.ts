@@ -88,6 +88,26 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual([onNodes(), kubeconfig()], before)
   })
 
+  for (const lost of [['encryption-config.yaml'], ['service-account.pem', 'service-account-key.pem']])
+    test(`nor is another made of ${lost.join(', ')} that the nodes have: recover brings it back`, async () => {
+      cpSync(made, auth, { recursive: true })
+      for (const file of lost) rmSync(join(auth, file))
+      const before = [onNodes(), kubeconfig(), names()]
+      for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
+        const ran = await harderway(place, ...args)
+        assert.equal(ran.status, 3, told(ran))
+        assert.ok(
+          told(ran).includes(`control0, control1 hold ${lost.join(', ')}, and ${auth} has none: nothing was made`),
+        )
+        assert.match(told(ran), /- take it over: npm run task -- recover --node control0, or from a backup: /)
+      }
+      assert.deepEqual([onNodes(), kubeconfig(), names()], before)
+      const ran = await recover('--node', 'control0')
+      assert.equal(ran.status, 0, told(ran))
+      assertBack()
+      assert.equal((await harderway(place, 'bootstrap', '--dry-run')).status, 0)
+    })
+
   test('recover brings back every file from the nodes with its mode, shows no key, and all is fresh then', async () => {
     const before = onNodes()
     const ran = await recover('--node', 'control0')
