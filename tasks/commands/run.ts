@@ -55,30 +55,37 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     advice: adviseAfter([...wanted.values()], outcomes),
     held: signal.aborted ? undefined : tellHeld(workspace, wanted, outcomes),
     nextToExpire: nextToExpire(workspace, wanted),
-    goOn: signal.aborted ? workspace.command(sameAgain(options, forced)) : undefined,
+    goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
   }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
   return findings
 }
 
-/** Of control nodes, one waits for the other because the cluster needs most of them. */
+/** Of workers, which nobody waits for. Of control nodes, one waits for the other because the cluster needs most of them. */
 function tellHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
   const { nodes, by } = findHeld([...graph.values()], outcomes, isUnreached)
-  const others = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? [] : [name])))
-  const free = nodes.filter((node) => others.has(node))
-  return free.length > 0 ? formatHeld({ nodes: free, by }, command) : undefined
+  const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
+  const free = nodes.filter((node) => workers.has(node))
+  return free.length > 0 ? formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, command) : undefined
 }
 
-/** What was asked for, but that what is lost by a replacement is not replaced twice. */
+/** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */
 function sameAgain(
   { names, nodes, prune, replaceIdentity }: Request['options'],
   forced: ReadonlyMap<TargetId, Force>,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
 ): string {
-  const isAnew = forced.size > 0 && [...forced.values()].every((force) => force === 'rebuild')
+  const isLeft = ([id, force]: [TargetId, Force]) => {
+    const outcome = outcomes.get(id)
+    // In its middle, it may have been replaced.
+    const isBegun = outcome?.kind === 'cancelled' && outcome.isBegun
+    return force === 'rebuild' || (outcome?.kind !== 'built' && (force === 'renew' || !isBegun))
+  }
+  const isForcedAgain = forced.size > 0 && [...forced].every(isLeft)
   return [
     names.join(' ') || 'bootstrap',
     ...nodes.map((node) => `--node ${node}`),
-    ...(isAnew ? ['--force'] : []),
+    ...(isForcedAgain ? [[...forced.values()].includes('renew') ? '--renew' : '--force'] : []),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
   ].join(' ')

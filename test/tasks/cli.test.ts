@@ -92,7 +92,7 @@ async function startAndStop(t: TestContext, args: readonly string[] = []) {
 
 /** Holds auth/ as another run would. */
 async function holdAuth(folder: string): Promise<() => void> {
-  mkdirSync(join(folder, 'auth'))
+  mkdirSync(join(folder, 'auth'), { recursive: true })
   const { signal } = new AbortController()
   const options = { signal, wait: 0, waitForNameless: 0, onWait: () => {} }
   return (await takeLock(join(folder, 'auth', '.lock'), options)).release
@@ -249,7 +249,7 @@ test('problems at one place of cluster.yaml are reported with one caret, and wha
 
 test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {
   const folder = place(t)
-  mkdirSync(join(folder, 'auth'))
+  mkdirSync(join(folder, 'auth'), { recursive: true })
   writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
   for (const args of [local, [...local, '--json'], [...local, '--dry-run'], [...local, '--force']]) {
     const { status, stdout, stderr } = await run(folder, args)
@@ -495,6 +495,31 @@ test('with --no-lock-wait a second run stops at once, naming the first, and so d
   }
   rmSync(lock)
   assert.equal((await stopped.ended).status, 0)
+})
+
+test('SIGTERM to npm ends the run that it started', async (t) => {
+  const folder = place(t)
+  mkdirSync(join(folder, '.kube'))
+  writeFileSync(join(folder, '.kube', 'config.lock'), '')
+  const config = ['--config', join(folder, 'cluster.yaml')]
+  const clone = fileURLToPath(new URL('../../', import.meta.url))
+  const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'local-kubeconfig', '--json', ...config]
+  const npm = start(folder, args, {}, 'npm')
+  await npm.told('"type":"building","id":"local-kubeconfig"')
+  npm.child.kill('SIGTERM')
+  assert.match((await npm.ended).stdout, /"exit":143[^\n]*\n$/)
+  assert.ok(!existsSync(join(folder, 'auth', '.lock')))
+})
+
+test('a renewal of the CA that was ended before it began is asked for again', async (t) => {
+  const folder = place(t)
+  assert.equal((await run(folder, ['ca'])).status, 0)
+  const release = await holdAuth(folder)
+  const renewal = start(folder, ['ca', '--renew', '--json'])
+  await renewal.told('waiting for')
+  renewal.child.kill('SIGINT')
+  assert.match(String(parse((await renewal.ended).stdout).at(-1)?.goOn), / ca --renew$/)
+  release()
 })
 
 test('a stdout that is closed in the middle of a run ends it as SIGPIPE would, and the next run completes', async (t) => {
