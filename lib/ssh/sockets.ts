@@ -2,7 +2,7 @@
 import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { doing, isErrno } from '../failure.ts'
+import { doing, Failure, isErrno } from '../failure.ts'
 import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
 
 /**
@@ -14,24 +14,37 @@ const longest = 55
 /** What says in the folder whose it is, as a link: by its pid alone a run in another container would be judged. */
 const ownerFile = 'owner'
 
-/** A new folder only for this run; those of runs that are known to be dead are removed. */
+/** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure of this machine. */
 export function makeSocketFolder(): string {
   const folder = socketBase(resolve(tmpdir()))
-  return doing('make a folder in', folder, () => {
-    for (const name of readdirSync(folder))
-      if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
-    for (;;) {
-      const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
-      try {
-        // A link is there with all that it says, or not at all.
-        symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
-        return made
-      } catch (error) {
-        // Another run took it for one that was left before it said whose it is.
-        if (!(isErrno(error) && error.code === 'ENOENT')) throw error
-      }
+  try {
+    return doing('make a folder in', folder, () => {
+      for (const name of readdirSync(folder))
+        if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
+      return makeOwned(folder)
+    })
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    const { message: what, code = 'other' } = error
+    const remedyFor = () => "make room there, or name another folder, in which ssh's sockets find place: TMPDIR=/tmp"
+    throw new Failure(what, { code, shared: { what, who: 'this machine', place: undefined, remedyFor } })
+  }
+}
+
+function makeOwned(folder: string): string {
+  for (;;) {
+    const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
+    try {
+      // A link is there with all that it says, or not at all.
+      symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
+      return made
+    } catch (error) {
+      // Another run took it for one that was left before it said whose it is.
+      if (isErrno(error, 'ENOENT')) continue
+      rmdirSync(made)
+      throw error
     }
-  })
+  }
 }
 
 /** /tmp where TMPDIR is too long for a socket, or has what ssh reads as its own: a blank, %, ${ (ssh_config(5)). */

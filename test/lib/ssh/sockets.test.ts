@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
 import { thisProcess } from '../../../lib/files/process-id.ts'
 import { makeSocketFolder } from '../../../lib/ssh/sockets.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -49,3 +50,14 @@ for (const [whose, owner, more] of [
     makeSocketFolder()
     assert.ok(readdirSync(folder).includes('harderway-7-AbCdEf'))
   })
+
+test('where none can be made, that is told once for all nodes, with what to do', (t) => {
+  process.env.TMPDIR = join(temporaryWith(t, undefined), 'gone')
+  assert.throws(makeSocketFolder, (error) => {
+    assert.ok(error instanceof Failure)
+    assert.match(error.message, /^can't make a folder in \S+\/gone: no such file or directory$/)
+    assert.deepEqual([error.shared?.what, error.shared?.who], [error.message, 'this machine'])
+    assert.match(String(error.remedy), /TMPDIR=/)
+    return true
+  })
+})
