@@ -15,11 +15,23 @@ export function breakLines(text: string, width: number, first: number, others: n
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
   // wrap-ansi normalizes to NFC; the text must be normalized first so that offsets match.
-  const words = text.normalize()
+  const words = glueCommands(text.normalize(), width - others)
   const [head = ''] = wrap(words, first)
   const rest = words.slice(head.length).trimStart()
   const lines = rest === '' ? [] : wrap(rest, others)
-  return [' '.repeat(first) + head, ...lines.map((line) => ' '.repeat(others) + line)]
+  return [' '.repeat(first) + head, ...lines.map((line) => ' '.repeat(others) + line)].map((line) =>
+    line.replaceAll(glue, ' '),
+  )
+}
+
+/** No blank at which a line is broken, and in no text of ours. */
+const glue = '\u00a0'
+
+/** A command of ours is copied as one line, if it is not longer than one. It ends before a punctuation mark or a bracket. */
+function glueCommands(text: string, width: number): string {
+  return text.replace(/\b(?:npm run|npm --prefix|npx harderway) .*?(?=[,;:.)]+(?: |$)|$)/g, (command) =>
+    command.length <= width ? command.replaceAll(' ', glue) : command,
+  )
 }
 
 /** Each line broken between words, but for what is to be typed, which begins with four blanks and is copied as it is. */

@@ -69,3 +69,16 @@ test('a letter that is written as two characters, as macOS writes it, is printed
   const told = breakLines(asked, 24, 0, 2).join('')
   assert.equal(told.normalize().replaceAll(' ', ''), asked.normalize().replaceAll(' ', ''))
 })
+
+test('a command is on one line, if one is long enough for it', () => {
+  const text =
+    'some words before it: npm run task -- status --on-nodes, then npm run bootstrap. More words (npm run bootstrap)'
+  const lines = breakLines(text, 40, 0, 2)
+  for (const command of ['npm run task -- status --on-nodes', 'npm run bootstrap', '(npm run bootstrap)'])
+    assert.ok(
+      lines.some((line) => line.includes(command)),
+      lines.join('\n'),
+    )
+  assert.equal(lines.map((line) => line.trim()).join(' '), text)
+  assert.ok(breakLines(text, 24, 0, 2).every((line) => line.length <= 24))
+})
