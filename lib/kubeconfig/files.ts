@@ -32,7 +32,7 @@ export class KubeconfigReader {
         known && known.text === text ? known.content : text === undefined ? undefined : readKubeconfig(text)
       if (!content || text === undefined)
         throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
-          'fix it, or set localKubeconfig.path in cluster.yaml',
+          'fix it, or set localKubeconfig.path in cluster.yaml, or leave yours alone: localKubeconfig: false',
         ])
       const read = { path, real, file, text, content }
       this.#known.set(path, read)

@@ -136,7 +136,8 @@ function sumUp(
     soon > 0 && `${soon} of ${items.length} ${soon === 1 ? 'expires' : 'expire'} within renewBefore`,
     count(items, 'failed') > 0 && `${ofAll(count(items, 'failed'), items.length, 'item')} not readable`,
     count(nodes, 'stale') > 0 && `${ofAll(count(nodes, 'stale'), nodes.length, 'node')} not as auth/`,
-    count(nodes, 'failed') > 0 && `${count(nodes, 'failed')} of ${nodes.length} could not be looked at`,
+    count(nodes, 'failed') > 0 &&
+      `${count(nodes, 'failed')} of ${nodes.length} node${nodes.length === 1 ? '' : 's'} could not be looked at`,
   ].filter(Boolean)
   const over = expired.length > 0 ? `${formatExpired(expired, items.length)}: ${run}. ` : ''
   if (over || wrong.length > 0)
@@ -151,7 +152,10 @@ function sumUp(
 function formatExpired(expired: readonly Item[], all: number): string {
   const people = new Set(expired.flatMap(({ phase, name }) => (phase === 'user-certs' ? [name] : [])))
   const others = expired.map(({ name }) => name).filter((name) => !people.has(name))
-  const names = formatNames([...new Set([...others, ...people])])
+  const unique = [...new Set([...others, ...people])]
+  // A certificate and its kubeconfig have one name.
+  const names =
+    unique.length <= 3 ? formatNames(unique) : `${unique.slice(0, 3).join(', ')} and ${expired.length - 3} more`
   return `${expired.length} of ${all} ${all === 1 ? 'item' : 'items'} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${names})`
 }
 

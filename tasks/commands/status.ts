@@ -1,5 +1,5 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
-import { breakLines } from '../../lib/paragraph.ts'
+import { breakLines, fit } from '../../lib/paragraph.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
@@ -14,6 +14,7 @@ import {
   type NodeItem,
   takeInventory,
   takeNodeInventory,
+  waysOut,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
@@ -44,12 +45,7 @@ export async function status(request: Request): Promise<readonly Finding[]> {
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))
   } else if (!options.quiet || findings.length > 0)
-    tell(request, seen, {
-      items,
-      nodes,
-      rotations,
-      caEnds: inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon),
-    })
+    tell(request, seen, { items, nodes, rotations, ways: waysOut(seen.workspace, inventory) })
   return findings
 }
 
@@ -70,24 +66,19 @@ interface Found {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
   readonly rotations: readonly Rotating[]
-  /** Within renewBefore: a run does not renew the CA, and all that it issued expires with it. */
-  readonly caEnds: boolean
+  readonly ways: ReturnType<typeof waysOut>
 }
 
 function tell(
   { options, print, width }: Request,
   { workspace, graph, outcomes }: Seen,
-  { items, nodes, rotations, caEnds }: Found,
+  { items, nodes, rotations, ways }: Found,
 ): void {
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  const { now, command } = workspace
-  const renewal = command('ca --renew')
-  const [plan, run] = caEnds
-    ? [command('ca --renew --dry-run'), `${renewal}, then ${command('bootstrap')}`]
-    : [command('bootstrap --dry-run'), command('bootstrap')]
-  for (const line of formatStatus({ ...shown, counted: items, plan, run, now, width, verbose: options.verbose }))
+  const { now } = workspace
+  for (const line of formatStatus({ ...shown, counted: items, ...ways, now, width, verbose: options.verbose }))
     print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
   const ids = new Set(counted.map(({ id }) => id))
@@ -103,7 +94,7 @@ function tell(
   )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
-  for (const text of [...notes, ...failures]) print(text)
+  for (const line of [...notes, ...failures.flatMap((text) => fit(text, width))]) print(line)
 }
 
 function toldOf({ sentence, sentences, failure }: Rotating): string[] {

@@ -7,7 +7,12 @@ import { formatDate, quote } from '../../lib/wording.ts'
 import { certTable, nodeUser } from '../tables/certs.ts'
 
 /** A sentence or two for each. */
-export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | 'cluster' | 'now'>): string[] {
+export function formerHolders({
+  auth,
+  cluster,
+  now,
+  command,
+}: Pick<Workspace, 'auth' | 'cluster' | 'now' | 'command'>): string[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
   const ca = tryCertificate(auth, caName)
   const files = auth.names()
@@ -18,7 +23,7 @@ export function formerHolders({ auth, cluster, now }: Pick<Workspace, 'auth' | '
     const gone = `${name} is no longer in cluster.yaml`
     const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
     if (certificate.attributes.includes(`CN=${nodeUser(name)}`))
-      return [formerNode({ name, gone, held, auth: auth.path }, certificate)]
+      return [formerNode({ name, gone, held, auth: auth.path, rotation: command('rotate ca') }, certificate)]
     if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
       return []
     if (certificate.notAfter <= now)
@@ -33,14 +38,17 @@ interface Former {
   readonly gone: string
   readonly held: readonly string[]
   readonly auth: string
+  /** To type. */
+  readonly rotation: string
 }
 
 /** What is on it is not looked at: it may be gone, or another's. */
-function formerNode({ name, gone, held, auth }: Former, { notAfter }: Certificate): string {
+function formerNode({ name, gone, held, auth, rotation }: Former, { notAfter }: Certificate): string {
   return [
     `${gone}: ${held.join(', ')} in ${auth}, and what it still holds of them, are valid until ${formatDate(notAfter)}.`,
     `Take them away where it runs, and here: rm ${held.map((file) => quote(`${auth}/${file}`)).join(' ')};`,
-    `and from the cluster: kubectl delete node ${name}`,
+    `and from the cluster: kubectl delete node ${name}.`,
+    `If it was a control node, it also holds the keys of the CA, the service accounts and stored Secrets: wipe it, or ${rotation}`,
   ].join(' ')
 }
 

@@ -70,6 +70,14 @@ export function firstEnd(items: readonly Item[]): Date | undefined {
   return ends.length > 0 ? new Date(ends.reduce((least, end) => Math.min(least, end))) : undefined
 }
 
+/** What shows what would be done, and what does it, to type. Bootstrap renews no CA, and all that it issued expires with it. */
+export function waysOut({ command }: Workspace, inventory: readonly Item[]): { plan: string; run: string } {
+  const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
+  return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
+    ? { plan: command('ca --renew --dry-run'), run: `${renewal}, then ${bootstrap}` }
+    : { plan: command('bootstrap --dry-run'), run: bootstrap }
+}
+
 export function takeInventory(seen: Seen): Item[] {
   const { workspace, graph, outcomes } = seen
   const ca = tryCertificate(workspace.auth, caName)
@@ -191,7 +199,7 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
     const states = outcomes.map((outcome) => nodeState(node, outcome))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
     const told = states.filter(({ state }) => !worst || state !== 'fresh')
-    return { node: node.name, state: worst?.state ?? 'fresh', why: told.map(({ why }) => why).join('; ') }
+    return { node: node.name, state: worst?.state ?? 'fresh', why: [...new Set(told.map(({ why }) => why))].join('; ') }
   })
 }
 

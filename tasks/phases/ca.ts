@@ -136,7 +136,7 @@ async function makeCa(
   if (!old) return { change }
   const warning =
     force === 'renew'
-      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}, then restart ${unitsToRestart([certificate]).join(', ')} everywhere`
+      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which tells what is to be restarted'}`
       : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
   return { change, warning }
 }

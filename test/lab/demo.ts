@@ -61,7 +61,7 @@ async function show(lab: Lab): Promise<number> {
   }
   if (isKept && !ended.signal.aborted) {
     say(
-      `\nThe nodes stay until Ctrl-C. In another terminal, with --config ${join(dir, 'cluster.yaml')}: npm run task -- status --on-nodes`,
+      `\nThe nodes stay until Ctrl-C. In another terminal:\n\n    npm run task -- status --on-nodes --config ${join(dir, 'cluster.yaml')}`,
     )
     await once(ended.signal, 'abort')
   }

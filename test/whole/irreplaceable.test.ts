@@ -611,7 +611,10 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         others,
       )
       assert.equal(backupIn(auth).files['ca.pem'], old['ca.pem'])
-      assert.match(String(ran.events.find(({ type }) => type === 'built')?.warning), /npm run bootstrap, then restart/)
+      assert.match(
+        String(ran.events.find(({ type }) => type === 'built')?.warning),
+        /npm run bootstrap, which tells what is to be restarted/,
+      )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)
       assert.equal(publicKeyIn(auth, 'ca'), createPublicKeyText(old['ca-key.pem']))

@@ -7,6 +7,7 @@ import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
+import { countFiles } from '../../../lib/wording.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
@@ -99,5 +100,7 @@ function take({ auth }: Workspace, { files, notes, next }: Whole, { note }: Repo
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
   for (const each of notes) note(each)
-  note(`${auth.path}: ${missing.length} files were put there, ${files.size - missing.length} were there; now: ${next}`)
+  note(
+    `${auth.path}: ${countFiles(missing.length)} ${missing.length === 1 ? 'was' : 'were'} put there, ${files.size - missing.length} were there; now: ${next}`,
+  )
 }

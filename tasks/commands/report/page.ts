@@ -4,7 +4,7 @@ import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/views/reporter.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
-import { firstEnd, type Item, isOurs, isRight, type ReportData } from '../../looks/inventory.ts'
+import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
 import { formatUnderWay, rotationsIn } from '../../rotations/table.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
@@ -103,5 +103,5 @@ function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
   const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerHolders(workspace)]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
-<p><code>${workspace.command('bootstrap --dry-run')}</code> says what would be done.</p>`
+<p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`
 }

@@ -143,7 +143,7 @@ test('the first line is a sentence: whether all is well, and what expires first'
   )
   assert.equal(
     told(two, [...nodes('stale', 1), ...nodes('failed', 2)]),
-    `1 of 3 nodes is not as auth/; 2 of 3 could not be looked at (see plan)${expiry}`,
+    `1 of 3 nodes is not as auth/; 2 of 3 nodes could not be looked at (see plan)${expiry}`,
   )
 })
 

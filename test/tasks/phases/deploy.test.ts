@@ -311,7 +311,7 @@ test('a node that was taken out of cluster.yaml is named, with what is still hel
   const ran = await harderway(place, 'deploy')
   assert.match(
     ran.stdout,
-    /^worker2 is no longer in cluster\.yaml: worker2\.pem, worker2-key\.pem, worker2\.kubeconfig in \S+, and what it still holds of them, are valid until \d{4}-\d\d-\d\d\. .* rm \S+worker2\.pem .*kubectl delete node worker2$/m,
+    /^worker2 is no longer in cluster\.yaml: worker2\.pem, worker2-key\.pem, worker2\.kubeconfig in \S+, and what it still holds of them, are valid until \d{4}-\d\d-\d\d\. .* rm \S+worker2\.pem .*kubectl delete node worker2\. If it was a control node, it also holds the keys of the CA, .*: wipe it, or npm run task -- rotate ca$/m,
   )
   rmSync(place, { recursive: true, force: true })
 })
