@@ -11,7 +11,7 @@ import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../
 import { readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { findNotAccepted, readCertificate, readPrivateKey } from '../../../lib/pki/certificate.ts'
-import { readIssuer, readPair } from '../../../lib/pki/pair.ts'
+import { readIssuer, readPair, tryCertificate } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts'
 import type { Target } from '../../../lib/targets/target.ts'
@@ -125,7 +125,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
+async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
   const missing = missingFiles(auth, filesOf('nobody', api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
   const { user } = cluster.localKubeconfig
@@ -140,10 +140,11 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): P
   })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
+  const isOver = (tryCertificate(auth, caName)?.notAfter ?? now) < now
   return {
     reasons: [],
     note: 'not accepted',
-    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command('local-kubeconfig')}`,
+    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command(isOver ? 'ca --renew' : 'local-kubeconfig')}`,
   }
 }
 
