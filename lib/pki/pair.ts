@@ -40,6 +40,13 @@ export function readPair(auth: AuthDir, name: string): Pair {
   return { certificate, chain, key: key.value, reasons }
 }
 
+/** Of a CA whose certificate is lost, and its key is not: another one over that key changes nothing for what it signed. */
+export function isSignedByLostCa(auth: AuthDir, { certificate }: Pair): boolean {
+  if (!certificate || tryCertificate(auth, caName)) return false
+  const { key } = readPair(auth, caName)
+  return key !== undefined && certificate.x509.verify(createPublicKey(key))
+}
+
 export interface Demands {
   readonly profile: Profile
   /** Undefined before there is a CA. */

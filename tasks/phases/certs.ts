@@ -8,6 +8,7 @@ import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkPair,
+  isSignedByLostCa,
   keptKey,
   makePair,
   type Pair,
@@ -16,9 +17,9 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import type { Reason, Verdict } from '../../lib/reason.ts'
+import type { Reason } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Built, Foreseen, Target, Work } from '../../lib/targets/target.ts'
+import type { Built, Foreseen, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { tokenPair } from '../successors/token-keys.ts'
@@ -55,14 +56,15 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   }
 }
 
-async function check(workspace: Workspace, { name, profile, warning }: CertRow): Promise<Verdict> {
+async function check(workspace: Workspace, { name, profile, warning }: CertRow): Promise<Look> {
   const { auth, now, cluster } = workspace
   const rotation = readCaRotation(auth, now)
   const issuer = tryCertificate(auth, rotation.issuer)
   const pair = readPair(auth, name)
   const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
   const { renewBefore } = cluster.certificates
-  return { ...checkPair(pair, { profile, issuer, isIssued, chain: rotation.chain, now, renewBefore }), warning }
+  const verdict = checkPair(pair, { profile, issuer, isIssued, chain: rotation.chain, now, renewBefore })
+  return { ...verdict, warning, isFinal: isSignedByLostCa(auth, pair) }
 }
 
 function foresee({ auth, now, cluster }: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {

@@ -13,6 +13,7 @@ import { type Certificate, compareKeyKind, readDerCertificate } from '../../lib/
 import {
   changeOfPair,
   checkCertificate,
+  isSignedByLostCa,
   makePair,
   type Pair,
   readIssuer,
@@ -21,8 +22,8 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { issueCertificate } from '../../lib/pki/x509.ts'
-import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
-import type { Built, Force, Target, Work } from '../../lib/targets/target.ts'
+import { formatReasons, type Reason } from '../../lib/reason.ts'
+import type { Built, Force, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { refusalDuring } from '../refusals/under-way.ts'
@@ -39,7 +40,7 @@ export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Targ
   }
 }
 
-function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Verdict {
+function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Look {
   const { auth } = workspace
   const { others, stage } = readRotation(workspace, row)
   const pair = withItsOwn(readPair(auth, row.name))
@@ -52,7 +53,7 @@ function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable)
   if (wanting.length > 0) reasons.push({ kind: 'rotation', what: `${file} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(keyFile(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
-  return { ...verdict, reasons }
+  return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
 }
 
 /** Throws a refusal where the files do not fit together. */

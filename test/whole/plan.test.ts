@@ -101,6 +101,12 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     ])
   })
 
+  test('for a CA whose certificate is lost, and its key is not, is what holds that certificate', async () => {
+    rmSync(join(seven.path, 'auth/ca.pem'))
+    const { planned } = await planAndRun()
+    assert.ok(!planned.some(({ ids }) => (ids as string[]).some((id) => /cert/.test(id))))
+  })
+
   test('for a mode alone has nothing that follows', async () => {
     chmodSync(join(seven.path, 'auth/kubernetes-key.pem'), 0o644)
     const { plan, planned } = await planAndRun()
