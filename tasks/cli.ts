@@ -32,7 +32,7 @@ export async function main(args: readonly string[]): Promise<number> {
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) printFailure(formatFailure(failure))
+  if (failure) printFitted(formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
@@ -82,7 +82,7 @@ function createCall(options: Options, ending: Ending): Call {
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
     progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
     print: (line) => print(withoutRunnerCommands(line)),
-    printError,
+    printError: printFitted,
     width: width(),
     isInteractive: process.stdin.isTTY && isLive() && !options.json,
   }
@@ -104,7 +104,7 @@ function createRequest(call: Call): Request {
 
 function tellFailure(failure: Failure, args: readonly string[]): void {
   if (args.includes('--json')) createJsonLines(print).problem(failure)
-  else printFailure(formatProblem(failure, args.includes('--verbose')))
+  else printFitted(formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[]): void {
@@ -217,7 +217,7 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
-function printFailure(text: string): void {
+function printFitted(text: string): void {
   printError(fit(text, process.stderr.columns || Number.POSITIVE_INFINITY).join('\n'))
 }
 

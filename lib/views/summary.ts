@@ -20,8 +20,8 @@ interface NextToExpire {
 /** What a run tells at its end besides its outcomes. */
 export interface Closing {
   readonly advice: readonly Advice[]
-  /** What can be done without the nodes that failed. */
-  readonly held?: string | undefined
+  /** What else is left to its user: a sentence each. */
+  readonly toDo?: readonly string[]
   /** What of auth/ expires first. */
   readonly nextToExpire: NextToExpire | undefined
   /** What goes on where the run was ended, to type. */
@@ -127,8 +127,8 @@ function formatRows(rows: readonly ClosingRow[], width: number): string[] {
   return rows.flatMap(({ label, text }) => breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels))
 }
 
-function toDoRows({ advice, held }: Summary): ClosingRow[] {
-  return [...advice.map(formatAdvice), ...(held === undefined ? [] : [held])].map((text) => ({ label: 'To do', text }))
+function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
+  return [...advice.map(formatAdvice), ...toDo].map((text) => ({ label: 'To do', text }))
 }
 
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const

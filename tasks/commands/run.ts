@@ -1,7 +1,7 @@
 /** One run: the lock, a walk over the graph, and its report. */
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
-import { caName, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { isUnreached } from '../../lib/ssh/failure.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
@@ -11,6 +11,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/views/advice.ts'
 import { viewPhases } from '../../lib/views/phase-view.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
@@ -53,7 +54,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   const exit = exitStatus(findings, request.endedStatus())
   const closing = {
     advice: adviseAfter([...wanted.values()], outcomes),
-    held: signal.aborted ? undefined : tellHeld(workspace, wanted, outcomes),
+    toDo: signal.aborted ? [] : [...tellHeld(workspace, wanted, outcomes), ...tellUsers(workspace, outcomes)],
     nextToExpire: nextToExpire(workspace, wanted),
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
   }
@@ -66,7 +67,18 @@ function tellHeld({ cluster, command }: Workspace, graph: Graph, outcomes: Reado
   const { nodes, by } = findHeld([...graph.values()], outcomes, isUnreached)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
-  return free.length > 0 ? formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, command) : undefined
+  return free.length > 0 ? [formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, command)] : []
+}
+
+/** What a person holds is a copy. */
+function tellUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+  const names = cluster.users.flatMap(({ name }) =>
+    outcomes.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : [],
+  )
+  if (names.length === 0) return []
+  return [
+    `give ${formatNames(names.map(kubeconfigFile))}${names.length === 1 ? ` to ${names[0]}` : ', each to its user'}`,
+  ]
 }
 
 /** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */

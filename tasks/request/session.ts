@@ -7,7 +7,6 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
-import { fit } from '../../lib/paragraph.ts'
 import type { Ssh, SshRun } from '../../lib/ssh/ssh.ts'
 import { configPath } from '../../lib/ssh-config/command.ts'
 import type { RunOptions } from '../../lib/targets/executor.ts'
@@ -114,10 +113,8 @@ export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: s
  */
 export async function readUnlocked<T>(request: Request, read: () => Promise<T>): Promise<T> {
   const auth = authBeside(request.file)
-  const { options, printError, signal, width } = request
-  const onWait = (text: string) => {
-    if (!options.quiet) for (const line of fit(text, width)) printError(line)
-  }
+  const { options, printError, signal } = request
+  const onWait = options.quiet ? () => {} : printError
   for (;;) {
     // Before the lock is checked, so that a run that begins in between is noticed.
     const version = auth.version()

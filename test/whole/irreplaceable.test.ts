@@ -977,13 +977,20 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assertStatus(ran, 3)
   })
 
-  test('keeps the encryption key that auth/ has lost: the new one is not put over it', async () => {
+  test('keeps the encryption key that auth/ has lost: no new one is made', async () => {
     const kept = readFileSync(join(auth(), config))
     rmSync(join(auth(), config))
     const state = stateOfHome()
     const ran = await harderway(place, 'bootstrap', '--json')
     assertStatus(ran, 3)
-    assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0'])
+    assert.match(
+      JSON.stringify(ran.events),
+      /control0 holds encryption-config\.yaml, and \S+ has none: nothing was made/,
+    )
+    assert.ok(!readdirSync(auth()).includes(config))
+    // Made by itself, it is not put over that of the node.
+    assertStatus(await harderway(place, 'encryption-key'), 0)
+    assert.deepEqual(idsOf(await harderway(place, 'bootstrap', '--json'), 'failed'), ['deploy/control0'])
     assert.deepEqual(stateOfHome(), state)
     writeFileSync(join(auth(), config), kept, { mode: 0o600 })
     assertStatus(await harderway(place, 'bootstrap', '--dry-run'), 0)

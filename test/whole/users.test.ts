@@ -204,6 +204,7 @@ test('a group that is taken from a user is told: copies of the earlier certifica
     JSON.stringify(ran.events),
     /copies of the earlier certificate are of ops until \d{4}-\d\d-\d\d: nothing revokes/,
   )
+  assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
 })
 
 test('a user that was taken out of cluster.yaml is told, with what still works and how it is cut off', async (t) => {
