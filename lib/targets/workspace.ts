@@ -22,3 +22,8 @@ export interface Workspace {
   readonly pending?: ReadonlySet<string>
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }
+
+/** Whether less than certificates.renewBefore is left until then. */
+export function endsSoon({ now, cluster }: Pick<Workspace, 'now' | 'cluster'>, end: Date): boolean {
+  return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
+}

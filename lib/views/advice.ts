@@ -1,5 +1,5 @@
 /** What a run leaves to do: on which nodes it replaced files, and which units read them at their start alone. Pure. */
-import type { Failure } from '../failure.ts'
+import { isUnreached } from '../ssh/failure.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../wording.ts'
@@ -37,11 +37,7 @@ export interface Held {
 }
 
 /** None where anything else has failed: what was done to that node may be wrong for the others too. */
-export function findHeld(
-  targets: readonly Target[],
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-  isUnreached: (failure: Failure) => boolean,
-): Held {
+export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Held {
   const nodesWith = (isSo: (outcome: Outcome) => boolean) => {
     const found = targets.flatMap(({ id, node = '' }) => {
       const outcome = outcomes.get(id)

@@ -4,7 +4,7 @@ import { parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import { endsSoon, type Workspace } from '../../lib/targets/workspace.ts'
 import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
@@ -70,9 +70,9 @@ function whatFollows(
   }
 }
 
-function expiresSoon({ auth, now, cluster }: Workspace, { makes: [file = ''] }: Target): boolean {
-  const made = tryCertificate(auth, parseFileName(file)?.name ?? '')
-  return made !== undefined && made.notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore
+function expiresSoon(workspace: Workspace, { makes: [file = ''] }: Target): boolean {
+  const made = tryCertificate(workspace.auth, parseFileName(file)?.name ?? '')
+  return made !== undefined && endsSoon(workspace, made.notAfter)
 }
 
 /** By connections of its own: what a look finds is not known before it. */

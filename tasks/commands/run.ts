@@ -3,7 +3,6 @@ import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { isUnreached } from '../../lib/ssh/failure.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
 import { closure, type Graph } from '../../lib/targets/graph.ts'
 import type { Force, TargetId } from '../../lib/targets/target.ts'
@@ -64,7 +63,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
 
 /** Of workers, which nobody waits for. Of control nodes, one waits for the other because the cluster needs most of them. */
 function tellHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
-  const { nodes, by } = findHeld([...graph.values()], outcomes, isUnreached)
+  const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
   return free.length > 0 ? [formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, command)] : []

@@ -8,7 +8,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
 import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import { endsSoon, type Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { readLocalPair } from '../phases/local-kubeconfig.ts'
 import { nodeFiles } from '../tables/files.ts'
@@ -91,8 +91,7 @@ export function takeInventory(seen: Seen): Item[] {
       const issuer = certificate && nameIssuer(certificate, ca, isFresh)
       const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
       const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
-      const endsSoon =
-        end !== undefined && end.getTime() - workspace.now.getTime() <= workspace.cluster.certificates.renewBefore
+      const isEndingSoon = end !== undefined && endsSoon(workspace, end)
       return {
         id: target.id,
         phase: target.phase,
@@ -104,9 +103,9 @@ export function takeInventory(seen: Seen): Item[] {
         certificate,
         issuer,
         end,
-        endsSoon,
+        endsSoon: isEndingSoon,
         state: stateOf(outcome),
-        why: explain(outcome) || (endsSoon ? 'expires within renewBefore' : ''),
+        why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
         onNodes: new Map(
           (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
         ),

@@ -12,7 +12,7 @@ import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../..
 import type { Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import { endsSoon, type Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate } from '../../lib/wording.ts'
 import {
   readLeaves,
@@ -79,10 +79,10 @@ function isAbsent({ reasons }: Pair): boolean {
 
 function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): Verdict {
   const { notAfter } = ca
-  const { now, cluster, auth } = workspace
+  const { auth } = workspace
   refuseUntimely(ca, workspace)
   const end = `the CA expires on ${formatDate(notAfter)}`
-  if (notAfter.getTime() - now.getTime() <= cluster.certificates.renewBefore)
+  if (endsSoon(workspace, notAfter))
     return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(workspace)}` }
   // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
