@@ -151,11 +151,10 @@ function sumUp(
 /** "15 of 24 items have expired (kubernetes, admin, control0 and 12 more)": what a person holds stops no cluster. */
 function formatExpired(expired: readonly Item[], all: number): string {
   const people = new Set(expired.flatMap(({ phase, name }) => (phase === 'user-certs' ? [name] : [])))
-  const others = expired.map(({ name }) => name).filter((name) => !people.has(name))
-  const unique = [...new Set([...others, ...people])]
-  // A certificate and its kubeconfig have one name.
-  const names =
-    unique.length <= 3 ? formatNames(unique) : `${unique.slice(0, 3).join(', ')} and ${expired.length - 3} more`
+  const every = expired.map(({ name }) => name)
+  const unique = [...new Set([...every.filter((name) => !people.has(name)), ...people])]
+  // A certificate and its kubeconfig have one name, and are two among the rest.
+  const names = formatNames(unique.length <= 3 ? unique : [...unique, ...every.slice(unique.length)])
   return `${expired.length} of ${all} ${all === 1 ? 'item' : 'items'} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${names})`
 }
 
