@@ -20,8 +20,8 @@ interface Part {
 
 /**
  * Asked of a run that deploys, before its first build: at the deploy itself the new CA would be in auth/, and in the user's
- * kubeconfig; and of a new encryption key nothing but its deploy would tell that it opens no Secret. A node that can't be looked at stops
- * nothing yet: its own deploy refuses it.
+ * kubeconfig; and that a new encryption key opens no Secret, nothing but its deploy would tell. A node that can't be looked
+ * at stops nothing yet: its own deploy refuses it.
  */
 export async function findOtherCluster(
   workspace: Workspace,
@@ -29,11 +29,12 @@ export async function findOtherCluster(
   limit: LimitFunction,
 ): Promise<[TargetId, Failure][]> {
   const targets = [...graph.values()]
-  const [first, ...more] = partsToMake(workspace, targets)
+  const parts = partsToMake(workspace, targets)
+  const [first] = parts
   const deploys = targets.some(({ where }) => where === 'node')
   if (!first || !deploys || workspace.options.replaceIdentity) return []
   const isWhole = first.files.includes(keyFile(caName))
-  const asked = isWhole ? [...identityFiles.keys()] : [first, ...more].flatMap(({ files }) => files)
+  const asked = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   // It may take as long as a node that is down.
   workspace.note(`looking for an earlier ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
