@@ -15,9 +15,10 @@ const options = { skip: sshdPath() === undefined && 'sshd is not installed (open
 
 async function openLab(t: TestContext, ...nodes: LabNodeOptions[]) {
   const dir = await mkdtemp(join(tmpdir(), 'lab-'))
-  t.after(() => rm(dir, { recursive: true }))
   const lab = await startLab({ dir, nodes })
+  // In this order: a sshd that still runs writes its log, and a hook that fails leaves out those behind it.
   t.after(() => lab.stop())
+  t.after(() => rm(dir, { recursive: true }))
   const run = (program: 'ssh' | 'scp') => async (args: readonly string[]) => {
     const all = ['-F', lab.sshConfig, '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', ...args]
     return (await promisify(execFile)(program, all)).stdout
@@ -56,8 +57,8 @@ test("scp writes to an absolute path, and to a relative one in the node's home",
 
 test('a home that is passed in is used as it is', options, async (t) => {
   const home = await mkdtemp(join(tmpdir(), 'home-'))
-  t.after(() => rm(home, { recursive: true }))
   const { lab, ssh, scp } = await openLab(t, { name: 'a', home })
+  t.after(() => rm(home, { recursive: true }))
   assert.equal(await ssh(['a', 'echo ~']), `${home}\n`)
   await scp([lab.knownHosts, 'a:x'])
   assert.deepEqual(await readdir(home), ['x'])
