@@ -7,15 +7,9 @@ import { blocksIn } from '../der/pem.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
-import {
-  type Certificate,
-  isIssuedBy,
-  isKeyOf,
-  readCertificate,
-  readDerCertificate,
-  readPrivateKey,
-} from '../pki/certificate.ts'
+import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../pki/certificate.ts'
 import { tryCertificate } from '../pki/pair.ts'
+import { isKeyOf, readPrivateKey } from '../pki/private-key.ts'
 
 export type Read = (file: string) => Buffer | undefined
 

@@ -7,15 +7,8 @@ import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
-import {
-  type Certificate,
-  compareWithProfile,
-  findNotAccepted,
-  isIssuedBy,
-  isKeyOf,
-  readDerCertificate,
-  readPrivateKey,
-} from './certificate.ts'
+import { type Certificate, compareWithProfile, findNotAccepted, isIssuedBy, readDerCertificate } from './certificate.ts'
+import { isKeyOf, readPrivateKey } from './private-key.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */

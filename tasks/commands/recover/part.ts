@@ -6,14 +6,9 @@ import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../
 import { once } from '../../../lib/files/plain-file.ts'
 import { type CaRotation, settledCa } from '../../../lib/identity/rotation.ts'
 import { compareKubeconfig, readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
-import {
-  type Certificate,
-  isKeyOf,
-  readCertificate,
-  readCertificates,
-  readPrivateKey,
-} from '../../../lib/pki/certificate.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
 import { checkPair } from '../../../lib/pki/pair.ts'
+import { isKeyOf, readPrivateKey } from '../../../lib/pki/private-key.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { accessOf } from '../../phases/kubeconfigs.ts'

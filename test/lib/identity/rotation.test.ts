@@ -9,8 +9,8 @@ import {
   nextCaCommonName,
   tokenRotation,
 } from '../../../lib/identity/rotation.ts'
-import { readPrivateKey } from '../../../lib/pki/certificate.ts'
 import { validityPeriod } from '../../../lib/pki/pair.ts'
+import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
 

@@ -1,22 +1,15 @@
 import assert from 'node:assert/strict'
-import { createPublicKey, sign, verify } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import {
-  type Certificate,
-  compareWithProfile,
-  isIssuedBy,
-  isKeyOf,
-  readCertificate,
-  readPrivateKey,
-} from '../../../lib/pki/certificate.ts'
+import { type Certificate, compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
+import { isKeyOf } from '../../../lib/pki/private-key.ts'
 import {
   encodeSubject,
   generatePrivateKey,
   issueCertificate,
   subjectKeyId as keyIdOf,
   type Profile,
-  privateKeyPem,
   selfSign,
 } from '../../../lib/pki/x509.ts'
 import { formatReason } from '../../../lib/reason.ts'
@@ -181,32 +174,3 @@ test('what is not a certificate is not read', () => {
   for (const pem of ['', 'hello', first, cut, leafPem().slice(0, 200), leafPem().replace(/[A-Z]/g, 'A')])
     assert.equal(readCertificate(pem), undefined)
 })
-
-test('of a file with two keys none is read: one that reads it may take the other', () => {
-  const sec1 = privateKeyPem(leafKey)
-  assert.ok(readPrivateKey(sec1))
-  assert.equal(readPrivateKey(sec1 + privateKeyPem(caKey)), undefined)
-})
-
-test('a key is read without a passphrase or not at all', () => {
-  const sec1 = leafKey.export({ type: 'sec1', format: 'pem' })
-  const encrypted = leafKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' })
-  assert.ok(readPrivateKey(sec1)?.equals(leafKey))
-  assert.ok(readPrivateKey(leafKey.export({ type: 'pkcs8', format: 'pem' }))?.equals(leafKey))
-  for (const pem of ['', 'hello', encrypted, caPem, sec1.slice(0, 100)]) assert.equal(readPrivateKey(pem), undefined)
-})
-
-for (const kind of ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048'] as const)
-  test(`a key of ${kind} of which a bit was changed is not read, or signs what its public half verifies`, async () => {
-    const pem = privateKeyPem(await generatePrivateKey(kind))
-    const [, label = ''] = /BEGIN (.*)-----/.exec(pem) ?? []
-    const der = Buffer.from(pem.replace(/-----.*-----/g, ''), 'base64')
-    const changed = Array.from({ length: der.length }, (_, at) => {
-      const other = Buffer.from(der)
-      other.writeUInt8(der.readUInt8(at) ^ (1 << (at & 7)), at)
-      return readPrivateKey(`-----BEGIN ${label}-----\n${other.toString('base64')}\n-----END ${label}-----\n`)
-    })
-    const read = changed.filter((key) => key !== undefined)
-    for (const key of read) assert.ok(verify('sha256', der, createPublicKey(key), sign('sha256', der, key)))
-    assert.ok(read.length < 20, `${read.length} of ${der.length} are read`)
-  })
