@@ -8,7 +8,7 @@ import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { type Certificate, compareWithProfile, findNotAccepted, isIssuedBy, readDerCertificate } from './certificate.ts'
-import { isKeyOf, readPrivateKey } from './private-key.ts'
+import { readKeyLazily } from './private-key.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -28,9 +28,15 @@ export function readPair(auth: AuthDir, name: string): Pair {
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
   const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readKeyOnce)
   const reasons = [...held.reasons, ...key.reasons]
-  if (certificate && key.value && !isKeyOf(certificate, key.value))
-    reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
-  return { certificate, chain, key: key.value, reasons }
+  if (certificate && key.value?.isOf(certificate) === false) reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
+  return {
+    certificate,
+    chain,
+    get key() {
+      return key.value?.key
+    },
+    reasons,
+  }
 }
 
 /** Of a CA whose certificate is lost, and its key is not: another one over that key changes nothing for what it signed. */
@@ -162,7 +168,7 @@ const readHeld = once((pem) => {
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
-const readKeyOnce = once(readPrivateKey)
+const readKeyOnce = once(readKeyLazily)
 
 /** Undefined where there is none that can be read; nothing is said of its mode or its key. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
@@ -173,7 +179,7 @@ export function tryCertificate(auth: AuthDir, name: string): Certificate | undef
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(certificateFile(name)))?.certificate
-  const privateKey = readKeyOnce(auth.bytes(keyFile(name)))
+  const privateKey = readKeyOnce(auth.bytes(keyFile(name)))?.key
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
   const { subject, subjectKeyId: keyId, notAfter } = certificate

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, sign, verify } from 'node:crypto'
 import { test } from 'node:test'
-import { readPrivateKey } from '../../../lib/pki/private-key.ts'
+import { readCertificate } from '../../../lib/pki/certificate.ts'
+import { isKeyOf, readKeyLazily, readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caProfile, now, year } from '../../support/cluster-auth.ts'
 
@@ -22,6 +23,34 @@ test('a key is read without a passphrase or not at all', () => {
   assert.ok(readPrivateKey(leafKey.export({ type: 'pkcs8', format: 'pem' }))?.equals(leafKey))
   for (const pem of ['', 'hello', encrypted, caPem, sec1.slice(0, 100)]) assert.equal(readPrivateKey(pem), undefined)
 })
+
+test('a key is read by its label: Kubernetes takes what stands under it for that, and for nothing else', () => {
+  const sec1 = leafKey.export({ type: 'sec1', format: 'pem' }).toString()
+  for (const label of ['PRIVATE KEY', 'RSA PRIVATE KEY', 'ENCRYPTED PRIVATE KEY'])
+    assert.equal(readPrivateKey(sec1.replaceAll('EC PRIVATE KEY', label)), undefined, label)
+  assert.ok(readPrivateKey(sec1.replaceAll('\n', '\r\n'))?.equals(leafKey))
+  assert.ok(readPrivateKey(`words\n${sec1}more words\n`)?.equals(leafKey))
+})
+
+test('a secret that is none of the curve is not read, whatever stands beside it', () => {
+  const order = 'ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551'
+  const der = leafKey.export({ type: 'sec1', format: 'der' }).toString('hex')
+  const secret = der.slice(14, 78)
+  for (const other of ['0'.repeat(64), order, 'f'.repeat(64)]) {
+    const base64 = Buffer.from(der.replace(secret, other), 'hex').toString('base64')
+    assert.equal(readPrivateKey(`-----BEGIN EC PRIVATE KEY-----\n${base64}\n-----END EC PRIVATE KEY-----\n`), undefined)
+  }
+})
+
+for (const form of ['sec1', 'pkcs8'] as const)
+  test(`a key in ${form} is of the certificate that was made for it, and of no other`, () => {
+    const [pem, stranger] = [caKey, leafKey].map((key) => key.export({ type: form, format: 'pem' }).toString())
+    const certificate = readCertificate(caPem)
+    assert.ok(certificate && pem !== undefined && stranger !== undefined)
+    assert.equal(readKeyLazily(pem)?.isOf(certificate), true)
+    assert.equal(readKeyLazily(stranger)?.isOf(certificate), false)
+    assert.equal(isKeyOf(certificate, caKey), true)
+  })
 
 for (const kind of ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048'] as const)
   test(`a key of ${kind} of which a bit was changed is not read, or signs what its public half verifies`, async () => {
