@@ -27,12 +27,17 @@ export function fileWords(use: ConfigUse): string[] {
 }
 
 /**
- * The command up to its last words, to be typed in any folder. ssh.options do not reach a jump host, so that a command
- * for one is without them.
+ * To be typed in any folder, and to stay there; `rest` is of the shell already. ssh.options do not reach a jump host, so
+ * that a command for one is without them.
  */
-export function typedCommand(program: 'ssh' | 'scp', use: SshUse, words: readonly string[], isJump = false): string {
+export function typedCommand(
+  program: 'ssh' | 'scp',
+  use: SshUse,
+  words: readonly string[],
+  { rest = '', isJump = false } = {},
+): string {
   const options = isJump ? [] : formatOptions(use.ssh.options)
   const given = [...fileWords(use), ...options]
-  const command = [program, ...given, ...words].map(quote).join(' ')
-  return given.length > 0 ? `cd ${quote(use.folder)} && ${command}` : command
+  const command = [...[program, ...given, ...words].map(quote), rest].join(' ').trimEnd()
+  return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
 }

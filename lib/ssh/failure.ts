@@ -1,7 +1,7 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
-import { excerpt, quote } from '../wording.ts'
+import { excerpt, groupAlike, quote } from '../wording.ts'
 import type { SshHost } from './route.ts'
 
 export interface SshResult {
@@ -75,7 +75,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: ([culprit]) =>
-      `check that this works without a prompt: ${culprit?.place.ssh('-o', 'BatchMode=yes')} ${culprit?.place.destination} true (a key with a passphrase belongs in ssh-agent: ssh-add)`,
+      `check that this works without a prompt: ${culprit?.place.ssh(['-o', 'BatchMode=yes'])} (a key with a passphrase belongs in ssh-agent: ssh-add)`,
   },
   {
     name: 'no common algorithm',
@@ -158,7 +158,7 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
     const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
     const place = places[0]
     const remedyFor = ([one = place]: readonly SshHost[]) =>
-      by === 'ssh' ? `see why: ${one.ssh('-v')} ${one.destination} true` : `${hint}; ${again}`
+      by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `${hint}; ${again}`
     return new Failure(`${node}: ${what}`, { code: 'other', shared: { what, who: node, place, remedyFor } })
   }
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
@@ -195,10 +195,11 @@ function lastLine(text: string): string {
 
 /** Commands that ask to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
 function asking(places: readonly SshHost[]): string[] {
-  const groups = Map.groupBy(places, (place) => place.ssh('-o', 'StrictHostKeyChecking=ask'))
-  return [...groups].map(([ssh, group]) => {
+  const ask = (place: SshHost, variable?: string) => place.ssh(['-o', 'StrictHostKeyChecking=ask'], variable)
+  const groups = groupAlike(places, (place) => ask(place, '"$node"'))
+  return groups.map((group) => {
     const names = unique(group.map(({ destination }) => destination))
-    return names.length === 1 ? `${ssh} ${names} true` : `for node in ${names.join(' ')}; do ${ssh} "$node" true; done`
+    return names.length === 1 ? ask(group[0]) : `for node in ${names.join(' ')}; do ${ask(group[0], '"$node"')}; done`
   })
 }
 

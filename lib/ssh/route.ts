@@ -30,8 +30,9 @@ export interface SshHost {
   readonly port: string
   /** In known_hosts. */
   readonly knownAs: string
-  /** For ssh, to be typed: the words before it, with more options, and itself. */
-  ssh(...options: readonly string[]): string
+  /** To be typed: `true` run there by ssh with more options; to a variable of the shell, where one stands for it. */
+  ssh(options: readonly string[], variable?: string): string
+  /** Quoted for the shell. */
   readonly destination: string
   /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
   readonly learnsInto: readonly string[]
@@ -95,9 +96,10 @@ export class Routes {
     const hostname = first(config, 'hostname') ?? ''
     const port = first(config, 'port') ?? '22'
     const knownAs = first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`)
-    const ssh: SshHost['ssh'] = (...options) =>
-      typedCommand('ssh', this.#use, [...options, ...words], jump !== undefined)
-    return { jump, hostname, port, knownAs, ssh, destination: quote(destination), learnsInto: this.#learnsInto(config) }
+    const quoted = quote(destination)
+    const ssh: SshHost['ssh'] = (options, variable = quoted) =>
+      typedCommand('ssh', this.#use, [...options, ...words], { rest: `${variable} true`, isJump: jump !== undefined })
+    return { jump, hostname, port, knownAs, ssh, destination: quoted, learnsInto: this.#learnsInto(config) }
   }
 
   #learnsInto(config: SshConfig): string[] {
@@ -171,7 +173,7 @@ function unchecked(node: string, place: SshHost, because: string): Failure {
   const { jump } = place
   const what = `${jump === undefined ? '' : `jump host ${jump}: `}the host key would not be checked: ${because}`
   const remedyFor = ([some = place]: readonly SshHost[]) =>
-    `check the effective configuration, and change it (yes, or accept-new with a permanent file):\n${some.ssh('-G')} ${some.destination} | grep -iE 'stricthost|knownhosts|localhost'`
+    `check the effective configuration, and change it (yes, or accept-new with a permanent file):\n${some.ssh(['-G'])} | grep -iE 'stricthost|knownhosts|localhost'`
   return new Failure(`${node}: ${what}`, {
     code: 'host-key-unchecked',
     shared: { what, who: node, place, remedyFor },

@@ -73,7 +73,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(seven, {
       two: direct,
       words: 'host key unknown',
-      remedy: /for node in \S+@control1 \S+@worker0; do cd .* -o StrictHostKeyChecking=ask "\$node" true; done/,
+      remedy: /for node in \S+@control1 \S+@worker0; do \(cd .* -o StrictHostKeyChecking=ask "\$node" true\); done/,
       mend: learn,
     })
   })

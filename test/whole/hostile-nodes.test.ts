@@ -492,7 +492,7 @@ real -f -- "$@"`,
         assert.match(String(message), said)
         assert.ok(!ran.stdout.includes(secret))
         assert.equal(readFileSync(join(home(), file), 'utf8'), theirs)
-        const [command = ''] = /scp .*/.exec(String(remedy)) ?? []
+        const [command = ''] = /\(cd .* && scp .*\)/.exec(String(remedy)) ?? []
         const fetched = spawnSync('sh', ['-c', command], { cwd: place, encoding: 'utf8' })
         assert.equal(fetched.status, 0, command + fetched.stderr)
         assert.equal(readFileSync(join(auth(), file), 'utf8'), theirs)

@@ -871,7 +871,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await harderway(place, 'deploy', '--json')
     await harderway(place, 'deploy', '--replace-identity')
     const remedy = String(ran.events.find(({ type }) => type === 'failed')?.remedy)
-    const command = /(scp .*)$/m.exec(remedy)?.[1] ?? ''
+    const command = /\(cd .* && scp .*\)$/m.exec(remedy)?.[0] ?? ''
     assert.match(command, / -o StrictHostKeyChecking=yes /)
     const fetched = join(place, 'fetched')
     mkdirSync(join(fetched, 'auth'), { recursive: true })
@@ -906,7 +906,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.match(lines[0] ?? '', /^3 nodes, another CA than \S+: control0, worker0, gateway$/)
     assert.match(
       lines[1] ?? '',
-      /move ours away and fetch it: mkdir .* && mv .* \S+-fetched && cd \S+ && scp .*@control0:~\/ca\.pem/,
+      /move ours away and fetch it: mkdir .* && mv .* \S+-fetched && \(cd \S+ && scp .*@control0:~\/ca\.pem/,
     )
     const [command = '', ...more] = commandsIn(lines.slice(1).join('\n'))
     assert.deepEqual(more, [])

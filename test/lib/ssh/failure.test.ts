@@ -4,8 +4,9 @@ import { type SshResult, sshFailure } from '../../../lib/ssh/failure.ts'
 import type { SshHost } from '../../../lib/ssh/route.ts'
 
 function place(jump?: string, hostname = jump ?? 'worker0.lan'): SshHost {
-  const ssh = (...options: string[]) => ['ssh', ...options].join(' ')
-  return { jump, hostname, port: '22', knownAs: hostname, ssh, destination: `ubuntu@${hostname}`, learnsInto: [] }
+  const destination = `ubuntu@${hostname}`
+  const ssh: SshHost['ssh'] = (options, variable = destination) => ['ssh', ...options, variable, 'true'].join(' ')
+  return { jump, hostname, port: '22', knownAs: hostname, ssh, destination, learnsInto: [] }
 }
 
 function failed(stderr: string, more: Partial<SshResult> = {}) {

@@ -59,7 +59,7 @@ describe('an impostor with another host key is given nothing', { skip }, () => {
   test('with a KnownHostsCommand that is given the offered key', async () => {
     const config = at.host('node', 'HostKeyAlias nobody', 'KnownHostsCommand /bin/echo nobody %t %K')
     const failure = assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', /KnownHostsCommand/)
-    assert.match(failure.remedy ?? '', /-G \S+@node \| grep/)
+    assert.match(failure.remedy ?? '', /-G \S+@node true\) \| grep/)
   })
 })
 
@@ -196,7 +196,7 @@ describe('a jump host is checked as a node is', { skip }, () => {
         message,
       )
       // The advice shows what is in force for the jump host.
-      const command = failure.remedy?.split('\n').find((line) => line.startsWith('cd ')) ?? ''
+      const command = failure.remedy?.split('\n').find((line) => line.startsWith('(cd ')) ?? ''
       assert.match(execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: 'pipe' }), /^stricthostkeychecking /m)
     })
 
