@@ -100,14 +100,17 @@ export class AuthDir {
     })
   }
 
-  /** Removes permissions of group and others from the folder; true if there were any. A symbolic link is left alone. */
+  /** Whether group or others have permissions of the folder. What a symbolic link leads to is not looked at. */
+  isWide(): boolean {
+    const stat = doing('read', this.path, () => fs.lstatSync(this.path, { throwIfNoEntry: false }))
+    return stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
+  }
+
+  /** Removes these permissions; true if there were any. */
   tightenFolder(): boolean {
-    return doing('set the mode of', this.path, () => {
-      const stat = fs.lstatSync(this.path)
-      const isWide = stat.isDirectory() && (stat.mode & 0o777 & ~folderMode) !== 0
-      if (isWide) fs.chmodSync(this.path, folderMode)
-      return isWide
-    })
+    const isWide = this.isWide()
+    if (isWide) doing('set the mode of', this.path, () => fs.chmodSync(this.path, folderMode))
+    return isWide
   }
 
   /**

@@ -137,7 +137,10 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
   const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))
   const byLabel = Map.groupBy(built, labelOf)
   const files = filesFirst.flatMap((label) => {
-    const names = byLabel.get(label)?.map(({ id, change }) => (change?.kind === 'made' ? change.files[0] : id) ?? id)
+    const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
+      if (change?.kind === 'made') return change.files[0] ?? id
+      return change ? id : reasons.flatMap((reason) => (reason.kind === 'wrong-mode' ? reason.path : []))
+    })
     return names ? [{ label: capital(label), text: formatNames(names) }] : []
   })
   const deployed = built.flatMap(({ id, change }) =>

@@ -16,7 +16,7 @@ import {
   takeNodeInventory,
   waysOut,
 } from '../looks/inventory.ts'
-import { look, type Seen, wholeCluster } from '../looks/look.ts'
+import { look, notesOnFolder, type Seen, wholeCluster } from '../looks/look.ts'
 import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
@@ -89,8 +89,8 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
-    breakLines(printable(text), width, 0, 2),
+  const notes = [...notesOnFolder(workspace), ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap(
+    (text) => breakLines(printable(text), width, 0, 2),
   )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')

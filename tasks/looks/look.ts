@@ -66,6 +66,11 @@ export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): 
   }
 }
 
+/** What a run mends that is no target's. */
+export function notesOnFolder({ auth }: Workspace): string[] {
+  return auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
 /** Told as a run is, once it is certain; what was found. */
 export async function tell(
   { reporterFor, endedStatus }: Request,

@@ -428,11 +428,13 @@ test('auth/ is made private, and an open one is closed and said to be', async (t
   await run(folder, ['ca'])
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
   spawnSync('chmod', ['755', join(folder, 'auth')])
-  assert.equal((await run(folder, ['ca', '--dry-run'])).status, 0)
+  for (const look of [['ca', '--dry-run'], ['status']])
+    assert.match((await run(folder, look)).stdout, /is accessible to others: a run sets its mode to 0700/)
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o755)
   const { stdout } = await run(folder, ['ca'])
   assert.match(stdout, /was accessible to others: its mode is now 0700/)
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
+  assert.doesNotMatch((await run(folder, ['status'])).stdout, /accessible/)
 })
 
 for (const [signal, status] of [

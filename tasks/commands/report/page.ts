@@ -5,6 +5,7 @@ import { warningsOf } from '../../../lib/views/reporter.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
+import { notesOnFolder } from '../../looks/look.ts'
 import { formatUnderWay, rotationsIn } from '../../rotations/table.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
@@ -100,7 +101,13 @@ function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...folded, ...onNodes, ...warningsOf(outcomes), ...formerHolders(workspace)]
+  const lines = [
+    ...notesOnFolder(workspace),
+    ...folded,
+    ...onNodes,
+    ...warningsOf(outcomes),
+    ...formerHolders(workspace),
+  ]
   if (lines.length === 0) return ''
   return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
 <p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`

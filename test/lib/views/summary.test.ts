@@ -40,6 +40,15 @@ test('a run ends with what changed, what is left to do and what expires next', (
   ])
 })
 
+test('of what was repaired, the files are named', () => {
+  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, asked: 0o600 }) as const
+  const outcomes: Record<string, Outcome> = {
+    'certs/a': { kind: 'built', reasons: [wide('a.pem'), wide('a-key.pem')] },
+    'deploy/one': { ...deployed(), reasons: [wide('b-key.pem')] } as Outcome,
+  }
+  assert.deepEqual(closing(outcomes), ['Repaired   a.pem, a-key.pem, deploy/one'])
+})
+
 test('a run that found everything fresh says so, and what expires next', () => {
   const fresh: Outcome = { kind: 'fresh', reasons: [] }
   assert.deepEqual(closing({ ca: fresh }, { advice: [], nextToExpire }), [
