@@ -40,7 +40,8 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     auth.make()
     lock = await lockAuth(auth, request, reporter.note)
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
-    if (outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node'))
+    if (outcomes.size === 0) reporter.note('no file was made or changed')
+    else if (ids.some((id) => wanted.get(id)?.where === 'node'))
       for (const former of formerHolders(workspace)) reporter.note(former)
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {

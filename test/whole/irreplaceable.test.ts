@@ -331,7 +331,12 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
           commands.filter((command) => command !== recover),
           row.ways,
         )
-        if (!args.includes('--dry-run')) assert.deepEqual(typesOf(ran), [], 'it began to work')
+        if (!args.includes('--dry-run')) {
+          assert.deepEqual(typesOf(ran), [], 'it began to work')
+          assert.ok(
+            ran.events.some(({ type, message }) => type === 'note' && message === 'no file was made or changed'),
+          )
+        }
         assertShowsNone(ran, secrets)
       }
       assert.deepEqual(stateOf(auth), state)
