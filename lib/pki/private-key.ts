@@ -46,9 +46,11 @@ function readPlain(pem: Uint8Array | string, der: Buffer): LazyKey | undefined {
   if (point === undefined || Buffer.from(pem).toString('latin1', 0, plainLabel.length) !== plainLabel) return undefined
   if (publicPoint('prime256v1', Buffer.from(secret, 'hex')).toString('hex') !== point) return undefined
   const spki = Buffer.from(spkiBegin + point, 'hex')
+  let key: KeyObject | undefined
   return {
     get key() {
-      return createPrivateKey(Buffer.from(pem))
+      key ??= createPrivateKey(Buffer.from(pem))
+      return key
     },
     isOf({ fields, publicKey }) {
       return spki.equals(fields.publicKey.bytes) || isKeyOf({ publicKey }, this.key)
