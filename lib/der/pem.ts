@@ -14,9 +14,14 @@ export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVA
   return decoded.every((der) => der !== undefined) ? decoded : []
 }
 
-export function certificatePem(der: Buffer): string {
+/** As OpenSSL and Go write it. */
+export function pemOf(label: string, der: Buffer): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+}
+
+export function certificatePem(der: Buffer): string {
+  return pemOf('CERTIFICATE', der)
 }
 
 /** `EC PRIVATE KEY` is a private key; an `X509 CERTIFICATE` is nothing to Go. */

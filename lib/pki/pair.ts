@@ -8,7 +8,7 @@ import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { type Certificate, compareWithProfile, findNotAccepted, isIssuedBy, readDerCertificate } from './certificate.ts'
-import { readKeyLazily } from './private-key.ts'
+import { readHeldKey } from './private-key.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -18,6 +18,7 @@ export interface Pair {
   readonly certificate: Certificate | undefined
   /** DER of the certificates that follow it in its file. */
   readonly chain: readonly Buffer[]
+  /** Made when it is asked for. */
   readonly key: KeyObject | undefined
   /** What is wrong with the files themselves. */
   readonly reasons: readonly Reason[]
@@ -168,7 +169,7 @@ const readHeld = once((pem) => {
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
-const readKeyOnce = once(readKeyLazily)
+const readKeyOnce = once(readHeldKey)
 
 /** Undefined where there is none that can be read; nothing is said of its mode or its key. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {

@@ -1,10 +1,10 @@
 /** Reads a private key, and says whether a certificate is of it. Pure. */
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { isOfNamedCurve } from '../der/encodings.ts'
-import { blocksIn } from '../der/pem.ts'
+import { blocksIn, pemOf } from '../der/pem.ts'
 import type { Certificate } from './certificate.ts'
 
-export interface LazyKey {
+export interface HeldKey {
   /** As OpenSSL reads it: a plain one only where it is asked for, 0.02 ms each. */
   readonly key: KeyObject
   isOf(certificate: Certificate): boolean
@@ -12,14 +12,14 @@ export interface LazyKey {
 
 /**
  * The unencrypted private key of the PEM; undefined where there is none, or several. Go reads none with explicit curve
- * parameters in place of a named curve, and none whose parts do not belong together.
+ * parameters in place of a named curve, and no RSA key whose parts do not belong together.
  */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
-  return readKeyLazily(pem)?.key
+  return readHeldKey(pem)?.key
 }
 
 /** The same, for the many keys of a cluster. */
-export function readKeyLazily(pem: Uint8Array | string): LazyKey | undefined {
+export function readHeldKey(pem: Uint8Array | string): HeldKey | undefined {
   try {
     const [der, ...others] = blocksIn(pem, 'PRIVATE KEY')
     return der && others.length === 0 ? (readPlain(pem, der) ?? readByOpenSsl(pem, der)) : undefined
@@ -28,33 +28,33 @@ export function readKeyLazily(pem: Uint8Array | string): LazyKey | undefined {
   }
 }
 
-function readByOpenSsl(pem: Uint8Array | string, der: Buffer): LazyKey | undefined {
+function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
   const key = createPrivateKey(Buffer.from(pem))
   if ((key.asymmetricKeyType === 'ec' && !isOfNamedCurve(der)) || !isWhole(key)) return undefined
   return { key, isOf: (certificate) => isKeyOf(certificate, key) }
 }
 
-const plainLabel = '-----BEGIN EC PRIVATE KEY-----\n'
 /** RFC 5915: version 1, the private key, prime256v1, an uncompressed point. */
 const plainForm = /^30770201010420(.{64})a00a06082a8648ce3d030107a144034200(04.{128})$/
 /** Of a SubjectPublicKeyInfo with such a point: RFC 5480. */
 const spkiBegin = '3059301306072a8648ce3d020106082a8648ce3d030107034200'
 
-/** A P-256 key as cfssl and harderway write it, whose halves belong together: OpenSSL reads it too. */
-function readPlain(pem: Uint8Array | string, der: Buffer): LazyKey | undefined {
+/** A P-256 key byte for byte as cfssl and harderway write it, whose halves belong together: so OpenSSL reads it too. */
+function readPlain(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
   const [, secret = '', point] = plainForm.exec(der.toString('hex')) ?? []
-  if (point === undefined || Buffer.from(pem).toString('latin1', 0, plainLabel.length) !== plainLabel) return undefined
+  if (point === undefined || Buffer.from(pem).toString('latin1') !== pemOf('EC PRIVATE KEY', der)) return undefined
   if (publicPoint('prime256v1', Buffer.from(secret, 'hex')).toString('hex') !== point) return undefined
   const spki = Buffer.from(spkiBegin + point, 'hex')
   let key: KeyObject | undefined
+  const read = () => {
+    key ??= createPrivateKey(Buffer.from(pem))
+    return key
+  }
   return {
     get key() {
-      key ??= createPrivateKey(Buffer.from(pem))
-      return key
+      return read()
     },
-    isOf({ fields, publicKey }) {
-      return spki.equals(fields.publicKey.bytes) || isKeyOf({ publicKey }, this.key)
-    },
+    isOf: (certificate) => spki.equals(certificate.fields.publicKey.bytes) || isKeyOf(certificate, read()),
   }
 }
 
@@ -85,6 +85,6 @@ function isWhole(key: KeyObject): boolean {
   )
 }
 
-export function isKeyOf({ publicKey }: Pick<Certificate, 'publicKey'>, key: KeyObject): boolean {
+export function isKeyOf({ publicKey }: Certificate, key: KeyObject): boolean {
   return publicKey.equals(createPublicKey(key))
 }

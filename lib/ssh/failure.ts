@@ -75,7 +75,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: ([culprit]) =>
-      `check that this works without a prompt: ${culprit?.place.ssh(['-o', 'BatchMode=yes'])} (a key with a passphrase belongs in ssh-agent: ssh-add)`,
+      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${culprit?.place.ssh(['-o', 'BatchMode=yes'])}`,
   },
   {
     name: 'no common algorithm',

@@ -1,6 +1,7 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
 import type { Change } from '../change.ts'
 import { breakLines } from '../paragraph.ts'
+import { isRepair } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
@@ -139,7 +140,7 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
   const files = filesFirst.flatMap((label) => {
     const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
       if (change?.kind === 'made') return change.files[0] ?? id
-      return change ? id : reasons.flatMap((reason) => (reason.kind === 'wrong-mode' ? reason.path : []))
+      return !change && isRepair(reasons) ? reasons.map(({ path }) => path) : id
     })
     return names ? [{ label: capital(label), text: formatNames(names) }] : []
   })

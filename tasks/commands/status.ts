@@ -39,8 +39,14 @@ export async function status(request: Request): Promise<readonly Finding[]> {
     const uses: Uses = options.onNodes ? await askForUses(request, told.rotation) : { sentences: [] }
     rotations.push({ ...told, ...uses })
   }
-  const findings = [...findingsIn(items, nodes), ...rotations.flatMap(({ failure }) => failure?.kind ?? [])]
+  const onFolder = notesOnFolder(seen.workspace)
+  const findings = [
+    ...findingsIn(items, nodes),
+    ...onFolder.map((): Finding => 'stale'),
+    ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
+  ]
   if (options.json) {
+    for (const message of onFolder) request.print(formatJsonLine({ type: 'note', message }))
     for (const { rotation, sentences, failure } of rotations)
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))

@@ -96,7 +96,7 @@ async function readSources(
 /** Each is whole, or not there: this may be killed at any moment, and run again. */
 function take({ auth }: Workspace, { files, notes, next }: Whole, { note }: Reporter): void {
   auth.keepOutOfGit()
-  auth.tightenFolder()
+  if (auth.tightenFolder()) note(`${auth.path} was accessible to others: its mode is now 0700`)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
   for (const each of notes) note(each)
