@@ -12,6 +12,15 @@ export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNo
   return command(`recover --node ${node?.name}`)
 }
 
+/** Where nodes hold what is not in auth/. */
+export function waysOutOfLost(workspace: Workspace, from?: ClusterNode): string[] {
+  const { command } = workspace
+  return [
+    `take it over: ${recoverCommand(workspace, from)}, or from a backup: ${command('recover --from DIR')}`,
+    `or give it up, with all that depends on it: ${command('bootstrap --replace-identity')}`,
+  ]
+}
+
 /** From that node; else from the first control node. What is there is kept in backup/, and nothing fetched where that fails. */
 export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))

@@ -8,7 +8,7 @@ import type { Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
-import { recoverCommand } from './fetch-command.ts'
+import { waysOutOfLost } from './fetch-command.ts'
 import { inspectNode } from './look.ts'
 
 /** Such as the CA. */
@@ -80,8 +80,5 @@ async function filesHeld(
 function otherCluster(workspace: Workspace, nodes: readonly ClusterNode[], what: string): Failure {
   const names = formatNames(nodes.map(({ name }) => name))
   const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${workspace.auth.path} has none`
-  return refusal(`${found}: nothing was made`, [
-    `take it over: ${recoverCommand(workspace, nodes[0])}, or from a backup: ${workspace.command('recover --from DIR')}`,
-    `or give it up, with all that depends on it: ${workspace.command('bootstrap --replace-identity')}`,
-  ])
+  return refusal(`${found}: nothing was made`, waysOutOfLost(workspace, nodes[0]))
 }

@@ -13,7 +13,7 @@ import type { Reason } from '../../lib/reason.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { fetchCommand } from './fetch-command.ts'
+import { fetchCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, sha256 } from './look.ts'
 
 export type NodeReason = Reason & { kind: 'on-node' }
@@ -40,7 +40,8 @@ export function checkNode(
   names: Names,
   isForced: boolean,
 ): NodeVerdict {
-  if (!workspace.options.replaceIdentity) refuseOtherIdentity(workspace, node, inspection)
+  const others = otherIdentities(workspace, node, inspection)
+  if (others.length > 0 && !workspace.options.replaceIdentity) throw otherIdentityRefused(workspace, node, others)
   if (!isForced) refuseNewer(workspace, node, inspection)
   const foreign = foreignFiles(node, inspection, names)
   const neighbours = neighboursIn(workspace, inspection, names)
@@ -54,6 +55,8 @@ export function checkNode(
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   const warnings = [
+    others.length > 0 &&
+      `${node.name} holds another ${formatOthers(others)}: it is overwritten, and lost if it is nowhere else`,
     !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
@@ -87,14 +90,20 @@ export function compare(workspace: Workspace, node: ClusterNode, inspection: Ins
   }
 }
 
+interface Other {
+  readonly name: string
+  readonly label: string | undefined
+  readonly why: readonly string[]
+}
+
 /** Components that run with another CA or key would break with ours. */
-function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, contents }: Inspection): void {
+function otherIdentities(workspace: Workspace, node: ClusterNode, { files, contents }: Inspection): Other[] {
   const { auth } = workspace
   // With --prune, what does not belong there would be removed.
   const names = workspace.options.prune
     ? [...identityFiles.keys()]
     : nodeFiles(node).filter((name) => identityFiles.has(name))
-  const others = names.flatMap((name) => {
+  return names.flatMap((name) => {
     const there = files.get(name)
     if (!there || there.digest === digestOf(workspace, name)) return []
     const theirs = contents.get(name)
@@ -110,16 +119,18 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
     const why = theirs ? [] : [whyNotCompared(there)]
     return other ? [{ name, label: identityFiles.get(name), why: [...why, ...other.besides] }] : []
   })
-  if (others.length === 0) return
+}
+
+/** "CA (ca.pem, ca-key.pem), encryption key (encryption-config.yaml)" */
+function formatOthers(others: readonly Other[]): string {
+  const named = [...Map.groupBy(others, ({ label }) => label)]
+  return named.map(([label, some]) => `${label} (${some.map(formatOther).join(', ')})`).join(', ')
+}
+
+function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: readonly Other[]): Failure {
+  const { auth } = workspace
   const labels = [...new Set(others.map(({ label }) => label))]
-  const what = labels.map(
-    (label) =>
-      `${label} (${others
-        .filter((other) => other.label === label)
-        .map(formatOther)
-        .join(', ')})`,
-  )
-  throw sharedRefusal(`${node.name} holds another ${what.join(', ')} than ${auth.path}`, {
+  return sharedRefusal(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
     what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
     place: { node, labels },
@@ -127,18 +138,20 @@ function refuseOtherIdentity(workspace: Workspace, node: ClusterNode, { files, c
   })
 }
 
-/** One node to fetch the identity from is enough for all: a control node has all of it. */
+/** One node to fetch the identity from is enough for all: a control node has all of it, and no other has a key. */
 function waysOutOfOther(
   workspace: Workspace,
   places: readonly { node: ClusterNode; labels: readonly unknown[] }[],
 ): string[] {
   const labels = new Set(places.flatMap((place) => place.labels))
-  const from = (places.find(({ node }) => node.role === 'control') ?? places[0])?.node
-  const names = from ? nodeFiles(from).filter((name) => labels.has(identityFiles.get(name))) : []
-  const away = names.some((name) => workspace.auth.tryBytes(name)) ? 'move ours away and fetch it' : 'fetch it'
+  const from = places.find(({ node }) => node.role === 'control')?.node
+  const names = [...identityFiles].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  if (!names.some((name) => workspace.auth.read(name))) return waysOutOfLost(workspace, from)
   const over = workspace.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
   return [
-    `if the node's is the right one, ${away}: ${fetchCommand(workspace, names, from)}`,
+    from
+      ? `if the node's is the right one, move ours away and fetch it: ${fetchCommand(workspace, names, from)}`
+      : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
     `if ours is, overwrite the node's, and lose what only the node holds: ${over}`,
   ]
 }
@@ -153,7 +166,7 @@ export function whyNotCompared({ kind, size, digest }: NodeFile): string {
   return size > largestFile || digest ? 'too large to be compared' : 'not readable'
 }
 
-function formatOther({ name, why }: { name: string; why: readonly string[] }): string {
+function formatOther({ name, why }: Other): string {
   return why.length > 0 ? `${name}: ${formatNames(why)}` : name
 }
 

@@ -75,6 +75,12 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(names(), [])
   }
 
+  test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
+    const ran = await harderway(place, 'status', '--on-nodes')
+    assert.match(told(ran), /take it over: npm run task -- recover --node control0/)
+    assert.doesNotMatch(told(ran), /deploy.*--replace-identity|scp/)
+  })
+
   test('a run that would make a CA and deploy it is refused, names recover, and changes nothing anywhere', async () => {
     const before = [onNodes(), kubeconfig()]
     for (const args of [['bootstrap'], ['bootstrap', '--dry-run'], ['deploy', '--node', 'worker0']]) {
