@@ -63,7 +63,10 @@ async function show(lab: Lab): Promise<number> {
     say(
       `\nThe nodes stay until Ctrl-C. In another terminal:\n\n    npm run task -- status --on-nodes --config ${join(dir, 'cluster.yaml')}`,
     )
+    // Nodes keep no process alive.
+    const alive = setInterval(() => {}, 60_000)
     await once(ended.signal, 'abort')
+    clearInterval(alive)
   }
   say(`\nThe nodes are gone again; auth/ and the kubeconfig of this run are in ${dir}`)
   return 0

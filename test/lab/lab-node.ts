@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { endTrees } from './processes.ts'
@@ -96,6 +97,7 @@ export class LabNode {
   async stop(): Promise<void> {
     const child = this.#child
     if (child?.pid === undefined) return
+    child.ref()
     const exited = once(child, 'exit')
     await endTrees([child.pid])
     await exited
@@ -124,6 +126,8 @@ export class LabNode {
     this.#child = spawn(sshd.path, ['-D', '-f', this.#path('sshd_config'), '-E', this.#path('log')], {
       stdio: 'ignore',
     })
+    // A test that fails before it has stopped its lab ends all the same, and its nodes with it.
+    this.#child.unref()
     running.add(this.#child)
     this.#child.once('exit', () => {
       if (this.#child !== undefined) running.delete(this.#child)
@@ -152,11 +156,18 @@ export class LabNode {
   }
 }
 
+/** Below those that the kernel gives whoever asks for any (ip_local_port_range): a node that was stopped comes back on its own. */
 async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(20_000, 32_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }

@@ -40,6 +40,8 @@ export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...firs
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  // As its node: it keeps no process alive.
+  server.unref()
   const close = () => closeServer(server, open)
   return {
     port: (server.address() as AddressInfo).port,

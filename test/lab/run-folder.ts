@@ -15,7 +15,11 @@ export async function holdRunFolder(): Promise<() => Promise<void>> {
   if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return async () => {}
   const mark = join(folder, `lab-${process.pid}-${randomUUID()}`)
   do {
-    await mkdir(folder, { mode: 0o755 }).then(() => writeFile(join(folder, made), ''), unless('EEXIST'))
+    await mkdir(folder, { mode: 0o755 }).then(
+      // Another lab that ends may have taken it away again.
+      () => writeFile(join(folder, made), '').catch(unless('ENOENT')),
+      unless('EEXIST'),
+    )
     await writeFile(mark, '').catch(unless('ENOENT'))
   } while (!existsSync(mark))
   return () => release(mark)

@@ -8,7 +8,7 @@ export interface Server extends AsyncDisposable {
   said(): string
   /** What it said when it was ready. */
   readonly ready: RegExpExecArray
-  /** Resolves when it has said that; rejects after ten seconds without it. */
+  /** Resolves when it has said that; rejects after a minute without it. */
   told(what: RegExp): Promise<RegExpExecArray>
   stop(): Promise<void>
 }
@@ -19,7 +19,7 @@ process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** Throws, with all that it said, where it is not ready within ten seconds. */
+/** Throws, with all that it said, where it is not ready within a minute. */
 export async function startServer(program: string, args: readonly string[], ready: RegExp): Promise<Server> {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
@@ -29,7 +29,7 @@ export async function startServer(program: string, args: readonly string[], read
     new Promise<RegExpExecArray>((resolve, reject) => {
       const fail = (why: string) => () =>
         settle(() => reject(new Error(`${program} ${why} "${what.source}":\n${text}`)))
-      const onTime = setTimeout(fail('did not say'), 10_000)
+      const onTime = setTimeout(fail('did not say'), 60_000)
       const onClose = fail('ended without')
       const look = () => {
         const found = what.exec(text)

@@ -103,9 +103,22 @@ export function sshProcesses(place: string, { pid, masters = true }: { pid?: num
 
 /** Throws where the list has not become empty after so many seconds. */
 export async function untilNone(list: () => readonly unknown[], what: string, seconds = 5): Promise<void> {
+  await until(
+    () => list().length === 0,
+    () => `still there: ${what} ${list().join(', ')}`,
+    seconds,
+  )
+}
+
+/** Throws where it is not so after that many seconds. */
+export async function until(
+  isSo: () => boolean | Promise<boolean>,
+  complaint: () => string,
+  seconds = 60,
+): Promise<void> {
   const deadline = Date.now() + seconds * 1000
-  while (list().length > 0) {
-    if (Date.now() > deadline) throw new Error(`still there after ${seconds} s: ${what} ${list().join(', ')}`)
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`after ${seconds} s ${complaint()}`)
     await wait(5)
   }
 }

@@ -95,7 +95,7 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
           const [first] = members
           const [server] = servers
           assert.ok(first && server)
-          const quick = ['--dial-timeout=1s', '--command-timeout=1s']
+          const quick = ['--dial-timeout=5s', '--command-timeout=5s']
           await assert.rejects(etcdctl(endpoints(first), ...quick, ...certificate(), 'get', '/registry/greeting'))
           await server.told(new RegExp(`rejected connection on client endpoint.*${said.source}`))
         })
@@ -106,7 +106,7 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
         assert.ok(first && server)
         const asked = etcdctl(
           `--endpoints=${first.peer}`,
-          '--command-timeout=1s',
+          '--command-timeout=5s',
           ...pair(elsewhere, 'kubernetes'),
           'get',
           'x',
@@ -120,7 +120,7 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
         assert.ok(first)
         const trusting = [`--cacert=${join(elsewhere, 'auth/ca.pem')}`, ...pair(place, 'kubernetes')]
         await assert.rejects(
-          etcdctl(...trusting, endpoints(first), '--command-timeout=1s', 'get', 'x'),
+          etcdctl(...trusting, endpoints(first), '--command-timeout=5s', 'get', 'x'),
           /certificate signed by unknown authority/,
         )
       })

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import { isErrno } from '../../lib/failure.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -13,7 +24,7 @@ import {
   readIdentity,
 } from '../support/invariants.ts'
 import { needs } from '../support/parts.ts'
-import { type Start, type Started, sshProcesses, start, untilNone } from '../support/started.ts'
+import { type Start, type Started, sshProcesses, start, until, untilNone } from '../support/started.ts'
 import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'
@@ -24,7 +35,7 @@ const signals = [
   ['SIGHUP', 129],
 ] as const
 
-describe('a deploy that stands still on one of three nodes', { skip, timeout: 180_000 }, () => {
+describe('a deploy that stands still on one of three nodes', { skip, timeout: 900_000 }, () => {
   let place: ThreeNodes
   let gate: Gate
 
@@ -105,7 +116,10 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 18
       const earlier = relay.connections
       relay.behave({ hang: true })
       const run = bootstrap()
-      while (relay.connections === earlier) await new Promise(setImmediate)
+      await until(
+        () => relay.connections > earlier,
+        () => 'nobody connects',
+      )
       run.child.kill(signal)
       assert.equal((await run.ended).status, status)
       await assertTidy(identity, run.pid)
@@ -118,7 +132,8 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 18
     relay.behave({ delayMs: 40 })
     const { sessions } = await place.lab.node('control0').counts()
     const run = bootstrap()
-    while ((await place.lab.node('control0').counts()).sessions < sessions + 2) await new Promise(setImmediate)
+    const isCopying = async () => (await place.lab.node('control0').counts()).sessions >= sessions + 2
+    await until(isCopying, () => 'nothing is copied')
     relay.behave({ hang: true })
     run.child.kill('SIGTERM')
     assert.equal((await run.ended).status, 143)
@@ -256,11 +271,34 @@ ${body}
 
   /** Resolves when a program of the node stands still. */
   async reached(): Promise<void> {
-    await readFile(join(this.#folder, 'reached'))
+    await this.#told('reached')
   }
 
   /** Resolves when mv has ended. */
   async passed(): Promise<void> {
-    await readFile(join(this.#folder, 'passed'))
+    await this.#told('passed')
+  }
+
+  /** Not by a read that blocks: a thread that waits in open(2) can't be ended, and so its process can't. */
+  async #told(name: string): Promise<void> {
+    const fd = openSync(join(this.#folder, name), constants.O_RDONLY | constants.O_NONBLOCK)
+    try {
+      await until(
+        () => hasBytes(fd),
+        () => `no program has ${name}`,
+      )
+    } finally {
+      closeSync(fd)
+    }
+  }
+}
+
+/** Of a pipe; none where nobody writes, or has written yet. */
+function hasBytes(fd: number): boolean {
+  try {
+    return readSync(fd, Buffer.alloc(64)) > 0
+  } catch (error) {
+    if (isErrno(error, 'EAGAIN')) return false
+    throw error
   }
 }

@@ -8,7 +8,7 @@ const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp') : 'finds
 test('a run that is killed, wherever that is, loses nothing, and the next run completes and tidies up', {
   skip,
   // A run that does not end would be waited for.
-  timeout: 180_000,
+  timeout: 900_000,
 }, async (t) => {
   const swept = await sweep({ stepped: 30, random: 0, waitForMasters: false })
   t.diagnostic(formatSwept(swept))

@@ -145,6 +145,7 @@ test('beside a kubectl that sets contexts all the time, nothing of either is los
   const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
   await Promise.all(folders.map((folder) => start(folder, ['certs']).ended))
   const stop = new AbortController()
+  t.after(() => stop.abort())
   const loop = setContexts(kubeconfig, stop.signal)
   for (let round = 0; round < 4; round += 1) {
     const runs = await Promise.all(

@@ -273,7 +273,8 @@ inEachShell(({ run, did }) => {
   })
 
   test('tells which ports something listens on, on that address or on all', async (t) => {
-    const hosts = ['127.0.0.1', '127.0.0.2', '::1', '0.0.0.0', '::', '::ffff:127.0.0.1']
+    // Other tests listen on 127.0.0.1, where a port that is free on another address may be in use.
+    const hosts = ['127.77.0.1', '127.77.0.2', '::1', '0.0.0.0', '::', '::ffff:127.77.0.1']
     const servers = hosts.map((host) => createServer().listen(0, host))
     t.after(() => servers.map((server) => server.close()))
     await Promise.all(servers.map((server) => once(server, 'listening')))
@@ -282,8 +283,8 @@ inEachShell(({ run, did }) => {
       const told = did('/', listensScript(address, [1, ...ports.keys()], nonce)).match(/^\d+$/gm) ?? []
       return told.map((port) => ports.get(Number(port)))
     }
-    assert.deepEqual(listensOn('127.0.0.1'), ['127.0.0.1', '0.0.0.0', '::', '::ffff:127.0.0.1'])
-    assert.deepEqual(listensOn('127.0.0.2'), ['127.0.0.2', '0.0.0.0', '::'])
+    assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
+    assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
     assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
   })
 
