@@ -11,6 +11,8 @@ const narrowest = 20
 /** The first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
   if (/^[!-~]([ -~]*[!-~])?$/.test(text) && text.length <= width - first) return [' '.repeat(first) + text]
+  const long = [...text.matchAll(command)].find(([{ length }]) => length > width - others)
+  if (long) return breakAround(text, long, width, first, others)
   const wrapAnsi = wrapper()
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
@@ -27,11 +29,25 @@ export function breakLines(text: string, width: number, first: number, others: n
 /** No blank at which a line is broken, and in no text of ours. */
 const glue = '\u00a0'
 
-/** A command of ours is copied as one line, if it is not longer than one. It ends before a punctuation mark or a bracket. */
+/** To be typed: it ends before a punctuation mark or a bracket. */
+const command =
+  /\b(?:npm run|npm --prefix|npx harderway|kubectl (?:get|delete)|ps -fp|rm(?= [/'])|chown) .*?(?=[,;:.)]+(?: |$)|$)/g
+
+/** It is copied as one line, if it is not longer than one. */
 function glueCommands(text: string, width: number): string {
-  return text.replace(/\b(?:npm run|npm --prefix|npx harderway) .*?(?=[,;:.)]+(?: |$)|$)/g, (command) =>
-    command.length <= width ? command.replaceAll(' ', glue) : command,
-  )
+  return text.replace(command, (found) => (found.length <= width ? found.replaceAll(' ', glue) : found))
+}
+
+/** What is longer stands on a line of its own: a terminal breaks it so that it is copied whole. */
+function breakAround(text: string, { 0: found, index }: RegExpExecArray, width: number, first: number, others: number) {
+  const before = text.slice(0, index).trimEnd()
+  const [marks = ''] = /^[,;:.)]*/.exec(text.slice(index + found.length)) ?? []
+  const after = text.slice(index + found.length + marks.length).trimStart()
+  return [
+    ...(before === '' ? [] : breakLines(before, width, first, others)),
+    ' '.repeat(before === '' ? first : others) + found + marks,
+    ...(after === '' ? [] : breakLines(after, width, others, others)),
+  ]
 }
 
 /** Each line broken between words, but for what is to be typed, which begins with four blanks and is copied as it is. */

@@ -1,6 +1,9 @@
 /** Who has a certificate in auth/ and no place in cluster.yaml any more: what machines and people hold stays with them. */
+import { tryTo } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
-import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, quote } from '../../lib/wording.ts'
@@ -16,11 +19,14 @@ export function formerHolders({
   const known = new Set(certTable(cluster).map(({ name }) => name))
   const ca = tryCertificate(auth, caName)
   const files = auth.names()
-  return files.flatMap((file) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    const certificate = kind === 'certificate' && !known.has(name) ? tryCertificate(auth, name) : undefined
+  const names = new Set(files.flatMap((file) => parseFileName(file)?.name ?? []))
+  return [...names].flatMap((name) => {
+    const certificate = known.has(name)
+      ? undefined
+      : (tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name))
     if (!certificate) return []
-    const gone = `${name} is no longer in cluster.yaml`
+    const role = cluster.nodes.find((node) => node.name === name)?.role
+    const gone = role ? `${name} is a ${role} now, and has no certificate` : `${name} is no longer in cluster.yaml`
     const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
     if (certificate.attributes.includes(`CN=${nodeUser(name)}`))
       return [formerNode({ name, gone, held, auth: auth.path, rotation: command('rotate ca') }, certificate)]
@@ -30,6 +36,13 @@ export function formerHolders({
       return [`${gone}: ${held.join(', ')} in ${auth.path} expired on ${formatDate(certificate.notAfter)}`]
     return [`${gone}: ${held.join(', ')} in ${auth.path}, and every copy of them, ${whatRemains(name, certificate)}`]
   })
+}
+
+/** Where the certificate itself was taken away, and this was not. */
+function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | undefined {
+  const text = tryTo(() => auth.tryBytes(kubeconfigFile(name)))
+  const pem = text && readClientCertificate(text.toString())
+  return pem && readCertificate(pem)
 }
 
 interface Former {

@@ -80,5 +80,15 @@ test('a command is on one line, if one is long enough for it', () => {
       lines.join('\n'),
     )
   assert.equal(lines.map((line) => line.trim()).join(' '), text)
-  assert.ok(breakLines(text, 24, 0, 2).every((line) => line.length <= 24))
+})
+
+test('a command that is longer than a line stands on one of its own, whole', () => {
+  const rm = "rm '/home/me/a folder/auth/worker2.pem' /home/me/auth/worker2-key.pem"
+  assert.deepEqual(breakLines(`Take them away where it runs, and here: ${rm}; and more words`, 40, 0, 2), [
+    'Take them away where it runs, and here:',
+    `  ${rm};`,
+    '  and more words',
+  ])
+  assert.deepEqual(breakLines('npm run task -- status --on-nodes', 24, 0, 2), ['npm run task -- status --on-nodes'])
+  assert.ok(breakLines('rm is a command, as a word', 12, 0, 2).every((line) => line.length <= 20))
 })

@@ -533,6 +533,19 @@ real -f -- "$@"`,
       assert.ok(!existsSync(join(home(), 'worker0.kubeconfig')))
     })
 
+    test('of what it had in another role', async () => {
+      const files = ['worker0.pem', 'worker0-key.pem', 'worker0.kubeconfig']
+      const left = () => files.filter((file) => existsSync(join(home('worker0'), file)))
+      assert.deepEqual(left(), files)
+      writeNode(1, { role: 'gateway' })
+      const first = await deploy('--node', 'worker0')
+      assertStatus(first, 0)
+      assert.match(first.stdout, /worker0 is a gateway now, and has no certificate: worker0\.pem, /)
+      assert.deepEqual(left(), files)
+      assertStatus(await deploy('--node', 'worker0', '--prune'), 0)
+      assert.deepEqual(left(), [])
+    })
+
     test('not of the files of a node that shares its folder', async () => {
       const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
       write([['nodes'], nodes.map((node) => ({ ...node, host: 'control0' }))])

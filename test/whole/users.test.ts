@@ -6,6 +6,9 @@ import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { certificatePem } from '../../lib/der/pem.ts'
+import { formatKubeconfig, readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { formerHolders } from '../../tasks/looks/former-holders.ts'
@@ -232,6 +235,23 @@ test('who left is told by its certificate alone: as expired where it is, and not
     toldAt(now).join('\n'),
     /^jane is no longer in cluster\.yaml: jane\.pem, jane-key\.pem in \S+, and every copy .*$/,
   )
+  const kubeconfig = formatKubeconfig({
+    ...{ cluster: 'a', server: 'https://a:6443', user: 'jane', context: 'default' },
+    ...{ ca: auth.bytes('ca.pem'), certificate: auth.bytes('jane.pem'), key: auth.bytes('jane-key.pem') },
+  })
+  auth.write('joe.kubeconfig', kubeconfig.replaceAll('jane', 'joe'), 0o600)
+  assert.equal(toldAt(now).length, 1, 'of which the certificate names another')
+  auth.write('jane.kubeconfig', kubeconfig, 0o600)
+  const whole = toldAt(now)
+  auth.remove('jane.pem')
+  assert.match(toldAt(now).join('\n'), /^jane is no longer in cluster\.yaml: jane-key\.pem, jane\.kubeconfig in /)
+  auth.write(
+    'jane.pem',
+    certificatePem(readCertificate(readClientCertificate(kubeconfig) ?? '')?.der ?? Buffer.of()),
+    0o644,
+  )
+  assert.deepEqual(toldAt(now), whole)
+  auth.remove('jane.kubeconfig')
   const later = new Date(now.getTime() + day)
   assert.deepEqual(toldAt(later), [
     `jane is no longer in cluster.yaml: jane.pem, jane-key.pem in ${auth.path} expired on 2026-11-25`,
