@@ -34,14 +34,15 @@ export function layOut(phases: readonly PhaseState[], rows: number, isVerbose = 
 }
 
 /**
- * Failed targets, then those that are built or looked at, are shown as long as there is room; then whole groups, the active phases' first and the
- * latest before the earlier, where all that is left of the group fits. What is fresh is in its phase's line.
+ * Failed targets, then those that are not as asked, then those that are built or looked at, are shown as long as there is
+ * room; then whole groups, the active phases' first and the latest before the earlier, where all that is left of the group
+ * fits. What is fresh is in its phase's line.
  */
 function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: boolean): Map<PhaseState, Target[]> {
   const groups = phases.filter(({ view }) => view.targets.length > 1)
   const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
   let left = rows
-  for (const wanted of [isFailed, isBuilding, isActive]) {
+  for (const wanted of [isFailed, isStale, isBuilding, isActive]) {
     for (const phase of groups) {
       const targets = phase.view.targets.filter(({ id }) => wanted(phase.states.get(id))).slice(0, Math.max(0, left))
       for (const target of targets) chosen.get(phase)?.add(target)
@@ -121,6 +122,10 @@ function isOutcome(state: TargetState | undefined): state is Outcome {
 
 function isFailed(state: TargetState | undefined): boolean {
   return isOutcome(state) && state.kind === 'failed'
+}
+
+function isStale(state: TargetState | undefined): boolean {
+  return isOutcome(state) && state.kind === 'stale'
 }
 
 function isBuilding(state: TargetState | undefined): boolean {

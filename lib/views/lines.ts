@@ -76,6 +76,10 @@ export function createLines({ phases, detail, isGrouped = false, write, writeErr
     end: async (summary) => {
       if (detail === 'quiet')
         for (const text of [
+          // What was looked at, and is not there.
+          ...[...summary.outcomes].flatMap(([id, outcome]) =>
+            outcome.kind === 'stale' ? [formatEnd(id, outcome)] : [],
+          ),
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
           ...formatToDo(summary, Number.POSITIVE_INFINITY),
         ])

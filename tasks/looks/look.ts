@@ -71,11 +71,18 @@ export function notesOnFolder({ auth }: Workspace): string[] {
   return auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
 }
 
+interface Telling {
+  readonly isPlan: boolean
+  readonly notes?: readonly string[]
+  readonly follows?: Follows | undefined
+  readonly toDo?: readonly string[]
+}
+
 /** Told as a run is, once it is certain; what was found. */
 export async function tell(
   { reporterFor, endedStatus }: Request,
   { views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [], follows }: { isPlan: boolean; notes?: readonly string[]; follows?: Follows | undefined },
+  { isPlan, notes = [], follows, toDo = [] }: Telling,
 ): Promise<readonly Finding[]> {
   const findings = findingsOf(outcomes.values())
   const reporter = await reporterFor(views, isPlan)
@@ -83,6 +90,7 @@ export async function tell(
   for (const note of notes) reporter.note(note)
   const closing = {
     advice: [],
+    toDo,
     nextToExpire: undefined,
     follows,
     areChecks: views.length > 0 && views.every(areChecks),

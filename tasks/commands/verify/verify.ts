@@ -3,6 +3,7 @@ import { buildGraph } from '../../../lib/targets/graph.ts'
 import { viewPhases } from '../../../lib/views/phase-view.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { look, tell } from '../../looks/look.ts'
+import { commandOf } from '../../request/command.ts'
 import { selectNodes } from '../../request/selection.ts'
 import type { Request } from '../../request/session.ts'
 import { arrowKinds, arrowTargets } from './arrow-targets.ts'
@@ -11,5 +12,8 @@ import { arrowKinds, arrowTargets } from './arrow-targets.ts'
 export async function verify(request: Request): Promise<readonly Finding[]> {
   const { cluster, options } = request
   const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
-  return tell(request, await look(request, { graph, views: viewPhases(arrowKinds, graph) }), { isPlan: false })
+  const seen = await look(request, { graph, views: viewPhases(arrowKinds, graph) })
+  const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')} tells what is wrong with a file, and what mends it`]
+  return tell(request, seen, { isPlan: false, toDo })
 }

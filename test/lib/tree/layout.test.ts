@@ -267,3 +267,13 @@ test('with room without end everything is shown', () => {
   const children = views.filter(({ targets }) => targets.length > 1).flatMap(({ targets }) => targets)
   assert.equal(lines.length, views.length + children.length)
 })
+
+test('what is not as asked is shown before what went well, where there is not room for both', () => {
+  const [first, second] = [phase('clients', 30), phase('strangers', 5)]
+  const states = first.targets.map((_, i) => (i === 29 ? stale : made))
+  assert.deepEqual(names(layOut([progress(first, states), all(second, made)], 8), 1), [
+    'node29',
+    ...second.targets.map((_, i) => `node${i}`),
+  ])
+  assert.deepEqual(names(layOut([progress(first, states), all(second, made)], 4), 1), ['node29'])
+})

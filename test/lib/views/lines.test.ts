@@ -159,6 +159,16 @@ for (const size of [1, 200])
     assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
   })
 
+test('--quiet tells what a look found to be missing', async () => {
+  const { written, reporter } = lines([], 'quiet')
+  const outcomes = new Map<string, Outcome>([
+    ['clients/a', { kind: 'stale', reasons: [{ kind: 'missing', path: 'a.pem' }] }],
+    ['clients/b', fresh],
+  ])
+  await reporter.end(summarise(outcomes, 0, 4))
+  assert.deepEqual(written, ['clients/a: to make: a.pem missing'])
+})
+
 test('--quiet tells warnings, and what is left to do', async () => {
   const { written, reporter } = lines([], 'quiet')
   const advice = [{ nodes: ['one'], files: ['leaf.pem'], restart: ['server'] }]
