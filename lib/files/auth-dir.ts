@@ -6,7 +6,15 @@ import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 import type { Reason } from '../reason.ts'
 import { lostLock } from './lock.ts'
-import { type PlainFile, readOnly, readPlainFile, replaceFile, secretMode, temporary } from './plain-file.ts'
+import {
+  makeFolders,
+  type PlainFile,
+  readOnly,
+  readPlainFile,
+  replaceFile,
+  secretMode,
+  temporary,
+} from './plain-file.ts'
 
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
@@ -96,7 +104,7 @@ export class AuthDir {
   /** Makes the folder with its final mode; one that is there already stays as it is. */
   make(): void {
     doing('make the folder', this.path, () => {
-      if (fs.mkdirSync(this.path, { recursive: true, mode: folderMode })) fs.chmodSync(this.path, folderMode)
+      if (makeFolders(this.path, folderMode)) fs.chmodSync(this.path, folderMode)
     })
   }
 

@@ -116,6 +116,22 @@ function syncFolder(path: string): void {
   }
 }
 
+/**
+ * With what is above it; whether it was not there. Not by Node's `recursive`, which tries for ever where a file system says
+ * ENOENT of a folder in one that is there, as autofs and /proc do.
+ */
+export function makeFolders(path: string, mode?: number): boolean {
+  try {
+    fs.mkdirSync(path, { mode })
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EEXIST') && fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false
+    if (!isErrno(error, 'ENOENT') || fs.existsSync(dirname(path))) throw error
+    makeFolders(dirname(path), mode)
+    return makeFolders(path, mode)
+  }
+}
+
 /** Memoised by object: auth/ returns the same Buffer until the file is written. */
 export function once<T, K extends object = Buffer>(work: (key: NoInfer<K>) => T): (key: K) => T {
   const known = new WeakMap<K, T>()

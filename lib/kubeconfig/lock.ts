@@ -1,9 +1,9 @@
 /** kubectl's own lock on a kubeconfig, `<file>.lock`. kubectl neither waits for one nor removes one that was left. */
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { doing } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
-import { followLinks } from '../files/plain-file.ts'
+import { followLinks, makeFolders } from '../files/plain-file.ts'
 
 /** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does; `assertHeld`, where one was lost. */
 export async function whileLocked(
@@ -38,6 +38,6 @@ function mayWriteBeside(path: string): boolean {
 const [wait, waitForNameless] = [90_000, 10_000]
 
 async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
-  doing('make the folder', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
+  doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
   return takeLock(`${path}.lock`, { ...options, wait, waitForNameless })
 }

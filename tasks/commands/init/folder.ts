@@ -1,9 +1,9 @@
 /** The folder of a new cluster: what is there, and what is put there beside it. Nothing is ever overwritten. */
-import { linkSync, lstatSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, lstatSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, join, relative, sep } from 'node:path'
 import { doing, isErrno, usageFailure } from '../../../lib/failure.ts'
-import { temporary } from '../../../lib/files/plain-file.ts'
+import { makeFolders, temporary } from '../../../lib/files/plain-file.ts'
 import { quote } from '../../../lib/wording.ts'
 
 /** Throws a usage Failure where anything has that name, a symbolic link too. */
@@ -13,7 +13,7 @@ export function refuseExisting(file: string): void {
 
 /** With parents; throws a usage Failure where something else stands there. */
 export function makeFolder(folder: string): void {
-  doing('make', folder, () => mkdirSync(folder, { recursive: true }), 'usage')
+  doing('make', folder, () => makeFolders(folder), 'usage')
 }
 
 /** Whether it is new: whole, or not there at all. */
