@@ -54,7 +54,13 @@ export async function run(request: Request): Promise<readonly Finding[]> {
   const exit = exitStatus(findings, request.endedStatus())
   const closing = {
     advice: adviseAfter([...wanted.values()], outcomes),
-    toDo: signal.aborted ? [] : [...tellHeld(workspace, wanted, outcomes), ...tellUsers(workspace, outcomes)],
+    toDo: signal.aborted
+      ? []
+      : [
+          ...tellHeld(workspace, wanted, outcomes),
+          ...tellUsers(workspace, outcomes),
+          ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
+        ],
     nextToExpire: nextToExpire(workspace, wanted),
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
   }
@@ -79,6 +85,20 @@ function tellUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outco
   return [
     `give ${formatNames(names.map(kubeconfigFile))}${names.length === 1 ? ` to ${names[0]}` : ', each to its user'}`,
   ]
+}
+
+/** Of a phase that was run alone: what it made anew is in use elsewhere. */
+function tellEarlier(
+  { command }: Workspace,
+  { all, wanted }: { all: Graph; wanted: Graph },
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+): string[] {
+  const isMadeAnew = (id: TargetId) => {
+    const outcome = outcomes.get(id)
+    return outcome?.kind === 'built' && outcome.change?.kind === 'made' && !outcome.change.isNew
+  }
+  const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isMadeAnew))
+  return isUsed ? [`${command('bootstrap')}: kubeconfigs and nodes have the earlier files until then`] : []
 }
 
 /** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */

@@ -33,7 +33,7 @@ const table = {
   'ssh-config': { type: 'string', value: 'FILE', help: 'init: for ssh -F' },
   force: {
     type: 'boolean',
-    help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
+    help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named; rotate: finish although somebody still uses the earlier one',
   },
   renew: { type: 'boolean', help: 'with ca only: a new ca.pem over the same key' },
   'replace-identity': {

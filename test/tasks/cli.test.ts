@@ -423,6 +423,15 @@ test('without --config the cluster.yaml is the one of the folder that the comman
   assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
 })
 
+test('a phase alone that makes something anew says that it is in use elsewhere', async (t) => {
+  const folder = place(t)
+  const first = await run(folder, ['certs'])
+  assert.doesNotMatch(first.stdout, /^To do/m)
+  const { stdout } = await run(folder, ['certs', '--force'])
+  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs and nodes have the earlier files until then$/m)
+  assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
+})
+
 test('auth/ is made private, and an open one is closed and said to be', async (t) => {
   const folder = place(t)
   await run(folder, ['ca'])
