@@ -29,7 +29,7 @@ export function formerHolders({
     const gone = role ? `${name} is a ${role} now, and has no certificate` : `${name} is no longer in cluster.yaml`
     const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
     if (certificate.attributes.includes(`CN=${nodeUser(name)}`))
-      return [formerNode({ name, gone, held, auth: auth.path, rotation: command('rotate ca') }, certificate)]
+      return [formerNode({ name, gone, held, auth: auth.path, now, rotation: command('rotate ca') }, certificate)]
     if (!ca || certificate.isCa || !certificate.attributes.includes(`CN=${name}`) || !isIssuedBy(certificate, ca))
       return []
     if (certificate.notAfter <= now)
@@ -51,14 +51,16 @@ interface Former {
   readonly gone: string
   readonly held: readonly string[]
   readonly auth: string
+  readonly now: Date
   /** To type. */
   readonly rotation: string
 }
 
 /** What is on it is not looked at: it may be gone, or another's. */
-function formerNode({ name, gone, held, auth, rotation }: Former, { notAfter }: Certificate): string {
+function formerNode({ name, gone, held, auth, now, rotation }: Former, { notAfter }: Certificate): string {
+  const until = notAfter <= now ? 'expired on' : 'are valid until'
   return [
-    `${gone}: ${held.join(', ')} in ${auth}, and what it still holds of them, are valid until ${formatDate(notAfter)}.`,
+    `${gone}: ${held.join(', ')} in ${auth}, and what it still holds of them, ${until} ${formatDate(notAfter)}.`,
     `Take them away where it runs, and here: rm ${held.map((file) => quote(`${auth}/${file}`)).join(' ')};`,
     `and from the cluster: kubectl delete node ${name}.`,
     `If it was a control node, it also holds the keys of the CA, the service accounts and stored Secrets: wipe it, or ${rotation}`,

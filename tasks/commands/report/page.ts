@@ -18,6 +18,7 @@ export function formatPage(data: ReportData): string {
   const { name } = workspace.cluster
   const sections = [
     { id: 'wrong', title: 'What is not right', content: showWrong(data) },
+    { id: 'known', title: 'What else is to be known', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
     { id: 'chain', title: 'Who signed what', content: showChain(items) },
@@ -93,7 +94,7 @@ function showRotations({ workspace }: ReportData): string {
 }
 
 /** Empty where all is well. */
-function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
+function showWrong({ workspace, items, nodes }: ReportData): string {
   const wrong = items.filter((item) => isOurs(item) && !isRight(item))
   const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
   const folded = alike.map((group) => {
@@ -101,14 +102,18 @@ function showWrong({ workspace, items, nodes, outcomes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [
-    ...notesOnFolder(workspace),
-    ...folded,
-    ...onNodes,
-    ...warningsOf(outcomes),
-    ...formerHolders(workspace),
-  ]
+  const lines = [...notesOnFolder(workspace), ...folded, ...onNodes]
   if (lines.length === 0) return ''
-  return html`<ul class="wrong">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>
+  return html`!${listLines('wrong', lines)}
 <p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`
+}
+
+/** What no run changes. */
+function showKnown({ workspace, outcomes }: ReportData): string {
+  const lines = [...warningsOf(outcomes), ...formerHolders(workspace)]
+  return lines.length === 0 ? '' : listLines('known', lines)
+}
+
+function listLines(kind: string, lines: readonly string[]): string {
+  return html`<ul class="${kind}">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>`
 }

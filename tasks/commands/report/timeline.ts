@@ -74,7 +74,8 @@ function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scal
     segment('renewal', scale(renewal), scale(end)),
     own && segment('worthless', scale(end), scale(ownEnd)),
   ]
-  return html`<tr role="row"!${renewal <= now ? ' class="marked"' : ''}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
+  const state = end <= now ? ' class="over"' : renewal <= now ? ' class="marked"' : ''
+  return html`<tr role="row"!${state}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
     (cell) => html`<td role="cell">${cell}</td>`,
   )}<td class="track" aria-hidden="true">!${segments}</td></tr>
 `
