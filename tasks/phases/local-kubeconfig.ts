@@ -1,7 +1,7 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
 import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
 import { mayBeLeft } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
 import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
@@ -43,24 +43,6 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       foresee: (workspace, { reasons }) => changeOf(workspace, reasons),
     },
   ]
-}
-
-/** What kubectl would use as our user against our cluster; undefined where it is not all there. */
-export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
-  if (!cluster.localKubeconfig) return undefined
-  const reader = new KubeconfigReader()
-  const files = kubeconfigs().flatMap((path) => tryTo(() => reader.read([path])) ?? [])
-  const find = (list: 'clusters' | 'users', name: string, field: string) => {
-    const data = files.map(({ content }) => content.find(list, name)).find(Boolean)?.[field]
-    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
-  }
-  const { user } = cluster.localKubeconfig
-  const [ca, certificate, key] = [
-    find('clusters', cluster.name, 'certificate-authority-data'),
-    find('users', user, 'client-certificate-data'),
-    find('users', user, 'client-key-data'),
-  ]
-  return ca && certificate && key && { ca, certificate, key }
 }
 
 /** What has to change, by the file that it has to change in. */

@@ -18,7 +18,7 @@ import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts
 import type { Target } from '../../../lib/targets/target.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import type { Handshake, Identity, Met, Party } from '../../../lib/tls/handshake.ts'
-import { readLocalPair } from '../../phases/local-kubeconfig.ts'
+import { readLocalPair } from '../../looks/local-pair.ts'
 import { type Arrow, arrowTable, type Client } from '../../tables/arrows.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
