@@ -56,9 +56,13 @@ function plan(places: readonly KubeconfigFile[], access: Access): Map<Kubeconfig
     const place = places.find(({ content }) => content.find(stanza.list, stanza.name))
     if (!isAsAsked(place?.content.find(stanza.list, stanza.name), stanza)) add(place ?? target, stanza)
   }
-  const current = places.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
-  if (current !== access.context) add(target, { currentContext: access.context })
+  if (currentContextIn(places) !== access.context) add(target, { currentContext: access.context })
   return changes
+}
+
+/** The first that there is counts. */
+function currentContextIn(places: readonly KubeconfigFile[]): string | undefined {
+  return places.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
 }
 
 interface Asked extends Pick<Access, 'cluster' | 'context'> {
@@ -102,7 +106,11 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
   const reasons = [...changes].map(
     ([{ path, file }, list]): Reason =>
       file
-        ? { kind: 'content-changed', path, what: list.map((change) => formatChange(change, path)) }
+        ? {
+            kind: 'content-changed',
+            path,
+            what: list.map((change) => formatChange(change, path, currentContextIn(places))),
+          }
         : { kind: 'missing', path },
   )
   const modes = places.flatMap((place): Reason[] => {
@@ -118,8 +126,9 @@ function openMode({ file, content }: KubeconfigFile, { user }: Access): number |
   return isOpen && content.find('users', user) ? file.mode : undefined
 }
 
-function formatChange(change: Change, path: string): string {
-  return 'currentContext' in change ? `current-context in ${path}` : `${change.key} ${change.name} in ${path}`
+function formatChange(change: Change, path: string, current = ''): string {
+  if ('currentContext' in change) return `current-context${current && ` (was ${current})`} in ${path}`
+  return `${change.key} ${change.name} in ${path}`
 }
 
 interface Writing {
