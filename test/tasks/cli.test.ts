@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/files/lock.ts'
+import { thisProcess } from '../../lib/files/process-id.ts'
 import { scratch } from '../support/scratch.ts'
 import { showOn } from '../support/terminal.ts'
 
@@ -82,12 +83,18 @@ const parse = (stdout: string): Record<string, unknown>[] =>
 /** A run that has made the CA and the admin's certificate, and waits for a kubeconfig that another program has locked. */
 async function startAndStop(t: TestContext, args: readonly string[] = []) {
   const folder = place(t)
-  mkdirSync(join(folder, '.kube'))
-  const lock = join(folder, '.kube', 'config.lock')
-  writeFileSync(lock, '')
+  const lock = lockKubeconfig(folder)
   const stopped = start(folder, ['local-kubeconfig', '--json', ...args])
   await stopped.told('"type":"building","id":"local-kubeconfig"')
   return { folder, lock, stopped, auth: join(folder, 'auth') }
+}
+
+/** As a run that lives does, and so for longer than another program's lock is waited for. */
+function lockKubeconfig(folder: string): string {
+  mkdirSync(join(folder, '.kube'))
+  const lock = join(folder, '.kube', 'config.lock')
+  writeFileSync(lock, JSON.stringify({ ...thisProcess, token: randomUUID() }))
+  return lock
 }
 
 /** Holds auth/ as another run would. */
@@ -510,8 +517,7 @@ test('with --no-lock-wait a second run stops at once, naming the first, and so d
 
 test('SIGTERM to npm ends the run that it started', async (t) => {
   const folder = place(t)
-  mkdirSync(join(folder, '.kube'))
-  writeFileSync(join(folder, '.kube', 'config.lock'), '')
+  lockKubeconfig(folder)
   const config = ['--config', join(folder, 'cluster.yaml')]
   const clone = fileURLToPath(new URL('../../', import.meta.url))
   const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'local-kubeconfig', '--json', ...config]
