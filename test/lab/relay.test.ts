@@ -26,7 +26,7 @@ async function readAll(socket: Socket): Promise<string> {
 }
 
 test('a delayed relay keeps order and passes on the end', async (t) => {
-  const { client, relay } = await startEcho(t, { delayMs: 20 })
+  const { client, relay } = await startEcho(t, { delayMs: 200 })
   const started = performance.now()
   for (let i = 0; i < 50; i += 1) {
     client.write(`${i} `)
@@ -36,7 +36,7 @@ test('a delayed relay keeps order and passes on the end', async (t) => {
   assert.equal(await readAll(client), Array.from({ length: 50 }, (_, i) => `${i} `).join(''))
   // Two directions; one chunk after the other would be 50 times that.
   const took = performance.now() - started
-  assert.ok(took >= 39 && took < 1000, `took ${took} ms`)
+  assert.ok(took >= 399 && took < 10_000, `took ${took} ms`)
   assert.equal(relay.connections, 1)
 })
 

@@ -16,7 +16,8 @@ interface Row {
   readonly spoil?: (auth: string) => void
   readonly built: readonly string[]
   /** Of the first of them. */
-  readonly reason: string
+  /** A function where it tells a day, which may be over in the middle of the test. */
+  readonly reason: string | (() => string)
 }
 
 const worker0 = ['kubeconfigs/worker0', 'node-certs/worker0']
@@ -123,7 +124,7 @@ const rows: readonly Row[] = [
     title: 'less than renewBefore left',
     spoil: (auth) => sign(auth, 'worker0', { days: 20 }),
     built: worker0,
-    reason: `made: expires ${daysFromNow(20)}`,
+    reason: () => `made: expires ${daysFromNow(20)}`,
   },
   {
     title: 'a renewBefore that has grown past what is left',
@@ -133,7 +134,7 @@ const rows: readonly Row[] = [
     ],
     spoil: (auth) => sign(auth, 'worker0', { days: 100 }),
     built: worker0,
-    reason: `made: expires ${daysFromNow(100)}`,
+    reason: () => `made: expires ${daysFromNow(100)}`,
   },
   {
     title: 'a wrong mode of a key, repaired without issuing again',
@@ -256,13 +257,16 @@ describe('freshness, read from the files themselves', { skip: needs('openssl') }
 
   for (const row of rows) {
     test(`${row.title} is named, repaired, and nothing else is touched`, async () => {
+      const reasonNow = () => (typeof row.reason === 'string' ? row.reason : row.reason())
+      const earlier = reasonNow()
       const place = spoiled(row)
       const before = inodes(place)
       const ran = await harderway(place, ...phases, '--json')
       assert.equal(ran.status, 0, ran.stdout + ran.stderr)
       assert.deepEqual(idsOf(ran, 'built'), [...row.built].toSorted())
       const target = row.built.find((id) => !id.startsWith('kubeconfigs')) ?? row.built[0]
-      assert.equal(ran.events.find(({ type, id }) => type === 'built' && id === target)?.message, row.reason)
+      const message = String(ran.events.find(({ type, id }) => type === 'built' && id === target)?.message)
+      assert.ok([earlier, reasonNow()].includes(message), message)
       const made = new Set(row.built.flatMap(filesOf))
       for (const [name, inode] of inodes(place)) if (!made.has(name)) assert.equal(inode, before.get(name), name)
       const again = await harderway(place, ...phases, '--json')

@@ -194,7 +194,7 @@ const rows: readonly Row[] = [
     id: 'ca',
     title: 'a CA that has expired',
     spoil: (auth) => recertify(auth, -400, -1),
-    said: new RegExp(`expired on ${daysFromNow(-1)}$`),
+    said: /expired on \d{4}-\d\d-\d\d$/,
     ways: [giveUp.renew],
     byHand: /reissue the CA certificate over the same key/,
   },
@@ -721,6 +721,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
 
   describe('a CA near its end', () => {
     test('is warned about, and leaves are cut to it, but not issued again and again', async (t) => {
+      const earlier = daysFromNow(20)
       const { place, auth } = spoiled(t, (folder) => {
         recertify(folder, -4000, 20)
         rmSync(join(folder, 'admin.pem'))
@@ -728,7 +729,10 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       const first = await harderway(place, ...phases, '--json')
       assertStatus(first, 0)
       const warning = String(first.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning)
-      assert.match(warning, new RegExp(`the CA expires on ${daysFromNow(20)}, .*npm run task -- ca --renew$`))
+      assert.match(
+        warning,
+        new RegExp(`the CA expires on (${earlier}|${daysFromNow(20)}), .*npm run task -- ca --renew$`),
+      )
       assert.deepEqual(certificateIn(auth, 'admin').notAfter, certificateIn(auth, 'ca').notAfter)
       const state = stateOf(auth)
       for (const args of [[], ['--dry-run']]) {
