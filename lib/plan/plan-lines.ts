@@ -21,11 +21,16 @@ const colours = { '+': 'green', '~': 'yellow', '-': 'red', '↻': 'magenta' } as
 /** `progress` reports until the plan is printed: a transient tree, or notes alone. */
 export function createPlanLines(options: PlanLinesOptions, progress: Reporter): Reporter {
   const { detail, write, isTerminal } = options
+  let isNoted = false
   return {
     ...progress,
+    note: (text) => {
+      isNoted = true
+      progress.note(text)
+    },
     end: async (summary) => {
       await progress.end(summary)
-      if (detail !== 'quiet') for (const line of formatPlan(summary, options)) write(line)
+      if (detail !== 'quiet') for (const line of formatPlan(summary, options, isNoted)) write(line)
       for (const text of formatFailures(summary.outcomes))
         for (const line of isTerminal ? fit(text, options.width) : [text]) write(line)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
@@ -36,7 +41,11 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
 
 type ListNames = (names: readonly string[]) => string
 
-function formatPlan({ outcomes, follows }: Summary, { phases, width, detail }: PlanLinesOptions): string[] {
+function formatPlan(
+  { outcomes, follows }: Summary,
+  { phases, width, detail }: PlanLinesOptions,
+  isNoted: boolean,
+): string[] {
   const list: ListNames = detail === 'verbose' ? (names) => names.join(', ') : formatNames
   const entries = planEntries(phases, outcomes, detail !== 'verbose')
   const lines = [...Map.groupBy(entries, ({ phase }) => phase)].flatMap(([{ title }, some]) => [
@@ -45,12 +54,13 @@ function formatPlan({ outcomes, follows }: Summary, { phases, width, detail }: P
   ])
   const more = follows ? formatFollows(follows, width, list) : []
   const warnings = warningsOf(outcomes).flatMap((text) => breakLines(printable(text), width, 0, 2))
+  const nothing = isNoted ? 'Nothing else to do.' : 'Nothing to do.'
   return [
     ...lines,
     ...(more.length > 0 ? ['', ...more] : []),
     ...(lines.length > 0 ? [''] : []),
     ...warnings,
-    ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? ['Nothing to do.'] : []),
+    ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? [nothing] : []),
   ]
 }
 

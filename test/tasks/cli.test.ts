@@ -446,6 +446,7 @@ test('auth/ is made private, and an open one is closed and said to be', async (t
   spawnSync('chmod', ['755', join(folder, 'auth')])
   for (const look of [['ca', '--dry-run'], ['status'], ['status', '--quiet'], ['status', '--json']])
     assert.match((await run(folder, look)).stdout, /is\s+accessible\s+to\s+others/)
+  assert.match((await run(folder, ['ca', '--dry-run'])).stdout, /^Nothing else to do\.$/m)
   assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o755)
   const { stdout } = await run(folder, ['ca'])
   assert.match(stdout, /was accessible to others: its mode is now 0700/)
