@@ -131,7 +131,13 @@ async function createReporter(options: Options, views: readonly PhaseView[], isP
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/plan/plan-lines.ts')
   return createPlanLines(
-    { phases: views, detail: detailOf(options), width: width(), isTerminal: process.stdout.isTTY, write: print },
+    {
+      phases: views,
+      detail: detailOf(options),
+      width: width(),
+      isTerminal: process.stdout.isTTY,
+      write: (line) => print(withoutRunnerCommands(line)),
+    },
     progress,
   )
 }

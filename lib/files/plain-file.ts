@@ -121,15 +121,18 @@ function syncFolder(path: string): void {
  * ENOENT of a folder in one that is there, as autofs and /proc do.
  */
 export function makeFolders(path: string, mode?: number): boolean {
-  try {
-    fs.mkdirSync(path, { mode })
-    return true
-  } catch (error) {
-    if (isErrno(error, 'EEXIST') && fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false
-    if (!isErrno(error, 'ENOENT') || fs.existsSync(dirname(path))) throw error
-    makeFolders(dirname(path), mode)
-    return makeFolders(path, mode)
-  }
+  for (let isLast = false; ; )
+    try {
+      fs.mkdirSync(path, { mode })
+      return true
+    } catch (error) {
+      const mayBeThere = isErrno(error, 'EEXIST', 'EROFS', 'EISDIR')
+      if (mayBeThere && fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false
+      if (!isErrno(error, 'ENOENT') || isLast) throw error
+      // What is above it may have been made meanwhile.
+      if (fs.existsSync(dirname(path))) isLast = true
+      else makeFolders(dirname(path), mode)
+    }
 }
 
 /** Memoised by object: auth/ returns the same Buffer until the file is written. */

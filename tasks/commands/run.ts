@@ -95,10 +95,12 @@ function tellEarlier(
 ): string[] {
   const isMadeAnew = (id: TargetId) => {
     const outcome = outcomes.get(id)
-    return outcome?.kind === 'built' && outcome.change?.kind === 'made' && !outcome.change.isNew
+    if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
+    // Of what was replaced, its own warning says what comes next.
+    return !outcome.change.isNew && !outcome.change.isReplaced
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isMadeAnew))
-  return isUsed ? [`${command('bootstrap')}: kubeconfigs and nodes have the earlier files until then`] : []
+  return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
 }
 
 /** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */

@@ -146,7 +146,9 @@ function waysOutOfOther(
   const labels = new Set(places.flatMap((place) => place.labels))
   const from = places.find(({ node }) => node.role === 'control')?.node
   const names = [...identityFiles].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
-  if (!names.some((name) => workspace.auth.read(name))) return waysOutOfLost(workspace, from)
+  const isLost = (label: unknown) =>
+    names.every((name) => identityFiles.get(name) !== label || !workspace.auth.read(name))
+  if ([...labels].some(isLost)) return waysOutOfLost(workspace, from)
   const over = workspace.command(`deploy ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)
   return [
     from

@@ -2,7 +2,6 @@
 import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
 import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -25,11 +24,7 @@ export interface DeployFound {
 /** Earlier are the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
-  // What a node had in another role, too.
-  const known = new Set([
-    ...makers.keys(),
-    ...cluster.nodes.flatMap(({ name }) => [...pairFiles(name), kubeconfigFile(name)]),
-  ])
+  const known = new Set(makers.keys())
   const folders = Map.groupBy(cluster.nodes, folderOf)
   return cluster.nodes.map((node): Target<DeployFound> => {
     const names: Names = { known, together: folders.get(folderOf(node)) ?? [] }

@@ -435,8 +435,9 @@ test('a phase alone that makes something anew says that it is in use elsewhere',
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs and nodes have the earlier files until then$/m)
+  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the earlier files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
+  assert.doesNotMatch((await run(folder, ['ca', '--force'])).stdout, /^To do/m, 'its warning names another command')
 })
 
 test('auth/ is made private, and an open one is closed and said to be', async (t) => {

@@ -14,6 +14,6 @@ export async function verify(request: Request): Promise<readonly Finding[]> {
   const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
   const seen = await look(request, { graph, views: viewPhases(arrowKinds, graph) })
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')} tells what is wrong with a file, and what mends it`]
+  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
   return tell(request, seen, { isPlan: false, toDo })
 }
