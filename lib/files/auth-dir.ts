@@ -74,8 +74,14 @@ export class AuthDir {
     })
   }
 
-  names(): string[] {
-    return this.#list('.')
+  /** Of what is in it, or in a folder inside; sorted, and empty where there is no such folder. */
+  names(folder = '.'): string[] {
+    const path = join(this.path, folder)
+    return doing('list', path, () =>
+      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
+        ? fs.readdirSync(path).sort()
+        : [],
+    )
   }
 
   /** `durable` waits for the disk: for what can't be made again. */
@@ -128,9 +134,9 @@ export class AuthDir {
    */
   beginWriting(token: string): void {
     this.#read.clear()
-    const folders = ['.', ...this.#list('backup').map((name) => join('backup', name))]
+    const folders = ['.', ...this.names('backup').map((name) => join('backup', name))]
     const left = folders.flatMap((folder) =>
-      this.#list(folder)
+      this.names(folder)
         .filter((name) => name.startsWith(temporary))
         .map((name) => join(folder, name)),
     )
@@ -200,59 +206,13 @@ export class AuthDir {
     this.#read.delete(name)
   }
 
-  /**
-   * Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. What
-   * was kept before, at the same time, stays.
-   */
-  backUp(names: readonly string[], now: Date): string | undefined {
-    const time = join('backup', now.toISOString().replace(/[:.]/g, '-'))
-    const isTaken = (folder: string) => names.some((name) => this.read(join(folder, name)))
-    let folder = time
-    for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
-    const copies = names.flatMap((name) => {
-      const bytes = this.#readThrough(name)
-      return bytes ? [{ name, bytes }] : []
-    })
-    if (copies.length === 0) return undefined
-    this.makeFolder('backup')
-    this.makeFolder(folder)
-    for (const { name, bytes } of copies) this.write(join(folder, name), bytes, secretMode, { durable: true })
-    return join(this.path, folder)
-  }
-
-  /** From behind a symbolic link too. Throws a Failure for what is no plain file, such as a pipe. */
-  #readThrough(name: string): Buffer | undefined {
-    const path = join(this.path, name)
-    if (!fs.existsSync(path)) return undefined
-    const file = readPlainFile(doing('read', path, () => fs.realpathSync(path)))
-    if (file && file.kind !== 'file') throw notPlain(path)
-    return file?.bytes
-  }
-
   /** The same for all who share the folder, and so its lock, whatever they call it and themselves; not for a copy of it. */
   id(): string {
     const stat = doing('read', this.path, () => fs.statSync(this.path, { bigint: true, throwIfNoEntry: false }))
     return stat ? `${stat.ino} ${stat.birthtimeNs}` : ''
   }
-
-  /** The earlier files of that name that were kept, the latest first. */
-  backups(name: string): Buffer[] {
-    return this.#list('backup')
-      .reverse()
-      .flatMap((time) => this.tryBytes(join('backup', time, name)) ?? [])
-  }
-
-  /** Sorted; empty where there is no such folder. */
-  #list(folder: string): string[] {
-    const path = join(this.path, folder)
-    return doing('list', path, () =>
-      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
-        ? fs.readdirSync(path).sort()
-        : [],
-    )
-  }
 }
 
-function notPlain(path: string): Failure {
+export function notPlain(path: string): Failure {
   return new Failure(`${path} is not a plain file`, { remedy: 'move it away, then run the same command again' })
 }

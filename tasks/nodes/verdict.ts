@@ -1,7 +1,9 @@
 /** The verdict on a node: what is wrong with its files, and what may not be replaced. */
+
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../lib/failure.ts'
+import { backups } from '../../lib/files/backup.ts'
 import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { otherIdentity } from '../../lib/identity/identity.ts'
 import { ownCas } from '../../lib/identity/rotation.ts'
@@ -113,7 +115,7 @@ function otherIdentities(workspace: Workspace, node: ClusterNode, { files, conte
           name,
           (file) => auth.tryBytes(file),
           theirs,
-          (file) => auth.backups(file),
+          (file) => backups(auth, file),
         )
       : { besides: [] }
     const why = theirs ? [] : [whyNotCompared(there)]

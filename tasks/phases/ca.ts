@@ -1,8 +1,10 @@
 /** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+
 import { createPublicKey } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
+import { backUp } from '../../lib/files/backup.ts'
 import { caName, certificateFile, crossName, keyFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { nameInIssued, nameOfCa } from '../../lib/identity/ca-name.ts'
@@ -121,7 +123,7 @@ async function makeCa(
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
-  const old = force && auth.backUp([certificate, key, certificateFile(crossName)], now)
+  const old = force && backUp(auth, [certificate, key, certificateFile(crossName)], now)
   // It would lead to another CA than the one that is there then.
   if (!kept) auth.remove(certificateFile(crossName))
   // The certificate must never be beside a key that does not match.

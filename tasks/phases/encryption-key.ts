@@ -1,5 +1,7 @@
 /** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
+
 import type { Change } from '../../lib/change.ts'
+import { backUp } from '../../lib/files/backup.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
@@ -67,7 +69,7 @@ async function build(workspace: Workspace, { found, force }: Work<Found | undefi
   const change = changeOf(workspace)
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []
-  const old = force === 'replace' ? auth.backUp([file], now) : undefined
+  const old = force === 'replace' ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })

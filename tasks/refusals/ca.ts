@@ -1,6 +1,8 @@
 /** Why the CA in auth/ is not worked with, nor another one made: each throws a refusal that names the ways out. */
+
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
+import { backups } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
 import {
   type Certificate,
@@ -32,7 +34,7 @@ export function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): v
   const { auth } = workspace
   const publicKey = createPublicKey(privateKey)
   const made = readLeaves(workspace)
-  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || auth.backups(key).length > 0) return
+  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || backups(auth, key).length > 0) return
   throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
     restore(workspace),
     startOver(workspace),

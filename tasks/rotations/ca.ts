@@ -1,9 +1,11 @@
 /** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
+
 import { createPublicKey } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { inside } from '../../lib/der/der.ts'
 import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
+import { backUp, backups } from '../../lib/files/backup.ts'
 import {
   caName,
   certificateFile,
@@ -57,7 +59,7 @@ const both: Stage = {
         `pods that read the ca.crt of the CA before this one go on by ${certificateFile(crossName)}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
         [`restart what may be such, then: ${command('rotate ca --force')}`],
       )
-    auth.backUp([certificateFile(crossName)], now)
+    backUp(auth, [certificateFile(crossName)], now)
     // The rest is made of it, by whichever run comes next.
     const key = await generatePrivateKey(cluster.certificates.key)
     auth.write(keyFile(next), privateKeyPem(key), secretMode, { durable: true })
@@ -75,7 +77,7 @@ const both: Stage = {
     return units.map(({ unit }) => unit)
   },
   async undo({ workspace: { auth, now } }) {
-    auth.backUp(caRotationFiles, now)
+    backUp(auth, caRotationFiles, now)
     // The key last: until then it is the stage that it was.
     auth.remove(certificateFile(next))
     const earlier = crossOfPresent(auth)
@@ -99,7 +101,7 @@ const finished: Stage = {
     return asked.some((units) => units.length > 0) ? [] : ['whoever it may be: no component runs that could tell']
   },
   async begin({ workspace: { auth, now } }) {
-    auth.backUp(pairFiles(caName), now)
+    backUp(auth, pairFiles(caName), now)
     auth.write(certificateFile(caName), auth.bytes(certificateFile(next)), publicMode, { durable: true })
   },
   async prove(rotating, node) {
@@ -145,7 +147,7 @@ export const caRotation: Rotation = {
 /** The one that led to the present CA before the next one had a cross certificate. */
 function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
   const present = tryCertificate(auth, caName)
-  return auth.backups(certificateFile(crossName)).find((pem) => {
+  return backups(auth, certificateFile(crossName)).find((pem) => {
     const cross = readCertificate(pem)
     return present && cross?.publicKey.equals(present.publicKey) && cross.subject.equals(present.subject)
   })
@@ -162,10 +164,10 @@ function maySignCas({ fields }: Certificate): boolean {
 async function madeByEarlierCa({ workspace }: Rotating) {
   const { auth, cluster } = workspace
   const read = (file: string) => auth.tryBytes(file)
-  const keys = auth.backups(keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
+  const keys = backups(auth, keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isEarlierCa(createPublicKey(key), read))
   const cross = tryCertificate(auth, crossName)
-  const pem = auth.backups(certificateFile(caName)).find((each) => {
+  const pem = backups(auth, certificateFile(caName)).find((each) => {
     const certificate = readCertificate(each)
     return certificate && cross && isIssuedBy(cross, certificate)
   })

@@ -1,7 +1,9 @@
 /** `rotate encryption-key`: the next key opens everywhere before it seals anywhere; then every stored object is written anew. */
+
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { backUp } from '../../lib/files/backup.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import {
@@ -110,7 +112,7 @@ function edit({ auth, now }: Workspace, change: (text: string) => string): void 
     })
   const changed = change(text)
   if (readSealingKeys(changed) === undefined) throw new Error('the changed text has no key')
-  auth.backUp([file], now)
+  backUp(auth, [file], now)
   auth.write(file, changed, secretMode, { durable: true })
 }
 

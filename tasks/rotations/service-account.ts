@@ -1,8 +1,10 @@
 /** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
+
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
+import { backUp, backups } from '../../lib/files/backup.ts'
 import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { tokenRotation } from '../../lib/identity/rotation.ts'
@@ -37,11 +39,11 @@ const published: Stage = {
   async bound({ workspace: { auth }, isForced }) {
     // Kept as the one that signs when that was taken back.
     const next = readPublicKey(auth.tryBytes(nextKey))
-    const hasSigned = next && auth.backups(key).some((pem) => readPublicKey(pem)?.equals(next))
+    const hasSigned = next && backups(auth, key).some((pem) => readPublicKey(pem)?.equals(next))
     return hasSigned && !isForced ? ['tokens that the next key has signed already (--force gives them up)'] : []
   },
   async undo({ workspace: { auth, now } }) {
-    auth.backUp([nextKey, certificate], now)
+    backUp(auth, [nextKey, certificate], now)
     // First what is accepted: with the next key away, it would be taken for an earlier one.
     dropOtherKeys({ auth }, name)
     auth.remove(nextKey)
@@ -54,19 +56,19 @@ const signing: Stage = {
   changes: (file) => file === key || file === certificate,
   proof: 'a token that is asked of each API server is signed by the next key',
   async begin({ workspace: { auth, now } }) {
-    auth.backUp([key], now)
+    backUp(auth, [key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
   prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),
   async undo({ workspace: { auth, now } }) {
     const present = readPublicKey(auth.tryBytes(key))
-    const [earlier] = auth.backups(key).filter((pem) => {
+    const [earlier] = backups(auth, key).filter((pem) => {
       const each = readPublicKey(pem)
       return each && present && !each.equals(present) && isAccepted({ auth }, each)
     })
     if (!earlier)
       throw new Failure(`the earlier key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
-    auth.backUp([key], now)
+    backUp(auth, [key], now)
     auth.write(nextKey, auth.bytes(key), secretMode, { durable: true })
     auth.write(key, earlier, secretMode, { durable: true })
   },
@@ -80,7 +82,7 @@ const finished: Stage = {
   isLast: true,
   heldBy: findOldTokens,
   async begin({ workspace: { auth, now } }) {
-    auth.backUp([certificate], now)
+    backUp(auth, [certificate], now)
     dropOtherKeys({ auth }, name)
   },
   prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),

@@ -2,10 +2,12 @@
  * The pair that service-account tokens are signed with. Its file has the certificates of all keys that are accepted, that
  * of the key that signs first: nobody reads more than the keys out of them.
  */
+
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
+import { backUp } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { type TokenRotation, tokenRotation } from '../../lib/identity/rotation.ts'
@@ -130,7 +132,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   if (force === 'replace' && readRotation(workspace, row).stage !== 'settled')
     throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
   const pair = withItsOwn(readPair(auth, name))
-  const old = force === 'replace' ? auth.backUp(pairFiles(name), now) : undefined
+  const old = force === 'replace' ? backUp(auth, pairFiles(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(certificateFile(name))

@@ -1,5 +1,7 @@
 /** What is left of another role where units read files: of ours by content, or signed by our CA. */
+
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { backups } from '../../lib/files/backup.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
 import { otherIdentity } from '../../lib/identity/identity.ts'
 import { ownCas } from '../../lib/identity/rotation.ts'
@@ -73,7 +75,7 @@ function isOurs(
     (each: string) => auth.tryBytes(each),
     ...(isPairOfOurs ? [(each: string) => (each === file ? undefined : certificate)] : []),
   ]
-  return readers.some((read) => otherIdentity(file, read, bytes, (each) => auth.backups(each)) === undefined)
+  return readers.some((read) => otherIdentity(file, read, bytes, (each) => backups(auth, each)) === undefined)
 }
 
 /** What is to be removed, and what is only told of. */

@@ -44,8 +44,10 @@ const naming = (path: string, pattern: RegExp) => (error: unknown) => {
 
 /** The code is run in a process of its own, with AuthDir and the folder as `auth`; what it prints. */
 function runApart(auth: AuthDir, code: string, before = ''): string {
-  const module = pathToFileURL(join(import.meta.dirname, '../../../lib/files/auth-dir.ts')).href
-  const script = `import { AuthDir } from ${JSON.stringify(module)}
+  const module = (name: string) =>
+    JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../lib/files', name)).href)
+  const script = `import { AuthDir } from ${module('auth-dir.ts')}
+import { backUp } from ${module('backup.ts')}
 const auth = new AuthDir(${JSON.stringify(auth.path)})
 const attempt = (work) => { try { work(); return 'done' } catch (error) { return error.name + ': ' + error.message } }
 ${code}`
@@ -344,7 +346,7 @@ test('nobody waits for what would be written into a pipe: it is neither copied n
   assert.equal(spawnSync('mkfifo', ['-m', '644', join(auth.path, 'pipe')]).status, 0)
   symlinkSync('pipe', join(auth.path, 'link'))
   const code = `const now = new Date(0)
-console.log(attempt(() => auth.backUp(['pipe'], now)), attempt(() => auth.backUp(['link'], now)), attempt(() => auth.setMode('pipe', 0o600)))`
+console.log(attempt(() => backUp(auth, ['pipe'], now)), attempt(() => backUp(auth, ['link'], now)), attempt(() => auth.setMode('pipe', 0o600)))`
   const said = runApart(auth, code).match(/Failure: \S+ is not a plain file/g)
   assert.deepEqual(
     said,

@@ -1,0 +1,42 @@
+/** What of auth/ is kept in auth/backup/ when it is replaced, each time in a folder of its own. */
+import { existsSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { doing } from '../failure.ts'
+import { type AuthDir, notPlain } from './auth-dir.ts'
+import { readPlainFile, secretMode } from './plain-file.ts'
+
+/**
+ * Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. What
+ * was kept before, at the same time, stays.
+ */
+export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
+  const time = join('backup', now.toISOString().replace(/[:.]/g, '-'))
+  const isTaken = (folder: string) => names.some((name) => auth.read(join(folder, name)))
+  let folder = time
+  for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
+  const copies = names.flatMap((name) => {
+    const bytes = readThrough(join(auth.path, name))
+    return bytes ? [{ name, bytes }] : []
+  })
+  if (copies.length === 0) return undefined
+  auth.makeFolder('backup')
+  auth.makeFolder(folder)
+  for (const { name, bytes } of copies) auth.write(join(folder, name), bytes, secretMode, { durable: true })
+  return join(auth.path, folder)
+}
+
+/** From behind a symbolic link too. Throws a Failure for what is no plain file, such as a pipe. */
+function readThrough(path: string): Buffer | undefined {
+  if (!existsSync(path)) return undefined
+  const file = readPlainFile(doing('read', path, () => realpathSync(path)))
+  if (file && file.kind !== 'file') throw notPlain(path)
+  return file?.bytes
+}
+
+/** The earlier files of that name that were kept, the latest first. */
+export function backups(auth: AuthDir, name: string): Buffer[] {
+  return auth
+    .names('backup')
+    .reverse()
+    .flatMap((time) => auth.tryBytes(join('backup', time, name)) ?? [])
+}
