@@ -17,7 +17,7 @@ export function breakLines(text: string, width: number, first: number, others: n
   const wrap = (words: string, indent: number) =>
     wrapAnsi(words, Math.max(width - indent, narrowest), { hard: true }).split('\n')
   // wrap-ansi normalizes to NFC; the text must be normalized first so that offsets match.
-  const words = glueCommands(text.normalize(), width - others)
+  const words = glueCommands(text.normalize())
   const [head = ''] = wrap(words, first)
   const rest = words.slice(head.length).trimStart()
   const lines = rest === '' ? [] : wrap(rest, others)
@@ -33,9 +33,9 @@ const glue = '\u00a0'
 const command =
   /\b(?:npm run|npm --prefix|npx harderway|kubectl (?:get|delete)|ps -fp|rm(?= [/'])|chown) .*?(?=[,;:.)]+(?: |$)|$)/g
 
-/** It is copied as one line, if it is not longer than one. */
-function glueCommands(text: string, width: number): string {
-  return text.replace(command, (found) => (found.length <= width ? found.replaceAll(' ', glue) : found))
+/** One that fits is copied as one line. */
+function glueCommands(text: string): string {
+  return text.replace(command, (found) => found.replaceAll(' ', glue))
 }
 
 /** What is longer stands on a line of its own: a terminal breaks it so that it is copied whole. */

@@ -38,6 +38,6 @@ export function typedCommand(
 ): string {
   const options = isJump ? [] : formatOptions(use.ssh.options)
   const given = [...fileWords(use), ...options]
-  const command = [...[program, ...given, ...words].map(quote), rest].join(' ').trimEnd()
+  const command = [...[program, ...given, ...words].map(quote), ...(rest ? [rest] : [])].join(' ')
   return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
 }

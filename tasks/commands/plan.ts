@@ -8,8 +8,9 @@ import { endsSoon, type Workspace } from '../../lib/targets/workspace.ts'
 import { type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { notesOnFolder } from '../looks/folder.ts'
 import { formerHolders } from '../looks/former-holders.ts'
-import { look, notesOnFolder, type Seen, tell } from '../looks/look.ts'
+import { look, type Seen, tell } from '../looks/look.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph, groups, phases } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
@@ -26,7 +27,7 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
-  const notes = [...notesOnFolder(seen.workspace), ...former, ...otherWays(request, graph, forced)]
+  const notes = [...notesOnFolder(seen.workspace.auth), ...former, ...otherWays(request, graph, forced)]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
 }
 

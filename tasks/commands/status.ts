@@ -5,6 +5,7 @@ import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { notesOnFolder } from '../looks/folder.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import {
   firstEnd,
@@ -16,7 +17,7 @@ import {
   takeNodeInventory,
   waysOut,
 } from '../looks/inventory.ts'
-import { look, notesOnFolder, type Seen, wholeCluster } from '../looks/look.ts'
+import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
@@ -39,7 +40,7 @@ export async function status(request: Request): Promise<readonly Finding[]> {
     const uses: Uses = options.onNodes ? await askForUses(request, told.rotation) : { sentences: [] }
     rotations.push({ ...told, ...uses })
   }
-  const onFolder = notesOnFolder(seen.workspace)
+  const onFolder = notesOnFolder(seen.workspace.auth)
   const findings = [
     ...findingsIn(items, nodes),
     ...onFolder.map((): Finding => 'stale'),
@@ -51,7 +52,7 @@ export async function status(request: Request): Promise<readonly Finding[]> {
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))
   } else if (!options.quiet || findings.length > 0)
-    tell(request, seen, { items, nodes, rotations, ways: waysOut(seen.workspace, inventory) })
+    tell(request, seen, { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) })
   return findings
 }
 
@@ -71,6 +72,7 @@ type Rotating = Told & Uses
 interface Found {
   readonly items: readonly Item[]
   readonly nodes: readonly NodeItem[]
+  readonly onFolder: readonly string[]
   readonly rotations: readonly Rotating[]
   readonly ways: ReturnType<typeof waysOut>
 }
@@ -78,7 +80,7 @@ interface Found {
 function tell(
   { options, print, width }: Request,
   { workspace, graph, outcomes }: Seen,
-  { items, nodes, rotations, ways }: Found,
+  { items, nodes, onFolder, rotations, ways }: Found,
 ): void {
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
@@ -95,8 +97,8 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...notesOnFolder(workspace), ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap(
-    (text) => breakLines(printable(text), width, 0, 2),
+  const notes = [...onFolder, ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
+    breakLines(printable(text), width, 0, 2),
   )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')

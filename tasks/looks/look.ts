@@ -66,13 +66,6 @@ export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): 
   }
 }
 
-/** What a run mends that is no target's. */
-export function notesOnFolder({ auth }: Workspace): string[] {
-  // The empty one of a new clone holds nothing that others could read.
-  const holds = auth.names().some((name) => !name.startsWith('.'))
-  return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
-}
-
 interface Telling {
   readonly isPlan: boolean
   readonly notes?: readonly string[]

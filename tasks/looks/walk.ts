@@ -6,6 +6,7 @@ import type { TargetId } from '../../lib/targets/target.ts'
 import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
+import { closeFolder } from './folder.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
   /** Of the lock. */
@@ -28,8 +29,7 @@ export async function walk(graph: Graph, { lost, reporter, ...options }: Walking
   ]
   for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
-  auth.keepOutOfGit()
-  if (auth.tightenFolder()) reporter.note(`${auth.path} was accessible to others: its mode is now 0700`)
+  closeFolder(auth, reporter.note)
   const ended = AbortSignal.any([signal, lost])
   const outcomes = await execute(graph, { ...options, dryRun: false, signal: ended, emit: reporter.event })
   if (!lost.aborted) return { outcomes, findings: findingsOf(outcomes.values()) }

@@ -80,6 +80,8 @@ test('a command is on one line, if one is long enough for it', () => {
       lines.join('\n'),
     )
   assert.equal(lines.map((line) => line.trim()).join(' '), text)
+  const longer = 'npm run task -- status --on-nodes,'
+  assert.ok(breakLines(text, 24, 0, 2).every((line) => line.length <= 24 || line.trim() === longer))
 })
 
 test('a command that is longer than a line stands on one of its own, whole', () => {

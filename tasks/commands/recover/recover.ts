@@ -1,4 +1,5 @@
 /** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
+
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, usageFailure } from '../../../lib/failure.ts'
@@ -9,6 +10,7 @@ import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { countFiles } from '../../../lib/wording.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
+import { closeFolder } from '../../looks/folder.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkNodes } from '../../request/selection.ts'
@@ -95,8 +97,7 @@ async function readSources(
 
 /** Each is whole, or not there: this may be killed at any moment, and run again. */
 function take({ auth }: Workspace, { files, notes, next }: Whole, { note }: Reporter): void {
-  auth.keepOutOfGit()
-  if (auth.tightenFolder()) note(`${auth.path} was accessible to others: its mode is now 0700`)
+  closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
   for (const each of notes) note(each)

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/views/reporter.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
+import { notesOnFolder } from '../../looks/folder.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
-import { notesOnFolder } from '../../looks/look.ts'
 import { formatUnderWay, rotationsIn } from '../../rotations/table.ts'
 import { showCertificates, showChain } from './certificates.ts'
 import { showKeys } from './keys.ts'
@@ -102,7 +102,7 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
     return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
   })
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(workspace), ...folded, ...onNodes]
+  const lines = [...notesOnFolder(workspace.auth), ...folded, ...onNodes]
   if (lines.length === 0) return ''
   return html`!${listLines('wrong', lines)}
 <p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`
