@@ -1,7 +1,7 @@
 /** A failure on a node, reported once for all nodes that share it. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Stop } from '../../lib/nodes/shell.ts'
+import type { Stop } from '../../lib/remote/shell.ts'
 
 export interface NodeTrouble {
   readonly code: string

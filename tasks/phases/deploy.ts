@@ -2,16 +2,16 @@
 import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Inspection } from '../../lib/nodes/look.ts'
+import type { Inspection } from '../../lib/remote/look.ts'
 import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseEarlyClock } from '../nodes/clock.ts'
 import { inspectNode } from '../nodes/look.ts'
 import { filesToCopy, swap } from '../nodes/swap.ts'
+import { inspectNodeAndUnits, type UnitsFound } from '../nodes/units.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
-import { inspectNodeAndUnits, type UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */

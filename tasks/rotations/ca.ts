@@ -25,13 +25,13 @@ import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/p
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { Credentials } from '../../lib/tls/probe.ts'
 import { formatDate } from '../../lib/wording.ts'
-import { isApiServer } from '../components/client.ts'
-import { credentialsOf } from '../components/credentials.ts'
+import { isApiServer } from '../nodes/client.ts'
+import { credentialsOf } from '../nodes/credentials.ts'
+import { repeat, takeUpTime } from '../nodes/repeat.ts'
 import { forgetEarlierCa } from '../running/client-cas.ts'
 import { type Askable, askable, askHealth, isAccepted } from '../running/components.ts'
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
-import { repeat, takeUpTime } from '../units/repeat.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const next = nextName(caName)

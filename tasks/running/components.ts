@@ -2,10 +2,10 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
-import { isApiServer, type Serving } from '../components/client.ts'
-import { type Asking, healthQuestion } from '../components/question.ts'
+import { isApiServer, type Serving } from '../nodes/client.ts'
+import { type Asking, healthQuestion } from '../nodes/question.ts'
+import { judgeUnits, lookAtUnits } from '../nodes/units.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
-import { judgeUnits, lookAtUnits } from '../units/verdict.ts'
 
 /** One that answers to a certificate. */
 export interface Askable extends Unit {

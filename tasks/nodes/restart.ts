@@ -6,12 +6,12 @@ import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { ask } from '../../lib/tls/probe.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
-import { readShown } from '../components/ports.ts'
-import { type Asking, healthQuestion } from '../components/question.ts'
 import type { Port, Unit } from '../tables/places.ts'
-import { commandLimit, runCommand } from '../units/place.ts'
-import { repeat, takeUpTime } from '../units/repeat.ts'
 import { drain, undrain } from './drain.ts'
+import { commandLimit, runCommand } from './places.ts'
+import { readShown } from './ports.ts'
+import { type Asking, healthQuestion } from './question.ts'
+import { repeat, takeUpTime } from './repeat.ts'
 
 export interface On {
   readonly workspace: Workspace

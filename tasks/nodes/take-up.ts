@@ -3,13 +3,12 @@ import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
+import { besideOf } from '../../lib/remote/units-look.ts'
 import type { Built } from '../../lib/targets/target.ts'
-import { besideOf } from '../../lib/units/look.ts'
 import type { Place, Unit } from '../tables/places.ts'
-import { removeMisplaced, splitMisplaced } from '../units/misplaced.ts'
-import { forgetOld, placeFiles } from '../units/place.ts'
-import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../units/verdict.ts'
 import { undrain } from './drain.ts'
+import { removeMisplaced, splitMisplaced } from './left-over.ts'
+import { forgetOld, placeFiles } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import {
   type On,
@@ -22,6 +21,7 @@ import {
 } from './restart.ts'
 import { allOrFailure, isOfUnit, tellingTogether } from './together.ts'
 import { undo } from './undo.ts'
+import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from './units.ts'
 
 /** `found` is of this moment. */
 export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {

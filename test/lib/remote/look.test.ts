@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../../lib/nodes/look.ts'
+import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../../lib/remote/look.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'

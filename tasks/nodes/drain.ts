@@ -1,13 +1,13 @@
 /** Keeps requests from the API server of a node while it is restarted: the commands of cluster.yaml, on every gateway. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { folderWord } from '../../lib/nodes/shell.ts'
+import { folderWord } from '../../lib/remote/shell.ts'
+import { drainedMark } from '../../lib/remote/units-look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { drainedMark } from '../../lib/units/look.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
-import { addressOf } from '../components/question.ts'
-import { nodeFailure } from '../nodes/node-failure.ts'
-import { commandLimit, runCommand } from '../units/place.ts'
+import { nodeFailure } from './node-failure.ts'
+import { commandLimit, runCommand } from './places.ts'
+import { addressOf } from './question.ts'
 
 type Change = 'drain' | 'undrain'
 

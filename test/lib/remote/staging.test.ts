@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { judgeStaging, stagingName } from '../../../lib/nodes/staging.ts'
+import { judgeStaging, stagingName } from '../../../lib/remote/staging.ts'
 
 const owner = { auth: 'a'.repeat(12), run: 'b'.repeat(8) }
 const colleague = { auth: 'c'.repeat(12), run: 'd'.repeat(8) }

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { runCommand } from '../../../tasks/units/place.ts'
+import { runCommand } from '../../../tasks/nodes/places.ts'
 
 const run = (sudo: string, command: string) => {
   const connection = { run: async (script: string) => execFileSync('sh', ['-s'], { input: script, encoding: 'utf8' }) }

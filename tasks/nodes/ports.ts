@@ -1,11 +1,11 @@
 /** The ports of a node: where something listens, and which certificate is shown there. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { readAnswer } from '../../lib/nodes/frame.ts'
+import { readAnswer } from '../../lib/remote/frame.ts'
+import { listensScript } from '../../lib/remote/places.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { type Credentials, readServed } from '../../lib/tls/probe.ts'
-import { listensScript } from '../../lib/units/place.ts'
-import { askNode } from '../nodes/look.ts'
+import { askNode } from './look.ts'
 import { type Asking, addressOf, wayTo } from './question.ts'
 
 /** DER of the certificate; 'nothing' where none was shown. */

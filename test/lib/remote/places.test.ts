@@ -17,8 +17,7 @@ import {
 import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { readAnswer } from '../../../lib/nodes/frame.ts'
-import { newSuffix, oldSuffix } from '../../../lib/units/look.ts'
+import { readAnswer } from '../../../lib/remote/frame.ts'
 import {
   commandScript,
   forgetScript,
@@ -28,7 +27,8 @@ import {
   putBackScript,
   readScript,
   removeScript,
-} from '../../../lib/units/place.ts'
+} from '../../../lib/remote/places.ts'
+import { newSuffix, oldSuffix } from '../../../lib/remote/units-look.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'

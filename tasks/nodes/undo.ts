@@ -1,9 +1,9 @@
 /** Puts back what a node's units read before, where one that was well does not get well with what is new. */
 import { Failure } from '../../lib/failure.ts'
-import { oldSuffix } from '../../lib/units/look.ts'
+import { oldSuffix } from '../../lib/remote/units-look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../tables/places.ts'
-import { putBack } from '../units/place.ts'
+import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
 import { type On, restart, whyNotWell } from './restart.ts'
 

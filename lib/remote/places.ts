@@ -1,9 +1,9 @@
 /** Copies files on a node from where they were deployed to where units read them, as root: scripts. Pure. */
 import { addressBytes } from '../address.ts'
-import { closeAnswer, openAnswer } from '../nodes/frame.ts'
-import { lockFunction, shellStart, syncFolders, wholeScript } from '../nodes/shell.ts'
 import { quote } from '../wording.ts'
-import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './look.ts'
+import { closeAnswer, openAnswer } from './frame.ts'
+import { lockFunction, shellStart, syncFolders, wholeScript } from './shell.ts'
+import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './units-look.ts'
 
 export interface Placing {
   /** Absolute: the folder that is deployed to. */

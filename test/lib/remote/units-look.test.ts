@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { type AskedUnits, drainedMark, newSuffix, oldSuffix, parseUnits, unitsScript } from '../../../lib/units/look.ts'
+import {
+  type AskedUnits,
+  drainedMark,
+  newSuffix,
+  oldSuffix,
+  parseUnits,
+  unitsScript,
+} from '../../../lib/remote/units-look.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { inEachShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readAnswer } from '../../../lib/nodes/frame.ts'
-import { bothScripts, wholeScript } from '../../../lib/nodes/shell.ts'
-import { readScript } from '../../../lib/units/place.ts'
+import { readAnswer } from '../../../lib/remote/frame.ts'
+import { readScript } from '../../../lib/remote/places.ts'
+import { bothScripts, wholeScript } from '../../../lib/remote/shell.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 

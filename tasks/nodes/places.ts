@@ -2,15 +2,15 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
-import { notWhole, readAnswer } from '../../lib/nodes/frame.ts'
-import type { Stop } from '../../lib/nodes/shell.ts'
+import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
+import { commandScript, forgetScript, placeScript, putBackScript } from '../../lib/remote/places.ts'
+import type { Stop } from '../../lib/remote/shell.ts'
+import type { UnitsLook } from '../../lib/remote/units-look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { UnitsLook } from '../../lib/units/look.ts'
-import { commandScript, forgetScript, placeScript, putBackScript } from '../../lib/units/place.ts'
 import { excerpt } from '../../lib/wording.ts'
-import { askNode, asUnknown, digestOf } from '../nodes/look.ts'
-import { nodeFailure, stopFailure } from '../nodes/node-failure.ts'
 import type { Place } from '../tables/places.ts'
+import { askNode, asUnknown, digestOf } from './look.ts'
+import { nodeFailure, stopFailure } from './node-failure.ts'
 
 /** Throws a Failure where not all of them are in their places then. */
 export async function placeFiles(

@@ -1,9 +1,9 @@
 /** A look at the units of a node and at the files that they read: a script, and the reader of its answer. Pure. */
 import { Failure } from '../failure.ts'
-import { closeAnswer, notWhole, openAnswer, readAnswer } from '../nodes/frame.ts'
-import { largestFile } from '../nodes/look.ts'
-import { folderWord, shellStart, wholeScript } from '../nodes/shell.ts'
 import { quote } from '../wording.ts'
+import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
+import { largestFile } from './look.ts'
+import { folderWord, shellStart, wholeScript } from './shell.ts'
 
 interface UnitState {
   /** Whether systemd has read a unit file for it. */

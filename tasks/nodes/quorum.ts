@@ -4,12 +4,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/store-lock.ts'
 import { printable } from '../../lib/wording.ts'
-import { withStore } from '../components/client.ts'
-import { nodeFailure } from '../nodes/node-failure.ts'
-import { stagingOwner } from '../nodes/verdict.ts'
 import type { Unit } from '../tables/places.ts'
-import { repeat } from '../units/repeat.ts'
+import { withStore } from './client.ts'
+import { nodeFailure } from './node-failure.ts'
+import { repeat } from './repeat.ts'
 import { type On, showsOurs, whyNotWell } from './restart.ts'
+import { stagingOwner } from './verdict.ts'
 
 function membersOf({ workspace, node }: On) {
   const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)
