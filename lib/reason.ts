@@ -1,4 +1,5 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
+import type { Drift } from './files/place.ts'
 import { formatDate, formatNames, octal } from './wording.ts'
 
 export type Reason =
@@ -47,7 +48,7 @@ export interface UnitReason {
   /** Absolute paths of files that are to be put there. */
   readonly places: readonly {
     readonly path: string
-    readonly what: 'missing' | 'differs' | 'wrong mode' | 'wrong owner' | 'dated in the future'
+    readonly what: Drift['what'] | 'dated in the future'
   }[]
   /** Absolute paths: in place, and changed since the unit was started. */
   readonly notLoaded: readonly string[]

@@ -33,10 +33,19 @@ function readThrough(path: string): Buffer | undefined {
   return file?.bytes
 }
 
-/** The earlier files of that name that were kept, the latest first. */
+/** What stood on a node and is about to be overwritten: in a folder of its own, that is never taken for an earlier auth/. */
+export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
+  const folder = join('backup', `${node}-${now.toISOString().replace(/[:.]/g, '-')}`)
+  auth.makeFolder('backup')
+  auth.makeFolder(folder)
+  for (const [name, bytes] of files) auth.write(join(folder, name), bytes, secretMode, { durable: true })
+}
+
+/** The previous files of that name that were kept, the latest first. */
 export function backups(auth: AuthDir, name: string): Buffer[] {
   return auth
     .names('backup')
+    .filter((folder) => /^\d{4}-\d\d-\d\dT/.test(folder))
     .reverse()
     .flatMap((time) => auth.tryBytes(join('backup', time, name)) ?? [])
 }

@@ -1,56 +1,62 @@
-/** The inspection of a node's folder: a script that lists files with names that may be ours, and the reader of its answer. Pure. */
-import { createHash } from 'node:crypto'
-import { Failure } from '../failure.ts'
+/**
+ * One look at a node, by one command: at its folder as the login user, and where units run that read our files at those, as
+ * root. Scripts. Pure; answer.ts reads what they answer.
+ */
+import { addressBytes } from '../address.ts'
 import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
+import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
-import { closeAnswer, notWhole, openAnswer, readAnswer } from './frame.ts'
-import { folderWord, wholeScript } from './shell.ts'
-import type { Leftover, Uptime } from './staging.ts'
+import { closeAnswer, openAnswer } from './frame.ts'
+import { bothScripts, folderWord, shellStart, wholeScript } from './shell.ts'
 
-/** A file of a node's folder. */
-export interface NodeFile {
-  readonly kind: 'file' | 'folder' | 'other'
-  readonly mode: number
-  readonly uid: number
-  /** Bytes. */
-  readonly size: number
-  /** SHA-256 in hex; undefined where it is no plain file, can't be read, or is too large to be one of ours. */
-  readonly digest: string | undefined
-  /** The lines of the answer about it, verbatim. */
-  readonly told: string
+/** In place of a digest: whatever is there differs. */
+export const noDigest = '-'
+
+export interface FolderQuery {
+  /** Where deploy puts files, as in cluster.yaml. */
+  readonly directory: string
+  /** Name → SHA-256 in hex: the content of one that differs is part of the answer. */
+  readonly expected: ReadonlyMap<string, string>
 }
 
-export interface Inspection {
-  /** The folder's absolute path; undefined where it does not exist. */
-  readonly folder: string | undefined
-  /** It, or a folder above it, in which others than that user and root may give names to other folders. */
-  readonly open: string | undefined
-  /** Of the user that ssh logs in as. */
-  readonly uid: number
-  readonly files: ReadonlyMap<string, NodeFile>
-  /** Of the files asked for, those whose digest was another, as far as they are not too large. */
-  readonly contents: ReadonlyMap<string, Buffer>
-  /** Staging folders that are there. */
-  readonly leftovers: readonly Leftover[]
-  /** Undefined where the node does not tell. */
-  readonly uptime: Uptime | undefined
+export interface PlacesQuery {
+  /** How to become root; '' where we are. */
+  readonly sudo: string
+  readonly units: readonly string[]
+  /** Absolute path → SHA-256 in hex: the content of one that differs is part of the answer. '' asks for no content. */
+  readonly paths: ReadonlyMap<string, string>
+  /** Of these: where one is there, root looks even without a unit. */
+  readonly alone: readonly string[]
+  /** What may be left of another role: looked at where root looks in any case. */
+  readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
+  /** Where units serve: on which of the ports a process listens. */
+  readonly address: string
+  readonly ports: readonly number[]
 }
 
 /** Bytes: a file of ours has a few thousand; of a larger one there is no digest. */
 export const largestFile = 256 * 1024
 /** Bytes, of all contents together. */
-const largestInspection = 1024 * 1024
+const largestContents = 1024 * 1024
+
+/** Kept beside a file until the units that read it are healthy with the new one. */
+export const oldSuffix = '.harderway-old'
+export const newSuffix = '.harderway-new'
+/** What a run may have left there, where it or the node was killed. */
+export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
+/** In the folder that is deployed to: gateways may keep requests from the node. */
+export const drainedMark = '.harderway-drained'
 
 /**
  * Shell functions, beside those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and fails
- * if a name or a tool does; `tell_folder` reports the current folder. Our names consist of letters, digits, dots, hyphens and
- * underscores: all others are ignored.
+ * if a name or a tool does; `say_files` makes records of them; `differs NAME DIGEST` sends the content of a file that is
+ * not as expected, in hexadecimal. Names consist of letters, digits and a few signs: all others are ignored, or refused.
  */
-export const inspectFunctions = `stat_files() {
-  stats= sums= small= sizes=' '
+export const fileFunctions = `stat_files() {
+  stats= sums= small= sizes=' ' count=$#
   [ $# -gt 0 ] || return 0
-  stats=$(stat -c 'stat %a %u %f %s %n' -- "$@")
-  while read -r word mode uid type size name; do
+  stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
+  while read -r word mode owner group type size day time zone name; do
     # S_IFREG of stat(2)
     case $type in 8???) ;; *) continue ;; esac
     if [ "$size" -le ${largestFile} ] && [ -r "$name" ]; then small="$small $name" sizes="$sizes$name:$size "; fi
@@ -59,11 +65,50 @@ $stats
 STATS
   [ -z "$small" ] || sums=$(sha256sum -- $small)
 }
-tell_uptime() {
+say_files() {
+  # Counted by the names, whatever the tools printed.
+  [ $count -eq 0 ] || printf '%s\\n' "$stats"
+  n=$((n + count))
+  set -- $small
+  [ $# -eq 0 ] || printf '%s\\n' "$sums"
+  n=$((n + $#))
+}
+total=0
+differs() {
+  case $nl$sums$nl in *"$nl$2  $1$nl"*) return 0 ;; *"  $1$nl"*) ;; *) return 0 ;; esac
+  size=\${sizes#*" $1:"} size=\${size%% *}
+  total=$((total + size))
+  [ $total -le ${largestContents} ] || return 0
+  say content "$1"
+  od -A n -t x1 -v < "$1"
+}`
+
+/** Shell lines that stop with `changed` where one of the files is no longer as it was seen. */
+export function unchangedLines(
+  names: readonly string[],
+  files: ReadonlyMap<string, FileState>,
+  stop: string,
+): string[] {
+  const lines = names.flatMap((name) => files.get(name)?.lines.split('\n') ?? [])
+  const isStat = (line: string) => line.startsWith('file ')
+  const seen = [...lines.filter(isStat), ...lines.filter((line) => !isStat(line))]
+  return [
+    'set --',
+    `for f in ${names.map(quote).join(' ')}; do`,
+    '  if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi',
+    'done',
+    'stat_files "$@"',
+    // The lists also differ if a file was added or removed, or became a symbolic link.
+    `now=$stats\${sums:+$nl$sums}`,
+    `[ "$now" = ${quote(seen.join('\n'))} ] || ${stop} changed`,
+  ]
+}
+
+const folderFunctions = `say_uptime() {
   { read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime; } 2>/dev/null || return 0
   say uptime "$boot" "\${up%%.*}"
 }
-tell_open() {
+say_open() {
   up=$1
   set -- /
   while [ -n "$up" ]; do set -- "$@" "$up"; up=\${up%/*}; done
@@ -80,14 +125,15 @@ tell_open() {
 $above
 ABOVE
 }
-tell_folder() {
+say_folder() {
   uid=$(id -u)
   say uid "$uid"
-  tell_uptime
+  say_uptime
   folder=$(pwd -P)
   say folder "$folder"
-  tell_open "$folder"
+  say_open "$folder"
   ls >/dev/null
+  if [ -e ${drainedMark} ]; then say drained; fi
   for f in .harderway-*; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ ! -d "$f" ] || [ -L "$f" ]; then continue; fi
@@ -101,37 +147,28 @@ tell_folder() {
     if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
   done
   stat_files "$@"
-  # Counted by the names, whatever the tools printed.
-  [ $# -eq 0 ] || printf '%s\\n' "$stats"
-  n=$((n + $#))
-  set -- $small
-  [ $# -eq 0 ] || printf '%s\\n' "$sums"
-  n=$((n + $#))
+  say_files
 }`
 
-/** Sends the content of a file that is not as expected, in hexadecimal. */
-const differsFunction = `total=0
-differs() {
-  case $nl$sums$nl in *"$nl$2  $1$nl"*) return 0 ;; *"  $1$nl"*) ;; *) return 0 ;; esac
-  size=\${sizes#*" $1:"} size=\${size%% *}
-  total=$((total + size))
-  [ $total -le ${largestInspection} ] || return 0
-  say content "$1"
-  od -A n -t x1 -v < "$1"
-}`
+/** For scripts that look at a folder, or at one that they have changed. */
+export const lookFunctions = `${fileFunctions}\n${folderFunctions}`
+
+export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined, nonce: string): string {
+  const first = folderScript(folder, `${nonce}1`)
+  return places ? bothScripts(first, placesScript(places, `${nonce}2`)) : first
+}
 
 /**
  * A folder is absent only if its nearest existing parent can be entered. Any other folder that can't be entered or listed,
- * and any tool that fails, makes the inspection fail.
+ * and any tool that fails, makes the look fail.
  */
-export function inspectScript(directory: string, expected: ReadonlyMap<string, string>, nonce: string): string {
+function folderScript({ directory, expected }: FolderQuery, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(nonce),
-    inspectFunctions,
-    differsFunction,
+    lookFunctions,
     `if cd -- ${word} 2>/dev/null; then`,
-    '  tell_folder',
+    '  say_folder',
     ...[...expected].map(([name, digest]) => `  differs ${quote(name)} ${quote(digest)}`),
     'else',
     `  f=${word}`,
@@ -149,96 +186,156 @@ export function inspectScript(directory: string, expected: ReadonlyMap<string, s
 export function makeFolderScript(directory: string, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
-    openAnswer(nonce),
-    inspectFunctions,
+    openAnswer(`${nonce}1`),
+    lookFunctions,
     `mkdir -p -- ${word}`,
     `cd -- ${word}`,
-    'tell_folder',
+    'say_folder',
+    closeAnswer(`${nonce}1`),
+  )
+}
+
+/** For a script that root's shell reads from its input; it must not begin a line with the end mark. */
+export function asRoot(sudo: string, script: string, mark: string): string {
+  return `${sudo === '' ? '' : `${sudo} `}sh -s <<'${mark}'\n${script}\n${mark}`
+}
+
+export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
+
+/** Where systemd reads unit files: systemd.unit(5). */
+const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/systemd/system`)
+
+/**
+ * Anybody may see whether there is a unit, and its folders; its state and its files are for root to look at, and only where
+ * there is such a unit.
+ */
+export function placesScript(query: PlacesQuery, nonce: string): string {
+  const { sudo, units, paths, alone, address, ports } = query
+  const folders = [...new Set([...paths.keys()].map(folderOf))].map(quote).join(' ')
+  const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
+  return wholeScript(
+    openAnswer(nonce),
+    'say now "$(date +%s)"',
+    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
+    ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
+    'unit= folder= isRoots=',
+    `for f in ${folders}; do if [ -d "$f" ]; then say exists "$f"; folder=1; fi; done`,
+    `for f in ${units.join(' ')}; do if [ -d /run/systemd/system ] && [ ${files} ]; then unit=1; fi; done`,
+    '[ -z "$unit" ] || [ -z "$folder" ] || isRoots=1',
+    ...alone.map((path) => `[ ! -e ${quote(path)} ] || isRoots=1`),
+    'if [ -n "$isRoots" ]; then',
+    `  root=$(${asRoot(sudo, rootScript(query), `ROOT${nonce}`)}`,
+    // The same sudo is tried alone to learn why: what it says itself never stands in the answer above.
+    `) || { said=$(${sudo} true 2>&1) || stop root "$said"; stop look 'a command failed there'; }`,
+    `  printf '%s\n' "$root"`,
+    `  n=$((n + \${root##*rows } + 1))`,
+    'fi',
     closeAnswer(nonce),
   )
 }
 
-interface Draft {
-  readonly uids: number[]
-  /** '' where it does not exist. */
-  readonly folders: string[]
-  readonly files: Map<string, NodeFile>
-  readonly content: { readonly file: string; readonly lines: string[] }[]
-  readonly leftovers: Leftover[]
-  readonly uptimes: Uptime[]
-  readonly open: string[]
+/** Of a line of /proc/net/tcp: proc_pid_net(5), where 0A is LISTEN. */
+function listeningPattern(address: string, port: number): string {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const places = [...new Set(kernelAddresses(address))]
+  return places.map((place) => `*' ${place}:${hex} ${place.replaceAll(/./g, '0')}:0000 0A '*`).join('|')
 }
 
-const name = String.raw`([\w.-]+)`
-
-/** How each kind of record is read; throws if a record is repeated or out of place. */
-const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...parts: string[]) => void])[] = [
-  [/^uid (\d{1,10})$/, ({ uids }, _, uid) => uids.push(Number(uid))],
-  [/^folder (\/.*)$/, ({ folders }, _, folder = '') => folders.push(folder)],
-  [/^absent$/, ({ folders }) => folders.push('')],
-  [/^open (\/.*)$/, ({ open }, _, path = '') => open.push(path)],
-  [
-    /^uptime ([0-9a-f-]{36}) (\d{1,12})$/,
-    ({ uptimes }, _, boot = '', seconds) => uptimes.push({ boot, seconds: Number(seconds) }),
-  ],
-  [
-    /^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/,
-    ({ leftovers }, _, age, leftover = '') => leftovers.push({ name: leftover, age: Number(age) }),
-  ],
-  [new RegExp(`^stat ([0-7]{1,5}) (\\d{1,10}) ([0-9a-f]{4}) (\\d{1,15}) ${name}$`), addStat],
-  [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
-  [new RegExp(`^content ${name}$`), ({ content }, _, file = '') => content.push({ file, lines: [] })],
-  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
-]
-
-function addStat({ files }: Draft, told: string, mode = '', uid = '', type = '', size = '', file = ''): void {
-  // S_IFMT, S_IFREG and S_IFDIR of stat(2).
-  const format = Number.parseInt(type, 16) & 0o170000
-  const kind = format === 0o100000 ? 'file' : format === 0o040000 ? 'folder' : 'other'
-  const numbers = { mode: Number.parseInt(mode, 8), uid: Number(uid), size: Number(size) }
-  setOnce(files, file, { kind, ...numbers, digest: undefined, told })
+/** It, and all: words of four bytes in the byte order of the machine, which is either. An IPv6 socket serves IPv4 too. */
+function kernelAddresses(address: string): string[] {
+  const bytes = addressBytes(address) ?? Buffer.alloc(4)
+  const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
+  const all = [bytes, ...mapped, Buffer.alloc(4), Buffer.alloc(16)]
+  return all.flatMap((each) => [each, Buffer.from(each).swap32()]).map((each) => each.toString('hex').toUpperCase())
 }
 
-function addSum({ files }: Draft, told: string, digest = '', file = ''): void {
-  const there = must(files.get(file))
-  if (there.kind !== 'file' || there.digest !== undefined) throw notWhole()
-  files.set(file, { ...there, digest, told: `${there.told}\n${told}` })
-}
+/** Of systemctl(1), show, for each unit. */
+export const shownProperties = [
+  ...['Id', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
+  ...['User', 'Group', 'SupplementaryGroups'],
+] as const
 
-/** Throws a Failure if the answer is incomplete or has an unknown record. */
-export function parseInspection(output: string, nonce: string): Inspection {
-  const { records, stopped } = readAnswer(output, nonce)
-  if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
-  return readInspection(records)
-}
+/**
+ * Sets $real to where the path leads, without starting a process unless a link stands there itself. A link that another
+ * user than root may change is a record: nothing is written through it.
+ */
+export const resolveFunction = `resolve() {
+  real=$1
+  ! cd -P -- "\${1%/*}/" 2>/dev/null || real=\${PWD%/}/\${1##*/}
+  [ ! -L "$real" ] || real=$(readlink -f -- "$real")
+  case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) exit 1 ;; esac
+}`
 
-export function readInspection(records: readonly string[]): Inspection {
-  const draft: Draft = { uids: [], folders: [], files: new Map(), content: [], leftovers: [], uptimes: [], open: [] }
-  for (const record of records) {
-    const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
-    add(draft, record, ...(parts?.slice(1) ?? []))
-  }
-  const { uids, folders, files, leftovers, uptimes, open } = draft
-  const [uid, folder] = [must(uids[0]), must(folders[0])]
-  if (uids.length + folders.length !== 2 || uptimes.length > 1 || open.length > 1) throw notWhole()
-  const contents = new Map<string, Buffer>()
-  for (const { file, lines } of draft.content) setOnce(contents, file, decode(lines, files.get(file)?.digest))
-  return { folder: folder || undefined, open: open[0], uid, files, contents, leftovers, uptime: uptimes[0] }
+const rootFunctions = `say_links() {
+  links= up=$1
+  while [ -n "$up" ]; do [ ! -L "$up" ] || links="$links $up"; up=\${up%/*}; done
+  for f in $links; do
+    owner=$(stat -c %u -- "$f")
+    [ "$owner" = 0 ] || say link "$owner" "$f"
+  done
 }
+say_account() {
+  [ -n "$user" ] || return 0
+  key=$user:$group:$others
+  case $nl$accounts in *"$nl$key$nl"*) return 0 ;; esac
+  accounts=$accounts$key$nl
+  uid=$(id -u -- "$user" 2>/dev/null) || return 0
+  gids=$(id -G -- "$user")
+  for g in $others; do gid=$(getent group -- "$g") && gid=\${gid#*:*:} && gids="$gids \${gid%%:*}"; done
+  if [ -n "$group" ]; then gid=$(getent group -- "$group") && gid=\${gid#*:*:} && gids="\${gid%%:*} $gids"; fi
+  say account "$uid" "$gids" "$key"
+}`
 
-/** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */
-function decode(lines: readonly string[], digest: string | undefined): Buffer {
-  const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
-  if (createHash('sha256').update(bytes).digest('hex') !== digest) throw notWhole()
-  return bytes
-}
-
-function setOnce<T>(map: Map<string, T>, key: string, value: T): void {
-  if (map.has(key)) throw notWhole()
-  map.set(key, value)
-}
-
-function must<T>(value: T | undefined): T {
-  if (value === undefined) throw notWhole()
-  return value
+/** Its last line counts the others. */
+function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
+  const units = [...own, ...former.units]
+  const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
+  const names = units.map((unit) => `${unit}.service`).join(' ')
+  const shown = [
+    'accounts= user= group= others=',
+    `shown=$(systemctl show --timestamp=us+utc ${properties} -- ${names})`,
+    'while read -r line; do',
+    '  case $line in',
+    `    User=*) user=\${line#*=} ;;`,
+    `    Group=*) group=\${line#*=} ;;`,
+    `    SupplementaryGroups=*) others=\${line#*=} ;;`,
+    '    "") say_account; user= group= others= ; continue ;;',
+    '  esac',
+    '  say show "$line"',
+    'done <<SHOWN',
+    '$shown',
+    '',
+    'SHOWN',
+  ]
+  return [
+    shellStart,
+    'n=0',
+    `nl='\n'`,
+    `say() { n=$((n + 1)); printf '%s\\n' "$*"; }`,
+    fileFunctions,
+    resolveFunction,
+    rootFunctions,
+    ...(units.length > 0 ? shown : []),
+    'set -- ; expected=',
+    `while read -r path digest; do`,
+    '  resolve "$path"',
+    '  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path"; fi',
+    // Several paths may lead to one file.
+    '  case " $* " in *" $real "*) continue ;; esac',
+    `  for f in "$real" "$real${oldSuffix}" "$real${newSuffix}"; do`,
+    '    if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi',
+    '  done',
+    '  [ -z "$digest" ] || expected="$expected$real $digest$nl"',
+    `done <<'PATHS'`,
+    ...[...places, ...former.paths].map(([path, digest]) => `${path} ${digest}`),
+    'PATHS',
+    'cd /',
+    // One process for all: a node has some twenty.
+    'stat_files "$@"',
+    'say_files',
+    'while read -r path digest; do [ -z "$path" ] || differs "$path" "$digest"; done <<EXPECTED',
+    '$expected',
+    'EXPECTED',
+    'printf "rows %s\\n" "$n"',
+  ].join('\n')
 }

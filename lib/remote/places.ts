@@ -1,49 +1,65 @@
-/** Copies files on a node from where they were deployed to where units read them, as root: scripts. Pure. */
-import { addressBytes } from '../address.ts'
+/** Changes the files where units of a node read them, as root: scripts. Pure. */
+import type { Access, FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { lockFunction, shellStart, syncFolders, wholeScript } from './shell.ts'
-import { asRoot, besideOf, folderOf, newSuffix, oldSuffix } from './units-look.ts'
+import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
+import { lockFunction, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
 
-export interface Placing {
+export interface PlacesChange {
   /** Absolute: the folder that is deployed to. */
   readonly source: string
   readonly sudo: string
-  readonly files: readonly {
+  readonly files: readonly ({
     /** Its name in the source. */
     readonly file: string
-    /** Absolute. */
+    /** Absolute, as the node resolves it. */
     readonly path: string
-    readonly mode: number
     /** SHA-256 in hex. */
     readonly digest: string
-  }[]
+  } & Access)[]
+  /** Absolute: files that must still be as they were seen. */
+  readonly unchanged: readonly string[]
+  readonly seen: ReadonlyMap<string, FileState>
 }
+
+/** Why a change stopped, with nothing changed but for `half`. */
+export type PlacesStop =
+  | Stop
+  /** The files have changed since the look. */
+  | 'changed'
+  /** A file in the source is not the one that was deployed. */
+  | 'source'
 
 /**
  * Every file is first written beside its place, nobody's but root's until it is shown to be the one that was deployed;
  * then a second link keeps each old one, which can't be made where a place may not be changed; then all are renamed, one
- * right after the other. At every moment each file is the old or the new. The lock is the one that a deploy takes.
- * It answers `placed`; or a Stop; or `source`, where a file in the source is not the one that was deployed.
+ * right after the other. At every moment each file is the old or the new. An old one that is kept already is what units
+ * were last healthy with, and stays. The lock is the one that a deploy takes. It answers `placed`, or a PlacesStop.
  */
-export function placeScript({ source, sudo, files }: Placing, nonce: string): string {
-  const each = (line: (file: Placing['files'][number]) => string) => files.map(line)
+export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChange, nonce: string): string {
+  const each = (line: (file: PlacesChange['files'][number]) => string) => files.map(line)
   const all = (suffix: string) => each(({ path }) => quote(path + suffix)).join(' ')
   const script = [
     shellStart,
+    `nl='\n'`,
+    fileFunctions,
     ...placeFunctions,
     lockFunction('answer'),
     `cd -- ${quote(source)}`,
     'lock',
+    ...unchangedLines(unchanged, seen, 'answer'),
     "trap '' HUP INT TERM PIPE",
-    `leave() { rm -f -- ${all(newSuffix)} || true; answer "$@"; }`,
-    `forget() { rm -f -- ${all(oldSuffix)} || true; leave "$@"; }`,
+    'made=',
+    `leave() { rm -f -- ${all(newSuffix)} $made || true; answer "$@"; }`,
     'undo() {',
     '  why=undone',
     ...each(({ path }) => `  back ${quote(path)} || why=half`),
-    `  forget $why "$1"`,
+    `  leave $why "$1"`,
     '}',
-    ...each(({ file, path, mode, digest }) => `write ${quote(file)} ${quote(path)} ${digest} ${mode.toString(8)}`),
+    ...each(
+      ({ file, path, digest, uid, gid, mode }) =>
+        `write ${quote(file)} ${quote(path)} ${digest} ${uid}:${gid} ${mode.toString(8)}`,
+    ),
     ...each(({ path }) => `keep ${quote(path)}`),
     ...each(({ path }) => `said=$(mv -f -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
     syncFolders([...new Set(each(({ path }) => quote(folderOf(path))))].join(' ')),
@@ -64,14 +80,15 @@ const placeFunctions = [
   '  said=$( {',
   '    set -C && exec 8> "$new" && cat < "$1" >&8 && sync -- "$new" &&',
   '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
-  '    chown -- 0:0 /proc/self/fd/8 && chmod -- "$4" /proc/self/fd/8',
+  '    chown -- "$4" /proc/self/fd/8 && chmod -- "$5" /proc/self/fd/8',
   '  } 2>&1) || status=$?',
   '  case $status in 0) ;; 9) leave source "$1" ;; *) leave undone "$said" ;; esac',
   '}',
   'keep() {',
-  `  rm -rf -- "$1${oldSuffix}"`,
+  `  if [ -e "$1${oldSuffix}" ] || [ -L "$1${oldSuffix}" ]; then return 0; fi`,
   '  if [ -e "$1" ] || [ -L "$1" ]; then',
-  `    said=$(ln -- "$1" "$1${oldSuffix}" 2>&1) || forget undone "$said"`,
+  `    said=$(ln -- "$1" "$1${oldSuffix}" 2>&1) || leave undone "$said"`,
+  `    made="$made $1${oldSuffix}"`,
   '  fi',
   '}',
   'back() {',
@@ -89,43 +106,10 @@ export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
   return answering(sudo, [shellStart, ...back, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** When all is well. */
+/** When all units are healthy. */
 export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
   const old = paths.flatMap(besideOf).map(quote).join(' ')
   return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
-}
-
-/** Which of the ports a process listens on, on the address or on all: proc_pid_net(5), where 0A is LISTEN. */
-export function listensScript(address: string, ports: readonly number[], nonce: string): string {
-  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
-  const places = [...new Set(kernelAddresses(address))]
-  const lines = (port: number) =>
-    places.map((place) => `*' ${place}:${hex(port)} ${place.replaceAll(/./g, '0')}:0000 0A '*`).join('|')
-  return wholeScript(
-    openAnswer(nonce),
-    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
-    ...ports.map((port) => `case $listening in ${lines(port)}) say ${port} ;; esac`),
-    closeAnswer(nonce),
-  )
-}
-
-/** It, and all: words of four bytes in the byte order of the machine, which is either. An IPv6 socket serves IPv4 too. */
-function kernelAddresses(address: string): string[] {
-  const bytes = addressBytes(address) ?? Buffer.alloc(4)
-  const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
-  const all = [bytes, ...mapped, Buffer.alloc(4), Buffer.alloc(16)]
-  return all.flatMap((each) => [each, Buffer.from(each).swap32()]).map((each) => each.toString('hex').toUpperCase())
-}
-
-/** What stands there, each file as a line of hexadecimal. */
-export function readScript({ sudo, paths }: Kept, nonce: string): string {
-  return answering(
-    sudo,
-    [shellStart, ...paths.map((path) => `od -A n -t x1 -v < ${quote(path)} | tr -d ' \\n'; echo`), 'echo done'].join(
-      '\n',
-    ),
-    nonce,
-  )
 }
 
 /** Removes files that are what a look has found. */

@@ -1,7 +1,8 @@
 /** Replaces a node's files as one set: a script that unpacks, checks, renames, rolls back and inspects again. Pure. */
 import { quote } from '../wording.ts'
+import type { FolderSeen } from './answer.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
-import { type Inspection, inspectFunctions } from './look.ts'
+import { lookFunctions, unchangedLines } from './look.ts'
 import { discardedSuffix, lockFunction, type Stop, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
@@ -16,14 +17,14 @@ export interface Swap {
   readonly pruned: readonly string[]
   /** Staging folders of other runs. */
   readonly leftovers: readonly string[]
-  /** Files that must still be as the inspection found them. */
+  /** Files that must still be as they were seen. */
   readonly unchanged: readonly string[]
 }
 
 /** Why a swap stopped, with nothing changed but for `half`. */
 export type SwapStop =
   | Stop
-  /** The files have changed since the inspection. */
+  /** The files have changed since the look. */
   | 'changed'
 
 export const archiveName = 'files.tar'
@@ -70,12 +71,12 @@ const replacing = [
 ]
 
 /**
- * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the inspection,
+ * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the look,
  * keeps the old files and renames the new ones into place one right after the other. Before that the folder gets another
  * name, so that a run that is interrupted and removes its staging folder can't remove it during the renames. Ends with another
  * inspection.
  */
-export function swapScript(swap: Swap, inspection: Inspection, nonce: string): string {
+export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string {
   const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
   const stage = quote(`${folder}/${staging}`)
   const inUse = quote(`${folder}/${staging}-swap`)
@@ -83,7 +84,7 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
     openAnswer(nonce),
-    inspectFunctions,
+    lookFunctions,
     lockFunction('stop'),
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
@@ -93,7 +94,7 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,
     'lock',
-    ...seeingThatNothingChanged(unchanged, inspection),
+    ...unchangedLines(unchanged, seen.files, 'stop'),
     ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
     ...(copied.length > 0
@@ -102,7 +103,7 @@ export function swapScript(swap: Swap, inspection: Inspection, nonce: string): s
     ...remove('-f', pruned),
     ...remove('-rf', leftovers),
     `rm -rf -- ${inUse}`,
-    'tell_folder',
+    'say_folder',
     closeAnswer(nonce),
   )
 }
@@ -121,24 +122,6 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     ...chmods(copied),
     // Else a power cut after the renames might leave empty files: rename(2) is no order for data.
     'sync -- $names',
-  ]
-}
-
-function seeingThatNothingChanged(unchanged: Swap['unchanged'], { files }: Inspection): string[] {
-  const told = unchanged.flatMap((name) => files.get(name)?.told.split('\n') ?? [])
-  const lines = [
-    ...told.filter((line) => line.startsWith('stat ')),
-    ...told.filter((line) => !line.startsWith('stat ')),
-  ]
-  return [
-    'set --',
-    `for f in ${unchanged.map(quote).join(' ')}; do`,
-    '  if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi',
-    'done',
-    'stat_files "$@"',
-    // The lists also differ if a file was added or removed, or became a symbolic link.
-    `now=$stats\${sums:+$nl$sums}`,
-    `[ "$now" = ${quote(lines.join('\n'))} ] || stop changed`,
   ]
 }
 

@@ -1,5 +1,4 @@
-/** What is left of another role where units read files: of ours by content, or signed by our CA. */
-
+/** What is left of another role where units read files: ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { backups } from '../../lib/files/backup.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
@@ -7,14 +6,14 @@ import { otherIdentity } from '../../lib/identity/identity.ts'
 import { ownCas } from '../../lib/identity/rotation.ts'
 import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { readScript, removeScript } from '../../lib/remote/places.ts'
-import type { UnitsLook } from '../../lib/remote/units-look.ts'
+import type { PlacesSeen } from '../../lib/remote/answer.ts'
+import { removeScript } from '../../lib/remote/places.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formerPlaces } from '../tables/places.ts'
 import { digestOf } from './look.ts'
 import { tell } from './places.ts'
 
-export interface Misplaced {
+export interface LeftOver {
   readonly path: string
   /** SHA-256 in hex. */
   readonly digest: string
@@ -22,36 +21,23 @@ export interface Misplaced {
   readonly isInUse: boolean
 }
 
-/** Files that are not in auth/ as they are there are read, as root. */
-export async function readMisplaced(
+export function findLeftOver(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
-  { files, units }: UnitsLook,
-): Promise<Misplaced[]> {
+  { files, contents, units, real }: PlacesSeen,
+): LeftOver[] {
   const there = formerPlaces(node, install).flatMap(({ file, path, unit }) => {
-    const digest = files.get(path)?.digest
-    return digest === undefined ? [] : [{ file, path, unit, digest }]
+    const at = real.get(path) ?? path
+    const digest = files.get(at)?.sha256
+    return digest === undefined ? [] : [{ file, path: at, unit, digest }]
   })
   const isUsed = (path: string) =>
     there.some((each) => each.path === path && !['inactive', undefined].includes(units.get(each.unit)?.active))
   const unique = [...new Map(there.map((each) => [each.path, each])).values()]
-  const others = unique.filter(({ file, digest }) => digest !== digestOf(workspace, file)).map(({ path }) => path)
-  const contents = await readContents(workspace, node, install, others)
   return unique
     .filter(({ file, path, digest }) => digest === digestOf(workspace, file) || isOurs(workspace, file, path, contents))
     .map(({ path, digest }) => ({ path, digest, isInUse: isUsed(path) }))
-}
-
-async function readContents(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
-  paths: readonly string[],
-): Promise<Map<string, Buffer>> {
-  if (paths.length === 0) return new Map()
-  const lines = await tell(workspace, node, (nonce) => readScript({ sudo, paths }, nonce))
-  return new Map(paths.map((path, i): [string, Buffer] => [path, Buffer.from(lines[i] ?? '', 'hex')]))
 }
 
 function isOurs(
@@ -67,7 +53,7 @@ function isOurs(
     const certificate = readCertificate((kind === 'certificate' ? bytes : readClientCertificate(`${bytes}`)) ?? '')
     return certificate !== undefined && ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
   }
-  // A key that was replaced since is told by the certificate beside it.
+  // A key that was replaced since is known by the certificate beside it.
   const beside = `${path.replace(/[^/]*$/, '')}${certificateFile(name)}`
   const certificate = contents.get(beside)
   const isPairOfOurs = certificate !== undefined && isOurs({ auth }, certificateFile(name), beside, contents)
@@ -78,17 +64,17 @@ function isOurs(
   return readers.some((read) => otherIdentity(file, read, bytes, (each) => backups(auth, each)) === undefined)
 }
 
-/** What is to be removed, and what is only told of. */
-export function splitMisplaced(workspace: Workspace, found: readonly Misplaced[]): [Misplaced[], Misplaced[]] {
+/** What is to be removed, and what is only reported. */
+export function splitLeftOver(workspace: Workspace, found: readonly LeftOver[]): [LeftOver[], LeftOver[]] {
   const removed = workspace.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
   return [removed, found.filter((each) => !removed.includes(each))]
 }
 
-export async function removeMisplaced(
+export async function removeLeftOver(
   workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
-  removed: readonly Misplaced[],
+  removed: readonly LeftOver[],
 ): Promise<void> {
   const files = new Map(removed.map(({ path, digest }) => [path, digest]))
   if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))

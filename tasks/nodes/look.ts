@@ -1,14 +1,16 @@
-/** Inspects a node: the files in its folder, and the contents that a verdict needs. */
+/** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryTo } from '../../lib/failure.ts'
+import { Failure } from '../../lib/failure.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../lib/remote/look.ts'
-import { bothScripts } from '../../lib/remote/shell.ts'
+import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
+import { type FolderQuery, lookScript, makeFolderScript, noDigest, type PlacesQuery } from '../../lib/remote/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { formerPlaces, nodeUnits } from '../tables/places.ts'
 import { nodeFailure } from './node-failure.ts'
+import { addressOf } from './question.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -18,61 +20,62 @@ export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): strin
   return bytes && sha256(bytes)
 }
 
-/** In place of a digest: whatever is there differs. */
-const noDigest = '-'
+/**
+ * What a sudo or a unit does to the command (it hangs, it takes the connection with it) is not the folder's fault: that is
+ * then looked at alone.
+ */
+export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
+  const folder = folderQuery(workspace, node)
+  const places = placesQuery(workspace, node)
+  const look = (query?: PlacesQuery) =>
+    askNode(workspace, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
+  try {
+    const seen = await look(places)
+    return places && !seen.places ? { ...seen, places: unknownPlaces(node) } : seen
+  } catch (error) {
+    if (!places || !(error instanceof Failure)) throw error
+    if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
+    return { ...(await look()), places: error }
+  }
+}
+
+function unknownPlaces(node: ClusterNode): Failure {
+  return nodeFailure(node, 'the places of its units could not be looked at', {
+    code: 'not-looked-at',
+    remedy: 'check what sudo prints there; then run the same command again',
+  })
+}
+
+/** With the content of every file that belongs there, where it is no larger than one of ours can be. */
+export function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
+  const all = new Map(nodeFiles(node).map((name) => [name, noDigest]))
+  const folder = { directory: node.directory, expected: all }
+  const query = placesQuery(workspace, node) ?? portsQuery(node)
+  const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
+  const places = { ...query, paths, ports }
+  return askNode(workspace, node, { script: (nonce) => lookScript(folder, places, nonce), parse: parseLook })
+}
+
+export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<FolderSeen> {
+  const script = (nonce: string) => makeFolderScript(node.directory, nonce)
+  return askNode(workspace, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
+}
+
+/** Of a look at a node with `install`. Throws the Failure where they could not be looked at. */
+export function placesOf({ places }: NodeLook): PlacesSeen {
+  if (places instanceof Failure) throw places
+  if (!places) throw new Error('nobody asked for places')
+  return places
+}
 
 /** With the reader of its answer, which throws a Failure where that is not whole. */
-export interface NodeScript<Answer> {
+interface NodeScript<Answer> {
   readonly script: (nonce: string) => string
   readonly parse: (output: string, nonce: string) => Answer
 }
 
-export function inspectNode(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
-  return askNode(workspace, node, inspection(workspace, node))
-}
-
-function inspection(workspace: Workspace, node: ClusterNode): NodeScript<Inspection> {
-  const expected = expectedDigests(workspace, node)
-  return { script: (nonce) => inspectScript(node.directory, expected, nonce), parse: parseInspection }
-}
-
-/**
- * With another script in the same command; its answer is undefined where that has none: asked alone, it tells why. What it
- * does to the command (it hangs, it takes the connection with it) is not the folder's: that is then asked for alone.
- */
-export async function inspectNodeAnd<Answer>(
-  workspace: Workspace,
-  node: ClusterNode,
-  { script, parse }: NodeScript<Answer>,
-): Promise<[Inspection, Answer | undefined]> {
-  const first = inspection(workspace, node)
-  const both: NodeScript<[Inspection, Answer | undefined]> = {
-    script: (nonce) => bothScripts(first.script(`${nonce}1`), script(`${nonce}2`)),
-    parse: (output, nonce) => [first.parse(output, `${nonce}1`), tryTo(() => parse(output, `${nonce}2`))],
-  }
-  try {
-    return await askNode(workspace, node, both)
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
-    return [await inspectNode(workspace, node), undefined]
-  }
-}
-
-/** With the content of each named file that is no larger than one of ours can be. */
-export function readFiles(workspace: Workspace, node: ClusterNode, names: readonly string[]): Promise<Inspection> {
-  const all = new Map(names.map((name) => [name, noDigest]))
-  const script = (nonce: string) => inspectScript(node.directory, all, nonce)
-  return askNode(workspace, node, { script, parse: parseInspection })
-}
-
-export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Inspection> {
-  const script = (nonce: string) => makeFolderScript(node.directory, nonce)
-  return askNode(workspace, node, { script, parse: parseInspection }, { trouble: 'could not make its folder' })
-}
-
 interface Asking {
-  /** Where there is no answer: 'could not be inspected'. */
+  /** Where there is no answer: 'could not be looked at'. */
   readonly trouble?: string
   /** Milliseconds. */
   readonly limit?: number
@@ -111,13 +114,48 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
  * Identity files are always compared, even if they do not belong on the node or are missing in auth/; certificates and
  * kubeconfigs, to see whether they are newer than ours.
  */
-function expectedDigests(workspace: Workspace, node: ClusterNode): Map<string, string> {
+function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
-  return new Map([
+  const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
       const digest = digestOf(workspace, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
     ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? noDigest]),
   ])
+  return { directory: node.directory, expected }
+}
+
+/** The same of places; of a leaf's key nobody needs the content. */
+function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
+  const { install } = workspace.cluster
+  if (!install) return undefined
+  const units = nodeUnits(node, install)
+  const expected = ({ file, path }: { file: string; path: string }): [string, string] => {
+    const isLeafKey = parseFileName(file)?.kind === 'key' && !identityFiles.has(file)
+    return [path, isLeafKey ? '' : (digestOf(workspace, file) ?? noDigest)]
+  }
+  const former = formerPlaces(node, install)
+  return {
+    sudo: install.sudo,
+    units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
+    paths: new Map([
+      ...units.flatMap(({ files }) => files.map(expected)),
+      ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
+    ]),
+    alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
+    former: {
+      units: [...new Set(former.map(({ unit }) => unit))],
+      // What is ours among them is known by content, keys too.
+      paths: new Map(former.map(({ file, path }) => [path, digestOf(workspace, file) ?? noDigest])),
+    },
+    address: addressOf(node),
+    ports: units.flatMap(({ serves }) => serves.map(({ port }) => port)),
+  }
+}
+
+/** Without `install` nothing is done as root. */
+function portsQuery(node: ClusterNode): PlacesQuery {
+  const none = { units: [], paths: new Map(), alone: [] }
+  return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports: [] }
 }

@@ -1,4 +1,4 @@
-/** Before a part of the cluster's identity is made: whether the control nodes have one already, which this auth/ has lost. */
+/** Before a part of the cluster's identity is made: whether the control nodes have one already, in their folders or where their units read. */
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
@@ -9,7 +9,8 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import { waysOutOfLost } from './fetch-command.ts'
-import { inspectNode } from './look.ts'
+import { heldOn } from './guards.ts'
+import { lookAtNode } from './look.ts'
 
 /** Such as the CA. */
 interface Part {
@@ -69,8 +70,10 @@ async function filesHeld(
   names: readonly string[],
 ): Promise<readonly string[] | undefined> {
   try {
-    const { files } = await inspectNode(workspace, node)
-    return names.filter((name) => (files.get(name)?.size ?? 0) > 0)
+    const look = await lookAtNode(workspace, node)
+    const held = heldOn(workspace, node, look).filter(({ file, state }) => names.includes(file) && state.size > 0)
+    if (held.length > 0) return held.map(({ at }) => at)
+    return look.places instanceof Failure ? undefined : []
   } catch (error) {
     if (error instanceof Failure) return undefined
     throw error

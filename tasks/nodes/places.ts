@@ -1,39 +1,47 @@
-/** Puts deployed files where the units of a node read them, and the old ones back. */
+/** Changes the files where the units of a node read them, as root: the deployed ones there, or the old ones back. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { fileMode } from '../../lib/files/names.ts'
+import { accessFor } from '../../lib/files/place.ts'
 import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
-import { commandScript, forgetScript, placeScript, putBackScript } from '../../lib/remote/places.ts'
-import type { Stop } from '../../lib/remote/shell.ts'
-import type { UnitsLook } from '../../lib/remote/units-look.ts'
+import { commandScript, forgetScript, type PlacesStop, placeScript, putBackScript } from '../../lib/remote/places.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt } from '../../lib/wording.ts'
-import type { Place } from '../tables/places.ts'
-import { askNode, asUnknown, digestOf } from './look.ts'
+import { identityFiles } from '../tables/files.ts'
+import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
+import type { UnitsFound, WantedPlace } from './units.ts'
 
-/** Throws a Failure where not all of them are in their places then. */
+/** Throws a Failure where not all of them are in their places then, or what stands there is no longer what was seen. */
 export async function placeFiles(
   workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
-  { source }: UnitsLook,
-  places: readonly Place[],
+  { look: { folder }, places: { files: seen } }: UnitsFound,
+  { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
-  if (places.length === 0) return
-  if (source === undefined)
-    throw new Failure(`${node.name}: ${node.directory} does not exist there`, {
-      code: 'changed-meanwhile',
-      remedy: again,
-    })
-  const files = places.map(({ file, path }) => ({
-    file,
-    path,
-    mode: fileMode(file),
-    digest: digestOf(workspace, file) ?? '',
-  }))
-  const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript({ source, sudo, files }, nonce))
+  if (wanted.length === 0) return
+  if (folder.path === undefined)
+    throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: again })
+  refuseFolders(node, wanted, seen)
+  const files = wanted.map((each) => {
+    const { uid, gid, mode } = accessFor(each, seen.get(each.path))
+    return { file: each.file, path: each.path, digest: each.sha256 ?? '', uid, gid, mode }
+  })
+  const isGuarded = ({ file }: WantedPlace) => identityFiles.has(file)
+  const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
+  const change = { source: folder.path, sudo, files, unchanged, seen }
+  const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript(change, nonce))
   if (first !== 'placed') throw whyStopped(node, first, said)
+}
+
+/** A rename replaces a file or a symbolic link, never a folder. */
+function refuseFolders(node: ClusterNode, wanted: readonly WantedPlace[], seen: UnitsFound['places']['files']): void {
+  const folder = wanted.find(({ path }) => seen.get(path)?.kind === 'folder')
+  if (folder === undefined) return
+  throw nodeFailure(node, `a folder is in the place of ${folder.path}`, {
+    code: 'not-replaced',
+    remedy: `move it away; then ${again}`,
+  })
 }
 
 export async function putBack(
@@ -74,7 +82,7 @@ export interface Outcome {
   readonly said: string
 }
 
-/** Milliseconds for a restart or a drain: what is given to a unit to get well, and no less than two minutes. */
+/** Milliseconds for a restart or a drain: what is given to a unit to become healthy, and no less than two minutes. */
 export function commandLimit({ timeout }: Install): number {
   return Math.max(timeout, 120_000)
 }
@@ -97,11 +105,25 @@ export async function runCommand(
 const again = 'run the same command again'
 
 function whyStopped(node: ClusterNode, first: string, said: readonly string[]): Failure {
-  const [why = '', ...words] = first.split(' ')
+  const [word = '', ...words] = first.split(' ')
+  const why = excerpt(word) as PlacesStop
   const text = excerpt([words.join(' '), ...said].join(' '))
-  if (why !== 'source') return stopFailure(node, excerpt(why) as Stop, text)
-  return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
-    code: 'changed-meanwhile',
-    remedy: again,
-  })
+  switch (why) {
+    case 'source':
+      return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
+        code: 'changed-meanwhile',
+        remedy: again,
+      })
+    case 'changed':
+      return nodeFailure(
+        node,
+        'the files of its units were changed by somebody else meanwhile; nothing was installed',
+        {
+          code: 'changed-meanwhile',
+          remedy: again,
+        },
+      )
+    default:
+      return stopFailure(node, why, text)
+  }
 }

@@ -1,4 +1,4 @@
-/** Restarts one unit of a node, and waits until it is well: asked of the node itself, by a request with our credentials. */
+/** Restarts one unit of a node, and waits until it is healthy: by requests to the node itself, with our credentials. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -21,16 +21,16 @@ export interface On {
   readonly tell: Work['tell']
 }
 
-/** Throws a Failure where it does not get well in install.timeout, with its last words. */
+/** Throws a Failure with its last log lines where it does not become healthy within install.timeout. */
 export async function restart(on: On, unit: Unit): Promise<void> {
   await whileDrained(on, unit, async () => {
     on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)
-    await waitUntilWell(on, unit)
+    await waitUntilHealthy(on, unit)
   })
 }
 
-/** Not waited for: a store without a majority does not come to the end of its start. */
+/** Not waited for: a store without a quorum does not come to the end of its start. */
 export async function restartUnproven(on: On, unit: Unit): Promise<void> {
   on.tell({ doing: 'restarting', unit: unit.unit })
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
@@ -55,13 +55,13 @@ async function whileDrained(
   await undrain(workspace, node, install)
 }
 
-export async function waitUntilWell(on: On, unit: Unit): Promise<void> {
+export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
   if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
-  const why = await repeat(on.install.timeout, () => whyNotWell(on, on.node, unit), on.signal)
-  if (why !== undefined) throw await notWell(on, unit, why)
+  const why = await repeat(on.install.timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
+  if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
-/** Whether its ports show the certificate of auth/ in time; a restart is the way where they do not. */
+/** Whether its ports serve the certificate of auth/ in time; a restart is the way where they do not. */
 export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
   const look = async () => {
     const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
@@ -70,7 +70,7 @@ export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
   return (await repeat(Math.min(takeUpTime, on.install.timeout), look, on.signal)) === undefined
 }
 
-/** Whether one of its ports does: a store without a majority shows it to other members alone. */
+/** Whether one of its ports does: a store without a quorum serves other members alone. */
 export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<boolean> {
   return (await Promise.all(unit.serves.map((port) => servesOurs(on, node, port)))).some(Boolean)
 }
@@ -91,8 +91,8 @@ function asking({ workspace, signal, node }: On): Asking {
   return { workspace, signal, through: node }
 }
 
-/** Undefined where it is well. 403 is the answer to somebody who was recognised, and has no right to ask. */
-export async function whyNotWell(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+/** Undefined where it is healthy. 403 is the answer to somebody who was recognised, and has no right to ask. */
+export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   if (!health) return undefined
   try {
     const { status } = await ask(healthQuestion(asking(on), node, health))
@@ -111,13 +111,13 @@ async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
   const asked = { sudo: install.sudo, command, limit }
   const { status, said } = await runCommand(workspace, node, asked).catch(async (error) => {
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
-    throw await notWell(on, unit, `${command} has not ended in ${limit / 1000} s`)
+    throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
   })
   on.signal.throwIfAborted()
-  if (status !== 0) throw await notWell(on, unit, `${command}: ${excerpt(said)}`)
+  if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
 }
 
-async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
+async function notHealthy(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
   const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
@@ -125,8 +125,8 @@ async function notWell(on: On, { unit, bundle }: Unit, why: string): Promise<Fai
       ? await runCommand(workspace, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
-  return new Failure(`${node.name}: ${unit} is not well: ${why}`, {
-    code: 'not-well',
+  return new Failure(`${node.name}: ${unit} is not healthy: ${why}`, {
+    code: 'not-healthy',
     remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(
       '\n',
     ),

@@ -1,4 +1,4 @@
-/** Several units of a node that are taken up at once: what is told of them, and what of those that do not get well. */
+/** Several units of a node that are restarted at once: their steps, and their failures as one. */
 import type { Step } from '../../lib/change.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Work } from '../../lib/targets/target.ts'
@@ -32,13 +32,12 @@ export function tellingTogether<T>(
   })
 }
 
-/** Throws once all have ended: what is no unit's fault first, so that nothing is undone for it; else a Failure that tells all. */
+/** Throws once all have ended: a Failure that has all of theirs; a mistake in our code as it is. */
 export async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
-  const other = errors.find((error) => !isOfUnit(error))
-  if (other) throw other
-  const failures = errors.filter(isOfUnit)
+  const failures = errors.filter((error) => error instanceof Failure)
   const [first, ...more] = failures
+  if (first === undefined && errors.length > 0) throw errors[0]
   if (first === undefined) return
   if (more.length === 0) throw first
   throw new Failure(failures.map(({ message }) => message).join('; '), {
@@ -46,8 +45,4 @@ export async function allOrFailure(work: readonly Promise<void>[]): Promise<void
     remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
     cause: first,
   })
-}
-
-export function isOfUnit(error: unknown): error is Failure {
-  return error instanceof Failure && ['not-well', 'not-served'].includes(error.code ?? '')
 }

@@ -1,62 +1,68 @@
-/** The verdict about the units of a node: what they lack, and what they have not loaded. */
+/** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
+import { type Account, compare, type Drift, type FileState, type Wanted } from '../../lib/files/place.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
-import type { Inspection } from '../../lib/remote/look.ts'
-import { type AskedUnits, besideOf, parseUnits, type UnitsLook, unitsScript } from '../../lib/remote/units-look.ts'
+import type { NodeLook, PlacesSeen } from '../../lib/remote/answer.ts'
+import { besideOf } from '../../lib/remote/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { prepareProbe } from '../../lib/tls/probe.ts'
-import { formerPlaces, nodeUnits, type Place, type Unit } from '../tables/places.ts'
-import { type Misplaced, readMisplaced } from './left-over.ts'
-import { askNode, asUnknown, digestOf, inspectNodeAnd, type NodeScript } from './look.ts'
+import { nodeUnits, type Unit } from '../tables/places.ts'
+import { findLeftOver, type LeftOver } from './left-over.ts'
+import { asUnknown, digestOf, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import { listeningOn, readShown, type Shown } from './ports.ts'
+import { readShown, type Shown } from './ports.ts'
 import { addressOf } from './question.ts'
 import { repeat } from './repeat.ts'
 
 export interface UnitsFound {
-  readonly look: UnitsLook
-  /** What is shown there, by the port. */
+  readonly look: NodeLook
+  readonly places: PlacesSeen
+  /** What is served there, by the port. */
   readonly served: ReadonlyMap<number, Shown>
-  readonly misplaced: readonly Misplaced[]
+  readonly leftOver: readonly LeftOver[]
 }
 
 /** What of a node's units there is, in the table's order. */
 export interface UnitVerdict {
   readonly unit: Unit
-  /** Undefined where all of it is as asked. */
+  /** Undefined where all of it matches. */
   readonly reason: UnitReason | undefined | 'not installed'
   /** Runs, or tries to. */
   readonly isUp: boolean
 }
 
-/** Asked by one command with the node's folder; undefined where the units could not be looked at. */
-export async function inspectNodeAndUnits(
+/** By one command; units are undefined where they could not be looked at. */
+export async function lookAtNodeAndUnits(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
-): Promise<[Inspection, UnitsFound | undefined]> {
+): Promise<[NodeLook, UnitsFound | undefined]> {
   prepareProbe()
-  const [inspection, seen] = await inspectNodeAnd(workspace, node, scriptFor(askedOf(node, install)))
-  return [inspection, seen && (await tryToAwait(() => lookAtUnits(workspace, node, install, seen)))]
+  const look = await lookAtNode(workspace, node)
+  return [look, await tryToAwait(() => lookAtUnits(workspace, node, install, look))]
 }
 
-/** On the node's one connection. Throws a Failure where it could not be looked at. */
+/** On the node's one connection. Throws a Failure where they could not be looked at. */
 export async function lookAtUnits(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
-  seen?: UnitsLook,
+  first?: NodeLook,
 ): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
   try {
-    const look = await lookAtRest(workspace, node, install, seen)
+    const look = await lookAtRest(workspace, node, install, first)
+    const places = placesOf(look)
+    refuseLinks(node, places)
     return {
       look,
-      served: await lookAtPorts(workspace, node, units, look),
-      misplaced: await readMisplaced(workspace, node, install, look),
+      places,
+      served: await lookAtPorts(workspace, node, units, places),
+      leftOver: findLeftOver(workspace, node, install, places),
     }
   } catch (error) {
     if (error instanceof Failure && error.code === 'no-root')
@@ -69,62 +75,62 @@ export async function lookAtUnits(
   }
 }
 
-function scriptFor(asked: AskedUnits): NodeScript<UnitsLook> {
-  return { script: (nonce) => unitsScript(asked, nonce), parse: parseUnits }
-}
-
 /** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
-async function lookAtRest(workspace: Workspace, node: ClusterNode, install: Install, first: UnitsLook | undefined) {
-  const asked = askedOf(node, install)
-  const look = () => askNode(workspace, node, scriptFor(asked))
-  let seen = first ?? (await look())
+async function lookAtRest(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+  first: NodeLook | undefined,
+): Promise<NodeLook> {
+  let look = first ?? (await lookAtNode(workspace, node))
+  const units = nodeUnits(node, install).map(({ unit }) => unit)
   const why = await repeat(install.timeout, async () => {
-    const stopping = asked.units.find((unit) => seen.units.get(unit)?.isStopping)
-    if (stopping !== undefined) seen = await look()
+    const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
+    if (stopping !== undefined) look = await lookAtNode(workspace, node)
     return stopping
   })
-  if (why === undefined) return seen
+  if (why === undefined) return look
   throw nodeFailure(node, `${why} has been stopping for all of install.timeout`, {
     code: 'not-looked-at',
     remedy: `see there what it waits for: systemctl status ${why}; then run the same command again`,
   })
 }
 
-function askedOf(node: ClusterNode, install: Install): AskedUnits {
-  const units = nodeUnits(node, install)
-  const paths = units.flatMap(({ files, bundle }) => [
-    ...files.map(({ path }) => path),
-    ...(bundle === undefined ? [] : [bundle]),
-  ])
-  const former = formerPlaces(node, install)
-  return {
-    directory: node.directory,
-    sudo: install.sudo,
-    units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
-    paths: [...new Set(paths)],
-    alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
-    former: {
-      units: [...new Set(former.map(({ unit }) => unit))],
-      paths: [...new Set(former.map(({ path }) => path))],
-    },
-  }
+/** Root would write wherever their owner leads it. */
+function refuseLinks(node: ClusterNode, { links: [link] }: PlacesSeen): void {
+  if (link === undefined) return
+  throw nodeFailure(node, `${link} is a link that another user than root may change: nothing is installed through it`, {
+    code: 'open-folder',
+    remedy: `give it to root there (chown -h root ${link}), or name the real path in cluster.yaml: install.units`,
+  })
+}
+
+/** The file at a path, wherever that leads. */
+export function fileAt({ files, real }: PlacesSeen, path: string): FileState | undefined {
+  return files.get(realPath({ real }, path))
+}
+
+export function realPath({ real }: Pick<PlacesSeen, 'real'>, path: string): string {
+  return real.get(path) ?? path
 }
 
 /** Of units that have come to the end of their start. */
-async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: UnitsLook) {
+async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: PlacesSeen) {
   const ports = units
     .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
     .flatMap(({ serves }) => serves.map(({ port }) => port))
   const shown = ports.map(async (port): Promise<[number, Shown]> => [port, await readShown({ workspace }, node, port)])
   const served = new Map(await Promise.all(shown))
   if (ports.length > 0 && ports.every((port) => served.get(port) === 'nothing'))
-    await refuseUnreached(workspace, node, ports)
+    refuseUnreached(
+      node,
+      ports.find((port) => look.listening.has(port)),
+    )
   return served
 }
 
-/** Over a shared connection ssh does not tell why it did not reach a port: nothing listens, or sshd does not let us. */
-async function refuseUnreached(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<void> {
-  const [port] = await listeningOn(workspace, node, ports)
+/** Over a shared connection ssh does not say why it did not reach a port: nothing listens, or sshd does not let us. */
+function refuseUnreached(node: ClusterNode, port: number | undefined): void {
   if (port === undefined) return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
@@ -140,26 +146,57 @@ export function judgeUnits(
   install: Install,
   found: UnitsFound,
 ): UnitVerdict[] {
-  return nodeUnits(node, install).map((unit) => ({
+  const { places } = found
+  const units = nodeUnits(node, install)
+  const wanted = wantedAt(workspace, units, places)
+  const drifts = Map.groupBy(compare(wanted, places), ({ path }) => path)
+  return units.map((unit) => ({
     unit,
-    reason: isInstalled(unit, found.look) ? judge(workspace, unit, install, found) : 'not installed',
-    isUp: isUp(unit, found.look),
+    reason: isInstalled(unit, places) ? judge(workspace, unit, install, found, drifts) : 'not installed',
+    isUp: isUp(unit, places),
   }))
 }
 
-function isInstalled({ unit, bundle, files }: Unit, { units, folders, files: there }: UnitsLook): boolean {
-  if (bundle !== undefined) return files.some(({ path }) => there.has(path))
-  const isThere = files.every(({ path }) => folders.has(path.replace(/\/[^/]*$/, '')))
-  // Whatever runs was installed, though its unit file may since be gone, masked or a bad one.
-  return isThere && (units.get(unit)?.isLoaded === true || isRunning(unit, units))
+export type WantedPlace = Wanted & { readonly file: string; readonly readers: readonly Account[] }
+
+/** Each file once, though several units may read it, by several paths. */
+export function wantedAt(workspace: Workspace, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
+  const rows = units.filter((unit) => isInstalled(unit, places))
+  const all = rows.flatMap(({ unit, files }) =>
+    files.map(({ file, path }) => ({ file, path: realPath(places, path), unit })),
+  )
+  return [...Map.groupBy(all, ({ path }) => path)].map(([path, [row, ...others]]) => {
+    const file = row?.file ?? ''
+    const there = places.files.get(path)
+    // Of a user that the node does not know, the owner that the file has is not doubted.
+    const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
+    const accountOf = (unit: string) => (places.units.has(unit) ? (places.units.get(unit)?.account ?? owner) : root)
+    return {
+      file,
+      path,
+      sha256: digestOf(workspace, file),
+      isPending: workspace.pending?.has(file) === true,
+      isSecret: fileMode(file) === secretMode,
+      readers: [row, ...others].map((each) => accountOf(each?.unit ?? '')),
+    }
+  })
 }
 
-function isRunning(unit: string, units: UnitsLook['units']): boolean {
+const root: Account = { uid: 0, gids: [0] }
+
+export function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
+  if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
+  const isThere = files.every(({ path }) => places.folders.has(path.replace(/\/[^/]*$/, '')))
+  // Whatever runs was installed, though its unit file may since be gone, masked or a bad one.
+  return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(unit, places.units))
+}
+
+function isRunning(unit: string, units: PlacesSeen['units']): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
 /** What was stopped by its owner stays so. */
-function isUp({ unit, bundle }: Unit, { units }: UnitsLook): boolean {
+function isUp({ unit, bundle }: Unit, { units }: PlacesSeen): boolean {
   return bundle !== undefined || isRunning(unit, units)
 }
 
@@ -167,22 +204,23 @@ function judge(
   workspace: Workspace,
   unit: Unit,
   { drain }: Install,
-  { look, served }: UnitsFound,
+  { places: seen, served }: UnitsFound,
+  drifts: ReadonlyMap<string, readonly Drift[]>,
 ): UnitReason | undefined {
-  const up = isUp(unit, look)
-  const places = unit.files.flatMap((place) => judgePlace(workspace, place, look))
+  const up = isUp(unit, seen)
+  const places = unit.files.flatMap(({ path }) => driftAt(path, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
   const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
-  const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, look)) : []
-  // What is shown is of the file that will be replaced.
+  const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, seen)) : []
+  // What is served is of the file that will be replaced.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.flatMap(({ port, name }) => {
     const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
     return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
-  const active = look.units.get(unit.unit)?.active
+  const active = seen.units.get(unit.unit)?.active
   const isActive = unit.bundle !== undefined || !up || active === 'active'
-  const state = stateOf(unit, look, isActive ? ports.filter(({ port }) => served.get(port) === 'nothing') : [])
+  const state = stateOf(unit, seen, isActive ? ports.filter(({ port }) => served.get(port) === 'nothing') : [])
   if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
   const restarts = up && (!isActive || notLoaded.length > 0 || readAtStart.some(isPlaced))
   return {
@@ -198,31 +236,34 @@ function judge(
 }
 
 /** Started after the last change of the file, both by the node's own clock; a start that is yet to come proves nothing. */
-function isLoaded({ unit, bundle }: Unit, path: string, { units, files, now }: UnitsLook): boolean {
-  const started = bundle === undefined ? units.get(unit)?.started : files.get(bundle)?.changed
-  const changed = files.get(path)?.changed
-  return changed === undefined || (started !== undefined && started > changed && started <= now + 1)
+function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boolean {
+  const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
+  const changed = fileAt(places, path)?.changed
+  return changed === undefined || (started !== undefined && started > changed && started <= places.now + 1)
 }
 
-/** Undefined where nothing is to be said. */
-function stateOf(unit: Unit, look: UnitsLook, silent: Unit['serves']): string | undefined {
-  const { active, sub, isLoaded } = look.units.get(unit.unit) ?? {}
+/** Undefined where there is nothing to say. */
+function stateOf(unit: Unit, places: PlacesSeen, silent: Unit['serves']): string | undefined {
+  const { active, sub, isLoaded } = places.units.get(unit.unit) ?? {}
   if (unit.bundle === undefined && !isLoaded) return 'it runs, and systemd can not use its unit file'
-  if (unit.bundle === undefined && isUp(unit, look) && active !== 'active') return `it is ${active} (${sub})`
-  if (silent.length > 0) return `no certificate is shown on ${silent.map(({ port }) => port).join(', ')}`
-  const isKept = unit.files.some(({ path }) => besideOf(path).some((each) => look.files.has(each)))
-  return isKept ? 'an earlier run did not see it get well' : undefined
+  if (unit.bundle === undefined && isUp(unit, places) && active !== 'active') return `it is ${active} (${sub})`
+  if (silent.length > 0) return `no certificate is served on ${silent.map(({ port }) => port).join(', ')}`
+  return keptFor(unit, places).length > 0 ? 'a previous run did not see it healthy' : undefined
 }
 
-function judgePlace(workspace: Workspace, { file, path }: Place, { files, now }: UnitsLook): UnitReason['places'] {
-  const there = files.get(path)
-  const digest = digestOf(workspace, file)
-  if (!there) return [{ path, what: 'missing' }]
-  // What is not in auth/ yet is compared when it is.
-  const differs = workspace.pending?.has(file) === true || (digest !== undefined && there.digest !== digest)
-  if (!there.isPlain || differs) return [{ path, what: 'differs' }]
-  if (there.uid !== 0 || there.gid !== 0) return [{ path, what: 'wrong owner' }]
-  if (there.mode !== fileMode(file)) return [{ path, what: 'wrong mode' }]
+/** Real paths of its files beside which a previous run has left something. */
+export function keptFor({ files }: Unit, places: PlacesSeen): string[] {
+  const paths = files.map(({ path }) => realPath(places, path))
+  return paths.filter((path) => besideOf(path).some((each) => places.files.has(each)))
+}
+
+function driftAt(
+  path: string,
+  places: PlacesSeen,
+  drifts: ReadonlyMap<string, readonly Drift[]>,
+): UnitReason['places'] {
+  const found = drifts.get(realPath(places, path)) ?? []
+  if (found.length > 0) return found.map(({ what }) => ({ path, what }))
   // The clock was set back: no start could be later, and each run would restart.
-  return there.changed > now + 1 ? [{ path, what: 'dated in the future' }] : []
+  return (fileAt(places, path)?.changed ?? 0) > places.now + 1 ? [{ path, what: 'dated in the future' }] : []
 }

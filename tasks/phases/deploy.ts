@@ -2,23 +2,23 @@
 import type { Change } from '../../lib/change.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Inspection } from '../../lib/remote/look.ts'
+import type { NodeLook } from '../../lib/remote/answer.ts'
 import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseEarlyClock } from '../nodes/clock.ts'
-import { inspectNode } from '../nodes/look.ts'
-import { filesToCopy, swap } from '../nodes/swap.ts'
-import { inspectNodeAndUnits, type UnitsFound } from '../nodes/units.ts'
-import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
+import { filesToCopy, swap } from '../nodes/deploy.ts'
+import { checkNode, everything, type Names, type NodeReason, type NodeVerdict } from '../nodes/folder.ts'
+import { keepOthers } from '../nodes/guards.ts'
+import { lookAtNode } from '../nodes/look.ts'
+import { lookAtNodeAndUnits, type UnitsFound } from '../nodes/units.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */
   readonly units: UnitsFound | undefined
-  readonly look: Inspection
-  /** Undefined where all is right. */
-  readonly wrong: NodeReason | undefined
+  readonly look: NodeLook
+  readonly checked: NodeVerdict
 }
 
 /** Earlier are the targets that make what is deployed. */
@@ -39,16 +39,17 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       check: async (workspace, force) => {
         const { install } = workspace.cluster
         const [look, units] = install
-          ? await inspectNodeAndUnits(workspace, node, install)
-          : [await inspectNode(workspace, node)]
-        const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        if (units) refuseEarlyClock(workspace, node, units.look.now)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
+          ? await lookAtNodeAndUnits(workspace, node, install)
+          : [await lookAtNode(workspace, node)]
+        const checked = checkNode(workspace, node, look, names, force !== undefined)
+        const { wrong, warning } = checked
+        if (units) refuseEarlyClock(workspace, node, units.places.now)
+        return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
       },
-      build: async (workspace, { found: { look, wrong }, force, tell }) => {
-        return { change: await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined, tell }) }
+      build: async (workspace, { found: { look, checked }, force, tell }) => {
+        return { change: await deploy(workspace, node, names, { look, checked, isForced: force !== undefined, tell }) }
       },
-      foresee: (_, { found: { wrong }, force }) => changeOf(force ? everything(node, wrong) : wrong),
+      foresee: (_, { found: { checked }, force }) => changeOf(force ? everything(node, checked.wrong) : checked.wrong),
       release: (workspace) => workspace.disconnect(node),
     }
   })
@@ -60,8 +61,8 @@ function folderOf({ host, port = 22, directory }: ClusterNode): string {
 }
 
 interface Deploying {
-  readonly look: Inspection
-  readonly wrong: NodeReason | undefined
+  readonly look: NodeLook
+  readonly checked: NodeVerdict
   readonly isForced: boolean
   readonly tell: Work['tell']
 }
@@ -71,27 +72,29 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
 }
 
 /**
- * If the files changed between the inspection and the swap, the node is inspected and checked again: once for each node that
+ * If the files changed between the look and the swap, the node is looked at and checked again: once for each node that
  * shares the folder.
  */
 async function deploy(
   workspace: Workspace,
   node: ClusterNode,
   names: Names,
-  { look, wrong, isForced, tell }: Deploying,
+  { look, checked, isForced, tell }: Deploying,
 ): Promise<Change | undefined> {
-  const toDo = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
-  let [seen, left] = [look, toDo(wrong)]
-  for (let tries = 0; left; tries++) {
+  let [{ folder }, { wrong, others }] = [look, checked]
+  for (let tries = 0; ; tries++) {
+    const left = isForced ? everything(node, wrong) : wrong
+    if (!left) return undefined
     try {
-      await swap(workspace, node, { inspection: seen, wrong: left, tell })
+      keepOthers(workspace, node, others)
+      await swap(workspace, node, { seen: folder, wrong: left, tell })
       return changeOf(left)
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
     }
-    seen = await inspectNode(workspace, node)
-    left = toDo(checkNode(workspace, node, seen, names, isForced).wrong)
+    const again = await lookAtNode(workspace, node)
+    folder = again.folder
+    ;({ wrong, others } = checkNode(workspace, node, again, names, isForced))
   }
-  return undefined
 }

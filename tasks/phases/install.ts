@@ -5,8 +5,9 @@ import type { Reason } from '../../lib/reason.ts'
 import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { type Misplaced, splitMisplaced } from '../nodes/left-over.ts'
-import { asForced, bringUp } from '../nodes/take-up.ts'
+import { guardIdentity, guardNewer } from '../nodes/guards.ts'
+import { asForced, bringUp } from '../nodes/install.ts'
+import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
@@ -35,9 +36,11 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
       after: afterOf(node, gateways, controls),
       makes: [],
       where: 'node',
-      check: async (workspace, _, foundBefore) => {
+      check: async (workspace, force, foundBefore) => {
         const before = (foundBefore?.get(deploy) as DeployFound | undefined)?.units
         const units = before ?? (await lookAtUnits(workspace, node, install))
+        guardIdentity(workspace, node, units.look)
+        if (!force) guardNewer(workspace, node, units.look)
         return { ...judge(workspace, node, install, units), found: { units, isCurrent: before === undefined } }
       },
       build: async (workspace, { found, signal, force, tell }) => {
@@ -88,9 +91,11 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
 function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
   const verdicts = judgeUnits(workspace, node, install, found)
   const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
-  const [removed, left] = splitMisplaced(workspace, found.misplaced)
+  const [removed, left] = splitLeftOver(workspace, found.leftOver)
   const reasons: Reason[] = [
-    ...(found.look.isDrained && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
+    ...(found.look.folder.isDrained && install.undrain !== ''
+      ? [{ kind: 'left-drained', nodes: [node.name] } as const]
+      : []),
     ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : [])),
     ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
   ]
@@ -108,11 +113,11 @@ function judge(workspace: Workspace, node: ClusterNode, install: Install, found:
 function warningOf(
   { name }: ClusterNode,
   installed: readonly UnitVerdict[],
-  misplaced: readonly Misplaced[],
+  leftOver: readonly LeftOver[],
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
-  const [inUse, left] = [misplaced.filter(({ isInUse }) => isInUse), misplaced.filter(({ isInUse }) => !isInUse)]
-  const paths = (some: readonly Misplaced[]) => formatNames(some.map(({ path }) => path))
+  const [inUse, left] = [leftOver.filter(({ isInUse }) => isInUse), leftOver.filter(({ isInUse }) => !isInUse)]
+  const paths = (some: readonly LeftOver[]) => formatNames(some.map(({ path }) => path))
   const warnings = [
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,
     left.length > 0 && `${name} holds ${paths(left)}, not for its role: --prune removes what is ours`,

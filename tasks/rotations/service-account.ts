@@ -213,7 +213,7 @@ const counters = new Map([
 /** Since its start, which was after the next key began to sign. */
 async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { workspace, install } = rotating
-  const { units, now } = (await lookAtUnits(workspace, node, install)).look
+  const { units, now } = (await lookAtUnits(workspace, node, install)).places
   const age = Math.floor(now - (units.get('kube-apiserver')?.started ?? now))
   const young =
     age < refreshTime

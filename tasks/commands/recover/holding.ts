@@ -4,9 +4,11 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
-import { readFiles } from '../../nodes/look.ts'
-import { whyNotCompared } from '../../nodes/verdict.ts'
+import { whyNotCompared } from '../../nodes/guards.ts'
+import { readNode } from '../../nodes/look.ts'
+import { fileAt, realPath } from '../../nodes/units.ts'
 import { nodeFiles } from '../../tables/files.ts'
+import { nodeUnits } from '../../tables/places.ts'
 
 export interface Holding {
   /** A node's name, or the folder. */
@@ -14,6 +16,10 @@ export interface Holding {
   readonly files: ReadonlyMap<string, Buffer>
   /** What stands there and was not read, each with the reason. */
   readonly unread: ReadonlyMap<string, string>
+  /** Why it is not known what the node's units read. */
+  readonly hidden?: string
+  /** Ports of the node on which a process listens. */
+  readonly listening: ReadonlySet<number>
 }
 
 export interface Nodes {
@@ -28,7 +34,7 @@ export async function readNodes(workspace: Workspace, limit: LimitFunction, kept
   const lost = new Map<string, Failure>()
   const read = async (node: ClusterNode) => {
     try {
-      holdings.set(node.name, await readNode(workspace, node))
+      holdings.set(node.name, await readHolding(workspace, node))
     } catch (error) {
       if (!(error instanceof Failure)) throw error
       lost.set(node.name, error)
@@ -42,14 +48,36 @@ export async function readNodes(workspace: Workspace, limit: LimitFunction, kept
   return { holdings, lost }
 }
 
-async function readNode(workspace: Workspace, node: ClusterNode): Promise<Holding> {
-  const names = nodeFiles(node)
-  const { files, contents } = await readFiles(workspace, node, names)
-  const unread = names.flatMap((name): [string, string][] => {
-    const there = files.get(name)
-    return there && !contents.has(name) ? [[name, whyNotCompared(there)]] : []
-  })
-  return { where: node.name, files: contents, unread: new Map(unread) }
+/** What its units read, which the cluster runs with; else what was deployed. */
+async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Holding> {
+  const { install } = workspace.cluster
+  const units = nodeUnits(node, install || { units: new Map() })
+  const look = await readNode(
+    workspace,
+    node,
+    units.flatMap(({ serves }) => serves.map(({ port }) => port)),
+  )
+  const places = look.places instanceof Failure ? undefined : look.places
+  const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path] as const)))
+  const files = new Map<string, Buffer>()
+  const unread = new Map<string, string>()
+  for (const name of nodeFiles(node)) {
+    const path = pathOf.get(name)
+    const place = places && path !== undefined ? fileAt(places, path) : undefined
+    const bytes = (place && places?.contents.get(realPath(places, path ?? ''))) ?? look.folder.contents.get(name)
+    const there = place ?? look.folder.files.get(name)
+    if (bytes) files.set(name, bytes)
+    else if (there) unread.set(name, whyNotCompared(there))
+  }
+  const hidden =
+    look.places instanceof Failure ? look.places.message : install ? undefined : 'cluster.yaml has no install'
+  return {
+    where: node.name,
+    files,
+    unread,
+    ...(hidden !== undefined && { hidden }),
+    listening: places?.listening ?? new Set(),
+  }
 }
 
 export function readFolder(path: string, names: readonly string[]): Holding {
@@ -61,5 +89,5 @@ export function readFolder(path: string, names: readonly string[]): Holding {
     if (file?.kind === 'file') files.set(name, file.bytes)
     else if (file) unread.set(name, 'not a plain file')
   }
-  return { where: path, files, unread }
+  return { where: path, files, unread, listening: new Set() }
 }

@@ -87,7 +87,8 @@ async function readSources(
     refuseDisagreement(workspace, main, others)
     return {
       main,
-      ofNode: (name) => holdings.get(name) ?? { where: name, files: new Map(), unread: new Map() },
+      ofNode: (name) =>
+        holdings.get(name) ?? { where: name, files: new Map(), unread: new Map(), listening: new Set() },
       shown: await readShownByPort(workspace, node, main),
     }
   } finally {

@@ -17,8 +17,13 @@ const again = 'then run the same command again'
 
 export function refuseNothing(workspace: Workspace, holding: Holding): void {
   if (holding.files.size + holding.unread.size > 0) return
-  throw new Failure(`${holding.where} holds no file of this cluster's auth/`, {
-    remedy: elsewhere(workspace, holding).join('\n'),
+  const { where, hidden } = holding
+  const unseen = hidden === undefined ? '' : `; where its units read was not looked at: ${hidden}`
+  throw new Failure(`${where} holds no file of this cluster's auth/${unseen}`, {
+    remedy: [
+      ...(workspace.cluster.install ? [] : [`if the cluster runs: set install: guide in cluster.yaml, ${again}`]),
+      ...elsewhere(workspace, holding),
+    ].join('\n'),
   })
 }
 

@@ -5,7 +5,7 @@ import { certificateFile, keyFile } from '../../../lib/files/names.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatNames } from '../../../lib/wording.ts'
-import { listeningOn, readShown, type Shown } from '../../nodes/ports.ts'
+import { readShown, type Shown } from '../../nodes/ports.ts'
 import { clusterCerts } from '../../tables/certs.ts'
 import { nodeUnits } from '../../tables/places.ts'
 import type { Holding } from './holding.ts'
@@ -19,7 +19,7 @@ export const servedName = clusterCerts.find(({ phase }) => phase === 'cluster-ce
 export async function readShownByPort(
   workspace: Workspace,
   node: ClusterNode,
-  { files }: Holding,
+  { files, listening }: Holding,
 ): Promise<ShownByPort> {
   const [certificate, key] = [files.get(certificateFile(servedName)), files.get(keyFile(servedName))]
   const given = { as: certificate && key && { certificate, key } }
@@ -29,7 +29,7 @@ export async function readShownByPort(
     port,
     await readShown({ workspace }, node, port, given),
   ]
-  return new Map(await Promise.all((await listeningOn(workspace, node, ports)).map(shownOn)))
+  return new Map(await Promise.all(ports.filter((port) => listening.has(port)).map(shownOn)))
 }
 
 /** Where what is shown is of none of the CAs. */

@@ -1,46 +1,47 @@
-/** Puts back what a node's units read before, where one that was well does not get well with what is new. */
-import { Failure } from '../../lib/failure.ts'
-import { oldSuffix } from '../../lib/remote/units-look.ts'
+/** Puts back what a node's units read before, where something failed after their files were changed. */
+import { asFailure, Failure } from '../../lib/failure.ts'
+import { oldSuffix } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../tables/places.ts'
 import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
-import { type On, restart, whyNotWell } from './restart.ts'
+import { type On, restart, whyNotHealthy } from './restart.ts'
 
-/** The old files were good for the unit that did not get well: they and a restart get it back. */
-export async function undo(
+/** The old files were good for the units: they and a restart get them back. What was thrown, with what became of that. */
+export async function backOut(
   on: On,
-  failure: Failure,
+  error: unknown,
   paths: readonly string[],
   restarted: readonly Unit[],
 ): Promise<Failure> {
   const { workspace, node, install } = on
+  const failure = asFailure(error)
   if (paths.length === 0) return failure
   const isBack = await succeeds(putBack(workspace, node, install, paths))
   const ill = isBack ? await restartAll(on, restarted) : []
   const units = formatNames(restarted.map(({ unit }) => unit))
   const outcome =
     ill.length === 0
-      ? `${units} well again with them`
-      : `${units} restarted with them, but not well: ${formatNames(ill.map(({ unit }) => unit))}`
-  const told = isBack
+      ? `${units} healthy again with them`
+      : `${units} restarted with them, but not healthy: ${formatNames(ill.map(({ unit }) => unit))}`
+  const done = isBack
     ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
     : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
   const { code, remedy, kind } = failure
-  return new Failure(`${failure.message}; ${told}`, {
+  return new Failure(`${failure.message}; ${done}`, {
     kind,
     ...(code && { code }),
     ...(remedy && { remedy }),
-    cause: failure,
+    cause: code === 'bug' ? failure.cause : failure,
   })
 }
 
-/** Each of them, whatever becomes of the others; gives those that did not get well. */
+/** Each of them, whatever becomes of the others; those that did not become healthy. */
 async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
   const ill: Unit[] = []
   for (const unit of units) {
-    const isWell = unit.isQuorum === true && (await whyNotWell(on, on.node, unit)) === undefined
-    if (!(await succeeds(guarded(on, unit, isWell, () => restart(on, unit))))) ill.push(unit)
+    const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
+    if (!(await succeeds(guarded(on, unit, isHealthy, () => restart(on, unit))))) ill.push(unit)
   }
   return ill
 }

@@ -7,8 +7,8 @@ import { doing, Failure } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { formatReason } from '../../lib/reason.ts'
+import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import { readAnswer } from '../../lib/remote/frame.ts'
-import { type Inspection, readInspection } from '../../lib/remote/look.ts'
 import { discardScript, tryScript } from '../../lib/remote/shell.ts'
 import { stagingName } from '../../lib/remote/staging.ts'
 import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/remote/swap.ts'
@@ -18,19 +18,19 @@ import type { Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
-import { compare, isRight, type NodeReason, stagingOwner } from './verdict.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
   workspace: Workspace,
   node: ClusterNode,
-  { inspection, wrong, tell }: { inspection: Inspection; wrong: NodeReason; tell: Work['tell'] },
+  { seen, wrong, tell }: { seen: FolderSeen; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
-  refuseFolders(node, inspection)
-  const there = inspection.folder === undefined ? await makeFolder(workspace, node) : inspection
-  const { folder = '', uptime } = there
+  refuseFolders(node, seen)
+  const there = seen.path === undefined ? await makeFolder(workspace, node) : seen
+  const { path: folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
   if (wanted.size > 0) refuseOpenFolder(workspace, node, there)
   // In the order of the table: a certificate and its key are next to each other.
@@ -51,7 +51,7 @@ export async function swap(
     if (files.length > 0) tell({ doing: 'copying', files: files.length })
     if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
     tell({ doing: 'swapping' })
-    refuseWrong(workspace, node, await run(node, connection, parts, inspection))
+    refuseWrong(workspace, node, await run(node, connection, parts, seen))
   } catch (error) {
     await connection.tidy(discardScript(folder, parts.staging))
     throw error
@@ -59,7 +59,7 @@ export async function swap(
 }
 
 /** What is on its way could be taken away, or led elsewhere, under the name that scp was told. */
-function refuseOpenFolder({ cluster }: Workspace, node: ClusterNode, { open }: Inspection): void {
+function refuseOpenFolder({ cluster }: Workspace, node: ClusterNode, { open }: FolderSeen): void {
   if (open === undefined) return
   const { user } = cluster.ssh
   throw nodeFailure(
@@ -76,19 +76,14 @@ export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string
   return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
-/** The node's own report of what it holds now. */
-async function run(
-  node: ClusterNode,
-  connection: Connection,
-  parts: Swap,
-  inspection: Inspection,
-): Promise<Inspection> {
+/** What the node holds then, by its own look. */
+async function run(node: ClusterNode, connection: Connection, parts: Swap, seen: FolderSeen): Promise<FolderSeen> {
   const nonce = newNonce()
-  const output = await connection.run(swapScript(parts, inspection, nonce))
+  const output = await connection.run(swapScript(parts, seen, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
     if (stopped) throw whyStopped(node, stopped.why as SwapStop, stopped.said)
-    return readInspection(records)
+    return readFolderRecords(records)
   } catch (error) {
     throw asUnknown(node, error, 'could not be inspected afterwards')
   }
@@ -104,8 +99,8 @@ function whyStopped(node: ClusterNode, why: SwapStop, said: string): Failure {
   })
 }
 
-function refuseWrong(workspace: Workspace, node: ClusterNode, inspection: Inspection): void {
-  const wrong = compare(workspace, node, inspection)
+function refuseWrong(workspace: Workspace, node: ClusterNode, seen: FolderSeen): void {
+  const wrong = compareFolder(workspace, node, seen)
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
@@ -136,10 +131,10 @@ async function copyArchive(
 }
 
 /** A rename replaces a file or a symbolic link, never a folder. */
-function refuseFolders(node: ClusterNode, { files, folder }: Inspection): void {
+function refuseFolders(node: ClusterNode, { files, path }: FolderSeen): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length === 0) return
-  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${folder}`, {
+  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${path}`, {
     code: 'not-replaced',
     remedy: `move it away; then ${again}`,
   })

@@ -1,0 +1,117 @@
+/**
+ * Files somewhere: in a node's folder, or where its units read them. What is there, what is wanted, and the one comparison
+ * of the two. Pure.
+ */
+import { publicMode, secretMode } from './plain-file.ts'
+
+export interface FileState {
+  /** `other`: a device, a pipe, a socket. */
+  readonly kind: 'file' | 'folder' | 'link' | 'other'
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** Bytes. */
+  readonly size: number
+  /** ctime, in seconds since 1970 by the clock of where it is: a rename changes it. */
+  readonly changed: number
+  /** In hex; undefined where it is no plain file, can't be read, or is too large to be one of ours. */
+  readonly sha256: string | undefined
+  /** The lines of the answer about it, verbatim: a change refuses where they are others by then. */
+  readonly lines: string
+}
+
+/** What a look at a place has found. */
+export interface Seen {
+  /** By name in a folder, by absolute path elsewhere. */
+  readonly files: ReadonlyMap<string, FileState>
+  /** Of files that differ from what was expected there, as far as they are not too large. */
+  readonly contents: ReadonlyMap<string, Buffer>
+}
+
+/** A user's ids on a node. */
+export interface Account {
+  readonly uid: number
+  /** The primary one first. */
+  readonly gids: readonly [number, ...number[]]
+}
+
+export interface Wanted {
+  /** As in Seen. */
+  readonly path: string
+  /** In hex; undefined where auth/ does not have it yet: whatever is there is compared once it does. */
+  readonly sha256: string | undefined
+  /** In a plan: it would be made anew, so that whatever is there differs. */
+  readonly isPending?: boolean
+  readonly isSecret: boolean
+  /** The accounts that units run as; or the login user, whose folder it is: then owner and mode are exactly ours. */
+  readonly readers: readonly Account[] | { readonly login: number }
+}
+
+export interface Drift {
+  readonly path: string
+  readonly what:
+    | 'missing'
+    | 'not a file'
+    | 'differs'
+    | 'wrong owner'
+    | 'wrong mode'
+    | 'unreadable for its unit'
+    | 'open to others'
+}
+
+/** At most one for each file, but for an owner and a mode that are both wrong. */
+export function compare(wanted: readonly Wanted[], { files }: Pick<Seen, 'files'>): Drift[] {
+  return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
+}
+
+function driftsOf(file: Wanted, there: FileState | undefined): Drift['what'][] {
+  if (!there) return ['missing']
+  if (there.kind !== 'file') return ['not a file']
+  if (file.isPending || (file.sha256 !== undefined && there.sha256 !== file.sha256)) return ['differs']
+  return accessDrifts(file, there)
+}
+
+function accessDrifts({ readers, isSecret }: Wanted, there: FileState): Drift['what'][] {
+  if ('login' in readers) {
+    const wrong: Drift['what'][] = there.uid === readers.login ? [] : ['wrong owner']
+    return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
+  }
+  if (readers.some((account) => !mayRead(account, there))) return ['unreadable for its unit']
+  return isOpen(readers, isSecret, there) ? ['open to others'] : []
+}
+
+const modeOf = (isSecret: boolean) => (isSecret ? secretMode : publicMode)
+
+/** By its mode alone: path_resolution(7), "Permissions". */
+function mayRead({ uid, gids }: Account, { uid: owner, gid, mode }: FileState): boolean {
+  if (uid === 0) return true
+  if (uid === owner) return (mode & 0o400) !== 0
+  return gids.includes(gid) ? (mode & 0o040) !== 0 : (mode & 0o004) !== 0
+}
+
+/** Whether a user who is neither root nor a reader may change it, or read it where it is a secret. */
+function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode }: FileState): boolean {
+  const isOurs = uid === 0 || readers.some((each) => each.uid === uid)
+  const isOurGroup = gid === 0 || readers.some(({ gids }) => gids.includes(gid))
+  const ofOthers = (isOurGroup ? 0 : mode & 0o070) | (mode & 0o007)
+  const forbidden = isSecret ? 0o077 : 0o022
+  return !isOurs || (ofOthers & forbidden) !== 0
+}
+
+export interface Access {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
+/** Of a file that is there, its own, where every reader can read it and nobody else; of a new one, the least that its readers need. */
+export function accessFor(
+  file: Wanted & { readonly readers: readonly Account[] },
+  there: FileState | undefined,
+): Access {
+  if (there?.kind === 'file' && accessDrifts(file, there).length === 0) return there
+  const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
+  if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }
+  const mode = file.isSecret && second ? 0o640 : modeOf(file.isSecret)
+  return { uid: first.uid, gid: (second ?? first).gids[0], mode }
+}

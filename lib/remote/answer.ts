@@ -1,0 +1,277 @@
+/** What a look at a node has answered: records, each read by one row of a table. Pure. */
+import { createHash } from 'node:crypto'
+import { Failure } from '../failure.ts'
+import type { Account, FileState, Seen } from '../files/place.ts'
+import { notWhole, readAnswer } from './frame.ts'
+import { shownProperties } from './look.ts'
+import type { Leftover, Uptime } from './staging.ts'
+
+/** A node's folder, as the login user sees it. */
+export interface FolderSeen extends Seen {
+  /** Its absolute path; undefined where it does not exist. */
+  readonly path: string | undefined
+  /** It, or a folder above it, in which others than that user and root may give names to other folders. */
+  readonly open: string | undefined
+  /** Of the user that ssh logs in as. */
+  readonly uid: number
+  /** Staging folders that are there. */
+  readonly leftovers: readonly Leftover[]
+  /** Undefined where the node does not say. */
+  readonly uptime: Uptime | undefined
+  /** A run that was killed may have left it so. */
+  readonly isDrained: boolean
+}
+
+export interface UnitState {
+  /** Whether systemd has read a unit file for it. */
+  readonly isLoaded: boolean
+  /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
+  readonly active: string
+  /** `running`, `auto-restart`, … */
+  readonly sub: string
+  /** On its way down, or down with a job at hand: only the end of that shows whether it is stopped, or restarted. */
+  readonly isStopping: boolean
+  /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never was. */
+  readonly started: number | undefined
+  /** Undefined where the node does not know its user. */
+  readonly account: Account | undefined
+}
+
+/** Where the units of a node read our files, as root sees it. */
+export interface PlacesSeen extends Seen {
+  /** Seconds since 1970 by the node's clock. */
+  readonly now: number
+  /** Empty where the node has no systemd, or knows none of them. */
+  readonly units: ReadonlyMap<string, UnitState>
+  /** Of the folders asked for, those that exist. */
+  readonly folders: ReadonlySet<string>
+  /** Where a path leads, of those that lead elsewhere. */
+  readonly real: ReadonlyMap<string, string>
+  /** On the way to a place, links that another user than root may change. */
+  readonly links: readonly string[]
+  /** On which a process listens. */
+  readonly listening: ReadonlySet<number>
+}
+
+export interface NodeLook {
+  readonly folder: FolderSeen
+  /** A Failure where they could not be looked at; undefined where nobody asked. */
+  readonly places: PlacesSeen | Failure | undefined
+}
+
+const root: Account = { uid: 0, gids: [0] }
+
+interface Draft {
+  readonly single: Map<string, string>
+  readonly files: Map<string, FileState>
+  readonly content: { readonly file: string; readonly lines: string[] }[]
+  readonly leftovers: Leftover[]
+  readonly folders: Set<string>
+  readonly real: Map<string, string>
+  readonly links: string[]
+  readonly listening: Set<number>
+  readonly accounts: Map<string, Account>
+  readonly shown: (readonly [string, string])[]
+}
+
+/** A file of the folder by its name, any other by its absolute path. */
+const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
+const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
+
+/** How each kind of record is read; throws if a record is repeated or out of place. */
+const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...parts: string[]) => void])[] = [
+  [/^(uid|now) (\d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^(folder|open) (\/.*)$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^exists (\/.*)$/, ({ folders }, _, folder = '') => folders.add(folder)],
+  [/^(absent|drained)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^(uptime) ([0-9a-f-]{36} \d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/, addLeftover],
+  [
+    new RegExp(
+      String.raw`^file ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}$`,
+    ),
+    addFile,
+  ],
+  [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
+  [new RegExp(`^content ${name}$`), ({ content }, _, file = '') => content.push({ file, lines: [] })],
+  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
+  [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
+  [/^link \d{1,10} (\/.*)$/, ({ links }, _, link = '') => links.push(link)],
+  [/^port (\d{1,5})$/, ({ listening }, _, port) => listening.add(Number(port))],
+  [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
+  [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
+  [/^rows \d+$/, () => {}],
+]
+
+function addLeftover({ leftovers }: Draft, _: string, age?: string, leftover = ''): void {
+  leftovers.push({ name: leftover, age: Number(age) })
+}
+
+function addFile({ files }: Draft, lines: string, ...parts: string[]): void {
+  const [mode = '', uid, gid, type = '', size, changed = '', file = ''] = parts
+  const numbers = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid), size: Number(size) }
+  setOnce(files, file, { kind: kindOf(type), ...numbers, changed: readTime(changed), sha256: undefined, lines })
+}
+
+/** S_IFMT of stat(2), in hex. */
+function kindOf(type: string): FileState['kind'] {
+  switch (Number.parseInt(type, 16) & 0o170000) {
+    case 0o100000:
+      return 'file'
+    case 0o040000:
+      return 'folder'
+    case 0o120000:
+      return 'link'
+    default:
+      return 'other'
+  }
+}
+
+function addSum({ files }: Draft, line: string, sha256 = '', file = ''): void {
+  const there = must(files.get(file))
+  if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
+  files.set(file, { ...there, sha256, lines: `${there.lines}\n${line}` })
+}
+
+function addAccount({ accounts }: Draft, _: string, uid?: string, gids = '', key = ''): void {
+  const [first = 0, ...others] = gids.split(' ').map(Number)
+  setOnce(accounts, key, { uid: Number(uid), gids: [first, ...others] })
+}
+
+/** Throws a Failure if the part about the folder is incomplete or has an unknown record. */
+export function parseLook(output: string, nonce: string): NodeLook {
+  const hasPlaces = output.includes(`${nonce}2 `)
+  return { folder: parseFolder(output, nonce), places: hasPlaces ? tryPlaces(output, `${nonce}2`) : undefined }
+}
+
+/** Of what stands in the folder alone. */
+export function parseFolder(output: string, nonce: string): FolderSeen {
+  const { records, stopped } = readAnswer(output, `${nonce}1`)
+  if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
+  return readFolderRecords(records)
+}
+
+export function readFolderRecords(records: readonly string[]): FolderSeen {
+  const draft = readRecords(records)
+  const { single, leftovers } = draft
+  if (single.has('folder') === single.has('absent')) throw notWhole()
+  const [boot, seconds] = single.get('uptime')?.split(' ') ?? []
+  return {
+    path: single.get('folder'),
+    open: single.get('open'),
+    uid: Number(must(single.get('uid'))),
+    leftovers,
+    uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
+    isDrained: single.has('drained'),
+    ...seen(draft),
+  }
+}
+
+function tryPlaces(output: string, nonce: string): PlacesSeen | Failure {
+  try {
+    return parsePlaces(output, nonce)
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+}
+
+/** Throws a Failure where the answer is not whole, or root could not look. */
+export function parsePlaces(output: string, nonce: string): PlacesSeen {
+  const { records, stopped } = readAnswer(output, nonce)
+  if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
+  if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
+  const draft = readRecords(records)
+  const { single, folders, real, links, listening } = draft
+  // Root's part counts its own lines: without it there is none of them.
+  const isRoots = (record: string) => /^(file|show|real|link|account|content|[0-9a-f]{64} )/.test(record)
+  const rows = records.flatMap((record) => /^rows (\d+)$/.exec(record)?.[1] ?? [])
+  if (rows.length > 1 || Number(rows[0] ?? 0) !== records.filter(isRoots).length) throw notWhole()
+  return {
+    now: Number(must(single.get('now'))),
+    units: readStates(draft),
+    folders,
+    real,
+    links,
+    listening,
+    ...seen(draft),
+  }
+}
+
+function readRecords(records: readonly string[]): Draft {
+  const draft: Draft = {
+    ...{ single: new Map(), files: new Map(), content: [], leftovers: [], folders: new Set(), real: new Map() },
+    ...{ links: [], listening: new Set(), accounts: new Map(), shown: [] },
+  }
+  for (const record of records) {
+    const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
+    add(draft, record, ...(parts?.slice(1) ?? []))
+  }
+  return draft
+}
+
+function seen({ files, content }: Draft): Seen {
+  const contents = new Map<string, Buffer>()
+  for (const { file, lines } of content) setOnce(contents, file, decode(lines, files.get(file)?.sha256))
+  return { files, contents }
+}
+
+/** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */
+function decode(lines: readonly string[], digest: string | undefined): Buffer {
+  const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
+  if (createHash('sha256').update(bytes).digest('hex') !== digest) throw notWhole()
+  return bytes
+}
+
+/** systemd shows the properties of one unit after the other, in an order of its own. */
+function readStates({ shown, accounts }: Draft): Map<string, UnitState> {
+  const size = shownProperties.length
+  const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
+    Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
+  )
+  return new Map(blocks.map((block) => readState(block, accounts)))
+}
+
+function readState(block: Record<string, string>, accounts: Draft['accounts']): [string, UnitState] {
+  const { Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp } = block
+  const { User, Group, SupplementaryGroups } = block
+  if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
+  if (Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups }).includes(undefined))
+    throw notWhole()
+  return [
+    Id.slice(0, -'.service'.length),
+    {
+      isLoaded: LoadState === 'loaded',
+      active: ActiveState,
+      sub: SubState,
+      isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
+      started: readStart(ExecMainStartTimestamp ?? ''),
+      account: User === '' ? root : accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+    },
+  ]
+}
+
+/** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */
+function readStart(text: string): number | undefined {
+  if (text === '' || text === 'n/a') return undefined
+  const [, time = ''] = /^\w{3} (\S+ \S+) UTC$/.exec(text) ?? []
+  return readTime(time)
+}
+
+/** Seconds since 1970. */
+function readTime(text: string): number {
+  const [, day, time, fraction = '0'] = /^([\d-]{10}) ([\d:]{8})(\.\d{1,9})?$/.exec(text) ?? []
+  const seconds = Date.parse(`${day}T${time}Z`) / 1000 + Number(fraction)
+  if (Number.isNaN(seconds)) throw notWhole()
+  return seconds
+}
+
+function setOnce<T>(map: Map<string, T>, key: string, value: T): void {
+  if (map.has(key)) throw notWhole()
+  map.set(key, value)
+}
+
+function must<T>(value: T | undefined): T {
+  if (value === undefined) throw notWhole()
+  return value
+}

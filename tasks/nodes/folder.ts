@@ -1,0 +1,135 @@
+/** The check of a node's folder: what differs from what belongs there, and what else is in it. */
+
+import { randomBytes } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { compare, type Drift } from '../../lib/files/place.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Reason } from '../../lib/reason.ts'
+import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
+import { judgeStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { nodeFiles } from '../tables/files.ts'
+import { formatOthers, guardIdentity, guardNewer, type Other } from './guards.ts'
+import { digestOf, sha256 } from './look.ts'
+
+export type NodeReason = Reason & { kind: 'on-node' }
+
+export interface NodeVerdict {
+  /** Undefined where all is right. */
+  readonly wrong: NodeReason | undefined
+  /** Of another identity: to be kept in auth/backup before it is overwritten. */
+  readonly others: readonly Other[]
+  readonly warning: string | undefined
+}
+
+/** What may stand in a node's folder. */
+export interface Names {
+  /** Files of ours, wherever they belong. */
+  readonly known: ReadonlySet<string>
+  /** Nodes that are in the same folder of the same machine; the node is one of them. */
+  readonly together: readonly ClusterNode[]
+}
+
+/** Throws a Failure where the node may not be written to. */
+export function checkNode(
+  workspace: Workspace,
+  node: ClusterNode,
+  look: NodeLook,
+  names: Names,
+  isForced: boolean,
+): NodeVerdict {
+  const others = guardIdentity(workspace, node, look)
+  if (!isForced) guardNewer(workspace, node, look)
+  const { folder } = look
+  const foreign = foreignFiles(node, folder, names)
+  const neighbours = neighboursIn(workspace, folder, names)
+  const prunes = workspace.options.prune && neighbours.length === 0
+  const stagings = Map.groupBy(folder.leftovers, (each) => judgeStaging(each, stagingOwner(workspace), folder.uptime))
+  const wrong = {
+    ...compareFolder(workspace, node, folder),
+    pruned: prunes ? foreign : [],
+    leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
+  }
+  const warnings = [
+    others.length > 0 &&
+      `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
+    !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
+    ...(stagings.get('may be in use') ?? []).map(
+      ({ name, age }) =>
+        `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+    ),
+  ].filter(Boolean)
+  return {
+    wrong: isRight(wrong) ? undefined : wrong,
+    others,
+    warning: warnings.length > 0 ? warnings.join('; ') : undefined,
+  }
+}
+
+export function isRight({ kind, ...lists }: NodeReason): boolean {
+  return Object.values(lists).every((list) => list.length === 0)
+}
+
+/** What belongs there, with what is there. */
+export function compareFolder(workspace: Workspace, node: ClusterNode, seen: FolderSeen): NodeReason {
+  const drifts = compare(
+    nodeFiles(node).map((name) => ({
+      path: name,
+      // A file that is not in auth/ yet is compared once it is.
+      sha256: digestOf(workspace, name),
+      isPending: workspace.pending?.has(name) === true,
+      isSecret: fileMode(name) === secretMode,
+      readers: { login: seen.uid },
+    })),
+    seen,
+  )
+  const names = (...whats: Drift['what'][]) => drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
+  return {
+    kind: 'on-node',
+    missing: names('missing'),
+    differ: names('differs', 'not a file'),
+    wrongOwner: names('wrong owner'),
+    wrongMode: names('wrong mode'),
+    pruned: [],
+    leftovers: [],
+  }
+}
+
+/** Files of ours that do not belong on this node; a folder under such a name is not ours. */
+function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, together }: Names): string[] {
+  const belongs = new Set([node, ...together].flatMap(nodeFiles))
+  return [...files].flatMap(([name, { kind }]) =>
+    known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
+  )
+}
+
+/** Other nodes whose own pair is there as well: this machine may be theirs too, under another name. */
+function neighboursIn({ cluster }: Workspace, { files }: FolderSeen, { together }: Names): string[] {
+  const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
+  return [...files.keys()].flatMap((file) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    return kind === 'certificate' && others.has(name) && files.has(keyFile(name)) ? [name] : []
+  })
+}
+
+function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
+  const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
+  return neighbours.length === 0
+    ? `${holds}: --prune removes it`
+    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
+}
+
+const thisRun = randomBytes(4).toString('hex')
+
+/** Of this auth/ only one run can be at work on nodes: the one that holds its lock. */
+export function stagingOwner({ auth }: Workspace): StagingOwner {
+  return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
+}
+
+/** For --force: every file, right or not. */
+export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+  const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
+  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
+}

@@ -1,0 +1,196 @@
+/**
+ * What is never overwritten on a node without being named, neither in its folder nor where its units read: another
+ * identity than ours, and certificates of ours that are newer than in auth/.
+ */
+import { join } from 'node:path'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, sharedRefusal } from '../../lib/failure.ts'
+import { backups, keepFound } from '../../lib/files/backup.ts'
+import { parseFileName } from '../../lib/files/names.ts'
+import type { FileState } from '../../lib/files/place.ts'
+import { otherIdentity } from '../../lib/identity/identity.ts'
+import { ownCas } from '../../lib/identity/rotation.ts'
+import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
+import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import type { NodeLook } from '../../lib/remote/answer.ts'
+import { largestFile } from '../../lib/remote/look.ts'
+import type { Workspace } from '../../lib/targets/workspace.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { nodeUnits } from '../tables/places.ts'
+import { fetchCommand, recoverCommand, waysOutOfLost } from './fetch-command.ts'
+import { digestOf } from './look.ts'
+import { nodeFailure } from './node-failure.ts'
+
+/** A file of ours on a node. */
+export interface Held {
+  /** Its name in auth/. */
+  readonly file: string
+  /** Its name in the node's folder, or its absolute path. */
+  readonly at: string
+  readonly state: FileState
+  /** Undefined where it is as in auth/, or could not be read. */
+  readonly bytes: Buffer | undefined
+  readonly isPlace: boolean
+}
+
+/** In the folder, and where units read. Places that could not be looked at are the check of `install`'s to report. */
+export function heldOn({ cluster, options }: Workspace, node: ClusterNode, { folder, places }: NodeLook): Held[] {
+  // With --prune, what does not belong there would be removed.
+  const names = new Set([...nodeFiles(node), ...(options.prune ? identityFiles.keys() : [])])
+  const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
+  const seen = places instanceof Failure ? undefined : places
+  const units = cluster.install && seen ? nodeUnits(node, cluster.install) : []
+  const read = units.flatMap(({ files }) =>
+    files.map(({ file, path }) => [seen?.real.get(path) ?? path, file] as const),
+  )
+  const inPlaces = [...new Map(read)].map(([at, file]) => ({ file, at, isPlace: true, seen }))
+  return [...inFolder, ...inPlaces].flatMap(({ seen, ...held }) => {
+    const state = seen?.files.get(held.at)
+    return state ? [{ ...held, state, bytes: seen?.contents.get(held.at) }] : []
+  })
+}
+
+export interface Other {
+  readonly held: Held
+  readonly label: string | undefined
+  readonly why: readonly string[]
+}
+
+/** Components that run with another CA or key would break with ours. */
+export function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
+  const { auth } = workspace
+  return held.flatMap((each) => {
+    const { file, state, bytes } = each
+    if (!identityFiles.has(file) || state.sha256 === digestOf(workspace, file)) return []
+    const read = (name: string) => auth.tryBytes(name)
+    const kept = (name: string) => backups(auth, name)
+    // Unreadable, or behind a symbolic link: it counts as another.
+    const other = bytes ? otherIdentity(file, read, bytes, kept) : { besides: [] }
+    const why = bytes ? [] : [whyNotCompared(state)]
+    return other ? [{ held: each, label: identityFiles.get(file), why: [...why, ...other.besides] }] : []
+  })
+}
+
+/** Throws a refusal where the node holds another identity, unless that is to be replaced. Returns what is to be replaced. */
+export function guardIdentity(workspace: Workspace, node: ClusterNode, look: NodeLook): Other[] {
+  const others = otherIdentities(workspace, heldOn(workspace, node, look))
+  if (others.length > 0 && !workspace.options.replaceIdentity) throw otherIdentityRefused(workspace, node, others)
+  return others
+}
+
+/** Copies to auth/backup what is about to be overwritten. Throws a Failure where one could not be read. */
+export function keepOthers({ auth, now }: Workspace, node: ClusterNode, others: readonly Other[]): void {
+  const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
+  if (unread.length > 0)
+    throw nodeFailure(
+      node,
+      `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
+      {
+        code: 'not-kept',
+        remedy: 'move it away there, then run the same command again',
+      },
+    )
+  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
+    bytes ? [[at.replaceAll('/', '_').replace(/^_/, ''), bytes]] : [],
+  )
+  if (files.length > 0) keepFound(auth, node.name, new Map(files), now)
+}
+
+/** "CA (ca.pem, ca-key.pem), encryption key (/var/lib/kubernetes/encryption-config.yaml)" */
+export function formatOthers(others: readonly Other[]): string {
+  const named = [...Map.groupBy(others, ({ label }) => label)]
+  return named.map(([label, some]) => `${label} (${some.map(formatOther).join(', ')})`).join(', ')
+}
+
+function formatOther({ held: { at }, why }: Other): string {
+  return why.length > 0 ? `${at}: ${formatNames(why)}` : at
+}
+
+interface OtherPlace {
+  readonly node: ClusterNode
+  readonly others: readonly Other[]
+}
+
+function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: readonly Other[]): Failure {
+  const { auth } = workspace
+  const labels = [...new Set(others.map(({ label }) => label))]
+  return sharedRefusal<OtherPlace>(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
+    what: `another ${labels.join(', ')} than ${auth.path}`,
+    who: node.name,
+    place: { node, others },
+    waysOut: (places) => waysOutOfOther(workspace, places),
+  })
+}
+
+/** One node to take the identity from is enough for all: a control node has all of it, and no other has a key. */
+function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): string[] {
+  const { auth, command, cluster } = workspace
+  const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
+  const source = places.find(({ node }) => node.role === 'control')
+  const names = [...identityFiles].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  const isLost = (label: unknown) => names.every((name) => identityFiles.get(name) !== label || !auth.read(name))
+  if ([...labels].some(isLost)) return waysOutOfLost(workspace, source?.node)
+  const nodes = nodeOptions(places.map(({ node }) => node))
+  const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
+  return [
+    source
+      ? `if the node's is the right one, move ours away and take it over: ${takeOver(workspace, names, source)}`
+      : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
+    `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
+  ]
+}
+
+/** Where units read, only root can: `recover` does. */
+function takeOver(workspace: Workspace, names: readonly string[], { node, others }: OtherPlace): string {
+  if (others.every(({ held }) => !held.isPlace)) return fetchCommand(workspace, names, node)
+  const { auth, now } = workspace
+  const away = join(auth.path, '..', `auth-${now.toISOString().slice(0, 10)}`)
+  return `mv ${quote(auth.path)} ${quote(away)} && ${recoverCommand(workspace, node)}`
+}
+
+function nodeOptions(nodes: readonly ClusterNode[]): string {
+  return nodes.map(({ name }) => `--node ${name}`).join(' ')
+}
+
+/** Of a file whose content was asked for, and not sent. */
+export function whyNotCompared({ kind, size, sha256 }: FileState): string {
+  if (kind !== 'file') return 'not a plain file'
+  return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
+}
+
+/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
+export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLook): void {
+  const { auth } = workspace
+  const cas = ownCas(auth)
+  const newer = heldOn(workspace, node, look).filter(({ file, bytes }) => {
+    const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
+      certificatesIn(file, each),
+    )
+    // In the middle of a rotation that was begun elsewhere, our CA's signature is on the CA that has signed.
+    const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
+    return theirs && ours && theirs.notBefore > ours.notBefore && issuers.some((by) => isIssuedBy(theirs, by))
+  })
+  if (newer.length === 0) return
+  throw new Failure(
+    `${node.name}: ${formatNames(newer.map(({ at }) => at))} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${auth.path}`,
+    {
+      code: 'newer-on-node',
+      shared: {
+        what: `newer certificates than in ${auth.path}`,
+        who: node.name,
+        place: node,
+        remedyFor: (nodes: readonly ClusterNode[]) =>
+          [
+            'this auth/ is out of date: use the one that they were deployed from',
+            `or overwrite them with the older ones: ${workspace.command(`${workspace.cluster.install ? 'deploy install' : 'deploy'} ${nodeOptions(nodes)} --force`)}`,
+          ].join('\n'),
+      },
+    },
+  )
+}
+
+function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
+  const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
+  return pem ? readCertificates(pem) : []
+}

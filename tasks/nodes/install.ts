@@ -1,0 +1,200 @@
+/** Installs what is deployed where the units of a node read it: files, restarts, proof; and the way back where one fails. */
+import type { Change } from '../../lib/change.ts'
+import type { Install } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { formatReasons, type UnitReason } from '../../lib/reason.ts'
+import { besideOf } from '../../lib/remote/look.ts'
+import type { Built } from '../../lib/targets/target.ts'
+import type { Unit } from '../tables/places.ts'
+import { backOut } from './back-out.ts'
+import { undrain } from './drain.ts'
+import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
+import { removeLeftOver, splitLeftOver } from './left-over.ts'
+import { forgetOld, placeFiles } from './places.ts'
+import { guarded, type Standing, standingOf } from './quorum.ts'
+import {
+  type On,
+  restart,
+  restartUnproven,
+  waitUntilHealthy,
+  waitUntilServed,
+  waitUntilShown,
+  whyNotHealthy,
+} from './restart.ts'
+import { allOrFailure, tellingTogether } from './together.ts'
+import {
+  judgeUnits,
+  keptFor,
+  lookAtUnits,
+  realPath,
+  type UnitsFound,
+  type UnitVerdict,
+  type WantedPlace,
+  wantedAt,
+} from './units.ts'
+
+/** `found` is of this moment. */
+export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {
+  const { workspace, node, install } = on
+  const others = guardIdentity(workspace, node, found.look)
+  if (!isForced) guardNewer(workspace, node, found.look)
+  if (found.look.folder.isDrained && install.undrain !== '') await undrain(workspace, node, install)
+  const verdicts = judgeUnits(workspace, node, install, found).map((verdict) =>
+    isForced ? asForced(verdict, install) : verdict,
+  )
+  const stale = verdicts.filter(({ reason }) => typeof reason === 'object')
+  const before = await lookBefore(on, stale, found)
+  const all = wantedAt(
+    workspace,
+    verdicts.map(({ unit }) => unit),
+    found.places,
+  )
+  const wanted = changedOf(stale, all, found)
+  keepOthers(workspace, node, others)
+  if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
+  await placeFiles(workspace, node, install, found, { wanted, all })
+  const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
+  const restarted: Unit[] = []
+  try {
+    if (before.standing === 'without a quorum') await loadUnproven(on, stale, restarted)
+    else await loadAll(on, stale, before.standing, restarted)
+    on.tell({ doing: 'checking again' })
+    if (before.standing !== 'without a quorum') await refuseUnloaded(on, restarted, paths)
+  } catch (error) {
+    // A run that is ended leaves a valid state, and the next goes on from it.
+    const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
+    throw isLeft || isUndrained(error) ? error : await backOut(on, error, paths, restarted)
+  }
+  await forgetOld(workspace, node, install, paths)
+  await removeLeftOver(workspace, node, install, splitLeftOver(workspace, found.leftOver)[0])
+  const change: Change = {
+    kind: 'installed',
+    paths: wanted.map(({ path }) => path),
+    restarts: restarted.map(({ unit }) => unit),
+  }
+  if (before.standing === 'without a quorum') {
+    const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: run the same command again once all control nodes are done`
+    return { change, warning }
+  }
+  return wanted.length + restarted.length > 0 ? { change } : {}
+}
+
+/** For --force: every file anew, and whatever reads one only at its start restarted. */
+export function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
+  if (reason === 'not installed') return { unit, reason, isUp }
+  const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
+  const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
+  const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
+  const isDrained = restarts && unit.isDrained === true && drain !== ''
+  return { unit, isUp, reason: { ...none, ...reason, places, restarts, isDrained } }
+}
+
+/** How the node's units stood before anything was changed. */
+interface Before {
+  /** Each of them was. */
+  readonly isHealthy: boolean
+  readonly standing: Standing
+  /** The unit that needs a quorum. */
+  readonly quorum: string | undefined
+  /** Real paths beside which a run that was killed, or failed, left what units were last healthy with. */
+  readonly kept: readonly string[]
+}
+
+async function lookBefore(on: On, stale: readonly UnitVerdict[], { places }: UnitsFound): Promise<Before> {
+  const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
+  return {
+    isHealthy: await wereHealthy(on, stale),
+    standing: quorum ? await standingOf(on, quorum) : 'healthy',
+    quorum: quorum?.unit,
+    kept: stale.flatMap(({ unit }) => keptFor(unit, places)),
+  }
+}
+
+/** What was not healthy is no better for its old files. */
+async function wereHealthy(on: On, stale: readonly UnitVerdict[]): Promise<boolean> {
+  const whys = await Promise.all(
+    stale.map(({ unit, isUp, reason }) =>
+      isUp && typeof reason === 'object' && reason.state === undefined ? whyNotHealthy(on, on.node, unit) : 'not up',
+    ),
+  )
+  return whys.every((why, i) => why === undefined || !stale[i]?.isUp)
+}
+
+/** Each once, though several units may read it; a certificate and its key next to each other, as in the table. */
+function changedOf(stale: readonly UnitVerdict[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
+  const drifting = stale.flatMap(({ reason }) => (typeof reason === 'object' ? reason.places : []))
+  const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
+  return all.filter(({ path }) => paths.has(path))
+}
+
+/** The units that others on the node query first, one by one; then the rest at once. */
+async function loadAll(on: On, stale: readonly UnitVerdict[], standing: Standing, restarted: Unit[]): Promise<void> {
+  const load = async (own: On, { unit, reason, isUp }: UnitVerdict) => {
+    if (!isUp || typeof reason !== 'object') return
+    if (await isReloaded(own, unit, reason)) return
+    await guarded(own, unit, standing === 'healthy', async () => {
+      restarted.push(unit)
+      await restart(own, unit)
+      if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
+    })
+  }
+  for (const verdict of stale.filter(({ unit }) => unit.isAsked)) await load(on, verdict)
+  const others = stale.filter(({ unit }) => !unit.isAsked)
+  await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
+}
+
+/** Without a restart, where that comes; it must then be healthy with what is new. */
+async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
+  if (restarts || !(await waitUntilServed(on, unit))) return false
+  await waitUntilHealthy(on, unit)
+  return true
+}
+
+/** The store has to serve what is new: by that the next member finds its quorum. */
+async function loadUnproven(on: On, stale: readonly UnitVerdict[], restarted: Unit[]): Promise<void> {
+  for (const { unit, reason, isUp } of stale) {
+    if (!isUp || typeof reason !== 'object') continue
+    if (reason.restarts) {
+      restarted.push(unit)
+      await restartUnproven(on, unit)
+    }
+    if (unit.isQuorum && !(await waitUntilShown(on, unit))) throw notServed(on, unit)
+  }
+}
+
+function notServed({ node }: On, { unit }: Unit): Failure {
+  return new Failure(`${node.name}: ${unit} serves another certificate than the one in its place`, {
+    code: 'not-served',
+    remedy: `see on ${node.name} which files its command line names: systemctl cat ${unit}`,
+  })
+}
+
+/** The unit is healthy with what is new: only requests do not reach it yet. */
+function isUndrained(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'not-undrained'
+}
+
+/** A restart that starts nothing anew, a unit that fell over or ended since: found here, and not by the next run alone. */
+async function refuseUnloaded(
+  { workspace, node, install }: On,
+  restarted: readonly Unit[],
+  paths: readonly string[],
+): Promise<void> {
+  const found = await lookAtUnits(workspace, node, install)
+  // What this run keeps beside its files is no finding.
+  const kept = new Set(paths.flatMap(besideOf))
+  const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
+  const again = judgeUnits(workspace, node, install, { ...found, places: { ...found.places, files } })
+  const ended = again.find(({ unit, isUp }) => !isUp && restarted.some((each) => each.unit === unit.unit))?.unit.unit
+  if (ended !== undefined)
+    throw new Failure(`${node.name}: ${ended} was healthy after its restart, and does not run any more`, {
+      code: 'not-loaded',
+      remedy: `see there why it ended: journalctl -u ${ended}`,
+    })
+  const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
+  if (left.length === 0) return
+  throw new Failure(`${node.name}: does not match auth/ after it was installed: ${formatReasons(left)}`, {
+    code: 'not-loaded',
+    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then run the same command again`,
+  })
+}
