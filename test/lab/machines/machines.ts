@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Edit, harderwayBy, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
@@ -9,6 +10,7 @@ import { Machine, type Role } from './machine.ts'
 import { type Namespace, openNamespace } from './namespace.ts'
 import { shared } from './shared.ts'
 
+const run = promisify(execFile)
 const virtualIP = '192.168.1.21'
 
 /** Names and addresses as the guide has them, but for its third worker. */
@@ -61,7 +63,13 @@ export async function startMachines(): Promise<Machines> {
   }
 }
 
+/** The folder of the system that all of them boot from: `npm run setup -- --tests` has made it, or it is made here. */
+async function makeTree(): Promise<string> {
+  return (await run('sh', [fileURLToPath(new URL('tree.sh', import.meta.url))])).stdout.trim()
+}
+
 async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
+  const tree = await makeTree()
   const clientKey = join(dir, 'client_key')
   await Promise.all([makeKey(clientKey), ...guide.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
   const all = guide.map(({ name, role, ip }) => {
@@ -75,7 +83,7 @@ async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
   })
   const booted = await Promise.allSettled(
     all.map(async (machine) => {
-      await machine.makeDisk()
+      await machine.makeDisk(tree)
       await machine.start()
     }),
   )
@@ -112,7 +120,7 @@ function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
     async exec(command) {
       const [first = '', ...args] = [...within, 'sh', '-c', command]
       const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
-      return (await promisify(execFile)(first, args, { env, maxBuffer: 2 ** 26 })).stdout
+      return (await run(first, args, { env, maxBuffer: 2 ** 26 })).stdout
     },
     within,
     stop,
