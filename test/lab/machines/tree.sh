@@ -34,6 +34,8 @@ if [ ! -d "$tree" ]; then
   # Their packages enable haproxy, etcd and containerd; the guide's next chapters start them.
   printf 'enable ssh.service\ndisable *\n' >"$part/etc/systemd/system-preset/00-lab.preset"
   systemctl --quiet --root="$part" preset-all
+  # Nobody logs in at the console, whose end would restart it again and again.
+  ln -s /dev/null "$part/etc/systemd/system/console-getty.service"
   # The unit itself is on each machine's own disk.
   ln -s ../network.service "$part/etc/systemd/system/multi-user.target.wants/"
   # Else systemd does at each boot what a new release of the system needs (ConditionNeedsUpdate=).
