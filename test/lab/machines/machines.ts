@@ -2,7 +2,6 @@
 import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Edit, harderwayBy, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
@@ -42,7 +41,7 @@ export interface Machines extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Boots the guide's machines. Needs root and systemd-nspawn; throws, without a trace, where one does not come up. */
+/** Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up. */
 export async function startMachines(): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
@@ -65,7 +64,7 @@ export async function startMachines(): Promise<Machines> {
 
 /** The folder of the system that all of them boot from: `npm run setup -- --tests` has made it, or it is made here. */
 async function makeTree(): Promise<string> {
-  return (await run('sh', [fileURLToPath(new URL('tree.sh', import.meta.url))])).stdout.trim()
+  return (await run('sh', [join(import.meta.dirname, 'tree.sh')])).stdout.trim()
 }
 
 async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
