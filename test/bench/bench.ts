@@ -36,7 +36,7 @@ for (const group of groups) {
 }
 await onNodes(chosen(deployRows, ['sshd', 'ssh', 'scp']), compare)
 await onNodes(chosen(ansibleRows, ['sshd', 'ssh', 'scp', 'ansible-playbook']), compareAnsible)
-await onNodes(chosen(installRows, ['systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'curl']), compareInstall)
+await onNodes(chosen(installRows, ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl']), compareInstall)
 report()
 
 async function onNodes(rows: readonly { readonly what: string }[], work: typeof compare): Promise<void> {

@@ -5,16 +5,12 @@ import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { needs } from '../support/parts.ts'
+import { skip } from '../support/running.ts'
 import { drain, undrain } from './machines/balancer.ts'
 import { allWell, installAll } from './machines/components.ts'
 import { eventually } from './machines/eventually.ts'
 import { type Machines, startMachines } from './machines/machines.ts'
 import { realBinaries } from './machines/shared.ts'
-
-const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
-const skip =
-  lacksRoot || needs('systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'etcdctl', 'kubectl', 'curl', 'openssl')
 
 describe('six machines', { skip }, () => {
   let lab: Machines
@@ -38,6 +34,17 @@ describe('six machines', { skip }, () => {
       assert.equal(await machine.exec('cat /proc/1/comm'), 'systemd\n')
       assert.equal(await machine.exec('systemctl --failed --quiet --no-legend'), '')
       assert.equal(await machine.exec('hostname'), `${machine.name}\n`)
+    }
+  })
+
+  test('boot from a system of their own, and take no unit or program from this computer', async () => {
+    for (const machine of lab.all) {
+      const list = (command: string) => machine.exec(`systemctl ${command} --no-legend --plain | cut -d' ' -f1`)
+      assert.equal(await list('list-unit-files --state=enabled'), 'network.service\nssh.service\n')
+      const running = ['ssh.service', 'systemd-journald.service', '']
+      assert.equal(await list('list-units --type=service --state=running'), running.join('\n'))
+      // It runs the machines, and is not on them.
+      assert.equal(await machine.exec('command -v systemd-nspawn || true'), '')
     }
   })
 

@@ -1,7 +1,6 @@
 /**
  * `npm run setup`: installs what the demo needs and this machine lacks; with --tests also the real parts that the tests
- * are about, and where KUBE_BIN_DIR names real components, what those need. No service is left running or enabled that
- * was not before.
+ * are about, and the system that machines in tests boot from. No service is left running or enabled that was not before.
  */
 import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -41,19 +40,11 @@ const tests: readonly Part[] = [
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
   { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },
+  { command: 'mmdebstrap', debian: 'mmdebstrap', brew: '' },
   { command: 'ip', debian: 'iproute2', brew: '' },
-  { command: 'sudo', debian: 'sudo', brew: '' },
   { command: 'age', debian: 'age', brew: 'age' },
-  { command: 'haproxy', debian: 'haproxy', brew: '' },
   { command: 'ansible-playbook', debian: 'ansible-core', brew: 'ansible' },
   { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
-]
-
-/** Of a real kubelet and kube-proxy. */
-const components: readonly Part[] = [
-  { command: 'containerd', debian: 'containerd', brew: '' },
-  { command: 'runc', debian: 'runc', brew: '' },
-  { command: 'iptables', debian: 'iptables', brew: '' },
 ]
 
 const enabledIn = '/etc/systemd/system'
@@ -62,8 +53,7 @@ const run = $({ stdio: 'inherit', quiet: true, prefix: '', shell: '/bin/sh' })
 const ask = $({ quiet: true, nothrow: true, prefix: '', shell: '/bin/sh' })
 
 async function setup(withTests: boolean): Promise<number> {
-  const ofTests = withTests ? [...tests, ...(process.env.KUBE_BIN_DIR ? components : [])] : []
-  const missing = [...demo, ...ofTests].filter(({ command }) => !isInstalled(command))
+  const missing = [...demo, ...(withTests ? tests : [])].filter(({ command }) => !isInstalled(command))
   if (missing.length === 0) return done()
   say(`Missing here: ${missing.map(({ command }) => command).join(', ')}`)
   if (isInstalled('apt-get')) await installByApt([...new Set(missing.map(({ debian }) => debian))])
@@ -128,6 +118,16 @@ function isInstalled(command: string): boolean {
   })
 }
 
+/** So that no test waits for it. */
+async function makeTree(): Promise<void> {
+  if (process.getuid?.() !== 0)
+    return say(
+      'Tests on machines need root, and are skipped without. As root, this command makes the system they boot from.',
+    )
+  say('Making the system that machines in tests boot from, where it is not there yet.')
+  await run`sh ${join(import.meta.dirname, 'machines/tree.sh')}`
+}
+
 function done(): number {
   say('Everything that is needed is here.')
   return 0
@@ -139,3 +139,4 @@ function say(text: string): void {
 
 const { values } = parseArgs({ options: { tests: { type: 'boolean', default: false } } })
 process.exitCode = await setup(values.tests)
+if (values.tests && isInstalled('mmdebstrap')) await makeTree()

@@ -6,15 +6,12 @@ import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
-import { realBinaries } from '../lab/machines/shared.ts'
 import type { Edit } from './harderway.ts'
 import { needs } from './parts.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
 export const skip =
-  lacksRoot ||
-  needs('systemd-nspawn', 'ip', 'sudo', 'haproxy', 'etcd', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime') ||
-  (realBinaries && needs('containerd', 'runc', 'iptables'))
+  lacksRoot || needs('systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
 
 export const install = { layout: 'guide', drain, undrain }
 

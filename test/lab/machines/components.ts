@@ -66,7 +66,6 @@ export async function installComponents(machine: Machine): Promise<void> {
   const names = unitsOf(machine)
   await machine.exec(`set -e; cd /home/ubuntu
     ${units.flatMap(copies).join('\n')}
-    mkdir -p -m 700 /var/lib/etcd
     systemctl daemon-reload
     systemctl enable --quiet ${names}
     systemctl start ${names}`)
@@ -74,7 +73,7 @@ export async function installComponents(machine: Machine): Promise<void> {
 
 function writeUnit(machine: Machine, unit: Unit): void {
   machine.write(`/usr/local/bin/${unit.name}`, program(unit.name), 0o755)
-  // In the place of the mask for Debian's own etcd.
+  // For etcd in place of Debian's own, which is in /usr/lib.
   machine.write(`/etc/systemd/system/${unit.name}.service`, unitText(unit))
   for (const [path, text] of Object.entries(unit.texts ?? {})) machine.write(path, text)
 }

@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type DiskParts, fillDisk } from './disk.ts'
+import { type DiskParts, diskFiles } from './disk.ts'
 import type { Namespace } from './namespace.ts'
 import { compileCache } from './shared.ts'
 
@@ -47,13 +47,13 @@ export class Machine {
     this.#namespace = namespace
   }
 
-  /** A disk as this system's, with what makes it a machine of its own. Once, before the first start. */
-  async makeDisk(): Promise<void> {
+  /** What makes the tree, which is only read, a machine of its own. Once, before the first start. */
+  async makeDisk(tree: string): Promise<void> {
     const folder = join(this.#namespace.root, this.name)
     for (const part of ['upper', 'work', 'root']) mkdirSync(join(folder, part), { recursive: true })
-    const layers = `lowerdir=/run/lab/system,upperdir=/run/lab/${this.name}/upper,workdir=/run/lab/${this.name}/work`
+    const layers = `lowerdir=${tree},upperdir=/run/lab/${this.name}/upper,workdir=/run/lab/${this.name}/work`
     await this.#inside('mount', '-t', 'overlay', '-o', layers, this.name, `/run/lab/${this.name}/root`)
-    fillDisk(this.root, this.#parts)
+    for (const { path, text, mode } of diskFiles(this.#parts)) this.write(path, text, mode)
   }
 
   /** Resolves when everything that starts at boot has started; throws with its console where that does not come. */

@@ -9,6 +9,7 @@ import { Machine, type Role } from './machine.ts'
 import { type Namespace, openNamespace } from './namespace.ts'
 import { shared } from './shared.ts'
 
+const run = promisify(execFile)
 const virtualIP = '192.168.1.21'
 
 /** Names and addresses as the guide has them, but for its third worker. */
@@ -40,7 +41,7 @@ export interface Machines extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Boots the guide's machines. Needs root and systemd-nspawn; throws, without a trace, where one does not come up. */
+/** Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up. */
 export async function startMachines(): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
@@ -61,7 +62,13 @@ export async function startMachines(): Promise<Machines> {
   }
 }
 
+/** The folder of the system that all of them boot from: `npm run setup -- --tests` has made it, or it is made here. */
+async function makeTree(): Promise<string> {
+  return (await run('sh', [join(import.meta.dirname, 'tree.sh')])).stdout.trim()
+}
+
 async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
+  const tree = await makeTree()
   const clientKey = join(dir, 'client_key')
   await Promise.all([makeKey(clientKey), ...guide.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
   const all = guide.map(({ name, role, ip }) => {
@@ -75,7 +82,7 @@ async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
   })
   const booted = await Promise.allSettled(
     all.map(async (machine) => {
-      await machine.makeDisk()
+      await machine.makeDisk(tree)
       await machine.start()
     }),
   )
@@ -112,7 +119,7 @@ function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
     async exec(command) {
       const [first = '', ...args] = [...within, 'sh', '-c', command]
       const env = { PATH: process.env.PATH, HOME: join(place, 'home') }
-      return (await promisify(execFile)(first, args, { env, maxBuffer: 2 ** 26 })).stdout
+      return (await run(first, args, { env, maxBuffer: 2 ** 26 })).stdout
     },
     within,
     stop,

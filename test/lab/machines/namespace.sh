@@ -35,7 +35,6 @@ read -r pid _ </proc/self/stat
 mount -t proc proc /proc
 # In the place of /run: systemd-nspawn leaves folders there.
 mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/lab/system /run/lab/compile-cache
-mount --bind / /run/lab/system
+mkdir -p /run/lab/compile-cache
 echo "ready $2 $pid $3"
 while read -r _; do :; done

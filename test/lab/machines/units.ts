@@ -123,13 +123,9 @@ const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
         // Nor does a machine have a kernel log.
         'ExecStartPre=ln -sf /dev/null /dev/kmsg',
       ],
-      texts: {
-        ...Object.fromEntries(
-          Object.entries(kernelSettings).map(([path, value]) => [shownSetting(path), `${value}\n`]),
-        ),
-        // That of Docker's package has the kubelet's interface off.
-        '/etc/containerd/config.toml': 'version = 2\n',
-      },
+      texts: Object.fromEntries(
+        Object.entries(kernelSettings).map(([path, value]) => [shownSetting(path), `${value}\n`]),
+      ),
     }
   : {}
 
