@@ -15,9 +15,10 @@ import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
-import { clusterGraph, phases } from '../phases/table.ts'
+import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { phases } from '../tables/phases.ts'
 import { plan } from './plan.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
