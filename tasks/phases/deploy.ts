@@ -1,17 +1,15 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Change } from '../../lib/change.ts'
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Inspection } from '../../lib/nodes/look.ts'
-import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseEarlyClock } from '../nodes/clock.ts'
 import { inspectNode } from '../nodes/look.ts'
 import { filesToCopy, swap } from '../nodes/swap.ts'
 import { checkNode, everything, type Names, type NodeReason } from '../nodes/verdict.ts'
-import { nodeFiles } from '../tables/files.ts'
-import { unitsOf } from '../tables/places.ts'
-import { inspectNodeAndUnits, type UnitsFound } from '../units/verdict.ts'
+import type { UnitsFound } from '../units/verdict.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */
@@ -21,49 +19,28 @@ export interface DeployFound {
   readonly wrong: NodeReason | undefined
 }
 
-/** Earlier are the targets that make what is deployed. */
-export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
-  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
-  const known = new Set(makers.keys())
-  const folders = Map.groupBy(cluster.nodes, folderOf)
-  return cluster.nodes.map((node): Target<DeployFound> => {
-    const names: Names = { known, together: folders.get(folderOf(node)) ?? [] }
-    return {
-      id: `deploy/${node.name}`,
-      phase: 'deploy',
-      node: node.name,
-      needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
-      makes: [],
-      units: unitsOf(node.role),
-      where: 'node',
-      check: async (workspace, force) => {
-        const { install } = workspace.cluster
-        const [look, units] = install
-          ? await inspectNodeAndUnits(workspace, node, install)
-          : [await inspectNode(workspace, node)]
-        const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
-        if (units) refuseEarlyClock(workspace, node, units.look.now)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
-      },
-      build: async (workspace, { found: { look, wrong }, force, tell }) => {
-        return { change: await deploy(workspace, node, names, { look, wrong, isForced: force !== undefined, tell }) }
-      },
-      foresee: (_, { found: { wrong }, force }) => changeOf(force ? everything(node, wrong) : wrong),
-      release: (workspace) => workspace.disconnect(node),
-    }
-  })
+/** A node, and what its target knows of others. */
+interface OfNode {
+  readonly workspace: Workspace
+  readonly node: ClusterNode
+  readonly names: Names
 }
 
-/** By cluster.yaml alone: the same folder may have other names. */
-function folderOf({ host, port = 22, directory }: ClusterNode): string {
-  return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
+export async function checkFolder({ workspace, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
+  const { install } = workspace.cluster
+  const [look, units] = install
+    ? await (await import('../units/verdict.ts')).inspectNodeAndUnits(workspace, node, install)
+    : [await inspectNode(workspace, node)]
+  const { wrong, warning } = checkNode(workspace, node, look, names, force !== undefined)
+  if (units) refuseEarlyClock(workspace, node, units.look.now)
+  return { reasons: wrong ? [wrong] : [], warning, found: { look, wrong, units } }
 }
 
-interface Deploying {
-  readonly look: Inspection
-  readonly wrong: NodeReason | undefined
-  readonly isForced: boolean
-  readonly tell: Work['tell']
+export function foreseeCopies(
+  node: ClusterNode,
+  { found: { wrong }, force }: Foreseen<DeployFound>,
+): Change | undefined {
+  return changeOf(force ? everything(node, wrong) : wrong)
 }
 
 function changeOf(wrong: NodeReason | undefined): Change | undefined {
@@ -74,18 +51,17 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
  * If the files changed between the inspection and the swap, the node is inspected and checked again: once for each node that
  * shares the folder.
  */
-async function deploy(
-  workspace: Workspace,
-  node: ClusterNode,
-  names: Names,
-  { look, wrong, isForced, tell }: Deploying,
-): Promise<Change | undefined> {
+export async function copyFiles(
+  { workspace, node, names }: OfNode,
+  { found: { look, wrong }, force, tell }: Work<DeployFound>,
+): Promise<Built> {
+  const isForced = force !== undefined
   const toDo = (found: NodeReason | undefined) => (isForced ? everything(node, found) : found)
   let [seen, left] = [look, toDo(wrong)]
   for (let tries = 0; left; tries++) {
     try {
       await swap(workspace, node, { inspection: seen, wrong: left, tell })
-      return changeOf(left)
+      return { change: changeOf(left) }
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
@@ -93,5 +69,5 @@ async function deploy(
     seen = await inspectNode(workspace, node)
     left = toDo(checkNode(workspace, node, seen, names, isForced).wrong)
   }
-  return undefined
+  return {}
 }

@@ -5,11 +5,9 @@ import type { Target } from '../../lib/targets/target.ts'
 import { type PhaseName, phases } from '../tables/phases.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
-import { deployTargets } from './deploy.ts'
+import { deployTargets, installTargets, localKubeconfigTargets } from './elsewhere.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
-import { installTargets } from './install.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
-import { localKubeconfigTargets } from './local-kubeconfig.ts'
 
 /** Earlier are those of the phases before it. */
 type Targets = (cluster: Cluster, earlier: readonly Target[]) => Target[]
