@@ -64,3 +64,11 @@ export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
+
+/**
+ * What a node or a file says may look like a command to the runner, which takes one wherever a line begins with it:
+ * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+ */
+export function withoutCommands(text: string): string {
+  return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
+}

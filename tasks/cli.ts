@@ -6,21 +6,18 @@ import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:pa
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { fit } from '../lib/paragraph.ts'
-import { createJsonLines, formatJsonLine } from '../lib/views/json-lines.ts'
-import { createLines, withoutCommands } from '../lib/views/lines.ts'
 import type { PhaseView } from '../lib/views/phase-view.ts'
-import { formatFailure, formatProblem, type Reporter } from '../lib/views/reporter.ts'
-import { quote } from '../lib/wording.ts'
+import type { Reporter } from '../lib/views/reporter.ts'
+import { quote, withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
-import { groups, phases } from './phases/table.ts'
-import { readCluster } from './request/cluster-file.ts'
 import { formatCommand } from './request/command.ts'
 import { type Ending, watchEndings } from './request/ending.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
+import { groups, phases } from './tables/phases.ts'
 
 const isOnGitHub = process.env.GITHUB_ACTIONS === 'true'
 
@@ -32,7 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) printFitted(formatFailure(failure))
+  if (failure) printFitted((await import('../lib/views/reporter.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
@@ -49,10 +46,10 @@ async function perform(args: readonly string[], ending: Ending): Promise<readonl
     const { command } = line
     if (command.writesCluster) return await (await command.load())(call)
     const work = await command.load()
-    return await work(createRequest(call))
+    return await work(await createRequest(call))
   } catch (error) {
     const failure = asFailure(error)
-    if (!ending.signal.aborted) tellFailure(failure, args)
+    if (!ending.signal.aborted) await tellFailure(failure, args)
     return [failure.kind]
   }
 }
@@ -64,7 +61,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
     return options.names.length > 0 ? helpOf(command, options.names) : helpText()
   }
   if (options.version) return readVersion()
-  if (options.list) return listPhases(options.json)
+  if (options.list) return await listPhases(options.json)
   if (options.names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
@@ -88,7 +85,8 @@ function createCall(options: Options, ending: Ending): Call {
   }
 }
 
-function createRequest(call: Call): Request {
+async function createRequest(call: Call): Promise<Request> {
+  const { readCluster } = await import('./request/cluster-file.ts')
   const { options } = call
   const file = options.config === undefined ? resolve('cluster.yaml') : pathOf(options.config)
   const { cluster, mistake } = readCluster(file, { width: width(), isPlain: options.json })
@@ -102,9 +100,9 @@ function createRequest(call: Call): Request {
   }
 }
 
-function tellFailure(failure: Failure, args: readonly string[]): void {
-  if (args.includes('--json')) createJsonLines(print).problem(failure)
-  else printFitted(formatProblem(failure, args.includes('--verbose')))
+async function tellFailure(failure: Failure, args: readonly string[]): Promise<void> {
+  if (args.includes('--json')) (await import('../lib/views/json-lines.ts')).createJsonLines(print).problem(failure)
+  else printFitted((await import('../lib/views/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[]): void {
@@ -124,6 +122,7 @@ function refuseLostOptions(args: readonly string[]): void {
 
 async function createReporter(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
   if (options.json) {
+    const { createJsonLines } = await import('../lib/views/json-lines.ts')
     const lines = createJsonLines(print)
     return isPlan ? (await import('../lib/plan/plan-json.ts')).createPlanJson(print, views, lines) : lines
   }
@@ -149,6 +148,7 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
   }
+  const { createLines } = await import('../lib/views/lines.ts')
   const lines = createLines({
     phases: views,
     detail: detailOf(options),
@@ -208,7 +208,8 @@ function home(): string {
   )
 }
 
-function listPhases(json: boolean): string {
+async function listPhases(json: boolean): Promise<string> {
+  const { formatJsonLine } = await import('../lib/views/json-lines.ts')
   const lines = phases.map(({ name, title, makes }) =>
     json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`,
   )

@@ -1,8 +1,8 @@
 /** Rules about how long certificates are valid. Pure. */
+import { parseDuration } from '../duration.ts'
 import type { Path, Problem, Raw } from './problem.ts'
 import { defaults } from './schema.ts'
 import { shown, textOf } from './shown.ts'
-import { parseDuration } from './values.ts'
 
 export function durationProblems(certificates: Raw): Problem[] {
   const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }

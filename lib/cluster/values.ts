@@ -1,6 +1,7 @@
 /** Kinds of values in cluster.yaml, each with what would be right in its message: names, addresses, durations, paths. */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { parseDuration } from '../duration.ts'
 import { suggest } from '../suggest.ts'
 import { shown, textOf } from './shown.ts'
 
@@ -11,15 +12,7 @@ export const isDnsName = (text: string): boolean => dnsName.test(text)
 export const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
 export const isAddress = (text: string): boolean => addressBytes(text) !== undefined
 
-const day = 86_400_000
-const units = { y: 365 * day, d: day, h: 3_600_000, m: 60_000, s: 1000 }
-const longest = 1000 * units.y
-
-/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN where it is none. */
-export function parseDuration(text: string): number {
-  const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
-  return Number(count) * units[unit as keyof typeof units]
-}
+const longest = parseDuration('1000y')
 
 export const text = (what: string) => v.string(({ input }) => `${shown(input)} is not text: ${what}`)
 export const checked = (what: string, right: (text: string) => boolean) =>
@@ -79,7 +72,7 @@ export const duration = v.pipe(
 export const wait = v.pipe(
   checked(
     'a time to wait, such as 90s or 2m (up to 1h)',
-    (s) => /[hms]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= units.h,
+    (s) => /[hms]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= parseDuration('1h'),
   ),
   v.transform(parseDuration),
 )

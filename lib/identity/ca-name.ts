@@ -5,7 +5,8 @@
 import type { KeyObject } from 'node:crypto'
 import { isName } from '../der/encodings.ts'
 import { type Certificate, compareSubject } from '../pki/certificate.ts'
-import type { IssuerName, Subject } from '../pki/x509.ts'
+import type { Subject } from '../pki/profile.ts'
+import type { IssuerName } from '../pki/x509.ts'
 
 /** Undefined where Go would not read it. */
 export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {

@@ -11,7 +11,7 @@ import { verifySignature } from '../der/signature.ts'
 import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
 import { oids } from './oids.ts'
-import { keyKindOf, type Profile, type Subject, subjectOrder } from './x509.ts'
+import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80

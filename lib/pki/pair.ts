@@ -9,7 +9,8 @@ import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { type Certificate, compareWithProfile, findNotAccepted, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { readHeldKey } from './private-key.ts'
-import { generatePrivateKey, type Issuer, issueCertificate, keyKindOf, type Profile, privateKeyPem } from './x509.ts'
+import { keyKindOf, type Profile } from './profile.ts'
+import type { Issuer } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
 const backdating = 300_000
@@ -127,6 +128,8 @@ export interface Signing {
  * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
  */
 export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<Change> {
+  // With it comes the ASN.1 of node-forge, which a run that makes nothing does without.
+  const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
   const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
   const earlier = tryCertificate(auth, name)?.notBefore ?? notBefore

@@ -11,30 +11,9 @@ import type { KeyKind } from '../cluster/cluster.ts'
 import { bitsOf, inside, readDer } from '../der/der.ts'
 import { certificatePem } from '../der/pem.ts'
 import { oids } from './oids.ts'
+import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1
-
-/** A distinguished name; the attributes stand in the certificate in this order. */
-export interface Subject {
-  readonly C?: string
-  readonly ST?: string
-  readonly L?: string
-  /** The groups of a client, of which there may be several. */
-  readonly O?: string | readonly string[]
-  readonly OU?: string
-  readonly CN: string
-}
-
-export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
-
-/** What a certificate is asked to say, apart from its key and its times. */
-export interface Profile {
-  readonly subject: Subject
-  /** DNS names and IP addresses; empty means no such extension. */
-  readonly sans: readonly string[]
-  readonly isCa: boolean
-  readonly key: KeyKind
-}
 
 export interface IssuerName {
   /** DER of the issuer's subject, byte for byte as it stands in its certificate: chains are built on it. */
@@ -56,7 +35,6 @@ export interface CertificateRequest {
   readonly name?: IssuerName | undefined
 }
 
-const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
 const rsaBits = { 'rsa-2048': 2048, 'rsa-3072': 3072, 'rsa-4096': 4096 } as const
 const generate = promisify(generateKeyPair)
 
@@ -72,14 +50,6 @@ export async function generatePrivateKey(kind: KeyKind): Promise<KeyObject> {
 /** `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY` (SEC 1), as cfssl writes them. */
 export function privateKeyPem(key: KeyObject): string {
   return key.export({ type: key.asymmetricKeyType === 'ec' ? 'sec1' : 'pkcs1', format: 'pem' }).toString()
-}
-
-/** The kind of a private or public key; a text such as `rsa-1024` or `ed25519` for one that is not offered. */
-export function keyKindOf(key: KeyObject): string {
-  const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {}
-  if (key.asymmetricKeyType === 'rsa') return `rsa-${modulusLength}`
-  const [kind] = Object.entries(ellipticCurves).find(([, curve]) => curve === namedCurve) ?? []
-  return kind ?? String(namedCurve ?? key.asymmetricKeyType)
 }
 
 /** PEM of a certificate signed by the issuer. */

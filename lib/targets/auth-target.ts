@@ -23,7 +23,7 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
       return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
     },
     ...(target.foresee && {
-      foresee: (workspace, work) => asReplaced(target.foresee?.(workspace, work), work),
+      foresee: async (workspace, work) => asReplaced(await target.foresee?.(workspace, work), work),
     }),
   }
 }

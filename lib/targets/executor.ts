@@ -114,7 +114,7 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
   if (options.dryRun || !target.build) {
-    const change = options.foresees ? foresee(target, known, { found, reasons, force }, workspace) : undefined
+    const change = options.foresees ? await foresee(target, known, { found, reasons, force }, workspace) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }
   }
   return limit(async () => {
@@ -130,9 +130,9 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   })
 }
 
-function foresee(target: Target, { pending }: Known, work: Foreseen, workspace: Workspace): Change | undefined {
+async function foresee(target: Target, { pending }: Known, work: Foreseen, workspace: Workspace) {
   if (isRepair(work.reasons)) return undefined
-  const change = target.foresee?.(workspace, work)
+  const change = await target.foresee?.(workspace, work)
   for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
   return change
 }

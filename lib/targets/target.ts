@@ -47,7 +47,7 @@ export interface Target<Found = unknown> {
   /** Makes it; absent for targets that are only checked. */
   build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
   /** What a build would make of what is not fresh: a dry run asks. Reads only. */
-  foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined
+  foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */
   release?(workspace: Workspace): Promise<void>
 }

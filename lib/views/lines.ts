@@ -1,7 +1,7 @@
 /** A run told in plain lines: for logs, pipes, CI and --quiet. */
 import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
-import { printable } from '../wording.ts'
+import { printable, withoutCommands } from '../wording.ts'
 import { formatOutcome, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseView } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
@@ -94,12 +94,4 @@ export function createLines({ phases, detail, isGrouped = false, write, writeErr
 
 function formatEnd(id: TargetId, outcome: Outcome): string {
   return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
-}
-
-/**
- * What a node or a file says may look like a command to the runner, which takes one wherever a line begins with it:
- * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
- */
-export function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
 }

@@ -4,10 +4,11 @@ import { drawBoxes, formatDot, formatMermaid } from '../../lib/targets/diagram.t
 import { closure } from '../../lib/targets/graph.ts'
 import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import type { Finding } from '../looks/exit-status.ts'
-import { clusterGraph, phaseTitles } from '../phases/table.ts'
+import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import { phaseTitles } from '../tables/phases.ts'
 
 /** Throws a usage Failure for a format that there is not. */
 export async function graph(request: Request): Promise<readonly Finding[]> {

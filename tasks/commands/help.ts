@@ -1,9 +1,9 @@
 /** --help: of all, and of one command; both are read from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
-import { groups, type Phase, phases } from '../phases/table.ts'
 import { formatCommand } from '../request/command.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
+import { groups, type Phase, phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions } from './table.ts'
 
 /** Columns. */

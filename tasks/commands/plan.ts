@@ -12,10 +12,11 @@ import { notesOnFolder } from '../looks/folder.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
-import { clusterGraph, groups, phases } from '../phases/table.ts'
+import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
+import { groups, phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(request: Request): Promise<readonly Finding[]> {

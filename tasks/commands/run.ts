@@ -12,18 +12,17 @@ import { viewPhases } from '../../lib/views/phase-view.ts'
 import { type Closing, summarise } from '../../lib/views/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { formerHolders } from '../looks/former-holders.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
-import { clusterGraph, phases } from '../phases/table.ts'
+import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
-import { plan } from './plan.ts'
+import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal, reporterFor } = request
-  if (options.dryRun) return plan(request)
+  if (options.dryRun) return (await import('./plan.ts')).plan(request)
   const started = performance.now()
   const graph = clusterGraph(cluster)
   const { ids, forced } = select(request, graph)
@@ -41,8 +40,10 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     lock = await lockAuth(auth, request, reporter.note)
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
     if (outcomes.size === 0) reporter.note('no file was made or changed')
-    else if (ids.some((id) => wanted.get(id)?.where === 'node'))
+    else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
+      const { formerHolders } = await import('../looks/former-holders.ts')
       for (const former of formerHolders(workspace)) reporter.note(former)
+    }
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {
     findings = ['failed']

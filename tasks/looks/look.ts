@@ -6,8 +6,9 @@ import type { Force, TargetId } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/views/phase-view.ts'
 import { type Follows, summarise } from '../../lib/views/summary.ts'
-import { clusterGraph, phases } from '../phases/table.ts'
+import { clusterGraph } from '../phases/table.ts'
 import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
+import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
 
 export interface Asked {

@@ -4,7 +4,6 @@ import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
-import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
 import { closeFolder } from './folder.ts'
 
@@ -23,9 +22,12 @@ export interface Walked {
 export async function walk(graph: Graph, { lost, reporter, ...options }: Walking): Promise<Walked> {
   const { workspace, forced, limits, signal } = options
   const { auth } = workspace
+  const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const refusals = [
     ...(await findRefusals(graph, workspace, forced)),
-    ...(await findOtherCluster(workspace, graph, limits.node)),
+    ...(deploys
+      ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(workspace, graph, limits.node)
+      : []),
   ]
   for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }

@@ -10,7 +10,7 @@ import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { nameInIssued, nameOfCa } from '../../lib/identity/ca-name.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
 import type { Verdict } from '../../lib/reason.ts'
 import { authTarget } from '../../lib/targets/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/targets/target.ts'
@@ -117,6 +117,7 @@ async function makeCa(
   asked: Profile,
   { force, tell }: Pick<Work, 'force' | 'tell'>,
 ): Promise<Built> {
+  const { generatePrivateKey, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
   const profile = force === 'replace' ? asked : profileOf(pair, asked)

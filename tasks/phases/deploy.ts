@@ -1,18 +1,16 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Change } from '../../lib/change.ts'
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
-import type { Target, TargetId, Work } from '../../lib/targets/target.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseEarlyClock } from '../nodes/clock.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
 import { checkNode, everything, type Names, type NodeReason, type NodeVerdict } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode } from '../nodes/look.ts'
-import { lookAtNodeAndUnits, type UnitsFound } from '../nodes/units.ts'
-import { nodeFiles } from '../tables/files.ts'
-import { unitsOf } from '../tables/places.ts'
+import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
   /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */
@@ -21,50 +19,29 @@ export interface DeployFound {
   readonly checked: NodeVerdict
 }
 
-/** Earlier are the targets that make what is deployed. */
-export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
-  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
-  const known = new Set(makers.keys())
-  const folders = Map.groupBy(cluster.nodes, folderOf)
-  return cluster.nodes.map((node): Target<DeployFound> => {
-    const names: Names = { known, together: folders.get(folderOf(node)) ?? [] }
-    return {
-      id: `deploy/${node.name}`,
-      phase: 'deploy',
-      node: node.name,
-      needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
-      makes: [],
-      units: unitsOf(node.role),
-      where: 'node',
-      check: async (workspace, force) => {
-        const { install } = workspace.cluster
-        const [look, units] = install
-          ? await lookAtNodeAndUnits(workspace, node, install)
-          : [await lookAtNode(workspace, node)]
-        const checked = checkNode(workspace, node, look, names, force !== undefined)
-        const { wrong, warning } = checked
-        if (units) refuseEarlyClock(workspace, node, units.places.now)
-        return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
-      },
-      build: async (workspace, { found: { look, checked }, force, tell }) => {
-        return { change: await deploy(workspace, node, names, { look, checked, isForced: force !== undefined, tell }) }
-      },
-      foresee: (_, { found: { checked }, force }) => changeOf(force ? everything(node, checked.wrong) : checked.wrong),
-      release: (workspace) => workspace.disconnect(node),
-    }
-  })
+/** A node, and what its target knows of others. */
+interface OfNode {
+  readonly workspace: Workspace
+  readonly node: ClusterNode
+  readonly names: Names
 }
 
-/** By cluster.yaml alone: the same folder may have other names. */
-function folderOf({ host, port = 22, directory }: ClusterNode): string {
-  return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
+export async function checkFolder({ workspace, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
+  const { install } = workspace.cluster
+  const [look, units] = install
+    ? await (await import('../nodes/units.ts')).lookAtNodeAndUnits(workspace, node, install)
+    : [await lookAtNode(workspace, node)]
+  const checked = checkNode(workspace, node, look, names, force !== undefined)
+  const { wrong, warning } = checked
+  if (units) refuseEarlyClock(workspace, node, units.places.now)
+  return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
 }
 
-interface Deploying {
-  readonly look: NodeLook
-  readonly checked: NodeVerdict
-  readonly isForced: boolean
-  readonly tell: Work['tell']
+export function foreseeCopies(
+  node: ClusterNode,
+  { found: { checked }, force }: Foreseen<DeployFound>,
+): Change | undefined {
+  return changeOf(force ? everything(node, checked.wrong) : checked.wrong)
 }
 
 function changeOf(wrong: NodeReason | undefined): Change | undefined {
@@ -75,20 +52,19 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
  * If the files changed between the look and the swap, the node is looked at and checked again: once for each node that
  * shares the folder.
  */
-async function deploy(
-  workspace: Workspace,
-  node: ClusterNode,
-  names: Names,
-  { look, checked, isForced, tell }: Deploying,
-): Promise<Change | undefined> {
+export async function copyFiles(
+  { workspace, node, names }: OfNode,
+  { found: { look, checked }, force, tell }: Work<DeployFound>,
+): Promise<Built> {
+  const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
   for (let tries = 0; ; tries++) {
     const left = isForced ? everything(node, wrong) : wrong
-    if (!left) return undefined
+    if (!left) return {}
     try {
       keepOthers(workspace, node, others)
       await swap(workspace, node, { seen: folder, wrong: left, tell })
-      return changeOf(left)
+      return { change: changeOf(left) }
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error

@@ -1,58 +1,49 @@
 /** Phase `install`: from the folder that is deployed to on to where the running units read the files, until they have loaded them. */
 import type { Change } from '../../lib/change.ts'
-import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Reason } from '../../lib/reason.ts'
-import type { Look, Target, TargetId } from '../../lib/targets/target.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
-import { asForced, bringUp } from '../nodes/install.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
 import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
-const phase = 'install'
-
-interface InstallFound {
+export interface InstallFound {
   readonly units: UnitsFound
   /** The check made this look itself, just before the build. */
   readonly isCurrent: boolean
 }
 
-/** Earlier are the targets that put the files on the nodes. */
-export function installTargets({ install, nodes }: Cluster, earlier: readonly Target[]): Target[] {
-  if (!install) return []
-  const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(idOf)
-  const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
-  return nodes.map((node): Target<InstallFound> => {
-    const [deploy = ''] = earlier.flatMap((target) =>
-      target.where === 'node' && target.node === node.name ? [target.id] : [],
-    )
-    return {
-      id: idOf(node),
-      phase,
-      node: node.name,
-      needs: [deploy],
-      after: afterOf(node, gateways, controls),
-      makes: [],
-      where: 'node',
-      check: async (workspace, force, foundBefore) => {
-        const before = (foundBefore?.get(deploy) as DeployFound | undefined)?.units
-        const units = before ?? (await lookAtUnits(workspace, node, install))
-        guardIdentity(workspace, node, units.look)
-        if (!force) guardNewer(workspace, node, units.look)
-        return { ...judge(workspace, node, install, units), found: { units, isCurrent: before === undefined } }
-      },
-      build: async (workspace, { found, signal, force, tell }) => {
-        // Much may have happened since, while others were restarted.
-        const units = found.isCurrent ? found.units : await lookAtUnits(workspace, node, install)
-        return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
-      },
-      foresee: (workspace, { reasons, found, force }) =>
-        changeOf(force ? forcedReasons(workspace, node, install, found.units) : reasons),
-      release: (workspace) => workspace.disconnect(node),
-    }
-  })
+interface OfNode {
+  readonly workspace: Workspace
+  readonly node: ClusterNode
+  readonly install: Install
+}
+
+/** `before` is what the check of the node's deploy has found. */
+export async function checkUnits(
+  { workspace, node, install }: OfNode,
+  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
+): Promise<Look<InstallFound>> {
+  const units = before?.units ?? (await lookAtUnits(workspace, node, install))
+  guardIdentity(workspace, node, units.look)
+  if (!force) guardNewer(workspace, node, units.look)
+  return { ...judge(workspace, node, install, units), found: { units, isCurrent: before?.units === undefined } }
+}
+
+export async function updateUnits(of: OfNode, { found, signal, force, tell }: Work<InstallFound>): Promise<Built> {
+  const { workspace, node, install } = of
+  // Much may have happened since, while others were restarted.
+  const units = found.isCurrent ? found.units : await lookAtUnits(workspace, node, install)
+  const { bringUp } = await import('../nodes/install.ts')
+  return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
+}
+
+export async function foreseeUnits(of: OfNode, { reasons, found, force }: Foreseen<InstallFound>): Promise<Change> {
+  const { workspace, node, install } = of
+  return changeOf(force ? await forcedReasons(workspace, node, install, found.units) : reasons)
 }
 
 function changeOf(reasons: readonly Reason[]): Change {
@@ -65,27 +56,15 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-function forcedReasons(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Reason[] {
+async function forcedReasons(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+  found: UnitsFound,
+): Promise<Reason[]> {
+  const { asForced } = await import('../nodes/install.ts')
   const verdicts = judgeUnits(workspace, node, install, found).map((verdict) => asForced(verdict, install))
   return verdicts.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
-}
-
-function idOf({ name }: ClusterNode): TargetId {
-  return `${phase}/${name}`
-}
-
-/** A gateway trusts what the API servers show before they show it; of these one at a time is restarted, and workers follow. */
-function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: readonly TargetId[]): readonly TargetId[] {
-  switch (node.role) {
-    case 'gateway':
-      return []
-    case 'control':
-      return [...gateways, ...controls.slice(0, controls.indexOf(idOf(node))).slice(-1)]
-    case 'worker':
-      return [...gateways, ...controls]
-    default:
-      return node.role satisfies never
-  }
 }
 
 function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {

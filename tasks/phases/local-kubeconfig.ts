@@ -1,48 +1,33 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
 import { existsSync, statSync } from 'node:fs'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { mayBeLeft } from '../../lib/files/lock.ts'
-import { caName } from '../../lib/files/names.ts'
 import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import { type KubeconfigFile, KubeconfigReader } from '../../lib/kubeconfig/files.ts'
 import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
 import { whileLocked } from '../../lib/kubeconfig/lock.ts'
 import { applyChanges, type Change, isAsAsked, stanzasOf } from '../../lib/kubeconfig/merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
-import type { Built, Target } from '../../lib/targets/target.ts'
+import type { Built, Foreseen, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from '../refusals/local-kubeconfig.ts'
-import { certTable } from '../tables/certs.ts'
+import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
-export function localKubeconfigTargets(cluster: Cluster): Target[] {
-  const { localKubeconfig } = cluster
-  const admin = certTable(cluster).find(({ name }) => name === 'admin')
-  if (!localKubeconfig || !admin) return []
-  const id = 'local-kubeconfig'
-  const { context, user } = localKubeconfig
-  const names = { cluster: cluster.name, context }
-  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, admin), context, user })
+/** Of one run: what is unchanged is not parsed again. */
+export function localWork({ user, ...names }: Pick<Access, 'cluster' | 'context' | 'user'>, admin: CertRow) {
+  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, admin), context: names.context, user })
   const reader = new KubeconfigReader()
-  return [
-    {
-      id,
-      phase: id,
-      needs: [caName, admin.id],
-      makes: [],
-      purpose: 'your kubectl',
-      where: 'user',
-      check: (workspace) =>
-        check(workspace, reader, { ...names, access: hasAccess(workspace, admin) ? access(workspace) : undefined }),
-      build: async (workspace, { signal, reasons }) => {
-        const change = changeOf(workspace, reasons)
-        await build(workspace, reader, { access: access(workspace), signal })
-        return { change }
-      },
-      foresee: (workspace, { reasons }) => changeOf(workspace, reasons),
+  return {
+    check: (workspace: Workspace) =>
+      check(workspace, reader, { ...names, access: hasAccess(workspace, admin) ? access(workspace) : undefined }),
+    build: async (workspace: Workspace, { signal, reasons }: Work): Promise<Built> => {
+      const change = changeOf(workspace, reasons)
+      await build(workspace, reader, { access: access(workspace), signal })
+      return { change }
     },
-  ]
+    foresee: (workspace: Workspace, { reasons }: Foreseen) => changeOf(workspace, reasons),
+  }
 }
 
 /** What has to change, by the file that it has to change in. */

@@ -13,7 +13,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import type { Pair } from '../../lib/pki/pair.ts'
-import type { Profile } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
 import { formatReasons } from '../../lib/reason.ts'
 import type { Force } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'

@@ -1,6 +1,6 @@
 /** The options: one table, read by the parser, by --help and by the table of commands. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
-import { parseDuration } from '../../lib/cluster/values.ts'
+import { parseDuration } from '../../lib/duration.ts'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { formatCommand } from './command.ts'

@@ -4,7 +4,7 @@ import { usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
-import { groups, phases } from '../phases/table.ts'
+import { groups, phases } from '../tables/phases.ts'
 import { formatCommand } from './command.ts'
 import type { Options } from './options.ts'
 

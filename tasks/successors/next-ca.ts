@@ -14,7 +14,7 @@ import {
 } from '../../lib/identity/rotation.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { issueCertificate, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Built } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -63,6 +63,7 @@ export function nextReasons({ auth, now }: Workspace): Reason[] {
 
 /** Each by itself: whichever is there already stays. */
 export async function makeNext(workspace: Workspace, asked: Profile): Promise<Built> {
+  const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster } = workspace
   const present = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, next)
@@ -93,6 +94,7 @@ export function finishingReasons({ auth }: Workspace): Reason[] {
 
 /** Its certificate is in its place already; what was there is in backup/. */
 export async function finish({ auth }: Workspace): Promise<Built> {
+  const { privateKeyPem } = await import('../../lib/pki/x509.ts')
   const { certificate } = readPair(auth, caName)
   const { key } = readPair(auth, next)
   if (key && certificate?.publicKey.equals(createPublicKey(key)))

@@ -23,7 +23,6 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { issueCertificate } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
 import type { Built, Force, Look, Target, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -136,7 +135,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   const key = force === 'replace' ? undefined : pair.key
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(certificateFile(name))
-  const chain = key ? otherCertificates(workspace, row, pair) : ''
+  const chain = key ? await otherCertificates(workspace, row, pair) : ''
   const issuer = readIssuer(auth)
   const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
   if (readRotation(workspace, row).stage === 'signing') auth.remove(keyFile(nextName(name)))
@@ -146,7 +145,8 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
 }
 
 /** PEM; those that are good stay as they are. */
-function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): string {
+async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): Promise<string> {
+  const { issueCertificate } = await import('../../lib/pki/x509.ts')
   const { auth, now } = workspace
   const there = chainOf(pair)
   const issuer = readIssuer(auth)

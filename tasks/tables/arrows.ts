@@ -1,7 +1,7 @@
 /** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import type { Profile } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
 import type { Identity } from '../../lib/tls/handshake.ts'
 import { certTable } from './certs.ts'
 

@@ -5,7 +5,7 @@
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, type FileKind } from '../../lib/files/names.ts'
-import type { Profile } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { formatNames } from '../../lib/wording.ts'
 

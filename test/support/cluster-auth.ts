@@ -8,7 +8,8 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { certificateFile, keyFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, type Profile, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
+import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { type CertRow, certTable } from '../../tasks/tables/certs.ts'
 
 export const now = new Date('2026-11-24T12:00:00Z')

@@ -4,7 +4,7 @@ import { caName, kubeconfigFile, parseFileName } from '../../../lib/files/names.
 import { readServer } from '../../../lib/kubeconfig/kubeconfig.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { type Certificate, readCertificate } from '../../../lib/pki/certificate.ts'
-import { keyKindOf } from '../../../lib/pki/x509.ts'
+import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { clusterCerts, nodeUser } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import { readApiNames } from './api-names.ts'

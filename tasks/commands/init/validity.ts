@@ -1,5 +1,5 @@
 /** How long certificates were issued for, as cluster.yaml has it. Pure. */
-import { parseDuration } from '../../../lib/cluster/values.ts'
+import { parseDuration } from '../../../lib/duration.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
 import type { Draft } from './draft.ts'
 

@@ -3,10 +3,10 @@ import { html } from 'ghtml'
 import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
 import { oids } from '../../../lib/pki/oids.ts'
-import { keyKindOf } from '../../../lib/pki/x509.ts'
+import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, printable } from '../../../lib/wording.ts'
 import type { Item } from '../../looks/inventory.ts'
-import { phases } from '../../phases/table.ts'
+import { phases } from '../../tables/phases.ts'
 
 /** With more leaves than this in a phase, they are folded away. */
 const mostLeaves = 20

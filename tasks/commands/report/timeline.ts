@@ -4,7 +4,7 @@ import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { Item } from '../../looks/inventory.ts'
-import { phaseTitles } from '../../phases/table.ts'
+import { phaseTitles } from '../../tables/phases.ts'
 import { certified } from './certificates.ts'
 
 interface Bar {

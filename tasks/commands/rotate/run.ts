@@ -10,10 +10,11 @@ import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { walk } from '../../looks/walk.ts'
-import { clusterGraph, phases } from '../../phases/table.ts'
+import { clusterGraph } from '../../phases/table.ts'
 import type { Request } from '../../request/session.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
 import { rewritePhase } from '../../running/rewrite.ts'
+import { phases } from '../../tables/phases.ts'
 import { proofPhase, proofTargets } from './proof.ts'
 
 export interface Run {

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Certificate, compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isKeyOf } from '../../../lib/pki/private-key.ts'
+import type { Profile } from '../../../lib/pki/profile.ts'
 import {
   encodeSubject,
   generatePrivateKey,
   issueCertificate,
   subjectKeyId as keyIdOf,
-  type Profile,
   selfSign,
 } from '../../../lib/pki/x509.ts'
 import { formatReason } from '../../../lib/reason.ts'

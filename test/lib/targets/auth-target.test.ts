@@ -106,6 +106,6 @@ test('what is made in place of something irreplaceable is said to replace it', a
     [undefined, change],
   ] as const) {
     assert.deepEqual((await target.build?.(workspace, { ...work, force }))?.change, told)
-    assert.deepEqual(target.foresee?.(workspace, { ...work, force }), told)
+    assert.deepEqual(await target.foresee?.(workspace, { ...work, force }), told)
   }
 })

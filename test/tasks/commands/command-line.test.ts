@@ -4,8 +4,8 @@ import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
 import { helpOf, helpText } from '../../../tasks/commands/help.ts'
 import { commands, commonOptions, run } from '../../../tasks/commands/table.ts'
-import { phases } from '../../../tasks/phases/table.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
+import { phases } from '../../../tasks/tables/phases.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']
 const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']

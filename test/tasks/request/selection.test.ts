@@ -3,10 +3,11 @@ import { test } from 'node:test'
 import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Force } from '../../../lib/targets/target.ts'
-import { clusterGraph, phases } from '../../../tasks/phases/table.ts'
+import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
 import { known } from '../../../tasks/tables/files.ts'
+import { phases } from '../../../tasks/tables/phases.ts'
 
 const yaml = `
 name: kubenet

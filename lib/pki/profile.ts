@@ -1,0 +1,35 @@
+/** What a certificate is asked to say: its subject, its names, the kind of its key. Pure. */
+import type { KeyObject } from 'node:crypto'
+import type { KeyKind } from '../cluster/cluster.ts'
+
+/** A distinguished name; the attributes stand in the certificate in this order. */
+export interface Subject {
+  readonly C?: string
+  readonly ST?: string
+  readonly L?: string
+  /** The groups of a client, of which there may be several. */
+  readonly O?: string | readonly string[]
+  readonly OU?: string
+  readonly CN: string
+}
+
+export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
+
+/** What a certificate is asked to say, apart from its key and its times. */
+export interface Profile {
+  readonly subject: Subject
+  /** DNS names and IP addresses; empty means no such extension. */
+  readonly sans: readonly string[]
+  readonly isCa: boolean
+  readonly key: KeyKind
+}
+
+export const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
+
+/** The kind of a private or public key; a text such as `rsa-1024` or `ed25519` for one that is not offered. */
+export function keyKindOf(key: KeyObject): string {
+  const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {}
+  if (key.asymmetricKeyType === 'rsa') return `rsa-${modulusLength}`
+  const [kind] = Object.entries(ellipticCurves).find(([, curve]) => curve === namedCurve) ?? []
+  return kind ?? String(namedCurve ?? key.asymmetricKeyType)
+}

@@ -1,0 +1,115 @@
+/**
+ * Phases `deploy`, `install` and `local-kubeconfig`, whose files are not in auth/. How a target of theirs is checked and made is
+ * loaded by its first check: most runs look at none.
+ */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { caName } from '../../lib/files/names.ts'
+import type { Target, TargetId } from '../../lib/targets/target.ts'
+import { certTable } from '../tables/certs.ts'
+import { nodeFiles } from '../tables/files.ts'
+import { unitsOf } from '../tables/places.ts'
+import type { DeployFound } from './deploy.ts'
+import type { InstallFound } from './install.ts'
+
+/** Earlier are the targets that make what is deployed. */
+export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
+  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
+  const known = new Set(makers.keys())
+  const folders = Map.groupBy(cluster.nodes, folderOf)
+  const load = () => import('./deploy.ts')
+  return cluster.nodes.map((node): Target<DeployFound> => {
+    const names = { known, together: folders.get(folderOf(node)) ?? [] }
+    return {
+      id: `deploy/${node.name}`,
+      phase: 'deploy',
+      node: node.name,
+      needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
+      makes: [],
+      units: unitsOf(node.role),
+      where: 'node',
+      check: async (workspace, force) => (await load()).checkFolder({ workspace, node, names }, force),
+      build: async (workspace, work) => (await load()).copyFiles({ workspace, node, names }, work),
+      foresee: async (_, work) => (await load()).foreseeCopies(node, work),
+      release: (workspace) => workspace.disconnect(node),
+    }
+  })
+}
+
+/** By cluster.yaml alone: the same folder may have other names. */
+function folderOf({ host, port = 22, directory }: ClusterNode): string {
+  return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
+}
+
+/** Earlier are the targets that put the files on the nodes. */
+export function installTargets({ install, nodes }: Cluster, earlier: readonly Target[]): Target[] {
+  if (!install) return []
+  const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
+  const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
+  const load = () => import('./install.ts')
+  return nodes.map((node): Target<InstallFound> => {
+    const [deploy = ''] = earlier.flatMap((target) =>
+      target.where === 'node' && target.node === node.name ? [target.id] : [],
+    )
+    return {
+      id: installId(node),
+      phase: 'install',
+      node: node.name,
+      needs: [deploy],
+      after: afterOf(node, gateways, controls),
+      makes: [],
+      where: 'node',
+      check: async (workspace, force, foundBefore) => {
+        const before = foundBefore?.get(deploy) as DeployFound | undefined
+        return (await load()).checkUnits({ workspace, node, install }, { force, before })
+      },
+      build: async (workspace, work) => (await load()).updateUnits({ workspace, node, install }, work),
+      foresee: async (workspace, work) => (await load()).foreseeUnits({ workspace, node, install }, work),
+      release: (workspace) => workspace.disconnect(node),
+    }
+  })
+}
+
+function installId({ name }: ClusterNode): TargetId {
+  return `install/${name}`
+}
+
+/** A gateway trusts what the API servers show before they show it; of these one at a time is restarted, and workers follow. */
+function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: readonly TargetId[]): readonly TargetId[] {
+  switch (node.role) {
+    case 'gateway':
+      return []
+    case 'control':
+      return [...gateways, ...controls.slice(0, controls.indexOf(installId(node))).slice(-1)]
+    case 'worker':
+      return [...gateways, ...controls]
+    default:
+      return node.role satisfies never
+  }
+}
+
+export function localKubeconfigTargets(cluster: Cluster): Target[] {
+  const { localKubeconfig } = cluster
+  const admin = certTable(cluster).find(({ name }) => name === 'admin')
+  if (!localKubeconfig || !admin) return []
+  const id = 'local-kubeconfig'
+  const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
+  const begin = async () => (await import('./local-kubeconfig.ts')).localWork(names, admin)
+  let begun: ReturnType<typeof begin> | undefined
+  const work = () => {
+    begun ??= begin()
+    return begun
+  }
+  return [
+    {
+      id,
+      phase: id,
+      needs: [caName, admin.id],
+      makes: [],
+      purpose: 'your kubectl',
+      where: 'user',
+      check: async (workspace) => (await work()).check(workspace),
+      build: async (workspace, given) => (await work()).build(workspace, given),
+      foresee: async (workspace, given) => (await work()).foresee(workspace, given),
+    },
+  ]
+}

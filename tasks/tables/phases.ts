@@ -1,0 +1,45 @@
+/** The phases, in the guide's order: what each is called, and what it makes. What makes it is in tasks/phases/. */
+
+export interface Phase {
+  readonly name: PhaseName
+  readonly title: string
+  /** What it makes, in a few words: for --list. */
+  readonly makes: string
+}
+
+export type PhaseName = (typeof rows)[number]['name']
+
+const rows = [
+  { name: 'ca', title: 'Certificate authority', makes: 'ca.pem and its key' },
+  {
+    name: 'cluster-cert',
+    title: 'Cluster certificate',
+    makes: 'kubernetes.pem and its key: the API server and etcd',
+  },
+  {
+    name: 'component-certs',
+    title: 'Component certificates',
+    makes: 'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
+  },
+  { name: 'node-certs', title: 'Node certificates', makes: "each node's kubelet, as server and as client" },
+  { name: 'user-certs', title: 'User certificates', makes: 'each of users in cluster.yaml, with its groups' },
+  { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig' },
+  { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml' },
+  { name: 'deploy', title: 'Deploy to nodes', makes: "each role's files on each node, by ssh and scp" },
+  {
+    name: 'install',
+    title: 'Running components',
+    makes: 'what the units on each node have loaded, where cluster.yaml has install',
+  },
+  { name: 'local-kubeconfig', title: 'Local kubeconfig', makes: "the admin's entry in your own kubeconfig" },
+] as const
+
+export const phases: readonly Phase[] = rows
+
+export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
+
+/** Names for several phases at once. */
+export const groups: Readonly<Record<string, readonly string[]>> = {
+  bootstrap: phases.map(({ name }) => name),
+  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'user-certs'],
+}
