@@ -1,4 +1,4 @@
-/** The command layer: it alone reads the environment, prints, and decides the exit status. */
+/** The command layer: it alone prints, and decides the exit status. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
@@ -14,42 +14,42 @@ import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
 import { formatCommand } from './request/command.ts'
 import { type Ending, watchEndings } from './request/ending.ts'
+import type { Host, Output } from './request/host.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
 import { groups, phases } from './tables/phases.ts'
 
-const isOnGitHub = process.env.GITHUB_ACTIONS === 'true'
-
 /** The exit status. */
-export async function main(args: readonly string[]): Promise<number> {
-  if (process.stdout.isTTY) sizeTerminal(process.stdout)
-  const ending = watchEndings()
-  const findings = await perform(args, ending)
+export async function main(args: readonly string[], host: Host): Promise<number> {
+  if (host.stdout.isTTY) sizeTerminal(host.stdout)
+  const ending = watchEndings(host)
+  const findings = await perform(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
-  await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+  await new Promise<void>((resolve) => host.stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) printFitted((await import('../lib/views/reporter.ts')).formatFailure(failure))
+  if (failure) createPrinter(host).printFitted((await import('../lib/views/reporter.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
-async function perform(args: readonly string[], ending: Ending): Promise<readonly Finding[]> {
+async function perform(args: readonly string[], host: Host, ending: Ending): Promise<readonly Finding[]> {
+  const printer = createPrinter(host)
   try {
-    refuseLostOptions(args)
+    refuseLostOptions(args, host.env)
     const line = parseCommandLine(args)
     const text = await answer(line)
     if (text !== undefined) {
-      print(text)
+      printer.print(text)
       return []
     }
-    const call = createCall(line.options, ending)
+    const call = createCall(line.options, host, printer, ending)
     const { command } = line
     if (command.writesCluster) return await (await command.load())(call)
     const work = await command.load()
     return await work(await createRequest(call))
   } catch (error) {
     const failure = asFailure(error)
-    if (!ending.signal.aborted) await tellFailure(failure, args)
+    if (!ending.signal.aborted) await tellFailure(failure, args, printer)
     return [failure.kind]
   }
 }
@@ -69,44 +69,47 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
   )
 }
 
-function createCall(options: Options, ending: Ending): Call {
+function createCall(options: Options, host: Host, printer: Printer, ending: Ending): Call {
+  const { env, cwd, now, stdin } = host
   return {
     options,
-    clone: cloneElsewhere(),
-    pathOf,
+    env,
+    cwd,
+    now,
+    clone: cloneElsewhere(env),
+    pathOf: (path) => pathOf(path, host),
     signal: ending.signal,
     endedStatus: ending.status,
-    reporterFor: (views, isPlan) => createReporter(options, views, isPlan),
-    progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true),
-    print: (line) => print(withoutRunnerCommands(line)),
-    printError: printFitted,
-    width: width(),
-    isInteractive: process.stdin.isTTY && isLive() && !options.json,
+    reporterFor: (views, isPlan) => createReporter(options, views, isPlan, printer),
+    progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true, printer),
+    print: printer.printSafe,
+    printError: printer.printFitted,
+    width: printer.width(),
+    isInteractive: Boolean(stdin.isTTY) && printer.isLive() && !options.json,
   }
 }
 
 async function createRequest(call: Call): Promise<Request> {
   const { readCluster } = await import('./request/cluster-file.ts')
-  const { options } = call
-  const file = options.config === undefined ? resolve('cluster.yaml') : pathOf(options.config)
-  const { cluster, mistake } = readCluster(file, { width: width(), isPlain: options.json })
+  const { options, width } = call
+  const file = options.config === undefined ? join(call.cwd(), 'cluster.yaml') : call.pathOf(options.config)
+  const { cluster, mistake } = readCluster(file, { width, isPlain: options.json })
   return {
     ...call,
     cluster,
     mistake,
     file,
     commandNames: commands.map(({ name }) => name).filter(Boolean),
-    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file)),
+    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), call),
   }
 }
 
-async function tellFailure(failure: Failure, args: readonly string[]): Promise<void> {
+async function tellFailure(failure: Failure, args: readonly string[], { print, printFitted }: Printer): Promise<void> {
   if (args.includes('--json')) (await import('../lib/views/json-lines.ts')).createJsonLines(print).problem(failure)
   else printFitted((await import('../lib/views/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
 
-function refuseLostOptions(args: readonly string[]): void {
-  const { env } = process
+function refuseLostOptions(args: readonly string[], env: NodeJS.ProcessEnv): void {
   const { npm_config_userconfig, npm_config_globalconfig, npm_config_local_prefix } = env
   const files = [npm_config_userconfig, npm_config_globalconfig, `${npm_config_local_prefix}/.npmrc`]
   const npmrc = files.map((file) => tryTo(() => doing('read', `${file}`, () => readFileSync(`${file}`, 'utf8'))) ?? '')
@@ -120,33 +123,44 @@ function refuseLostOptions(args: readonly string[]): void {
   )
 }
 
-async function createReporter(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
+async function createReporter(
+  options: Options,
+  views: readonly PhaseView[],
+  isPlan: boolean,
+  printer: Printer,
+): Promise<Reporter> {
+  const { print, printSafe } = printer
   if (options.json) {
     const { createJsonLines } = await import('../lib/views/json-lines.ts')
     const lines = createJsonLines(print)
     return isPlan ? (await import('../lib/plan/plan-json.ts')).createPlanJson(print, views, lines) : lines
   }
-  const progress = await createProgress(options, views, isPlan)
+  const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/plan/plan-lines.ts')
   return createPlanLines(
     {
       phases: views,
       detail: detailOf(options),
-      width: width(),
-      isTerminal: process.stdout.isTTY,
-      write: (line) => print(withoutRunnerCommands(line)),
+      width: printer.width(),
+      isTerminal: Boolean(printer.stdout.isTTY),
+      write: printSafe,
     },
     progress,
   )
 }
 
 /** Progress during a run; before a plan, without outcomes. */
-async function createProgress(options: Options, views: readonly PhaseView[], isPlan: boolean): Promise<Reporter> {
+async function createProgress(
+  options: Options,
+  views: readonly PhaseView[],
+  isPlan: boolean,
+  { stdout, isLive, isOnGitHub, print, printError }: Printer,
+): Promise<Reporter> {
   if (isLive() && !options.quiet) {
     const { createTree } = await import('../lib/tree/tree.ts')
     const { verbose } = options
-    return createTree({ phases: views, verbose, transient: isPlan, stdout: process.stdout, writeError: printError })
+    return createTree({ phases: views, verbose, transient: isPlan, stdout, writeError: printError })
   }
   const { createLines } = await import('../lib/views/lines.ts')
   const lines = createLines({
@@ -159,18 +173,8 @@ async function createProgress(options: Options, views: readonly PhaseView[], isP
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
-/** Whether what is shown can be drawn anew. */
-function isLive(): boolean {
-  return process.stdout.isTTY && process.env.TERM !== 'dumb'
-}
-
-/** Columns. */
-function width(): number {
-  return process.stdout.columns ?? 80
-}
-
 /** A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown. */
-function sizeTerminal(terminal: NodeJS.WriteStream): void {
+function sizeTerminal(terminal: Output): void {
   terminal.rows ||= 24
   terminal.columns ||= 80
 }
@@ -179,28 +183,32 @@ function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
   return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
 }
 
-function cloneElsewhere(): string | undefined {
-  const { INIT_CWD } = process.env
+function cloneElsewhere({ INIT_CWD }: NodeJS.ProcessEnv): string | undefined {
   const clone = dirname(String(findPackageJSON(import.meta.url)))
   return INIT_CWD !== undefined && relative(clone, INIT_CWD).startsWith('..') ? clone : undefined
 }
 
 /** npm runs scripts in the package's folder; INIT_CWD is the user's current folder. */
-function pathOf(path: string): string {
-  return resolve(process.env.INIT_CWD ?? '.', path)
+function pathOf(path: string, { env, cwd }: Pick<Host, 'env' | 'cwd'>): string {
+  return resolve(env.INIT_CWD ?? cwd(), path)
 }
 
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
-function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string): string[] {
+function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, { env, pathOf }: Call): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
-  if (path !== undefined) return [resolve(folder, path.replace(/^~(?=\/)/, home))]
-  const list = (process.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(home(), '.kube', 'config')]
+  if (path !== undefined)
+    return [
+      resolve(
+        folder,
+        path.replace(/^~(?=\/)/, () => home(env)),
+      ),
+    ]
+  const list = (env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
+  return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(home(env), '.kube', 'config')]
 }
 
 /** Throws a usage Failure where it is none: the admin's key would land in whatever folder this is. */
-function home(): string {
-  const folder = homedir()
+function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
   if (isAbsolute(folder)) return folder
   throw usageFailure(
     `HOME is ${JSON.stringify(folder)}, which is no folder to find a kubeconfig in`,
@@ -220,19 +228,28 @@ function readVersion(): string {
   return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
 }
 
-function print(line: string): void {
-  process.stdout.write(`${line}\n`)
-}
+type Printer = ReturnType<typeof createPrinter>
 
-function printFitted(text: string): void {
-  printError(fit(text, process.stderr.columns || Number.POSITIVE_INFINITY).join('\n'))
-}
-
-function printError(text: string): void {
-  process.stderr.write(`${withoutRunnerCommands(text)}\n`)
-}
-
-/** Of what comes from a file or a node; groups of ours are written as they are. */
-function withoutRunnerCommands(text: string): string {
-  return isOnGitHub ? withoutCommands(text) : text
+function createPrinter({ env, stdout, stderr }: Host) {
+  const isOnGitHub = env.GITHUB_ACTIONS === 'true'
+  /** Of what comes from a file or a node; groups of ours are written as they are. */
+  const withoutRunnerCommands = (text: string) => (isOnGitHub ? withoutCommands(text) : text)
+  const print = (line: string): void => {
+    stdout.write(`${line}\n`)
+  }
+  const printError = (text: string): void => {
+    stderr.write(`${withoutRunnerCommands(text)}\n`)
+  }
+  return {
+    stdout,
+    isOnGitHub,
+    print,
+    printSafe: (line: string) => print(withoutRunnerCommands(line)),
+    printError,
+    printFitted: (text: string) => printError(fit(text, stderr.columns || Number.POSITIVE_INFINITY).join('\n')),
+    /** Whether what is shown can be drawn anew. */
+    isLive: () => Boolean(stdout.isTTY) && env.TERM !== 'dumb',
+    /** Columns. */
+    width: () => stdout.columns ?? 80,
+  }
 }

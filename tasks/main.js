@@ -15,4 +15,5 @@ if (major < 24) {
 process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, availableParallelism()))
 module.enableCompileCache(join(String(module.findPackageJSON(import.meta.url)), '../node_modules/.cache/compile'))
 const { main } = await import('./cli.ts')
-process.exitCode = await main(process.argv.slice(2))
+const { processHost } = await import('./request/host.ts')
+process.exitCode = await main(process.argv.slice(2), processHost)

@@ -1,7 +1,7 @@
 /** What is in force for a host, as ssh itself says it: `ssh -G` connects to nothing. */
 import type { ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
-import { spawn } from '../process.ts'
+import { type Spawning, spawn } from '../process.ts'
 import { type ConfigUse, fileWords } from '../ssh-config/command.ts'
 import { quote } from '../wording.ts'
 
@@ -12,12 +12,12 @@ const timeLimit = 30_000
 export async function printConfig(
   use: ConfigUse,
   words: readonly string[],
-  aborted: AbortSignal,
+  { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
 ): Promise<ProcessOutput> {
   const command = ['ssh', '-G', ...fileWords(use), ...words]
   const limit = AbortSignal.timeout(timeLimit)
   const signal = AbortSignal.any([aborted, limit])
-  const printed = await spawn(command, { cwd: use.folder, env: process.env, input: '', signal })
+  const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
   aborted.throwIfAborted()
   if (limit.aborted)
     throw new Failure(`ssh does not say how it would connect: it is still at it after ${timeLimit / 1000} s`, {

@@ -6,7 +6,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isErrno } from '../failure.ts'
-import { spawn } from '../process.ts'
+import { type Spawning, spawn } from '../process.ts'
 import { type SshUse, typedCommand } from '../ssh-config/command.ts'
 import {
   first,
@@ -54,22 +54,19 @@ interface Named {
 /** Of one run. */
 export class Routes {
   readonly #use: SshUse
-  readonly #signal: AbortSignal
+  readonly #run: Pick<Spawning, 'env' | 'signal'>
   /** Many nodes may be behind one. */
   readonly #ofJumps = new Map<string, Promise<ProcessOutput>>()
 
-  constructor(use: SshUse, signal: AbortSignal) {
+  constructor(use: SshUse, run: Pick<Spawning, 'env' | 'signal'>) {
     this.#use = use
-    this.#signal = signal
+    this.#run = run
   }
 
   /** Throws a Failure where a host key on the way would not be checked. */
   async find(node: ClusterNode, options: readonly string[]): Promise<Route> {
     const { ssh } = this.#use
-    const config = configOf(
-      node.name,
-      await printConfig(this.#use, [...options, '--', node.host, 'sh -s'], this.#signal),
-    )
+    const config = configOf(node.name, await printConfig(this.#use, [...options, '--', node.host, 'sh -s'], this.#run))
     const host = `${ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
     const place = this.#place(config, { destination: node.port === undefined ? host : `ssh://${host}` })
     const because = uncheckedBecause(config, this.#isLasting)
@@ -83,7 +80,7 @@ export class Routes {
     if (depth > mostJumps) throw unusable(node, `more than ${mostJumps} jump hosts`)
     const { words, destination } = jump
     const key = [...words, destination].join(' ')
-    const printed = this.#ofJumps.get(key) ?? printConfig(this.#use, [...words, '--', destination], this.#signal)
+    const printed = this.#ofJumps.get(key) ?? printConfig(this.#use, [...words, '--', destination], this.#run)
     this.#ofJumps.set(key, printed)
     const its = configOf(node, await printed)
     const place = this.#place(its, { jump: first(its, 'host'), words, destination })
@@ -120,7 +117,7 @@ export class Routes {
       if (kept === undefined) continue
       const there = learnsInto.filter((file) => statOf(file)?.isFile())
       const looks = there.map((file) =>
-        spawn(['ssh-keygen', '-F', knownAs, '-f', file], { cwd, env: process.env, input: '', signal: this.#signal }),
+        spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...this.#run, cwd, input: '' }),
       )
       if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, kept)
     }

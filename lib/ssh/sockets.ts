@@ -1,6 +1,5 @@
 /** Where the sockets of shared connections lie: a private folder for each run. */
 import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
@@ -15,8 +14,8 @@ const longest = 55
 const ownerFile = 'owner'
 
 /** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure of this machine. */
-export function makeSocketFolder(): string {
-  const folder = socketBase(resolve(tmpdir()))
+export function makeSocketFolder(temporary: string): string {
+  const folder = socketBase(resolve(temporary))
   try {
     return doing('make a folder in', folder, () => {
       for (const name of readdirSync(folder))

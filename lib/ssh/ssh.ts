@@ -1,9 +1,10 @@
 /** The connections of one run, one to a node, as many at once to one host as its sshd takes. */
 import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure } from '../failure.ts'
-import { spawn } from '../process.ts'
+import { type Spawning, spawn } from '../process.ts'
 import { fileWords, type SshUse } from '../ssh-config/command.ts'
 import {
   connectionOptions,
@@ -20,10 +21,9 @@ import { makeSocketFolder } from './sockets.ts'
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
 
-export interface SshRun {
+export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
   /** Paths in cluster.yaml are relative to it. */
   readonly folder: string
-  readonly signal: AbortSignal
   /** Milliseconds to wait for nodes that are booting. */
   readonly waitNodes: number
 }
@@ -34,7 +34,7 @@ export class Ssh {
   readonly #run: SshRun
   readonly #use: SshUse
   readonly #routes: Routes
-  readonly #sockets = makeSocketFolder()
+  readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
   #copying: Promise<string[]> | undefined
@@ -44,7 +44,8 @@ export class Ssh {
     this.#cluster = cluster
     this.#run = run
     this.#use = { folder: run.folder, ssh: cluster.ssh }
-    this.#routes = new Routes(this.#use, run.signal)
+    this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
+    this.#routes = new Routes(this.#use, { env: run.env, signal: run.signal })
   }
 
   /** The one to the node: every command of a target goes through it. */
@@ -72,7 +73,7 @@ export class Ssh {
       args: [...fileWords(this.#use), ...strictOptions(config), ...options],
       session: sessionOptions(config),
       controlPath,
-      env: unsentEnvironment(process.env, config),
+      env: unsentEnvironment(this.#run.env, config),
       limit: this.#limitOf(config, places),
       checkKept: () => this.#routes.refuseUnkept(node.name, places),
       copying: () => (this.#copying ??= copyOptions(this.#run)),
@@ -98,8 +99,8 @@ export class Ssh {
 }
 
 /** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
-async function copyOptions({ folder: cwd, signal }: SshRun): Promise<string[]> {
-  const { stderr } = await spawn(['ssh', '-V'], { cwd, env: process.env, input: '', signal })
+async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
+  const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
   const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
   if (Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 7)) return ['-s']
   throw new Failure(

@@ -1,4 +1,5 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
+import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import { fit } from '../paragraph.ts'
 import type { RunEvent } from '../targets/executor.ts'
@@ -20,7 +21,7 @@ export interface TreeOptions {
   readonly verbose: boolean
   /** Progress only: erased at the end, and no outcome is printed. */
   readonly transient: boolean
-  readonly stdout: NodeJS.WriteStream
+  readonly stdout: Writable & { readonly rows?: number; readonly columns?: number }
   readonly writeError: (text: string) => void
 }
 
@@ -56,7 +57,7 @@ export function createTree(options: TreeOptions): Reporter {
     else stdout.write(`${text}\n`)
   }
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
-    fit(text, stdout.columns).map((line) => color[colour](line))
+    fit(text, stdout.columns ?? 80).map((line) => color[colour](line))
   return {
     event: (event) => {
       const phase = byTarget.get(event.id)
@@ -76,7 +77,7 @@ export function createTree(options: TreeOptions): Reporter {
         const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
-        if (running) trailer.push('', ...formatClosing(summary, stdout.columns), formatSummary(summary))
+        if (running) trailer.push('', ...formatClosing(summary, stdout.columns ?? 80), formatSummary(summary))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },

@@ -2,6 +2,7 @@
 import { constants } from 'node:os'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
+import type { Host } from './host.ts'
 
 export interface Ending {
   /** Aborted by the first cause. */
@@ -12,7 +13,7 @@ export interface Ending {
   failure(): Failure | undefined
 }
 
-export function watchEndings(): Ending {
+export function watchEndings(host: Host): Ending {
   const controller = new AbortController()
   let [first, failure]: [NodeJS.Signals?, Failure?] = []
   const end = (signal: NodeJS.Signals) => {
@@ -21,13 +22,13 @@ export function watchEndings(): Ending {
   }
   const cannotWrite = (name: 'stdout' | 'stderr') => (error: unknown) => {
     // The reader has closed the pipe, pipe(7), or the terminal is gone: end as SIGPIPE would.
-    if (isErrno(error, 'EPIPE') || (isErrno(error, 'EIO') && process[name].isTTY)) end('SIGPIPE')
+    if (isErrno(error, 'EPIPE') || (isErrno(error, 'EIO') && host[name].isTTY)) end('SIGPIPE')
     if (controller.signal.aborted) return
     failure = outputFailure(name, error)
     controller.abort(failure)
   }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
-  for (const name of ['stdout', 'stderr'] as const) process[name].on('error', cannotWrite(name))
+  host.onSignal(end)
+  for (const name of ['stdout', 'stderr'] as const) host[name].on('error', cannotWrite(name))
   return { signal: controller.signal, status: () => first && 128 + constants.signals[first], failure: () => failure }
 }
 

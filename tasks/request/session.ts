@@ -16,10 +16,11 @@ import type { PhaseView } from '../../lib/views/phase-view.ts'
 import type { Reporter } from '../../lib/views/reporter.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { commandOf } from './command.ts'
+import type { Host } from './host.ts'
 import type { Options } from './options.ts'
 
 /** What every command is called with. */
-export interface Call {
+export interface Call extends Pick<Host, 'env' | 'cwd' | 'now'> {
   readonly options: Options
   /** The clone's folder, where npm was called from another one (npm --prefix): so it is typed again. */
   readonly clone: string | undefined
@@ -53,14 +54,14 @@ export function authBeside(file: string): AuthDir {
 }
 
 export function openWorkspace(request: Request, note: (text: string) => void, auth = authBeside(request.file)) {
-  const { cluster, file, options, kubeconfigs, signal } = request
+  const { cluster, file, options, kubeconfigs, env, signal } = request
   const folder = dirname(file)
-  const { connect, disconnect, close } = connector(cluster, { folder, signal, waitNodes: options.waitNodes })
+  const { connect, disconnect, close } = connector(cluster, { folder, env, signal, waitNodes: options.waitNodes })
   const command = (task: string) => commandOf(request, task)
   const workspace: Workspace = {
     cluster,
     auth,
-    now: new Date(),
+    now: request.now(),
     kubeconfigs,
     connect,
     disconnect,

@@ -13,7 +13,7 @@ import {
   type Identity,
   readIdentity,
 } from '../support/invariants.ts'
-import { type Ended, type Start, type Started, sshProcesses, start, untilNone } from '../support/started.ts'
+import { type Ended, type Start, type Started, sshProcesses, start, untilNone } from '../support/process.ts'
 import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 /** At an event, as at-event.ts names it, or so many milliseconds after the start. */

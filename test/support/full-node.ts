@@ -8,7 +8,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fill } from './full-disk.ts'
 import { assertComplete, assertKept, assertNothingHalf, readIdentity } from './invariants.ts'
-import { start } from './started.ts'
+import { start } from './process.ts'
 import { makeThreeNodes } from './three-nodes.ts'
 
 let home = ''

@@ -1,11 +1,13 @@
-/** Runs the command line as its users' scripts do: the entry, by the Node that runs the tests. */
-import { spawn } from 'node:child_process'
+/** Runs the command line in the test's own process. Where it takes a process of its own: process.ts. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
+import { main } from '../../tasks/cli.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './scratch.ts'
 
@@ -33,41 +35,36 @@ export function messageOf(ran: Ran, id: string): unknown {
   return ran.events.find((event) => event.id === id && 'message' in event)?.message
 }
 
-/** In a place of its own: neither the user's home nor his kubeconfig are touched. */
-export function harderway(place: string, ...args: string[]): Promise<Ran> {
-  return harderwayBy([], place, args)
+export interface Call {
+  readonly place: string
+  /** More of it than a PATH and a HOME. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly now?: Date
 }
 
-/** Run by another command, given with its arguments. */
-export function harderwayBy(by: readonly string[], place: string, args: readonly string[]): Promise<Ran> {
-  return runEntry([...by, process.execPath, entry], place, args)
-}
-
-/** Of another copy of the project: its entry, behind the Node that runs it. */
-export function runEntry(command: readonly string[], place: string, args: readonly string[]): Promise<Ran> {
-  const env = { PATH: process.env.PATH, HOME: join(place, 'home'), ...(process.env.TZ && { TZ: process.env.TZ }) }
-  const [first = '', ...others] = [...command, ...args]
-  return new Promise((resolve, reject) => {
-    const child = spawn(first, others, { cwd: place, env, stdio: ['ignore', 'pipe', 'pipe'] })
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text
-    })
-    child.on('error', reject)
-    child.on('close', (status) => {
-      const events = args.includes('--json')
-        ? stdout
-            .split('\n')
-            .filter(Boolean)
-            .map((line) => JSON.parse(line))
-        : []
-      resolve({ status, stdout, stderr, events })
-    })
+/** In this process, and in a place of its own: neither the user's home nor his kubeconfig are touched. */
+export async function harderway(call: string | Call, ...args: string[]): Promise<Ran> {
+  const { place, env, now }: Call = typeof call === 'string' ? { place: call } : call
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()]
+  const printed = Promise.all([text(stdout), text(stderr)])
+  const status = await main(args, {
+    env: { PATH: process.env.PATH, HOME: join(place, 'home'), ...env },
+    cwd: () => place,
+    now: () => now ?? new Date(),
+    stdin: {},
+    stdout,
+    stderr,
+    onSignal: () => {},
   })
+  stdout.end()
+  stderr.end()
+  return ranOf(args, status, ...(await printed))
+}
+
+export function ranOf(args: readonly string[], status: number | null, stdout: string, stderr: string): Ran {
+  // What was killed may have left half a line.
+  const lines = args.includes('--json') ? stdout.split('\n').slice(0, -1) : []
+  return { status, stdout, stderr, events: lines.map((line) => JSON.parse(line)) }
 }
 
 /** A new folder, with a home. */

@@ -21,6 +21,8 @@ export async function callInit(folder: string, args: readonly string[], config =
   const printed: string[] = []
   const call: Partial<Call> = {
     options,
+    env: process.env,
+    cwd: () => folder,
     pathOf: (path) => resolve(folder, path),
     signal: new AbortController().signal,
     print: (line) => printed.push(line),

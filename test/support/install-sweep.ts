@@ -9,8 +9,8 @@ import { installAll } from '../lab/machines/components.ts'
 import { eventually } from '../lab/machines/eventually.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { sha256 } from './node-files.ts'
+import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
 import { assertNothingLeft, running } from './running.ts'
-import { type AtEvent, type Ended, sshProcesses, start } from './started.ts'
 
 const node = 'control0'
 const command = ['install', '--node', node]

@@ -4,7 +4,7 @@ import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { parse } from 'yaml'
-import { temporaryFolder } from './started.ts'
+import { temporaryFolder } from './process.ts'
 import { foreignKubeconfig, foreignParts, type State, shellFiles, type ThreeNodes } from './three-nodes.ts'
 
 const signed = [

@@ -8,8 +8,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { allWell, installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { type Ended, sshProcesses, start } from './process.ts'
 import { assertNothingLeft, delayShutdown, probe, running } from './running.ts'
-import { type Ended, sshProcesses, start } from './started.ts'
 
 const rotations = ['ca', 'service-account', 'encryption-key']
 /** Each is the second, the third … of its cluster. */

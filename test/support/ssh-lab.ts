@@ -45,7 +45,7 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
   const connect: SshLab['connect'] = async (name, { config, options }, work) => {
     writeFileSync(join(folder, 'ssh_config'), config)
     const cluster = clusterOf(name, options)
-    const ssh = new Ssh(cluster, { folder, signal: new AbortController().signal, waitNodes: 0 })
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal: new AbortController().signal, waitNodes: 0 })
     const [node] = cluster.nodes
     try {
       if (!node) throw new Error('no node')

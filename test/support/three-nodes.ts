@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } fro
 import { join } from 'node:path'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import { type Edit, labEdits, makePlace, writeCluster } from './harderway.ts'
-import { start } from './started.ts'
+import { start } from './process.ts'
 
 /** Each of these stays byte for byte, whatever is added around it. */
 export const foreignParts = [

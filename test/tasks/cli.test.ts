@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
-import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/files/lock.ts'
 import { thisProcess } from '../../lib/files/process-id.ts'
+import { harderway } from '../support/harderway.ts'
+import { type Start, start as startProcess } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { showOn } from '../support/terminal.ts'
 
-const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 const clusterOf = (workers: number) => `name: kubenet
 certificates: {key: ecdsa-p256}
@@ -38,41 +38,18 @@ function place(t: TestContext, cluster = clusterOf(1)): string {
   return folder
 }
 
-interface Run {
-  readonly child: ChildProcessByStdio<null, Readable, Readable>
-  /** Resolves when stdout holds the text. */
-  told(text: string): Promise<void>
-  readonly ended: Promise<{ status: number | null; stdout: string; stderr: string }>
-}
-
 type Env = Readonly<Record<string, string | undefined>>
 
-function start(folder: string, args: readonly string[], env: Env = {}, program = process.execPath): Run {
-  const child = spawn(program, program === process.execPath ? [entry, ...args] : args, {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, TERM: 'xterm-256color', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let stdout = ''
-  let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text
-  })
-  const told = (text: string) =>
-    new Promise<void>((resolve, reject) => {
-      const look = () => stdout.includes(text) && resolve()
-      look()
-      child.stdout.on('data', look)
-      child.on('close', () => reject(new Error(`ended without "${text}": ${stdout}${stderr}`)))
-    })
-  const ended = once(child, 'close').then(([status]) => ({ status: status as number | null, stdout, stderr }))
-  return { child, told, ended }
+const envOf = (folder: string, env: Env = {}) => ({ HOME: folder, TERM: 'xterm-256color', ...env })
+
+async function run(folder: string, args: readonly string[], env?: Env) {
+  const { status, stdout, stderr } = await harderway({ place: folder, env: envOf(folder, env) }, ...args)
+  return { status, stdout, stderr }
 }
 
-const run = (folder: string, args: readonly string[], env?: Env) => start(folder, args, env).ended
+function start(folder: string, args: readonly string[], env?: Env, through?: Start['through']) {
+  return startProcess(folder, args, { env: envOf(folder, env), ...(through && { through }) })
+}
 
 const parse = (stdout: string): Record<string, unknown>[] =>
   stdout
@@ -523,7 +500,7 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
   const config = ['--config', join(folder, 'cluster.yaml')]
   const clone = fileURLToPath(new URL('../../', import.meta.url))
   const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'local-kubeconfig', '--json', ...config]
-  const npm = start(folder, args, {}, 'npm')
+  const npm = start(folder, [], {}, () => ['npm', ...args])
   await npm.told('"type":"building","id":"local-kubeconfig"')
   npm.child.kill('SIGTERM')
   assert.match((await npm.ended).stdout, /"exit":143[^\n]*\n$/)
@@ -563,16 +540,14 @@ for (const args of [['certs'], ['certs', '--dry-run'], ['status'], ['certs', '--
     hasFull,
     async (t) => {
       const folder = place(t)
-      const command = `"$NODE" ${entry} ${args.join(' ')} > /dev/full`
-      const { status, stderr } = await start(folder, ['-c', command], { NODE: process.execPath }, 'sh').ended
+      const { status, stderr } = await start(folder, args, {}, (run) => ['sh', '-c', `${run} > /dev/full`]).ended
       assert.equal(status, 1, stderr)
       assert.match(stderr, /^can't write to stdout: no space left on device\n {4}free some space there, [^\n]*\n$/)
     },
   )
 
 test('bad usage is 2, even where its words can not be written', hasFull, async (t) => {
-  const command = `"$NODE" ${entry} certs --forse 2> /dev/full`
-  const { status } = await start(place(t), ['-c', command], { NODE: process.execPath }, 'sh').ended
+  const { status } = await start(place(t), ['certs', '--forse'], {}, (run) => ['sh', '-c', `${run} 2> /dev/full`]).ended
   assert.equal(status, 2)
 })
 
@@ -600,9 +575,9 @@ const onTerminal = hasScript ? {} : { skip: 'needs the script of util-linux' }
 const size = { rows: 24, columns: 80 }
 
 /** In a terminal of 24 rows and 80 columns, where no other size is given. */
-function startOnTerminal(folder: string, args: readonly string[], env: Env = {}, { rows, columns } = size): Run {
-  const command = `stty rows ${rows} cols ${columns} && exec "$NODE" ${entry} ${args.join(' ')}`
-  return start(folder, ['-qec', command, '/dev/null'], { ...env, NODE: process.execPath }, 'script')
+function startOnTerminal(folder: string, args: readonly string[], env?: Env, { rows, columns } = size) {
+  const sized = `stty rows ${rows} cols ${columns} && exec`
+  return start(folder, args, env, (run) => ['script', '-qec', `${sized} ${run}`, '/dev/null'])
 }
 
 for (const workers of [1, 15, 50])

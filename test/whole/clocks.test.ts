@@ -10,6 +10,7 @@ import {
   copyPlace,
   type Edit,
   oneOfEach as edits,
+  harderway,
   idsOf,
   makePlace,
   messageOf,
@@ -18,9 +19,9 @@ import {
 } from '../support/harderway.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
+import { clock, start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { stateOf } from '../support/state.ts'
-import { clock, wrapped } from '../support/wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
@@ -162,7 +163,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     test('a CA that is not yet valid can be reissued where the clock is right', async (t) => {
       const { place, auth } = copied(t)
       const before = new Date(made.getTime() - day)
-      const renewed = await wrapped(place, clock(before), 'ca', '--renew', '--json')
+      const renewed = await harderway({ place, now: before }, 'ca', '--renew', '--json')
       assert.equal(renewed.status, 0, renewed.stdout)
       const ran = await runAt(place, before)
       assert.equal(ran.status, 0, ran.stdout)
@@ -216,7 +217,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
     test('the warning is reported in words', async (t) => {
       const { place } = copied(t)
       const then = new Date(caEnd - 5 * day)
-      const ran = await wrapped(place, clock(then), ...phases)
+      const ran = await harderway({ place, now: then }, ...phases)
       assert.match(ran.stdout, /^warning ca: the CA expires on 2037-02-25.*npm run task -- ca --renew$/m)
     })
 
@@ -229,7 +230,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       assert.match(refused.stdout, /the CA in [^"]* expired on 2037-02-25/)
       assert.match(refused.stdout, /npm run task -- ca --renew"/)
       assert.deepEqual(stateOf(auth), state)
-      assert.equal((await wrapped(place, clock(then), 'ca', '--renew')).status, 0)
+      assert.equal((await harderway({ place, now: then }, 'ca', '--renew')).status, 0)
       assert.equal((await runAt(place, then)).status, 0)
       const at = String(then.getTime() / 1000)
       openssl(
@@ -248,7 +249,7 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
       const { place, auth } = copied(t)
       const then = new Date(caEnd - 29 * day)
       await runAt(place, then)
-      assert.equal((await wrapped(place, clock(then), 'ca', '--renew')).status, 0)
+      assert.equal((await harderway({ place, now: then }, 'ca', '--renew')).status, 0)
       const ran = await runAt(place, then)
       assert.equal(ran.status, 0)
       for (const name of leaves)
@@ -286,13 +287,13 @@ describe('by a clock', { skip: needs('faketime', 'openssl'), concurrency: 2 }, (
 
   test('in another time zone the days told are those of UTC', async (t) => {
     const { place } = copied(t)
-    const ran = await wrapped(place, ['env', 'TZ=Pacific/Kiritimati', ...clock(made)], ...phases)
+    const ran = await start(place, phases, { by: ['env', 'TZ=Pacific/Kiritimati', ...clock(made)] }).ended
     assert.match(ran.stdout, /^Cluster certificate: renews from 2028-01-29$/m)
   })
 })
 
 function runAt(place: string, time: Date, ...args: string[]): Promise<Ran> {
-  return wrapped(place, clock(time), ...phases, ...args, '--json')
+  return harderway({ place, now: time }, ...phases, ...args, '--json')
 }
 
 function certificateIn(auth: string, name: string): Certificate {

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Edit, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
+import { type Ended, start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
-import { type Ended, start } from '../support/started.ts'
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
 const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0

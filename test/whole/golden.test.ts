@@ -7,9 +7,8 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
-import { type Edit, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { type Edit, harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
-import { clock, wrapped } from '../support/wrapped.ts'
 
 const folder = join(import.meta.dirname, 'golden')
 /** When everything is made; it is looked at noon of the next day. */
@@ -67,7 +66,7 @@ for (const { count, controls, isDeployed } of [
         nodesOf(count, controls),
       ]
       const run = async (at: Date, expected: number, ...args: string[]) => {
-        const { status, stdout, stderr } = await wrapped(place, clock(at), ...args)
+        const { status, stdout, stderr } = await harderway({ place, now: at }, ...args)
         assert.deepEqual([status, stderr], [expected, ''], stdout)
         return stdout
       }

@@ -9,7 +9,7 @@ import { type Lab, startLab } from '../lab/lab.ts'
 import { harderway, makePlace } from '../support/harderway.ts'
 import { readCluster } from '../support/init-call.ts'
 import { needs } from '../support/parts.ts'
-import { start } from '../support/started.ts'
+import { start } from '../support/process.ts'
 
 const hasScript = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0
 const onTerminal = (command: string): [string, ...string[]] => ['script', '-qec', command, '/dev/null']

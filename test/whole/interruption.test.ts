@@ -24,7 +24,7 @@ import {
   readIdentity,
 } from '../support/invariants.ts'
 import { needs } from '../support/parts.ts'
-import { type Start, type Started, sshProcesses, start, until, untilNone } from '../support/started.ts'
+import { type Start, type Started, sshProcesses, start, until, untilNone } from '../support/process.ts'
 import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Lab, startLab } from '../lab/lab.ts'
-import { idsOf, labEdits, makePlace, oneOfEach, type Ran, runEntry, writeCluster } from '../support/harderway.ts'
+import { idsOf, labEdits, makePlace, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
+import { start } from '../support/process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const id = 'component-certs/front-proxy'
@@ -70,7 +71,7 @@ describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp
       dir: join(place, 'lab'),
       nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
     })
-    run = (...args) => runEntry([process.execPath, entry], place, args)
+    run = (...args) => start(place, args, { entry }).ended
     write()
     first = await run('bootstrap', '--json')
     assert.equal(first.status, 0, first.stdout + first.stderr)

@@ -7,9 +7,8 @@ import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
-import { start } from '../support/started.ts'
+import { start } from '../support/process.ts'
 import { secretsIn, stateOf } from '../support/state.ts'
-import { clock, wrapped } from '../support/wrapped.ts'
 
 const roles = { control0: 'control', control1: 'control', worker0: 'worker', worker1: 'worker' }
 const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.${11 + i}` }))
@@ -296,8 +295,8 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
   test('recover takes a cluster that expired while it was down, and what it says to type mends it', {
     skip: needs('faketime'),
   }, async () => {
-    const late = clock(new Date(Date.now() + 11 * 365 * 86_400_000))
-    const ran = await wrapped(place, late, 'recover', '--node', 'control0')
+    const late = { place, now: new Date(Date.now() + 11 * 365 * 86_400_000) }
+    const ran = await harderway(late, 'recover', '--node', 'control0')
     assert.equal(ran.status, 0, told(ran))
     assertBack()
     const typed = /: npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then npm run (bootstrap)/.exec(
@@ -305,10 +304,10 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     )
     assert.ok(typed, told(ran))
     for (const command of typed.slice(1)) {
-      const next = await wrapped(place, late, ...command.split(' '))
+      const next = await harderway(late, ...command.split(' '))
       assert.equal(next.status, 0, told(next))
     }
-    const plan = await wrapped(place, late, 'bootstrap', '--dry-run')
+    const plan = await harderway(late, 'bootstrap', '--dry-run')
     assert.equal(plan.status, 0, told(plan))
     assert.ok(readFileSync(join(auth, 'ca-key.pem')).equals(readFileSync(join(made, 'ca-key.pem'))))
   })

@@ -5,7 +5,8 @@ import { installAll } from '../lab/machines/components.ts'
 import { eventually } from '../lab/machines/eventually.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
-import { harderwayBy, type Ran } from '../support/harderway.ts'
+import type { Ran } from '../support/harderway.ts'
+import { clock, start } from '../support/process.ts'
 import {
   assertNothingLeft,
   delayShutdown,
@@ -18,7 +19,6 @@ import {
   skip,
   startedSince,
 } from '../support/running.ts'
-import { clock } from '../support/wrapped.ts'
 
 /** Without what is fresh. */
 const toldOf = ({ stdout, stderr }: Ran) =>
@@ -291,7 +291,7 @@ describe('rotations on six machines', { skip }, () => {
 
   test('a clock that is an hour ahead stops a stage before anything is placed; set right, the same command goes on', async () => {
     const ahead = clock(new Date(Date.now() + 3_600_000))
-    const stopped = await harderwayBy([...lab.within, ...ahead], lab.place, ['rotate', 'ca', '--force'])
+    const stopped = await start(lab.place, ['rotate', 'ca', '--force'], { by: [...lab.within, ...ahead] }).ended
     assert.equal(stopped.status, 1, toldOf(stopped))
     assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
     assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)

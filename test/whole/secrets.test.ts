@@ -19,10 +19,10 @@ import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
+import { start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { secretsIn, stateOf } from '../support/state.ts'
 import { readTrace, straceArgs, type Traced, watch } from '../support/trace.ts'
-import { wrapped } from '../support/wrapped.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 /** One node of each role. */
@@ -61,7 +61,8 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       lab.nodes.flatMap(({ pid }) => pid ?? []),
     )
     writeCluster(place, [...edits, ...labEdits(lab)])
-    ran = await wrapped(place, ['strace', ...straceArgs(join(place, 'traces/tool'))], 'bootstrap', '--json')
+    ran = await start(place, ['bootstrap', '--json'], { by: ['strace', ...straceArgs(join(place, 'traces/tool'))] })
+      .ended
     await unwatch()
     process.umask(umask)
     here = readTrace(join(place, 'traces/tool'))
@@ -150,7 +151,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     renameSync(auth, join(place, 'lost'))
     const umask = process.umask(0)
     const strace = ['strace', ...straceArgs(join(place, 'traces/recover'))]
-    const recovered = await wrapped(place, strace, 'recover', '--node', 'control0')
+    const recovered = await start(place, ['recover', '--node', 'control0'], { by: strace }).ended
     process.umask(umask)
     assert.equal(recovered.status, 0, recovered.stdout + recovered.stderr)
     const { modes, text } = readTrace(join(place, 'traces/recover'))
@@ -426,7 +427,9 @@ describe('in auth/', { concurrency: 2 }, () => {
       mkdirSync(join(place, 'home'))
       writeCluster(place, edits)
       // With exec, $0 and the rest are the command.
-      const ran = await wrapped(place, ['sh', '-c', `umask ${umask}; exec "$0" "$@"`], ...phases, 'local-kubeconfig')
+      const ran = await start(place, [...phases, 'local-kubeconfig'], {
+        by: ['sh', '-c', `umask ${umask}; exec "$0" "$@"`],
+      }).ended
       assert.equal(ran.status, 0, ran.stdout + ran.stderr)
       const auth = join(place, 'auth')
       assert.equal(lstatSync(auth).mode & 0o7777, 0o700)

@@ -9,9 +9,8 @@ import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import { type Edit, writeCluster } from '../support/harderway.ts'
 import { inNamespace, needs, needsNamespaces } from '../support/parts.ts'
+import { type Ended, start, temporaryFolder } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
-import { type Ended, start, temporaryFolder } from '../support/started.ts'
-import { wrapped } from '../support/wrapped.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const names = [
@@ -71,7 +70,7 @@ test('of two runs in two containers at once both exit 0, and one makes everythin
   for (let round = 0; round < 5; round++) {
     const folder = makeFolder(t)
     mkdirSync(temporaryFolder(folder), { recursive: true })
-    const once = () => wrapped(folder, inNamespace, 'certs', 'kubeconfigs')
+    const once = () => start(folder, ['certs', 'kubeconfigs'], { by: inNamespace }).ended
     for (const { status, stdout, stderr } of await Promise.all([once(), once()]))
       assert.equal(status, 0, stdout + stderr)
     assertConsistent(folder)

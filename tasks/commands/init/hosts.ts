@@ -8,6 +8,7 @@ import { printConfig } from '../../../lib/ssh/effective.ts'
 import type { ConfigUse } from '../../../lib/ssh-config/command.ts'
 import { first, parseSshConfig } from '../../../lib/ssh-config/config.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
+import type { Call } from '../../request/session.ts'
 import { type Asked, wrong } from './asked.ts'
 import { type Draft, type DraftNode, withOwnVirtualIP } from './draft.ts'
 
@@ -21,11 +22,11 @@ interface Host {
 const concurrency = 16
 
 /** With what is not known yet, as far as it is found. Throws a usage Failure where cluster.yaml can't say it. */
-export async function findHosts(draft: Draft, { user, sshConfig }: Asked, signal: AbortSignal): Promise<Draft> {
+export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: Call): Promise<Draft> {
   const limit = pLimit(concurrency)
-  const use = { folder: process.cwd(), ssh: { configFile: sshConfig } }
+  const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
   const hosts = await Promise.all(
-    draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, signal))) })),
+    draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, call))) })),
   )
   const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
   return withOwnVirtualIP({
@@ -48,8 +49,8 @@ function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: s
 }
 
 /** The name has been checked: it is no option to ssh. */
-async function findHost(host: string, use: ConfigUse, signal: AbortSignal): Promise<Host> {
-  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], signal)
+async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host> {
+  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], call)
   if (exitCode !== 0)
     throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
   const config = parseSshConfig(stdout)

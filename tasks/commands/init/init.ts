@@ -1,5 +1,5 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import { printable, quote } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
@@ -21,7 +21,7 @@ export async function init(call: Call): Promise<readonly Finding[]> {
   const begun = beginDraft(asked)
   // Before ssh is handed a name out of it.
   checkDraft(begun, asked)
-  const found = await findHosts(begun, asked, call.signal)
+  const found = await findHosts(begun, asked, call)
   const draft = call.isInteractive ? await askForBlanks(found, call.signal) : found
   checkDraft(draft, asked)
   call.signal.throwIfAborted()
@@ -36,7 +36,7 @@ function write(draft: Draft, { folder, file }: Asked): void {
   if (!addFile(file, formatCluster(draft, schemaPath(folder)))) throw exists(file)
 }
 
-function tell(draft: Draft, asked: Asked, { options, print, clone }: Call): Finding[] {
+function tell(draft: Draft, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const blanks = findBlanks(draft)
   if (!options.quiet) {
@@ -45,12 +45,12 @@ function tell(draft: Draft, asked: Asked, { options, print, clone }: Call): Find
     say(`${asked.file} is written; ssh logs in as ${draft.ssh.user}`)
   }
   for (const blank of blanks) say(`missing in ${asked.file}: ${blank}`)
-  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, clone)}`)
+  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
   return blanks.length > 0 ? ['stale'] : []
 }
 
-function nextCommand({ file, typedFile, from }: Asked, clone: string | undefined): string {
-  const config = file === resolve('cluster.yaml') ? undefined : typedFile
+function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {
+  const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, { config, clone })
 }

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type Edit, harderwayBy, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
+import { type Edit, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
+import { start } from '../../support/process.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
 import { Machine, type Role } from './machine.ts'
 import { type Namespace, openNamespace } from './namespace.ts'
@@ -115,7 +116,7 @@ function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
     },
     place,
     write,
-    run: (...args) => harderwayBy(within, place, args),
+    run: (...args) => start(place, args, { by: within }).ended,
     async exec(command) {
       const [first = '', ...args] = [...within, 'sh', '-c', command]
       const env = { PATH: process.env.PATH, HOME: join(place, 'home') }

@@ -8,15 +8,9 @@ import { thisProcess } from '../../../lib/files/process-id.ts'
 import { makeSocketFolder } from '../../../lib/ssh/sockets.ts'
 import { scratch } from '../../support/scratch.ts'
 
-/** A TMPDIR of its own, with a folder of a run in it that says it is this one's. */
+/** A folder for temporary files, with a folder of a run in it that says it is this one's. */
 function temporaryWith(t: TestContext, owner: string | undefined, more: readonly string[] = []): string {
   const folder = scratch(t)
-  const before = process.env.TMPDIR
-  process.env.TMPDIR = folder
-  t.after(() => {
-    if (before === undefined) delete process.env.TMPDIR
-    else process.env.TMPDIR = before
-  })
   const left = join(folder, 'harderway-7-AbCdEf')
   mkdirSync(left)
   if (owner !== undefined) symlinkSync(owner, join(left, 'owner'))
@@ -28,13 +22,13 @@ const dead = { ...thisProcess, pid: spawnSync('true').pid, start: '1' }
 
 test('the folder of a run that is dead is removed', (t) => {
   const folder = temporaryWith(t, JSON.stringify(dead))
-  const made = makeSocketFolder()
+  const made = makeSocketFolder(folder)
   assert.deepEqual(readdirSync(folder), [basename(made)])
 })
 
 test('one that was ended before it said whose it is, is empty, and is removed', (t) => {
   const folder = temporaryWith(t, undefined)
-  const made = makeSocketFolder()
+  const made = makeSocketFolder(folder)
   assert.deepEqual(readdirSync(folder), [basename(made)])
 })
 
@@ -47,17 +41,20 @@ for (const [whose, owner, more] of [
 ] as const)
   test(`the folder of ${whose} stays`, (t) => {
     const folder = temporaryWith(t, owner, more)
-    makeSocketFolder()
+    makeSocketFolder(folder)
     assert.ok(readdirSync(folder).includes('harderway-7-AbCdEf'))
   })
 
 test('where none can be made, that is told once for all nodes, with what to do', (t) => {
-  process.env.TMPDIR = join(temporaryWith(t, undefined), 'gone')
-  assert.throws(makeSocketFolder, (error) => {
-    assert.ok(error instanceof Failure)
-    assert.match(error.message, /^can't make a folder in \S+\/gone: no such file or directory$/)
-    assert.deepEqual([error.shared?.what, error.shared?.who], [error.message, 'this machine'])
-    assert.match(String(error.remedy), /TMPDIR=/)
-    return true
-  })
+  const folder = join(temporaryWith(t, undefined), 'gone')
+  assert.throws(
+    () => makeSocketFolder(folder),
+    (error) => {
+      assert.ok(error instanceof Failure)
+      assert.match(error.message, /^can't make a folder in \S+\/gone: no such file or directory$/)
+      assert.deepEqual([error.shared?.what, error.shared?.who], [error.message, 'this machine'])
+      assert.match(String(error.remedy), /TMPDIR=/)
+      return true
+    },
+  )
 })

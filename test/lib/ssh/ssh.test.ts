@@ -7,9 +7,9 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { socketBase } from '../../../lib/ssh/sockets.ts'
 import { needs } from '../../support/parts.ts'
+import { sshProcesses, temporaryFolder, untilNone } from '../../support/process.ts'
 import { freePorts } from '../../support/server.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
-import { sshProcesses, temporaryFolder, untilNone } from '../../support/started.ts'
 
 const skip = needs('sshd', 'ssh', 'scp')
 

@@ -11,8 +11,8 @@ import { known } from '../../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
+import { start } from '../../support/process.ts'
 import { scratch } from '../../support/scratch.ts'
-import { start } from '../../support/started.ts'
 
 const moreResources: Edit = [
   ['encryption', 'resources'],

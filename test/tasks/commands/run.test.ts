@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { type Edit, harderway, harderwayBy, idsOf, writeCluster } from '../../support/harderway.ts'
+import { type Edit, harderway, idsOf, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
+import { start } from '../../support/process.ts'
 import { scratch } from '../../support/scratch.ts'
 import { freePorts } from '../../support/server.ts'
-import { start } from '../../support/started.ts'
 import { stateOf } from '../../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -48,7 +48,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const preload = join(place, 'tell.mjs')
     writeFileSync(preload, tell)
     for (const run of ['made', 'fresh']) {
-      const ran = await harderwayBy(['env', `NODE_OPTIONS=--import=${preload}`], place, [...phases, '--quiet'])
+      const ran = await start(place, [...phases, '--quiet'], { env: { NODE_OPTIONS: `--import=${preload}` } }).ended
       assert.equal(ran.status, 0, `${run}: ${ran.stderr}`)
       const loaded = ran.stderr.split(',').map((each) => each.replace('NativeModule ', ''))
       assert.ok(loaded.includes('crypto'))

@@ -18,9 +18,9 @@ import {
 } from '../../support/harderway.ts'
 import { openssl } from '../../support/openssl.ts'
 import { needs } from '../../support/parts.ts'
+import { clock, needsModes, obeysModes, start } from '../../support/process.ts'
 import { scratch } from '../../support/scratch.ts'
 import { secretsIn, stateOf } from '../../support/state.ts'
-import { clock, needsModes, obeysModes, wrapped } from '../../support/wrapped.ts'
 
 const day = 86_400_000
 /** When everything is made; leaves end a year later, and the CA ten years. */
@@ -134,14 +134,14 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
     origin = makePlace()
     writeCluster(origin, edits)
     const phases = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
-    const ran = await wrapped(origin, clock(new Date(made)), ...phases)
+    const ran = await harderway({ place: origin, now: new Date(made) }, ...phases)
     assert.equal(ran.status, 0, ran.stdout + ran.stderr)
   })
   after(() => rmSync(origin, { recursive: true, force: true }))
 
   const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
   const statusAt = (place: string, days: number, ...args: string[]) =>
-    wrapped(place, clock(new Date(made + days * day)), 'status', ...args)
+    harderway({ place, now: new Date(made + days * day) }, 'status', ...args)
 
   test('where all is well exits with 0, and shows every end as openssl reads it', async (t) => {
     const { place, auth } = copied(t)
@@ -216,7 +216,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
   test('exits with 4 where the CA expires soon, though what it issued counts as fresh', async (t) => {
     const { place } = copied(t)
     const late = 3650 - 25
-    const run = await wrapped(place, clock(new Date(made + late * day)), 'certs', 'kubeconfigs', 'local-kubeconfig')
+    const run = await harderway({ place, now: new Date(made + late * day) }, 'certs', 'kubeconfigs', 'local-kubeconfig')
     assert.equal(run.status, 0, run.stdout)
     const ran = await statusAt(place, late + 1, '--json')
     assert.deepEqual([ran.status, notFresh(ran)], [4, []])
@@ -236,12 +236,12 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       said,
       /^\d+ of \d+ items have EXPIRED \(ca, .*\): npm run task -- ca --renew, then npm run bootstrap\. /,
     )
-    const then = clock(new Date(made + 3651 * day))
-    const plan = await wrapped(place, then, 'ca', '--renew', '--dry-run', '--json')
+    const then = { place, now: new Date(made + 3651 * day) }
+    const plan = await harderway(then, 'ca', '--renew', '--dry-run', '--json')
     const { follows } = plan.events.at(-1) ?? {}
     const { ids } = follows as { ids: string[] }
-    assert.equal((await wrapped(place, then, 'ca', '--renew')).status, 0)
-    const run = await wrapped(place, then, 'certs', 'kubeconfigs', 'local-kubeconfig', '--json')
+    assert.equal((await harderway(then, 'ca', '--renew')).status, 0)
+    const run = await harderway(then, 'certs', 'kubeconfigs', 'local-kubeconfig', '--json')
     assert.equal(run.status, 0)
     assert.deepEqual(idsOf(run, 'built'), ids.filter((id) => !id.startsWith('deploy/')).toSorted())
     assert.equal((await statusAt(place, 3651)).status, 0)
@@ -279,7 +279,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
       const { place } = copied(t)
       chmodSync(join(place, 'home/.kube/config'), 0)
       const at = [...obeysModes, ...clock(new Date(made + day))]
-      const ran = await wrapped(place, at, 'status', '--json')
+      const ran = await start(place, ['status', '--json'], { by: at }).ended
       assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
       assert.match(String(itemOf(ran, 'local-kubeconfig')?.message), /permission denied$/)
     })
@@ -325,7 +325,7 @@ describe('status', { skip: needs('faketime', 'openssl'), concurrency: 2 }, () =>
   test('--sort-by end puts first what expires first, and last what never expires', async (t) => {
     const { place, auth } = copied(t)
     rmSync(join(auth, 'kubernetes.pem'))
-    await wrapped(place, clock(new Date(made + 10 * day)), 'certs')
+    await harderway({ place, now: new Date(made + 10 * day) }, 'certs')
     const plain = await statusAt(place, 11, '--json')
     const ran = await statusAt(place, 11, '--sort-by', 'end', '--json')
     assert.equal(ran.status, 0)

@@ -6,10 +6,9 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
 import { type Request, readUnlocked } from '../../../tasks/request/session.ts'
 import { copyPlace, type Edit, harderway, makePlace, writeCluster } from '../../support/harderway.ts'
+import { needsModes, obeysModes, start } from '../../support/process.ts'
 import { scratch } from '../../support/scratch.ts'
-import { start } from '../../support/started.ts'
 import { stateOf } from '../../support/state.ts'
-import { needsModes, obeysModes, wrapped } from '../../support/wrapped.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 const looks = [['status'], ['verify'], [...local, '--dry-run']]
@@ -129,7 +128,8 @@ describe('a look', { concurrency: 2 }, () => {
     const waiting = start(place, ['status', '--quiet'])
     // It can not be seen that it waits: it ends after the release, whenever it began.
     setImmediate(release)
-    assert.deepEqual(await waiting.ended, { status: 0, signal: null, stdout: '', stderr: '' })
+    const { status, stdout, stderr } = await waiting.ended
+    assert.deepEqual([status, stdout, stderr], [0, '', ''])
   })
 
   for (const args of looks)
@@ -140,7 +140,7 @@ describe('a look', { concurrency: 2 }, () => {
       await leaveLock(place)
       chmodSync(auth, 0o500)
       const state = stateOf(auth)
-      const ran = await wrapped(place, obeysModes, ...args)
+      const ran = await start(place, args, { by: obeysModes }).ended
       chmodSync(auth, 0o700)
       assert.equal(ran.status, 0, ran.stdout + ran.stderr)
       assert.deepEqual(stateOf(auth), state)

@@ -1,11 +1,14 @@
-/** A run that is still going on, in a place of its own: with its own home and its own folder for temporary files. */
-import { type ChildProcess, spawn } from 'node:child_process'
+/**
+ * The command line as a process of its own, which a signal may reach, or another program run it: strace, faketime, a
+ * shell. In a place of its own: with its own home and its own folder for temporary files.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
-import { entry } from './harderway.ts'
+import { entry, type Ran, ranOf } from './harderway.ts'
 
 const preload = join(import.meta.dirname, 'at-event.ts')
 
@@ -18,11 +21,8 @@ export interface AtEvent {
   readonly eventsTo?: string
 }
 
-export interface Ended {
-  readonly status: number | null
+export interface Ended extends Ran {
   readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
 }
 
 export interface Started {
@@ -35,7 +35,11 @@ export interface Started {
 
 export interface Start {
   readonly at?: AtEvent
-  readonly env?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Of another copy of the project. */
+  readonly entry?: string
+  /** In front of it: another command, with its arguments. */
+  readonly by?: readonly string[]
   /** Another program that starts it: gets it as a command for the shell. */
   readonly through?: (command: string) => readonly [program: string, ...args: string[]]
 }
@@ -43,12 +47,12 @@ export interface Start {
 export const temporaryFolder = (place: string): string => join(place, 'tmp')
 
 /** Node's arguments and environment for a run: what a wrapper has to start. */
-export function commandOf(place: string, args: readonly string[], { at, env }: Start = {}) {
+export function commandOf(place: string, args: readonly string[], { at, env, entry: program = entry }: Start = {}) {
   mkdirSync(temporaryFolder(place), { recursive: true })
   const { event, do: what, go, eventsTo } = at ?? {}
   const asked = Object.entries({ AT_EVENT: event, AT_DO: what, GO: go, EVENTS_TO: eventsTo })
   return {
-    args: [...(at ? ['--import', preload] : []), entry, ...args],
+    args: [...(at ? ['--import', preload] : []), program, ...args],
     env: {
       PATH: process.env.PATH,
       HOME: join(place, 'home'),
@@ -61,7 +65,7 @@ export function commandOf(place: string, args: readonly string[], { at, env }: S
 
 export function start(place: string, args: readonly string[], options: Start = {}): Started {
   const command = commandOf(place, args, options)
-  const line = [process.execPath, ...command.args]
+  const line = [...(options.by ?? []), process.execPath, ...command.args]
   const [program = '', ...rest] = options.through?.(line.join(' ')) ?? line
   const child = spawn(program, rest, { cwd: place, env: command.env, stdio: 'pipe' })
   let stdout = ''
@@ -73,7 +77,9 @@ export function start(place: string, args: readonly string[], options: Start = {
     stderr += text
   })
   child.stdin.on('error', () => {})
-  const ended = once(child, 'close').then(([status, signal]): Ended => ({ status, signal, stdout, stderr }))
+  const ended = once(child, 'close').then(
+    ([status, signal]): Ended => ({ ...ranOf(args, status, stdout, stderr), signal }),
+  )
   const told = (text: string) =>
     new Promise<void>((resolve, reject) => {
       const look = () => (stdout.includes(text) || stderr.includes(text)) && resolve()
@@ -121,4 +127,20 @@ export async function until(
     if (Date.now() > deadline) throw new Error(`after ${seconds} s ${complaint()}`)
     await wait(5)
   }
+}
+
+/** In front of a command: what a mode closes is closed to it, though it is root that runs the tests. */
+export const obeysModes: readonly string[] =
+  process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] : []
+
+/** For `{ skip }`. */
+export function needsModes(): false | string {
+  const [program, ...args] = obeysModes
+  return program !== undefined && spawnSync(program, [...args, 'true']).status !== 0 && 'root, and no setpriv'
+}
+
+/** The command that sets the clock of another; timers keep the real one. */
+export function clock(time: Date): string[] {
+  const seconds = Math.ceil((time.getTime() - Date.now()) / 1000)
+  return ['faketime', '--exclude-monotonic', '-f', `${seconds < 0 ? '' : '+'}${seconds}s`]
 }
