@@ -4,7 +4,7 @@ import { quote } from '../../lib/wording.ts'
 /** A clone has npm scripts; a package, installed in somebody's own repository, has a bin. */
 type Form = 'clone' | 'package'
 
-/** Node strips no types under node_modules, so that only a package is compiled. */
+/** Only the package is JavaScript: Node strips no types under node_modules. */
 const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
 /**

@@ -1,12 +1,14 @@
 /** `npm run demo`: the guide's cluster, bootstrapped onto throw-away nodes on this machine, each a real sshd. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { asFailure } from '../../lib/failure.ts'
+import { takeLock } from '../../lib/files/lock.ts'
+import { formatFailure } from '../../lib/views/reporter.ts'
 import { startGuideLab } from './guide-lab.ts'
 import type { Lab } from './lab.ts'
-import { sshdPath } from './sshd.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const dir = join(root, 'demo')
@@ -23,17 +25,23 @@ async function demo(): Promise<number> {
     say('--keep: the nodes stay until Ctrl-C, for more to be tried on them.')
     return 0
   }
-  if (sshdPath() === undefined) {
-    say('The demo needs sshd: npm run setup installs it (Debian and Ubuntu: apt-get install openssh-server).')
-    return 1
-  }
-  rmSync(dir, { recursive: true, force: true })
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const lock = await takeLock(join(dir, 'lock'), {
+    signal: ended.signal,
+    wait: 0,
+    waitForNameless: 0,
+    onWait: () => {},
+  }).catch((error) => say(`Another demo's nodes are up.\n${formatFailure(asFailure(error))}`))
+  if (!lock) return 1
+  const left = readdirSync(dir).filter((name) => name !== 'lock')
+  for (const name of left) rmSync(join(dir, name), { recursive: true, force: true })
   const lab = await startGuideLab(dir)
   try {
     return await show(lab)
   } finally {
     await lab.stop()
     rmSync(join(dir, 'lab'), { recursive: true, force: true })
+    lock.release()
   }
 }
 

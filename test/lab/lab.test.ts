@@ -7,11 +7,11 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { needs } from '../support/parts.ts'
 import { type LabNodeOptions, startLab } from './lab.ts'
 import { descendants, readProcesses } from './processes.ts'
-import { sshdPath } from './sshd.ts'
 
-const options = { skip: sshdPath() === undefined && 'sshd is not installed (openssh-server)' }
+const options = { skip: needs('sshd') }
 
 async function openLab(t: TestContext, ...nodes: LabNodeOptions[]) {
   const dir = await mkdtemp(join(tmpdir(), 'lab-'))

@@ -2,10 +2,11 @@
  * `npm run setup`: installs what the demo needs and this machine lacks; with --tests also the real parts that the tests
  * are about, and the system that machines in tests boot from. No service is left running or enabled that was not before.
  */
-import { accessSync, constants, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { $ } from 'zx/core'
+import { $, ProcessOutput } from 'zx/core'
+import { findProgram } from './programs.ts'
 
 /** A command, and the package that brings it; '' where the system has none. */
 interface Part {
@@ -52,21 +53,37 @@ const policy = '/usr/sbin/policy-rc.d'
 const run = $({ stdio: 'inherit', quiet: true, prefix: '', shell: '/bin/sh' })
 const ask = $({ quiet: true, nothrow: true, prefix: '', shell: '/bin/sh' })
 
+async function setupAll(withTests: boolean): Promise<number> {
+  const status = await setup(withTests)
+  if (withTests && findProgram('mmdebstrap')) await makeTree()
+  return status
+}
+
 async function setup(withTests: boolean): Promise<number> {
-  const missing = [...demo, ...(withTests ? tests : [])].filter(({ command }) => !isInstalled(command))
+  const isMissing = ({ command }: Part) => findProgram(command) === undefined
+  const missing = [...demo, ...(withTests ? tests : [])].filter(isMissing)
   if (missing.length === 0) return done()
   say(`Missing here: ${missing.map(({ command }) => command).join(', ')}`)
-  if (isInstalled('apt-get')) await installByApt([...new Set(missing.map(({ debian }) => debian))])
-  else if (isInstalled('brew')) await run`brew install ${[...new Set(missing.flatMap(({ brew }) => brew || []))]}`
-  else say('There is neither apt-get nor brew: please install these yourself.')
-  const left = missing.filter(({ command }) => !isInstalled(command))
+  await install(missing)
+  const left = missing.filter(isMissing)
   if (left.length === 0) return done()
-  say(`Still missing: ${left.map(({ command }) => command).join(', ')}. Tests that need them are skipped.`)
+  say(`Still missing: ${left.map(({ command }) => command).join(', ')}.`)
+  if (withTests) say('Tests that need them are skipped.')
   return left.some((part) => demo.includes(part)) ? 1 : 0
+}
+
+async function install(missing: readonly Part[]): Promise<void> {
+  const packages = [...new Set(missing.map(({ debian }) => debian))]
+  const formulae = [...new Set(missing.flatMap(({ brew }) => brew || []))]
+  if (findProgram('apt-get')) await installByApt(packages)
+  else if (findProgram('brew')) await run`brew install ${formulae}`
+  else say(`There is neither apt-get nor brew here. Debian has them in the packages ${packages.join(' ')}.`)
 }
 
 async function installByApt(packages: readonly string[]): Promise<void> {
   const root = process.getuid?.() === 0 ? [] : ['sudo']
+  if (root[0] && !findProgram(root[0]))
+    return say(`There is no sudo here. As root: apt-get install --no-install-recommends ${packages.join(' ')}`)
   say(`Installing with apt-get: ${packages.join(' ')}`)
   await run`${root} apt-get -q update`
   const known = await Promise.all(
@@ -106,18 +123,6 @@ function enabledServices(): string[] {
   return wants.flatMap((name) => readdirSync(join(enabledIn, name)))
 }
 
-function isInstalled(command: string): boolean {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
-  return folders.some((folder) => {
-    try {
-      accessSync(join(folder, command), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
-
 /** So that no test waits for it. */
 async function makeTree(): Promise<void> {
   if (process.getuid?.() !== 0)
@@ -138,5 +143,8 @@ function say(text: string): void {
 }
 
 const { values } = parseArgs({ options: { tests: { type: 'boolean', default: false } } })
-process.exitCode = await setup(values.tests)
-if (values.tests && isInstalled('mmdebstrap')) await makeTree()
+process.exitCode = await setupAll(values.tests).catch((error) => {
+  if (!(error instanceof ProcessOutput)) throw error
+  say('That failed, and printed why. Install them as root, then run this again.')
+  return 1
+})

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
+import { findProgram } from './programs.ts'
 
 /** The sshd of this machine, and what its version and this account ask of a configuration. */
 export interface Sshd {
@@ -9,21 +9,10 @@ export interface Sshd {
   readonly config: readonly string[]
 }
 
-/** PATH is not asked: sshd executes itself again, and wants an absolute path for it. */
-export function sshdPath(): string | undefined {
-  return ['/usr/sbin/sshd', '/usr/local/sbin/sshd', '/usr/bin/sshd'].find((path) => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
-
 /** Throws when there is no sshd, or when it would refuse the current account. */
 export async function readSshd(): Promise<Sshd> {
-  const path = sshdPath()
+  // It executes itself again, for which it wants an absolute path.
+  const path = findProgram('sshd')
   if (path === undefined) throw new Error('There is no sshd on this machine: install openssh-server.')
   const [version, locked] = await Promise.all([readVersion(path), isLocked(userInfo().username)])
   if (locked) await requirePam()

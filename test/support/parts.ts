@@ -1,27 +1,15 @@
 /** Which real parts this machine has: a test that needs one it lacks says so and is skipped. */
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
-
-const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+import { findProgram } from '../lab/programs.ts'
 
 /** For `{ skip }`: false where every command is there. With REQUIRE_PARTS set nothing is skipped: the test fails. */
 export function needs(...commands: string[]): false | string {
-  const missing = commands.filter((command) => !folders.some((folder) => isExecutable(join(folder, command))))
+  const missing = commands.filter((command) => findProgram(command) === undefined)
   return (
     missing.length > 0 &&
     !process.env.REQUIRE_PARTS &&
     `${missing.join(', ')} missing: npm run setup -- --tests installs it`
   )
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** For `{ skip }`: false where processes can be started as if in a container. */

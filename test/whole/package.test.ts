@@ -1,7 +1,7 @@
-/** What `npm pack` packs, installed in a repository of somebody's own: what is in it, and that it does there what a clone does. */
+/** The package, installed in a repository of somebody's own: what is in it, and that it does there what a clone does. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { basename, delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
@@ -9,7 +9,7 @@ import { entry, labEdits, makePlace, oneOfEach, writeCluster } from '../support/
 import { needs } from '../support/parts.ts'
 
 const root = join(dirname(entry), '..')
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const { version, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 /** What is no source; among it what other tests may be writing. */
 const left = new Set(['.git', 'node_modules', 'dist', 'auth', 'demo'])
 
@@ -30,8 +30,14 @@ function run(cwd: string, [program, ...args]: readonly [string, ...string[]], en
 describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp') }, () => {
   let place: string
   let lab: Lab
-  let packed: { readonly filename: string; readonly files: readonly { readonly path: string }[]; readonly size: number }
+  let packed: {
+    readonly filename: string
+    readonly files: readonly { readonly path: string }[]
+    readonly size: number
+    readonly unpackedSize: number
+  }
   const theirs = () => join(place, 'theirs')
+  const filesPacked = () => packed.files.map(({ path }) => path).toSorted()
   const npx = (...args: readonly string[]) =>
     run(theirs(), ['npx', 'harderway', ...args], {
       PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
@@ -46,14 +52,14 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
       filter: (path) => !left.has(basename(path)) || dirname(path) !== join(root),
     })
     symlinkSync(join(root, 'node_modules'), join(source, 'node_modules'))
-    const packing = await run(source, ['npm', 'pack', '--silent', '--json', '--pack-destination', place])
+    const making = await run(source, ['npm', 'run', 'package'])
+    assert.equal(making.status, 0, making.stdout + making.stderr)
+    const packing = await run(source, ['npm', 'pack', './dist', '--silent', '--json', '--pack-destination', place])
     assert.equal(packing.status, 0, packing.stdout + packing.stderr)
     ;[packed] = JSON.parse(packing.stdout)
     mkdirSync(theirs())
-    const file = join(place, packed.filename)
-    // The Node that runs this test is to run it: else the package would bring one.
-    const asking = ['--save-dev', '--omit=optional', '--prefer-offline', '--no-audit', '--no-fund']
-    const installing = await run(theirs(), ['npm', 'install', ...asking, file])
+    const asking = ['--save-dev', '--offline', '--no-audit', '--no-fund']
+    const installing = await run(theirs(), ['npm', 'install', ...asking, join(place, packed.filename)])
     assert.equal(installing.status, 0, installing.stdout + installing.stderr)
     lab = await startLab({
       dir: join(place, 'lab'),
@@ -66,17 +72,74 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     rmSync(place, { recursive: true, force: true })
   })
 
-  test('holds what runs, compiled, with what the report and editors need of it; no test, no lab', () => {
-    const others = packed.files.map(({ path }) => path).filter((path) => !/^dist\/(lib|tasks)\/[\w/-]+\.js$/.test(path))
-    assert.deepEqual(others.toSorted(), [
-      'LICENSE',
-      'README.md',
-      'cluster.schema.json',
-      'dist/tasks/commands/report/page.css',
-      'package.json',
-    ])
-    assert.ok(packed.files.some(({ path }) => path === 'dist/tasks/commands/report/browser.js'))
-    assert.ok(packed.size < 300_000, `${packed.size} bytes`)
+  test('holds what runs, with what the report, editors and readers need of it; no test, no lab', () => {
+    const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+    assert.deepEqual(
+      filesPacked().filter((path) => !/^bin\/[\w-]+-[A-Z0-9]{8}\.js$/.test(path)),
+      [
+        ...['CHANGELOG.md', 'LICENSE', 'LICENSES', 'README.md', 'cluster.schema.json', 'package.json'],
+        ...['bin/browser.js', 'bin/main.js', 'bin/page.css'],
+        ...docs.map((name) => `docs/${name}`),
+      ].toSorted(),
+    )
+  })
+
+  test('is all that is installed, without a registry: no Node, nothing else, a sixth of 12 MB', () => {
+    const modules = join(theirs(), 'node_modules')
+    assert.deepEqual(
+      readdirSync(modules).filter((name) => name !== '.package-lock.json'),
+      ['.bin', 'harderway'],
+    )
+    assert.deepEqual(readdirSync(join(modules, '.bin')), ['harderway'])
+    assert.ok(packed.size < 500_000 && packed.unpackedSize < 2_000_000, `${packed.size}, ${packed.unpackedSize} bytes`)
+  })
+
+  test('carries the licence of each package that is bundled', () => {
+    const text = readFileSync(join(theirs(), 'node_modules/harderway/LICENSES'), 'utf8')
+    const named = [...text.matchAll(/^(\S+) [\d.]+ \(.+\)\n\n(.+)/gm)].map(([, name]) => name)
+    assert.deepEqual(
+      Object.keys(dependencies).filter((name) => !named.includes(name)),
+      [],
+    )
+  })
+
+  test('has pages that name its own commands, and link to what is there', () => {
+    for (const path of filesPacked().filter((path) => path.endsWith('.md'))) {
+      const text = readFileSync(join(theirs(), 'node_modules/harderway', path), 'utf8')
+      assert.doesNotMatch(text, /npm run (-s )?task|<img/, path)
+      const links = [...text.matchAll(/\]\(([^)\s#]+)[^)\s]*\)/g)].map(([, link = '']) => link)
+      assert.deepEqual(
+        links.filter(
+          (link) => !/^\w+:/.test(link) && !existsSync(join(theirs(), 'node_modules/harderway', dirname(path), link)),
+        ),
+        [],
+        path,
+      )
+    }
+  })
+
+  test('runs on each Node of this machine that is new enough, and tells an older one apart', async () => {
+    const older = `Object.defineProperty(process, 'versions', { value: { node: '22.20.0' } })`
+    const found = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'node'))
+    const nodes: [string, ...string[]][] = [
+      [process.execPath, '--import', `data:text/javascript,${older}`],
+      ...[process.execPath, ...found.filter((path) => existsSync(path))].map((path): [string] => [path]),
+    ]
+    for (const node of nodes) {
+      const { stdout: major } = await run(place, [...node, '-p', 'parseInt(process.versions.node)'])
+      const ran = await run(place, [...node, join(theirs(), 'node_modules/.bin/harderway'), '--version'])
+      if (Number(major) >= 24) assert.deepEqual(ran, { status: 0, stdout: `${version}\n`, stderr: '' })
+      else {
+        assert.equal(ran.status, 2, ran.stderr)
+        assert.match(ran.stderr, /^harderway needs Node 24 or later, and \S+ is v\d+\.\d+\.\d+\.\n.*install one/)
+      }
+    }
+  })
+
+  test('is not packed from the folder of the clone, where it would be without its code', async () => {
+    const { status, stderr } = await run(join(place, 'source'), ['npm', 'pack'])
+    assert.equal(status, 1)
+    assert.match(stderr, /^The package is made in dist\/: npm run package && npm pack \.\/dist$/m)
   })
 
   test('answers without a cluster.yaml, and names its commands as they are typed there', async () => {
@@ -115,6 +178,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     assert.deepEqual([on('control0').length, on('worker0').length, on('gateway')], [14, 5, ['ca.pem']])
     const second = await npx('bootstrap', '--dry-run')
     assert.equal(second.status, 0, second.stdout)
+    assert.equal((await npx('status')).status, 0)
     assert.equal((await npx('verify')).status, 0)
     assert.equal((await npx('report')).status, 0)
     const page = readFileSync(join(theirs(), 'auth/report.html'), 'utf8')

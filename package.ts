@@ -1,0 +1,82 @@
+/**
+ * `npm run package`: the package, in dist/. Node strips no types under node_modules, so its code is JavaScript; bundled, it starts
+ * faster and installs without a registry. It is not minified: people read what handles the key of their CA, and a stack trace
+ * names functions.
+ */
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, extname, join } from 'node:path'
+import { build } from 'esbuild'
+
+process.chdir(import.meta.dirname)
+rmSync('dist', { recursive: true, force: true })
+const inputs = await bundle()
+for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${name}`, `dist/bin/${name}`)
+writeFileSync('dist/package.json', manifest())
+writeFileSync('dist/LICENSES', licences(inputs))
+for (const path of ['LICENSE', 'cluster.schema.json']) cpSync(path, `dist/${path}`)
+const pages = ['README.md', 'CHANGELOG.md', ...globSync('docs/*').filter((path) => !/\.(png|svg)$/.test(path))]
+mkdirSync('dist/docs')
+for (const path of pages) writeFileSync(`dist/${path}`, extname(path) === '.md' ? page(path) : readFileSync(path))
+
+/** What went into it: a chunk for each import() and for what several of them share, so that a command loads what it needs. */
+async function bundle(): Promise<string[]> {
+  const { metafile } = await build({
+    entryPoints: ['tasks/main.js'],
+    outdir: 'dist/bin',
+    chunkNames: '[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    legalComments: 'none',
+    metafile: true,
+    // Bundled CommonJS requires Node's own modules.
+    banner: { js: "import { createRequire as create } from 'node:module'\nconst require = create(import.meta.url)" },
+    plugins: [{ name: 'lazy requires', setup: ({ onLoad }) => onLoad({ filter: /\/lib\/.*\.ts$/ }, bundleRequires) }],
+  })
+  return Object.keys(metafile.inputs)
+}
+
+/** A require() that a module made itself is none that esbuild follows. */
+function bundleRequires({ path }: { readonly path: string }) {
+  const contents = readFileSync(path, 'utf8').replace('const require = createRequire(import.meta.url)\n', '')
+  return { contents, loader: 'ts' } as const
+}
+
+/** Without dependencies or scripts: those of the clone are for work on it. */
+function manifest(): string {
+  const { name, version, description, license, private: isPrivate, type, engines } = readManifest('.')
+  const bin = { harderway: 'bin/main.js' }
+  return `${JSON.stringify({ name, version, description, license, private: isPrivate, type, bin, engines }, null, 2)}\n`
+}
+
+/** Of the packages that were bundled, and of what they bundled themselves. */
+function licences(inputs: readonly string[]): string {
+  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
+  const texts = [...new Set(folders)].map((folder) => {
+    const { name, version, license } = readManifest(folder)
+    const files = globSync(`${folder}/{,*/}{,*-}{LICENSE,license,licenses}{,.md,.txt}`)
+    if (files.length === 0) throw new Error(`${folder} has no licence to pass on`)
+    return [`${name} ${version} (${license})`, ...files.map((file) => readFileSync(file, 'utf8').trim())].join('\n\n')
+  })
+  return `Bundled in bin/:\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
+}
+
+/** As one reads it in the package: its commands, no image, and links only to what is there. */
+function page(path: string): string {
+  const isThere = (link: string) => {
+    const target = join(dirname(path), link.replace(/#.*/, ''))
+    return /^(\w+:|#)/.test(link) || pages.includes(target) || existsSync(join('dist', target))
+  }
+  return readFileSync(path, 'utf8')
+    .replace(/^<img .*\n\n?/gm, '')
+    .replace(/\[([^\]]+)\]\(([^)\s]+)\)/g, (whole, text, link) => (isThere(link) ? whole : text))
+    .replace(/npm (?:--prefix \S+ )?run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
+      ['npx harderway', task].filter(Boolean).join(' '),
+    )
+}
+
+function readManifest(folder: string) {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+}

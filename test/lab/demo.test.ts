@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { takeLock } from '../../lib/files/lock.ts'
+import { scratch } from '../support/scratch.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+test('a demo leaves the nodes of another one alone', async (t) => {
+  const clone = scratch(t)
+  for (const path of ['package.json', 'cluster.yaml', 'lib', 'test/lab'])
+    cpSync(join(root, path), join(clone, path), { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
+  const nodes = join(clone, 'demo/lab')
+  mkdirSync(nodes, { recursive: true })
+  const options = { signal: t.signal, wait: 0, waitForNameless: 0, onWait: () => {} }
+  const other = await takeLock(join(clone, 'demo/lock'), options)
+  t.after(() => other.release())
+  const { status, stdout } = spawnSync(process.execPath, [join(clone, 'test/lab/demo.ts')], { encoding: 'utf8' })
+  assert.equal(status, 1)
+  assert.match(stdout, /^Another demo's nodes are up\.\n\S+\/demo\/lock is held by process \d+ on/)
+  assert.ok(existsSync(nodes))
+})
