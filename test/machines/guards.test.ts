@@ -1,0 +1,253 @@
+/** On real machines: what the units of a running cluster read is guarded where they read it, whatever stands in the nodes' folders. */
+import assert from 'node:assert/strict'
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { allWell, installAll } from '../lab/machines/components.ts'
+import { eventually } from '../lab/machines/eventually.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { assertNothingLeft, fingerprint, readStarts, running, shownBy, skip, startedSince } from '../support/running.ts'
+
+const controls = ['control0', 'control1', 'control2']
+const printed = ({ stdout, stderr }: Ran) => stdout + stderr
+
+describe('what units read, on six machines', { skip }, () => {
+  let lab: Machines
+  const on = (name: string, command: string) => lab.machine(name).exec(command)
+  const auth = (...names: string[]) => join(lab.place, 'auth', ...names)
+  const must = async (status: number, ...args: string[]) => {
+    const ran = await lab.run(...args)
+    assert.equal(ran.status, status, printed(ran))
+    return ran
+  }
+  /** Of everything that units read on control nodes. */
+  const readPlaces = () =>
+    Promise.all(controls.map((name) => on(name, 'sha256sum /etc/etcd/* /var/lib/kubernetes/* /var/lib/kubelet/*.pem')))
+  /** As after a tidy-up: nothing is left of what was deployed. */
+  const tidyHomes = () =>
+    Promise.all(
+      lab.all.map(({ name }) => on(name, 'rm -rf /home/ubuntu/*.pem /home/ubuntu/*.kubeconfig /home/ubuntu/*.yaml')),
+    )
+  const movedAway = async (work: () => Promise<void>) => {
+    renameSync(auth(), auth('..', 'kept'))
+    try {
+      await work()
+    } finally {
+      rmSync(auth(), { recursive: true, force: true })
+      renameSync(auth('..', 'kept'), auth())
+    }
+  }
+  /** Both are refused, and leave the cluster as it was. */
+  const mustRefuse = async (pattern: RegExp, ...args: string[]) => {
+    const [places, starts] = [await readPlaces(), await readStarts(lab)]
+    assert.match(printed(await must(3, ...args, '--dry-run')), pattern)
+    assert.match(printed(await must(3, ...args)), pattern)
+    assert.deepEqual(await readPlaces(), places)
+    assert.deepEqual(await startedSince(lab, starts), [])
+  }
+
+  before(async () => {
+    lab = await startMachines()
+    lab.write(...running())
+    await must(0, 'bootstrap')
+    await installAll(lab)
+    await must(0, 'bootstrap')
+  })
+  after(() => lab?.stop())
+
+  test('an auth/ without its encryption config, and tidy homes: no new key is made', async () => {
+    await tidyHomes()
+    renameSync(auth('encryption-config.yaml'), auth('..', 'kept.yaml'))
+    await mustRefuse(
+      /control0.*\/var\/lib\/kubernetes\/encryption-config\.yaml.*nothing was made[\s\S]*recover --node/,
+      'bootstrap',
+    )
+    assert.ok(!readdirSync(auth()).includes('encryption-config.yaml'))
+    renameSync(auth('..', 'kept.yaml'), auth('encryption-config.yaml'))
+  })
+
+  test('no auth/, and another folder to deploy to: no new cluster is made over the one that runs', async () => {
+    await movedAway(async () => {
+      lab.write(...running({}, [['ssh', 'directory'], '/home/ubuntu/other']))
+      await mustRefuse(/hold a cluster's identity[\s\S]*recover --node control0/, 'bootstrap')
+      assert.deepEqual(
+        readdirSync(auth()).filter((name) => name.endsWith('.pem')),
+        [],
+      )
+    })
+    lab.write(...running())
+  })
+
+  test("another cluster's auth/, and tidy homes", async () => {
+    await movedAway(async () => {
+      await must(0, 'certs', 'kubeconfigs', 'encryption-key')
+      await mustRefuse(/holds? another CA \(\/etc\/etcd\/ca\.pem[\s\S]*encryption key \(/, 'bootstrap')
+    })
+  })
+
+  test('an auth/ from before a finished rotation, and tidy homes', async () => {
+    cpSync(auth(), auth('..', 'earlier'), { recursive: true, preserveTimestamps: true })
+    await must(0, 'bootstrap')
+    await must(0, 'rotate', 'encryption-key', '--finish')
+    await tidyHomes()
+    await movedAway(async () => {
+      renameSync(auth('..', 'earlier'), auth())
+      await mustRefuse(/another encryption key \(\/var\/lib\/kubernetes\/encryption-config\.yaml/, 'bootstrap')
+    })
+  })
+
+  test('a certificate that is newer than in auth/', async () => {
+    await must(0, 'bootstrap')
+    cpSync(auth(), auth('..', 'earlier'), { recursive: true, preserveTimestamps: true })
+    await must(0, 'cluster-cert', '--force')
+    await must(0, 'bootstrap')
+    await tidyHomes()
+    await movedAway(async () => {
+      renameSync(auth('..', 'earlier'), auth())
+      const places = await readPlaces()
+      assert.match(
+        printed(await must(1, 'bootstrap', '--node', 'control0')),
+        /\/etc\/etcd\/kubernetes\.pem.* newer than in/,
+      )
+      assert.deepEqual(await readPlaces(), places)
+    })
+  })
+
+  test('recover takes what units read, from a control node whose home is empty', async () => {
+    const own = (name: string) => readFileSync(auth(name), 'utf8')
+    const identity = ['ca.pem', 'ca-key.pem', 'service-account-key.pem', 'encryption-config.yaml']
+    const before = identity.map(own)
+    await movedAway(async () => {
+      await must(0, 'recover', '--node', 'control0')
+      assert.deepEqual(identity.map(own), before)
+      const starts = await readStarts(lab)
+      await must(0, 'bootstrap')
+      const restarted = await startedSince(lab, starts)
+      assert.deepEqual(
+        restarted.filter((unit) => /etcd|apiserver/.test(unit)),
+        [],
+      )
+      await allWell(lab)
+      // What is worked on from here.
+      cpSync(auth(), auth('..', 'recovered'), { recursive: true, preserveTimestamps: true })
+    })
+    rmSync(auth(), { recursive: true })
+    renameSync(auth('..', 'recovered'), auth())
+    await must(0, 'bootstrap')
+  })
+
+  test('what --replace-identity overwrites is kept in auth/backup', async () => {
+    await tidyHomes()
+    const held = await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem')
+    await lab.exec('openssl genrsa -traditional 2048 2>/dev/null >other.pem')
+    lab.machine('control1').write('/var/lib/kubernetes/service-account-key.pem', await lab.exec('cat other.pem'), 0o600)
+    const args = ['install', '--node', 'control1']
+    assert.match(printed(await must(3, ...args)), /control1 holds another service-account key/)
+    await must(0, ...args, '--replace-identity')
+    assert.equal(await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem'), held)
+    const [kept = ''] = readdirSync(auth('backup')).filter((name) => name.startsWith('control1-'))
+    const file = auth('backup', kept, 'var_lib_kubernetes_service-account-key.pem')
+    assert.equal(readFileSync(file, 'utf8'), await lab.exec('cat other.pem'))
+    await must(0, 'bootstrap')
+    await assertNothingLeft(lab)
+  })
+
+  test('an etcd of a user of its own keeps its files, and gets renewed ones that it can read', async () => {
+    for (const name of controls) {
+      await on(name, 'id etcd >/dev/null 2>&1 || useradd --system --no-create-home etcd')
+      lab.machine(name).write('/etc/systemd/system/etcd.service.d/user.conf', '[Service]\nUser=etcd\n')
+      await on(
+        name,
+        'chown -R etcd:etcd /var/lib/etcd /etc/etcd; chmod 600 /etc/etcd/kubernetes-key.pem; systemctl daemon-reload; systemctl restart etcd',
+      )
+      await allWell(lab)
+    }
+    const starts = await readStarts(lab)
+    // A change of owner is one that etcd may have read before or after.
+    await must(0, 'install')
+    assert.deepEqual(
+      (await startedSince(lab, starts)).filter((unit) => unit.endsWith('etcd')),
+      [],
+    )
+    const access = (name: string) => on(name, 'stat -c "%U %a %n" /etc/etcd/*.pem')
+    const expected =
+      'etcd 644 /etc/etcd/ca.pem\netcd 600 /etc/etcd/kubernetes-key.pem\netcd 644 /etc/etcd/kubernetes.pem\n'
+    for (const name of controls) assert.equal(await access(name), expected)
+    await must(0, 'cluster-cert', '--force')
+    await must(0, 'bootstrap')
+    for (const name of controls) {
+      assert.equal(await access(name), expected)
+      assert.equal(await shownBy(lab, name, 2379), await fingerprint(lab, 'kubernetes'))
+    }
+    await allWell(lab)
+  })
+
+  test('a key that others can read, or its unit can not, is repaired', async () => {
+    await on(
+      'control0',
+      'chmod 644 /etc/etcd/kubernetes-key.pem; chown root:root /etc/etcd/kubernetes.pem; chmod 600 /etc/etcd/kubernetes.pem',
+    )
+    const planned = printed(await must(4, 'install', '--dry-run', '--verbose'))
+    assert.match(planned, /kubernetes-key\.pem open to others in \/etc\/etcd/)
+    assert.match(planned, /kubernetes\.pem unreadable for its unit in \/etc\/etcd/)
+    await must(0, 'install')
+    assert.equal(
+      await on('control0', 'stat -c "%U %a" /etc/etcd/kubernetes-key.pem /etc/etcd/kubernetes.pem'),
+      'etcd 600\netcd 644\n',
+    )
+    await must(0, 'install', '--dry-run')
+  })
+
+  test('a folder that is a link to another one: both units are up to date after one run', async () => {
+    await on(
+      'control2',
+      'cp -p /etc/etcd/*.pem /root; rm -r /etc/etcd; ln -s /var/lib/kubernetes /etc/etcd; systemctl restart etcd || true',
+    )
+    await must(0, 'install', '--node', 'control2')
+    await allWell(lab)
+    await must(0, 'install', '--dry-run')
+    // etcd is not root there.
+    assert.equal(await on('control2', 'stat -c "%U %a" /var/lib/kubernetes/kubernetes-key.pem'), 'etcd 600\n')
+  })
+
+  test('a link of the login user is not followed', async () => {
+    await on(
+      'control1',
+      'mv /var/lib/kube-proxy /home/ubuntu/proxy; ln -s /home/ubuntu/proxy /var/lib/kube-proxy; chown -h ubuntu /var/lib/kube-proxy',
+    )
+    const ran = await must(1, 'install', '--node', 'control1')
+    assert.match(printed(ran), /control1: \/var\/lib\/kube-proxy is a link that another user than root may change/)
+    await on('control1', 'rm /var/lib/kube-proxy; mv /home/ubuntu/proxy /var/lib/kube-proxy')
+  })
+
+  test('what a killed run left, and a unit does not start with: the old files are tried, and the unit is healthy with them', async () => {
+    const place = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
+    await on('control0', `cp ${place} /root/good; cp -p ${place} ${place}.harderway-old`)
+    const program = '/usr/local/bin/kube-scheduler'
+    await on('control0', `cp ${program} /root/scheduler; sed -i '2i cmp -s /root/good ${place} || exit 1' ${program}`)
+    await must(0, 'component-certs/kube-scheduler', '--force')
+    await must(0, 'kubeconfigs/kube-scheduler')
+    await must(0, 'deploy')
+    lab.machine('control0').write(place, await lab.exec('cat auth/kube-scheduler.kubeconfig'), 0o600)
+    await on('control0', 'systemctl restart kube-scheduler || true')
+    lab.write(...running({ timeout: '5s' }))
+    const ran = await lab.run('install', '--node', 'control0', '--json')
+    assert.equal(ran.status, 1, printed(ran))
+    assert.match(String(messageOf(ran, 'install/control0')) + printed(ran), /kube-scheduler healthy again with them/)
+    assert.equal(await on('control0', `cmp ${place} /root/good; systemctl is-active kube-scheduler`), 'active\n')
+    await on('control0', `cp /root/scheduler ${program}`)
+    lab.write(...running())
+    await must(0, 'bootstrap')
+    await eventually(() => must(0, 'bootstrap', '--dry-run'))
+    await assertNothingLeft(lab)
+  })
+
+  test('with nothing to do, nothing is done', async () => {
+    const starts = await readStarts(lab)
+    const ran = await lab.run('install', '--json')
+    assert.equal(ran.status, 0, printed(ran))
+    assert.deepEqual(idsOf(ran, 'built'), [])
+    assert.deepEqual(await startedSince(lab, starts), [])
+  })
+})
