@@ -228,7 +228,7 @@ describe('install on six machines', { skip }, () => {
     const told = JSON.stringify(ran.events.filter(({ id }) => id === 'install/control0'))
     assert.match(
       told,
-      /kube-scheduler is not well: .*the files are as they were, and kube-scheduler restarted with them, but not well/,
+      /kube-scheduler is not healthy: .*the files are as they were, and kube-scheduler restarted with them, but not healthy/,
     )
     assert.match(told, /unknown flag: --no-such-flag/)
     assert.match(told, /journalctl -u kube-scheduler/)
@@ -258,7 +258,7 @@ describe('install on six machines', { skip }, () => {
     const ran = await must(1, 'bootstrap')
     assert.match(
       String(messageOf(ran, 'install/control0')),
-      /are as they were, and kube-controller-manager, kube-scheduler, kube-proxy restarted with them, but not well: kube-scheduler/,
+      /are as they were, and kube-controller-manager, kube-scheduler, kube-proxy restarted with them, but not healthy: kube-scheduler/,
     )
     const [old, manager = 0, , proxy = 0] = before
     assert.equal(await on('control0', place), old)
@@ -362,7 +362,7 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({ timeout: '5s' }))
     const starts = await readStarts(lab)
     const ran = await must(1, 'install')
-    assert.match(JSON.stringify(ran.events), /etcd is not restarted while it is not well on control2 .*--node control2/)
+    assert.match(JSON.stringify(ran.events), /etcd is not restarted while it is not healthy on control2 .*--node control2/)
     await on('control2', 'systemctl start etcd')
     await allWell(lab)
     // Another machine has begun to restart one, too late to be seen.
@@ -422,7 +422,7 @@ describe('install on six machines', { skip }, () => {
     for (const { name } of lab.of('control'))
       await on(name, 'systemctl kill -s KILL etcd; systemctl restart --no-block etcd kube-apiserver')
     const ran = await must(0, 'bootstrap')
-    assert.match(JSON.stringify(ran.events), /control0: etcd had no majority yet/)
+    assert.match(JSON.stringify(ran.events), /control0: etcd has no quorum yet/)
     await allWell(lab)
     await eventually(async () =>
       assert.deepEqual(installs(await must(0, 'install', '--dry-run'), 'fresh'), everyInstall),
