@@ -5,9 +5,9 @@ import { drainedMark } from '../../lib/remote/look.ts'
 import { folderWord } from '../../lib/remote/shell.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
+import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'
 import { commandLimit, runCommand } from './places.ts'
-import { addressOf } from './question.ts'
 
 type Change = 'drain' | 'undrain'
 

@@ -2,9 +2,10 @@
 
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { certificateFile, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { compare, type Drift } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
 import { judgeStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
@@ -13,6 +14,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { formatOthers, guardIdentity, guardNewer, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
+import { nodeFailure } from './node-failure.ts'
 
 export type NodeReason = Reason & { kind: 'on-node' }
 
@@ -132,4 +134,15 @@ export function stagingOwner({ auth }: Workspace): StagingOwner {
 export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
   const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
   return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
+}
+
+/** `now` in seconds since 1970, by the node's clock. Throws a Failure where what belongs there would be refused there. */
+export function refuseEarlyClock({ auth }: Workspace, node: ClusterNode, now: number): void {
+  const names = new Set(nodeFiles(node).flatMap((file) => parseFileName(file)?.name ?? []))
+  const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)
+  if (early.length === 0) return
+  throw nodeFailure(node, `by its clock these are not valid yet: ${formatNames(early.map(certificateFile))}`, {
+    code: 'clock',
+    remedy: 'compare date -u there and here, and set the clock that is wrong; then run the same command again',
+  })
 }

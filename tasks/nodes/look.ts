@@ -9,8 +9,8 @@ import { type FolderQuery, lookScript, makeFolderScript, noDigest, type PlacesQu
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { formerPlaces, nodeUnits } from '../tables/places.ts'
+import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'
-import { addressOf } from './question.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 

@@ -8,7 +8,7 @@ import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/store-loc
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../tables/places.ts'
-import { withStore } from './client.ts'
+import { withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode } from './look.ts'

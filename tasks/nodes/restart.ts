@@ -7,10 +7,9 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { ask } from '../../lib/tls/probe.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../tables/places.ts'
+import { type Asking, healthQuestion, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
-import { readShown } from './ports.ts'
-import { type Asking, healthQuestion } from './question.ts'
 import { repeat, takeUpTime } from './repeat.ts'
 
 export interface On {

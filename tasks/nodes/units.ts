@@ -11,11 +11,10 @@ import { besideOf } from '../../lib/remote/look.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { prepareProbe } from '../../lib/tls/probe.ts'
 import { nodeUnits, type Unit } from '../tables/places.ts'
+import { addressOf, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestOf, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import { readShown, type Shown } from './ports.ts'
-import { addressOf } from './question.ts'
 import { repeat } from './repeat.ts'
 
 export interface UnitsFound {

@@ -5,9 +5,15 @@ import { Failure } from '../../lib/failure.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
 import type { Built, Force, Foreseen, Look, Work } from '../../lib/targets/target.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { refuseEarlyClock } from '../nodes/clock.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
-import { checkNode, everything, type Names, type NodeReason, type NodeVerdict } from '../nodes/folder.ts'
+import {
+  checkNode,
+  everything,
+  type Names,
+  type NodeReason,
+  type NodeVerdict,
+  refuseEarlyClock,
+} from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode } from '../nodes/look.ts'
 import type { UnitsFound } from '../nodes/units.ts'

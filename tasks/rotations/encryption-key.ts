@@ -16,7 +16,7 @@ import {
 } from '../../lib/kubernetes/sealing-keys.ts'
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
-import { withApi, withStore } from '../nodes/client.ts'
+import { withApi, withStore } from '../nodes/component.ts'
 import { apiServersOn, someApiServer } from '../running/components.ts'
 import { rewriteTargets } from '../running/rewrite.ts'
 import { encryptionConfig } from '../tables/files.ts'

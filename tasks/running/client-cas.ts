@@ -9,7 +9,7 @@ import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure } from '../../lib/failure.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inShape, readObject } from '../../lib/tls/client.ts'
-import { type Serving, withApi } from '../nodes/client.ts'
+import { type Serving, withApi } from '../nodes/component.ts'
 
 const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const field = 'client-ca-file'

@@ -2,8 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
-import { isApiServer, type Serving } from '../nodes/client.ts'
-import { type Asking, healthQuestion } from '../nodes/question.ts'
+import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
 import { judgeUnits, lookAtUnits } from '../nodes/units.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 

@@ -6,7 +6,7 @@ import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import type { Target } from '../../lib/targets/target.ts'
 import { type Client, readObject } from '../../lib/tls/client.ts'
-import { type Serving, withApi, withStore } from '../nodes/client.ts'
+import { type Serving, withApi, withStore } from '../nodes/component.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer } from './components.ts'
 
