@@ -20,7 +20,7 @@ if [ ! -d "$tree" ]; then
     sed -nE "s/\[signed-by=\\$.*\] //; / $VERSION_CODENAME(-updates|-security)? (main|universe)\$/p" |
     mmdebstrap --quiet --mode=root --variant=essential --format=directory --include="$packages" \
       --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-      --dpkgopt='path-exclude=/usr/share/locale/*' "$VERSION_CODENAME" "$part" - >&2
+      --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io "$VERSION_CODENAME" "$part" - >&2
 
   # An id that no user of this computer has: the machines' processes are its processes too.
   chroot "$part" useradd --uid 31999 --create-home --shell /bin/bash ubuntu
@@ -34,8 +34,9 @@ if [ ! -d "$tree" ]; then
   # Their packages enable haproxy, etcd and containerd; the guide's next chapters start them.
   printf 'enable ssh.service\ndisable *\n' >"$part/etc/systemd/system-preset/00-lab.preset"
   systemctl --quiet --root="$part" preset-all
-  # Nobody logs in at the console, whose end would restart it again and again.
-  ln -s /dev/null "$part/etc/systemd/system/console-getty.service"
+  # Nobody sits at the console, and what waits for them takes inotify instances, of which a user mostly has 128 in all.
+  systemctl --quiet --root="$part" mask console-getty.service \
+    systemd-ask-password-console.path systemd-ask-password-wall.path
   # The unit itself is on each machine's own disk.
   ln -s ../network.service "$part/etc/systemd/system/multi-user.target.wants/"
   # Else systemd does at each boot what a new release of the system needs (ConditionNeedsUpdate=).
