@@ -63,16 +63,17 @@ function licences(inputs: readonly string[]): string {
   return `Bundled in bin/:\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
 }
 
-/** As one reads it in the package: its commands, no image, and links only to what is there. */
+/** For a reader of the package: its commands, no image, and links only to what is in it. */
 function page(path: string): string {
   const isThere = (link: string) => {
     const target = join(dirname(path), link.replace(/#.*/, ''))
     return /^(\w+:|#)/.test(link) || pages.includes(target) || existsSync(join('dist', target))
   }
   return readFileSync(path, 'utf8')
+    .replace(/^### From a clone\n[\s\S]*?(?=^#)/m, '')
     .replace(/^<img .*\n\n?/gm, '')
     .replace(/\[([^\]]+)\]\(([^)\s]+)\)/g, (whole, text, link) => (isThere(link) ? whole : text))
-    .replace(/npm (?:--prefix \S+ )?run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
+    .replace(/npm run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
       ['npx harderway', task].filter(Boolean).join(' '),
     )
 }
