@@ -5,43 +5,38 @@
  */
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
-import { build } from 'esbuild'
+import { build } from 'rolldown'
 
 process.chdir(import.meta.dirname)
 rmSync('dist', { recursive: true, force: true })
-const inputs = await bundle()
+const modules = await bundle()
 for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${name}`, `dist/bin/${name}`)
 writeFileSync('dist/package.json', manifest())
-writeFileSync('dist/LICENSES', licences(inputs))
+writeFileSync('dist/LICENSES', licences(modules))
 for (const path of ['LICENSE', 'cluster.schema.json']) cpSync(path, `dist/${path}`)
 const pages = ['README.md', 'CHANGELOG.md', ...globSync('docs/*').filter((path) => !/\.(png|svg)$/.test(path))]
 mkdirSync('dist/docs')
 for (const path of pages) writeFileSync(`dist/${path}`, extname(path) === '.md' ? page(path) : readFileSync(path))
 
-/** What went into it: a chunk for each import() and for what several of them share, so that a command loads what it needs. */
+/** The modules in it. Each import() is a file, as is what several of them share: a command loads what it needs. */
 async function bundle(): Promise<string[]> {
-  const { metafile } = await build({
-    entryPoints: ['tasks/main.js'],
-    outdir: 'dist/bin',
-    chunkNames: '[name]-[hash]',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
+  const { output } = await build({
+    input: 'tasks/main.js',
     platform: 'node',
-    target: 'node24',
-    legalComments: 'none',
-    metafile: true,
-    // Bundled CommonJS requires Node's own modules.
-    banner: { js: "import { createRequire as create } from 'node:module'\nconst require = create(import.meta.url)" },
-    plugins: [{ name: 'lazy requires', setup: ({ onLoad }) => onLoad({ filter: /\/lib\/.*\.ts$/ }, bundleRequires) }],
+    output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js' },
+    plugins: [
+      {
+        name: 'bundle what a require() loads',
+        transform: { filter: { id: /\/lib\/.*\.ts$/ }, handler: followRequire },
+      },
+    ],
   })
-  return Object.keys(metafile.inputs)
+  return output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []))
 }
 
-/** A require() that a module made itself is none that esbuild follows. */
-function bundleRequires({ path }: { readonly path: string }) {
-  const contents = readFileSync(path, 'utf8').replace('const require = createRequire(import.meta.url)\n', '')
-  return { contents, loader: 'ts' } as const
+/** A bundler follows the require() of CommonJS, and not one that a module makes for itself. */
+function followRequire(code: string): string {
+  return code.replace('const require = createRequire(import.meta.url)\n', '')
 }
 
 /** Without dependencies or scripts: those of the clone are for work on it. */
@@ -52,8 +47,8 @@ function manifest(): string {
 }
 
 /** Of the packages that were bundled, and of what they bundled themselves. */
-function licences(inputs: readonly string[]): string {
-  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
+function licences(modules: readonly string[]): string {
+  const folders = modules.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
   const texts = [...new Set(folders)].map((folder) => {
     const { name, version, license } = readManifest(folder)
     const files = globSync(`${folder}/{,*/}{,*-}{LICENSE,license,licenses}{,.md,.txt}`)
