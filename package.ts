@@ -5,43 +5,38 @@
  */
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
-import { build } from 'esbuild'
+import { build } from 'rolldown'
 
 process.chdir(import.meta.dirname)
 rmSync('dist', { recursive: true, force: true })
-const inputs = await bundle()
+const modules = await bundle()
 for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${name}`, `dist/bin/${name}`)
 writeFileSync('dist/package.json', manifest())
-writeFileSync('dist/LICENSES', licences(inputs))
+writeFileSync('dist/LICENSES', licences(modules))
 for (const path of ['LICENSE', 'cluster.schema.json']) cpSync(path, `dist/${path}`)
 const pages = ['README.md', 'CHANGELOG.md', ...globSync('docs/*').filter((path) => !/\.(png|svg)$/.test(path))]
 mkdirSync('dist/docs')
 for (const path of pages) writeFileSync(`dist/${path}`, extname(path) === '.md' ? page(path) : readFileSync(path))
 
-/** What went into it: a chunk for each import() and for what several of them share, so that a command loads what it needs. */
+/** The modules in it. Each import() is a file, as is what several of them share: a command loads what it needs. */
 async function bundle(): Promise<string[]> {
-  const { metafile } = await build({
-    entryPoints: ['tasks/main.js'],
-    outdir: 'dist/bin',
-    chunkNames: '[name]-[hash]',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
+  const { output } = await build({
+    input: 'tasks/main.js',
     platform: 'node',
-    target: 'node24',
-    legalComments: 'none',
-    metafile: true,
-    // Bundled CommonJS requires Node's own modules.
-    banner: { js: "import { createRequire as create } from 'node:module'\nconst require = create(import.meta.url)" },
-    plugins: [{ name: 'lazy requires', setup: ({ onLoad }) => onLoad({ filter: /\/lib\/.*\.ts$/ }, bundleRequires) }],
+    output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js' },
+    plugins: [
+      {
+        name: 'bundle what a require() loads',
+        transform: { filter: { id: /\/lib\/.*\.ts$/ }, handler: followRequire },
+      },
+    ],
   })
-  return Object.keys(metafile.inputs)
+  return output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []))
 }
 
-/** A require() that a module made itself is none that esbuild follows. */
-function bundleRequires({ path }: { readonly path: string }) {
-  const contents = readFileSync(path, 'utf8').replace('const require = createRequire(import.meta.url)\n', '')
-  return { contents, loader: 'ts' } as const
+/** A bundler follows the require() of CommonJS, and not one that a module makes for itself. */
+function followRequire(code: string): string {
+  return code.replace('const require = createRequire(import.meta.url)\n', '')
 }
 
 /** Without dependencies or scripts: those of the clone are for work on it. */
@@ -52,8 +47,8 @@ function manifest(): string {
 }
 
 /** Of the packages that were bundled, and of what they bundled themselves. */
-function licences(inputs: readonly string[]): string {
-  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
+function licences(modules: readonly string[]): string {
+  const folders = modules.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
   const texts = [...new Set(folders)].map((folder) => {
     const { name, version, license } = readManifest(folder)
     const files = globSync(`${folder}/{,*/}{,*-}{LICENSE,license,licenses}{,.md,.txt}`)
@@ -63,16 +58,17 @@ function licences(inputs: readonly string[]): string {
   return `Bundled in bin/:\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
 }
 
-/** As one reads it in the package: its commands, no image, and links only to what is there. */
+/** For a reader of the package: its commands, no image, and links only to what is in it. */
 function page(path: string): string {
   const isThere = (link: string) => {
     const target = join(dirname(path), link.replace(/#.*/, ''))
     return /^(\w+:|#)/.test(link) || pages.includes(target) || existsSync(join('dist', target))
   }
   return readFileSync(path, 'utf8')
+    .replace(/^### From a clone\n[\s\S]*?(?=^#)/m, '')
     .replace(/^<img .*\n\n?/gm, '')
     .replace(/\[([^\]]+)\]\(([^)\s]+)\)/g, (whole, text, link) => (isThere(link) ? whole : text))
-    .replace(/npm (?:--prefix \S+ )?run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
+    .replace(/npm run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
       ['npx harderway', task].filter(Boolean).join(' '),
     )
 }
