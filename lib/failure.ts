@@ -79,6 +79,11 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
   )
 }
 
+/** As of a machine that is down, or still booting. */
+export function isUnreached({ code = '' }: Failure): boolean {
+  return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
+}
+
 /** Runs the work, and turns an error of the file system into a Failure that names the path. */
 export function doing<T>(what: string, path: string, work: () => T, kind: FailureKind = 'failed'): T {
   try {

@@ -4,10 +4,9 @@ import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YA
 import { parseCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
-import type { Path, Problem } from './problem.ts'
+import { type Path, type Problem, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, type providers } from './schema.ts'
-import { shown } from './shown.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
 export type Provider = (typeof providers)[number]

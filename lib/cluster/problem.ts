@@ -1,4 +1,4 @@
-/** A problem of cluster.yaml, and how the values of a YAML that may be anything are read to find it. Pure. */
+/** A problem of cluster.yaml: how the values of a YAML that may be anything are read to find it, and shown in its message. Pure. */
 
 export type Path = readonly (string | number)[]
 export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
@@ -21,4 +21,23 @@ export function duplicates(values: readonly { value: string; path: Path }[], wha
     seen.add(value)
     return []
   })
+}
+
+/** The value as the message shows it: short, on one line, its kind visible. */
+export function shown(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'a map'
+  const json = JSON.stringify(String(value)) ?? ''
+  const short = json.length > 62 ? `${json.slice(0, 60)}…"` : json
+  return typeof value === 'string' ? short : String(value).slice(0, 40)
+}
+
+/** A map from the file may have a key `toString`, so it can't be converted to text. */
+export function textOf(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return '[object Object]'
+  }
 }

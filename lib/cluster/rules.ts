@@ -1,14 +1,12 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
-import { addressBytes, isInside, parseCidr } from '../address.ts'
+import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.ts'
+import { parseDuration } from '../duration.ts'
+import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
-import { durationProblems } from './durations.ts'
-import { nodeProblems } from './nodes.ts'
-import { list, map, type Path, type Problem, type Raw } from './problem.ts'
+import { duplicates, list, map, type Path, type Problem, type Raw, shown, textOf } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
-import { shown, textOf } from './shown.ts'
 import { sshOptionProblems } from './ssh-options.ts'
 import { type SchemaShape, unknownKeys } from './unknown-keys.ts'
-import { userProblems } from './users.ts'
 import { isDnsName } from './values.ts'
 
 /** What cluster.yaml may not contradict: from the tables. */
@@ -120,4 +118,92 @@ function unitProblems(units: Raw, known: Known['units']): Problem[] {
         message: `is not a file of ${unit}: ${suggest(file, files)}`,
       }))
   })
+}
+
+function durationProblems(certificates: Raw): Problem[] {
+  const { validity, caValidity, renewBefore } = { ...defaults, ...certificates }
+  return Object.entries({ validity, caValidity }).flatMap(([key, value]) =>
+    tooShort(value, renewBefore, ['certificates', key]),
+  )
+}
+
+function tooShort(validity: unknown, renewBefore: unknown, path: Path): Problem[] {
+  const milliseconds = parseDuration(textOf(validity))
+  if (!(milliseconds > 0 && milliseconds <= parseDuration(textOf(renewBefore)))) return []
+  return [
+    {
+      path,
+      message: `${shown(validity)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+    },
+  ]
+}
+
+function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>): Problem[] {
+  const names = nodes.flatMap(({ name }, i) =>
+    typeof name === 'string' ? [{ value: name, path: ['nodes', i, 'name'] }] : [],
+  )
+  const addresses = nodes.flatMap(({ ip, ips }, i) => [
+    ...list(ips).map((value, j) => ({ value, path: ['nodes', i, 'ips', j] })),
+    { value: ip, path: ['nodes', i, 'ip'] },
+  ])
+  const known = addresses.flatMap(({ value, path }) =>
+    typeof value === 'string' && addressBytes(value) ? [{ value: canonicalAddress(value), path }] : [],
+  )
+  return [
+    ...names
+      .filter(({ value }) => reservedNames.has(value) || isNameOfKey(value))
+      .map(({ value, path }) => ({
+        path,
+        message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,
+      })),
+    ...duplicates(names, 'is the name of another node too'),
+    ...duplicates(known, 'is given as an address already'),
+    ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
+      if (ip === undefined && ips === undefined)
+        return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
+      if (ip !== undefined && ips !== undefined)
+        return [{ path: ['nodes', i, 'ips'], message: "can't be combined with ip: give one of the two" }]
+      return []
+    }),
+    ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')
+      ? [{ path: ['nodes'], at: 'key' as const, message: 'has no node with role: control' }]
+      : []),
+  ]
+}
+
+function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
+  const users = list(raw.users).map(map)
+  const names = users.flatMap(({ name }, i) =>
+    typeof name === 'string' ? [{ value: name, path: ['users', i, 'name'] }] : [],
+  )
+  const nodes = new Set(list(raw.nodes).map((node) => map(node).name))
+  const { renewBefore } = { ...defaults, ...map(raw.certificates) }
+  return [
+    ...names.flatMap(({ value, path }): Problem[] => {
+      if (nodes.has(value))
+        return [{ path, message: `${shown(value)} is the name of a node, whose files are called so` }]
+      return reservedNames.has(value) || isNameOfKey(value)
+        ? [{ path, message: `${shown(value)} can't be a user's name: its files would collide with the cluster's own` }]
+        : []
+    }),
+    ...duplicates(names, 'is the name of another user too'),
+    ...users.flatMap(({ groups, validity }, i): Problem[] => [
+      ...groupProblems(list(groups), ['users', i, 'groups']),
+      ...tooShort(validity, renewBefore, ['users', i, 'validity']),
+    ]),
+  ]
+}
+
+/** https://kubernetes.io/docs/concepts/security/rbac-good-practices/#least-privilege */
+function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
+  const placed = groups.map((group, i) => ({ value: textOf(group), path: [...path, i] }))
+  return [
+    ...placed
+      .filter(({ value }) => value === 'system:masters')
+      .map(({ value, path }) => ({
+        path,
+        message: `"${value}" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
+      })),
+    ...duplicates(placed, 'is given as a group already'),
+  ]
 }

@@ -3,7 +3,7 @@
  * cluster.schema.json, for editors, is made from this (`npm run schema`).
  */
 import * as v from 'valibot'
-import { shown } from './shown.ts'
+import { shown } from './problem.ts'
 import {
   absolutePath,
   address,

@@ -1,6 +1,5 @@
 /** Which ssh options may stand in cluster.yaml. Pure. */
-import type { Problem, Raw } from './problem.ts'
-import { shown, textOf } from './shown.ts'
+import { type Problem, type Raw, shown, textOf } from './problem.ts'
 
 /** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { parseDuration } from '../duration.ts'
 import { suggest } from '../suggest.ts'
-import { shown, textOf } from './shown.ts'
+import { shown, textOf } from './problem.ts'
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
 const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)

@@ -92,8 +92,15 @@ function keysOf(providers: Providers): EncryptionKey[] {
     )
 }
 
-/** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. */
+let last: { readonly text: string; readonly config: EncryptionConfig | undefined } | undefined
+
+/** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. A run reads the same text several times. */
 export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
+  if (last?.text !== text) last = { text, config: decode(text) }
+  return last.config
+}
+
+function decode(text: string): EncryptionConfig | undefined {
   const { success, output } = v.safeParse(config, parseOrNothing(text))
   // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
   const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']

@@ -33,11 +33,6 @@ interface Cause {
   readonly remedy: (culprits: readonly Culprit[]) => string
 }
 
-/** As of a machine that is down, or still booting. */
-export function isUnreached({ code = '' }: Failure): boolean {
-  return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
-}
-
 const again = 'then run the same command again'
 
 /** The first that fits. */

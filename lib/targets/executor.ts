@@ -1,11 +1,11 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
+import { setImmediate } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
 import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Reason, type Verdict } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
 import type { Force, Foreseen, Look, Target, TargetId, Where } from './target.ts'
-import { isTurnOver, nextTurn } from './turn.ts'
 import type { Workspace } from './workspace.ts'
 
 /** What became of a target; `stale` is a dry run's: what would be built. */
@@ -185,4 +185,34 @@ export async function findRefusals(
     }
   }
   return refusals
+}
+
+/** Milliseconds: checking and writing thousands of files blocks the event loop, and signals and the tree are to be served. */
+const slice = 20
+let turnBegan = performance.now()
+const waiting: (() => void)[] = []
+
+/** Nothing may be awaited between this check and the work, or all targets would pass the check before any works. */
+function isTurnOver(): boolean {
+  return performance.now() - turnBegan > slice
+}
+
+/** First come, first served: of thousands that wait, each is resumed once, when there is time for its work. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (waiting.push(resolve) === 1) serve()
+  })
+}
+
+async function serve(): Promise<void> {
+  for (const resume of waiting) {
+    if (isTurnOver()) {
+      await setImmediate()
+      turnBegan = performance.now()
+    }
+    resume()
+    // What was resumed works first.
+    await undefined
+  }
+  waiting.length = 0
 }

@@ -1,5 +1,5 @@
 /** What a run leaves to do: on which nodes it replaced files, and which units read them at their start alone. Pure. */
-import { isUnreached } from '../ssh/failure.ts'
+import { isUnreached } from '../failure.ts'
 import type { Outcome } from '../targets/executor.ts'
 import type { Target, TargetId } from '../targets/target.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../wording.ts'

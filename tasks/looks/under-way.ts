@@ -1,9 +1,13 @@
 /** The rotations that are under way, for those who tell of them beside their own work. */
-import { Failure } from '../../lib/failure.ts'
+import { Failure, tryTo } from '../../lib/failure.ts'
+import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { openWorkspace, type Request } from '../request/session.ts'
 import type { UnderWay } from '../rotations/table.ts'
-import { isUnderWay } from '../successors/under-way.ts'
+import { readRotation as readCaRotation } from '../successors/next-ca.ts'
+import { readRotation as readTokenRotation } from '../successors/token-keys.ts'
+import { certTable } from '../tables/certs.ts'
+import { encryptionConfig } from '../tables/files.ts'
 
 export interface Told {
   readonly rotation: UnderWay
@@ -15,6 +19,20 @@ export async function rotationsUnderWay(workspace: Workspace): Promise<Told[]> {
   if (!isUnderWay(workspace)) return []
   const { formatUnderWay, rotationsIn } = await import('../rotations/table.ts')
   return rotationsIn(workspace).map((rotation) => ({ rotation, sentence: formatUnderWay(rotation, workspace) }))
+}
+
+/** Told without what a rotation needs: most runs load none of that. */
+function isUnderWay(workspace: Workspace): boolean {
+  const { auth, cluster } = workspace
+  const sealing = tryTo(() => auth.tryBytes(encryptionConfig.file))
+  const stages = [
+    tryTo(() => readCaRotation(workspace).stage),
+    ...certTable(cluster)
+      .filter(({ irreplaceable }) => irreplaceable?.part === 'key')
+      .map((row) => tryTo(() => readTokenRotation(workspace, row).stage)),
+    sealing && readSealingKeys(sealing.toString())?.stage,
+  ]
+  return stages.some((stage) => stage !== undefined && stage !== 'settled')
 }
 
 export interface Uses {

@@ -1,18 +1,23 @@
 /**
  * Every figure that the project holds itself to, whole processes beside whole processes in one run on one machine:
- * `npm run bench`, with `-- --only PATTERN` for some of the rows. Prints a table and writes bench.json.
+ * `npm run bench`, with `-- --only PATTERN` for some of the rows, and with `--beside COMMIT` for what changed since. Prints a
+ * table, and writes bench.json and the rows of docs/performance.md.
  */
-import { rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg } from 'node:os'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { makePlace } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
 import { ansibleRows, compareAnsible } from './ansible.ts'
+import { besideGroup, besideRows, checkOut, compareBeside } from './beside.ts'
 import { compare, deployRows } from './deploy.ts'
 import { median } from './figures.ts'
 import { type Group, groups, type Row } from './groups.ts'
 import { compareInstall, installRows } from './install.ts'
+import { updatePage } from './page.ts'
 import type { Sample } from './process.ts'
 
 interface Outcome {
@@ -24,20 +29,36 @@ interface Outcome {
   readonly goal: number
 }
 
-const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } })
+const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, beside: { type: 'string' } } })
 const only = new RegExp(values.only, 'i')
 const load = loadavg().map((each) => Number(each.toFixed(2)))
 const outcomes: Outcome[] = []
 const left: string[] = []
 
-for (const group of groups) {
+const lab = ['sshd', 'ssh', 'scp']
+for (const group of groups) await measureChosen(group)
+await onNodes(chosen(deployRows, lab), compare)
+await onNodes(chosen(ansibleRows, [...lab, 'ansible-playbook']), compareAnsible)
+await onNodes(chosen(installRows, ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl']), compareInstall)
+writePage()
+if (values.beside !== undefined) await measureBeside(values.beside)
+report()
+
+async function measureChosen(group: Group): Promise<void> {
   const rows = chosen(group.rows, group.parts)
   if (rows.length > 0) outcomes.push(...(await measure(group, rows)))
 }
-await onNodes(chosen(deployRows, ['sshd', 'ssh', 'scp']), compare)
-await onNodes(chosen(ansibleRows, ['sshd', 'ssh', 'scp', 'ansible-playbook']), compareAnsible)
-await onNodes(chosen(installRows, ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl']), compareInstall)
-report()
+
+async function measureBeside(commit: string): Promise<void> {
+  const place = makePlace()
+  try {
+    const before = checkOut(commit, join(place, 'before'))
+    await measureChosen(besideGroup(commit, before))
+    await onNodes(chosen(besideRows(commit), lab), (pairs) => compareBeside(commit, before, pairs))
+  } finally {
+    rmSync(place, { recursive: true, force: true })
+  }
+}
 
 async function onNodes(rows: readonly { readonly what: string }[], work: typeof compare): Promise<void> {
   if (rows.length === 0) return
@@ -91,15 +112,33 @@ function figures({ ours, theirs, goal }: Outcome) {
   return { ...medians, ratio, isMet: ratio <= goal }
 }
 
+function cellsOf(outcome: Outcome) {
+  const { ours, theirs, ratio, isMet } = { theirs: undefined, ratio: undefined, ...figures(outcome) }
+  const shown = (value: number | undefined) => (value === undefined ? '' : `${value.toPrecision(3)} ${outcome.unit}`)
+  const goal = ratio === undefined ? shown(outcome.goal) : String(outcome.goal)
+  return { what: outcome.what, ours: shown(ours), theirs: shown(theirs), ratio: ratio?.toFixed(2) ?? '', goal, isMet }
+}
+
+/** Only what was measured is written anew. */
+function writePage(): void {
+  const path = fileURLToPath(new URL('../../docs/performance.md', import.meta.url))
+  const git = (...args: readonly string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()
+  const changes = git('status', '--porcelain', 'lib', 'tasks') === '' ? '' : ' with changes'
+  const commit = git('rev-parse', '--short', 'HEAD') + changes
+  const date = new Date().toISOString().slice(0, 10)
+  const measured = `${date}, ${commit}, ${availableParallelism()} cores, Node ${process.versions.node}`
+  const order = [...groups.flatMap(({ rows }) => rows), ...deployRows, ...ansibleRows, ...installRows]
+  const page = readFileSync(path, 'utf8')
+  const names = order.map(({ what }) => what)
+  writeFileSync(path, updatePage(page, outcomes.map(cellsOf), measured, names))
+}
+
 function report(): void {
   say('| what | ours | theirs | ratio | goal | met |')
   say('| --- | --- | --- | --- | --- | --- |')
   for (const outcome of outcomes) {
-    const { ours, theirs, ratio, isMet } = { theirs: undefined, ratio: undefined, ...figures(outcome) }
-    const shown = (value: number | undefined) => (value === undefined ? '' : `${value.toPrecision(3)} ${outcome.unit}`)
-    const goal = ratio === undefined ? shown(outcome.goal) : outcome.goal
-    const cells = [outcome.what, shown(ours), shown(theirs), ratio?.toFixed(2) ?? '', goal, isMet ? 'yes' : 'no']
-    say(`| ${cells.join(' | ')} |`)
+    const { what, ours, theirs, ratio, goal, isMet } = cellsOf(outcome)
+    say(`| ${[what, ours, theirs, ratio, goal, isMet ? 'yes' : 'no'].join(' | ')} |`)
   }
   for (const line of left) say(line)
   const machine = { node: process.version, cores: availableParallelism(), load, seconds: performance.now() / 1000 }

@@ -362,7 +362,10 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({ timeout: '5s' }))
     const starts = await readStarts(lab)
     const ran = await must(1, 'install')
-    assert.match(JSON.stringify(ran.events), /etcd is not restarted while it is not healthy on control2 .*--node control2/)
+    assert.match(
+      JSON.stringify(ran.events),
+      /etcd is not restarted while it is not healthy on control2 .*--node control2/,
+    )
     await on('control2', 'systemctl start etcd')
     await allWell(lab)
     // Another machine has begun to restart one, too late to be seen.

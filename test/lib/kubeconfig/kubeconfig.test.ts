@@ -2,9 +2,17 @@ import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
 import { parseCluster } from '../../../lib/cluster/cluster.ts'
-import { type Access, compareKubeconfig, formatKubeconfig, serverUrl } from '../../../lib/kubeconfig/kubeconfig.ts'
+import {
+  type Access,
+  compareKubeconfig,
+  formatKubeconfig,
+  scalarText,
+  serverUrl,
+  stringifyAsKubectl,
+} from '../../../lib/kubeconfig/kubeconfig.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -175,4 +183,9 @@ describe('the URL of the API', () => {
   test('is the host and the port', () => assert.equal(url('kubernetes', 443), 'https://kubernetes:443'))
   test('has an IPv4 address as it is', () => assert.equal(url('10.0.0.1'), 'https://10.0.0.1:6443'))
   test('has an IPv6 address in brackets', () => assert.equal(url('fd00::1'), 'https://[fd00::1]:6443'))
+})
+
+test('a word that skips the library is written as the library writes it', () => {
+  const word = fc.oneof(fc.stringMatching(/^[a-z0-9:/.-]{1,8}$/), fc.constantFrom(...oddNames))
+  fc.assert(fc.property(word, (name) => assert.equal(scalarText(name), stringifyAsKubectl(name).trimEnd())))
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { formatExcerpt } from '../../../lib/cluster/excerpt.ts'
+import { formatExcerpt } from '../../../tasks/request/cluster-file.ts'
 
 const at = (text: string, line: number, column: number, width = 80) =>
   formatExcerpt(text, { line, column, message: '' }, width)?.split('\n')

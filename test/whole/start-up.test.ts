@@ -1,0 +1,54 @@
+/** What a command loads, counted: each file costs a third of a millisecond before anything is done. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { entry, oneOfEach, runEntry, writeCluster } from '../support/harderway.ts'
+import { scratch } from '../support/scratch.ts'
+
+const counter = new URL('../support/loaded.ts', import.meta.url).href
+const local = ['certs', 'kubeconfigs', 'encryption-key', '--quiet']
+
+/** The files of ours, from lib/ or tasks/ on, and the packages that the others are of. */
+async function loadedBy(place: string, ...args: string[]): Promise<{ ours: string[]; packages: Set<string> }> {
+  const ran = await runEntry([process.execPath, '--import', counter, entry], place, args)
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+  const urls: string[] = JSON.parse(readFileSync(join(place, 'loaded.json'), 'utf8'))
+  const root = new URL('../../', import.meta.url).href
+  const packageOf = (url: string) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1]
+  return {
+    ours: urls.flatMap((url) => (url.startsWith(root) && !packageOf(url) ? [url.slice(root.length)] : [])),
+    packages: new Set(urls.flatMap((url) => packageOf(url) ?? [])),
+  }
+}
+
+function place(t: TestContext): string {
+  const folder = scratch(t)
+  writeCluster(folder, oneOfEach)
+  return folder
+}
+
+function assertAtMost(most: number, files: readonly string[]): void {
+  assert.ok(files.length <= most, `${files.length} files, and not ${most}:\n${files.join('\n')}`)
+}
+
+test('--version loads the command line, and no package', async (t) => {
+  const { ours, packages } = await loadedBy(place(t), '--version')
+  assertAtMost(16, ours)
+  assert.deepEqual([...packages], [])
+})
+
+test('a run with nothing to do loads what reads, and nothing that makes, connects or plans', async (t) => {
+  const folder = place(t)
+  const made = await loadedBy(folder, ...local)
+  assert.ok(made.packages.has('node-forge'), 'what makes certificates is counted too')
+  const { ours, packages } = await loadedBy(folder, ...local)
+  assertAtMost(85, ours)
+  assert.deepEqual([...packages].toSorted(), ['p-limit', 'valibot', 'yaml', 'yocto-queue'])
+  assert.deepEqual(
+    ours.filter((file) =>
+      /^lib\/(nodes|plan|ssh|tls|tree|units)\/|^tasks\/(restarts|rotations|running|units)\//.test(file),
+    ),
+    [],
+  )
+})
