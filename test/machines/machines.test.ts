@@ -5,12 +5,12 @@ import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { drain, undrain } from '../lab/machines/balancer.ts'
+import { allWell, installAll } from '../lab/machines/components.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
+import { eventually } from '../support/eventually.ts'
 import { needs } from '../support/parts.ts'
-import { drain, undrain } from './machines/balancer.ts'
-import { allWell, installAll } from './machines/components.ts'
-import { eventually } from './machines/eventually.ts'
-import { type Machines, startMachines } from './machines/machines.ts'
-import { realBinaries } from './machines/shared.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
 const skip =
@@ -274,7 +274,7 @@ describe('six machines', { skip }, () => {
 
 test('nothing is left of machines, not even when their test is killed', { skip }, async () => {
   const program = `
-    import { startMachines } from ${JSON.stringify(new URL('machines/machines.ts', import.meta.url).href)}
+    import { startMachines } from ${JSON.stringify(new URL('../lab/machines/machines.ts', import.meta.url).href)}
     const { place, all } = await startMachines()
     console.log(JSON.stringify({ place, pids: all.map(({ pid }) => pid) }))
     setInterval(() => {}, 1000)`
