@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { isErrno } from '../../lib/failure.ts'
+import { eventually, eventuallyNone } from '../support/eventually.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -24,7 +25,7 @@ import {
   readIdentity,
 } from '../support/invariants.ts'
 import { needs } from '../support/parts.ts'
-import { type Start, type Started, sshProcesses, start, until, untilNone } from '../support/process.ts'
+import { type Start, type Started, sshProcesses, start } from '../support/process.ts'
 import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'
@@ -56,14 +57,14 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
 
   /** Nothing of the run is left, and the next one completes. */
   async function assertTidy(before: ReturnType<typeof readIdentity>, pid: number): Promise<void> {
-    await untilNone(() => sshProcesses(place.path, { pid }), 'ssh and scp of the run')
+    await eventuallyNone(() => sshProcesses(place.path, { pid }))
     assertNothingHalf(place, 'changed')
     assertKept(before, place, readIdentity(place))
     assert.deepEqual(
       readdirSync(place.auth).filter((name) => name.startsWith('.')),
       ['.gitignore'],
     )
-    await untilNone(() => stagingOf(place, names), 'staging folders')
+    await eventuallyNone(() => stagingOf(place, names))
     await assertNextCompletes(before)
   }
 
@@ -116,10 +117,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       const earlier = relay.connections
       relay.behave({ hang: true })
       const run = bootstrap()
-      await until(
-        () => relay.connections > earlier,
-        () => 'nobody connects',
-      )
+      await eventually(() => assert.ok(relay.connections > earlier, 'nobody connects'))
       run.child.kill(signal)
       assert.equal((await run.ended).status, status)
       await assertTidy(identity, run.pid)
@@ -133,13 +131,13 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     const { sessions } = await place.lab.node('control0').counts()
     const run = bootstrap()
     const isCopying = async () => (await place.lab.node('control0').counts()).sessions >= sessions + 2
-    await until(isCopying, () => 'nothing is copied')
+    await eventually(async () => assert.ok(await isCopying(), 'nothing is copied'))
     relay.behave({ hang: true })
     run.child.kill('SIGTERM')
     assert.equal((await run.ended).status, 143)
-    await untilNone(() => sshProcesses(place.path, { pid: run.pid }), 'ssh and scp of the run')
+    await eventuallyNone(() => sshProcesses(place.path, { pid: run.pid }))
     assertNothingHalf(place, 'changed')
-    await untilNone(() => stagingOf(place, ['worker0', 'gateway']), 'staging folders')
+    await eventuallyNone(() => stagingOf(place, ['worker0', 'gateway']))
     await assertNextCompletes(identity)
   })
 
@@ -202,7 +200,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       const pid = pidOfRun()
       run.child.kill('SIGKILL')
       await run.ended
-      await untilNone(() => (isThere(statusFile) ? [] : [statusFile]), 'waiting for', 20)
+      await eventuallyNone(() => (isThere(statusFile) ? [] : [statusFile]))
       // SIGHUP, and a stdout that is closed: what it hears of first.
       assert.match(readFileSync(statusFile, 'utf8'), /^(129|141)\n$/)
       await assertTidy(identity, pid)
@@ -283,10 +281,7 @@ ${body}
   async #told(name: string): Promise<void> {
     const fd = openSync(join(this.#folder, name), constants.O_RDONLY | constants.O_NONBLOCK)
     try {
-      await until(
-        () => hasBytes(fd),
-        () => `no program has ${name}`,
-      )
+      await eventually(() => assert.ok(hasBytes(fd), `no program has ${name}`))
     } finally {
       closeSync(fd)
     }
