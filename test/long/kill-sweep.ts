@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { eventuallyNone } from '../support/eventually.ts'
+import { harderway } from '../support/harderway.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -129,7 +130,8 @@ async function mend(place: ThreeNodes): Promise<void> {
   assert.equal(status, 0, stdout + stderr)
   assertComplete(place)
   await eventuallyNone(() => sshProcesses(place.path, { pid: next.pid }))
-  const again = await watched(place, ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig', '--dry-run']).ended
+  const local = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
+  const again = await harderway(place.path, ...local, '--dry-run')
   assert.equal(again.status, 0, again.stdout + again.stderr)
 }
 
