@@ -4,7 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startLab } from '../lab/lab.ts'
-import { entry, gateway, labEdits, makePlace, runEntry, writeCluster } from '../support/harderway.ts'
+import { entry, gateway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { start } from '../support/process.ts'
 import { guideCluster, inNewFolder, makeFolder } from './cluster-folder.ts'
 import { type Comparison, deploy, empty, names, timed } from './deploy.ts'
 import { type Group, local, quietly, type Row } from './groups.ts'
@@ -75,7 +76,7 @@ export async function compareBeside(commit: string, before: string, pairs: numbe
   }
   try {
     writeCluster(place, [...labEdits(lab), gateway])
-    await runEntry([process.execPath, entry], place, local)
+    await start(place, local).ended
     for (let pair = 0; pair <= pairs; pair++)
       for (const side of pair % 2 === 0 ? (['ours', 'guide'] as const) : (['guide', 'ours'] as const)) {
         empty(lab)

@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { eventuallyNone } from '../support/eventually.ts'
+import { harderway } from '../support/harderway.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -13,7 +15,7 @@ import {
   type Identity,
   readIdentity,
 } from '../support/invariants.ts'
-import { type Ended, type Start, type Started, sshProcesses, start, untilNone } from '../support/process.ts'
+import { type Ended, type Start, type Started, sshProcesses, start } from '../support/process.ts'
 import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 /** At an event, as at-event.ts names it, or so many milliseconds after the start. */
@@ -60,13 +62,12 @@ export async function sweep({ stepped, random, waitForMasters }: Sweep): Promise
         }
     }
     await Promise.all(places.map(work))
-    if (waitForMasters)
-      for (const { path } of places) await untilNone(() => sshProcesses(path), 'masters of killed runs', 20)
+    if (waitForMasters) for (const { path } of places) await eventuallyNone(() => sshProcesses(path))
     return swept
   } finally {
     for (const place of places) await place[Symbol.asyncDispose]()
     // The nodes are gone, and so every connection.
-    for (const { path } of places) await untilNone(() => sshProcesses(path), 'ssh')
+    for (const { path } of places) await eventuallyNone(() => sshProcesses(path))
   }
 }
 
@@ -103,7 +104,7 @@ function spread(kills: readonly Kill[], count: number): Kill[] {
 
 async function assertMended(place: ThreeNodes, state: State, before: Identity): Promise<void> {
   // What ssh and scp have been given they may still carry out. Masters wait for more, for 15 s.
-  await untilNone(() => sshProcesses(place.path, { masters: false }), 'ssh', 20)
+  await eventuallyNone(() => sshProcesses(place.path, { masters: false }))
   assertNothingHalf(place, state)
   const left = readIdentity(place)
   assertKept(before, place, left)
@@ -128,8 +129,9 @@ async function mend(place: ThreeNodes): Promise<void> {
   const { status, stdout, stderr } = await next.ended
   assert.equal(status, 0, stdout + stderr)
   assertComplete(place)
-  await untilNone(() => sshProcesses(place.path, { pid: next.pid }), 'ssh of a run that has ended')
-  const again = await watched(place, ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig', '--dry-run']).ended
+  await eventuallyNone(() => sshProcesses(place.path, { pid: next.pid }))
+  const local = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
+  const again = await harderway(place.path, ...local, '--dry-run')
   assert.equal(again.status, 0, again.stdout + again.stderr)
 }
 

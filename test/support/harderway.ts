@@ -12,7 +12,7 @@ import type { Lab } from '../lab/lab.ts'
 import { scratch } from './scratch.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-export const entry = join(root, 'tasks/main.js')
+export const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
 
 export interface Ran {
   readonly status: number | null

@@ -7,7 +7,6 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { setTimeout as wait } from 'node:timers/promises'
 import { entry, type Ran, ranOf } from './harderway.ts'
 
 const preload = join(import.meta.dirname, 'at-event.ts')
@@ -105,28 +104,6 @@ export function sshProcesses(place: string, { pid, masters = true }: { pid?: num
       }
     })
     .map(Number)
-}
-
-/** Throws where the list has not become empty after so many seconds. */
-export async function untilNone(list: () => readonly unknown[], what: string, seconds = 5): Promise<void> {
-  await until(
-    () => list().length === 0,
-    () => `still there: ${what} ${list().join(', ')}`,
-    seconds,
-  )
-}
-
-/** Throws where it is not so after that many seconds. */
-export async function until(
-  isSo: () => boolean | Promise<boolean>,
-  complaint: () => string,
-  seconds = 60,
-): Promise<void> {
-  const deadline = Date.now() + seconds * 1000
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`after ${seconds} s ${complaint()}`)
-    await wait(5)
-  }
 }
 
 /** In front of a command: what a mode closes is closed to it, though it is root that runs the tests. */

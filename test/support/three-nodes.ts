@@ -3,8 +3,7 @@ import assert from 'node:assert/strict'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
-import { type Edit, labEdits, makePlace, writeCluster } from './harderway.ts'
-import { start } from './process.ts'
+import { type Edit, harderway, labEdits, makePlace, writeCluster } from './harderway.ts'
 
 /** Each of these stays byte for byte, whatever is added around it. */
 export const foreignParts = [
@@ -92,7 +91,7 @@ export async function makeThreeNodes(
     }
   }
   reset('empty')
-  const first = await start(path, ['bootstrap']).ended
+  const first = await harderway(path, 'bootstrap')
   assert.equal(first.status, 0, first.stdout + first.stderr)
   for (const folder of folders) cpSync(folder, keptAs(folder), { recursive: true, preserveTimestamps: true })
   assert.ok(existsSync(join(keptAs(auth), 'ca.pem')))

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
-import { type Edit, writeCluster } from '../support/harderway.ts'
+import { after, before, type TestContext, test } from 'node:test'
+import { copyPlace, type Edit, harderway, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
-import { type Ended, start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
+import { start } from '../support/process.ts'
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
 const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
@@ -21,16 +20,21 @@ interface Folder {
   readonly kube: string
 }
 
+let made = ''
+before(async () => {
+  made = makePlace()
+  writeCluster(made, base)
+  const { status, stderr } = await harderway(made, ...local)
+  assert.equal(status, 0, stderr)
+})
+after(() => rmSync(made, { recursive: true, force: true }))
+
 /** With everything local made, and a cluster.yaml that asks for more since then. */
-async function makeFolder(t: TestContext): Promise<Folder> {
-  const path = scratch(t)
+function makeFolder(t: TestContext): Folder {
+  const path = copyPlace(t, made, [...base, [['api', 'extraSANs'], ['192.168.1.22']]]).place
   const kube = join(path, 'home/.kube')
   mkdirSync(kube, { recursive: true })
   writeFileSync(join(kube, 'config'), 'apiVersion: v1\nkind: Config # theirs\n', { mode: 0o600 })
-  writeCluster(path, base)
-  const { status, stderr } = await start(path, local).ended
-  assert.equal(status, 0, stderr)
-  writeCluster(path, [...base, [['api', 'extraSANs'], ['192.168.1.22']]])
   return { path, auth: join(path, 'auth'), kube }
 }
 
@@ -44,7 +48,7 @@ const contents = (folder: string) =>
       ]),
   )
 
-function assertNoTrace({ stdout, stderr }: Ended): void {
+function assertNoTrace({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): void {
   assert.doesNotMatch(stdout + stderr, /^\s+at .*:\d+|a mistake in harderway/m)
 }
 
@@ -84,7 +88,7 @@ test(
   'on a full disk auth/ keeps all that it held, and the run names the file that there is no room for',
   mounted,
   async (t) => {
-    const folder = await makeFolder(t)
+    const folder = makeFolder(t)
     const statuses = []
     for (const pages of [0, 1, 2, 8]) {
       const prepare = smallDisk(folder, folder.auth, pages)
@@ -101,7 +105,7 @@ test(
 )
 
 test('on a full disk no CA is left half made, and the next run makes it', mounted, async (t) => {
-  const folder = await makeFolder(t)
+  const folder = makeFolder(t)
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth, { mode: 0o700 })
   for (const [pages, left] of [[], [], ['.gitignore'], ['.gitignore', 'ca-key.pem']].entries()) {
@@ -113,7 +117,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
     assert.deepEqual(Object.keys(run.after), left, `with ${pages} pages`)
     rmSync(folder.auth, { recursive: true })
     cpSync(join(folder.path, 'after'), folder.auth, { recursive: true, preserveTimestamps: true })
-    const next = await start(folder.path, ['ca']).ended
+    const next = await harderway(folder.path, 'ca')
     assert.equal(next.status, 0, next.stdout + next.stderr)
     if (left.includes('ca-key.pem'))
       assert.equal(readFileSync(join(folder.auth, 'ca-key.pem'), 'utf8'), run.after['ca-key.pem'])
@@ -122,7 +126,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
 })
 
 test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
-  const folder = await makeFolder(t)
+  const folder = makeFolder(t)
   const statuses = []
   for (const pages of [0, 1, 2, 3, 4, 10]) {
     const prepare = smallDisk(folder, folder.kube, pages)
@@ -158,7 +162,7 @@ test("a full disk on a node is reported with the node's name, its files stay, an
 })
 
 test('a read-only auth/ is named, and exits with 1 where something is to be made', mounted, async (t) => {
-  const folder = await makeFolder(t)
+  const folder = makeFolder(t)
   const run = await runOnDisk({ folder, mount: folder.auth, prepare: readOnlyDisk(folder.auth) }, local)
   assert.equal(run.status, 1)
   assertNoTrace(run)
@@ -170,7 +174,7 @@ test(
   'a read-only folder of the kubeconfig is named, exits with 1, and auth/ is made all the same',
   mounted,
   async (t) => {
-    const folder = await makeFolder(t)
+    const folder = makeFolder(t)
     const run = await runOnDisk({ folder, mount: folder.kube, prepare: readOnlyDisk(folder.kube) }, [
       ...['cluster-cert', 'local-kubeconfig'],
     ])
@@ -183,11 +187,11 @@ test(
 )
 
 test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
-  const folder = await makeFolder(t)
+  const folder = makeFolder(t)
   rmSync(folder.auth, { recursive: true })
   writeFileSync(folder.auth, 'theirs')
   for (const args of [local, [...local, '--dry-run']]) {
-    const run = await start(folder.path, args).ended
+    const run = await harderway(folder.path, ...args)
     assert.equal(run.status, 1, run.stdout + run.stderr)
     assertNoTrace(run)
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*\\b(file|folder|directory)\\b`))
@@ -196,13 +200,13 @@ test('an auth that is a file is named, exits with 1 and is left as it is', async
 })
 
 test('a backup folder that is a symbolic link is not followed: the identity that was to be kept in it stays', async (t) => {
-  const folder = await makeFolder(t)
+  const folder = makeFolder(t)
   const elsewhere = join(folder.path, 'elsewhere')
   mkdirSync(elsewhere)
   symlinkSync(elsewhere, join(folder.auth, 'backup'))
   const before = contents(folder.auth)
   for (const target of ['ca', 'component-certs/service-account', 'encryption-key']) {
-    const run = await start(folder.path, [target, '--force']).ended
+    const run = await harderway(folder.path, target, '--force')
     assert.equal(run.status, 1, run.stdout + run.stderr)
     assertNoTrace(run)
     assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, 'backup')), run.stdout)
@@ -213,11 +217,11 @@ test('a backup folder that is a symbolic link is not followed: the identity that
 
 for (const inTheWay of ['admin.pem', 'admin-key.pem', 'admin.kubeconfig'])
   test(`a folder where ${inTheWay} should be is named, exits with 1, and all else is made`, async (t) => {
-    const folder = await makeFolder(t)
+    const folder = makeFolder(t)
     rmSync(join(folder.auth, inTheWay))
     mkdirSync(join(folder.auth, inTheWay))
     writeFileSync(join(folder.auth, inTheWay, 'theirs'), '')
-    const run = await start(folder.path, local).ended
+    const run = await harderway(folder.path, ...local)
     assert.equal(run.status, 1)
     assertNoTrace(run)
     assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, inTheWay)), run.stdout)

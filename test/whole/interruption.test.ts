@@ -16,6 +16,8 @@ import {
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { isErrno } from '../../lib/failure.ts'
+import { eventually, eventuallyNone } from '../support/eventually.ts'
+import { harderway } from '../support/harderway.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -24,7 +26,7 @@ import {
   readIdentity,
 } from '../support/invariants.ts'
 import { needs } from '../support/parts.ts'
-import { type Start, type Started, sshProcesses, start, until, untilNone } from '../support/process.ts'
+import { type Start, type Started, sshProcesses, start } from '../support/process.ts'
 import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'
@@ -56,14 +58,14 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
 
   /** Nothing of the run is left, and the next one completes. */
   async function assertTidy(before: ReturnType<typeof readIdentity>, pid: number): Promise<void> {
-    await untilNone(() => sshProcesses(place.path, { pid }), 'ssh and scp of the run')
+    await eventuallyNone(() => sshProcesses(place.path, { pid }))
     assertNothingHalf(place, 'changed')
     assertKept(before, place, readIdentity(place))
     assert.deepEqual(
       readdirSync(place.auth).filter((name) => name.startsWith('.')),
       ['.gitignore'],
     )
-    await untilNone(() => stagingOf(place, names), 'staging folders')
+    await eventuallyNone(() => stagingOf(place, names))
     await assertNextCompletes(before)
   }
 
@@ -76,7 +78,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     assertKept(before, place, readIdentity(place))
   }
 
-  const bootstrapAgain = () => start(place.path, ['bootstrap', '--json']).ended
+  const bootstrapAgain = () => harderway(place.path, 'bootstrap', '--json')
 
   /** A run whose control0 waits for tar in the middle of the swap, with ssh and its master at work. */
   async function startAndReach(options?: Start): Promise<Started> {
@@ -116,10 +118,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       const earlier = relay.connections
       relay.behave({ hang: true })
       const run = bootstrap()
-      await until(
-        () => relay.connections > earlier,
-        () => 'nobody connects',
-      )
+      await eventually(() => assert.ok(relay.connections > earlier, 'nobody connects'))
       run.child.kill(signal)
       assert.equal((await run.ended).status, status)
       await assertTidy(identity, run.pid)
@@ -133,13 +132,13 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     const { sessions } = await place.lab.node('control0').counts()
     const run = bootstrap()
     const isCopying = async () => (await place.lab.node('control0').counts()).sessions >= sessions + 2
-    await until(isCopying, () => 'nothing is copied')
+    await eventually(async () => assert.ok(await isCopying(), 'nothing is copied'))
     relay.behave({ hang: true })
     run.child.kill('SIGTERM')
     assert.equal((await run.ended).status, 143)
-    await untilNone(() => sshProcesses(place.path, { pid: run.pid }), 'ssh and scp of the run')
+    await eventuallyNone(() => sshProcesses(place.path, { pid: run.pid }))
     assertNothingHalf(place, 'changed')
-    await untilNone(() => stagingOf(place, ['worker0', 'gateway']), 'staging folders')
+    await eventuallyNone(() => stagingOf(place, ['worker0', 'gateway']))
     await assertNextCompletes(identity)
   })
 
@@ -202,7 +201,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       const pid = pidOfRun()
       run.child.kill('SIGKILL')
       await run.ended
-      await untilNone(() => (isThere(statusFile) ? [] : [statusFile]), 'waiting for', 20)
+      await eventuallyNone(() => (isThere(statusFile) ? [] : [statusFile]))
       // SIGHUP, and a stdout that is closed: what it hears of first.
       assert.match(readFileSync(statusFile, 'utf8'), /^(129|141)\n$/)
       await assertTidy(identity, pid)
@@ -283,10 +282,7 @@ ${body}
   async #told(name: string): Promise<void> {
     const fd = openSync(join(this.#folder, name), constants.O_RDONLY | constants.O_NONBLOCK)
     try {
-      await until(
-        () => hasBytes(fd),
-        () => `no program has ${name}`,
-      )
+      await eventually(() => assert.ok(hasBytes(fd), `no program has ${name}`))
     } finally {
       closeSync(fd)
     }

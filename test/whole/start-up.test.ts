@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { entry, oneOfEach, runEntry, writeCluster } from '../support/harderway.ts'
+import { oneOfEach, writeCluster } from '../support/harderway.ts'
+import { start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 
 const counter = new URL('../support/loaded.ts', import.meta.url).href
@@ -11,7 +12,7 @@ const local = ['certs', 'kubeconfigs', 'encryption-key', '--quiet']
 
 /** The files of ours, from lib/ or tasks/ on, and the packages that the others are of. */
 async function loadedBy(place: string, ...args: string[]): Promise<{ ours: string[]; packages: Set<string> }> {
-  const ran = await runEntry([process.execPath, '--import', counter, entry], place, args)
+  const ran = await start(place, args, { env: { NODE_OPTIONS: `--import=${counter}` } }).ended
   assert.equal(ran.status, 0, ran.stdout + ran.stderr)
   const urls: string[] = JSON.parse(readFileSync(join(place, 'loaded.json'), 'utf8'))
   const root = new URL('../../', import.meta.url).href

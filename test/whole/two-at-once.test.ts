@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
-import { type Edit, writeCluster } from '../support/harderway.ts'
+import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
 import { inNamespace, needs, needsNamespaces } from '../support/parts.ts'
 import { type Ended, start, temporaryFolder } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
@@ -119,7 +119,7 @@ test('two clusters that go into one kubeconfig at once are both there afterwards
   const kube = scratch(t)
   const kubeconfig = join(kube, 'config')
   const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
-  await Promise.all(folders.map((folder) => start(folder, ['certs']).ended))
+  await Promise.all(folders.map((folder) => harderway(folder, 'certs')))
   for (let round = 0; round < 5; round += 1) {
     rmSync(kubeconfig, { force: true })
     const runs = await Promise.all(folders.map((folder) => start(folder, ['local-kubeconfig']).ended))
@@ -142,7 +142,7 @@ test('beside a kubectl that sets contexts all the time, nothing of either is los
   const kube = scratch(t)
   const kubeconfig = join(kube, 'config')
   const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
-  await Promise.all(folders.map((folder) => start(folder, ['certs']).ended))
+  await Promise.all(folders.map((folder) => harderway(folder, 'certs')))
   const stop = new AbortController()
   t.after(() => stop.abort())
   const loop = setContexts(kubeconfig, stop.signal)
@@ -181,7 +181,7 @@ async function setContexts(kubeconfig: string, signal: AbortSignal): Promise<str
 
 test('a kubeconfig that kubectl is in the middle of writing is waited for, not judged', async (t) => {
   const folder = makeFolder(t)
-  await start(folder, ['certs']).ended
+  await harderway(folder, 'certs')
   const kube = join(folder, 'home/.kube')
   mkdirSync(kube)
   const whole = 'apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    server: "https://10.9.8.7"\n  name: theirs\n'

@@ -1,8 +1,8 @@
 /** The guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { eventually } from '../../support/eventually.ts'
 import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
-import { eventually } from './eventually.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 import { compileCache, realBinaries } from './shared.ts'

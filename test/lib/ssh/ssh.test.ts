@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { socketBase } from '../../../lib/ssh/sockets.ts'
+import { eventuallyNone } from '../../support/eventually.ts'
 import { needs } from '../../support/parts.ts'
-import { sshProcesses, temporaryFolder, untilNone } from '../../support/process.ts'
+import { sshProcesses, temporaryFolder } from '../../support/process.ts'
 import { freePorts } from '../../support/server.ts'
 import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
 
@@ -166,7 +167,7 @@ describe('when a run closes its connections', { skip }, () => {
     process.env.PATH = `${folder}:${environment.PATH}`
     await at.run('node', 'true', { config: at.host('node') })
     assert.ok(existsSync(join(folder, 'was')))
-    await untilNone(() => sshProcesses(at.folder), 'masters')
+    await eventuallyNone(() => sshProcesses(at.folder))
   })
 
   test('no folder stays behind, though what is in it is removed by others at the same time', async () => {

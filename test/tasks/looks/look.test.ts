@@ -64,7 +64,7 @@ describe('a look', { concurrency: 2 }, () => {
       let isOver = false
       const runs = (async () => {
         for (let i = 0; i < 3; i++) {
-          const { status, stdout, stderr } = await harderway(place, 'certs', 'kubeconfigs', '--force')
+          const { status, stdout, stderr } = await start(place, ['certs', 'kubeconfigs', '--force']).ended
           assert.equal(status, 0, stdout + stderr)
         }
       })().finally(() => {

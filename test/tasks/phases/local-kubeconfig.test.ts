@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
@@ -20,7 +20,7 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { thisProcess } from '../../../lib/files/process-id.ts'
 import type { Access } from '../../../lib/kubeconfig/kubeconfig.ts'
-import { type Edit, entry, writeCluster } from '../../support/harderway.ts'
+import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -49,7 +49,7 @@ interface Place {
 }
 
 interface Ran {
-  readonly status: number
+  readonly status: number | null
   readonly output: string
   readonly events: readonly Record<string, unknown>[]
 }
@@ -654,31 +654,12 @@ function run(folder: string, ...args: string[]): Promise<Ran> {
   return runIn(folder, {}, ...args)
 }
 
-/** With a home in the folder, and no kubeconfig of whoever runs the tests. */
-function runIn(folder: string, env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ran> {
-  return new Promise((resolve, reject) => {
-    execFile(
-      process.execPath,
-      [
-        entry,
-        ...args,
-        ...(args.includes('--json') || args.includes('--verbose') ? [] : ['--json']),
-        '--config',
-        join(folder, 'cluster.yaml'),
-      ],
-      { cwd: folder, env: { PATH: process.env.PATH, HOME: join(folder, 'home'), ...env } },
-      (error, stdout, stderr) => {
-        if (error && typeof error.code !== 'number') return reject(error)
-        const events = args.includes('--verbose')
-          ? []
-          : stdout
-              .split('\n')
-              .filter(Boolean)
-              .map((line) => JSON.parse(line))
-        resolve({ status: Number(error?.code ?? 0), output: stdout + stderr, events })
-      },
-    )
-  })
+async function runIn(folder: string, env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ran> {
+  const isJson = !args.includes('--verbose')
+  const more = isJson && !args.includes('--json') ? ['--json'] : []
+  const call = [...args, ...more, '--config', join(folder, 'cluster.yaml')]
+  const { status, stdout, stderr, events } = await harderway({ place: folder, env }, ...call)
+  return { status, output: stdout + stderr, events }
 }
 
 function write(path: string, text: string, mode = 0o600): void {

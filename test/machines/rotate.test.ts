@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { installAll } from '../lab/machines/components.ts'
-import { eventually } from '../lab/machines/eventually.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
+import { eventually } from '../support/eventually.ts'
 import type { Ran } from '../support/harderway.ts'
 import { clock, start } from '../support/process.ts'
 import {

@@ -5,13 +5,13 @@ import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { drain, undrain } from '../lab/machines/balancer.ts'
+import { allWell, installAll } from '../lab/machines/components.ts'
+import type { Machine } from '../lab/machines/machine.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
+import { eventually } from '../support/eventually.ts'
 import { skip } from '../support/running.ts'
-import { drain, undrain } from './machines/balancer.ts'
-import { allWell, installAll } from './machines/components.ts'
-import { eventually } from './machines/eventually.ts'
-import type { Machine } from './machines/machine.ts'
-import { type Machines, startMachines } from './machines/machines.ts'
-import { realBinaries } from './machines/shared.ts'
 
 describe('six machines', { skip }, () => {
   let lab: Machines
@@ -282,7 +282,7 @@ describe('six machines', { skip }, () => {
 
 test('nothing is left of machines, not even when their test is killed', { skip }, async () => {
   const program = `
-    import { startMachines } from ${JSON.stringify(new URL('machines/machines.ts', import.meta.url).href)}
+    import { startMachines } from ${JSON.stringify(new URL('../lab/machines/machines.ts', import.meta.url).href)}
     const { place, all } = await startMachines()
     console.log(JSON.stringify({ place, pids: all.map(({ pid }) => pid) }))
     setInterval(() => {}, 1000)`

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { allWell, installAll } from '../lab/machines/components.ts'
-import { eventually } from '../lab/machines/eventually.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { eventually } from '../support/eventually.ts'
 import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
 import {
   assertNothingLeft,
