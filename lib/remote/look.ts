@@ -259,7 +259,7 @@ export const shownProperties = [
  * Sets $real to where the path leads, without starting a process unless a link stands there itself. A link that another
  * user than root may change is a record: nothing is written through it.
  */
-export const resolveFunction = `resolve() {
+const resolveFunction = `resolve() {
   real=$1
   ! cd -P -- "\${1%/*}/" 2>/dev/null || real=\${PWD%/}/\${1##*/}
   [ ! -L "$real" ] || real=$(readlink -f -- "$real")

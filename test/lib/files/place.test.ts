@@ -180,9 +180,9 @@ describe('owner and mode of', () => {
       assert.deepEqual([given.mode, given.uid, given.gid], expected)
     })
 
-  test('a new file, and of one in place of a link, are the least that its readers need', () => {
+  test('a new file, and of one in place of a pipe, are the least that its readers need', () => {
     const given = (isSecret: boolean, ...readers: Account[]) =>
-      [undefined, file({ kind: 'link', mode: 0o777, uid: 1000 })].map((there) =>
+      [undefined, file({ kind: 'other', gid: 7, mode: 0o440 })].map((there) =>
         accessFor({ ...wanted({ isSecret }), readers }, there),
       )
     const twice = (each: Access) => [each, each]

@@ -43,16 +43,19 @@ const shared = { after } as unknown as TestContext
 const auth = temporaryAuth(shared)
 const others = temporaryAuth(shared)
 const renewed = temporaryAuth(shared)
+/** With another leaf of the same time. */
+const twin = temporaryAuth(shared)
 const bytesOf = (from: AuthDir, name: string) => from.tryBytes(name) ?? assert.fail(name)
 
 before(async () => {
+  const later = new Date(now.getTime() + 86_400_000)
   for (const each of [auth, others]) {
-    await makeEverything(each, cluster)
+    await makeEverything(each, cluster, each === auth ? now : later)
     each.write(encryption, newEncryptionConfig('secretbox', ['secrets']), 0o600)
   }
-  cpSync(auth.path, renewed.path, { recursive: true })
+  for (const { path } of [renewed, twin]) cpSync(auth.path, path, { recursive: true })
   const signing = { profile: leafProfile(), issuer: readIssuer(auth), validity: year }
-  const later = new Date(now.getTime() + 86_400_000)
+  await makePair(twin, 'kubernetes', { ...signing, now })
   for (const name of ['kubernetes', 'kube-scheduler']) await makePair(renewed, name, { ...signing, now: later })
   for (const each of [auth, renewed]) {
     const [ca, certificate, key] = ['ca.pem', 'kube-scheduler.pem', 'kube-scheduler-key.pem'].map((name) =>
@@ -265,9 +268,10 @@ describe('a certificate that is newer than in auth/', () => {
     assert.equal(config?.message, `c0: ${kubernetes}/${kubeconfig} there is newer than in ${auth.path}`)
   })
 
-  test('is not one that is older, is of another CA, or can not be read', () => {
+  test('is not one that is older or as old, is of another CA, or can not be read', () => {
     const path = `${kubernetes}/${leaf}`
     assert.equal(newer({}, { [path]: bytesOf(auth, leaf) }, renewed), undefined)
+    assert.equal(newer({}, { [path]: bytesOf(twin, leaf) }), undefined)
     assert.equal(newer({}, { [path]: bytesOf(others, leaf) }), undefined)
     assert.equal(newer({}, { [path]: Buffer.from('no certificate') }), undefined)
     assert.equal(newer({}, { [path]: {} }), undefined)
