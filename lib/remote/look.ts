@@ -281,8 +281,9 @@ say_account() {
   accounts=$accounts$key$nl
   uid=$(id -u -- "$user" 2>/dev/null) || return 0
   gids=$(id -G -- "$user")
-  for g in $others; do gid=$(getent group -- "$g") && gid=\${gid#*:*:} && gids="$gids \${gid%%:*}"; done
-  if [ -n "$group" ]; then gid=$(getent group -- "$group") && gid=\${gid#*:*:} && gids="\${gid%%:*} $gids"; fi
+  # With POSIXLY_CORRECT, getent would look for a group named --; no name begins with a hyphen.
+  for g in $others; do gid=$(getent group "$g") && gid=\${gid#*:*:} && gids="$gids \${gid%%:*}"; done
+  if [ -n "$group" ]; then gid=$(getent group "$group") && gid=\${gid#*:*:} && gids="\${gid%%:*} $gids"; fi
   say account "$uid" "$gids" "$key"
 }`
 

@@ -152,7 +152,7 @@ inEachShell(({ did, run }) => {
         fakeTool(
           t,
           'getent',
-          'case "$*" in "group -- pki") echo "pki:x:5:a,b" ;; "group -- ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac',
+          'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac',
         ),
       ].join(':')
       const { units: found } = look(queryOf(['/gone/x'], { units: names }), path)
