@@ -201,6 +201,8 @@ inEachShell(({ did, run }) => {
     assert.ok(isFailure('no-root')(told('false')))
     assert.ok(isFailure('no-root')(told('sh -c "read -r password; exit 1" --')))
     assert.ok(isFailure('no-answer')(told('sh -c \'echo a lecture; exec "$@"\' --')))
+    // One that runs nothing and says that all went well.
+    assert.ok(isFailure('no-answer')(told('true')))
     assert.ok(isFailure('other')(told('', fakeTool(t, 'sha256sum', 'exit 1'))))
   })
 
