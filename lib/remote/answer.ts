@@ -96,7 +96,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [new RegExp(`^content ${name}$`), ({ content }, _, file = '') => content.push({ file, lines: [] })],
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
-  [/^link \d{1,10} (\/.*)$/, ({ links }, _, link = '') => links.push(link)],
+  [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
   [/^port (\d{1,5})$/, ({ listening }, _, port) => listening.add(Number(port))],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],

@@ -259,7 +259,7 @@ export const shownProperties = [
  * Sets $real to where the path leads, without starting a process unless a link stands there itself. A link that another
  * user than root may change is a record: nothing is written through it.
  */
-export const resolveFunction = `resolve() {
+const resolveFunction = `resolve() {
   real=$1
   ! cd -P -- "\${1%/*}/" 2>/dev/null || real=\${PWD%/}/\${1##*/}
   [ ! -L "$real" ] || real=$(readlink -f -- "$real")
@@ -281,8 +281,9 @@ say_account() {
   accounts=$accounts$key$nl
   uid=$(id -u -- "$user" 2>/dev/null) || return 0
   gids=$(id -G -- "$user")
-  for g in $others; do gid=$(getent group -- "$g") && gid=\${gid#*:*:} && gids="$gids \${gid%%:*}"; done
-  if [ -n "$group" ]; then gid=$(getent group -- "$group") && gid=\${gid#*:*:} && gids="\${gid%%:*} $gids"; fi
+  # With POSIXLY_CORRECT, getent would look for a group named --; no name begins with a hyphen.
+  for g in $others; do gid=$(getent group "$g") && gid=\${gid#*:*:} && gids="$gids \${gid%%:*}"; done
+  if [ -n "$group" ]; then gid=$(getent group "$group") && gid=\${gid#*:*:} && gids="\${gid%%:*} $gids"; fi
   say account "$uid" "$gids" "$key"
 }`
 
@@ -316,12 +317,13 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     resolveFunction,
     rootFunctions,
     ...(units.length > 0 ? shown : []),
-    'set -- ; expected=',
+    'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
     '  resolve "$path"',
     '  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path"; fi',
     // Several paths may lead to one file.
-    '  case " $* " in *" $real "*) continue ;; esac',
+    '  case $resolved in *" $real "*) continue ;; esac',
+    '  resolved="$resolved$real "',
     `  for f in "$real" "$real${oldSuffix}" "$real${newSuffix}"; do`,
     '    if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi',
     '  done',

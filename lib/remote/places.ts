@@ -68,7 +68,10 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
   return answering(sudo, script, nonce)
 }
 
-/** Each for one path; a new file that is still beside its place has not been renamed. */
+/**
+ * Each for one path. A new file that is still beside its place has not been renamed; where its old one was kept by an earlier
+ * run, that is put back all the same: others of the set may be back at it already.
+ */
 const placeFunctions = [
   `answer() { printf '%s\n' "$*"; exit 0; }`,
   'write() {',
@@ -92,8 +95,10 @@ const placeFunctions = [
   '  fi',
   '}',
   'back() {',
-  `  [ ! -e "$1${newSuffix}" ] || return 0`,
-  `  if [ -e "$1${oldSuffix}" ] || [ -L "$1${oldSuffix}" ]; then mv -f -- "$1${oldSuffix}" "$1"; else rm -f -- "$1"; fi 2>/dev/null`,
+  `  old=$1${oldSuffix}`,
+  `  if [ -e "$1${newSuffix}" ]; then case "$made " in *" $old "*) return 0 ;; esac; fi`,
+  '  if [ -e "$old" ] || [ -L "$old" ]; then mv -f -- "$old" "$1" 2>/dev/null',
+  `  elif [ ! -e "$1${newSuffix}" ]; then rm -f -- "$1"; fi`,
   '}',
 ]
 

@@ -58,7 +58,7 @@ export interface Other {
 }
 
 /** Components that run with another CA or key would break with ours. */
-export function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
+function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   const { auth } = workspace
   return held.flatMap((each) => {
     const { file, state, bytes } = each

@@ -183,7 +183,7 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
 
 const root: Account = { uid: 0, gids: [0] }
 
-export function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
+function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
   const isThere = files.every(({ path }) => places.folders.has(path.replace(/\/[^/]*$/, '')))
   // Whatever runs was installed, though its unit file may since be gone, masked or a bad one.

@@ -15,12 +15,16 @@ import {
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type Inspection, inspectScript, makeFolderScript, parseInspection } from '../../../lib/remote/look.ts'
+import { type FolderSeen, parseFolder } from '../../../lib/remote/answer.ts'
+import { lookScript, makeFolderScript } from '../../../lib/remote/look.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
+const changed = '2026-11-25 11:40:18.5 +0000'
+const folderScript = (directory: string, expected: Readonly<Record<string, string>> = {}) =>
+  lookScript({ directory, expected: new Map(Object.entries(expected)) }, undefined, nonce)
 
 inEachShell(({ run, did }: NodeShell) => {
   const look = (
@@ -28,21 +32,19 @@ inEachShell(({ run, did }: NodeShell) => {
     directory = '~',
     expected: Readonly<Record<string, string>> = {},
     more = {},
-  ): Inspection =>
-    parseInspection(did(home, inspectScript(directory, new Map(Object.entries(expected)), nonce), more), nonce)
-  const make = (home: string, directory: string) =>
-    parseInspection(did(home, makeFolderScript(directory, nonce)), nonce)
+  ): FolderSeen => parseFolder(did(home, folderScript(directory, expected), more), nonce)
+  const make = (home: string, directory: string) => parseFolder(did(home, makeFolderScript(directory, nonce)), nonce)
 
   describe('a look', () => {
     test('at a folder that is not there says so', (t) => {
-      const { folder, uid, files, contents } = look(scratch(t), '~/not/there')
-      assert.deepEqual([folder, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
+      const { path, uid, files, contents } = look(scratch(t), '~/not/there')
+      assert.deepEqual([path, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
     })
 
     test('at an empty folder finds the folder, and nothing in it', (t) => {
       const home = scratch(t)
-      const { folder, files } = look(home)
-      assert.deepEqual([folder, files.size], [home, 0])
+      const { path, files } = look(home)
+      assert.deepEqual([path, files.size], [home, 0])
     })
 
     test('tells mode, owner and digest of certificates, kubeconfigs and the encryption config', (t) => {
@@ -57,7 +59,7 @@ inEachShell(({ run, did }: NodeShell) => {
       writeFileSync(join(home, 'sub/ca.pem'), 'x')
       assert.deepEqual(
         [...look(home).files]
-          .map(([name, { kind, mode, uid, size, digest }]) => [name, [kind, mode, uid, size, digest]])
+          .map(([name, { kind, mode, uid, size, sha256 }]) => [name, [kind, mode, uid, size, sha256]])
           .toSorted(),
         Object.entries(modes)
           .map(([name, mode]) => [name, ['file', mode, process.getuid?.(), name.length, sha256(name)]])
@@ -95,7 +97,7 @@ inEachShell(({ run, did }: NodeShell) => {
       const { files, contents } = look(home, '~', { 'ca.pem': '-', 'admin.kubeconfig': '-' })
       assert.equal(contents.size, 0)
       for (const name of ['ca.pem', 'admin.kubeconfig'])
-        assert.deepEqual([files.get(name)?.kind, files.get(name)?.digest], ['other', undefined])
+        assert.deepEqual([files.get(name)?.kind, files.get(name)?.sha256], ['link', undefined])
     })
 
     test('is not held up by a pipe', (t) => {
@@ -103,8 +105,8 @@ inEachShell(({ run, did }: NodeShell) => {
       execFileSync('mkfifo', [join(home, 'ca.pem')])
       writeFileSync(join(home, 'a.pem'), 'a')
       const { files, contents } = look(home, '~', { 'ca.pem': '-' })
-      assert.deepEqual([files.get('ca.pem')?.kind, files.get('ca.pem')?.digest], ['other', undefined])
-      assert.equal(files.get('a.pem')?.digest, sha256('a'))
+      assert.deepEqual([files.get('ca.pem')?.kind, files.get('ca.pem')?.sha256], ['other', undefined])
+      assert.equal(files.get('a.pem')?.sha256, sha256('a'))
       assert.equal(contents.size, 0)
     })
 
@@ -116,12 +118,12 @@ inEachShell(({ run, did }: NodeShell) => {
 
     test('passes over names that none of ours could have, whatever they are', (t) => {
       const home = scratch(t)
-      const forged = `x.pem\n${nonce} end 1\nstat 644 0 81a4 1 forged.pem\nx.pem`
+      const forged = `x.pem\n${nonce}1 end 1\nfile 644 0 0 81a4 1 ${changed} forged.pem\nx.pem`
       const names = ['my old.pem', "it's.pem", '"q".kubeconfig', '$HOME.pem', 'a*b.pem', ' .pem', 'é.pem', forged]
       for (const name of [...names, 'a-b_c.D9.pem', '-rf.pem']) writeFileSync(join(home, name), name)
       const { files } = look(home)
       assert.deepEqual([...files.keys()].toSorted(), ['-rf.pem', 'a-b_c.D9.pem'])
-      assert.equal(files.get('-rf.pem')?.digest, sha256('-rf.pem'))
+      assert.equal(files.get('-rf.pem')?.sha256, sha256('-rf.pem'))
     })
 
     test('tells mode and owner of a file that can not be read, and sends nothing of it', (t) => {
@@ -131,8 +133,8 @@ inEachShell(({ run, did }: NodeShell) => {
       if (isRoot) for (const name of ['ca.pem', 'a.pem']) chownSync(join(home, name), anybody, anybody)
       chmodSync(join(home, 'ca.pem'), 0)
       const { files, contents } = look(home, '~', { 'ca.pem': '-' }, { who: asAnybody })
-      assert.deepEqual([files.get('ca.pem')?.mode, files.get('ca.pem')?.digest], [0, undefined])
-      assert.equal(files.get('a.pem')?.digest, sha256('x'))
+      assert.deepEqual([files.get('ca.pem')?.mode, files.get('ca.pem')?.sha256], [0, undefined])
+      assert.equal(files.get('a.pem')?.sha256, sha256('x'))
       assert.equal(contents.size, 0)
     })
 
@@ -163,8 +165,8 @@ inEachShell(({ run, did }: NodeShell) => {
       test(`${directory} is made, inspected, and found with what is in it`, (t) => {
         const home = scratch(t)
         const folder = join(home, directory.slice(2))
-        assert.equal(make(home, directory).folder, folder.replace(/(.)\/$/, '$1'))
-        const found = look(home, directory).folder ?? assert.fail()
+        assert.equal(make(home, directory).path, folder.replace(/(.)\/$/, '$1'))
+        const found = look(home, directory).path ?? assert.fail()
         writeFileSync(join(found, 'ca.pem'), '')
         assert.deepEqual([...look(home, directory).files.keys()], ['ca.pem'])
         assert.deepEqual(readdirSync(folder), ['ca.pem'])
@@ -173,8 +175,8 @@ inEachShell(({ run, did }: NodeShell) => {
     test('may be absolute', (t) => {
       const [home, elsewhere] = [scratch(t), scratch(t)]
       const folder = join(elsewhere, 'a b/c')
-      assert.equal(make(home, folder).folder, folder)
-      assert.equal(look(home, folder).folder, folder)
+      assert.equal(make(home, folder).path, folder)
+      assert.equal(look(home, folder).path, folder)
       assert.deepEqual(readdirSync(home), [])
     })
 
@@ -191,7 +193,7 @@ inEachShell(({ run, did }: NodeShell) => {
       const home = scratch(t)
       mkdirSync(join(home, 'real'))
       symlinkSync('real', join(home, 'link'))
-      assert.equal(look(home, '~/link').folder, join(home, 'real'))
+      assert.equal(look(home, '~/link').path, join(home, 'real'))
     })
 
     test('where a file stands in the way is an error', (t) => {
@@ -225,10 +227,10 @@ inEachShell(({ run, did }: NodeShell) => {
       test(title, (t) => {
         const home = scratch(t)
         for (const name of ['ca.pem', 'ca-key.pem']) writeFileSync(join(home, name), name)
-        const { status, stdout } = run(home, inspectScript('~', new Map([['ca.pem', '-']]), nonce), {
+        const { status, stdout } = run(home, folderScript('~', { 'ca.pem': '-' }), {
           path: fakeTool(t, tool, script),
         })
-        if (status === 0) assert.throws(() => parseInspection(stdout, nonce), Failure)
+        if (status === 0) assert.throws(() => parseFolder(stdout, nonce), Failure)
       })
 
     test('(where every tool is the real one behind a script, it is one)', (t) => {
@@ -243,10 +245,10 @@ inEachShell(({ run, did }: NodeShell) => {
       writeFileSync(join(home, 'ca.pem'), 'x')
       if (isRoot) chownSync(home, anybody, anybody)
       chmodSync(home, 0o300)
-      const { status, stdout } = run(home, inspectScript('~', new Map(), nonce), { who: asAnybody })
+      const { status, stdout } = run(home, folderScript('~'), { who: asAnybody })
       chmodSync(home, 0o700)
       assert.notEqual(status, 0)
-      assert.throws(() => parseInspection(stdout, nonce), Failure)
+      assert.throws(() => parseFolder(stdout, nonce), Failure)
     })
 
     for (const [what, directory] of [
@@ -265,14 +267,14 @@ inEachShell(({ run, did }: NodeShell) => {
         chmodSync(home, 0o755)
         if (isRoot) chownSync(join(home, 'closed'), 12345, 12345)
         chmodSync(join(home, 'closed'), 0)
-        const { status, stdout } = run(home, inspectScript(directory, new Map(), nonce), { who: asAnybody })
+        const { status, stdout } = run(home, folderScript(directory), { who: asAnybody })
         chmodSync(join(home, 'closed'), 0o700)
         assert.equal(status, 0)
-        assert.throws(() => parseInspection(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
+        assert.throws(() => parseFolder(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
       })
 
     test('one that has no HOME', (t) => {
-      assert.notEqual(run(scratch(t), `unset HOME\n${inspectScript('~', new Map(), nonce)}`).status, 0)
+      assert.notEqual(run(scratch(t), `unset HOME\n${folderScript('~')}`).status, 0)
     })
 
     test('a script that was cut off anywhere does nothing', (t) => {
@@ -288,10 +290,10 @@ inEachShell(({ run, did }: NodeShell) => {
   test('whatever a login prints before and after it does not count, with a line end or without', (t) => {
     const home = scratch(t)
     writeFileSync(join(home, 'ca.pem'), 'x')
-    const printed = did(home, inspectScript('~', new Map([['ca.pem', '-']]), nonce))
-    const motd = `uid 7\nfolder /evil\nstat 644 7 81a4 1 evil.pem\n\x1b]0;worker0\x07`
-    const { uid, folder, files } = parseInspection(motd + printed + motd, nonce)
-    assert.deepEqual([uid, folder, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
+    const printed = did(home, folderScript('~', { 'ca.pem': '-' }))
+    const motd = `uid 7\nfolder /evil\nfile 644 7 0 81a4 1 ${changed} evil.pem\n\x1b]0;worker0\x07`
+    const { uid, path, files } = parseFolder(motd + printed + motd, nonce)
+    assert.deepEqual([uid, path, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
   })
 
   test('a file that is too large is reported, and neither hashed nor sent', (t) => {
@@ -303,7 +305,7 @@ inEachShell(({ run, did }: NodeShell) => {
       [...contents].map(([name, bytes]) => [name, bytes.length]),
       [['ca.pem', sizes['ca.pem']]],
     )
-    assert.deepEqual([files.get('ca-key.pem')?.size, files.get('ca-key.pem')?.digest], [sizes['ca-key.pem'], undefined])
+    assert.deepEqual([files.get('ca-key.pem')?.size, files.get('ca-key.pem')?.sha256], [sizes['ca-key.pem'], undefined])
   })
 
   test('of many large files only so many are sent', (t) => {
@@ -312,7 +314,7 @@ inEachShell(({ run, did }: NodeShell) => {
     for (const name of names) writeFileSync(join(home, name), Buffer.alloc(200_000, name))
     const { files, contents } = look(home, '~', Object.fromEntries(names.map((name) => [name, '-'])))
     assert.deepEqual([...contents.keys()], names.slice(0, 5))
-    assert.ok([...files.values()].every(({ digest }) => digest))
+    assert.ok([...files.values()].every(({ sha256 }) => sha256))
   })
 
   test('how long the kernel has run is reported, and since which boot', {
@@ -339,10 +341,17 @@ inEachShell(({ run, did }: NodeShell) => {
 describe('the answer of a look', () => {
   const digest = sha256('x')
   const frame = (...records: string[]) =>
-    `${nonce} begin\n${records.map((each) => `${each}\n`).join('')}${nonce} end ${records.filter((each) => !each.startsWith(' ')).length}\n`
+    `${nonce}1 begin\n${records.map((each) => `${each}\n`).join('')}${nonce}1 end ${records.filter((each) => !each.startsWith(' ')).length}\n`
   const boot = '01234567-89ab-cdef-0123-456789abcdef'
-  const whole = ['uid 0', 'folder /root', 'stat 644 0 81a4 1 ca.pem', `${digest}  ca.pem`, 'content ca.pem', ' 78']
-  const read = (text: string) => parseInspection(text, nonce)
+  const whole = [
+    'uid 0',
+    'folder /root',
+    `file 644 0 0 81a4 1 ${changed} ca.pem`,
+    `${digest}  ca.pem`,
+    'content ca.pem',
+    ' 78',
+  ]
+  const read = (text: string) => parseFolder(text, nonce)
 
   test('is read where it is whole', () => {
     const { files, contents } = read(frame(...whole))
@@ -356,7 +365,7 @@ describe('the answer of a look', () => {
     'an end that is cut off': frame(...whole)
       .slice(0, -2)
       .replace(/end \d*$/, 'end '),
-    'two beginnings': `${nonce} begin\n${frame(...whole)}`,
+    'two beginnings': `${nonce}1 begin\n${frame(...whole)}`,
     'two answers': frame(...whole) + frame(...whole),
     'another nonce': frame(...whole).replaceAll(nonce, 'fedcba9876543210'),
     'a record too few': frame(...whole).replace('uid 0\n', ''),
@@ -367,13 +376,19 @@ describe('the answer of a look', () => {
     'no folder': frame('uid 0'),
     'a folder that is none': frame('uid 0', 'folder root'),
     'a folder that exists and does not': frame('absent', ...whole),
-    'a file twice': frame(...whole, 'stat 644 0 81a4 1 ca.pem'),
-    'a mode that is none': frame('uid 0', 'folder /', 'stat 999 0 81a4 1 ca.pem'),
-    'a name that is none of ours': frame('uid 0', 'folder /', 'stat 644 0 81a4 1 c a.pem'),
+    'a file twice': frame(...whole, `file 644 0 0 81a4 1 ${changed} ca.pem`),
+    'a mode that is none': frame('uid 0', 'folder /', `file 999 0 0 81a4 1 ${changed} ca.pem`),
+    'a name that is none of ours': frame('uid 0', 'folder /', `file 644 0 0 81a4 1 ${changed} c a.pem`),
     'a digest of a file that is not there': frame('uid 0', 'folder /', `${digest}  ca.pem`),
-    'a digest of a folder': frame('uid 0', 'folder /', 'stat 755 0 41ed 1 ca.pem', `${digest}  ca.pem`),
+    'a digest of a folder': frame('uid 0', 'folder /', `file 755 0 0 41ed 1 ${changed} ca.pem`, `${digest}  ca.pem`),
     'two digests of a file': frame(...whole, `${digest}  ca.pem`),
-    'a content with no digest': frame('uid 0', 'folder /', 'stat 644 0 81a4 1 ca.pem', 'content ca.pem', ' 78'),
+    'a content with no digest': frame(
+      'uid 0',
+      'folder /',
+      `file 644 0 0 81a4 1 ${changed} ca.pem`,
+      'content ca.pem',
+      ' 78',
+    ),
     'a content of another digest': frame(...whole.slice(0, -1), ' 79'),
     'a content that is cut off': frame(...whole.slice(0, -1)),
     'bytes of nothing': frame('uid 0', ' 78', 'folder /'),
@@ -387,11 +402,14 @@ describe('the answer of a look', () => {
     // Where the time grew with the square of its length, this would take many minutes.
     const names = Array.from({ length: 100_000 }, (_, i) => `content ${i}\n`).join('')
     const records = `uid 0\nfolder /\n${names}${' 00\n'.repeat(300_000)}`
-    assert.throws(() => read(`${nonce} begin\n${records}${nonce} end 100002\n`), Failure)
+    assert.throws(() => read(`${nonce}1 begin\n${records}${nonce}1 end 100002\n`), Failure)
   })
 
-  const types = { '81a4': 'file', '41ed': 'folder', a1ff: 'other', '11a4': 'other', c1a4: 'other' }
+  const types = { '81a4': 'file', '41ed': 'folder', a1ff: 'link', '11a4': 'other', c1a4: 'other' }
   for (const [type, kind] of Object.entries(types))
     test(`type ${type} is ${kind}`, () =>
-      assert.equal(read(frame('uid 0', 'folder /', `stat 644 0 ${type} 1 old.pem`)).files.get('old.pem')?.kind, kind))
+      assert.equal(
+        read(frame('uid 0', 'folder /', `file 644 0 0 ${type} 1 ${changed} old.pem`)).files.get('old.pem')?.kind,
+        kind,
+      ))
 })

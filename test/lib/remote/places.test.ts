@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -14,21 +13,19 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { parsePlaces } from '../../../lib/remote/answer.ts'
 import { readAnswer } from '../../../lib/remote/frame.ts'
+import { newSuffix, oldSuffix, placesScript } from '../../../lib/remote/look.ts'
 import {
   commandScript,
   forgetScript,
-  listensScript,
-  type Placing,
+  type PlacesChange,
   placeScript,
   putBackScript,
-  readScript,
   removeScript,
 } from '../../../lib/remote/places.ts'
-import { newSuffix, oldSuffix } from '../../../lib/remote/units-look.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
@@ -48,26 +45,29 @@ function folders(t: TestContext) {
   const files = names.map((name) => ({
     file: name,
     path: join(place, name),
-    mode: mode(name),
     digest: sha256(`new ${name}\n`),
+    uid: 0,
+    gid: 0,
+    mode: mode(name),
   }))
-  return { source, place, placing: { source, sudo: '', files } satisfies Placing }
+  const change: PlacesChange = { source, sudo: '', files, unchanged: [], seen: new Map() }
+  return { source, place, change }
 }
 
-inEachShell(({ run, did }) => {
+inEachShell(({ run }) => {
   const answer = (script: string, more: { path?: string } = {}) => {
     const { status, stdout, stderr } = run('/', script, more)
     assert.equal(status, 0, stderr)
     return readAnswer(stdout, nonce).records.map((record) => record.replace(/^said /, ''))
   }
-  const place = (placing: Placing, more?: { path?: string }) => answer(placeScript(placing, nonce), more)
+  const place = (change: PlacesChange, more?: { path?: string }) => answer(placeScript(change, nonce), more)
   const contents = (folder: string) =>
     Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
 
   describe('placing', { skip: !isRoot && "files become root's" }, () => {
     test("gives each file its place, root's, with its mode, and keeps the old one beside it", (t) => {
-      const { place: folder, placing } = folders(t)
-      assert.deepEqual(place(placing), ['placed'])
+      const { place: folder, change } = folders(t)
+      assert.deepEqual(place(change), ['placed'])
       for (const name of names) {
         const stat = lstatSync(join(folder, name))
         assert.deepEqual([stat.uid, stat.gid, stat.mode & 0o7777], [0, 0, mode(name)], name)
@@ -79,8 +79,8 @@ inEachShell(({ run, did }) => {
     })
 
     test('is the same whatever tools would read from the environment', (t) => {
-      const { place: folder, placing } = folders(t)
-      assert.deepEqual(answer(oddEnvironment + placeScript(placing, nonce)), ['placed'])
+      const { place: folder, change } = folders(t)
+      assert.deepEqual(answer(oddEnvironment + placeScript(change, nonce)), ['placed'])
       for (const name of names) {
         const { uid, mode: found } = lstatSync(join(folder, name))
         assert.deepEqual(
@@ -88,27 +88,27 @@ inEachShell(({ run, did }) => {
           [0, mode(name), `new ${name}\n`],
         )
       }
-      answer(oddEnvironment + forgetScript({ sudo: '', paths: placing.files.map(({ path }) => path) }, nonce))
+      answer(oddEnvironment + forgetScript({ sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
-    test('is on the disk before it takes its place, and its place is when it is told', (t) => {
-      const { place: folder, placing } = folders(t)
+    test('is on the disk before it takes its place, and the rename is before it is reported', (t) => {
+      const { place: folder, change } = folders(t)
       const told = join(scratch(t), 'told')
       const now = `$(cat ${join(folder, 'kubernetes.pem')})`
-      assert.deepEqual(place(placing, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
+      assert.deepEqual(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
       const synced = names.map((name) => `-- ${join(folder, name)}${newSuffix} old kubernetes.pem`)
       assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [...synced, `-- ${folder} new kubernetes.pem`])
     })
 
     test('puts the old ones back, and forgets them', (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       const old = contents(folder)
-      const paths = placing.files.map(({ path }) => path)
-      place(placing)
+      const paths = change.files.map(({ path }) => path)
+      place(change)
       assert.deepEqual(answer(putBackScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
-      place(placing)
+      place(change)
       writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
       assert.deepEqual(answer(forgetScript({ sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
@@ -126,22 +126,22 @@ inEachShell(({ run, did }) => {
         symlinkSync('/etc/shadow', path)
       },
     }
-    for (const [what, change] of Object.entries(others))
+    for (const [what, spoil] of Object.entries(others))
       test(`changes nothing where a file in the source ${what}`, (t) => {
-        const { source, place: folder, placing } = folders(t)
+        const { source, place: folder, change } = folders(t)
         const before = snapshot(folder)
-        change(join(source, 'kubernetes-key.pem'))
-        assert.deepEqual(place(placing), ['source kubernetes-key.pem'])
+        spoil(join(source, 'kubernetes-key.pem'))
+        assert.deepEqual(place(change), ['source kubernetes-key.pem'])
         assert.deepEqual(snapshot(folder), before)
       })
 
     test('replaces a link in a place, not what it leads to, and puts it back', (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       const [path, elsewhere] = [join(folder, 'kubernetes.pem'), join(scratch(t), 'mine')]
       writeFileSync(elsewhere, 'mine')
       rmSync(path)
       symlinkSync(elsewhere, path)
-      assert.deepEqual(place(placing), ['placed'])
+      assert.deepEqual(place(change), ['placed'])
       assert.ok(lstatSync(path).isFile())
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
       answer(putBackScript({ sudo: '', paths: [path] }, nonce))
@@ -149,34 +149,114 @@ inEachShell(({ run, did }) => {
     })
 
     test('follows no link beside a place', (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       const elsewhere = join(scratch(t), 'mine')
       writeFileSync(elsewhere, 'mine')
       symlinkSync(elsewhere, join(folder, `kubernetes-key.pem${newSuffix}`))
       symlinkSync(elsewhere, join(folder, `kubernetes-key.pem${oldSuffix}`))
-      assert.deepEqual(place(placing), ['placed'])
+      assert.deepEqual(place(change), ['placed'])
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
-      assert.equal(readFileSync(join(folder, `kubernetes-key.pem${oldSuffix}`), 'utf8'), 'old kubernetes-key.pem\n')
+      assert.ok(lstatSync(join(folder, 'kubernetes-key.pem')).isFile())
+      assert.equal(readlinkSync(join(folder, `kubernetes-key.pem${oldSuffix}`)), elsewhere)
+    })
+
+    test('gives each file the owner, group and mode that it is to have', (t) => {
+      const { place: folder, change } = folders(t)
+      const files = change.files.map((file, i) => ({ ...file, uid: 1000 + i, gid: 2000 + i, mode: 0o640 - i * 0o40 }))
+      assert.deepEqual(place({ ...change, files }), ['placed'])
+      for (const { file, uid, gid, mode: wanted } of files) {
+        const stat = lstatSync(join(folder, file))
+        assert.deepEqual([stat.uid, stat.gid, stat.mode & 0o7777], [uid, gid, wanted], file)
+      }
+    })
+
+    describe('with an old file that an earlier run has kept', () => {
+      /** The earlier run had placed a pair, and was killed before its units were healthy. */
+      const twice = (t: TestContext) => {
+        const both = folders(t)
+        for (const name of names.slice(1)) {
+          writeFileSync(join(both.place, `${name}${oldSuffix}`), `last healthy ${name}\n`)
+          writeFileSync(join(both.place, name), `of the earlier run ${name}\n`)
+        }
+        return both
+      }
+      const healthy = Object.fromEntries(names.slice(1).map((name) => [name, `last healthy ${name}\n`]))
+
+      test('keeps that one', (t) => {
+        const { place: folder, change } = twice(t)
+        assert.deepEqual(place(change), ['placed'])
+        for (const name of names.slice(1))
+          assert.equal(readFileSync(join(folder, `${name}${oldSuffix}`), 'utf8'), `last healthy ${name}\n`)
+        answer(putBackScript({ sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
+        assert.deepEqual(contents(folder), { ...healthy, 'ca.pem': 'new ca.pem\n' })
+      })
+
+      // Else a certificate would stand beside the key of another run.
+      for (const name of names.slice(1))
+        test(`goes back to all of them where ${name} can not be renamed`, (t) => {
+          const { place: folder, change } = twice(t)
+          const path = fakeTool(t, 'mv', `case "$*" in */${name}${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`)
+          assert.deepEqual(place(change, { path }), ['undone no'])
+          assert.deepEqual(contents(folder), healthy)
+        })
+    })
+
+    describe('what has changed since the look', () => {
+      const changes: Readonly<Record<string, (path: string) => void>> = {
+        'other bytes': (path) => writeFileSync(path, 'other\n'),
+        'another mode': (path) => chmodSync(path, 0o640),
+        'another owner': (path) => chownSync(path, anybody, 0),
+        'a file that is gone': (path) => rmSync(path),
+        'a link in its place': (path) => {
+          rmSync(path)
+          symlinkSync('kubernetes-key.pem', path)
+        },
+        'a file that came': (path) => writeFileSync(join(dirname(path), 'ca.pem'), 'came'),
+      }
+      const seenAt = (change: PlacesChange) => {
+        const paths = change.files.map(({ path }) => path)
+        const none = { units: [], paths: new Map<string, string>() }
+        const query = { ...none, sudo: '', alone: paths, former: none, address: '127.0.0.1', ports: [] }
+        const { stdout } = run('/', placesScript({ ...query, paths: new Map(paths.map((each) => [each, ''])) }, nonce))
+        return { ...change, unchanged: paths, seen: parsePlaces(stdout, nonce).files }
+      }
+      for (const [what, spoil] of Object.entries(changes))
+        test(`stops before anything is written: ${what}`, (t) => {
+          const { place: folder, change } = folders(t)
+          const seen = seenAt(change)
+          spoil(join(folder, 'kubernetes.pem'))
+          const before = snapshot(folder)
+          assert.deepEqual(place(seen), ['changed'])
+          assert.deepEqual(snapshot(folder), before)
+        })
+
+      test('is none where nothing has', (t) => {
+        const { place: folder, change } = folders(t)
+        const seen = seenAt(change)
+        writeFileSync(join(folder, 'theirs'), 'not ours')
+        assert.deepEqual(place(seen), ['placed'])
+      })
     })
 
     test('changes nothing where a folder stands in a place, or its folder does not exist', (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       mkdirSync(join(folder, 'ca.pem'))
       const before = snapshot(folder)
-      assert.match(place(placing)[0] ?? '', /^undone /)
-      const far = { file: 'ca.pem', path: join(folder, 'gone/ca.pem'), mode: 0o644, digest: sha256('new ca.pem\n') }
-      assert.match(place({ ...placing, files: [far, ...placing.files.slice(1)] })[0] ?? '', /^undone /)
+      assert.match(place(change)[0] ?? '', /^undone /)
+      const [first, ...rest] = change.files
+      const far = { ...(first ?? assert.fail()), path: join(folder, 'gone/ca.pem') }
+      assert.match(place({ ...change, files: [far, ...rest] })[0] ?? '', /^undone /)
       assert.deepEqual(contents(join(folder, 'ca.pem')), {})
       assert.deepEqual(Object.keys(snapshot(folder)), Object.keys(before))
     })
 
     test('changes nothing where a file is immutable', { skip: !canLock && 'no chattr' }, (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       const before = contents(folder)
       const last = join(folder, 'kubernetes-key.pem')
       execFileSync('chattr', ['+i', last])
       try {
-        assert.match(place(placing)[0] ?? '', /^undone .*not permitted/)
+        assert.match(place(change)[0] ?? '', /^undone .*not permitted/)
       } finally {
         execFileSync('chattr', ['-i', last])
       }
@@ -184,25 +264,25 @@ inEachShell(({ run, did }) => {
     })
 
     test('undoes all where one can not be renamed', (t) => {
-      const { place: folder, placing } = folders(t)
+      const { place: folder, change } = folders(t)
       const before = contents(folder)
       const path = fakeTool(t, 'mv', `case "$*" in *key.pem${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`)
-      assert.deepEqual(place(placing, { path }), ['undone no'])
+      assert.deepEqual(place(change, { path }), ['undone no'])
       assert.deepEqual(contents(folder), before)
     })
 
     test('says where it could not undo', (t) => {
-      const { placing } = folders(t)
+      const { change } = folders(t)
       const refuse = `case "$*" in *key.pem${newSuffix}*|*${oldSuffix}*) echo no >&2; exit 1 ;; esac`
       const path = fakeTool(t, 'mv', `${refuse}; real "$@"`)
-      assert.deepEqual(place(placing, { path }), ['half no'])
+      assert.deepEqual(place(change, { path }), ['half no'])
     })
 
     test('waits for another that is at work there', (t) => {
-      const { source, place: folder, placing } = folders(t)
+      const { source, place: folder, change } = folders(t)
       const before = snapshot(folder)
       const flock = fakeTool(t, 'flock', `echo >> ${join(source, 'asked')}; exit 1`)
-      assert.deepEqual(place(placing, { path: `${flock}:${fakeTool(t, 'sleep', 'exit 0')}` }), ['busy'])
+      assert.deepEqual(place(change, { path: `${flock}:${fakeTool(t, 'sleep', 'exit 0')}` }), ['busy'])
       assert.equal(readFileSync(join(source, 'asked'), 'utf8').length, 30)
       assert.deepEqual(snapshot(folder), before)
     })
@@ -213,24 +293,24 @@ inEachShell(({ run, did }) => {
       ['after', 'sha256sum', `real "$@"; for f in "$FOLDER"/*-new; do mv -- "$f" "$FOLDER/away"; ${link}; done`],
     ] as const)
       test(`changes no file to which the owner of the folder gives its name by a link ${when}`, (t) => {
-        const { place: folder, placing } = folders(t)
+        const { place: folder, change } = folders(t)
         const victim = join(scratch(t), 'victim')
         writeFileSync(victim, 'mine', { mode: 0o640 })
         if (isRoot) chownSync(victim, anybody, anybody)
         const [before] = [snapshot(dirname(victim))]
-        place(placing, { path: fakeTool(t, tool, `FOLDER=${folder} VICTIM=${victim}\n${script}`) })
+        place(change, { path: fakeTool(t, tool, `FOLDER=${folder} VICTIM=${victim}\n${script}`) })
         assert.deepEqual(snapshot(dirname(victim)), before)
         assert.equal(lstatSync(victim).uid, isRoot ? anybody : process.getuid?.())
       })
   })
 
   test('placing changes nothing on a full disk', { skip: !canMount && 'no leave to mount' }, (t) => {
-    const { place: folder, placing } = folders(t)
+    const { place: folder, change } = folders(t)
     const sh = `mount -t tmpfs -o size=16k tmpfs ${folder}; for f in kubernetes kubernetes-key; do echo old >${folder}/$f.pem; done
       ${process.execPath} ${new URL('../../support/full-disk.ts', import.meta.url).pathname} ${folder}/full 1
       ls -A ${folder}; sh; ls -A ${folder}; cat ${folder}/kubernetes.pem ${folder}/kubernetes-key.pem`
     const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', sh], {
-      input: placeScript(placing, nonce),
+      input: placeScript(change, nonce),
       encoding: 'utf8',
     })
     const listed = 'full\nkubernetes-key.pem\nkubernetes.pem\n'
@@ -241,23 +321,17 @@ inEachShell(({ run, did }) => {
     assert.equal(typeof fill, 'function')
   })
 
-  test('reads files, and removes those that are still the same', (t) => {
+  test('removes files that are still the same, and no others', (t) => {
     const folder = scratch(t)
     const paths = ['a', 'b', 'c'].map((name) => join(folder, name))
     for (const path of paths) writeFileSync(path, `${path}\n\0`)
-    writeFileSync(paths[2] ?? '', '')
-    const lines = answer(readScript({ sudo: '', paths }, nonce))
-    assert.deepEqual(
-      lines.map((line) => Buffer.from(line, 'hex').toString()),
-      [...paths.map((path) => readFileSync(path, 'utf8')), ''],
-    )
     const digests = new Map(paths.map((path) => [path, sha256(readFileSync(path))]))
     writeFileSync(paths[1] ?? '', 'another')
     answer(removeScript('', digests, nonce))
     assert.deepEqual(readdirSync(folder), ['b'])
   })
 
-  test("a command's status and words are told, whatever it says and reads", () => {
+  test("a command's status and its output are reported, whatever it prints and reads", () => {
     assert.deepEqual(answer(commandScript('', 'cat; echo one; echo two >&2; exit 7', nonce)), [
       'status 7',
       'one',
@@ -267,32 +341,16 @@ inEachShell(({ run, did }) => {
     assert.equal(answer(commandScript('', 'yes', nonce).replace('yes', 'seq 100')).length, 40)
   })
 
-  test('a root that can not be asked is told', () => {
+  test('a shell of root that does not start is reported', () => {
     const { stdout } = run('/', commandScript('false', 'echo one', nonce))
     assert.equal(readAnswer(stdout, nonce).stopped?.why, 'root')
   })
 
-  test('tells which ports something listens on, on that address or on all', async (t) => {
-    // Other tests listen on 127.0.0.1, where a port that is free on another address may be in use.
-    const hosts = ['127.77.0.1', '127.77.0.2', '::1', '0.0.0.0', '::', '::ffff:127.77.0.1']
-    const servers = hosts.map((host) => createServer().listen(0, host))
-    t.after(() => servers.map((server) => server.close()))
-    await Promise.all(servers.map((server) => once(server, 'listening')))
-    const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
-    const listensOn = (address: string) => {
-      const told = did('/', listensScript(address, [1, ...ports.keys()], nonce)).match(/^\d+$/gm) ?? []
-      return told.map((port) => ports.get(Number(port)))
-    }
-    assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
-    assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
-    assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
-  })
-
   test('what is linked elsewhere too is replaced in its place alone', { skip: !isRoot && 'needs root' }, (t) => {
-    const { place: folder, placing } = folders(t)
+    const { place: folder, change } = folders(t)
     linkSync(join(folder, 'kubernetes.pem'), join(folder, 'elsewhere'))
     chmodSync(join(folder, 'elsewhere'), 0o640)
-    place(placing)
+    place(change)
     assert.equal(readFileSync(join(folder, 'elsewhere'), 'utf8'), 'old kubernetes.pem\n')
   })
 })

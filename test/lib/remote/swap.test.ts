@@ -16,8 +16,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { type FolderSeen, parseFolder, readFolderRecords } from '../../../lib/remote/answer.ts'
 import { readAnswer } from '../../../lib/remote/frame.ts'
-import { type Inspection, inspectScript, parseInspection } from '../../../lib/remote/look.ts'
+import { lookScript } from '../../../lib/remote/look.ts'
 import { discardScript } from '../../../lib/remote/shell.ts'
 import { archiveName, type Swap, swapScript } from '../../../lib/remote/swap.ts'
 import { buildTar } from '../../../lib/remote/tar.ts'
@@ -26,6 +27,9 @@ import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
+const folderScript = lookScript({ directory: '~', expected: new Map() }, undefined, nonce)
+/** What a node has after a swap, by its own look. */
+const readSwapped = (output: string): FolderSeen => readFolderRecords(readAnswer(output, nonce).records)
 
 function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
   const copied = newFiles.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) }))
@@ -34,11 +38,10 @@ function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
 }
 
 inEachShell(({ run, did }: NodeShell) => {
-  const look = (home: string): Inspection => parseInspection(did(home, inspectScript('~', new Map(), nonce)), nonce)
-  const scriptFor = (home: string, swap: Swap, seen: Inspection = look(home)) => swapScript(swap, seen, nonce)
+  const look = (home: string): FolderSeen => parseFolder(did(home, folderScript), nonce)
+  const scriptFor = (home: string, swap: Swap, seen: FolderSeen = look(home)) => swapScript(swap, seen, nonce)
   /** What the node says it holds afterwards. */
-  const swapped = (home: string, swap: Swap = swapOf(home)): Inspection =>
-    parseInspection(did(home, scriptFor(home, swap)), nonce)
+  const swapped = (home: string, swap: Swap = swapOf(home)): FolderSeen => readSwapped(did(home, scriptFor(home, swap)))
   const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
     const { status, stdout } = run(home, script, more)
     assert.equal(status, 0)
@@ -51,7 +54,7 @@ inEachShell(({ run, did }: NodeShell) => {
       stage(home)
       const { files } = swapped(home)
       assert.deepEqual(
-        [...files].map(([name, { digest }]) => [name, digest]).toSorted(),
+        [...files].map(([name, { sha256 }]) => [name, sha256]).toSorted(),
         newFiles.map(({ name, bytes }) => [name, sha256(bytes)]).toSorted(),
       )
       for (const { name, mode, bytes } of newFiles) {
@@ -68,7 +71,7 @@ inEachShell(({ run, did }: NodeShell) => {
       const told = join(scratch(t), 'told')
       const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
       const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: sync })
-      assert.ok(parseInspection(stdout, nonce).files.size > 0)
+      assert.ok(readSwapped(stdout).files.size > 0)
       const all = newFiles.map(({ name }) => name).join(' ')
       assert.equal(readFileSync(told, 'utf8'), `-- ${all} old ca.pem\n-- . the new CA\n`)
     })
@@ -84,17 +87,17 @@ inEachShell(({ run, did }: NodeShell) => {
       const { stdout } = run(home, scriptFor(home, swapOf(home)), {
         path: fakeTool(t, 'sync', 'case "$*" in "-- .") exit 1 ;; esac'),
       })
-      assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
+      assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, sha256('the new CA\n'))
     })
 
     test('is the same whatever tools would read from the environment', (t) => {
       const home = oldHome(t)
-      const seen = parseInspection(did(home, oddEnvironment + inspectScript('~', new Map(), nonce)), nonce)
+      const seen = parseFolder(did(home, oddEnvironment + folderScript), nonce)
       assert.deepEqual({ ...seen, uptime: undefined }, { ...look(home), uptime: undefined })
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
       const script = scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
-      parseInspection(did(home, oddEnvironment + script), nonce)
+      readSwapped(did(home, oddEnvironment + script))
       for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
         if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
         assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
@@ -340,8 +343,8 @@ exit 1`,
     const home = oldHome(t)
     stage(home)
     const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'ln', 'exit 1') })
-    const { files } = parseInspection(stdout, nonce)
-    for (const { name, bytes } of newFiles) assert.equal(files.get(name)?.digest, sha256(bytes), name)
+    const { files } = readSwapped(stdout)
+    for (const { name, bytes } of newFiles) assert.equal(files.get(name)?.sha256, sha256(bytes), name)
     assert.ok(readdirSync(home).every((name) => !name.startsWith('.')))
   })
 
@@ -352,13 +355,13 @@ exit 1`,
     for (const name of ['ca.pem', 'worker0-key.pem']) chownSync(join(home, name), 12345, 12345)
     chmodSync(join(home, 'worker0-key.pem'), 0o600)
     chownSync(home, anybody, anybody)
-    const seen = parseInspection(run(home, inspectScript('~', new Map(), nonce), { who: asAnybody }).stdout, nonce)
+    const seen = parseFolder(run(home, folderScript, { who: asAnybody }).stdout, nonce)
     stage(home)
     for (const path of [join(home, staging), join(home, staging, archiveName)]) chownSync(path, anybody, anybody)
     const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { who: asAnybody })
-    const { files } = parseInspection(stdout, nonce)
+    const { files } = readSwapped(stdout)
     for (const { name, bytes } of newFiles)
-      assert.deepEqual([files.get(name)?.digest, files.get(name)?.uid], [sha256(bytes), anybody], name)
+      assert.deepEqual([files.get(name)?.sha256, files.get(name)?.uid], [sha256(bytes), anybody], name)
   })
 
   test('a swap whose mv does nothing and exits 0 is seen by the look that follows', (t) => {
@@ -367,7 +370,7 @@ exit 1`,
     stage(home)
     const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
     const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: mv })
-    assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, before.files.get('ca.pem')?.digest)
+    assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, before.files.get('ca.pem')?.sha256)
   })
 
   test('new files have the time of the node, though the archive carries none', (t) => {
@@ -409,8 +412,8 @@ exit 1`,
       const seen = look(home)
       stage(home)
       writeFileSync(join(home, 'theirs.pem'), 'other')
-      const { files } = parseInspection(did(home, scriptFor(home, swapOf(home), seen)), nonce)
-      assert.equal(files.get('ca.pem')?.digest, sha256('the new CA\n'))
+      const { files } = readSwapped(did(home, scriptFor(home, swapOf(home), seen)))
+      assert.equal(files.get('ca.pem')?.sha256, sha256('the new CA\n'))
     })
   })
 
@@ -427,7 +430,7 @@ exit 1`,
     // It is asked for the first time, and then the holder is killed.
     const flock = fakeTool(t, 'flock', `real "$@" || { kill -9 ${holder.pid} 2>/dev/null; exit 1; }`)
     const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { path: flock })
-    assert.equal(parseInspection(stdout, nonce).files.get('ca.pem')?.digest, sha256('the new CA\n'))
+    assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, sha256('the new CA\n'))
   })
 
   test('a lock that another keeps stops the swap with nothing changed', (t) => {

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { Step } from '../../../lib/change.ts'
 import { tellingTogether } from '../../../tasks/nodes/together.ts'
 
-test('of several that are worked on at once, what is told last is of one that is still at work', async () => {
+test('of several that are worked on at once, the last step that is reported is of one that is still at work', async () => {
   const told: string[] = []
   const tell = (step: Step) => told.push('unit' in step ? `${step.doing} ${step.unit}` : step.doing)
   const units = ['a', 'b', 'c'].map((unit) => ({ unit, ...Promise.withResolvers<void>() }))
@@ -12,12 +12,12 @@ test('of several that are worked on at once, what is told last is of one that is
     await promise
   })
   const [a, b, c] = units
-  // It was not what stood there: nothing to be told.
+  // It was not what stood there: nothing to report.
   a?.resolve()
   await all[0]
   // It was; b is still at it.
-  c?.reject(new Error('not well'))
-  await assert.rejects(all[2] ?? assert.fail(), /not well/)
+  c?.reject(new Error('not healthy'))
+  await assert.rejects(all[2] ?? assert.fail(), /not healthy/)
   b?.resolve()
   await all[1]
   assert.deepEqual(told, ['restarting a', 'restarting b', 'restarting c', 'restarting b'])

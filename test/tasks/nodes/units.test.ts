@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { fileMode, keyFile, parseFileName } from '../../../lib/files/names.ts'
+import type { FileState } from '../../../lib/files/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
-import { newSuffix, oldSuffix, type UnitsLook } from '../../../lib/remote/units-look.ts'
+import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answer.ts'
+import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { digestOf } from '../../../tasks/nodes/look.ts'
 import { judgeUnits, type UnitsFound } from '../../../tasks/nodes/units.ts'
@@ -25,8 +27,11 @@ const install = cluster.install as Install
 const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
 /** Seconds. */
 const [placed, started, now] = [1000, 2000, 3000]
+const root = { uid: 0, gids: [0] } as const
+const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
+const healthy: UnitState = { ...running, started, account: root }
 
-describe('the verdict about units', () => {
+describe("the check of a node's units", () => {
   let at: Workspace
   /** As all should be, with what differs. */
   const judge = (name: string, change: (found: Mutable) => void = () => {}) => {
@@ -36,65 +41,54 @@ describe('the verdict about units', () => {
       .flatMap(({ files: places }) => places)
       .map(({ file, path }) => {
         const placedFile = {
-          isPlain: true,
+          kind: 'file' as const,
           mode: fileMode(file),
           uid: 0,
           gid: 0,
+          size: 1,
           changed: placed,
-          digest: digestOf(at, file),
+          sha256: digestOf(at, file),
+          lines: '',
         }
         return [path, placedFile] as const
       })
     const found: Mutable = {
-      look: {
+      places: {
         now,
-        source: '/home/ubuntu',
-        units: new Map(
-          units.map(({ unit }) => [
-            unit,
-            { isLoaded: true, active: 'active', sub: 'running', isStopping: false, started },
-          ]),
-        ),
+        units: new Map(units.map(({ unit }) => [unit, healthy])),
         folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
         files: new Map(files),
-        isDrained: false,
+        contents: new Map(),
+        real: new Map(),
+        links: [],
+        listening: new Set(),
       },
       served: new Map(
         units.flatMap(({ serves }) =>
           serves.map(({ port, name: leaf }) => [port, tryCertificate(at.auth, leaf)?.x509.raw ?? 'nothing']),
         ),
       ),
-      misplaced: [],
+      leftOver: [],
     }
     change(found)
-    return judgeUnits(at, node, install, found as UnitsFound).flatMap(({ reason }) =>
+    const look = { folder: {} as FolderSeen, places: found.places }
+    return judgeUnits(at, node, install, { ...found, look }).flatMap(({ reason }) =>
       reason === undefined ? [] : [reason === 'not installed' ? reason : formatReason(reason)],
     )
   }
-  type File = { isPlain: boolean; mode: number; uid: number; gid: number; changed: number; digest: string | undefined }
-  interface Mutable {
-    look: {
-      now: number
-      source: string | undefined
-      units: Map<string, UnitsLook['units'] extends ReadonlyMap<string, infer State> ? State : never>
+  interface Mutable extends Pick<UnitsFound, 'leftOver'> {
+    places: PlacesSeen & {
+      units: Map<string, UnitState>
       folders: Set<string>
-      files: Map<string, File>
-      isDrained: boolean
+      files: Map<string, FileState>
+      real: Map<string, string>
     }
     served: Map<number, Buffer | 'nothing'>
-    misplaced: []
   }
-  const file = (found: Mutable, path: string, change: Partial<File>) =>
-    found.look.files.set(path, { ...(found.look.files.get(path) as File), ...change })
-  const state = (found: Mutable, unit: string, change: object) =>
-    found.look.units.set(unit, {
-      isLoaded: true,
-      active: 'active',
-      sub: 'running',
-      isStopping: false,
-      started,
-      ...change,
-    })
+  const file = (found: Mutable, path: string, change: Partial<FileState>) =>
+    found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
+  const state = (found: Mutable, unit: string, change: Partial<UnitState>) =>
+    found.places.units.set(unit, { ...healthy, ...change })
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(async () => {
@@ -102,11 +96,11 @@ describe('the verdict about units', () => {
     at = { auth, cluster } as unknown as Workspace
   })
 
-  test('is none where all is right', () => {
+  test('finds nothing where all matches', () => {
     for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
   })
 
-  test('in a plan has what would be written anew, as if it were: with the restarts', () => {
+  test('finds in a plan what would be written anew, with the restarts', () => {
     const settled = at
     at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig']) }
     try {
@@ -126,26 +120,71 @@ describe('the verdict about units', () => {
   const rows: Readonly<Record<string, readonly [node: string, change: (found: Mutable) => void, ...told: string[]]>> = {
     'a file that is read at each handshake differs': [
       'c0',
-      (found) => file(found, `${etcd}kubernetes.pem`, { digest: 'x' }),
+      (found) => file(found, `${etcd}kubernetes.pem`, { sha256: 'x' }),
       'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
     ],
     'a file that is read at the start is missing': [
       'c0',
-      (found) => found.look.files.delete(`${etcd}ca.pem`),
+      (found) => found.places.files.delete(`${etcd}ca.pem`),
       'etcd: ca.pem missing in /etc/etcd: restart',
     ],
     'a symbolic link stands in a place': [
       'w0',
-      (found) => file(found, `${kubelet}kubeconfig`, { isPlain: false, digest: undefined }),
-      'kubelet: kubeconfig differs in /var/lib/kubelet: restart',
+      (found) => file(found, `${kubelet}kubeconfig`, { kind: 'link', sha256: undefined }),
+      'kubelet: kubeconfig not a file in /var/lib/kubelet: restart',
     ],
-    'one has a wrong mode, or another owner': [
+    'others may read a key, or change a certificate': [
       'w0',
       (found) => {
         file(found, `${kubelet}w0-key.pem`, { mode: 0o644 })
-        file(found, `${kubelet}w0.pem`, { gid: 5 })
+        file(found, `${kubelet}w0.pem`, { uid: 5 })
       },
-      'kubelet: w0.pem wrong owner in /var/lib/kubelet, w0-key.pem wrong mode in /var/lib/kubelet: taken up without a restart',
+      'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: taken up without a restart',
+    ],
+    'a certificate is of another group, that may only read it': [
+      'w0',
+      (found) => file(found, `${kubelet}w0.pem`, { gid: 5 }),
+    ],
+    'a unit runs as another user, who may not read its key': [
+      'c0',
+      (found) => state(found, 'etcd', { account: { uid: 990, gids: [991] } }),
+      'etcd: kubernetes-key.pem unreadable for its unit in /etc/etcd: taken up without a restart',
+    ],
+    'it may, by its group': [
+      'c0',
+      (found) => {
+        state(found, 'etcd', { account: { uid: 990, gids: [991] } })
+        file(found, `${etcd}kubernetes-key.pem`, { gid: 991, mode: 0o640 })
+      },
+    ],
+    'of two units one may not read the key that they share': [
+      'c0',
+      (found) => {
+        state(found, 'kube-controller-manager', { account: { uid: 990, gids: [991] } })
+        for (const name of ['ca-key.pem', 'kube-controller-manager.kubeconfig'])
+          file(found, `/var/lib/kubernetes/${name}`, { uid: 990 })
+      },
+      'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
+      'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
+    ],
+    'the node does not know the user of a unit, the owner that a key has is not doubted': [
+      'c0',
+      (found) => {
+        state(found, 'etcd', { account: undefined })
+        file(found, `${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 })
+      },
+    ],
+    'a folder of its places is a link, and a file differs where it leads': [
+      'c0',
+      (found) => {
+        for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
+          found.places.files.delete(`${etcd}${name}`)
+          found.places.real.set(`${etcd}${name}`, `/var/lib/kubernetes/${name}`)
+        }
+        file(found, '/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })
+      },
+      'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
+      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: taken up without a restart',
     ],
     'one was changed since the start': [
       'w0',
@@ -156,20 +195,20 @@ describe('the verdict about units', () => {
       'w0',
       (found) => file(found, `${kubelet}w0.pem`, { changed: started + 1 }),
     ],
-    'one is of a time to come: the clock was set back': [
+    'a file is dated in the future: the clock was set back': [
       'w0',
       (found) => file(found, `${kubelet}kubeconfig`, { changed: now + 3600 }),
       'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
     ],
-    'another certificate is shown': [
+    'another certificate is served': [
       'w0',
       (found) => found.served.set(10250, Buffer.from('x')),
       'kubelet: another certificate is served on 10250: taken up without a restart',
     ],
-    'none is shown': [
+    'no certificate is served': [
       'w0',
       (found) => found.served.set(10250, 'nothing'),
-      'kubelet: no certificate is shown on 10250: looked at again',
+      'kubelet: no certificate is served on 10250: looked at again',
     ],
     'it failed, or falls over again and again': [
       'w0',
@@ -188,21 +227,23 @@ describe('the verdict about units', () => {
         found.served.delete(10250)
       },
     ],
-    'a run was killed before it was well': [
+    'a run was killed before it was healthy': [
       'w0',
-      (found) => found.look.files.set(`${kubelet}w0.pem${oldSuffix}`, found.look.files.get(`${kubelet}w0.pem`) as File),
-      'kubelet: an earlier run did not see it get well: looked at again',
+      (found) =>
+        found.places.files.set(`${kubelet}w0.pem${oldSuffix}`, found.places.files.get(`${kubelet}w0.pem`) as FileState),
+      'kubelet: a previous run did not see it healthy: looked at again',
     ],
     'a node lost its power before a new file had its name': [
       'w0',
-      (found) => found.look.files.set(`${kubelet}w0.pem${newSuffix}`, found.look.files.get(`${kubelet}w0.pem`) as File),
-      'kubelet: an earlier run did not see it get well: looked at again',
+      (found) =>
+        found.places.files.set(`${kubelet}w0.pem${newSuffix}`, found.places.files.get(`${kubelet}w0.pem`) as FileState),
+      'kubelet: a previous run did not see it healthy: looked at again',
     ],
     'systemd does not know it, or its folder is not there': [
       'w0',
       (found) => {
         state(found, 'kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' })
-        found.look.folders.delete('/var/lib/kubernetes')
+        found.places.folders.delete('/var/lib/kubernetes')
       },
       'not installed',
       'not installed',
@@ -212,7 +253,7 @@ describe('the verdict about units', () => {
       (found) => state(found, 'kube-proxy', { isLoaded: false }),
       'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
     ],
-    'it was started at a time that is yet to come, by its clock then': [
+    'it was started in the future, by its clock then': [
       'w0',
       (found) => state(found, 'kube-proxy', { started: now + 3600 }),
       'kube-proxy: kubeconfig written but not loaded: restart',
@@ -222,11 +263,11 @@ describe('the verdict about units', () => {
       (found) => file(found, '/var/lib/kubernetes/service-account.pem', { changed: started + 1 }),
       'kube-apiserver: service-account.pem written but not loaded: restart, drained',
     ],
-    'what a gateway trusts was not made of it yet': [
+    'the bundle that a gateway trusts is older than the CA': [
       'g0',
       (found) =>
-        found.look.files.set('/etc/ssl/certs/ca-certificates.crt', {
-          ...(found.look.files.values().next().value as File),
+        found.places.files.set('/etc/ssl/certs/ca-certificates.crt', {
+          ...(found.places.files.values().next().value as FileState),
           changed: placed - 1,
         }),
       'trust-store: kubernetes-ca.crt written but not loaded: restart',

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import {
+  type Access,
+  type Account,
+  accessFor,
+  compare,
+  type Drift,
+  type FileState,
+  type Wanted,
+} from '../../../lib/files/place.ts'
+
+const path = '/etc/etcd/x.pem'
+const file = (change: Partial<FileState> = {}): FileState => ({
+  ...{ kind: 'file', mode: 0o644, uid: 0, gid: 0, size: 1, changed: 0, sha256: 'ours', lines: '' },
+  ...change,
+})
+const wanted = (change: Partial<Wanted> = {}): Wanted => ({
+  ...{ path, sha256: 'ours', isSecret: false, readers: [root] },
+  ...change,
+})
+const driftsOf = (of: Wanted, there: FileState | undefined): Drift['what'][] =>
+  compare([of], { files: new Map(there ? [[path, there]] : []) }).map((drift) => {
+    assert.equal(drift.path, path)
+    return drift.what
+  })
+
+const root: Account = { uid: 0, gids: [0] }
+const kube: Account = { uid: 990, gids: [991, 5] }
+const etcd: Account = { uid: 980, gids: [981] }
+
+describe('a file differs from what is wanted', () => {
+  const rows: Readonly<Record<string, readonly [Partial<Wanted>, FileState | undefined, ...Drift['what'][]]>> = {
+    'where it is not there': [{}, undefined, 'missing'],
+    'where a folder stands there': [{}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
+    'where a link stands there': [{}, file({ kind: 'link', sha256: undefined }), 'not a file'],
+    'by its content': [{}, file({ sha256: 'other' }), 'differs'],
+    'where its content is not known': [{}, file({ sha256: undefined }), 'differs'],
+    'by its content, whatever its mode is': [{}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
+    'where a plan would make it anew': [{ isPending: true }, file(), 'differs'],
+    'not where auth/ does not have it yet': [{ sha256: undefined }, file()],
+    'by its owner in the folder that is deployed to': [{ readers: { login: 1000 } }, file(), 'wrong owner'],
+    'by its mode there, though nobody else may read it': [
+      { readers: { login: 1000 }, isSecret: true },
+      file({ uid: 1000, mode: 0o400 }),
+      'wrong mode',
+    ],
+    'by both there': [{ readers: { login: 1000 }, isSecret: true }, file({ mode: 0o640 }), 'wrong owner', 'wrong mode'],
+    'not there where it is as deployed': [
+      { readers: { login: 1000 }, isSecret: true },
+      file({ uid: 1000, gid: 7, mode: 0o600 }),
+    ],
+  }
+  for (const [what, [change, there, ...drifts]] of Object.entries(rows))
+    test(what, () => assert.deepEqual(driftsOf(wanted(change), there), drifts))
+})
+
+test('each file is compared with its own, and in the order in which they are wanted', () => {
+  const at = (name: string) => wanted({ path: `/${name}` })
+  const files = new Map([
+    ['/a', file({ sha256: 'x' })],
+    ['/b', file()],
+    ['/other', file({ sha256: 'x' })],
+  ])
+  assert.deepEqual(compare([at('c'), at('b'), at('a')], { files }), [
+    { path: '/c', what: 'missing' },
+    { path: '/a', what: 'differs' },
+  ])
+})
+
+/** A file as `ls -l` shows it: mode, owner, group; what is reported, and the access that a new one gets in its place. */
+interface Row {
+  readonly readers: readonly Account[]
+  readonly secret: boolean
+  readonly there: readonly [mode: number, uid: number, gid: number]
+  readonly drift?: Drift['what']
+  readonly access: readonly [mode: number, uid: number, gid: number]
+}
+
+const access: Readonly<Record<string, Row>> = {
+  "root's secret": { readers: [root], secret: true, there: [0o600, 0, 0], access: [0o600, 0, 0] },
+  "root's secret, read-only": { readers: [root], secret: true, there: [0o400, 0, 0], access: [0o400, 0, 0] },
+  "root's secret that its group reads too": {
+    readers: [root],
+    secret: true,
+    there: [0o640, 0, 0],
+    access: [0o640, 0, 0],
+  },
+  "root's secret that nobody may read by its mode": {
+    readers: [root],
+    secret: true,
+    there: [0, 0, 0],
+    access: [0, 0, 0],
+  },
+  "root's secret that another group may read": {
+    ...{ readers: [root], secret: true, there: [0o640, 0, 5] },
+    ...{ drift: 'open to others', access: [0o600, 0, 0] },
+  },
+  "root's secret that everybody may read": {
+    ...{ readers: [root], secret: true, there: [0o644, 0, 0] },
+    ...{ drift: 'open to others', access: [0o600, 0, 0] },
+  },
+  "root's secret that another user owns": {
+    ...{ readers: [root], secret: true, there: [0o600, 1000, 0] },
+    ...{ drift: 'open to others', access: [0o600, 0, 0] },
+  },
+  "root's certificate": { readers: [root], secret: false, there: [0o644, 0, 0], access: [0o644, 0, 0] },
+  "root's certificate that is closed": { readers: [root], secret: false, there: [0o600, 0, 0], access: [0o600, 0, 0] },
+  "root's certificate of another group": {
+    readers: [root],
+    secret: false,
+    there: [0o644, 0, 5],
+    access: [0o644, 0, 5],
+  },
+  "root's certificate that another group may write": {
+    ...{ readers: [root], secret: false, there: [0o664, 0, 5] },
+    ...{ drift: 'open to others', access: [0o644, 0, 0] },
+  },
+  "root's certificate that everybody may write": {
+    ...{ readers: [root], secret: false, there: [0o646, 0, 0] },
+    ...{ drift: 'open to others', access: [0o644, 0, 0] },
+  },
+  "root's certificate that another user owns": {
+    ...{ readers: [root], secret: false, there: [0o644, 1000, 0] },
+    ...{ drift: 'open to others', access: [0o644, 0, 0] },
+  },
+  "a user's secret": { readers: [kube], secret: true, there: [0o600, 990, 0], access: [0o600, 990, 0] },
+  "a user's secret by its group": { readers: [kube], secret: true, there: [0o640, 0, 991], access: [0o640, 0, 991] },
+  'by another of its groups': { readers: [kube], secret: true, there: [0o440, 0, 5], access: [0o440, 0, 5] },
+  "a user's secret that root alone may read": {
+    ...{ readers: [kube], secret: true, there: [0o600, 0, 0] },
+    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
+  },
+  "a user's secret that its mode denies its owner": {
+    ...{ readers: [kube], secret: true, there: [0o040, 990, 991] },
+    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
+  },
+  "a user's secret that its mode denies its group, though not all others": {
+    ...{ readers: [kube], secret: true, there: [0o604, 0, 991] },
+    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
+  },
+  "a user's secret that everybody may read": {
+    ...{ readers: [kube], secret: true, there: [0o644, 990, 991] },
+    ...{ drift: 'open to others', access: [0o600, 990, 991] },
+  },
+  "a user's certificate": { readers: [kube], secret: false, there: [0o644, 0, 0], access: [0o644, 0, 0] },
+  "a user's certificate that root alone may read": {
+    ...{ readers: [kube], secret: false, there: [0o600, 0, 0] },
+    ...{ drift: 'unreadable for its unit', access: [0o644, 990, 991] },
+  },
+  'a secret of root and a user': {
+    readers: [root, kube],
+    secret: true,
+    there: [0o600, 990, 991],
+    access: [0o600, 990, 991],
+  },
+  'a secret of two users, by owner and group': {
+    ...{ readers: [kube, etcd], secret: true, there: [0o640, 990, 981] },
+    access: [0o640, 990, 981],
+  },
+  'a secret of two users that one can not read': {
+    ...{ readers: [kube, etcd], secret: true, there: [0o600, 990, 991] },
+    ...{ drift: 'unreadable for its unit', access: [0o640, 990, 981] },
+  },
+  'a certificate of two users that one can not read': {
+    ...{ readers: [kube, etcd], secret: false, there: [0o640, 980, 981] },
+    ...{ drift: 'unreadable for its unit', access: [0o644, 990, 981] },
+  },
+}
+
+describe('owner and mode of', () => {
+  for (const [what, { readers, secret, there, drift, access: expected }] of Object.entries(access))
+    test(what, () => {
+      const [mode, uid, gid] = there
+      const of = { ...wanted({ isSecret: secret }), readers }
+      const found = file({ mode, uid, gid })
+      assert.deepEqual(driftsOf(of, found), drift ? [drift] : [])
+      const given = accessFor(of, found)
+      assert.deepEqual([given.mode, given.uid, given.gid], expected)
+    })
+
+  test('a new file, and of one in place of a pipe, are the least that its readers need', () => {
+    const given = (isSecret: boolean, ...readers: Account[]) =>
+      [undefined, file({ kind: 'other', gid: 7, mode: 0o440 })].map((there) =>
+        accessFor({ ...wanted({ isSecret }), readers }, there),
+      )
+    const twice = (each: Access) => [each, each]
+    assert.deepEqual(given(true, root), twice({ mode: 0o600, uid: 0, gid: 0 }))
+    assert.deepEqual(given(false, root), twice({ mode: 0o644, uid: 0, gid: 0 }))
+    assert.deepEqual(given(true, root, kube), twice({ mode: 0o600, uid: 990, gid: 991 }))
+    assert.deepEqual(given(true, kube, etcd), twice({ mode: 0o640, uid: 990, gid: 981 }))
+    assert.deepEqual(given(false, kube, etcd), twice({ mode: 0o644, uid: 990, gid: 981 }))
+    assert.deepEqual(given(true), twice({ mode: 0o600, uid: 0, gid: 0 }))
+  })
+})
+
+describe('the access that a file gets', () => {
+  const id = fc.integer({ min: 0, max: 4 })
+  const account = fc.record({ uid: id, gids: fc.tuple(id, id) })
+  const mode = fc.integer({ min: 0, max: 0o777 })
+  const place = fc.option(fc.record({ mode, uid: id, gid: id }), { nil: undefined })
+  // A secret has two at most in the table of places: its owner's, and its group's.
+  const readers = fc.array(account, { maxLength: 2 })
+
+  test('is no drift when it is looked at again', () => {
+    fc.assert(
+      fc.property(readers, fc.boolean(), place, (all, isSecret, there) => {
+        const of = { ...wanted({ isSecret }), readers: all }
+        const given = accessFor(of, there && file(there))
+        assert.deepEqual(driftsOf(of, file({ mode: given.mode, uid: given.uid, gid: given.gid })), [])
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test('lets nobody but root and its readers read a secret, nor change any file', () => {
+    fc.assert(
+      fc.property(readers, fc.boolean(), place, account, (all, isSecret, there, other) => {
+        const isReaders = all.some(({ uid, gids }) => uid === other.uid || gids.some((gid) => other.gids.includes(gid)))
+        fc.pre(other.uid !== 0 && !other.gids.includes(0) && !isReaders)
+        const { uid, gid, mode: bits } = accessFor({ ...wanted({ isSecret }), readers: all }, there && file(there))
+        // By path_resolution(7): what the owner has, else what the group has, else what all others have.
+        const [shift] = uid === other.uid ? [6] : other.gids.includes(gid) ? [3] : [0]
+        const may = (bits >> (shift ?? 0)) & 7
+        assert.equal(may & 2, 0)
+        if (isSecret) assert.equal(may & 4, 0)
+        assert.notEqual(uid, other.uid)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { Failure } from '../../../lib/failure.ts'
+import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
+import { sha256 } from '../../support/node-files.ts'
+
+const nonce = '0123456789abcdef'
+const shown = (unit: string, more: Record<string, string> = {}) =>
+  Object.entries({
+    Id: `${unit}.service`,
+    LoadState: 'loaded',
+    ActiveState: 'active',
+    SubState: 'running',
+    Job: '',
+    ExecMainStartTimestamp: 'Wed 2026-11-25 11:40:18.123456 UTC',
+    User: '',
+    Group: '',
+    SupplementaryGroups: '',
+    ...more,
+  }).map(([key, value]) => `show ${key}=${value}`)
+const digest = sha256('x')
+const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
+const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
+/** The last line counts those of root. */
+const counted = (lines: readonly string[]) => [
+  ...lines,
+  `rows ${lines.filter((line) => !/^( |now |port |exists |said|hello)/.test(line)).length}`,
+]
+const records = counted([
+  'now 1795607000',
+  'port 2379',
+  'exists /etc/etcd',
+  'account 990 991 5 etcd:pki:ssl more',
+  ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more' }),
+  ...shown('kubelet', {
+    LoadState: 'not-found',
+    ActiveState: 'inactive',
+    SubState: 'dead',
+    ExecMainStartTimestamp: '',
+  }),
+  ...shown('kube-proxy', { User: 'nobody-knows' }),
+  'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
+  'link 1000 /etc/etcd/kubernetes.pem',
+  fileLine,
+  'file 777 0 0 a1ff 20 2026-11-25 11:40:18.5 +0000 /srv/pki/kubernetes.pem',
+  `${digest}  /etc/etcd/ca.pem`,
+  'content /etc/etcd/ca.pem',
+  ' 78',
+])
+const framed = (lines: readonly string[], mark = nonce) =>
+  [
+    'a login prints',
+    `${mark} begin`,
+    ...lines,
+    `${mark} end ${lines.filter((line) => !line.startsWith(' ')).length}`,
+    '',
+  ].join('\n')
+const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
+
+describe('the answer to a look at places', () => {
+  test('is read', () => {
+    const seen = parsePlaces(framed(records), nonce)
+    assert.equal(seen.now, 1795607000)
+    assert.deepEqual([...seen.listening], [2379])
+    assert.deepEqual([...seen.folders], ['/etc/etcd'])
+    const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: start + 0.123456 }
+    const dead = { isLoaded: false, active: 'inactive', sub: 'dead', isStopping: false, started: undefined }
+    assert.deepEqual(Object.fromEntries(seen.units), {
+      etcd: { ...running, account: { uid: 990, gids: [991, 5] } },
+      kubelet: { ...dead, account: { uid: 0, gids: [0] } },
+      'kube-proxy': { ...running, account: undefined },
+    })
+    assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
+    assert.deepEqual(seen.links, ['/etc/etcd/kubernetes.pem'])
+    assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {
+      kind: 'file',
+      mode: 0o644,
+      uid: 0,
+      gid: 5,
+      size: 1,
+      changed: start + 0.5,
+      sha256: digest,
+      lines: `${fileLine}\n${digest}  /etc/etcd/ca.pem`,
+    })
+    assert.equal(seen.files.get('/srv/pki/kubernetes.pem')?.kind, 'link')
+    assert.deepEqual(seen.contents, new Map([['/etc/etcd/ca.pem', Buffer.from('x')]]))
+  })
+
+  test('tells a unit that stops, or is stopped with a job at hand, from one that stays stopped', () => {
+    const rows: [Record<string, string>, boolean][] = [
+      [{ ActiveState: 'deactivating', Job: '123' }, true],
+      [{ ActiveState: 'deactivating' }, true],
+      [{ ActiveState: 'inactive', Job: '123' }, true],
+      [{ ActiveState: 'inactive' }, false],
+      // A member of etcd without a majority stays so.
+      [{ ActiveState: 'activating', Job: '123' }, false],
+      [{ ActiveState: 'active', Job: '123' }, false],
+    ]
+    for (const [state, isStopping] of rows) {
+      const { units } = parsePlaces(framed(counted(['now 1795607000', ...shown('etcd', state)])), nonce)
+      assert.equal(units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
+    }
+  })
+
+  test('is refused where any line of it is missing or repeated', () => {
+    for (const [i, record] of records.entries()) {
+      // The count of the frame is that of before.
+      assert.throws(() => parsePlaces(framed(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
+      // A port or a folder less is counted by the frame alone.
+      if (/^(port|exists) /.test(record)) continue
+      const without = records.filter((_, j) => j !== i)
+      assert.throws(() => parsePlaces(framed(without), nonce), isFailure('no-answer'), record)
+      assert.throws(() => parsePlaces(framed([...records, record]), nonce), isFailure('no-answer'), record)
+    }
+  })
+
+  const wrong = {
+    'a record is unknown': [...records, 'hello'],
+    'a time is none': records.map((line) => line.replace(/=Wed.*/, '=yesterday')),
+    'a unit has no state': records.map((line) => line.replace('ActiveState=active', 'ActiveState=')),
+    'a unit is no service': records.map((line) => line.replace('etcd.service', 'etcd.socket')),
+    'a mode is none': records.map((line) => line.replace('file 644', 'file 8')),
+    'a path has a blank': records.map((line) => line.replace('/etc/etcd/ca.pem', '/etc/et cd/ca.pem')),
+    'a link could be another command, pasted': records.map((line) => line.replace(/^(link .*)/, '$1; reboot')),
+    'a path is resolved twice': counted([...records.slice(0, -1), 'real /etc/etcd/kubernetes.pem /srv/other']),
+    'an account is given twice': counted([...records.slice(0, -1), 'account 1 1 etcd:pki:ssl more']),
+    'a file is given twice': counted([...records.slice(0, -1), fileLine]),
+    'a content is given twice': counted([...records.slice(0, -1), 'content /etc/etcd/ca.pem', ' 78']),
+    'a content is another': records.map((line) => (line === ' 78' ? ' 79' : line)),
+    'a property of a unit has another name': records.map((line) => line.replace('User=etcd', 'Owner=etcd')),
+  }
+  for (const [what, lines] of Object.entries(wrong))
+    test(`is refused where ${what}`, () => {
+      assert.throws(() => parsePlaces(framed(lines), nonce), isFailure('no-answer'))
+    })
+
+  test('distinguishes a root that can not be reached from a look that failed', () => {
+    const stopped = (why: string) => `${nonce} begin\n${nonce} stopped ${why} sudo: a password is required\n`
+    assert.throws(() => parsePlaces(stopped('root'), nonce), isFailure('no-root'))
+    assert.throws(() => parsePlaces(stopped('look'), nonce), isFailure('other'))
+  })
+
+  test('is read or refused, whatever it holds', () => {
+    const line = fc.oneof(fc.constantFrom(...records), fc.string())
+    fc.assert(
+      fc.property(fc.array(line), (lines) => {
+        try {
+          parsePlaces(framed(lines), nonce)
+        } catch (error) {
+          assert.ok(isFailure('no-answer')(error), String(error))
+        }
+      }),
+    )
+  })
+})
+
+describe('the answer to a look at both', () => {
+  const folder = framed(['uid 0', 'folder /root'], `${nonce}1`)
+
+  test('has the folder and the places', () => {
+    const { folder: seen, places } = parseLook(folder + framed(records, `${nonce}2`), nonce)
+    assert.equal(seen.path, '/root')
+    assert.ok(places && !(places instanceof Failure) && places.units.size === 3)
+  })
+
+  test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
+    assert.equal(parseLook(folder, nonce).places, undefined)
+    const cutOff = parseLook(folder + framed(records.slice(1), `${nonce}2`), nonce)
+    assert.ok(isFailure('no-answer')(cutOff.places))
+    assert.equal(cutOff.folder.path, '/root')
+  })
+
+  test('is refused where the folder could not be looked at, whatever is said of places', () => {
+    assert.throws(() => parseLook(framed(records, `${nonce}2`), nonce), isFailure('no-answer'))
+  })
+})

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { chownSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
+import { lookScript, newSuffix, oldSuffix, type PlacesQuery, placesScript } from '../../../lib/remote/look.ts'
+import { fakeTool, sha256 } from '../../support/node-files.ts'
+import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const nonce = '0123456789abcdef'
+const digest = sha256('x')
+const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
+
+/** Root looks at all of the paths, with the content of those that are not 'x'. */
+const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): PlacesQuery => ({
+  sudo: '',
+  units: [],
+  paths: new Map(paths.map((path) => [path, digest])),
+  alone: ['/'],
+  former: { units: [], paths: new Map() },
+  address: '127.0.0.1',
+  ports: [],
+  ...more,
+})
+
+/** A home with a folder of places. */
+const node = (t: TestContext) => {
+  const home = scratch(t)
+  mkdirSync(join(home, 'places'))
+  for (const name of ['ca.pem', `ca.pem${oldSuffix}`, `ca.pem${newSuffix}`, 'left'])
+    writeFileSync(join(home, 'places', name), 'x', { mode: 0o640 })
+  return home
+}
+
+inEachShell(({ did, run }) => {
+  const look = (query: PlacesQuery, path?: string) =>
+    parsePlaces(did('/', placesScript(query, nonce), path === undefined ? {} : { path }), nonce)
+  const fails = (query: PlacesQuery, path?: string) => {
+    const { stdout } = run('/', placesScript(query, nonce), path === undefined ? {} : { path })
+    return () => parsePlaces(stdout, nonce)
+  }
+  const inHome = (home: string, ...names: string[]) => names.map((name) => join(home, name))
+
+  test('a look at places finds what is there, what is kept beside it, and which folders exist', (t) => {
+    const home = node(t)
+    const former = { units: [], paths: new Map(inHome(home, 'places/left').map((path) => [path, digest])) }
+    const query = queryOf(inHome(home, 'places/ca.pem', 'places/none', 'gone/x'), { former })
+    for (const environment of ['', oddEnvironment]) {
+      const { files, folders, real, links } = parsePlaces(did('/', environment + placesScript(query, nonce)), nonce)
+      assert.deepEqual([[...folders], real.size, links], [inHome(home, 'places'), 0, []])
+      assert.deepEqual(
+        [...files].map(([path, { kind, sha256: sum, mode, size }]) => [path, kind, sum, mode, size]),
+        inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`, 'places/left').map(
+          (path) => [path, 'file', digest, 0o640, 1],
+        ),
+      )
+    }
+  })
+
+  test('has the content of what differs, but of nothing else', (t) => {
+    const home = node(t)
+    const [same = '', other = '', unasked = ''] = inHome(home, 'places/ca.pem', 'places/left', 'places/key')
+    writeFileSync(unasked, 'secret')
+    const paths = new Map([
+      [same, digest],
+      [other, sha256('y')],
+      [unasked, ''],
+    ])
+    assert.deepEqual(look(queryOf([], { paths })).contents, new Map([[other, Buffer.from('x')]]))
+  })
+
+  describe('a path is resolved as the node does:', () => {
+    test('through a folder that is a link', (t) => {
+      const home = node(t)
+      symlinkSync('places', join(home, 'link'))
+      const [path = '', real = ''] = inHome(home, 'link/ca.pem', 'places/ca.pem')
+      const seen = look(queryOf([path]))
+      assert.deepEqual([...seen.real], [[path, real]])
+      assert.equal(seen.files.get(real)?.kind, 'file')
+      assert.ok(seen.files.has(real + oldSuffix) && !seen.files.has(path))
+    })
+
+    test('through a link in the place itself, and one that leads to where nothing is', (t) => {
+      const home = node(t)
+      const [a = '', b = '', real = '', gone = ''] = inHome(home, 'a.pem', 'b.pem', 'places/ca.pem', 'gone')
+      symlinkSync('places/ca.pem', a)
+      symlinkSync(gone, b)
+      const { real: found, files } = look(queryOf([a, b]))
+      assert.deepEqual(Object.fromEntries(found), { [a]: real, [b]: gone })
+      assert.deepEqual([...files.keys()], [real, real + oldSuffix, real + newSuffix])
+    })
+
+    test('two paths that lead to one file give one file, though it is not there and a new one is', (t) => {
+      const home = node(t)
+      symlinkSync('places', join(home, 'link'))
+      const paths = new Map(inHome(home, 'places/ca.pem', 'link/ca.pem').map((path) => [path, sha256('y')]))
+      const seen = look(queryOf([], { paths }))
+      assert.deepEqual(seen.contents, new Map(inHome(home, 'places/ca.pem').map((path) => [path, Buffer.from('x')])))
+      rmSync(join(home, 'places/ca.pem'))
+      assert.deepEqual(
+        [...look(queryOf([], { paths })).files.keys()],
+        inHome(home, `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`),
+      )
+    })
+
+    test('a link that another user may change is reported, and no other', { skip: !isRoot && 'needs root' }, (t) => {
+      const home = node(t)
+      const [folder = '', file = '', own = ''] = inHome(home, 'link', 'places/theirs.pem', 'own.pem')
+      symlinkSync('places', folder)
+      symlinkSync('ca.pem', file)
+      symlinkSync('places/ca.pem', own)
+      lchownSync(folder, anybody, anybody)
+      assert.deepEqual(look(queryOf([...inHome(home, 'link/ca.pem', 'link/left'), own])).links, [folder, folder])
+      lchownSync(file, anybody, anybody)
+      assert.deepEqual(look(queryOf([file])).links, [file])
+    })
+
+    test('where one leads to a name that none of ours could have, nothing is known', (t) => {
+      const home = node(t)
+      for (const [i, odd] of ['a b', "it's", 'new\nline', '$(id)', 'é'].entries()) {
+        mkdirSync(join(home, odd))
+        symlinkSync(odd, join(home, `${i}`))
+        assert.throws(fails(queryOf(inHome(home, `${i}/ca.pem`))), isFailure('other'), odd)
+      }
+    })
+
+    test('in a loop of links nothing is known', (t) => {
+      const home = node(t)
+      symlinkSync('loop', join(home, 'loop'))
+      assert.throws(fails(queryOf(inHome(home, 'loop'))), isFailure('other'))
+    })
+  })
+
+  describe('the user that a unit runs as', () => {
+    const properties = (unit: string, [user, group, others]: readonly string[]) =>
+      [
+        `Id=${unit}.service`,
+        ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
+        ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, ''],
+      ].join('\n')
+    /** The accounts of units a, b, … that have these users, groups and further groups. */
+    const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {
+      const names = units.map((_, i) => String.fromCharCode(97 + i))
+      const text = names.map((name, i) => properties(name, units[i] ?? [])).join('\n')
+      const path = [
+        fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`),
+        fakeTool(t, 'id', 'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *) exit 1 ;; esac'),
+        fakeTool(
+          t,
+          'getent',
+          'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac',
+        ),
+      ].join(':')
+      const { units: found } = look(queryOf(['/gone/x'], { units: names }), path)
+      assert.deepEqual([...found.keys()], names)
+      return names.map((name) => found.get(name)?.account)
+    }
+
+    test("is root, or has the unit's group before its own, and the groups that the unit adds", (t) => {
+      const accounts = accountsOf(t, ['', '', ''], ['kube', '', ''], ['kube', 'pki', ''], ['kube', 'pki', 'ssl pki'])
+      assert.deepEqual(accounts, [
+        { uid: 0, gids: [0] },
+        { uid: 990, gids: [991, 992] },
+        { uid: 990, gids: [5, 991, 992] },
+        { uid: 990, gids: [5, 991, 992, 6, 5] },
+      ])
+    })
+
+    test('is looked up once for units that share it', (t) => {
+      const [first, second] = accountsOf(t, ['kube', '', 'ssl'], ['kube', '', 'ssl'])
+      assert.deepEqual([first, second], [first, { uid: 990, gids: [991, 992, 6] }])
+    })
+
+    test('is not known where the node does not know it; of groups the others count', (t) => {
+      const [unknown, known] = accountsOf(t, ['nobody-knows', '', ''], ['kube', 'nobody-knows', 'nobody-knows ssl'])
+      assert.deepEqual([unknown, known], [undefined, { uid: 990, gids: [991, 992, 6] }])
+    })
+  })
+
+  test('root is not needed where nothing of ours is there', (t) => {
+    const home = node(t)
+    const query = queryOf(inHome(home, 'places/ca.pem'), { sudo: 'exit 9;', alone: [], units: ['harderway-has-none'] })
+    assert.equal(look(query).files.size, 0)
+  })
+
+  test('a sudo that refuses, asks or prints, and a tool that fails, leave places unknown, and the folder known', (t) => {
+    const home = node(t)
+    const query = queryOf(inHome(home, 'places/ca.pem'))
+    const told = (sudo: string, path?: string) => {
+      const script = lookScript({ directory: home, expected: new Map() }, { ...query, sudo }, nonce)
+      const { status, stdout } = run('/', script, path === undefined ? {} : { path })
+      assert.equal(status, 0)
+      const { folder, places } = parseLook(stdout, nonce)
+      assert.equal(folder.path, home)
+      return places
+    }
+    assert.ok(isFailure('no-root')(told('false')))
+    assert.ok(isFailure('no-root')(told('sh -c "read -r password; exit 1" --')))
+    assert.ok(isFailure('no-answer')(told('sh -c \'echo a lecture; exec "$@"\' --')))
+    // One that runs nothing and says that all went well.
+    assert.ok(isFailure('no-answer')(told('true')))
+    assert.ok(isFailure('other')(told('', fakeTool(t, 'sha256sum', 'exit 1'))))
+  })
+
+  test('finds the ports on which a process listens, on that address or on all', async (t) => {
+    // Other tests listen on 127.0.0.1, where a port that is free on another address may be in use.
+    const hosts = ['127.77.0.1', '127.77.0.2', '::1', '0.0.0.0', '::', '::ffff:127.77.0.1']
+    const servers = hosts.map((host) => createServer().listen(0, host))
+    t.after(() => servers.map((server) => server.close()))
+    await Promise.all(servers.map((server) => once(server, 'listening')))
+    const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
+    const listensOn = (address: string) => {
+      const query = queryOf([], { alone: [], address, ports: [1, ...ports.keys()] })
+      return [...look(query).listening].map((port) => ports.get(port))
+    }
+    assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
+    assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
+    assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
+  })
+
+  test('the owner and the group of a file are reported', { skip: !isRoot && 'only root gives a file away' }, (t) => {
+    const [path = ''] = inHome(node(t), 'places/ca.pem')
+    chownSync(path, 1234, 5678)
+    const { uid, gid } = look(queryOf([path])).files.get(path) ?? {}
+    assert.deepEqual([uid, gid], [1234, 5678])
+  })
+})

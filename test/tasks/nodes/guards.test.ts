@@ -1,0 +1,279 @@
+import assert from 'node:assert/strict'
+import { cpSync, lstatSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { backUp, backups } from '../../../lib/files/backup.ts'
+import type { FileState } from '../../../lib/files/place.ts'
+import { formatKubeconfig } from '../../../lib/kubeconfig/kubeconfig.ts'
+import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
+import { sha256 } from '../../../tasks/nodes/look.ts'
+import { nodeFiles } from '../../../tasks/tables/files.ts'
+import { nodeUnits } from '../../../tasks/tables/places.ts'
+import { parsed } from '../../support/bad-files.ts'
+import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+
+const cluster = parsed(`name: kubenet
+api: { virtualIP: 10.0.0.1 }
+certificates: { key: ecdsa-p256 }
+install: guide
+nodes:
+  - { name: g0, role: gateway, ip: 10.0.0.9 }
+  - { name: c0, role: control, ip: 10.0.0.2 }
+  - { name: w0, role: worker, ip: 10.0.0.3 }
+`)
+const install = cluster.install as Install
+const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
+const control = nodeOf('c0')
+const kubernetes = '/var/lib/kubernetes'
+const encryption = 'encryption-config.yaml'
+
+const state = (change: Partial<FileState>): FileState => ({
+  ...{ kind: 'file', mode: 0o600, uid: 0, gid: 0, size: 1, changed: 0, sha256: undefined, lines: '' },
+  ...change,
+})
+
+const shared = { after } as unknown as TestContext
+const auth = temporaryAuth(shared)
+const others = temporaryAuth(shared)
+const renewed = temporaryAuth(shared)
+/** With another leaf of the same time. */
+const twin = temporaryAuth(shared)
+const bytesOf = (from: AuthDir, name: string) => from.tryBytes(name) ?? assert.fail(name)
+
+before(async () => {
+  const later = new Date(now.getTime() + 86_400_000)
+  for (const each of [auth, others]) {
+    await makeEverything(each, cluster, each === auth ? now : later)
+    each.write(encryption, newEncryptionConfig('secretbox', ['secrets']), 0o600)
+  }
+  for (const { path } of [renewed, twin]) cpSync(auth.path, path, { recursive: true })
+  const signing = { profile: leafProfile(), issuer: readIssuer(auth), validity: year }
+  await makePair(twin, 'kubernetes', { ...signing, now })
+  for (const name of ['kubernetes', 'kube-scheduler']) await makePair(renewed, name, { ...signing, now: later })
+  for (const each of [auth, renewed]) {
+    const [ca, certificate, key] = ['ca.pem', 'kube-scheduler.pem', 'kube-scheduler-key.pem'].map((name) =>
+      bytesOf(each, name),
+    )
+    if (!ca || !certificate || !key) assert.fail()
+    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
+    each.write('kube-scheduler.kubeconfig', formatKubeconfig({ ca, certificate, key, ...names }), 0o600)
+  }
+})
+
+const at = (options: Partial<Workspace['options']> = {}, of = auth): Workspace =>
+  ({
+    ...{ cluster, auth: of, now, command: (task: string) => `npm run task -- ${task}` },
+    options: { replaceIdentity: false, prune: false, ...options },
+  }) as unknown as Workspace
+
+type There = Readonly<Record<string, Buffer | Partial<FileState>>>
+
+/** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
+function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth): NodeLook {
+  const rows = nodeUnits(node, install).flatMap(({ files }) => files)
+  const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
+    const files = new Map<string, FileState>()
+    const contents = new Map<string, Buffer>()
+    for (const [path, file] of [...pairs, ...Object.keys(given).map((path) => [path, path] as const)]) {
+      const there = given[path] ?? of.tryBytes(file)
+      if (!Buffer.isBuffer(there)) files.set(path, state({ ...there }))
+      else files.set(path, state({ sha256: sha256(there), size: there.length }))
+      if (Buffer.isBuffer(given[path])) contents.set(path, given[path])
+    }
+    return { files, contents }
+  }
+  const seen: PlacesSeen = {
+    ...{ now: 0, units: new Map(), folders: new Set(), real: new Map(), links: [], listening: new Set() },
+    ...has(
+      rows.map(({ file, path }) => [path, file]),
+      places,
+    ),
+  }
+  const own = has(
+    nodeFiles(node).map((name) => [name, name]),
+    folder,
+  )
+  const folderSeen: FolderSeen = {
+    ...{ path: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], uptime: undefined, isDrained: false },
+    ...own,
+  }
+  return { folder: folderSeen, places: seen }
+}
+
+const refusalOf = (work: () => unknown) => {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+  return undefined
+}
+const said = (look: NodeLook, workspace = at(), node = control) =>
+  refusalOf(() => guardIdentity(workspace, node, look))?.message.replace(` than ${auth.path}`, '')
+
+describe("another cluster's identity", () => {
+  test('is not on a node that has ours', () => {
+    for (const node of cluster.nodes) assert.deepEqual(guardIdentity(at(), node, lookAt(node)), [])
+  })
+
+  const label = { 'ca.pem': 'CA', 'ca-key.pem': 'CA', 'service-account-key.pem': 'service-account key' }
+  for (const [name, what] of Object.entries({ ...label, [encryption]: 'encryption key' })) {
+    const path = `${kubernetes}/${name}`
+
+    test(`is found by ${name} in the folder, in a place, and in both`, () => {
+      const theirs = bytesOf(others, name)
+      const [folder, place] = [{ [name]: theirs }, { [path]: theirs }]
+      assert.equal(said(lookAt(control, folder)), `c0 holds another ${what} (${name})`)
+      assert.equal(said(lookAt(control, {}, place)), `c0 holds another ${what} (${path})`)
+      assert.equal(said(lookAt(control, folder, place)), `c0 holds another ${what} (${name}, ${path})`)
+    })
+  }
+
+  test('is found where a worker trusts another CA', () => {
+    const path = `${kubernetes}/ca.pem`
+    const look = lookAt(nodeOf('w0'), {}, { [path]: bytesOf(others, 'ca.pem') })
+    assert.equal(said(look, at(), nodeOf('w0')), `w0 holds another CA (${path})`)
+  })
+
+  test('is found where a place leads', () => {
+    const look = lookAt(control)
+    assert.ok(look.places && !(look.places instanceof Failure))
+    const theirs = bytesOf(others, 'ca.pem')
+    const place: PlacesSeen = {
+      ...look.places,
+      real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]),
+      files: new Map([...look.places.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
+      contents: new Map([['/srv/ca.pem', theirs]]),
+    }
+    assert.equal(said({ ...look, places: place }), 'c0 holds another CA (/srv/ca.pem)')
+  })
+
+  test('may be what could not be read: a link, a closed file, one that is too large', () => {
+    const path = `${kubernetes}/ca-key.pem`
+    const reason = (there: Partial<FileState>) => said(lookAt(control, {}, { [path]: there }))
+    assert.equal(reason({ kind: 'link' }), `c0 holds another CA (${path}: not a plain file)`)
+    assert.equal(reason({}), `c0 holds another CA (${path}: not readable)`)
+    assert.equal(reason({ size: 300_000 }), `c0 holds another CA (${path}: too large to be compared)`)
+  })
+
+  test('is not what is empty, nor a certificate of a unit', () => {
+    const [path, leaf] = [`${kubernetes}/ca-key.pem`, `${kubernetes}/kubernetes.pem`]
+    const look = lookAt(control, {}, { [path]: Buffer.alloc(0), [leaf]: bytesOf(others, 'kubernetes.pem') })
+    assert.equal(said(look), undefined)
+  })
+
+  test('is not looked for in places that are not known', () => {
+    const { folder } = lookAt(control)
+    assert.equal(said({ folder, places: new Failure('no root') }), undefined)
+    assert.equal(said({ folder, places: undefined }), undefined)
+  })
+
+  test('in a place is taken over by recover, in the folder alone by a copy', () => {
+    const theirs = bytesOf(others, 'ca-key.pem')
+    const waysOut = (look: NodeLook) => {
+      const { shared: cause } = refusalOf(() => guardIdentity(at(), control, look)) ?? {}
+      return cause?.remedyFor([cause.place]) ?? ''
+    }
+    assert.match(
+      waysOut(lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: theirs })),
+      /mv .* && .*recover --node c0\n/,
+    )
+    const inFolder = waysOut(lookAt(control, { 'ca-key.pem': theirs }))
+    assert.match(inFolder, /\bscp\b/)
+    assert.match(inFolder, /npm run task -- install --node c0 --replace-identity$/)
+  })
+})
+
+describe('with --replace-identity', () => {
+  /** An auth/ of its own, with ours. */
+  const ownAuth = (t: TestContext) => {
+    const own = temporaryAuth(t)
+    cpSync(auth.path, own.path, { recursive: true })
+    return new AuthDir(own.path)
+  }
+  const [path, name] = [`${kubernetes}/ca-key.pem`, 'ca-key.pem'] as const
+
+  test('what another identity has in the folder and in a place is kept, each as it was, and never taken for ours', (t) => {
+    const own = ownAuth(t)
+    const workspace = at({ replaceIdentity: true }, own)
+    const [inFolder, inPlace] = [bytesOf(others, name), bytesOf(others, 'service-account-key.pem')]
+    keepOthers(
+      workspace,
+      control,
+      guardIdentity(workspace, control, lookAt(control, { [name]: inFolder }, { [path]: inPlace })),
+    )
+    const [folder = '', ...more] = own.names('backup')
+    assert.deepEqual(more, [])
+    assert.match(folder, /^c0-2026-11-24T12-00-00-000Z$/)
+    const kept = own.names(join('backup', folder))
+    assert.deepEqual(kept, ['ca-key.pem', 'var_lib_kubernetes_ca-key.pem'])
+    const read = kept.map((each) => readFileSync(join(own.path, 'backup', folder, each)))
+    assert.deepEqual(read, [inFolder, inPlace])
+    for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
+    // A previous CA key of ours would be no other identity.
+    assert.deepEqual(backups(own, name), [])
+    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 holds another CA'), true)
+    backUp(own, [name], now)
+    assert.deepEqual(backups(own, name), [bytesOf(own, name)])
+  })
+
+  test('what could not be read is not overwritten, and nothing is kept of the rest', (t) => {
+    const own = ownAuth(t)
+    const workspace = at({ replaceIdentity: true }, own)
+    const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
+    const failure = refusalOf(() => keepOthers(workspace, control, guardIdentity(workspace, control, look)))
+    assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
+    assert.deepEqual(own.names('backup'), [])
+  })
+
+  test('a link in a place has nothing that could be kept', (t) => {
+    const own = ownAuth(t)
+    const workspace = at({ replaceIdentity: true }, own)
+    keepOthers(workspace, control, guardIdentity(workspace, control, lookAt(control, { [name]: { kind: 'link' } })))
+    assert.deepEqual(own.names('backup'), [])
+  })
+})
+
+test('with --prune, what belongs to another role is another identity too', () => {
+  const look = lookAt(nodeOf('w0'), { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
+  assert.equal(said(look, at(), nodeOf('w0')), undefined)
+  assert.equal(said(look, at({ prune: true }), nodeOf('w0')), 'w0 holds another CA (ca-key.pem)')
+})
+
+describe('a certificate that is newer than in auth/', () => {
+  const newer = (folder: There, places: There = {}, of = auth) =>
+    refusalOf(() => guardNewer(at({}, of), control, lookAt(control, folder, places, of)))
+  const [leaf, kubeconfig] = ['kubernetes.pem', 'kube-scheduler.kubeconfig'] as const
+
+  test('is refused in the folder, in a place, and in both, and in a kubeconfig', () => {
+    const [inFolder, inPlace] = [
+      { [leaf]: bytesOf(renewed, leaf) },
+      { [`${kubernetes}/${leaf}`]: bytesOf(renewed, leaf) },
+    ]
+    assert.equal(newer(inFolder)?.message, `c0: ${leaf} there is newer than in ${auth.path}`)
+    assert.equal(newer({}, inPlace)?.message, `c0: ${kubernetes}/${leaf} there is newer than in ${auth.path}`)
+    assert.equal(
+      newer(inFolder, inPlace)?.message,
+      `c0: ${leaf}, ${kubernetes}/${leaf} there are newer than in ${auth.path}`,
+    )
+    const config = newer({}, { [`${kubernetes}/${kubeconfig}`]: bytesOf(renewed, kubeconfig) })
+    assert.equal(config?.message, `c0: ${kubernetes}/${kubeconfig} there is newer than in ${auth.path}`)
+  })
+
+  test('is not one that is older or as old, is of another CA, or can not be read', () => {
+    const path = `${kubernetes}/${leaf}`
+    assert.equal(newer({}, { [path]: bytesOf(auth, leaf) }, renewed), undefined)
+    assert.equal(newer({}, { [path]: bytesOf(twin, leaf) }), undefined)
+    assert.equal(newer({}, { [path]: bytesOf(others, leaf) }), undefined)
+    assert.equal(newer({}, { [path]: Buffer.from('no certificate') }), undefined)
+    assert.equal(newer({}, { [path]: {} }), undefined)
+  })
+})
