@@ -47,8 +47,10 @@ export interface PlacesSeen extends Seen {
   readonly folders: ReadonlySet<string>
   /** Where a path leads, of those that lead elsewhere. */
   readonly real: ReadonlyMap<string, string>
-  /** On the way to a place, links that another user than root may change. */
+  /** Where a path is behind a link, what on the way belongs to another user than root, who could lead it elsewhere. */
   readonly links: readonly string[]
+  /** Paths that lead nowhere, or to a name that none of ours could have. */
+  readonly odd: readonly string[]
   /** On which a process listens. */
   readonly listening: ReadonlySet<number>
 }
@@ -69,6 +71,7 @@ interface Draft {
   readonly folders: Set<string>
   readonly real: Map<string, string>
   readonly links: string[]
+  readonly odd: string[]
   readonly listening: Set<number>
   readonly accounts: Map<string, Account>
   readonly shown: (readonly [string, string])[]
@@ -97,6 +100,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
   [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
+  [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
   [/^port (\d{1,5})$/, ({ listening }, _, port) => listening.add(Number(port))],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
@@ -182,9 +186,9 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
   const draft = readRecords(records)
-  const { single, folders, real, links, listening } = draft
+  const { single, folders, real, links, odd, listening } = draft
   // Root's part counts its own lines: without it there is none of them.
-  const isRoots = (record: string) => /^(file|show|real|link|account|content|[0-9a-f]{64} )/.test(record)
+  const isRoots = (record: string) => /^(file|show|real|link|odd|account|content|[0-9a-f]{64} )/.test(record)
   const rows = records.flatMap((record) => /^rows (\d+)$/.exec(record)?.[1] ?? [])
   if (rows.length > 1 || Number(rows[0] ?? 0) !== records.filter(isRoots).length) throw notWhole()
   return {
@@ -193,6 +197,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
     folders,
     real,
     links,
+    odd,
     listening,
     ...seen(draft),
   }
@@ -201,7 +206,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
 function readRecords(records: readonly string[]): Draft {
   const draft: Draft = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], folders: new Set(), real: new Map() },
-    ...{ links: [], listening: new Set(), accounts: new Map(), shown: [] },
+    ...{ links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
   }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))

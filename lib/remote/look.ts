@@ -256,23 +256,28 @@ export const shownProperties = [
 ] as const
 
 /**
- * Sets $real to where the path leads, without starting a process unless a link stands there itself. A link that another
- * user than root may change is a record: nothing is written through it.
+ * Sets $real to where the path leads, without starting a process unless a link stands there itself; fails where that can't
+ * be told, or has a name that none of ours could have.
  */
 const resolveFunction = `resolve() {
   real=$1
   ! cd -P -- "\${1%/*}/" 2>/dev/null || real=\${PWD%/}/\${1##*/}
   [ ! -L "$real" ] || real=$(readlink -f -- "$real")
-  case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) exit 1 ;; esac
+  case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
 }`
 
 const rootFunctions = `say_links() {
-  links= up=$1
-  while [ -n "$up" ]; do [ ! -L "$up" ] || links="$links $up"; up=\${up%/*}; done
-  for f in $links; do
-    owner=$(stat -c %u -- "$f")
-    [ "$owner" = 0 ] || say link "$owner" "$f"
+  for up; do
+    [ ! -e "$up" ] && [ ! -L "$up" ] || set -- "$@" "$up"
+    while up=\${up%/*}; [ -n "$up" ]; do set -- "$@" "$up"; done
+    shift
   done
+  owners=$(stat -c '%u %n' -- "$@")
+  while read -r owner name; do
+    [ "$owner" = 0 ] || { say link "$owner" "$name"; return 0; }
+  done <<OWNERS
+$owners
+OWNERS
 }
 say_account() {
   [ -n "$user" ] || return 0
@@ -319,8 +324,8 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     ...(units.length > 0 ? shown : []),
     'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
-    '  resolve "$path"',
-    '  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path"; fi',
+    '  resolve "$path" || { say odd "$path"; continue; }',
+    `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path" "\${real%/*}"; fi`,
     // Several paths may lead to one file.
     '  case $resolved in *" $real "*) continue ;; esac',
     '  resolved="$resolved$real "',

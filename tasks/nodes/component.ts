@@ -21,7 +21,7 @@ interface Way extends Question {
   readonly as: Credentials | undefined
 }
 
-export function wayTo(
+function wayTo(
   { workspace, signal, through }: Asking,
   node: ClusterNode,
   { port, as, isLocal }: Pick<Health, 'port' | 'as' | 'isLocal'>,
@@ -52,7 +52,7 @@ export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): 
 }
 
 /** PEM. Throws a Failure where there is no CA. */
-export function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
+function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
   return auth.bytes(certificateFile(caName))
 }
 

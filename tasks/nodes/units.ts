@@ -56,7 +56,7 @@ export async function lookAtUnits(
   try {
     const look = await lookAtRest(workspace, node, install, first)
     const places = placesOf(look)
-    refuseLinks(node, places)
+    refuseOddPaths(node, units, places)
     return {
       look,
       places,
@@ -95,13 +95,23 @@ async function lookAtRest(
   })
 }
 
-/** Root would write wherever their owner leads it. */
-function refuseLinks(node: ClusterNode, { links: [link] }: PlacesSeen): void {
-  if (link === undefined) return
-  throw nodeFailure(node, `${link} is a link that another user than root may change: nothing is installed through it`, {
-    code: 'open-folder',
-    remedy: `give it to root there (chown -h root ${link}), or name the real path in cluster.yaml: install.units`,
-  })
+/** What can't be told apart, or may be led elsewhere by somebody else, is not written to as root. */
+function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesSeen): void {
+  const remedy = 'name the real paths in cluster.yaml: install.units'
+  const refuse = (what: string, more = '') =>
+    nodeFailure(node, `${what}: nothing is installed there`, { code: 'odd-path', remedy: more + remedy })
+  if (link !== undefined)
+    throw refuse(
+      `${link}, on the way of a link to files of its units, belongs to another user than root`,
+      `give it to root there: chown -h root ${link}; or `,
+    )
+  const rows = units.flatMap(({ files }) => files)
+  const lost = rows.find(({ path }) => odd.includes(path))
+  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`)
+  for (const same of Map.groupBy(rows, ({ path }) => real.get(path) ?? path).values()) {
+    const [first, other] = same.filter(({ file }, i) => same.findIndex((each) => each.file === file) === i)
+    if (first && other) throw refuse(`${first.path} and ${other.path} lead to the same file`)
+  }
 }
 
 /** The file at a path, wherever that leads. */

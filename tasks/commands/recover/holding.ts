@@ -6,7 +6,7 @@ import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { whyNotCompared } from '../../nodes/guards.ts'
 import { readNode } from '../../nodes/look.ts'
-import { fileAt, realPath } from '../../nodes/units.ts'
+import { realPath } from '../../nodes/units.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
 
@@ -62,9 +62,9 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of nodeFiles(node)) {
-    const path = pathOf.get(name)
-    const place = places && path !== undefined ? fileAt(places, path) : undefined
-    const bytes = (place && places?.contents.get(realPath(places, path ?? ''))) ?? look.folder.contents.get(name)
+    const at = realPath({ real: places?.real ?? new Map() }, pathOf.get(name) ?? '')
+    const place = places?.files.get(at)
+    const bytes = place ? places?.contents.get(at) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
     if (bytes) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))

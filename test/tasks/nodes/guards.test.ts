@@ -90,7 +90,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     return { files, contents }
   }
   const seen: PlacesSeen = {
-    ...{ now: 0, units: new Map(), folders: new Set(), real: new Map(), links: [], listening: new Set() },
+    ...{ now: 0, units: new Map(), folders: new Set(), real: new Map(), links: [], odd: [], listening: new Set() },
     ...has(
       rows.map(({ file, path }) => [path, file]),
       places,

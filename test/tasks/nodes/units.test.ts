@@ -61,6 +61,7 @@ describe("the check of a node's units", () => {
         contents: new Map(),
         real: new Map(),
         links: [],
+        odd: [],
         listening: new Set(),
       },
       served: new Map(
