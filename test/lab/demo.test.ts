@@ -21,6 +21,6 @@ test('a demo leaves the nodes of another one alone', async (t) => {
   t.after(() => other.release())
   const { status, stdout } = spawnSync(process.execPath, [join(clone, 'test/lab/demo.ts')], { encoding: 'utf8' })
   assert.equal(status, 1)
-  assert.match(stdout, /^Another demo's nodes are up\.\n\S+\/demo\/lock is held by process \d+ on/)
+  assert.match(stdout, /^The demo needs the folder \S+ for itself\.\n\S+\/demo\/lock is held by process \d+ on/)
   assert.ok(existsSync(nodes))
 })

@@ -31,7 +31,7 @@ async function demo(): Promise<number> {
     wait: 0,
     waitForNameless: 0,
     onWait: () => {},
-  }).catch((error) => say(`Another demo's nodes are up.\n${formatFailure(asFailure(error))}`))
+  }).catch((error) => say(`The demo needs the folder ${dir} for itself.\n${formatFailure(asFailure(error))}`))
   if (!lock) return 1
   const left = readdirSync(dir).filter((name) => name !== 'lock')
   for (const name of left) rmSync(join(dir, name), { recursive: true, force: true })

@@ -145,6 +145,6 @@ function say(text: string): void {
 const { values } = parseArgs({ options: { tests: { type: 'boolean', default: false } } })
 process.exitCode = await setupAll(values.tests).catch((error) => {
   if (!(error instanceof ProcessOutput)) throw error
-  say('That failed, and printed why. Install them as root, then run this again.')
+  say('That failed for the reason above. Install these packages as root, then run this again.')
   return 1
 })
