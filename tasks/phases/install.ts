@@ -42,8 +42,7 @@ export async function updateUnits(of: OfNode, { found, signal, force, tell }: Wo
 }
 
 export async function foreseeUnits(of: OfNode, { reasons, found, force }: Foreseen<InstallFound>): Promise<Change> {
-  const { workspace, node, install } = of
-  return changeOf(force ? await forcedReasons(workspace, node, install, found.units) : reasons)
+  return changeOf(force ? await forcedReasons(of, found.units) : reasons)
 }
 
 function changeOf(reasons: readonly Reason[]): Change {
@@ -56,12 +55,7 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons(
-  workspace: Workspace,
-  node: ClusterNode,
-  install: Install,
-  found: UnitsFound,
-): Promise<Reason[]> {
+async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
   const verdicts = judgeUnits(workspace, node, install, found).map((verdict) => asForced(verdict, install))
   return verdicts.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))

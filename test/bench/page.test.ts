@@ -3,13 +3,13 @@ import { test } from 'node:test'
 import { type PageRow, updatePage } from './page.ts'
 
 const page = `Before.
-<!-- npm run bench: begin -->
+<!-- figures: begin -->
 | what | ours | beside | ratio | goal | measured |
 | --- | --- | --- | --- | --- | --- |
 | a, cold | 1 s | 2 s | 0.50 | 1 | earlier |
 | renamed | 1 s | 2 s | 0.50 | 1 | earlier |
 | c | 1 s | 2 s | 0.50 | 1 | earlier |
-<!-- npm run bench: end -->
+<!-- figures: end -->
 After.
 `
 const row: PageRow = { what: 'b', ours: '3 s', theirs: '2 s', ratio: '1.50', goal: '1', isMet: false }
@@ -20,7 +20,7 @@ test('a row that was not measured stays, one that there is no more goes, and a g
     '| a, cold | 1 s | 2 s | 0.50 | 1 | earlier |',
     '| b | 3 s | 2 s | 1.50 | **1** | today |',
     '| c | 3 s | 2 s | 1.50 | 2 | today |',
-    '<!-- npm run bench: end -->',
+    '<!-- figures: end -->',
     'After.',
   ])
 })

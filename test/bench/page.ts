@@ -10,7 +10,7 @@ export interface PageRow {
   readonly isMet: boolean
 }
 
-const [begin, end] = ['<!-- npm run bench: begin -->', '<!-- npm run bench: end -->']
+const [begin, end] = ['<!-- figures: begin -->', '<!-- figures: end -->']
 
 /** With the rows that were measured in the place of those of the same name; in order, and without any that is not in it. */
 export function updatePage(page: string, rows: readonly PageRow[], measured: string, order: readonly string[]): string {
