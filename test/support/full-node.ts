@@ -7,8 +7,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fill } from './full-disk.ts'
-import { harderway } from './harderway.ts'
 import { assertComplete, assertKept, assertNothingHalf, readIdentity } from './invariants.ts'
+import { start } from './process.ts'
 import { makeThreeNodes } from './three-nodes.ts'
 
 let home = ''
@@ -23,7 +23,7 @@ try {
     place.reset('changed')
     const identity = readIdentity(place)
     fill(join(home, 'theirs'), pages)
-    const { status, stdout, stderr } = await harderway(place.path, 'bootstrap', '--json')
+    const { status, stdout, stderr } = await start(place.path, ['bootstrap', '--json']).ended
     const failed = stdout.split('\n').find((line) => line.startsWith('{"type":"failed"'))
     const said = failed === undefined ? undefined : JSON.parse(failed)
     process.stdout.write(`${JSON.stringify({ pages, status, id: said?.id, message: said?.message })}\n`)
@@ -35,7 +35,7 @@ try {
       `with ${pages} pages left`,
     )
     rmSync(join(home, 'theirs'))
-    const next = await harderway(place.path, 'bootstrap')
+    const next = await start(place.path, ['bootstrap']).ended
     assert.equal(next.status, 0, next.stdout + next.stderr)
     assertComplete(place)
     assertKept(identity, place, readIdentity(place))

@@ -17,7 +17,6 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { isErrno } from '../../lib/failure.ts'
 import { eventually, eventuallyNone } from '../support/eventually.ts'
-import { harderway } from '../support/harderway.ts'
 import {
   assertComplete,
   assertForeignKept,
@@ -78,7 +77,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     assertKept(before, place, readIdentity(place))
   }
 
-  const bootstrapAgain = () => harderway(place.path, 'bootstrap', '--json')
+  const bootstrapAgain = () => start(place.path, ['bootstrap', '--json']).ended
 
   /** A run whose control0 waits for tar in the middle of the swap, with ssh and its master at work. */
   async function startAndReach(options?: Start): Promise<Started> {

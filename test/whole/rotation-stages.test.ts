@@ -16,8 +16,9 @@ const later = 'control1'
 const all = guideNodes().filter(({ name }) => ['control0', later, 'worker0'].includes(name))
 const nodes = all.filter(({ name }) => name !== later)
 const leaves = ['kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'control0', 'worker0']
+const ours = 'that were made here'
 const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideNode[]) => Promise<void>])[] = [
-  ['that were made here', async () => {}],
+  [ours, async () => {}],
   ["that the guide's scripts made", (auth, nodes) => genauth(auth, { nodes, key: ecdsa })],
 ]
 
@@ -87,6 +88,9 @@ for (const [whose, make] of origins)
       assert.equal(trustIn(place, file('admin.kubeconfig')), readFileSync(file('ca.pem'), 'utf8'))
       await must('bootstrap', '--dry-run')
     })
+
+    // From then on the CA is one that was made here.
+    if (whose !== ours) return
 
     test('go over once more, after which the first CA is worth nothing', async () => {
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]

@@ -18,7 +18,7 @@ const edits: readonly Edit[] = [
     ['nodes'],
     [
       { name: 'control0', role: 'control', ip: '192.168.1.11' },
-      ...Array.from({ length: 49 }, (_, i) => ({ name: `worker${i}`, role: 'worker', ip: `192.168.2.${i}` })),
+      ...Array.from({ length: 19 }, (_, i) => ({ name: `worker${i}`, role: 'worker', ip: `192.168.2.${i}` })),
     ],
   ],
 ]

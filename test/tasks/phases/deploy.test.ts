@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../../lab/lab.ts'
@@ -21,12 +31,14 @@ const machine = (name: string, role: string, i: number) => ({ name, role, ip: `1
 const roles = ['control', 'control', 'worker', 'worker', 'gateway']
 const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
 const isRoot = process.getuid?.() === 0
+const whole = { recursive: true, preserveTimestamps: true }
 
 describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   let place: string
   let lab: Lab
   const auth = () => join(place, 'auth')
   const home = (name: string) => lab.node(name).home
+  const folders = () => [['auth', auth()], ...names.map((name) => [name, home(name)])] as const
   const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
   const write = (nodes: readonly unknown[] = five, ...more: Edit[]) =>
     writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), [['nodes'], nodes], ...more])
@@ -36,10 +48,14 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
     write()
     assertStatus(await harderway(place, 'bootstrap'), 0)
+    for (const [name, folder] of folders()) cpSync(folder, join(place, 'kept', name), whole)
   })
-  beforeEach(async () => {
+  beforeEach(() => {
     write()
-    assertStatus(await harderway(place, 'deploy'), 0)
+    for (const [name, folder] of folders()) {
+      for (const file of readdirSync(folder)) rmSync(join(folder, file), { recursive: true })
+      cpSync(join(place, 'kept', name), folder, whole)
+    }
   })
   after(async () => {
     await lab.stop()
