@@ -70,7 +70,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
 }
 
 function createCall(options: Options, host: Host, printer: Printer, ending: Ending): Call {
-  const { env, cwd, now, stdin } = host
+  const { env, cwd, now } = host
   return {
     options,
     env,
@@ -85,7 +85,6 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
     print: printer.printSafe,
     printError: printer.printFitted,
     width: printer.width(),
-    isInteractive: Boolean(stdin.isTTY) && printer.isLive() && !options.json,
   }
 }
 
