@@ -15,7 +15,7 @@ import { secretsIn, stateOf } from '../../../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]
-const formats = { html: 'report.html', prometheus: 'report.prom', ics: 'report.ics' }
+const formats = { html: 'report.html', prometheus: 'report.prom' }
 const script = '<img src=x onerror=alert(1)>'
 
 describe('report', { concurrency: 2 }, () => {
@@ -97,7 +97,7 @@ describe('report', { concurrency: 2 }, () => {
   })
 
   for (const [args, word] of [
-    [['--format', 'pdf'], /^--format pdf: report has html, prometheus, ics$/m],
+    [['--format', 'pdf'], /^--format pdf: report has html, prometheus$/m],
     [['--format', 'constructor'], /^--format constructor: report has/m],
     [['--node', 'worker0'], /^--node can only be used with /],
   ] as const)
