@@ -1,6 +1,8 @@
 /** Expected failures: shown as text, never as a stack trace. */
+import { lstatSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { type Foreign, findForeign, takeBackCommand } from './ownership.ts'
+import { quote } from './wording.ts'
 
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
@@ -92,23 +94,36 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
     if (isErrno(error)) {
       const code = String(error.code)
       const why = code === 'ELOOP' ? 'it is a symbolic link' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
-      const foreign = isErrno(error, 'EACCES', 'EPERM') ? findForeign(path) : undefined
-      const whose = foreign ? `, ${foreign.path === path ? 'it' : foreign.path} is ${foreign.owner}'s` : ''
+      const { whose, remedy } = isErrno(error, 'EACCES', 'EPERM') ? tellOwner(path) : { whose: '' }
       throw new Failure(`can't ${what} ${path}: ${why}${whose}`, {
         kind,
         code: code.toLowerCase(),
         cause: error,
-        ...(foreign && { shared: sharedOwner(foreign) }),
+        ...(remedy !== undefined && { remedy }),
       })
     }
     throw error
   }
 }
 
-/** One command takes back all that a run by sudo left. */
-function sharedOwner({ owner, whole }: Foreign): SharedCause<string> {
-  const remedyFor = (paths: readonly string[]) => `if a run by sudo made it, take it back: ${takeBackCommand(paths)}`
-  return { what: `permission denied to files owned by ${owner}`, who: whole, place: whole, remedyFor }
+/** Whose the file is, or the lowest folder above it that can be seen; in a folder of ours it is root's after a run by sudo. */
+function tellOwner(path: string): { whose: string; remedy?: string } {
+  const me = process.getuid?.()
+  let at = resolve(path)
+  while (ownerOf(at) === undefined && at !== dirname(at)) at = dirname(at)
+  const owner = ownerOf(at)
+  if (!me || owner === undefined || owner === me) return { whose: '' }
+  const whose = `, ${at === resolve(path) ? 'it' : at} is ${owner === 0 ? 'root' : `user ${owner}`}'s`
+  if (ownerOf(dirname(at)) !== me) return { whose }
+  return { whose, remedy: `if a run by sudo made it: sudo chown -R ${me}:${process.getgid?.()} ${quote(at)}` }
+}
+
+function ownerOf(path: string): number | undefined {
+  try {
+    return lstatSync(path).uid
+  } catch {
+    return undefined
+  }
 }
 
 /** Wraps any other error: one of an unforeseen system call, or a bug in this code. */

@@ -70,7 +70,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
 }
 
 function createCall(options: Options, host: Host, printer: Printer, ending: Ending): Call {
-  const { env, cwd, now, stdin } = host
+  const { env, cwd, now } = host
   return {
     options,
     env,
@@ -85,7 +85,6 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
     print: printer.printSafe,
     printError: printer.printFitted,
     width: printer.width(),
-    isInteractive: Boolean(stdin.isTTY) && printer.isLive() && !options.json,
   }
 }
 
@@ -155,7 +154,7 @@ async function createProgress(
   options: Options,
   views: readonly PhaseView[],
   isPlan: boolean,
-  { stdout, isLive, isOnGitHub, print, printError }: Printer,
+  { stdout, isLive, printSafe, printError }: Printer,
 ): Promise<Reporter> {
   if (isLive() && !options.quiet) {
     const { createTree } = await import('../lib/tree/tree.ts')
@@ -166,8 +165,7 @@ async function createProgress(
   const lines = createLines({
     phases: views,
     detail: detailOf(options),
-    isGrouped: isOnGitHub,
-    write: print,
+    write: printSafe,
     writeError: printError,
   })
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
@@ -231,9 +229,8 @@ function readVersion(): string {
 type Printer = ReturnType<typeof createPrinter>
 
 function createPrinter({ env, stdout, stderr }: Host) {
-  const isOnGitHub = env.GITHUB_ACTIONS === 'true'
-  /** Of what comes from a file or a node; groups of ours are written as they are. */
-  const withoutRunnerCommands = (text: string) => (isOnGitHub ? withoutCommands(text) : text)
+  /** Of what comes from a file or a node. */
+  const withoutRunnerCommands = (text: string) => (env.GITHUB_ACTIONS === 'true' ? withoutCommands(text) : text)
   const print = (line: string): void => {
     stdout.write(`${line}\n`)
   }
@@ -242,7 +239,6 @@ function createPrinter({ env, stdout, stderr }: Host) {
   }
   return {
     stdout,
-    isOnGitHub,
     print,
     printSafe: (line: string) => print(withoutRunnerCommands(line)),
     printError,

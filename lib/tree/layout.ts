@@ -89,19 +89,11 @@ function childLine({ states }: PhaseState, target: Target): Line {
   return { level: 1, mark: markOf(state, target), text: nameInPhase(target), note: formatState(state) }
 }
 
-/** "▕███████   ▏ 3,412/5,000  118/s  0:13": rate and time left where there are enough to tell. */
+/** "▕███████   ▏ 34/50  1.3 s" */
 function progress(done: number, total: number, seconds = 0): string {
   const width = 10
-  const bar = `▕${'█'.repeat(Math.floor((done / total) * width)).padEnd(width)}▏ ${count(done)}/${count(total)}`
-  if (total < 100 || done === 0 || seconds < 1) return `${bar}  ${seconds.toFixed(1)} s`
-  const rate = done / seconds
-  const left = Math.ceil((total - done) / rate)
-  return `${bar}  ${count(Math.round(rate))}/s  ${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`
-}
-
-/** 5,000 */
-function count(number: number): string {
-  return number.toLocaleString('en-US')
+  const bar = '█'.repeat(Math.floor((done / total) * width)).padEnd(width)
+  return `▕${bar}▏ ${done}/${total}  ${seconds.toFixed(1)} s`
 }
 
 function formatState(state: TargetState | undefined): string {

@@ -13,7 +13,6 @@ export interface Host {
   /** The current folder. */
   cwd(): string
   now(): Date
-  readonly stdin: { readonly isTTY?: boolean }
   readonly stdout: Output
   readonly stderr: Output
   /** Calls it at each signal that ends a process, instead of ending it. */
@@ -25,9 +24,6 @@ export const processHost: Host = {
   cwd: () => process.cwd(),
   now: () => new Date(),
   // Node opens each where it is first read.
-  get stdin() {
-    return process.stdin
-  },
   get stdout() {
     return process.stdout
   },

@@ -52,7 +52,7 @@ const table = {
   'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
   'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
-  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html, prometheus or ics' },
+  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html or prometheus' },
   list: { type: 'boolean', help: 'the phases, and what each makes' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },

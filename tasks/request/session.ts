@@ -36,8 +36,6 @@ export interface Call extends Pick<Host, 'env' | 'cwd' | 'now'> {
   readonly printError: (text: string) => void
   /** Columns of the terminal. */
   readonly width: number
-  /** Whether somebody is there who can be asked. */
-  readonly isInteractive: boolean
 }
 
 /** And what a command works with that has a cluster.yaml. */

@@ -51,7 +51,6 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
     env: { PATH: process.env.PATH, HOME: join(place, 'home'), ...env },
     cwd: () => place,
     now: () => now ?? new Date(),
-    stdin: {},
     stdout,
     stderr,
     onSignal: () => {},

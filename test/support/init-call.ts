@@ -26,7 +26,6 @@ export async function callInit(folder: string, args: readonly string[], config =
     pathOf: (path) => resolve(folder, path),
     signal: new AbortController().signal,
     print: (line) => printed.push(line),
-    isInteractive: false,
   }
   return { findings: await init(call as Call), printed }
 }

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -297,16 +306,16 @@ test('the plan of another CA has all that another run then has to make, and of a
   )
 })
 
-test('in GitHub Actions a run has a group for each phase with a change', async (t) => {
-  const folder = place(t)
-  const { status, stdout } = await run(folder, local, { GITHUB_ACTIONS: 'true' })
-  assert.equal(status, 0)
-  assert.deepEqual(
-    [...stdout.matchAll(/^::group::([^:\n]*)/gm)].map(([, title]) => title).toSorted(),
-    titles.toSorted(),
-  )
-  assert.equal(stdout.split('::endgroup::').length - 1, titles.length)
-  assert.doesNotMatch((await run(folder, local, { GITHUB_ACTIONS: 'true' })).stdout, /::/)
+test('in GitHub Actions nothing that a file says becomes a command of the runner', async (t) => {
+  const folder = join(place(t), 'a\n::add-mask::x\n##[group]y')
+  mkdirSync(folder)
+  copyFileSync(join(folder, '../cluster.yaml'), join(folder, 'cluster.yaml'))
+  assert.equal((await run(folder, ['ca'])).status, 0)
+  mkdirSync(join(folder, 'auth/kubernetes.pem'))
+  const { status, stdout, stderr } = await run(folder, ['cluster-cert'], { GITHUB_ACTIONS: 'true' })
+  assert.equal(status, 1)
+  assert.match(stdout, /^\| ::add-mask::x$/m)
+  assert.doesNotMatch(stdout + stderr, /^\s*(::|##\[)/m)
 })
 
 test('--list tells every phase and what it makes, --help every option, without a cluster.yaml', async (t) => {

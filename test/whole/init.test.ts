@@ -1,83 +1,12 @@
-/** `init` from outside: who is asked on a terminal, and a cluster behind a jump host from its names to what is deployed. */
+/** `init` from outside: a cluster behind a jump host, from its names to what is deployed. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { harderway, makePlace } from '../support/harderway.ts'
-import { readCluster } from '../support/init-call.ts'
 import { needs } from '../support/parts.ts'
-import { start } from '../support/process.ts'
-
-const hasScript = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0
-const onTerminal = (command: string): [string, ...string[]] => ['script', '-qec', command, '/dev/null']
-
-describe('on a terminal', { skip: hasScript ? needs('ssh') : 'needs the script of util-linux' }, () => {
-  let place: string
-  beforeEach(() => {
-    place = makePlace()
-    writeFileSync(join(place, 'cfg'), 'Host c0\n  HostName 10.0.0.11\n')
-  })
-  afterEach(() => rmSync(place, { recursive: true, force: true }))
-  const ask = (...nodes: readonly string[]) =>
-    start(place, ['init', 'new', '--ssh-config', 'cfg', ...nodes], {
-      through: onTerminal,
-      env: { TERM: 'xterm-256color' },
-    })
-
-  test('what is not found is asked for, and asked again until it is an address', async () => {
-    const run = ask('--control', 'c0,c1=c1.invalid')
-    await run.told('Address of c1')
-    run.child.stdin.write('10.0.0.12\r')
-    await run.told('Address of the API')
-    run.child.stdin.write('lb\r')
-    await run.told('not an IP address')
-    run.child.stdin.write('\x15FD00::21\r')
-    const { status, stdout } = await run.ended
-    assert.equal(status, 0, stdout)
-    const { api, nodes } = readCluster(readFileSync(join(place, 'new/cluster.yaml')))
-    assert.equal(api.virtualIP, 'fd00::21')
-    assert.deepEqual(
-      nodes.map(({ ips }) => ips),
-      [['10.0.0.11'], ['10.0.0.12']],
-    )
-  })
-
-  for (const [what, key] of [
-    ['an empty answer', '\r'],
-    ['Ctrl-D', '\x04'],
-  ] as const)
-    test(`${what} leaves it open in the file`, async () => {
-      const run = ask('--control', 'c0', '--worker', 'w0=w0.invalid')
-      await run.told('Address of w0')
-      run.child.stdin.write(key)
-      const { status, stdout } = await run.ended
-      assert.equal(status, 4)
-      assert.match(stdout, /^missing in \S+\/new\/cluster\.yaml: the address of w0\r$/m)
-      assert.match(readFileSync(join(place, 'new/cluster.yaml'), 'utf8'), /name: w0, .*# MISSING/)
-    })
-
-  test('the address that is typed of the one control node is that of the API too', async () => {
-    const run = ask('--control', 'c1=c1.invalid')
-    await run.told('Address of c1')
-    run.child.stdin.write('10.0.0.12\r')
-    const { status, stdout } = await run.ended
-    assert.equal(status, 0, stdout)
-    assert.equal(readCluster(readFileSync(join(place, 'new/cluster.yaml'))).api.virtualIP, '10.0.0.12')
-  })
-
-  test('Ctrl-C at a question ends it with 130, and nothing is written', async () => {
-    const run = ask('--control', 'c0', '--worker', 'w0=w0.invalid')
-    await run.told('Address of w0')
-    run.child.stdin.write('\x03')
-    const { status, stdout } = await run.ended
-    assert.equal(status, 130, stdout)
-    assert.doesNotMatch(stdout, /mistake|Error/)
-    assert.equal(existsSync(join(place, 'new')), false)
-  })
-})
 
 describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   const names = ['control0', 'worker0', 'gateway'] as const

@@ -22,14 +22,6 @@ function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): stri
   return isHost ? `; if ssh knows it by that, write NAME=${name}` : ''
 }
 
-/** What is missing yet, in words. */
-export function findBlanks({ api, nodes }: Draft): string[] {
-  return [
-    ...(api.virtualIP === undefined ? ['api.virtualIP, where the API is reached through the load balancer'] : []),
-    ...nodes.filter(({ ips }) => ips.length === 0).map(({ name }) => `the address of ${name}`),
-  ]
-}
-
 function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Draft): boolean {
   if (more.length > 0) return false
   if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined

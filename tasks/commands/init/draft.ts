@@ -44,13 +44,6 @@ export function newDraft(name: string): Draft {
   }
 }
 
-/** One control node needs no load balancer: where there is none, the API has its address. */
-export function withOwnVirtualIP(draft: Draft): Draft {
-  const [entry, ...more] = draft.nodes.filter(({ role }) => role !== 'worker')
-  const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
-  return { ...draft, api: { ...draft.api, virtualIP } }
-}
-
 /** As it stands in cluster.yaml. */
 export function plainNode({ name, role, host, ips, sans }: DraftNode) {
   const [ip, ...more] = ips

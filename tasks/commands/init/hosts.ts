@@ -10,7 +10,7 @@ import { first, parseSshConfig } from '../../../lib/ssh-config/config.ts'
 import { formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { Call } from '../../request/session.ts'
 import { type Asked, wrong } from './asked.ts'
-import { type Draft, type DraftNode, withOwnVirtualIP } from './draft.ts'
+import type { Draft, DraftNode } from './draft.ts'
 
 interface Host {
   readonly addresses: readonly string[]
@@ -29,11 +29,15 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: 
     draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, call))) })),
   )
   const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
-  return withOwnVirtualIP({
+  // One control node needs no load balancer: where there is none, the API has its address.
+  const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
+  const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
+  return {
     ...draft,
+    api: { ...draft.api, virtualIP },
     ssh: { ...draft.ssh, user: user ?? commonUser(hosts) ?? draft.ssh.user },
     nodes,
-  })
+  }
 }
 
 function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: string | undefined }[]) {

@@ -7,12 +7,11 @@ import { formatCommand } from '../../request/command.ts'
 import type { Call } from '../../request/session.ts'
 import { type Asked, parseAsked } from './asked.ts'
 import { beginDraft } from './begin.ts'
-import { checkDraft, findBlanks } from './check.ts'
+import { checkDraft } from './check.ts'
 import type { Draft } from './draft.ts'
 import { addFile, exists, makeFolder, refuseExisting, schemaPath } from './folder.ts'
 import { findHosts } from './hosts.ts'
-import { askForBlanks } from './questions.ts'
-import { formatCluster } from './text.ts'
+import { findMissing, formatCluster } from './text.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(call: Call): Promise<readonly Finding[]> {
@@ -21,32 +20,32 @@ export async function init(call: Call): Promise<readonly Finding[]> {
   const begun = beginDraft(asked)
   // Before ssh is handed a name out of it.
   checkDraft(begun, asked)
-  const found = await findHosts(begun, asked, call)
-  const draft = call.isInteractive ? await askForBlanks(found, call.signal) : found
+  const draft = await findHosts(begun, asked, call)
   checkDraft(draft, asked)
   call.signal.throwIfAborted()
-  write(draft, asked)
-  return tell(draft, asked, call)
+  return tell(draft, write(draft, asked), asked, call)
 }
 
-/** cluster.yaml comes last: while it is not there, the same command may be given again. */
-function write(draft: Draft, { folder, file }: Asked): void {
+/** cluster.yaml, which comes last: while it is not there, the same command may be given again. */
+function write(draft: Draft, { folder, file }: Asked): string {
   makeFolder(folder)
   addFile(join(folder, '.gitignore'), 'auth/\n')
-  if (!addFile(file, formatCluster(draft, schemaPath(folder)))) throw exists(file)
+  const text = formatCluster(draft, schemaPath(folder))
+  if (!addFile(file, text)) throw exists(file)
+  return text
 }
 
-function tell(draft: Draft, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
+function tell(draft: Draft, text: string, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
-  const blanks = findBlanks(draft)
+  const missing = findMissing(text)
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
     say(`${asked.file} is written; ssh logs in as ${draft.ssh.user}`)
   }
-  for (const blank of blanks) say(`missing in ${asked.file}: ${blank}`)
-  if (!options.quiet) say(`${blanks.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
-  return blanks.length > 0 ? ['stale'] : []
+  for (const { line, what } of missing) say(`${asked.file}:${line}: missing: ${what}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
+  return missing.length > 0 ? ['stale'] : []
 }
 
 function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {

@@ -66,7 +66,17 @@ function formatUsers(users: Draft['users']): string {
 
 function formatNode(node: DraftNode): string {
   const plain = plainNode(node)
-  return node.ips.length > 0 ? `- ${text(plain)}` : `- ${text({ ...plain, ip: null })} # MISSING: its address`
+  return node.ips.length > 0
+    ? `- ${text(plain)}`
+    : `- ${text({ ...plain, ip: null })} # MISSING: the address of ${node.name}`
+}
+
+/** What `formatCluster` left blank in this text. */
+export function findMissing(text: string): { line: number; what: string }[] {
+  return text.split('\n').flatMap((each, i) => {
+    const [, what] = / # MISSING: (.*)$/.exec(each) ?? []
+    return what === undefined ? [] : [{ line: i + 1, what }]
+  })
 }
 
 function section(lines: readonly string[]): string {

@@ -30,16 +30,6 @@ function openTarget() {
 }
 
 input.addEventListener('input', search)
-input.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape') return
-  input.value = ''
-  search()
-})
-document.addEventListener('keydown', (event) => {
-  if (event.key !== '/' || event.target.matches('input') || event.ctrlKey || event.metaKey || event.altKey) return
-  event.preventDefault()
-  input.focus()
-})
 addEventListener('hashchange', openTarget)
 // A link that is followed again changes nothing.
 document.addEventListener('click', (event) => {

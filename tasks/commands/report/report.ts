@@ -1,4 +1,4 @@
-/** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics, or as a calendar. */
+/** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
 import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
@@ -20,7 +20,6 @@ const formats: Readonly<Record<string, Format>> = {
     file: 'report.prom',
     format: async (data) => (await import('./metrics.ts')).formatMetrics(data),
   },
-  ics: { file: 'report.ics', format: async (data) => (await import('./calendar.ts')).formatCalendar(data) },
 }
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */

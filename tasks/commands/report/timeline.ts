@@ -1,5 +1,4 @@
 /** What ends when: a bar from beginning to end, for all that begin and end together; a table that reads well without its bars. */
-import { scaleUtc } from 'd3-scale'
 import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -23,14 +22,13 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
   const bars = barsOf(items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
-  const scale = scaleUtc()
-    .domain([Math.min(...times), Math.max(...times)])
-    .range([0, 1])
-  // Further to the right there is no room for a text.
-  const marks = scale
-    .ticks(4)
-    .filter((date) => scale(date) < 0.88)
-    .map((date) => html`<span style="left:${percent(scale(date))}">${scale.tickFormat()(date)}</span>`)
+  const first = Math.min(...times)
+  const span = Math.max(...times) - first
+  const scale = (date: Date) => (date.getTime() - first) / span
+  // There is room for three dates.
+  const marks = [0, 1 / 3, 2 / 3].map(
+    (part) => html`<span style="left:${percent(part)}">${formatDate(new Date(first + part * span))}</span>`,
+  )
   const headings = ['Certificates', 'Effective expiry', 'Left']
   // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
   return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">

@@ -129,12 +129,6 @@ test('targets that were not checked yet are not shown', () => {
   assert.deepEqual(names(layOut([progress(phase('deploy', 5), [undefined, 'making'])], rows), 1), ['node1'])
 })
 
-test('a big group has its rate and the time that is left', () => {
-  const states = Array.from({ length: 3412 }, () => made)
-  const [line] = layOut([progress(phase('node-certs', 5000), states, 28.9)], rows)
-  assert.equal(line?.note, '▕██████    ▏ 3,412/5,000  118/s  0:14')
-})
-
 test('a phase under way shows how far it is', () => {
   const [line] = layOut([progress(phase('deploy', 4), [made, made, 'making'])], rows)
   assert.equal(line?.note, '▕█████     ▏ 2/4  1.3 s')

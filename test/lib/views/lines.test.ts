@@ -13,12 +13,11 @@ function phase(name: string, size: number): PhaseView {
   return { name, title: `The ${name}`, targets }
 }
 
-function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal', isGrouped = false) {
+function lines(phases: readonly PhaseView[], detail: LinesOptions['detail'] = 'normal') {
   const written: string[] = []
   const reporter = createLines({
     phases,
     detail,
-    isGrouped,
     write: (line) => written.push(line),
     writeError: (text) => written.push(text),
   })
@@ -104,39 +103,6 @@ test('what is only checked has a line each, since that is the result', () => {
   const { written, endAll } = lines([{ ...view, targets: view.targets.map(({ build, ...target }) => target) }])
   endAll(view, { ...fresh, note: 'is seen as admin' })
   assert.deepEqual(written, ['arrows/0: is seen as admin', 'arrows/1: is seen as admin'])
-})
-
-test('in GitHub Actions a phase is a group, written whole when it has ended; one without a change is a line', () => {
-  const [certs, deploy] = [phase('certs', 3), phase('deploy', 2)]
-  const { written, end, endAll } = lines([certs, deploy], 'normal', true)
-  end('certs/0', made)
-  end('certs/1', { ...fresh, warning: 'expires soon' })
-  endAll(deploy, fresh)
-  end('certs/2', failed)
-  assert.deepEqual(written, [
-    'The deploy: 2 fresh',
-    '::group::The certs: 1 new, 1 failed, 1 fresh',
-    'certs/0: new',
-    'warning certs/1: expires soon',
-    'certs/2: failed: no room',
-    '::endgroup::',
-  ])
-})
-
-test('in GitHub Actions nothing that a node says becomes a command of the runner', async () => {
-  const { written, reporter, endAll } = lines([phase('certs', 1)], 'normal', true)
-  const hostile: Outcome = {
-    kind: 'failed',
-    failure: new Failure('no\n::add-mask::x\n##[group]y', { remedy: 'see\n  ::stop-commands::z' }),
-  }
-  endAll(phase('certs', 1), hostile)
-  reporter.note('::warning::w')
-  await reporter.end(summarise(new Map([['certs/0', hostile]]), 0, 1))
-  const commands = written
-    .join('\n')
-    .split('\n')
-    .filter((line) => /^\s*(::|##\[)/.test(line))
-  assert.deepEqual(commands, ['::group::The certs: no ::add-mask::x ##[group]y', '::endgroup::'])
 })
 
 test('--verbose tells every target however many there are', () => {

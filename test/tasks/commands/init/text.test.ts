@@ -56,7 +56,7 @@ ssh: # aliases, ports and jump hosts are those of your ssh configuration
 nodes:
   - { name: control0, role: control, ip: 192.168.1.11 }
   - { name: worker0, role: worker, ips: [ 192.168.1.14, "fd00::" ], host: 10.0.0.9, sans: [ w.example.org ] }
-  - { name: worker1, role: worker, ip: } # MISSING: its address
+  - { name: worker1, role: worker, ip: } # MISSING: the address of worker1
 `,
   )
 })

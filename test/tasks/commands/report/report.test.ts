@@ -15,7 +15,7 @@ import { secretsIn, stateOf } from '../../../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]
-const formats = { html: 'report.html', prometheus: 'report.prom', ics: 'report.ics' }
+const formats = { html: 'report.html', prometheus: 'report.prom' }
 const script = '<img src=x onerror=alert(1)>'
 
 describe('report', { concurrency: 2 }, () => {
@@ -66,6 +66,21 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(await textOf(), /1 of 24 items are not right; read on /)
   })
 
+  test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
+    const { place, auth } = copied(t)
+    const files = readdirSync(auth).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
+    const all = files.map((name) => new X509Certificate(readFileSync(join(auth, name))))
+    const begin = Math.min(...all.map(({ validFromDate }) => validFromDate.getTime()))
+    const end = Math.max(...all.map(({ validToDate }) => validToDate.getTime()))
+    const now = new Date(begin + (end - begin) / 3)
+    assert.equal((await harderway({ place, now }, 'report')).status, 0)
+    const page = readFileSync(join(auth, 'report.html'), 'utf8')
+    assert.match(page, /--line:33\.33%/)
+    const marks = [...page.matchAll(/<span style="left:(.*?)">(.*?)<\/span>/g)].map(([, ...mark]) => mark)
+    assert.deepEqual(marks[1], ['33.33%', now.toISOString().slice(0, 10)])
+    assert.match(page, /<i class="valid" style="left:min\(0\.00%,/)
+  })
+
   test('shows a rotation that is under way, on the page and in the metrics', async (t) => {
     const { place, auth } = copied(t)
     const metrics = async () => {
@@ -97,7 +112,7 @@ describe('report', { concurrency: 2 }, () => {
   })
 
   for (const [args, word] of [
-    [['--format', 'pdf'], /^--format pdf: report has html, prometheus, ics$/m],
+    [['--format', 'pdf'], /^--format pdf: report has html, prometheus$/m],
     [['--format', 'constructor'], /^--format constructor: report has/m],
     [['--node', 'worker0'], /^--node can only be used with /],
   ] as const)
