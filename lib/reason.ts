@@ -1,5 +1,4 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
-import type { Drift } from './files/place.ts'
 import { formatDate, formatNames, octal } from './wording.ts'
 
 export type Reason =
@@ -41,6 +40,16 @@ export type Reason =
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
 
+/** How a file differs from what is wanted there. */
+export type DriftKind =
+  | 'missing'
+  | 'not a file'
+  | 'differs'
+  | 'wrong owner'
+  | 'wrong mode'
+  | 'unreadable for its unit'
+  | 'open to others'
+
 /** What a unit on a node does not have, or has not loaded. */
 export interface UnitReason {
   readonly kind: 'unit'
@@ -48,7 +57,7 @@ export interface UnitReason {
   /** Absolute paths of files that are to be put there. */
   readonly places: readonly {
     readonly path: string
-    readonly what: Drift['what'] | 'dated in the future'
+    readonly what: DriftKind | 'dated in the future'
   }[]
   /** Absolute paths: in place, and changed since the unit was started. */
   readonly notLoaded: readonly string[]

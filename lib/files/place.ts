@@ -2,6 +2,7 @@
  * Files somewhere: in a node's folder, or where its units read them. What is there, what is wanted, and the one comparison
  * of the two. Pure.
  */
+import type { DriftKind } from '../reason.ts'
 import { publicMode, secretMode } from './plain-file.ts'
 
 export interface FileState {
@@ -49,14 +50,7 @@ export interface Wanted {
 
 export interface Drift {
   readonly path: string
-  readonly what:
-    | 'missing'
-    | 'not a file'
-    | 'differs'
-    | 'wrong owner'
-    | 'wrong mode'
-    | 'unreadable for its unit'
-    | 'open to others'
+  readonly what: DriftKind
 }
 
 /** At most one for each file, but for an owner and a mode that are both wrong. */
@@ -64,16 +58,16 @@ export function compare(wanted: readonly Wanted[], { files }: Pick<Seen, 'files'
   return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
 
-function driftsOf(file: Wanted, there: FileState | undefined): Drift['what'][] {
+function driftsOf(file: Wanted, there: FileState | undefined): DriftKind[] {
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
   if (file.isPending || (file.sha256 !== undefined && there.sha256 !== file.sha256)) return ['differs']
   return accessDrifts(file, there)
 }
 
-function accessDrifts({ readers, isSecret }: Wanted, there: FileState): Drift['what'][] {
+function accessDrifts({ readers, isSecret }: Wanted, there: FileState): DriftKind[] {
   if ('login' in readers) {
-    const wrong: Drift['what'][] = there.uid === readers.login ? [] : ['wrong owner']
+    const wrong: DriftKind[] = there.uid === readers.login ? [] : ['wrong owner']
     return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
   }
   if (readers.some((account) => !mayRead(account, there))) return ['unreadable for its unit']

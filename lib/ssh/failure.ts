@@ -154,13 +154,14 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
     const place = places[0]
     const remedyFor = ([one = place]: readonly SshHost[]) =>
       by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `${hint}; ${again}`
-    return new Failure(`${node}: ${what}`, { code: 'other', shared: { what, who: node, place, remedyFor } })
+    return new Failure(what, { node, code: 'other', shared: { what, who: node, place, remedyFor } })
   }
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
   const culprit = { place: culpritOf(places, text), knownHosts: file && resolve(folder, file) }
   const { jump } = culprit.place
   const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
-  return new Failure(`${node}: ${what}${said && !timedOut ? ` (${said})` : ''}`, {
+  return new Failure(`${what}${said && !timedOut ? ` (${said})` : ''}`, {
+    node,
     code: cause.name.replaceAll(' ', '-'),
     shared: { what, who: node, place: culprit, remedyFor: cause.remedy },
   })

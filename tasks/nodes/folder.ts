@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { runAgain } from '../../lib/failure.ts'
 import { certificateFile, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
-import { compare, type Drift } from '../../lib/files/place.ts'
+import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Reason } from '../../lib/reason.ts'
+import type { DriftKind, Reason } from '../../lib/reason.ts'
 import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
 import { judgeStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -88,7 +88,7 @@ export function compareFolder(workspace: Workspace, node: ClusterNode, seen: Fol
     })),
     seen,
   )
-  const names = (...whats: Drift['what'][]) => drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
+  const names = (...whats: DriftKind[]) => drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
   return {
     kind: 'on-node',
     missing: names('missing'),

@@ -9,8 +9,8 @@ import type { Unit } from '../tables/places.ts'
 import { backOut } from './back-out.ts'
 import { undrain } from './drain.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
-import { removeLeftOver, splitLeftOver } from './left-over.ts'
-import { forgetOld, placeFiles } from './places.ts'
+import { splitLeftOver } from './left-over.ts'
+import { forgetOld, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import {
   type On,

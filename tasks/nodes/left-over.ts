@@ -7,11 +7,9 @@ import { ownCas } from '../../lib/identity/rotation.ts'
 import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import type { PlacesSeen } from '../../lib/remote/answer.ts'
-import { removeScript } from '../../lib/remote/places.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formerPlaces } from '../tables/places.ts'
 import { digestOf } from './look.ts'
-import { tell } from './places.ts'
 
 export interface LeftOver {
   readonly path: string
@@ -68,14 +66,4 @@ function isOurs(
 export function splitLeftOver(workspace: Workspace, found: readonly LeftOver[]): [LeftOver[], LeftOver[]] {
   const removed = workspace.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
   return [removed, found.filter((each) => !removed.includes(each))]
-}
-
-export async function removeLeftOver(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
-  removed: readonly LeftOver[],
-): Promise<void> {
-  const files = new Map(removed.map(({ path, digest }) => [path, digest]))
-  if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }

@@ -3,10 +3,18 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
-import { commandScript, forgetScript, type PlacesStop, placeScript, putBackScript } from '../../lib/remote/places.ts'
+import {
+  commandScript,
+  forgetScript,
+  type PlacesStop,
+  placeScript,
+  putBackScript,
+  removeScript,
+} from '../../lib/remote/places.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
+import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
@@ -60,6 +68,16 @@ export async function forgetOld(
   paths: readonly string[],
 ): Promise<void> {
   if (paths.length > 0) await tell(workspace, node, (nonce) => forgetScript({ sudo, paths }, nonce))
+}
+
+export async function removeLeftOver(
+  workspace: Workspace,
+  node: ClusterNode,
+  { sudo }: Install,
+  removed: readonly LeftOver[],
+): Promise<void> {
+  const files = new Map(removed.map(({ path, digest }) => [path, digest]))
+  if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }
 
 /** Throws a Failure where root's shell did not come to its end. */
