@@ -81,7 +81,7 @@ export async function removeLeftOver(
 }
 
 /** Throws a Failure where root's shell did not come to its end. */
-export async function tell(
+async function tell(
   workspace: Workspace,
   node: ClusterNode,
   script: (nonce: string) => string,
