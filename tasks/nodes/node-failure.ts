@@ -14,7 +14,7 @@ export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy 
 
 const again = 'run the same command again'
 
-/** Why a script that changes files on a node ended before it did. */
+/** Why a script that changes files on a node stopped. */
 export function stopFailure(node: ClusterNode, why: Stop, said: string): Failure {
   switch (why) {
     case 'busy':
