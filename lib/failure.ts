@@ -24,26 +24,48 @@ export interface SharedCause<Place = unknown> {
   remedyFor(places: readonly Place[]): string
 }
 
+interface FailureDetails {
+  readonly kind?: FailureKind
+  readonly node?: string | undefined
+  readonly remedy?: string | undefined
+  readonly code?: string | undefined
+  readonly shared?: SharedCause
+  readonly cause?: unknown
+}
+
 export class Failure extends Error {
   readonly kind: FailureKind
+  /** What happened, without where; `message` has both. */
+  readonly what: string
+  /** The name of the node where it happened. */
+  readonly node: string | undefined
   /** What to do now: a sentence, or lines with a command each. Of a shared cause, unless given, what it says for one. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   readonly shared: SharedCause | undefined
 
-  constructor(
-    message: string,
-    options: { kind?: FailureKind; remedy?: string; code?: string; shared?: SharedCause; cause?: unknown } = {},
-  ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+  constructor(what: string, options: FailureDetails = {}) {
+    const { node, cause } = options
+    super(node === undefined ? what : `${node}: ${what}`, cause === undefined ? undefined : { cause })
     this.name = 'Failure'
+    this.what = what
+    this.node = node
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
     this.code = options.code
     this.shared = options.shared
   }
+
+  /** The same, with what differs. */
+  with({ what = this.what, ...details }: FailureDetails & { readonly what?: string }): Failure {
+    const { kind, node, remedy, code, cause } = this
+    return new Failure(what, { kind, node, remedy, code, cause, ...details })
+  }
 }
+
+/** For remedies. */
+export const runAgain = 'run the same command again'
 
 export function usageFailure(message: string, remedy?: string): Failure {
   return new Failure(message, { kind: 'usage', ...(remedy !== undefined && { remedy }) })

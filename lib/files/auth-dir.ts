@@ -3,7 +3,7 @@
  */
 import * as fs from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { doing, Failure, isErrno } from '../failure.ts'
+import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../reason.ts'
 import { lostLock } from './lock.ts'
 import {
@@ -46,7 +46,7 @@ export class AuthDir {
     const bytes = this.tryBytes(name)
     if (bytes) return bytes
     throw new Failure(`${join(this.path, name)} was removed during the run`, {
-      remedy: 'run the same command again',
+      remedy: runAgain,
     })
   }
 
@@ -214,5 +214,5 @@ export class AuthDir {
 }
 
 export function notPlain(path: string): Failure {
-  return new Failure(`${path} is not a plain file`, { remedy: 'move it away, then run the same command again' })
+  return new Failure(`${path} is not a plain file`, { remedy: `move it away, then ${runAgain}` })
 }

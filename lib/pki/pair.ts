@@ -2,7 +2,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { CertificateFacts, Change, Step } from '../change.ts'
 import { blocksIn } from '../der/pem.ts'
-import { Failure, tryTo } from '../failure.ts'
+import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
@@ -185,7 +185,7 @@ export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(certificateFile(name)))?.certificate
   const privateKey = readKeyOnce(auth.bytes(keyFile(name)))?.key
   if (!certificate || !privateKey)
-    throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: 'run the same command again' })
+    throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
   const { subject, subjectKeyId: keyId, notAfter } = certificate
   return { subject, keyId, notAfter, privateKey }
 }

@@ -106,7 +106,7 @@ export class Connection {
     if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
     await this.run(':')
     const { exitCode, stderr } = (await this.#spawn(ask, '')).output
-    if (exitCode !== 0) throw new Failure(`${node.name}: ssh forwards no port: ${printable(stderr.trim())}`)
+    if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
   }
 
   /** Does something on a connection that is open, even though the run has been ended. Never throws. */

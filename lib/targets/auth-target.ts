@@ -1,6 +1,6 @@
 /** What is the same for every target whose files are in auth/. */
 import type { Change } from '../change.ts'
-import { Failure } from '../failure.ts'
+import { Failure, runAgain } from '../failure.ts'
 import { isRepair } from '../reason.ts'
 import type { Target, Work } from './target.ts'
 import type { Workspace } from './workspace.ts'
@@ -38,6 +38,6 @@ function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Workspace): v
   const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
   if (folder !== undefined)
     throw new Failure(`a folder is in the place of ${auth.path}/${folder}`, {
-      remedy: 'move it away, then run the same command again',
+      remedy: `move it away, then ${runAgain}`,
     })
 }

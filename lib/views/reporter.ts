@@ -1,5 +1,5 @@
 /** What every view of a run has in common: the tree, plain lines and --json read the same events. */
-import { Failure, stackOf } from '../failure.ts'
+import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../targets/executor.ts'
 import type { TargetId } from '../targets/target.ts'
 import { groupAlike, printable } from '../wording.ts'
@@ -36,17 +36,22 @@ export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string
 
 /** Failures with the same cause become one, with one remedy and no target. */
 export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetId | undefined, Failure][] {
-  return groupAlike(failures, ([id, { shared }]) => shared?.what ?? id).map((group) => {
-    const shared = group.flatMap(([, failure]) => failure.shared ?? [])
-    const [[first], [cause]] = [group, shared]
-    if (!cause || group.length === 1) return first
-    const places = new Map(shared.map(({ who, place }) => [who, place]))
+  return groupAlike(failures, ([id, failure]) => causeOf(failure) ?? id).map((group) => {
+    const [first] = group
+    if (group.length === 1) return first
+    const [, failure] = first
+    const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
     const who = [...places.keys()]
-    const remedy = cause.remedyFor([...places.values()])
-    const { kind, code } = first[1]
-    const message = `${who.length === 1 ? '' : `${who.length} nodes, `}${cause.what}: ${who.join(', ')}`
-    return [undefined, new Failure(message, { kind, remedy, ...(code !== undefined && { code }) })]
+    const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
+    const what = failure.shared?.what ?? failure.what
+    const counted = `${who.length === 1 ? '' : `${who.length} nodes, `}${what}: ${who.join(', ')}`
+    return [undefined, failure.with({ what: counted, node: undefined, remedy })]
   })
+}
+
+/** Equal where it is the same on several nodes; undefined where it is this target's alone. */
+function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
+  return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
 }
 
 /** Stack traces of the targets that failed because of a bug in harderway. */

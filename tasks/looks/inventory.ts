@@ -205,8 +205,7 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
 /** By what is on the node alone: stale files of auth/ have rows of their own. */
 function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
-  if (outcome.kind === 'failed')
-    return { state: stateOf(outcome), why: outcome.failure.message.replace(`${node.name}: `, '') }
+  if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   const count = nodeFiles(node).length

@@ -27,13 +27,7 @@ export async function backOut(
   const done = isBack
     ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
     : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
-  const { code, remedy, kind } = failure
-  return new Failure(`${failure.message}; ${done}`, {
-    kind,
-    ...(code && { code }),
-    ...(remedy && { remedy }),
-    cause: code === 'bug' ? failure.cause : failure,
-  })
+  return failure.with({ what: `${failure.what}; ${done}` })
 }
 
 /** Restarts every unit, even if another fails. Returns those that did not become healthy. */

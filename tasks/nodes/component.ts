@@ -109,22 +109,14 @@ async function withClient<T>(
 ): Promise<T> {
   const health = nodeUnits(node, serving.install).find(isMeant)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
-  if (!open || !address || !as) throw new Failure(`${node.name}: there is nobody to be asked, or nothing to ask with`)
+  if (!open || !address || !as) throw new Failure('there is nobody to query, or no credentials', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/tls/client.ts')
   const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
   try {
     return await work(client)
   } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    const { message, remedy, code, kind } = error
-    if (message.startsWith(`${node.name}: `)) throw error
-    throw new Failure(`${node.name}: ${message}`, {
-      kind,
-      cause: error,
-      ...(remedy && { remedy }),
-      ...(code && { code }),
-    })
+    throw error instanceof Failure && error.node === undefined ? error.with({ node: node.name }) : error
   } finally {
     client.close()
   }

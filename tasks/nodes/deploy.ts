@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { doing, Failure } from '../../lib/failure.ts'
+import { doing, Failure, runAgain } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { formatReason } from '../../lib/reason.ts'
@@ -89,13 +89,11 @@ async function run(node: ClusterNode, connection: Connection, parts: Swap, seen:
   }
 }
 
-const again = 'run the same command again'
-
 function whyStopped(node: ClusterNode, why: SwapStop, said: string): Failure {
   if (why !== 'changed') return stopFailure(node, why, said)
   return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
     code: 'changed-meanwhile',
-    remedy: again,
+    remedy: runAgain,
   })
 }
 
@@ -104,7 +102,7 @@ function refuseWrong(workspace: Workspace, node: ClusterNode, seen: FolderSeen):
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
-    remedy: `see what mv, chmod and touch do there; then ${again}`,
+    remedy: `see what mv, chmod and touch do there; then ${runAgain}`,
   })
 }
 
@@ -136,6 +134,6 @@ function refuseFolders(node: ClusterNode, { files, path }: FolderSeen): void {
   if (inTheWay.length === 0) return
   throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${path}`, {
     code: 'not-replaced',
-    remedy: `move it away; then ${again}`,
+    remedy: `move it away; then ${runAgain}`,
   })
 }

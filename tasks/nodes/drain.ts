@@ -1,6 +1,6 @@
 /** Keeps requests from the API server of a node while it is restarted: the commands of cluster.yaml, on every gateway. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { drainedMark } from '../../lib/remote/look.ts'
 import { folderWord } from '../../lib/remote/shell.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -49,19 +49,18 @@ async function change(
     // The run was ended by a signal: tries to undrain all the same.
     if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
-    throw new Failure(`${gateway.name}: install.${what} for ${node.name} has not ended in ${limit / 1000} s`, {
+    throw new Failure(`install.${what} for ${node.name} has not ended in ${limit / 1000} s`, {
+      node: gateway.name,
       code: `not-${what}ed`,
       remedy: `see there what it waits for: ${command}`,
     })
   })
   if (status !== 0)
-    throw new Failure(
-      `${gateway.name}: install.${what} for ${node.name} ended with status ${status}: ${excerpt(said)}`,
-      {
-        code: `not-${what}ed`,
-        remedy: `see that this works on ${gateway.name}: ${command}`,
-      },
-    )
+    throw new Failure(`install.${what} for ${node.name} ended with status ${status}: ${excerpt(said)}`, {
+      node: gateway.name,
+      code: `not-${what}ed`,
+      remedy: `see that this works on ${gateway.name}: ${command}`,
+    })
 }
 
 async function mark(workspace: Workspace, node: ClusterNode, command: string): Promise<void> {
@@ -69,6 +68,6 @@ async function mark(workspace: Workspace, node: ClusterNode, command: string): P
   if (status === 0) return
   throw nodeFailure(node, `could not be marked as drained: ${excerpt(said)}`, {
     code: 'not-marked',
-    remedy: `see why there: ${command}; then run the same command again`,
+    remedy: `see why there: ${command}; then ${runAgain}`,
   })
 }

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { runAgain } from '../../lib/failure.ts'
 import { certificateFile, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { compare, type Drift } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -143,6 +144,6 @@ export function refuseEarlyClock({ auth }: Workspace, node: ClusterNode, now: nu
   if (early.length === 0) return
   throw nodeFailure(node, `by its clock these are not valid yet: ${formatNames(early.map(certificateFile))}`, {
     code: 'clock',
-    remedy: 'compare date -u there and here, and set the clock that is wrong; then run the same command again',
+    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
   })
 }

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, sharedRefusal } from '../../lib/failure.ts'
+import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { backups, keepFound } from '../../lib/files/backup.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
@@ -88,7 +88,7 @@ export function keepOthers({ auth, now }: Workspace, node: ClusterNode, others: 
       `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
       {
         code: 'not-kept',
-        remedy: 'move it away there, then run the same command again',
+        remedy: `move it away there, then ${runAgain}`,
       },
     )
   const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
@@ -173,8 +173,9 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   })
   if (newer.length === 0) return
   throw new Failure(
-    `${node.name}: ${formatNames(newer.map(({ at }) => at))} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${auth.path}`,
+    `${formatNames(newer.map(({ at }) => at))} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${auth.path}`,
     {
+      node: node.name,
       code: 'newer-on-node',
       shared: {
         what: `newer certificates than in ${auth.path}`,

@@ -1,7 +1,7 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Built } from '../../lib/targets/target.ts'
@@ -73,7 +73,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
     restarts: restarted.map(({ unit }) => unit),
   }
   if (before.standing === 'without a quorum') {
-    const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: run the same command again once all control nodes are done`
+    const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
     return { change, warning }
   }
   return wanted.length + restarted.length > 0 ? { change } : {}
@@ -163,7 +163,8 @@ async function loadUnproven(on: On, stale: readonly UnitVerdict[], restarted: Un
 }
 
 function notServed({ node }: On, { unit }: Unit): Failure {
-  return new Failure(`${node.name}: ${unit} serves another certificate than the one in its place`, {
+  return new Failure(`${unit} serves another certificate than the one in its place`, {
+    node: node.name,
     code: 'not-served',
     remedy: `see on ${node.name} which files its command line names: systemctl cat ${unit}`,
   })
@@ -187,14 +188,16 @@ async function refuseUnloaded(
   const again = judgeUnits(workspace, node, install, { ...found, places: { ...found.places, files } })
   const ended = again.find(({ unit, isUp }) => !isUp && restarted.some((each) => each.unit === unit.unit))?.unit.unit
   if (ended !== undefined)
-    throw new Failure(`${node.name}: ${ended} was healthy after its restart, and does not run any more`, {
+    throw new Failure(`${ended} was healthy after its restart, and does not run any more`, {
+      node: node.name,
       code: 'not-loaded',
       remedy: `see there why it ended: journalctl -u ${ended}`,
     })
   const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
   if (left.length === 0) return
-  throw new Failure(`${node.name}: does not match auth/ after it was installed: ${formatReasons(left)}`, {
+  throw new Failure(`does not match auth/ after it was installed: ${formatReasons(left)}`, {
+    node: node.name,
     code: 'not-loaded',
-    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then run the same command again`,
+    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then ${runAgain}`,
   })
 }

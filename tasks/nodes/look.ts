@@ -1,7 +1,7 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
@@ -42,7 +42,7 @@ export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promi
 function unknownPlaces(node: ClusterNode): Failure {
   return nodeFailure(node, 'the places of its units could not be looked at', {
     code: 'not-looked-at',
-    remedy: 'check what sudo prints there; then run the same command again',
+    remedy: `check what sudo prints there; then ${runAgain}`,
   })
 }
 
@@ -105,9 +105,8 @@ export function newNonce(): string {
 /** A script that failed, or an incomplete answer: the state of the node is unknown. */
 export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
-  const said = error.message.replace(`${node.name}: `, '')
-  const remedy = error.remedy ?? 'fix that there, then run the same command again'
-  return nodeFailure(node, `${trouble}: ${said}`, { code: 'not-looked-at', remedy })
+  const remedy = error.remedy ?? `fix that there, then ${runAgain}`
+  return nodeFailure(node, `${trouble}: ${error.what}`, { code: 'not-looked-at', remedy })
 }
 
 /**

@@ -1,6 +1,6 @@
-/** A failure on a node, reported once for all nodes that share it. */
+/** Failures on a node. The same on several nodes is reported once. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Stop } from '../../lib/remote/shell.ts'
 
 export interface NodeTrouble {
@@ -9,10 +9,8 @@ export interface NodeTrouble {
 }
 
 export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy }: NodeTrouble): Failure {
-  return new Failure(`${name}: ${what}`, { code, shared: { what, who: name, place: name, remedyFor: () => remedy } })
+  return new Failure(what, { node: name, code, remedy })
 }
-
-const again = 'run the same command again'
 
 /** Why a script that changes files on a node stopped. */
 export function stopFailure(node: ClusterNode, why: Stop, said: string): Failure {
@@ -20,24 +18,24 @@ export function stopFailure(node: ClusterNode, why: Stop, said: string): Failure
     case 'busy':
       return nodeFailure(node, 'another run is deploying there, and does not finish', {
         code: 'busy',
-        remedy: `${again}; if it goes on, see there which process locks the folder: lslocks`,
+        remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
       })
     case 'no-flock':
       return nodeFailure(node, 'has no flock, which is needed to lock out other runs', {
         code: 'no-flock',
-        remedy: `install util-linux there; then ${again}`,
+        remedy: `install util-linux there; then ${runAgain}`,
       })
     case 'undone':
       return nodeFailure(node, `a file could not be replaced, so every file is as it was (${said})`, {
         code: 'not-replaced',
-        remedy: `see why (df, lsattr, mount, ls -l); then ${again}`,
+        remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
       })
     case 'half':
       return nodeFailure(node, `a file could not be replaced, and another could not be put back (${said})`, {
         code: 'not-replaced',
-        remedy: `see why (df, lsattr, mount, ls -l), then ${again}; until then old and new files are mixed there`,
+        remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
       })
     default:
-      return nodeFailure(node, `its shell answers ${why satisfies never}`, { code: 'no-answer', remedy: again })
+      return nodeFailure(node, `its shell answers ${why satisfies never}`, { code: 'no-answer', remedy: runAgain })
   }
 }

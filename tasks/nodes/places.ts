@@ -1,6 +1,6 @@
 /** Changes files where the units of a node read them, as root: installs the deployed ones, or puts the old ones back. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
 import { commandScript, forgetScript, type PlacesStop, placeScript, putBackScript } from '../../lib/remote/places.ts'
@@ -21,7 +21,7 @@ export async function placeFiles(
 ): Promise<void> {
   if (wanted.length === 0) return
   if (folder.path === undefined)
-    throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: again })
+    throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: runAgain })
   refuseFolders(node, wanted, seen)
   const files = wanted.map((each) => {
     const { uid, gid, mode } = accessFor(each, seen.get(each.path))
@@ -40,7 +40,7 @@ function refuseFolders(node: ClusterNode, wanted: readonly WantedPlace[], seen: 
   if (folder === undefined) return
   throw nodeFailure(node, `a folder is in the place of ${folder.path}`, {
     code: 'not-replaced',
-    remedy: `move it away; then ${again}`,
+    remedy: `move it away; then ${runAgain}`,
   })
 }
 
@@ -102,8 +102,6 @@ export async function runCommand(
   return { status: Number(status), said: said.join('\n') }
 }
 
-const again = 'run the same command again'
-
 function whyStopped(node: ClusterNode, first: string, said: readonly string[]): Failure {
   const [word = '', ...words] = first.split(' ')
   const why = excerpt(word) as PlacesStop
@@ -112,7 +110,7 @@ function whyStopped(node: ClusterNode, first: string, said: readonly string[]): 
     case 'source':
       return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
         code: 'changed-meanwhile',
-        remedy: again,
+        remedy: runAgain,
       })
     case 'changed':
       return nodeFailure(
@@ -120,7 +118,7 @@ function whyStopped(node: ClusterNode, first: string, said: readonly string[]): 
         'the files of its units were changed by somebody else meanwhile; nothing was installed',
         {
           code: 'changed-meanwhile',
-          remedy: again,
+          remedy: runAgain,
         },
       )
     default:

@@ -1,7 +1,7 @@
 /** Members of one store: when one may be restarted, and when none can be healthy yet. */
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { certificateFile } from '../../lib/files/names.ts'
 import { ownCas } from '../../lib/identity/rotation.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/store-lock.ts'
@@ -65,17 +65,18 @@ async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
   if ('host' in taken)
     return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit}, one after the other`, {
       code: 'busy',
-      remedy: 'run the same command again when that one has ended',
+      remedy: `${runAgain} when that one has ended`,
     })
   // A member that was just restarted may not answer yet.
   const broken = await findBroken(on, { unit, ...row })
   if (broken.length === 0) return taken
   await giveBack(on, taken)
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
-  return new Failure(`${on.node.name}: ${unit} is not restarted while it is not healthy on ${list}`, {
+  return new Failure(`${unit} is not restarted while it is not healthy on ${list}`, {
+    node: on.node.name,
     code: 'no-quorum',
     remedy: [
-      'repair it there, then run the same command again; where these files are what it lacks:',
+      `repair it there, then ${runAgain}; where these files are what it lacks:`,
       on.workspace.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
@@ -117,7 +118,7 @@ export async function standingOf(on: On, unit: Unit): Promise<Standing> {
   const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
   throw nodeFailure(on.node, `${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
     code: 'no-quorum',
-    remedy: `start it there, then run the same command again: systemctl status ${unit.unit}`,
+    remedy: `start it there, then ${runAgain}: systemctl status ${unit.unit}`,
   })
 }
 

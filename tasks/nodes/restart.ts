@@ -124,7 +124,8 @@ async function notHealthy(on: On, { unit, bundle }: Unit, why: string): Promise<
       ? await runCommand(workspace, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
-  return new Failure(`${node.name}: ${unit} is not healthy: ${why}`, {
+  return new Failure(`${unit} is not healthy: ${why}`, {
+    node: node.name,
     code: 'not-healthy',
     remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(
       '\n',

@@ -40,9 +40,6 @@ export async function allOrFailure(work: readonly Promise<void>[]): Promise<void
   if (first === undefined && errors.length > 0) throw errors[0]
   if (first === undefined) return
   if (more.length === 0) throw first
-  throw new Failure(failures.map(({ message }) => message).join('; '), {
-    ...(first.code && { code: first.code }),
-    remedy: failures.flatMap(({ remedy }) => remedy ?? []).join('\n'),
-    cause: first,
-  })
+  const remedy = failures.flatMap((failure) => failure.remedy ?? []).join('\n')
+  throw first.with({ what: failures.map(({ what }) => what).join('; '), remedy, cause: first })
 }

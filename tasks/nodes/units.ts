@@ -1,6 +1,6 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, type FileState, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -91,7 +91,7 @@ async function lookAtRest(
   if (why === undefined) return look
   throw nodeFailure(node, `${why} has been stopping for all of install.timeout`, {
     code: 'not-looked-at',
-    remedy: `see there what it waits for: systemctl status ${why}; then run the same command again`,
+    remedy: `see there what it waits for: systemctl status ${why}; then ${runAgain}`,
   })
 }
 
@@ -145,7 +145,7 @@ function refuseUnreached(node: ClusterNode, port: number | undefined): void {
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
     code: 'not-looked-at',
     remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${port}
-then run the same command again`,
+then ${runAgain}`,
   })
 }
 

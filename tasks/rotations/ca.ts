@@ -4,7 +4,7 @@ import { createPublicKey } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { inside } from '../../lib/der/der.ts'
 import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/backup.ts'
 import {
   caName,
@@ -71,7 +71,7 @@ const both: Stage = {
         const as = ownCredentials(workspace, unit)
         const reply = await askHealth(rotating, node, unit, { ca: workspace.auth.bytes(certificateFile(name)), as })
         if (!isAccepted(reply))
-          throw new Failure(`${node.name}: ${unit.unit} answers ${reply.status} to our certificate`)
+          throw new Failure(`${unit.unit} answers ${reply.status} to our certificate`, { node: node.name })
       }
     return units.map(({ unit }) => unit)
   },
@@ -110,7 +110,8 @@ const finished: Stage = {
     for (const unit of units) {
       const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
       if (!isRefused)
-        throw new Failure(`${node.name}: ${unit.unit} still accepts certificates of the earlier CA`, {
+        throw new Failure(`${unit.unit} still accepts certificates of the earlier CA`, {
+          node: node.name,
           remedy: `see which CA it trusts: systemctl cat ${unit.unit}`,
         })
     }
@@ -173,7 +174,7 @@ async function madeByEarlierCa({ workspace }: Rotating) {
   const ca = pem && readCertificate(pem)
   if (cross && cross.notAfter > workspace.now && !(privateKey && ca))
     throw new Failure(`the CA before this one is not in ${auth.path}/backup: that it opens nothing is not proven`, {
-      remedy: 'restore its ca.pem and ca-key.pem there from a backup, then run the same command again',
+      remedy: `restore its ca.pem and ca-key.pem there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined
   const key = await generatePrivateKey('ecdsa-p256')
@@ -224,6 +225,6 @@ async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }:
   if (why !== undefined) return false
   // That it answers at all is proof that it was the certificate.
   if (!(await isAnswered(ownCredentials(workspace, unit))))
-    throw new Failure(`${node.name}: ${unit.unit} does not answer`)
+    throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
 }

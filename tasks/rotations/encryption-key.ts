@@ -156,7 +156,8 @@ async function proveSealing(rotating: Rotating, node: ClusterNode): Promise<stri
     }
   })
   if (seal !== asked)
-    throw new Failure(`${node.name}: its API server seals with another key than ${newest}`, {
+    throw new Failure(`its API server seals with another key than ${newest}`, {
+      node: node.name,
       remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
     })
   return units

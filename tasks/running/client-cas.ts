@@ -6,7 +6,7 @@
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inShape, readObject } from '../../lib/tls/client.ts'
 import { type Serving, withApi } from '../nodes/component.ts'
@@ -40,6 +40,6 @@ export async function forgetEarlierCa(serving: Serving, node: ClusterNode, ca: B
       if (written.status === 200) return
       if (written.status !== 409) throw new Failure(`PUT ${path} answers ${written.status}`)
     }
-    throw new Failure(`${path} was changed by somebody else each time`, { remedy: 'run the same command again' })
+    throw new Failure(`${path} was changed by somebody else each time`, { remedy: runAgain })
   })
 }

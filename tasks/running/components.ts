@@ -1,6 +1,6 @@
 /** The components of a node that can be asked with our credentials, each by its own address. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
 import { judgeUnits, lookAtUnits } from '../nodes/units.ts'
@@ -56,6 +56,6 @@ export async function someApiServer(serving: Serving): Promise<ClusterNode> {
   const [node] = await apiServers(serving)
   if (node) return node
   throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
-    remedy: 'start them, then run the same command again; on each: systemctl start kube-apiserver',
+    remedy: `start them, then ${runAgain}; on each: systemctl start kube-apiserver`,
   })
 }

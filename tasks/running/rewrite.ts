@@ -1,6 +1,6 @@
 /** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
 import * as v from 'valibot'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
@@ -48,7 +48,7 @@ export function rewriteTargets(serving: Serving): Target[] {
         throw new Failure(
           `${left.length} stored ${resource} are still sealed by an earlier key, ${left[0]} among them`,
           {
-            remedy: 'see whether another program writes them past the API, then run the same command again',
+            remedy: `see whether another program writes them past the API, then ${runAgain}`,
           },
         )
       },
@@ -127,8 +127,7 @@ async function rewriteAll(
       throw new Failure(
         `${failures.length} of ${names.length} ${resource} could not be written anew: ${first.message}`,
         {
-          remedy:
-            'see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then run the same command again',
+          remedy: `see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then ${runAgain}`,
         },
       )
   })

@@ -6,7 +6,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import { certificatePem } from '../../lib/der/pem.ts'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
@@ -166,7 +166,7 @@ export function dropOtherKeys({ auth }: Pick<Workspace, 'auth'>, name: string): 
   const { certificate, key } = withItsOwn(readPair(auth, name))
   if (!certificate || !key)
     throw new Failure(`${certificateFile(name)} in ${auth.path} can't be read any more`, {
-      remedy: 'run the same command again',
+      remedy: runAgain,
     })
   auth.write(certificateFile(name), certificatePem(certificate.der), publicMode, { durable: true })
 }

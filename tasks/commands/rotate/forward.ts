@@ -1,5 +1,5 @@
 /** The way on: from where a rotation stands, one stage after the other, each begun when the one before is proven. */
-import { Failure, refusal } from '../../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import { formatNotAsked } from '../../looks/under-way.ts'
@@ -47,7 +47,7 @@ async function holdBack({ rotation, rotating, say }: Run, next: Stage): Promise<
     return
   }
   throw refusal(`the earlier one is still used by ${held.join('; ')}`, [
-    'have them take up the new one, then run the same command again',
+    `have them take up the new one, then ${runAgain}`,
     ...(next.isNeverForced
       ? []
       : [`or cut them off: ${rotating.workspace.command(`rotate ${rotation.name} --finish --force`)}`]),
