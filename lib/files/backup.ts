@@ -1,4 +1,4 @@
-/** What of auth/ is kept in auth/backup/ when it is replaced, each time in a folder of its own. */
+/** Keeps files of auth/ that are about to be replaced in auth/backup/, each time in a new folder. */
 import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { doing } from '../failure.ts'
@@ -6,8 +6,8 @@ import { type AuthDir, notPlain } from './auth-dir.ts'
 import { readPlainFile, secretMode } from './plain-file.ts'
 
 /**
- * Copies the named files, from behind a symbolic link too, to backup/<time>/; says where, if there was one of them. What
- * was kept before, at the same time, stays.
+ * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to copy.
+ * Files that were kept at the same time before stay.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = join('backup', now.toISOString().replace(/[:.]/g, '-'))
@@ -25,7 +25,7 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
   return join(auth.path, folder)
 }
 
-/** From behind a symbolic link too. Throws a Failure for what is no plain file, such as a pipe. */
+/** Follows a symbolic link. Throws a Failure if the target is not a plain file, such as a pipe. */
 function readThrough(path: string): Buffer | undefined {
   if (!existsSync(path)) return undefined
   const file = readPlainFile(doing('read', path, () => realpathSync(path)))
@@ -33,7 +33,7 @@ function readThrough(path: string): Buffer | undefined {
   return file?.bytes
 }
 
-/** What stood on a node and is about to be overwritten: in a folder of its own, that is never taken for an earlier auth/. */
+/** Keeps files of a node that are about to be overwritten, in a folder that `backups` never reads. */
 export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
   const folder = join('backup', `${node}-${now.toISOString().replace(/[:.]/g, '-')}`)
   auth.makeFolder('backup')
@@ -41,7 +41,7 @@ export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string
   for (const [name, bytes] of files) auth.write(join(folder, name), bytes, secretMode, { durable: true })
 }
 
-/** The previous files of that name that were kept, the latest first. */
+/** The kept files of that name, the latest first. */
 export function backups(auth: AuthDir, name: string): Buffer[] {
   return auth
     .names('backup')

@@ -1,6 +1,6 @@
 /**
- * Files somewhere: in a node's folder, or where its units read them. What is there, what is wanted, and the one comparison
- * of the two. Pure.
+ * Files in a node's folder, or where its units read them: what is there, what is wanted, and the one comparison of the two.
+ * Pure.
  */
 import type { DriftKind } from '../reason.ts'
 import { publicMode, secretMode } from './plain-file.ts'
@@ -13,38 +13,38 @@ export interface FileState {
   readonly gid: number
   /** Bytes. */
   readonly size: number
-  /** ctime, in seconds since 1970 by the clock of where it is: a rename changes it. */
+  /** ctime, in seconds since 1970 by the node's clock. A rename changes it. */
   readonly changed: number
-  /** In hex; undefined where it is no plain file, can't be read, or is too large to be one of ours. */
+  /** In hex; undefined if it is not a plain file, can't be read, or is too large to be one of ours. */
   readonly sha256: string | undefined
-  /** The lines of the answer about it, verbatim: a change refuses where they are others by then. */
+  /** The lines of the answer about it, verbatim. A change is refused if they differ by then. */
   readonly lines: string
 }
 
-/** What a look at a place has found. */
+/** What a look found. */
 export interface Seen {
-  /** By name in a folder, by absolute path elsewhere. */
+  /** By name in the node's folder, by absolute path elsewhere. */
   readonly files: ReadonlyMap<string, FileState>
-  /** Of files that differ from what was expected there, as far as they are not too large. */
+  /** The contents of files that differ from what was expected, unless they are too large. */
   readonly contents: ReadonlyMap<string, Buffer>
 }
 
 /** A user's ids on a node. */
 export interface Account {
   readonly uid: number
-  /** The primary one first. */
+  /** The primary group first. */
   readonly gids: readonly [number, ...number[]]
 }
 
 export interface Wanted {
-  /** As in Seen. */
+  /** A key of `Seen.files`. */
   readonly path: string
-  /** In hex; undefined where auth/ does not have it yet: whatever is there is compared once it does. */
+  /** In hex; undefined if auth/ does not have the file yet. It is compared once auth/ does. */
   readonly sha256: string | undefined
-  /** In a plan: it would be made anew, so that whatever is there differs. */
+  /** In a plan: the file would be made again, so whatever is there differs. */
   readonly isPending?: boolean
   readonly isSecret: boolean
-  /** The accounts that units run as; or the login user, whose folder it is: then owner and mode are exactly ours. */
+  /** The accounts that units run as; or the login user, who owns the folder: then owner and mode must match exactly. */
   readonly readers: readonly Account[] | { readonly login: number }
 }
 
@@ -53,7 +53,7 @@ export interface Drift {
   readonly what: DriftKind
 }
 
-/** At most one for each file, but for an owner and a mode that are both wrong. */
+/** At most one per file, except that owner and mode may both be wrong. */
 export function compare(wanted: readonly Wanted[], { files }: Pick<Seen, 'files'>): Drift[] {
   return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
@@ -76,14 +76,14 @@ function accessDrifts({ readers, isSecret }: Wanted, there: FileState): DriftKin
 
 const modeOf = (isSecret: boolean) => (isSecret ? secretMode : publicMode)
 
-/** By its mode alone: path_resolution(7), "Permissions". */
+/** Decided by the mode alone: path_resolution(7), "Permissions". */
 function mayRead({ uid, gids }: Account, { uid: owner, gid, mode }: FileState): boolean {
   if (uid === 0) return true
   if (uid === owner) return (mode & 0o400) !== 0
   return gids.includes(gid) ? (mode & 0o040) !== 0 : (mode & 0o004) !== 0
 }
 
-/** Whether a user who is neither root nor a reader may change it, or read it where it is a secret. */
+/** True if a user who is neither root nor a reader may change the file, or read it although it is a secret. */
 function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode }: FileState): boolean {
   const isOurs = uid === 0 || readers.some((each) => each.uid === uid)
   const isOurGroup = gid === 0 || readers.some(({ gids }) => gids.includes(gid))
@@ -98,7 +98,7 @@ export interface Access {
   readonly mode: number
 }
 
-/** Of a file that is there, its own, where every reader can read it and nobody else; of a new one, the least that its readers need. */
+/** An existing file without a drift keeps its access; any other gets the least that its readers need. */
 export function accessFor(
   file: Wanted & { readonly readers: readonly Account[] },
   there: FileState | undefined,

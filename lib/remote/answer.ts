@@ -1,4 +1,4 @@
-/** What a look at a node has answered: records, each read by one row of a table. Pure. */
+/** Reads the answer of a look at a node: records, each read by one row of a table. Pure. */
 import { createHash } from 'node:crypto'
 import { Failure } from '../failure.ts'
 import type { Account, FileState, Seen } from '../files/place.ts'
@@ -10,15 +10,15 @@ import type { Leftover, Uptime } from './staging.ts'
 export interface FolderSeen extends Seen {
   /** Its absolute path; undefined where it does not exist. */
   readonly path: string | undefined
-  /** It, or a folder above it, in which others than that user and root may give names to other folders. */
+  /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
   readonly open: string | undefined
-  /** Of the user that ssh logs in as. */
+  /** The id of the user that ssh logs in as. */
   readonly uid: number
-  /** Staging folders that are there. */
+  /** Staging folders in it. */
   readonly leftovers: readonly Leftover[]
-  /** Undefined where the node does not say. */
+  /** Undefined where the node does not report it. */
   readonly uptime: Uptime | undefined
-  /** A run that was killed may have left it so. */
+  /** True where a run that was killed left the node drained. */
   readonly isDrained: boolean
 }
 
@@ -29,35 +29,35 @@ export interface UnitState {
   readonly active: string
   /** `running`, `auto-restart`, … */
   readonly sub: string
-  /** On its way down, or down with a job at hand: only the end of that shows whether it is stopped, or restarted. */
+  /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
   readonly isStopping: boolean
-  /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never was. */
+  /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never started. */
   readonly started: number | undefined
   /** Undefined where the node does not know its user. */
   readonly account: Account | undefined
 }
 
-/** Where the units of a node read our files, as root sees it. */
+/** The places where the units of a node read our files, as root sees them. */
 export interface PlacesSeen extends Seen {
   /** Seconds since 1970 by the node's clock. */
   readonly now: number
   /** Empty where the node has no systemd, or knows none of them. */
   readonly units: ReadonlyMap<string, UnitState>
-  /** Of the folders asked for, those that exist. */
+  /** The queried folders that exist. */
   readonly folders: ReadonlySet<string>
-  /** Where a path leads, of those that lead elsewhere. */
+  /** Paths that resolve to another path, with that path. */
   readonly real: ReadonlyMap<string, string>
-  /** Where a path is behind a link, what on the way belongs to another user than root, who could lead it elsewhere. */
+  /** For paths with a link in them: each component whose owner is not root, and could redirect the path. */
   readonly links: readonly string[]
-  /** Paths that lead nowhere, or to a name that none of ours could have. */
+  /** Paths that can't be resolved, or resolve to a name that is not plain. */
   readonly odd: readonly string[]
-  /** On which a process listens. */
+  /** Ports on which a process listens. */
   readonly listening: ReadonlySet<number>
 }
 
 export interface NodeLook {
   readonly folder: FolderSeen
-  /** A Failure where they could not be looked at; undefined where nobody asked. */
+  /** A Failure where they could not be looked at; undefined where they were not queried. */
   readonly places: PlacesSeen | Failure | undefined
 }
 
@@ -142,13 +142,13 @@ function addAccount({ accounts }: Draft, _: string, uid?: string, gids = '', key
   setOnce(accounts, key, { uid: Number(uid), gids: [first, ...others] })
 }
 
-/** Throws a Failure if the part about the folder is incomplete or has an unknown record. */
+/** Throws a Failure if the records about the folder are incomplete or one is unknown. */
 export function parseLook(output: string, nonce: string): NodeLook {
   const hasPlaces = output.includes(`${nonce}2 `)
   return { folder: parseFolder(output, nonce), places: hasPlaces ? tryPlaces(output, `${nonce}2`) : undefined }
 }
 
-/** Of what stands in the folder alone. */
+/** Reads only the records about the folder. */
 export function parseFolder(output: string, nonce: string): FolderSeen {
   const { records, stopped } = readAnswer(output, `${nonce}1`)
   if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
@@ -180,14 +180,14 @@ function tryPlaces(output: string, nonce: string): PlacesSeen | Failure {
   }
 }
 
-/** Throws a Failure where the answer is not whole, or root could not look. */
+/** Throws a Failure if the answer is incomplete, or root could not look. */
 export function parsePlaces(output: string, nonce: string): PlacesSeen {
   const { records, stopped } = readAnswer(output, nonce)
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
   const draft = readRecords(records)
   const { single, folders, real, links, odd, listening } = draft
-  // Root's part counts its own lines: without it there is none of them.
+  // Root's part counts its own lines; without that part there are none.
   const isRoots = (record: string) => /^(file|show|real|link|odd|account|content|[0-9a-f]{64} )/.test(record)
   const rows = records.flatMap((record) => /^rows (\d+)$/.exec(record)?.[1] ?? [])
   if (rows.length > 1 || Number(rows[0] ?? 0) !== records.filter(isRoots).length) throw notWhole()
@@ -228,7 +228,7 @@ function decode(lines: readonly string[], digest: string | undefined): Buffer {
   return bytes
 }
 
-/** systemd shows the properties of one unit after the other, in an order of its own. */
+/** systemd prints the properties of one unit after the other, in its own order. */
 function readStates({ shown, accounts }: Draft): Map<string, UnitState> {
   const size = shownProperties.length
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>

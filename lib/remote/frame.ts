@@ -1,18 +1,18 @@
 /**
- * How a script on a node answers: between two lines that carry a nonce, with the number of its records. Whatever a login
- * prints before or after is ignored; a truncated, repeated or missing answer is an error. Pure.
+ * The frame around a script's answer: two lines with a nonce, the last with the number of records. Whatever a login prints
+ * before or after is ignored; a truncated, repeated or missing answer is an error. Pure.
  */
 import { Failure } from '../failure.ts'
 import { excerpt } from '../wording.ts'
 
 export interface Answer {
-  /** One a line. A line that begins with a blank belongs to the record before it, and is not counted. */
+  /** One per line. A line that begins with a blank belongs to the previous record, and is not counted. */
   readonly records: readonly string[]
-  /** Why the script stopped before its end, where it did: a word of its own, and what a tool said. */
+  /** Set where the script stopped early: its reason as one word, and the message of the tool that failed. */
   readonly stopped: { readonly why: string; readonly said: string } | undefined
 }
 
-/** Shell functions: `say` gives a record, `stop` gives none, a reason, and ends the script. The answer is still open. */
+/** Shell functions: `say` prints a record, `stop` prints a reason and exits. Leaves the answer open. */
 export function openAnswer(nonce: string): string {
   return `n=0
 nl='
@@ -26,7 +26,7 @@ export function closeAnswer(nonce: string): string {
   return `printf '${nonce} end %s\\n' "$n"`
 }
 
-/** Throws a Failure where it is not whole. */
+/** Throws a Failure if the answer is incomplete. */
 export function readAnswer(output: string, nonce: string): Answer {
   const lines = output.split('\n')
   const marks = lines.flatMap((line, i) =>

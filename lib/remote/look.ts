@@ -1,6 +1,6 @@
 /**
- * One look at a node, by one command: at its folder as the login user, and where units run that read our files at those, as
- * root. Scripts. Pure; answer.ts reads what they answer.
+ * Scripts for one look at a node, in one command: at its folder as the login user, and as root at the places where its units
+ * read our files. Pure; answer.ts reads the answers.
  */
 import { addressBytes } from '../address.ts'
 import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
@@ -9,48 +9,48 @@ import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { bothScripts, folderWord, shellStart, wholeScript } from './shell.ts'
 
-/** In place of a digest: whatever is there differs. */
+/** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
 
 export interface FolderQuery {
-  /** Where deploy puts files, as in cluster.yaml. */
+  /** The folder that deploy puts files into, as in cluster.yaml. */
   readonly directory: string
-  /** Name → SHA-256 in hex: the content of one that differs is part of the answer. */
+  /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
 }
 
 export interface PlacesQuery {
-  /** How to become root; '' where we are. */
+  /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /** Absolute path → SHA-256 in hex: the content of one that differs is part of the answer. '' asks for no content. */
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
   readonly paths: ReadonlyMap<string, string>
-  /** Of these: where one is there, root looks even without a unit. */
+  /** Those of the paths that make root look even without a unit, if one exists. */
   readonly alone: readonly string[]
-  /** What may be left of another role: looked at where root looks in any case. */
+  /** What may be left of another role. It alone does not make root look. */
   readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
-  /** Where units serve: on which of the ports a process listens. */
+  /** The address that units serve on; the answer lists the ports on which a process listens. */
   readonly address: string
   readonly ports: readonly number[]
 }
 
-/** Bytes: a file of ours has a few thousand; of a larger one there is no digest. */
+/** Bytes. Our files have a few thousand; a larger file gets no digest. */
 export const largestFile = 256 * 1024
-/** Bytes, of all contents together. */
+/** Bytes, for all contents together. */
 const largestContents = 1024 * 1024
 
-/** Kept beside a file until the units that read it are healthy with the new one. */
+/** The old file, kept beside the new one until the units that read it are healthy. */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
-/** What a run may have left there, where it or the node was killed. */
+/** What is left there after the run or the node was killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
-/** In the folder that is deployed to: gateways may keep requests from the node. */
+/** A mark in the deploy folder: the node may be drained on the gateways. */
 export const drainedMark = '.harderway-drained'
 
 /**
- * Shell functions, beside those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and fails
- * if a name or a tool does; `say_files` makes records of them; `differs NAME DIGEST` sends the content of a file that is
- * not as expected, in hexadecimal. Names consist of letters, digits and a few signs: all others are ignored, or refused.
+ * Shell functions, in addition to those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and
+ * fails if a name or a tool does; `say_files` prints them as records; `differs NAME DIGEST` prints the content of a file that
+ * differs, in hexadecimal. Names consist of letters, digits and a few signs: all others are ignored, or refused.
  */
 export const fileFunctions = `stat_files() {
   stats= sums= small= sizes=' ' count=$#
@@ -83,7 +83,7 @@ differs() {
   od -A n -t x1 -v < "$1"
 }`
 
-/** Shell lines that stop with `changed` where one of the files is no longer as it was seen. */
+/** Shell lines that stop with `changed` if one of the files has changed since the look. */
 export function unchangedLines(
   names: readonly string[],
   files: ReadonlyMap<string, FileState>,
@@ -150,7 +150,7 @@ say_folder() {
   say_files
 }`
 
-/** For scripts that look at a folder, or at one that they have changed. */
+/** Functions for scripts that look at a folder, perhaps after they changed it. */
 export const lookFunctions = `${fileFunctions}\n${folderFunctions}`
 
 export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined, nonce: string): string {
@@ -159,8 +159,8 @@ export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined,
 }
 
 /**
- * A folder is absent only if its nearest existing parent can be entered. Any other folder that can't be entered or listed,
- * and any tool that fails, makes the look fail.
+ * A folder counts as absent only if its nearest existing parent can be entered. The look fails if any other folder can't be
+ * entered or listed, or if a tool fails.
  */
 function folderScript({ directory, expected }: FolderQuery, nonce: string): string {
   const word = folderWord(directory)
@@ -195,7 +195,7 @@ export function makeFolderScript(directory: string, nonce: string): string {
   )
 }
 
-/** For a script that root's shell reads from its input; it must not begin a line with the end mark. */
+/** Passes the script to root's shell on its input. No line of the script may begin with the end mark. */
 export function asRoot(sudo: string, script: string, mark: string): string {
   return `${sudo === '' ? '' : `${sudo} `}sh -s <<'${mark}'\n${script}\n${mark}`
 }
@@ -206,8 +206,8 @@ export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
 const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/systemd/system`)
 
 /**
- * Anybody may see whether there is a unit, and its folders; its state and its files are for root to look at, and only where
- * there is such a unit.
+ * Checks as the login user whether there is a unit, and its folders. Only where there is one does root look at its state and
+ * files.
  */
 export function placesScript(query: PlacesQuery, nonce: string): string {
   const { sudo, units, paths, alone, address, ports } = query
@@ -225,7 +225,7 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
     ...alone.map((path) => `[ ! -e ${quote(path)} ] || isRoots=1`),
     'if [ -n "$isRoots" ]; then',
     `  root=$(${asRoot(sudo, rootScript(query), `ROOT${nonce}`)}`,
-    // The same sudo is tried alone to learn why: what it says itself never stands in the answer above.
+    // Runs sudo alone to learn the reason: its own messages are not part of the answer above.
     `) || { said=$(${sudo} true 2>&1) || stop root "$said"; stop look 'a command failed there'; }`,
     `  printf '%s\n' "$root"`,
     `  n=$((n + \${root##*rows } + 1))`,
@@ -234,14 +234,14 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
   )
 }
 
-/** Of a line of /proc/net/tcp: proc_pid_net(5), where 0A is LISTEN. */
+/** A shell pattern for a line of /proc/net/tcp: proc_pid_net(5), where 0A is LISTEN. */
 function listeningPattern(address: string, port: number): string {
   const hex = port.toString(16).toUpperCase().padStart(4, '0')
   const places = [...new Set(kernelAddresses(address))]
   return places.map((place) => `*' ${place}:${hex} ${place.replaceAll(/./g, '0')}:0000 0A '*`).join('|')
 }
 
-/** It, and all: words of four bytes in the byte order of the machine, which is either. An IPv6 socket serves IPv4 too. */
+/** The address and the wildcard addresses, in four-byte words of either byte order. An IPv6 socket serves IPv4 too. */
 function kernelAddresses(address: string): string[] {
   const bytes = addressBytes(address) ?? Buffer.alloc(4)
   const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
@@ -249,15 +249,15 @@ function kernelAddresses(address: string): string[] {
   return all.flatMap((each) => [each, Buffer.from(each).swap32()]).map((each) => each.toString('hex').toUpperCase())
 }
 
-/** Of systemctl(1), show, for each unit. */
+/** The properties that `systemctl show` prints for each unit: systemctl(1). */
 export const shownProperties = [
   ...['Id', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
   ...['User', 'Group', 'SupplementaryGroups'],
 ] as const
 
 /**
- * Sets $real to where the path leads, without starting a process unless a link stands there itself; fails where that can't
- * be told, or has a name that none of ours could have.
+ * Sets $real to the resolved path, and starts a process only if the path itself is a link. Fails if the path can't be resolved,
+ * or resolves to a name that is not plain.
  */
 const resolveFunction = `resolve() {
   real=$1
@@ -292,7 +292,7 @@ say_account() {
   say account "$uid" "$gids" "$key"
 }`
 
-/** Its last line counts the others. */
+/** The last line of its output is the number of the others. */
 function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
   const units = [...own, ...former.units]
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
@@ -326,7 +326,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     `while read -r path digest; do`,
     '  resolve "$path" || { say odd "$path"; continue; }',
     `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path" "$real"; fi`,
-    // Several paths may lead to one file.
+    // Several paths may resolve to one file.
     '  case $resolved in *" $real "*) continue ;; esac',
     '  resolved="$resolved$real "',
     `  for f in "$real" "$real${oldSuffix}" "$real${newSuffix}"; do`,
@@ -337,7 +337,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     ...[...places, ...former.paths].map(([path, digest]) => `${path} ${digest}`),
     'PATHS',
     'cd /',
-    // One process for all: a node has some twenty.
+    // One process for all files: a node has some twenty.
     'stat_files "$@"',
     'say_files',
     'while read -r path digest; do [ -z "$path" ] || differs "$path" "$digest"; done <<EXPECTED',

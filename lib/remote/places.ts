@@ -1,4 +1,4 @@
-/** Changes the files where units of a node read them, as root: scripts. Pure. */
+/** Scripts that change the files where units of a node read them, as root. Pure. */
 import type { Access, FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
@@ -6,7 +6,7 @@ import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchan
 import { lockFunction, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
 
 export interface PlacesChange {
-  /** Absolute: the folder that is deployed to. */
+  /** Absolute: the folder that deploy copies to. */
   readonly source: string
   readonly sudo: string
   readonly files: readonly ({
@@ -17,12 +17,12 @@ export interface PlacesChange {
     /** SHA-256 in hex. */
     readonly digest: string
   } & Access)[]
-  /** Absolute: files that must still be as they were seen. */
+  /** Absolute: files that must not have changed since the look. */
   readonly unchanged: readonly string[]
   readonly seen: ReadonlyMap<string, FileState>
 }
 
-/** Why a change stopped, with nothing changed but for `half`. */
+/** Why a change stopped. Nothing was changed, except with `half`. */
 export type PlacesStop =
   | Stop
   /** The files have changed since the look. */
@@ -31,10 +31,11 @@ export type PlacesStop =
   | 'source'
 
 /**
- * Every file is first written beside its place, nobody's but root's until it is shown to be the one that was deployed;
- * then a second link keeps each old one, which can't be made where a place may not be changed; then all are renamed, one
- * right after the other. At every moment each file is the old or the new. An old one that is kept already is what units
- * were last healthy with, and stays. The lock is the one that a deploy takes. It answers `placed`, or a PlacesStop.
+ * First each new file is written beside its place, accessible only to root until its digest is that of the deployed file.
+ * Then a second link keeps each old file; this fails for a file that can't be replaced. Then all new files are renamed into
+ * place, one directly after the other, so at every moment each file is either the old one or the new one. An old file that is
+ * kept already is what the units were last healthy with, and stays. A deploy takes the same lock. The script answers `placed`,
+ * or a PlacesStop.
  */
 export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChange, nonce: string): string {
   const each = (line: (file: PlacesChange['files'][number]) => string) => files.map(line)
@@ -69,8 +70,8 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
 }
 
 /**
- * Each for one path. A new file that is still beside its place has not been renamed; where its old one was kept by an earlier
- * run, that is put back all the same: others of the set may be back at it already.
+ * Each function handles one path. A new file that is still beside its place has not been renamed. If a previous run kept the
+ * old file, it is put back all the same: other files of the set may already be the old ones again.
  */
 const placeFunctions = [
   `answer() { printf '%s\n' "$*"; exit 0; }`,
@@ -79,7 +80,7 @@ const placeFunctions = [
   '  rm -rf -- "$new"',
   '  [ -f "$1" ] || leave source "$1"',
   '  status=0',
-  // The folder may be another user's, who can give its name to a link: by its descriptor it stays this file.
+  // The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
   '  said=$( {',
   '    set -C && exec 8> "$new" && cat < "$1" >&8 && sync -- "$new" &&',
   '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
@@ -102,7 +103,7 @@ const placeFunctions = [
   '}',
 ]
 
-/** The old ones back in their places; those that had no old one stay. */
+/** Puts the old files back; a file without an old one stays. */
 export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
   const back = paths.map(
     (path) =>
@@ -111,13 +112,13 @@ export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
   return answering(sudo, [shellStart, ...back, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** When all units are healthy. */
+/** Removes the old files, once all units are healthy. */
 export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
   const old = paths.flatMap(besideOf).map(quote).join(' ')
   return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** Removes files that are what a look has found. */
+/** Removes those files that still have the digest that a look found. */
 export function removeScript(sudo: string, files: ReadonlyMap<string, string>, nonce: string): string {
   const lines = [...files].map(
     ([path, digest]) => `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${quote(path)} ;; esac`,
@@ -131,7 +132,7 @@ export interface Kept {
   readonly paths: readonly string[]
 }
 
-/** Root's shell runs the command, which gets no input; its answer has its status, then the first lines of what it said. */
+/** Runs the command in root's shell, without input. The answer has its status, then the first lines of its output. */
 export function commandScript(sudo: string, command: string, nonce: string): string {
   return answering(
     sudo,

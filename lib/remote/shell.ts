@@ -1,56 +1,56 @@
-/** Text for a node's POSIX sh (with coreutils or busybox), and the small scripts: make a folder, try a copy, discard one. Pure. */
+/** Text for a node's POSIX sh (with coreutils or busybox), and small scripts: lock, try a copy, discard one. Pure. */
 import { quote } from '../wording.ts'
 
-/** `~` is the home of the user that we are there. */
+/** `~` is the home folder of the login user. */
 export function folderWord(directory: string): string {
   const path = directory.replace(/^~(?=\/|$)/, '')
-  // The colon: where HOME is empty, `cd ""` would stay where it is.
+  // The colon matters: with an empty HOME, `cd ""` would stay in the current folder.
   return path === directory ? quote(directory) : `"\${HOME:?}"${quote(path || '/')}`
 }
 
 /**
- * The same whatever the environment says: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that
- * match GLOBIGNORE. A core file would hold keys.
+ * Makes a script independent of the environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files
+ * that match GLOBIGNORE. No core file, since it would hold keys.
  */
 export const shellStart =
   'LC_ALL=C; export LC_ALL; unset -v GLOBIGNORE; umask 077; ulimit -c 0 2>/dev/null || :; set +Cfu; set -e'
 
 /**
- * The shell reads its script from its input, and a connection may be lost in the middle of it: nothing is done before
- * the closing brace has been read.
+ * The shell reads its script from its input, and the connection may be lost halfway: with the braces, nothing is done before
+ * the whole script has been read.
  */
 export function wholeScript(...lines: readonly string[]): string {
   return ['{', 'exec </dev/null', shellStart, ...lines, 'exit', '}', ''].join('\n')
 }
 
 /**
- * Both of them in one go, each in a shell of its own. The status is that of the first; the second is not begun after a first
- * that ended with an error, and what it says on stderr is dropped.
+ * Runs both scripts in one command, each in its own shell. The status is that of the first. The second runs only if the first
+ * succeeded, and its stderr is dropped.
  */
 export function bothScripts(first: string, second: string): string {
-  // No `||` or `if` around them: `set -e` has no force in what is tested.
+  // No `||` or `if` around them: `set -e` has no effect inside a tested command.
   return `{\n(\n${first})\nstatus=$?\nif [ $status -eq 0 ]; then\n(\n${second}) 2>/dev/null\nfi\nexit $status\n}\n`
 }
 
-/** What was renamed there outlives a power cut. Some file systems can't do that for a folder alone. */
+/** Makes renames in these folders survive a power cut. Some file systems can't sync a single folder. */
 export function syncFolders(words: string): string {
   return `sync -- ${words} 2>/dev/null || sync`
 }
 
-/** Why a script that replaces files ended before it did; nothing has changed, but for `half`. */
+/** Why a script that replaces files stopped. Nothing has changed, except with `half`. */
 export type Stop =
-  /** Another run is in the middle of one. */
+  /** Another run is replacing files. */
   | 'busy'
   | 'no-flock'
-  /** A file could not be replaced; those that had been are back. */
+  /** A file could not be replaced; the others were rolled back. */
   | 'undone'
-  /** As `undone`, but one could not be put back. */
+  /** As `undone`, but a file could not be rolled back. */
   | 'half'
 
 /**
- * A lock of flock(2) on the folder that the shell is in: it leaves nothing behind, and ends with the last process that holds
- * it. On NFS it is of that machine alone. `stop` is a function that ends the script with a word; not waited for without end:
- * whoever started this may have gone, and what it would do then is of the past.
+ * A lock by flock(2) on the current folder of the shell: it leaves nothing behind, and is released when the last process that
+ * holds it exits. On NFS it covers that machine only. `stop` is a function that ends the script with a word. The wait is
+ * limited: the run that started the script may be gone, and its changes out of date.
  */
 export function lockFunction(stop: string): string {
   return `lock() {
@@ -68,7 +68,7 @@ export function lockFunction(stop: string): string {
 }`
 }
 
-/** Makes the staging folder and writes as many bytes into it as the archive has: fails where that can't be done. */
+/** Makes the staging folder and writes as many bytes into it as the archive has, to learn why a copy fails. */
 export function tryScript(folder: string, staging: string, size: number): string {
   const path = quote(`${folder}/${staging}`)
   return wholeScript(`mkdir -p -- ${path}`, `head -c ${size} /dev/zero > ${path}/try`, `rm -- ${path}/try`)
@@ -77,8 +77,8 @@ export function tryScript(folder: string, staging: string, size: number): string
 export const discardedSuffix = '-discarded'
 
 /**
- * A swap that began may be about to rename the folder for itself: one of the two renames wins, and has all of it. Removed
- * under the name that both know, it would lose its files, and the old ones that it keeps, in the middle of the swap.
+ * A swap that has begun may be about to rename the folder: only one of the two renames succeeds, and gets the whole folder. If
+ * the folder were removed under the shared name, the swap would lose its new files and the old ones it keeps.
  */
 export function discardScript(folder: string, staging: string): string {
   const discarded = quote(`${folder}/${staging}${discardedSuffix}`)

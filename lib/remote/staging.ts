@@ -1,6 +1,6 @@
-/** The folder that a run copies to on a node: its name tells whose it is, and when in the node's life it was made. Pure. */
+/** The folder that a run copies to on a node. Its name holds its owner, and the node's boot and uptime. Pure. */
 
-/** How far a node's kernel has come: unlike its clock it is never set. */
+/** The node's boot and uptime. Unlike its clock, they can't be set. */
 export interface Uptime {
   /** random(4), boot_id */
   readonly boot: string
@@ -10,18 +10,18 @@ export interface Uptime {
 
 export interface Leftover {
   readonly name: string
-  /** Seconds since something was made in it, by the node's clock. */
+  /** Seconds since its content last changed, by the node's clock. */
   readonly age: number
 }
 
 export interface StagingOwner {
   /** In hex: the same for each run that may hold the lock of this auth/. */
   readonly auth: string
-  /** In hex: of this run alone. */
+  /** In hex: unique to this run. */
   readonly run: string
 }
 
-/** Seconds: far more than connection.ts gives a run for all that it does on a node. */
+/** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900
 
 export function stagingName({ auth, run }: StagingOwner, uptime: Uptime | undefined, random: string): string {
@@ -32,8 +32,8 @@ export function stagingName({ auth, run }: StagingOwner, uptime: Uptime | undefi
 const named = /^\.harderway-([0-9a-f]{12})-([0-9a-f]{8})(?:-([0-9a-f]{8})-(\d{1,12}))?-[0-9a-f]{16}/
 
 /**
- * `left`: no run can be using it. A run holds the lock of its auth/ and one connection to the node; neither outlives a
- * boot, nor a container that counts from its own start.
+ * `left`: no run can be using it. A run holds the lock of its auth/ and one connection to the node; neither survives a
+ * reboot, nor the restart of a container that counts uptime from its own start.
  */
 export function judgeStaging(
   { name, age }: Leftover,
@@ -45,7 +45,7 @@ export function judgeStaging(
   if (auth === owner.auth) return 'left'
   const isKnown = now !== undefined && boot !== undefined
   const used = isKnown ? now.seconds - Number(since) : age
-  // A time to come: a clock was set, or counts anew.
+  // A time in the future: a clock was set, or the uptime restarted.
   const isOver = (isKnown && !now.boot.startsWith(boot)) || used > longestUse || used < (isKnown ? 0 : -longestUse)
   return isOver ? 'left' : 'may be in use'
 }

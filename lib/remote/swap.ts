@@ -10,18 +10,18 @@ export interface Swap {
   readonly folder: string
   /** The name of the folder inside it that holds `archive`. */
   readonly staging: string
-  /** In the order in which they take their places. */
+  /** In the order of their renames. */
   readonly copied: readonly { name: string; mode: number; digest: string }[]
   readonly modes: readonly { name: string; mode: number }[]
   /** Files and symbolic links. */
   readonly pruned: readonly string[]
   /** Staging folders of other runs. */
   readonly leftovers: readonly string[]
-  /** Files that must still be as they were seen. */
+  /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
 }
 
-/** Why a swap stopped, with nothing changed but for `half`. */
+/** Why a swap stopped. Nothing was changed, except with `half`. */
 export type SwapStop =
   | Stop
   /** The files have changed since the look. */
@@ -30,8 +30,8 @@ export type SwapStop =
 export const archiveName = 'files.tar'
 
 /**
- * In the staging folder. A second link keeps an old file, and can't be made of one that can't be replaced (immutable, or
- * mounted on); nor of one of another owner (protected_hardlinks, proc(5)), which is moved away instead.
+ * Run in the staging folder. A second link keeps an old file; it can't be made if the file can't be replaced (immutable, or
+ * mounted on). It can't be made of another owner's file either (protected_hardlinks, proc(5)), which is moved away instead.
  */
 const replaceFunctions = `keep() {
   [ $# -gt 0 ] || return 0
@@ -71,9 +71,9 @@ const replacing = [
 ]
 
 /**
- * Unpacks and checks every file in the staging folder; under the lock, sees that nothing has changed since the look,
- * keeps the old files and renames the new ones into place one right after the other. Before that the folder gets another
- * name, so that a run that is interrupted and removes its staging folder can't remove it during the renames. Ends with another
+ * Unpacks and checks every file in the staging folder. Then, under the lock, it checks that nothing has changed since the look,
+ * keeps the old files and renames the new ones into place, one directly after the other. Before the renames the folder gets
+ * another name, so that an interrupted run that removes its staging folder can't remove it meanwhile. Ends with another
  * inspection.
  */
 export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string {
@@ -88,7 +88,7 @@ export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string 
     lockFunction('stop'),
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
-    // A discard (shell.ts) can't remove a folder that this unpacks into.
+    // A discard (shell.ts) can't remove a folder while this script unpacks into it.
     `trap ${quote(`rm -rf -- ${stage} ${inUse} ${quote(`${folder}/${staging}${discardedSuffix}`)}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
@@ -117,15 +117,15 @@ function unpacking(copied: Swap['copied'], stage: string): string[] {
     "sha256sum -c >/dev/null <<'SUMS'",
     ...copied.map(({ name, digest }) => `${digest}  ${name}`),
     'SUMS',
-    // The node's own time: by it rsync, cp -u and backups know that a file is new.
+    // The node's own time, so that rsync, cp -u and backups see that a file is new.
     `touch -c -- $names`,
     ...chmods(copied),
-    // Else a power cut after the renames might leave empty files: rename(2) is no order for data.
+    // Without it a power cut after the renames might leave empty files: rename(2) does not wait for the data.
     'sync -- $names',
   ]
 }
 
-/** One call for all files of a mode. With POSIXLY_CORRECT no option may stand behind it, and `--` would be a file. */
+/** One call for all files with a mode. `--` comes first: with POSIXLY_CORRECT it would be a file after the mode. */
 function chmods(files: Swap['modes']): string[] {
   return [...Map.groupBy(files, ({ mode }) => mode)].map(
     ([mode, group]) => `chmod -- ${mode.toString(8)} ${group.map(({ name }) => quote(name)).join(' ')}`,

@@ -1,4 +1,4 @@
-/** One archive of plain files (POSIX ustar): what goes to a node in a single copy, however many files there are. */
+/** An archive of plain files (POSIX ustar), so that any number of files goes to a node in a single copy. */
 const block = 512
 
 export interface ArchivedFile {
@@ -19,7 +19,7 @@ function header({ name, mode, bytes }: ArchivedFile): Buffer {
   head.write(name, 0)
   head.write(octal(mode, 8), 100)
   head.write(octal(0, 8) + octal(0, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
-  // The sum is taken with its own field as spaces.
+  // The checksum is computed with its own field as spaces.
   head.write(' '.repeat(8), 148)
   head.write('0', 156)
   head.write('ustar\x0000', 257)

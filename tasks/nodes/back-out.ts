@@ -1,4 +1,4 @@
-/** Puts back what a node's units read before, where something failed after their files were changed. */
+/** Puts a node's old files back if something failed after they were replaced. */
 import { asFailure, Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -7,7 +7,7 @@ import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
 import { type On, restart, whyNotHealthy } from './restart.ts'
 
-/** The old files were good for the units: they and a restart get them back. What was thrown, with what became of that. */
+/** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
 export async function backOut(
   on: On,
   error: unknown,
@@ -30,7 +30,7 @@ export async function backOut(
   return failure.with({ what: `${failure.what}; ${done}` })
 }
 
-/** Each of them, whatever becomes of the others; those that did not become healthy. */
+/** Restarts every unit, even if another fails. Returns those that did not become healthy. */
 async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
   const ill: Unit[] = []
   for (const unit of units) {

@@ -1,4 +1,4 @@
-/** How a component of a node is queried with our credentials, by its own address and through a node's ssh connection. */
+/** Queries a component of a node with our credentials, at its own address, through a node's ssh connection. */
 import type { Duplex } from 'node:stream'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -11,11 +11,11 @@ import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 export interface Asking {
   readonly workspace: Workspace
   readonly signal?: AbortSignal
-  /** Through whose connection: else the node's own. */
+  /** The node whose connection is used; by default the queried node's own. */
   readonly through?: ClusterNode
 }
 
-/** The way to a port, and who asks there. */
+/** The way to a port, and the client's identity. */
 interface Way extends Question {
   readonly open: () => Promise<Duplex>
   readonly as: Credentials | undefined
@@ -35,9 +35,9 @@ function wayTo(
   }
 }
 
-/** Throws a Failure where auth/ has no CA to trust. */
+/** Throws a Failure if auth/ has no CA to trust. */
 export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
-  // On the loopback address it has a certificate of its own making.
+  // On the loopback address it serves a self-signed certificate.
   return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
 }
 
@@ -45,21 +45,21 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
   return address
 }
 
-/** Undefined where auth/ has none of that name. */
+/** Undefined if auth/ has none of that name. */
 export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
   const [certificate, key] = [auth.tryBytes(certificateFile(name)), auth.tryBytes(keyFile(name))]
   return certificate && key && { certificate, key }
 }
 
-/** PEM. Throws a Failure where there is no CA. */
+/** PEM. Throws a Failure if there is no CA. */
 function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
   return auth.bytes(certificateFile(caName))
 }
 
-/** DER of the certificate; 'nothing' where none was shown. */
+/** DER of the served certificate; 'nothing' if none was served. */
 export type Shown = Buffer | 'nothing'
 
-/** To who shows the cluster's certificate: etcd shows nothing to a stranger. Throws a Failure where the node can't be reached. */
+/** Presents the cluster's certificate, since etcd serves none to others. Throws a Failure if the node can't be reached. */
 export async function readShown(
   asking: Asking,
   node: ClusterNode,
@@ -74,7 +74,7 @@ export async function readShown(
   }
 }
 
-/** Those who are asked: what is installed in a cluster. */
+/** Queries to the components that are installed in a cluster. */
 export interface Serving extends Asking {
   readonly install: Install
   readonly signal: AbortSignal
@@ -110,7 +110,7 @@ async function withClient<T>(
   const health = nodeUnits(node, serving.install).find(isMeant)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
   if (!open || !address || !as) throw new Failure('there is nobody to query, or no credentials', { node: node.name })
-  // Node's TLS and HTTP: most runs ask nobody, and do without.
+  // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/tls/client.ts')
   const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
   try {

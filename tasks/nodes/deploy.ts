@@ -1,4 +1,4 @@
-/** Puts a node's files in place as one set: one archive by scp, then one script. */
+/** Deploys a node's files as one set: copies one archive by scp, then runs one script. */
 import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -58,7 +58,7 @@ export async function swap(
   }
 }
 
-/** What is on its way could be taken away, or led elsewhere, under the name that scp was told. */
+/** Others could take the copied files, or redirect the path that scp writes to. */
 function refuseOpenFolder({ cluster }: Workspace, node: ClusterNode, { open }: FolderSeen): void {
   if (open === undefined) return
   const { user } = cluster.ssh
@@ -76,7 +76,7 @@ export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string
   return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
-/** What the node holds then, by its own look. */
+/** Returns what the node holds afterwards, as the script itself has looked. */
 async function run(node: ClusterNode, connection: Connection, parts: Swap, seen: FolderSeen): Promise<FolderSeen> {
   const nonce = newNonce()
   const output = await connection.run(swapScript(parts, seen, nonce))

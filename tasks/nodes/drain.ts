@@ -11,15 +11,15 @@ import { commandLimit, runCommand } from './places.ts'
 
 type Change = 'drain' | 'undrain'
 
-/** A mark on the node comes first: a run that is killed leaves a word of it to the next. Throws a Failure. */
+/** Puts a mark on the node first, so that the next run knows if this one is killed. Throws a Failure. */
 export async function drain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
   const path = markOf(node)
-  // A link in its place is not followed.
+  // Does not follow a link in its place.
   await mark(workspace, node, `rm -f -- ${path} && set -C && : > ${path}`)
   for (const gateway of gatewaysOf(workspace)) await change(workspace, gateway, node, install, 'drain')
 }
 
-/** On all gateways, whatever one of them says; then throws its Failure. */
+/** Undrains on all gateways even if one fails, then throws that Failure. */
 export async function undrain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
   const changed = await Promise.allSettled(
     gatewaysOf(workspace).map((gateway) => change(workspace, gateway, node, install, 'undrain')),
@@ -46,7 +46,7 @@ async function change(
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   const limit = commandLimit(install)
   const { status, said } = await runCommand(workspace, gateway, { sudo: '', command, limit }).catch(async (error) => {
-    // Ended by a signal: it is not left drained, as far as that can be helped.
+    // The run was ended by a signal: tries to undrain all the same.
     if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
     throw new Failure(`install.${what} for ${node.name} has not ended in ${limit / 1000} s`, {

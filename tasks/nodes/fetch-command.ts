@@ -1,4 +1,4 @@
-/** The command that copies lost files of auth/ back from a node. */
+/** Commands that copy lost files of auth/ back from a node. */
 import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -6,13 +6,13 @@ import { typedCommand } from '../../lib/ssh-config/command.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { quote } from '../../lib/wording.ts'
 
-/** The command that brings all of auth/ back; from that node, else from the first control node. */
+/** The command that restores all of auth/, from the given node or else the first control node. */
 export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)
 }
 
-/** Where nodes hold what is not in auth/. */
+/** The ways out if nodes hold what auth/ has lost. */
 export function waysOutOfLost(workspace: Workspace, from?: ClusterNode): string[] {
   const { command } = workspace
   return [
@@ -21,7 +21,7 @@ export function waysOutOfLost(workspace: Workspace, from?: ClusterNode): string[
   ]
 }
 
-/** From that node; else from the first control node. What is there is kept in backup/, and nothing fetched where that fails. */
+/** From the given node or else the first control node. Moves existing files to backup/ first, or fetches nothing. */
 export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const backup = quote(join(auth.path, 'backup'))
@@ -30,7 +30,7 @@ export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly 
     there.length > 0 ? `mkdir -m 700 -p ${backup} && mkdir -m 700 ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   const words = [
-    // The node has just been asked, so that its key is known: an impostor's identity is not fetched, whatever is configured.
+    // The node has just been queried, so its key is known. Never fetch from an impostor, whatever is configured.
     ...['-o', 'StrictHostKeyChecking=yes'],
     ...(node?.port === undefined ? [] : ['-P', String(node.port)]),
     ...names.map((name) => `${cluster.ssh.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),

@@ -20,22 +20,22 @@ import { nodeFailure } from './node-failure.ts'
 export type NodeReason = Reason & { kind: 'on-node' }
 
 export interface NodeVerdict {
-  /** Undefined where all is right. */
+  /** Undefined if everything matches. */
   readonly wrong: NodeReason | undefined
-  /** Of another identity: to be kept in auth/backup before it is overwritten. */
+  /** Files of another identity, which are kept in auth/backup before they are overwritten. */
   readonly others: readonly Other[]
   readonly warning: string | undefined
 }
 
-/** What may stand in a node's folder. */
+/** The file names that may be in a node's folder. */
 export interface Names {
   /** Files of ours, wherever they belong. */
   readonly known: ReadonlySet<string>
-  /** Nodes that are in the same folder of the same machine; the node is one of them. */
+  /** Nodes that share the folder on the same machine, including this one. */
   readonly together: readonly ClusterNode[]
 }
 
-/** Throws a Failure where the node may not be written to. */
+/** Throws a Failure if the node may not be written to. */
 export function checkNode(
   workspace: Workspace,
   node: ClusterNode,
@@ -75,7 +75,7 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
   return Object.values(lists).every((list) => list.length === 0)
 }
 
-/** What belongs there, with what is there. */
+/** Compares what belongs there with what is there. */
 export function compareFolder(workspace: Workspace, node: ClusterNode, seen: FolderSeen): NodeReason {
   const drifts = compare(
     nodeFiles(node).map((name) => ({
@@ -108,7 +108,7 @@ function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, togethe
   )
 }
 
-/** Other nodes whose own pair is there as well: this machine may be theirs too, under another name. */
+/** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
 function neighboursIn({ cluster }: Workspace, { files }: FolderSeen, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
   return [...files.keys()].flatMap((file) => {
@@ -126,18 +126,18 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
 
 const thisRun = randomBytes(4).toString('hex')
 
-/** Of this auth/ only one run can be at work on nodes: the one that holds its lock. */
+/** Only one run with this auth/ can work on nodes: the one that holds its lock. */
 export function stagingOwner({ auth }: Workspace): StagingOwner {
   return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
 }
 
-/** For --force: every file, right or not. */
+/** For --force: every file, whether it matches or not. */
 export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
   const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
   return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
 }
 
-/** `now` in seconds since 1970, by the node's clock. Throws a Failure where what belongs there would be refused there. */
+/** `now` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. */
 export function refuseEarlyClock({ auth }: Workspace, node: ClusterNode, now: number): void {
   const names = new Set(nodeFiles(node).flatMap((file) => parseFileName(file)?.name ?? []))
   const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)

@@ -1,6 +1,6 @@
 /**
- * What is never overwritten on a node without being named, neither in its folder nor where its units read: another
- * identity than ours, and certificates of ours that are newer than in auth/.
+ * What is overwritten on a node only with an option that names it, in its folder and where its units read: another identity
+ * than ours, and certificates of ours that are newer than in auth/.
  */
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -29,14 +29,14 @@ export interface Held {
   /** Its name in the node's folder, or its absolute path. */
   readonly at: string
   readonly state: FileState
-  /** Undefined where it is as in auth/, or could not be read. */
+  /** Undefined if it is the same as in auth/, or could not be read. */
   readonly bytes: Buffer | undefined
   readonly isPlace: boolean
 }
 
-/** In the folder, and where units read. Places that could not be looked at are the check of `install`'s to report. */
+/** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
 export function heldOn({ cluster, options }: Workspace, node: ClusterNode, { folder, places }: NodeLook): Held[] {
-  // With --prune, what does not belong there would be removed.
+  // --prune would remove identity files that do not belong there.
   const names = new Set([...nodeFiles(node), ...(options.prune ? identityFiles.keys() : [])])
   const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
   const seen = places instanceof Failure ? undefined : places
@@ -57,7 +57,7 @@ export interface Other {
   readonly why: readonly string[]
 }
 
-/** Components that run with another CA or key would break with ours. */
+/** Finds identities other than ours: components that run with them would break with ours. */
 function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   const { auth } = workspace
   return held.flatMap((each) => {
@@ -72,14 +72,14 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   })
 }
 
-/** Throws a refusal where the node holds another identity, unless that is to be replaced. Returns what is to be replaced. */
+/** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
 export function guardIdentity(workspace: Workspace, node: ClusterNode, look: NodeLook): Other[] {
   const others = otherIdentities(workspace, heldOn(workspace, node, look))
   if (others.length > 0 && !workspace.options.replaceIdentity) throw otherIdentityRefused(workspace, node, others)
   return others
 }
 
-/** Copies to auth/backup what is about to be overwritten. Throws a Failure where one could not be read. */
+/** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
 export function keepOthers({ auth, now }: Workspace, node: ClusterNode, others: readonly Other[]): void {
   const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
   if (unread.length > 0)
@@ -123,7 +123,7 @@ function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: r
   })
 }
 
-/** One node to take the identity from is enough for all: a control node has all of it, and no other has a key. */
+/** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
 function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): string[] {
   const { auth, command, cluster } = workspace
   const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
@@ -141,7 +141,7 @@ function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): st
   ]
 }
 
-/** Where units read, only root can: `recover` does. */
+/** Only root can read where units read, so `recover` does that. */
 function takeOver(workspace: Workspace, names: readonly string[], { node, others }: OtherPlace): string {
   if (others.every(({ held }) => !held.isPlace)) return fetchCommand(workspace, names, node)
   const { auth, now } = workspace
@@ -153,7 +153,7 @@ function nodeOptions(nodes: readonly ClusterNode[]): string {
   return nodes.map(({ name }) => `--node ${name}`).join(' ')
 }
 
-/** Of a file whose content was asked for, and not sent. */
+/** Why the content of a file was queried and not sent. */
 export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   if (kind !== 'file') return 'not a plain file'
   return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
@@ -167,7 +167,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
       certificatesIn(file, each),
     )
-    // In the middle of a rotation that was begun elsewhere, our CA's signature is on the CA that has signed.
+    // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
     return theirs && ours && theirs.notBefore > ours.notBefore && issuers.some((by) => isIssuedBy(theirs, by))
   })

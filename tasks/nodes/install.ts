@@ -1,4 +1,4 @@
-/** Installs what is deployed where the units of a node read it: files, restarts, proof; and the way back where one fails. */
+/** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
@@ -33,7 +33,7 @@ import {
   wantedAt,
 } from './units.ts'
 
-/** `found` is of this moment. */
+/** `found` must come from a look made just now. */
 export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {
   const { workspace, node, install } = on
   const others = guardIdentity(workspace, node, found.look)
@@ -61,7 +61,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
     on.tell({ doing: 'checking again' })
     if (before.standing !== 'without a quorum') await refuseUnloaded(on, restarted, paths)
   } catch (error) {
-    // A run that is ended leaves a valid state, and the next goes on from it.
+    // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
     throw isLeft || isUndrained(error) ? error : await backOut(on, error, paths, restarted)
   }
@@ -79,7 +79,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   return wanted.length + restarted.length > 0 ? { change } : {}
 }
 
-/** For --force: every file anew, and whatever reads one only at its start restarted. */
+/** For --force: installs every file again, and restarts the units that read one only at their start. */
 export function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
   if (reason === 'not installed') return { unit, reason, isUp }
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
@@ -89,14 +89,14 @@ export function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install
   return { unit, isUp, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
 
-/** How the node's units stood before anything was changed. */
+/** The state of the node's units before anything was changed. */
 interface Before {
-  /** Each of them was. */
+  /** True if each of them was healthy. */
   readonly isHealthy: boolean
   readonly standing: Standing
   /** The unit that needs a quorum. */
   readonly quorum: string | undefined
-  /** Real paths beside which a run that was killed, or failed, left what units were last healthy with. */
+  /** Real paths beside which a previous run left the old files that units were last healthy with. */
   readonly kept: readonly string[]
 }
 
@@ -110,7 +110,7 @@ async function lookBefore(on: On, stale: readonly UnitVerdict[], { places }: Uni
   }
 }
 
-/** What was not healthy is no better for its old files. */
+/** A unit that was not healthy gains nothing from its old files. */
 async function wereHealthy(on: On, stale: readonly UnitVerdict[]): Promise<boolean> {
   const whys = await Promise.all(
     stale.map(({ unit, isUp, reason }) =>
@@ -120,14 +120,14 @@ async function wereHealthy(on: On, stale: readonly UnitVerdict[]): Promise<boole
   return whys.every((why, i) => why === undefined || !stale[i]?.isUp)
 }
 
-/** Each once, though several units may read it; a certificate and its key next to each other, as in the table. */
+/** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
 function changedOf(stale: readonly UnitVerdict[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
   const drifting = stale.flatMap(({ reason }) => (typeof reason === 'object' ? reason.places : []))
   const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
   return all.filter(({ path }) => paths.has(path))
 }
 
-/** The units that others on the node query first, one by one; then the rest at once. */
+/** Loads the units that others on the node query one by one, then the rest at once. */
 async function loadAll(on: On, stale: readonly UnitVerdict[], standing: Standing, restarted: Unit[]): Promise<void> {
   const load = async (own: On, { unit, reason, isUp }: UnitVerdict) => {
     if (!isUp || typeof reason !== 'object') return
@@ -143,14 +143,14 @@ async function loadAll(on: On, stale: readonly UnitVerdict[], standing: Standing
   await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
 }
 
-/** Without a restart, where that comes; it must then be healthy with what is new. */
+/** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
 async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
   if (restarts || !(await waitUntilServed(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
 }
 
-/** The store has to serve what is new: by that the next member finds its quorum. */
+/** The store has to serve its new certificate, so that the next member can find a quorum. */
 async function loadUnproven(on: On, stale: readonly UnitVerdict[], restarted: Unit[]): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
     if (!isUp || typeof reason !== 'object') continue
@@ -170,19 +170,19 @@ function notServed({ node }: On, { unit }: Unit): Failure {
   })
 }
 
-/** The unit is healthy with what is new: only requests do not reach it yet. */
+/** The unit is healthy with the new files; it only gets no requests yet. */
 function isUndrained(error: unknown): boolean {
   return error instanceof Failure && error.code === 'not-undrained'
 }
 
-/** A restart that starts nothing anew, a unit that fell over or ended since: found here, and not by the next run alone. */
+/** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
 async function refuseUnloaded(
   { workspace, node, install }: On,
   restarted: readonly Unit[],
   paths: readonly string[],
 ): Promise<void> {
   const found = await lookAtUnits(workspace, node, install)
-  // What this run keeps beside its files is no finding.
+  // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
   const again = judgeUnits(workspace, node, install, { ...found, places: { ...found.places, files } })

@@ -1,4 +1,4 @@
-/** What is left of another role where units read files: ours by content, or signed by our CA. */
+/** Files left over from another role where units read: ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { backups } from '../../lib/files/backup.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
@@ -15,7 +15,7 @@ export interface LeftOver {
   readonly path: string
   /** SHA-256 in hex. */
   readonly digest: string
-  /** Whether a unit that may read it runs there: then it is left alone. */
+  /** True if a unit that may read it runs there. Then it is left alone. */
   readonly isInUse: boolean
 }
 
@@ -51,7 +51,7 @@ function isOurs(
     const certificate = readCertificate((kind === 'certificate' ? bytes : readClientCertificate(`${bytes}`)) ?? '')
     return certificate !== undefined && ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
   }
-  // A key that was replaced since is known by the certificate beside it.
+  // A key that has been replaced since is recognised by the certificate beside it.
   const beside = `${path.replace(/[^/]*$/, '')}${certificateFile(name)}`
   const certificate = contents.get(beside)
   const isPairOfOurs = certificate !== undefined && isOurs({ auth }, certificateFile(name), beside, contents)
@@ -62,7 +62,7 @@ function isOurs(
   return readers.some((read) => otherIdentity(file, read, bytes, (each) => backups(auth, each)) === undefined)
 }
 
-/** What is to be removed, and what is only reported. */
+/** Splits them into those to remove and those to report. */
 export function splitLeftOver(workspace: Workspace, found: readonly LeftOver[]): [LeftOver[], LeftOver[]] {
   const removed = workspace.options.prune ? found.filter(({ isInUse }) => !isInUse) : []
   return [removed, found.filter((each) => !removed.includes(each))]

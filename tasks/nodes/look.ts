@@ -14,15 +14,15 @@ import { nodeFailure } from './node-failure.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
-/** Of the file in auth/; undefined where there is none. */
+/** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
   const bytes = auth.tryBytes(name)
   return bytes && sha256(bytes)
 }
 
 /**
- * What a sudo or a unit does to the command (it hangs, it takes the connection with it) is not the folder's fault: that is
- * then looked at alone.
+ * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
+ * looks only at the folder.
  */
 export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
   const folder = folderQuery(workspace, node)
@@ -46,7 +46,7 @@ function unknownPlaces(node: ClusterNode): Failure {
   })
 }
 
-/** With the content of every file that belongs there, where it is no larger than one of ours can be. */
+/** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
 export function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
   const all = new Map(nodeFiles(node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, expected: all }
@@ -61,27 +61,27 @@ export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Fol
   return askNode(workspace, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
 }
 
-/** Of a look at a node with `install`. Throws the Failure where they could not be looked at. */
+/** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
 export function placesOf({ places }: NodeLook): PlacesSeen {
   if (places instanceof Failure) throw places
   if (!places) throw new Error('nobody asked for places')
   return places
 }
 
-/** With the reader of its answer, which throws a Failure where that is not whole. */
+/** A script, and the reader of its answer, which throws a Failure if the answer is incomplete. */
 interface NodeScript<Answer> {
   readonly script: (nonce: string) => string
   readonly parse: (output: string, nonce: string) => Answer
 }
 
 interface Asking {
-  /** Where there is no answer: 'could not be looked at'. */
+  /** What to say if there is no answer: 'could not be looked at'. */
   readonly trouble?: string
   /** Milliseconds. */
   readonly limit?: number
 }
 
-/** By one command on the node's connection. Throws a Failure where its answer is not whole. */
+/** Runs one command on the node's connection. Throws a Failure if its answer is incomplete. */
 export async function askNode<Answer>(
   { connect }: Pick<Workspace, 'connect'>,
   node: ClusterNode,
@@ -110,7 +110,7 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
 }
 
 /**
- * Identity files are always compared, even if they do not belong on the node or are missing in auth/; certificates and
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/, and of certificates and
  * kubeconfigs, to see whether they are newer than ours.
  */
 function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
@@ -125,7 +125,7 @@ function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
   return { directory: node.directory, expected }
 }
 
-/** The same of places; of a leaf's key nobody needs the content. */
+/** The same for places. The content of a leaf's key is never needed. */
 function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
   const { install } = workspace.cluster
   if (!install) return undefined
@@ -145,7 +145,7 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
     alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
     former: {
       units: [...new Set(former.map(({ unit }) => unit))],
-      // What is ours among them is known by content, keys too.
+      // Files of ours, keys too, are recognised by content.
       paths: new Map(former.map(({ file, path }) => [path, digestOf(workspace, file) ?? noDigest])),
     },
     address: addressOf(node),
@@ -153,7 +153,7 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
   }
 }
 
-/** Without `install` nothing is done as root. */
+/** A query without `install`: nothing is done as root. */
 function portsQuery(node: ClusterNode): PlacesQuery {
   const none = { units: [], paths: new Map(), alone: [] }
   return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports: [] }

@@ -12,7 +12,7 @@ export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy 
   return new Failure(what, { node: name, code, remedy })
 }
 
-/** Why a script that changes files on a node ended before it did. */
+/** Why a script that changes files on a node stopped. */
 export function stopFailure(node: ClusterNode, why: Stop, said: string): Failure {
   switch (why) {
     case 'busy':

@@ -1,4 +1,4 @@
-/** Before a part of the cluster's identity is made: whether the control nodes have one already, in their folders or where their units read. */
+/** Checks the control nodes for an existing identity, in their folders and where units read, before a new one is made. */
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
@@ -12,7 +12,7 @@ import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode } from './look.ts'
 
-/** Such as the CA. */
+/** A part of the identity, such as the CA. */
 interface Part {
   readonly label: string
   readonly files: readonly string[]
@@ -20,9 +20,9 @@ interface Part {
 }
 
 /**
- * Asked of a run that deploys, before its first build: at the deploy itself the new CA would be in auth/, and in the user's
- * kubeconfig; and that a new encryption key opens no Secret, nothing but its deploy would tell. A node that can't be looked
- * at stops nothing yet: its own deploy refuses it.
+ * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/ and
+ * in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. A node that can't be
+ * looked at stops nothing yet: its own deploy refuses it.
  */
 export async function findOtherCluster(
   workspace: Workspace,
@@ -37,7 +37,7 @@ export async function findOtherCluster(
   const isWhole = first.files.includes(keyFile(caName))
   const asked = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  // It may take as long as a node that is down.
+  // This may take as long as the timeout of a node that is down.
   workspace.note(`looking for an earlier ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
   const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, asked))))
   const holding = controls.filter((_, i) => (held[i]?.length ?? 0) > 0)
@@ -53,7 +53,7 @@ export async function findOtherCluster(
   return []
 }
 
-/** Of which nothing is in auth/; the CA first. */
+/** The parts of which auth/ has nothing; the CA first. */
 function partsToMake({ auth }: Workspace, targets: readonly Target[]): Part[] {
   const parts = Map.groupBy(identityFiles, ([, label]) => label)
   return [...parts].flatMap(([label, named]) => {
@@ -63,7 +63,7 @@ function partsToMake({ auth }: Workspace, targets: readonly Target[]): Part[] {
   })
 }
 
-/** What is there and can't be read is held too; an empty file holds nothing. Undefined where it can't be looked at. */
+/** An unreadable file counts as held, an empty one does not. Undefined if the node can't be looked at. */
 async function filesHeld(
   workspace: Workspace,
   node: ClusterNode,

@@ -1,4 +1,4 @@
-/** Changes the files where the units of a node read them, as root: the deployed ones there, or the old ones back. */
+/** Changes files where the units of a node read them, as root: installs the deployed ones, or puts the old ones back. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
@@ -19,7 +19,7 @@ import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
-/** Throws a Failure where not all of them are in their places then, or what stands there is no longer what was seen. */
+/** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function placeFiles(
   workspace: Workspace,
   node: ClusterNode,
@@ -80,7 +80,7 @@ export async function removeLeftOver(
   if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }
 
-/** Throws a Failure where root's shell did not come to its end. */
+/** Throws a Failure if root's shell ended early. */
 async function tell(
   workspace: Workspace,
   node: ClusterNode,
@@ -100,14 +100,14 @@ export interface Outcome {
   readonly said: string
 }
 
-/** Milliseconds for a restart or a drain: what is given to a unit to become healthy, and no less than two minutes. */
+/** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
 export function commandLimit({ timeout }: Install): number {
   return Math.max(timeout, 120_000)
 }
 
 /**
- * Of the command, run by the shell of root where sudo is not ''. `limit` in milliseconds. Throws a Failure where its status
- * is not known, with the code `timed-out` where it has not ended by then.
+ * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is unknown, with
+ * the code `timed-out` if the command has not ended by then.
  */
 export async function runCommand(
   workspace: Workspace,

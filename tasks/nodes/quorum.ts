@@ -23,17 +23,17 @@ function membersOf({ workspace, node }: On) {
 
 export type Standing = 'healthy' | 'not healthy' | 'without a quorum'
 
-/** Seconds: from the look at the others until the one that is restarted can be seen to be down. */
+/** Seconds: enough from the look at the others until they can see that the restarted member is down. */
 const leaseTime = 60
 
-/** A member that was healthy waits for its turn; any other unit, and one that has nothing to lose, does not. */
+/** A member that was healthy waits for its turn. Any other unit does not wait. */
 export async function guarded(on: On, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
   await (unit.isQuorum && isHealthy ? whileOthersAreHealthy(on, unit, work) : work())
 }
 
 /**
- * For one that is healthy, since it has something to lose: one etcd that is missing already, and another that is restarted, are
- * no quorum of three. Of all runs, on whichever machine, one at a time does so: each might have seen all others healthy.
+ * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at a time
+ * does this, on whichever machine, since each might see all others healthy.
  */
 async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
   let turn: Turn | undefined
@@ -46,15 +46,15 @@ async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<voi
   try {
     await work()
   } finally {
-    // One that can't be given back ends by itself.
+    // A lease that can't be given back expires.
     if (turn) await giveBack(on, turn).catch(() => {})
   }
 }
 
-/** Ours, while all others are healthy; or why not. */
+/** The lease that we hold while all others are healthy, or why we do not have it. */
 type Turn = { readonly lease: string } | Failure
 
-/** Kept in the store itself, which is healthy. */
+/** The lock is kept in the store itself, which is healthy. */
 async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
   const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds: leaseTime }
   const taken = await withStore(on, on.node, (etcd) =>
@@ -67,7 +67,7 @@ async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
       code: 'busy',
       remedy: `${runAgain} when that one has ended`,
     })
-  // One that was restarted just now may not answer yet.
+  // A member that was just restarted may not answer yet.
   const broken = await findBroken(on, { unit, ...row })
   if (broken.length === 0) return taken
   await giveBack(on, taken)
@@ -102,10 +102,10 @@ async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string
 }
 
 /**
- * How it stands before anything is changed: it is healthy; it can be, once it has what is in auth/; or it can't be yet. Where
- * all certificates have expired, a member's first new one is refused by the others, and refuses theirs, until a quorum
- * has new ones. That they have expired is read where they are installed: that nobody accepts our credentials is no proof.
- * Throws a Failure where the quorum is missing for another reason.
+ * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't be yet. If
+ * all certificates have expired, the other members refuse a first new certificate, and it refuses theirs, until a quorum has new
+ * ones. Their expiry is read where they are installed: that nobody accepts our credentials does not prove it.
+ * Throws a Failure if the quorum is missing for another reason.
  */
 export async function standingOf(on: On, unit: Unit): Promise<Standing> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'

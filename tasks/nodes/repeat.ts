@@ -1,12 +1,12 @@
-/** A question that is asked again until its answer is good, or its time is over. */
+/** Repeats a look until its result is good, or its time is over. */
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Milliseconds: kubelets and API servers look at their files once a minute where no event has told them of a change. */
+/** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
 export const takeUpTime = 90_000
-/** Milliseconds from one question to the next, which is longer the longer it takes. */
+/** Milliseconds from one look to the next. The pause grows with the time waited. */
 const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
 
-/** Undefined once there is no reason left; else the last one. */
+/** Returns undefined once the look finds no reason; otherwise the last reason. */
 export async function repeat(
   milliseconds: number,
   look: () => Promise<string | undefined>,

@@ -1,4 +1,4 @@
-/** Restarts one unit of a node, and waits until it is healthy: by requests to the node itself, with our credentials. */
+/** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -20,7 +20,7 @@ export interface On {
   readonly tell: Work['tell']
 }
 
-/** Throws a Failure with its last log lines where it does not become healthy within install.timeout. */
+/** Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. */
 export async function restart(on: On, unit: Unit): Promise<void> {
   await whileDrained(on, unit, async () => {
     on.tell({ doing: 'restarting', unit: unit.unit })
@@ -29,13 +29,13 @@ export async function restart(on: On, unit: Unit): Promise<void> {
   })
 }
 
-/** Not waited for: a store without a quorum does not come to the end of its start. */
+/** Does not wait: a store without a quorum does not finish its start. */
 export async function restartUnproven(on: On, unit: Unit): Promise<void> {
   on.tell({ doing: 'restarting', unit: unit.unit })
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
-/** Undrained whatever comes of the work; what went wrong with that is told first. */
+/** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
 async function whileDrained(
   { workspace, node, install, tell }: On,
   { isDrained }: Unit,
@@ -60,7 +60,7 @@ export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
-/** Whether its ports serve the certificate of auth/ in time; a restart is the way where they do not. */
+/** True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. */
 export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
   const look = async () => {
     const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
@@ -69,7 +69,7 @@ export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
   return (await repeat(Math.min(takeUpTime, on.install.timeout), look, on.signal)) === undefined
 }
 
-/** Whether one of its ports does: a store without a quorum serves other members alone. */
+/** True if one of the ports does: a store without a quorum serves only other members. */
 export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<boolean> {
   return (await Promise.all(unit.serves.map((port) => servesOurs(on, node, port)))).some(Boolean)
 }
@@ -85,12 +85,12 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
   return shown !== 'nothing' && ours?.equals(shown) === true
 }
 
-/** Through the connection of the node that is built, whichever node is asked. */
+/** Uses the connection of the node that is being built, whichever node is queried. */
 function asking({ workspace, signal, node }: On): Asking {
   return { workspace, signal, through: node }
 }
 
-/** Undefined where it is healthy. 403 is the answer to somebody who was recognised, and has no right to ask. */
+/** Undefined if the unit is healthy. 403 means that we were recognised, but have no permission. */
 export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   if (!health) return undefined
   try {

@@ -1,15 +1,15 @@
-/** Several units of a node that are restarted at once: their steps, and their failures as one. */
+/** Restarts several units of a node at once: reports their steps, and their failures as one. */
 import type { Step } from '../../lib/change.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Work } from '../../lib/targets/target.ts'
 
-/** Works on all at once. When one ends, the latest step of those that are still at work is told again. */
+/** Works on all at once. When one ends, the latest step of those still at work is reported again. */
 export function tellingTogether<T>(
   tell: Work['tell'],
   all: readonly T[],
   work: (tell: Work['tell'], each: T) => Promise<void>,
 ): Promise<void>[] {
-  /** The latest last. */
+  /** In order, the latest last. */
   const steps = new Map<T, Step>()
   let told: Step | undefined
   const say = (step: Step) => {
@@ -32,7 +32,7 @@ export function tellingTogether<T>(
   })
 }
 
-/** Throws once all have ended: a Failure that has all of theirs; a mistake in our code as it is. */
+/** Throws once all have ended: one Failure with all of theirs. A bug is thrown unchanged. */
 export async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
   const failures = errors.filter((error) => error instanceof Failure)

@@ -20,21 +20,21 @@ import { repeat } from './repeat.ts'
 export interface UnitsFound {
   readonly look: NodeLook
   readonly places: PlacesSeen
-  /** What is served there, by the port. */
+  /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
   readonly leftOver: readonly LeftOver[]
 }
 
-/** What of a node's units there is, in the table's order. */
+/** The check of one unit; the checks are in the table's order. */
 export interface UnitVerdict {
   readonly unit: Unit
-  /** Undefined where all of it matches. */
+  /** Undefined if everything matches. */
   readonly reason: UnitReason | undefined | 'not installed'
-  /** Runs, or tries to. */
+  /** True if it runs, or tries to. */
   readonly isUp: boolean
 }
 
-/** By one command; units are undefined where they could not be looked at. */
+/** Looks with one command. The units are undefined if they could not be looked at. */
 export async function lookAtNodeAndUnits(
   workspace: Workspace,
   node: ClusterNode,
@@ -45,7 +45,7 @@ export async function lookAtNodeAndUnits(
   return [look, await tryToAwait(() => lookAtUnits(workspace, node, install, look))]
 }
 
-/** On the node's one connection. Throws a Failure where they could not be looked at. */
+/** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(
   workspace: Workspace,
   node: ClusterNode,
@@ -74,7 +74,7 @@ export async function lookAtUnits(
   }
 }
 
-/** Once none of the units is stopping: a run that was killed may be what restarts it, and it is not its owner's word. */
+/** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
 async function lookAtRest(
   workspace: Workspace,
   node: ClusterNode,
@@ -95,7 +95,7 @@ async function lookAtRest(
   })
 }
 
-/** What can't be told apart, or may be led elsewhere by somebody else, is not written to as root. */
+/** Root does not write to paths that are ambiguous, or that another user could redirect. */
 function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesSeen): void {
   const remedy = 'name the real paths in cluster.yaml: install.units'
   const refuse = (what: string, more = '') =>
@@ -114,7 +114,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [lin
   }
 }
 
-/** The file at a path, wherever that leads. */
+/** The file that a path resolves to. */
 export function fileAt({ files, real }: PlacesSeen, path: string): FileState | undefined {
   return files.get(realPath({ real }, path))
 }
@@ -123,7 +123,7 @@ export function realPath({ real }: Pick<PlacesSeen, 'real'>, path: string): stri
   return real.get(path) ?? path
 }
 
-/** Of units that have come to the end of their start. */
+/** Looks only at the ports of units that have finished their start. */
 async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: PlacesSeen) {
   const ports = units
     .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
@@ -138,7 +138,7 @@ async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: reado
   return served
 }
 
-/** Over a shared connection ssh does not say why it did not reach a port: nothing listens, or sshd does not let us. */
+/** Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. */
 function refuseUnreached(node: ClusterNode, port: number | undefined): void {
   if (port === undefined) return
   const address = addressOf(node)
@@ -168,7 +168,7 @@ export function judgeUnits(
 
 export type WantedPlace = Wanted & { readonly file: string; readonly readers: readonly Account[] }
 
-/** Each file once, though several units may read it, by several paths. */
+/** Each file once, even if several units read it, by several paths. */
 export function wantedAt(workspace: Workspace, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
   const rows = units.filter((unit) => isInstalled(unit, places))
   const all = rows.flatMap(({ unit, files }) =>
@@ -177,7 +177,7 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
   return [...Map.groupBy(all, ({ path }) => path)].map(([path, [row, ...others]]) => {
     const file = row?.file ?? ''
     const there = places.files.get(path)
-    // Of a user that the node does not know, the owner that the file has is not doubted.
+    // If the node does not know the unit's user, the file's present owner is accepted.
     const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
     const accountOf = (unit: string) => (places.units.has(unit) ? (places.units.get(unit)?.account ?? owner) : root)
     return {
@@ -196,7 +196,7 @@ const root: Account = { uid: 0, gids: [0] }
 function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
   const isThere = files.every(({ path }) => places.folders.has(path.replace(/\/[^/]*$/, '')))
-  // Whatever runs was installed, though its unit file may since be gone, masked or a bad one.
+  // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
   return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(unit, places.units))
 }
 
@@ -204,7 +204,7 @@ function isRunning(unit: string, units: PlacesSeen['units']): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
-/** What was stopped by its owner stays so. */
+/** A unit that its owner stopped is not up, and stays stopped. */
 function isUp({ unit, bundle }: Unit, { units }: PlacesSeen): boolean {
   return bundle !== undefined || isRunning(unit, units)
 }
@@ -221,7 +221,7 @@ function judge(
   const isPlaced = (path: string) => places.some((place) => place.path === path)
   const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
   const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, seen)) : []
-  // What is served is of the file that will be replaced.
+  // If a file differs, what is served will change anyway.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.flatMap(({ port, name }) => {
     const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
@@ -244,14 +244,14 @@ function judge(
   }
 }
 
-/** Started after the last change of the file, both by the node's own clock; a start that is yet to come proves nothing. */
+/** True if started after the last change of the file, by the node's own clock. A start in the future proves nothing. */
 function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boolean {
   const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
   const changed = fileAt(places, path)?.changed
   return changed === undefined || (started !== undefined && started > changed && started <= places.now + 1)
 }
 
-/** Undefined where there is nothing to say. */
+/** Undefined if there is nothing to report. */
 function stateOf(unit: Unit, places: PlacesSeen, silent: Unit['serves']): string | undefined {
   const { active, sub, isLoaded } = places.units.get(unit.unit) ?? {}
   if (unit.bundle === undefined && !isLoaded) return 'it runs, and systemd can not use its unit file'
@@ -273,6 +273,6 @@ function driftAt(
 ): UnitReason['places'] {
   const found = drifts.get(realPath(places, path)) ?? []
   if (found.length > 0) return found.map(({ what }) => ({ path, what }))
-  // The clock was set back: no start could be later, and each run would restart.
+  // The clock was set back: no start could be later, so every run would restart the unit.
   return (fileAt(places, path)?.changed ?? 0) > places.now + 1 ? [{ path, what: 'dated in the future' }] : []
 }

@@ -18,7 +18,7 @@ export function placeTable(): string[][] {
       same.map(({ role }) => role).join(', '),
       `\`${file}\``,
       `\`${path}\``,
-      by === 'itself' ? 'by itself' : 'by a restart',
+      by === 'itself' ? 'reloads' : 'needs a restart',
     ]),
   )
 }

@@ -26,7 +26,7 @@ function run(command: string, home: string, user: { readonly uid?: number; reado
   return execFileSync('/bin/sh', ['-c', command], { cwd: root, env, encoding: 'utf8', ...user })
 }
 
-test('the line that seals auth/ and the line that takes it back do, in another home and as another user', {
+test('the commands that encrypt and restore auth/ work, in another home and as another user', {
   skip: needs('age', 'age-keygen', 'tar', 'npm'),
 }, async (t) => {
   const place = makePlace()
@@ -45,14 +45,14 @@ test('the line that seals auth/ and the line that takes it back do, in another h
   execFileSync('age-keygen', ['-o', join(elsewhere, 'key.txt')], { stdio: 'ignore' })
   const recipient = execFileSync('age-keygen', ['-y', join(elsewhere, 'key.txt')], { encoding: 'utf8' })
   writeFileSync(join(ours, 'recipients.txt'), recipient)
-  run(commandUnder('Seal a backup'), home)
+  run(commandUnder('Encrypt a backup'), home)
   cpSync(join(home, 'kubenet.tar.gz.age'), join(elsewhere, 'kubenet.tar.gz.age'))
 
   const { uid, gid } = other
   if (uid !== undefined && gid !== undefined)
     for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
       chownSync(join(elsewhere, name), uid, gid)
-  const told = run(commandUnder('Take it back'), elsewhere, other)
+  const told = run(commandUnder('Restore a backup'), elsewhere, other)
   assert.match(told, /files were put there/)
   const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
   assert.deepEqual(readdirSync(after), readdirSync(before))
