@@ -2,31 +2,26 @@
  * A lock file: whoever created it holds it, and it names its owner. kubectl uses the same kind of lock for a
  * kubeconfig (`<file>.lock`), without writing into it.
  *
- * Whether its owner is dead is known for certain only in the same PID namespace of the same boot. Of an owner in another
- * container or on another machine only the lock itself can be seen: its owner touches it each second, and one that was
- * not touched during `silence` counts as left. That is counted in looks, by who waits: no two clocks are compared (their
- * hosts' may differ), and a waiter that was suspended itself, with its machine, has not looked.
- *
- * What this can't know: an owner that was stopped for so long may wake up. It learns at once that it has lost the lock
- * (`lost`, `assertHeld`); for the instant between that question and a write, AuthDir.beginWriting keeps it from writing.
+ * A lock is taken over only if its owner is known to be dead (livenessOf). An owner in another container or on another
+ * machine can't be inspected. It touches its lock each second: a waiter waits while that goes on, else it reports for how
+ * long the owner has been quiet, and leaves the removal to the user. If the user removes the lock of a run that is only
+ * suspended, that run learns it by `lost`, and AuthDir.beginWriting keeps it from writing.
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, futimesSync, linkSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
 import { printable, quote } from '../wording.ts'
-import { formatOwner, type Holder, isHeldBy, type Owner, readHolder } from './lock-owner.ts'
-import { livenessOf, thisProcess } from './process-id.ts'
+import { readPlainFile } from './plain-file.ts'
+import { livenessOf, type ProcessId, parseProcessId, thisProcess } from './process-id.ts'
 
 export interface LockOptions {
   readonly signal: AbortSignal
-  /** Milliseconds to wait for a living owner; Infinity for as long as it takes. */
+  /** Milliseconds to wait; Infinity for as long as it takes. */
   readonly wait: number
-  /** Milliseconds to wait for a lock that names nobody. */
-  readonly waitForNameless: number
-  /** Milliseconds without a heartbeat after which an owner that can't be inspected is presumed dead. */
-  readonly silence?: number
+  /** Milliseconds to wait for an owner that is not known to be alive, and does not touch the lock. */
+  readonly waitForQuiet: number
   /** Called once, when the wait begins. */
   readonly onWait: (message: string) => void
 }
@@ -35,26 +30,34 @@ export interface Lock {
   readonly token: string
   /** Aborted, with a Failure, as soon as it is seen that the lock is another's, or gone. */
   readonly lost: AbortSignal
-  /** Throws that Failure. */
-  assertHeld(): void
   release(): void
 }
 
+interface Owner extends ProcessId {
+  /** No two locks have the same. */
+  readonly token: string
+  /** When it took the lock, by its own clock. */
+  readonly since: string
+}
+
+interface Holder {
+  /** Undefined if the lock names nobody: it is another program's, such as kubectl's. */
+  readonly owner: Owner | undefined
+  /** When the file was last modified, in milliseconds since 1970. */
+  readonly touched: number
+}
+
 /** Milliseconds. */
-const pollEvery = 50
-const beatEvery = 1000
-const longestSilence = 60_000
+const [pollEvery, touchEvery] = [50, 1000]
 
 /** Throws a Failure where the wait is over. */
 export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
-  const mine: Owner = { ...thisProcess, token: randomUUID() }
+  const mine: Owner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString() }
   const untilFree = createWait(path, options)
   for (;;) {
-    const left = await untilFree()
-    const fd = left === 'gone' ? claim(path, mine, linkSync) : await takeOver(path, mine, left, options)
-    if (fd !== undefined) return hold(path, mine, fd)
-    // Another was first.
-    await delay(1)
+    const dead = await untilFree()
+    if (dead) await removeStale(path, dead, options)
+    else if (claim(path, mine)) return hold(path, mine.token)
   }
 }
 
@@ -63,157 +66,151 @@ export async function waitUntilFree(path: string, options: LockOptions): Promise
   await createWait(path, options)()
 }
 
-/** Waits until no live owner holds the lock. Keeps what it has observed and reported between calls. */
-function createWait(path: string, options: LockOptions): () => Promise<'gone' | (Holder & object)> {
-  const isSilent = silenceWatch((options.silence ?? longestSilence) / pollEvery)
-  const since = performance.now()
-  let isTold = false
+/** Whether its owner is known to be dead. It would block kubectl, which can't tell. */
+export function isStaleLock(path: string): boolean {
+  const owner = readHolder(path)?.owner
+  return owner !== undefined && livenessOf(owner) === 'dead'
+}
+
+/** Waits until there is no lock, or only that of a dead owner, which it returns. Between calls it remembers what it has reported. */
+function createWait(path: string, options: LockOptions): () => Promise<Owner | undefined> {
+  const begun = performance.now()
+  let [touched, quietFrom] = [0, begun]
+  let isReported = false
   return async () => {
     for (;;) {
       options.signal.throwIfAborted()
       const holder = readHolder(path)
-      if (holder === 'gone') return holder
-      if (holder !== 'nameless' && (isSilent(holder) || livenessOf(holder.owner) === 'dead')) return holder
-      const patience = holder === 'nameless' ? options.waitForNameless : options.wait
-      if (performance.now() - since >= patience) throw heldBy(path, holder)
-      if (!isTold) options.onWait(formatWait(path, holder, options))
-      isTold = true
+      const { owner } = holder ?? {}
+      const liveness = owner ? livenessOf(owner) : 'unknown'
+      if (!holder || liveness === 'dead') return owner
+      const now = performance.now()
+      // By the waiter's own clock: that of the owner's machine may differ.
+      if (holder.touched !== touched) [touched, quietFrom] = [holder.touched, now]
+      const isQuiet = liveness === 'unknown' && now - quietFrom >= options.waitForQuiet
+      if (isQuiet || now - begun >= options.wait) throw heldBy(path, holder)
+      if (!isReported) options.onWait(formatWait(path, holder))
+      isReported = true
       await delay(pollEvery, undefined, { signal: options.signal })
     }
   }
 }
 
-/** Whether an owner that can't be inspected showed the same heartbeat in `most` consecutive polls. */
-function silenceWatch(most: number): (holder: Holder & object) => boolean {
-  let [seen, looks] = ['', 0]
-  return ({ owner, beat }) => {
-    const now = `${owner.token} ${beat}`
-    looks = now === seen ? looks + 1 : 0
-    seen = now
-    return looks >= most && livenessOf(owner) === 'unknown'
-  }
-}
-
-/** The lock with its owner in it, put there whole; undefined where another was first. */
-function claim(path: string, mine: Owner, put: (from: string, to: string) => void): number | undefined {
-  const beside = `${path}.${mine.pid}-${mine.token}`
+/** Puts the lock there with its owner in it, whole; false where another was first. */
+function claim(path: string, mine: Owner): boolean {
+  const beside = `${path}.${mine.token}`
   return doing('make the lock', path, () => {
-    const fd = openSync(beside, 'wx', 0o600)
     try {
-      writeFileSync(fd, JSON.stringify(mine))
-      put(beside, path)
-      return fd
-    } catch (error) {
+      writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
       // link(2) over NFS may succeed although its answer was lost.
-      if (isErrno(error, 'EEXIST') && isHeldBy(readHolder(path), mine.token)) return fd
-      closeSync(fd)
-      // ENOENT: the holder of the lock removed our temporary file.
-      if (isErrno(error, 'EEXIST', 'ENOENT')) return undefined
-      throw error
+      return tryLink(beside, path) || isHeldBy(path, mine.token)
     } finally {
       rmSync(beside, { force: true })
     }
   })
 }
 
-/**
- * Takeover is serialised by a second lock, named for the dead owner's token: of two waiters the second sees that the dead
- * owner is already replaced. The second lock is like any other: its owner may die too.
- */
-async function takeOver(
-  path: string,
-  mine: Owner,
-  dead: Holder & object,
-  options: LockOptions,
-): Promise<number | undefined> {
-  // Held only briefly, so --no-lock-wait waits for it too.
-  const turn = await takeLock(`${path}.${dead.owner.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
+/** False where something stands there, or where the holder of the lock has removed our temporary file. */
+function tryLink(from: string, to: string): boolean {
   try {
-    const holder = readHolder(path)
-    const isUnchanged = isHeldBy(holder, dead.owner.token) && typeof holder === 'object' && holder.beat === dead.beat
-    return isUnchanged ? claim(path, mine, renameSync) : undefined
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EEXIST', 'ENOENT')) return false
+    throw error
+  }
+}
+
+/**
+ * Serialised by a second lock, named for the dead owner's token: of two waiters the second sees that the dead owner's
+ * lock is gone, and leaves the next one alone. The second lock is like any other: its owner may die too.
+ */
+async function removeStale(path: string, { token }: Owner, options: LockOptions): Promise<void> {
+  // Held only briefly, so --no-lock-wait waits for it too.
+  const turn = await takeLock(`${path}.${token}`, { ...options, wait: Number.POSITIVE_INFINITY })
+  try {
+    if (isHeldBy(path, token)) doing('remove', path, () => rmSync(path))
   } finally {
     turn.release()
   }
 }
 
-function hold(path: string, { token }: Owner, fd: number): Lock {
+function hold(path: string, token: string): Lock {
   const lost = new AbortController()
-  const isHeld = () => isHeldBy(readHolder(path), token)
-  // By descriptor, so a lock that was taken over is never touched.
-  const beat = setInterval(() => {
-    if (tryTo(isHeld) === false) lost.abort(lostLock(path))
-    else tryTo(() => doing('touch', path, () => futimesSync(fd, new Date(), new Date())))
-  }, beatEvery).unref()
-  const stop = () => {
-    clearInterval(beat)
-    closeSync(fd)
-  }
-  let isReleased = false
+  const touch = () => doing('touch', path, () => utimesSync(path, new Date(), new Date()))
+  const beat = setInterval(
+    () => tryTo(() => (isHeldBy(path, token) ? touch() : lost.abort(lostLock(path)))),
+    touchEvery,
+  ).unref()
+  tryTo(() => removeLeftovers(path))
   const release = () => {
-    if (isReleased) return
-    isReleased = true
-    stop()
-    if (isHeld()) rmSync(path, { force: true })
+    clearInterval(beat)
+    if (isHeldBy(path, token)) rmSync(path, { force: true })
   }
-  const assertHeld = () => {
-    if (!isHeld()) throw lostLock(path)
-  }
-  try {
-    removeLeftovers(path, token)
-  } catch (error) {
-    release()
-    throw error
-  }
-  return { token, lost: lost.signal, assertHeld, release }
+  return { token, lost: lost.signal, release }
 }
 
-/** Temporary files of killed waiters. A live waiter whose file is removed tries again. */
-function removeLeftovers(path: string, token: string): void {
-  const prefix = `${basename(path)}.`
-  const names = doing('list', dirname(path), () => readdirSync(dirname(path)))
-  for (const name of names) {
-    const rest = name.startsWith(prefix) ? name.slice(prefix.length) : ''
-    const isLeft = /^(\d+-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(rest) && !rest.endsWith(token)
-    if (isLeft) rmSync(join(dirname(path), name), { force: true })
-  }
+/** What killed waiters leave. A live waiter whose file is removed tries again. */
+function removeLeftovers(path: string): void {
+  const [folder, name] = [dirname(path), basename(path)]
+  doing('tidy', folder, () => {
+    for (const each of readdirSync(folder))
+      if (each.startsWith(name) && /^(\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})+$/.test(each.slice(name.length)))
+        rmSync(join(folder, each), { force: true })
+  })
 }
 
-/** Whether a lock may be stale: its owner is not known to be alive. It would block kubectl, which can't tell. */
-export function mayBeLeft(path: string): boolean {
-  const owner = ownerOf(readHolder(path))
-  return owner !== undefined && livenessOf(owner) !== 'alive'
+/**
+ * Undefined where there is no lock. Opens the file each time: over NFS that queries the server, where a look at the path
+ * alone may be a minute old (nfs(5)).
+ */
+function readHolder(path: string): Holder | undefined {
+  const file = readPlainFile(path)
+  if (file?.kind !== 'file') return file && { owner: undefined, touched: 0 }
+  return { owner: parseOwner(file.bytes.toString()), touched: file.modified }
 }
 
-function ownerOf(holder: Holder): Owner | undefined {
-  return typeof holder === 'object' ? holder.owner : undefined
+function parseOwner(text: string): Owner | undefined {
+  const id = parseProcessId(text)
+  const { token, since } = id ? JSON.parse(text) : {}
+  // It becomes part of a file name.
+  const isToken = typeof token === 'string' && /^[0-9a-f-]{36}$/.test(token)
+  return id && isToken ? { ...id, token, since: String(since) } : undefined
 }
 
-function formatWait(path: string, holder: Holder, { silence = longestSilence }: LockOptions): string {
-  const owner = ownerOf(holder)
-  const isUnknown = owner && livenessOf(owner) === 'unknown'
-  const until = isUnknown ? `; without a heartbeat it is presumed dead after ${silence / 1000} s` : ''
-  // Who holds it says so itself.
-  return printable(`waiting for ${formatOwner(owner)}, which holds ${path}${until}; ${advice(path, owner)}`)
+function isHeldBy(path: string, token: string): boolean {
+  return readHolder(path)?.owner?.token === token
 }
 
-function advice(path: string, owner: Owner | undefined): string {
+function formatWait(path: string, holder: Holder): string {
+  return printable(`waiting for ${formatHolder(holder)}, which holds ${path}; ${advice(path, holder)}`)
+}
+
+function heldBy(path: string, holder: Holder): Failure {
+  return new Failure(`${path} is held by ${formatHolder(holder)}`, {
+    code: 'locked',
+    remedy: `wait for it to finish; ${advice(path, holder)}`,
+  })
+}
+
+function formatHolder({ owner, touched }: Holder): string {
+  if (!owner) return 'another program'
+  const seconds = Math.max(0, Math.round((Date.now() - touched) / 1000))
+  const quiet = seconds < 600 ? `${seconds} s` : `${Math.round(seconds / 60)} min`
+  const isHere = livenessOf(owner) === 'alive'
+  const where = isHere ? '' : `, in another container or on another machine, no sign of life for ${quiet}`
+  return `process ${owner.pid} on ${owner.host} (since ${owner.since}${where})`
+}
+
+function advice(path: string, { owner }: Holder): string {
   return owner && livenessOf(owner) === 'alive'
     ? `to see what it does: ps -fp ${owner.pid}; to stop it: kill ${owner.pid}`
     : `if you are sure that it no longer runs: rm ${quote(path)}`
 }
 
-function heldBy(path: string, holder: Holder): Failure {
-  const owner = ownerOf(holder)
-  return new Failure(`${path} is held by ${formatOwner(owner)}`, {
-    code: 'locked',
-    remedy: `wait for it to finish; ${advice(path, owner)}`,
-  })
-}
-
 /** Of the lock, or of the folder that it is for. */
 export function lostLock(path: string): Failure {
-  return new Failure(`${path} was taken over by another run, or removed, while this one was suspended`, {
+  return new Failure(`${path} was removed during the run, or another run has it now`, {
     code: 'lock-lost',
     remedy: 'run the same command again',
   })

@@ -9,21 +9,24 @@ export interface ProcessId {
   readonly start: string
   /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' where the system does not tell. */
   readonly space: string
+  /** machine-id(5); '' where there is none. */
+  readonly machine: string
   readonly host: string
 }
 
-const space = readSpace()
 /** Of the process that asks. */
 export const thisProcess: ProcessId = {
   pid: process.pid,
   start: startOf(process.pid) ?? '',
-  space,
+  space: readSpace(),
+  machine: readMachine(),
   host: hostname(),
 }
 
-/** `unknown`: it is in another PID namespace, where the pid means another process. */
-export function livenessOf(other: ProcessId): 'alive' | 'dead' | 'unknown' {
-  if (space === '' || other.space !== space) return 'unknown'
+/** `unknown`: it is in another PID namespace or on another machine, where the pid means another process. */
+export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead' | 'unknown' {
+  if (me.space === '' || other.space === '') return 'unknown'
+  if (other.space !== me.space) return isOfAnotherBoot(other, me) ? 'dead' : 'unknown'
   if (!isRunning(other.pid)) return 'dead'
   const start = startOf(other.pid)
   if (start === undefined) return 'unknown'
@@ -33,13 +36,19 @@ export function livenessOf(other: ProcessId): 'alive' | 'dead' | 'unknown' {
 /** From JSON; undefined where it is none. */
 export function parseProcessId(text: string): ProcessId | undefined {
   try {
-    const { pid, start, space, host } = JSON.parse(text)
+    const { pid, start, space, machine, host } = JSON.parse(text)
     // 0 and below would be a group of processes: kill(2).
     if (!Number.isSafeInteger(pid) || pid < 1) return undefined
-    return { pid, start: String(start), space: String(space ?? ''), host: String(host) }
+    return { pid, start: String(start), space: String(space ?? ''), machine: String(machine ?? ''), host: String(host) }
   } catch {
     return undefined
   }
+}
+
+/** Of this machine. Copies of one image may share their machine-id: the host's name has to be the same too. */
+function isOfAnotherBoot(other: ProcessId, me: ProcessId): boolean {
+  const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
+  return isSameMachine && other.space.split(' ')[0] !== me.space.split(' ')[0]
 }
 
 function isRunning(pid: number): boolean {
@@ -57,6 +66,15 @@ function readSpace(): string {
     if (readlinkSync('/proc/self') !== String(process.pid)) return ''
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return ''
+  }
+}
+
+function readMachine(): string {
+  try {
+    // The file may be empty, or say "uninitialized".
+    return /^[0-9a-f]{32}$/m.exec(readFileSync('/etc/machine-id', 'utf8'))?.[0] ?? ''
   } catch {
     return ''
   }

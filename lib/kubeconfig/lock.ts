@@ -5,11 +5,11 @@ import { doing } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders } from '../files/plain-file.ts'
 
-/** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does; `assertHeld`, where one was lost. */
+/** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does. */
 export async function whileLocked(
   paths: readonly string[],
   options: Pick<LockOptions, 'signal' | 'onWait'>,
-  work: (assertHeld: () => void) => void,
+  work: () => void,
 ): Promise<void> {
   const locks: Lock[] = []
   try {
@@ -17,9 +17,7 @@ export async function whileLocked(
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) locks.push(await lock(path, options))
-    work(() => {
-      for (const each of locks) each.assertHeld()
-    })
+    work()
   } finally {
     for (const each of locks.reverse()) each.release()
   }
@@ -34,10 +32,10 @@ function mayWriteBeside(path: string): boolean {
   }
 }
 
-/** Milliseconds; the first is longer than the silence after which an owner in another container is presumed dead. */
-const [wait, waitForNameless] = [90_000, 10_000]
+/** Milliseconds. */
+const [wait, waitForQuiet] = [60_000, 10_000]
 
 async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
   doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
-  return takeLock(`${path}.lock`, { ...options, wait, waitForNameless })
+  return takeLock(`${path}.lock`, { ...options, wait, waitForQuiet })
 }

@@ -77,28 +77,19 @@ export function uncheckedBecause(config: SshConfig, isLasting: (file: string) =>
   const command = first(config, 'knownhostscommand')
   if (command && /(^|[^%])(%%)*%K/.test(command))
     return `KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
-  const file = first(config, 'userknownhostsfile')?.split(' ')[0] ?? 'none'
-  if (first(config, 'stricthostkeychecking') === 'accept-new' && !isLasting(file))
-    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file} is not a file that keeps keys`
+  const file = first(config, 'userknownhostsfile')?.split(' ')[0]
+  if (first(config, 'stricthostkeychecking') === 'accept-new' && (file === undefined || !isLasting(file)))
+    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file ?? 'none'} is not a file that keeps keys`
   return undefined
 }
 
-/** The ssh that connects to a jump host gets none of our options: only its configuration counts. */
-export function jumpUncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
-  if (/^(no|off|false)$/.test(first(config, 'stricthostkeychecking') ?? '')) return 'StrictHostKeyChecking no'
-  const isLocal = /^(localhost|127\.[\d.]+|::1)$/.test(first(config, 'hostname') ?? '')
-  if (isLocal && first(config, 'nohostauthenticationforlocalhost') === 'yes')
-    return 'NoHostAuthenticationForLocalhost yes'
-  return uncheckedBecause(config, isLasting)
-}
-
-/** Of the last host to jump over: its name for ssh, and the words by which it is reached itself, as ssh passes them on. */
-export function lastJump(config: SshConfig): { destination: string; words: string[] } | undefined {
-  const hosts = first(config, 'proxyjump')?.split(',') ?? []
-  const last = hosts.pop()
-  if (last === undefined) return undefined
+/** The last host to jump over, the words by which ssh reaches it, and all of ProxyJump. */
+export function lastJump(config: SshConfig): { destination: string; words: string[]; jump: string } | undefined {
+  const jump = first(config, 'proxyjump')
+  if (jump === undefined) return undefined
+  const [last = '', ...others] = jump.split(',').reverse()
   const destination = last.startsWith('ssh://') ? last : `ssh://${last}`
-  return { destination, words: hosts.length > 0 ? ['-J', hosts.join(',')] : [] }
+  return { destination, words: others.length > 0 ? ['-J', others.reverse().join(',')] : [], jump }
 }
 
 /** The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an option. */

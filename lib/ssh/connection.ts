@@ -14,7 +14,7 @@ import { formatOptions } from '../ssh-config/config.ts'
 import { printable } from '../wording.ts'
 import { sshFailure } from './failure.ts'
 import { Forwards } from './forwards.ts'
-import type { Route } from './route.ts'
+import { type Route, refuseUnkept } from './route.ts'
 
 /** Milliseconds: for one command or copy that is given no time of its own. */
 const commandTimeLimit = 120_000
@@ -23,7 +23,7 @@ const retryAfter = [250, 750, 2000]
 
 export interface ConnectionParts {
   readonly node: ClusterNode
-  readonly places: Route['places']
+  readonly route: Route
   readonly args: readonly string[]
   /** Options for ssh alone. */
   readonly session: readonly string[]
@@ -31,8 +31,6 @@ export interface ConnectionParts {
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
   readonly folder: string
-  /** After the first meeting; throws a Failure. */
-  readonly checkKept: () => Promise<void>
   /** Options for scp alone. */
   readonly copying: () => Promise<string[]>
   readonly limit: LimitFunction
@@ -64,7 +62,7 @@ export class Connection {
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
-    const { signal, waitNodes, limit: opening } = this.#parts
+    const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
     const once = () => this.#spawn(this.#ssh([], 'sh -s'), script, limit)
     for (let tries = 0; ; tries++) {
@@ -72,7 +70,7 @@ export class Connection {
       const ran = await (isFirst ? opening(once) : once())
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= exitCode !== 255
-      if (isFirst && this.#isOpen) await this.#parts.checkKept()
+      if (isFirst && this.#isOpen) await refuseUnkept(node.name, route, { cwd, env, signal })
       if (exitCode === 0) return stdout
       const failure = await this.#failure(ran)
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
@@ -152,7 +150,7 @@ export class Connection {
 
   async #failure({ output, timedOut }: Ran): Promise<Failure> {
     const { stderr, exitCode, signal: killed } = output
-    const { signal, node, places, folder } = this.#parts
+    const { signal, node, route, folder } = this.#parts
     signal.throwIfAborted()
     // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
     const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
@@ -160,7 +158,7 @@ export class Connection {
     const said = isSilent ? await this.#askAgain() : stderr
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
-    return sshFailure({ node: node.name, places, by, stderr: said, folder, ended, timedOut })
+    return sshFailure({ node: node.name, route, by, stderr: said, folder, ended, timedOut })
   }
 
   async #isUp(): Promise<boolean> {

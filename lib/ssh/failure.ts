@@ -2,12 +2,11 @@
 import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
 import { excerpt, groupAlike, quote } from '../wording.ts'
-import type { SshHost } from './route.ts'
+import type { Route, SshHost } from './route.ts'
 
 export interface SshResult {
   readonly node: string
-  /** The node, then its jump hosts. */
-  readonly places: readonly [SshHost, ...SshHost[]]
+  readonly route: Pick<Route, 'host' | 'jump' | 'hostname' | 'knownAs'>
   /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
@@ -18,9 +17,10 @@ export interface SshResult {
   readonly timedOut: boolean
 }
 
-/** The node or jump host that failed, and the known_hosts that ssh named. */
+/** The node or jump host that failed, as ssh named it, and the known_hosts that ssh named. */
 interface Culprit {
-  readonly place: SshHost
+  readonly host: SshHost
+  readonly knownAs: string
   readonly knownHosts: string | undefined
 }
 
@@ -45,8 +45,8 @@ const causes: readonly Cause[] = [
       [
         'if the machine was reinstalled, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
         ...unique(
-          culprits.map(({ place, knownHosts }) =>
-            ['ssh-keygen', '-R', place.knownAs, ...(knownHosts ? ['-f', knownHosts] : [])].map(quote).join(' '),
+          culprits.map(({ knownAs, knownHosts }) =>
+            ['ssh-keygen', '-R', knownAs, ...(knownHosts ? ['-f', knownHosts] : [])].map(quote).join(' '),
           ),
         ),
         'if it was not, another machine may be impersonating it',
@@ -59,8 +59,8 @@ const causes: readonly Cause[] = [
     remedy: (culprits) =>
       [
         "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
-        ...asking(culprits.map(({ place }) => place)),
-        ...(culprits.some(({ place }) => place.jump !== undefined)
+        ...asking(culprits.map(({ host }) => host)),
+        ...(culprits.some(({ host }) => host.jump !== undefined)
           ? []
           : ['or trust each key on first use: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml']),
       ].join('\n'),
@@ -70,7 +70,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: ([culprit]) =>
-      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${culprit?.place.ssh(['-o', 'BatchMode=yes'])}`,
+      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${culprit?.host.ssh(['-o', 'BatchMode=yes'])}`,
   },
   {
     name: 'no common algorithm',
@@ -84,7 +84,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Could not resolve hostname|connect failed: (Name|Temporary failure in name|nodename)/,
     remedy: ([culprit]) =>
-      culprit?.place.jump === undefined
+      culprit?.host.jump === undefined
         ? 'add it to DNS or /etc/hosts, or give the node a host in cluster.yaml'
         : 'add it to DNS or /etc/hosts, or give it a HostName in the ssh configuration',
   },
@@ -141,7 +141,7 @@ const hints: readonly (readonly [RegExp, string])[] = [
   [/Input\/output error|Stale file handle|needs cleaning/i, 'see there what the kernel says of the disk: dmesg'],
 ]
 
-export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }: SshResult): Failure {
+export function sshFailure({ node, route, by, stderr, folder, ended, timedOut }: SshResult): Failure {
   // ssh prints nothing when a connection is closed before authentication.
   const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find((each) =>
@@ -151,14 +151,14 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
   if (!cause) {
     const what = said || `ssh ended with ${ended}`
     const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
-    const place = places[0]
+    const place = route.host
     const remedyFor = ([one = place]: readonly SshHost[]) =>
       by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `${hint}; ${again}`
     return new Failure(what, { node, code: 'other', shared: { what, who: node, place, remedyFor } })
   }
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
-  const culprit = { place: culpritOf(places, text), knownHosts: file && resolve(folder, file) }
-  const { jump } = culprit.place
+  const culprit = { ...culpritOf(route, text), knownHosts: file && resolve(folder, file) }
+  const { jump } = culprit.host
   const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
   return new Failure(`${what}${said && !timedOut ? ` (${said})` : ''}`, {
     node,
@@ -167,18 +167,14 @@ export function sshFailure({ node, places, by, stderr, folder, ended, timedOut }
   })
 }
 
-/** The jump host that ssh names; else it is the node. */
-function culpritOf([node, ...jumps]: SshResult['places'], text: string): SshHost {
-  const isNamed = ({ hostname, port, knownAs }: SshHost) =>
-    [
-      `key is known for ${knownAs} `,
-      `key for ${knownAs} has changed`,
-      `@${hostname}: Permission denied`,
-      `connect to host ${hostname} port ${port}:`,
-      `resolve hostname ${hostname}:`,
-      `Unable to negotiate with ${hostname} port ${port}:`,
-    ].some((words) => text.includes(words))
-  return jumps.find((jump) => isNamed(jump)) ?? node
+/** The jump host, if ssh names another host than the node. */
+function culpritOf({ host, jump, hostname, knownAs }: SshResult['route'], text: string): Omit<Culprit, 'knownHosts'> {
+  const [, named] = /(?:key (?:is known )?for |@)(\S+?)(?: and | has changed|: Permission denied)/.exec(text) ?? []
+  // Behind a jump host, that is the only one that ssh itself connects to.
+  const isOther = named
+    ? ![hostname, knownAs].includes(named)
+    : /connect to host|resolve hostname|negotiate with (?!UNKNOWN)/.test(text)
+  return { host: jump && isOther ? jump : host, knownAs: named ?? knownAs }
 }
 
 function lineOf(text: string, pattern: RegExp): string {
@@ -190,9 +186,9 @@ function lastLine(text: string): string {
 }
 
 /** Commands that ask to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
-function asking(places: readonly SshHost[]): string[] {
-  const ask = (place: SshHost, variable?: string) => place.ssh(['-o', 'StrictHostKeyChecking=ask'], variable)
-  const groups = groupAlike(places, (place) => ask(place, '"$node"'))
+function asking(hosts: readonly SshHost[]): string[] {
+  const ask = (host: SshHost, variable?: string) => host.ssh(['-o', 'StrictHostKeyChecking=ask'], variable)
+  const groups = groupAlike(hosts, (host) => ask(host, '"$node"'))
   return groups.map((group) => {
     const names = unique(group.map(({ destination }) => destination))
     return names.length === 1 ? ask(group[0]) : `for node in ${names.join(' ')}; do ${ask(group[0], '"$node"')}; done`

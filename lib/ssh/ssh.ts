@@ -15,7 +15,7 @@ import {
   unsentEnvironment,
 } from '../ssh-config/config.ts'
 import { Connection } from './connection.ts'
-import { type Route, Routes } from './route.ts'
+import { findRoute } from './route.ts'
 import { makeSocketFolder } from './sockets.ts'
 
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
@@ -33,7 +33,6 @@ export class Ssh {
   readonly #cluster: Cluster
   readonly #run: SshRun
   readonly #use: SshUse
-  readonly #routes: Routes
   readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
@@ -45,7 +44,6 @@ export class Ssh {
     this.#run = run
     this.#use = { folder: run.folder, ssh: cluster.ssh }
     this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
-    this.#routes = new Routes(this.#use, { env: run.env, signal: run.signal })
   }
 
   /** The one to the node: every command of a target goes through it. */
@@ -65,26 +63,26 @@ export class Ssh {
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
     const controlPath = `${this.#sockets}/${number}`
     const options = connectionOptions(this.#cluster.ssh, node.port, controlPath)
-    const { config, places } = await this.#routes.find(node, options)
+    const route = await findRoute(node, options, this.#use, this.#run)
+    const { config } = route
     return new Connection({
       ...this.#run,
       node,
-      places,
+      route,
       args: [...fileWords(this.#use), ...strictOptions(config), ...options],
       session: sessionOptions(config),
       controlPath,
       env: unsentEnvironment(this.#run.env, config),
-      limit: this.#limitOf(config, places),
-      checkKept: () => this.#routes.refuseUnkept(node.name, places),
+      limit: this.#limitOf(config),
       copying: () => (this.#copying ??= copyOptions(this.#run)),
     })
   }
 
-  /** One for each sshd: that of the first host on the way, or whatever a ProxyCommand leads to. */
-  #limitOf(config: SshConfig, places: Route['places']): LimitFunction {
-    const { hostname, port } = places.at(-1) ?? places[0]
-    const sshd = places.length === 1 ? (first(config, 'proxycommand') ?? '') : ''
-    const key = sshd === '' ? `${hostname} ${port}` : 'a ProxyCommand'
+  /** One for each sshd: the node's, that of the first jump host, or whatever a ProxyCommand leads to. */
+  #limitOf(config: SshConfig): LimitFunction {
+    const jump = first(config, 'proxyjump')?.split(',')[0]
+    const proxied = first(config, 'proxycommand') && 'a ProxyCommand'
+    const key = jump ?? proxied ?? `${first(config, 'hostname')} ${first(config, 'port')}`
     const limit = this.#limits.get(key) ?? pLimit(halfOpen)
     this.#limits.set(key, limit)
     return limit

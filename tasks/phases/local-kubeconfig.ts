@@ -1,7 +1,7 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
 import { existsSync, statSync } from 'node:fs'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { mayBeLeft } from '../../lib/files/lock.ts'
+import { isStaleLock } from '../../lib/files/lock.ts'
 import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import { type KubeconfigFile, KubeconfigReader } from '../../lib/kubeconfig/files.ts'
 import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
@@ -70,8 +70,7 @@ function check(workspace: Workspace, reader: KubeconfigReader, asked: Asked): Ve
   refuseOwnFiles(workspace)
   const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
-  // A stale lock would block kubectl.
-  const left = locks.find(mayBeLeft)
+  const left = locks.find(isStaleLock)
   let places: KubeconfigFile[]
   try {
     places = reader.read(workspace.kubeconfigs())
@@ -122,7 +121,7 @@ interface Writing {
 }
 
 async function build(workspace: Workspace, reader: KubeconfigReader, { access, signal }: Writing): Promise<undefined> {
-  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, (assertHeld) => {
+  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, () => {
     // Read again under the lock.
     const places = reader.read(workspace.kubeconfigs())
     refuseOtherContext(places, access)
@@ -130,7 +129,6 @@ async function build(workspace: Workspace, reader: KubeconfigReader, { access, s
     refuseConflicts(places, access)
     const changes = plan(places, access)
     for (const place of places) {
-      assertHeld()
       const list = changes.get(place) ?? []
       if (list.length > 0 || openMode(place, access) !== undefined) write(place, list)
     }

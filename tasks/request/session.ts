@@ -128,8 +128,8 @@ function lockFile({ path }: AuthDir): string {
 }
 
 function lockOptions({ options, signal }: Request, onWait: (text: string) => void): LockOptions {
-  const [wait, waitForNameless] = options.lockWait ? [Number.POSITIVE_INFINITY, 10_000] : [0, 0]
-  return { signal, wait, waitForNameless, onWait }
+  const [wait, waitForQuiet] = options.lockWait ? [Number.POSITIVE_INFINITY, 20_000] : [0, 0]
+  return { signal, wait, waitForQuiet, onWait }
 }
 
 /** zx is loaded by the first connection: most commands make none. */

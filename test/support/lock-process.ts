@@ -13,7 +13,7 @@ const [work, path = '', counter = ''] = process.argv.slice(2)
 const lock = await takeLock(path, {
   signal: new AbortController().signal,
   wait: Number.POSITIVE_INFINITY,
-  waitForNameless: 0,
+  waitForQuiet: Number.POSITIVE_INFINITY,
   onWait: () => process.stdout.write('waiting\n'),
 })
 if (work === 'hold') {

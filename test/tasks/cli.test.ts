@@ -87,7 +87,7 @@ function lockKubeconfig(folder: string): string {
 async function holdAuth(folder: string): Promise<() => void> {
   mkdirSync(join(folder, 'auth'), { recursive: true })
   const { signal } = new AbortController()
-  const options = { signal, wait: 0, waitForNameless: 0, onWait: () => {} }
+  const options = { signal, wait: 0, waitForQuiet: 0, onWait: () => {} }
   return (await takeLock(join(folder, 'auth', '.lock'), options)).release
 }
 

@@ -302,7 +302,7 @@ test('a run that has lost its lock while it was stopped writes, replaces, remove
     () => late.remove('key'),
     () => late.makeTemporaryFolder('worker0'),
   ])
-    assert.throws(work, naming(late.path, /was taken over by another run/))
+    assert.throws(work, naming(late.path, /was removed during the run/))
   late.endWriting()
   assert.equal(next.bytes('key').toString(), 'by the first')
   next.write('key', 'by the second', secretMode)

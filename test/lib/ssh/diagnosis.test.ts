@@ -105,9 +105,13 @@ describe('what stands in the way behind a jump host is reported', { skip }, () =
 
   test('the jump host refuses the key', async () => {
     await at.lab.node('hop').restart({ config: ['AuthorizedKeysFile none'] })
-    const { code, message, remedy } = await tell()
+    // By another name than the node's, which tells the two apart.
+    const { code, message, remedy } = await tell([
+      'HostName localhost',
+      `HostKeyAlias [127.0.0.1]:${at.lab.node('hop').port}`,
+    ])
     assert.equal(code, 'authentication-refused')
-    assert.match(message, /^node: jump host hop: authentication refused \(\S+@127\.0\.0\.1: Permission denied/)
+    assert.match(message, /^node: jump host hop: authentication refused \(\S+@localhost: Permission denied/)
     assert.match(remedy ?? '', /-o BatchMode=yes ssh:\/\/hop true/)
   })
 

@@ -34,7 +34,7 @@ test('one that was ended before it said whose it is, is empty, and is removed', 
 
 for (const [whose, owner, more] of [
   ['a run that lives', JSON.stringify(thisProcess)],
-  ['a run in another container', JSON.stringify({ ...dead, space: 'another' })],
+  ['a run in another container', JSON.stringify({ ...dead, space: `${dead.space} too` })],
   ['nobody, with a file in it', undefined, ['notes']],
   ['something else', '{}'],
   ['a dead run, with a file in it that is none of ours', JSON.stringify(dead), ['notes']],

@@ -268,7 +268,7 @@ describe('report', { concurrency: 2 }, () => {
       const { place, auth } = copied(t)
       const { signal } = new AbortController()
       const lock = join(auth, '.lock')
-      await takeLock(lock, { signal, wait: 0, waitForNameless: 0, onWait: () => {} })
+      await takeLock(lock, { signal, wait: 0, waitForQuiet: 0, onWait: () => {} })
       return { place, auth, lock, before: stateOf(auth, isNoLock) }
     }
     // Its holder touches it: a sign of life.
