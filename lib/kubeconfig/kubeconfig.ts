@@ -1,6 +1,6 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
-import { Document, visit } from 'yaml'
+import { Document, Scalar } from 'yaml'
 import { bracketed } from '../address.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { formatYaml, parseYaml } from '../yaml.ts'
@@ -49,18 +49,14 @@ const plainWord = /^(?!(?:yes|off|null|true|false)$)[a-z]{3}(?:[a-z0-9:/.-]*[a-z
 
 /** A YAML scalar. Plain words skip the library, whose first use takes 3 ms. */
 export function scalarText(text: string): string {
-  return plainWord.test(text) ? text : stringifyAsKubectl(text).trimEnd()
+  return plainWord.test(text) ? text : quoteAsKubectl(text)
 }
 
-/** Keys in the order given, no indent before a dash, no folded lines; what YAML 1.1 or 1.2 takes for a number is quoted. */
-export function stringifyAsKubectl(value: unknown): string {
-  const document = new Document(value, { version: '1.1' })
-  visit(document, {
-    Scalar: (_, scalar) => {
-      if (/^[0-9][0-9a-fobx_.:+-]*$/i.test(String(scalar.value))) scalar.type = 'QUOTE_DOUBLE'
-    },
-  })
-  return formatYaml(document)
+/** What YAML 1.1 or 1.2 takes for a number is quoted too. */
+export function quoteAsKubectl(text: string): string {
+  const scalar = new Scalar(text)
+  if (/^[0-9][0-9a-fobx_.:+-]*$/i.test(text)) scalar.type = 'QUOTE_DOUBLE'
+  return formatYaml(new Document(scalar, { version: '1.1' })).trimEnd()
 }
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
@@ -114,10 +110,10 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
+/** The map that the text holds for kubectl, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
-    const document = parseYaml(text, { merge: true })
+    const document = parseYaml(text, { schema: 'yaml-1.1' })
     if (document.errors.length > 0) return undefined
     const value: unknown = document.toJS({ maxAliasCount }) ?? {}
     return isFields(value) ? value : undefined
