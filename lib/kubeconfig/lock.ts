@@ -34,10 +34,10 @@ function mayWriteBeside(path: string): boolean {
   }
 }
 
-/** Milliseconds: kubectl and we hold it for as long as a file is written. */
-const wait = 10_000
+/** Milliseconds; the first is longer than the silence after which an owner in another container is presumed dead. */
+const [wait, waitForNameless] = [90_000, 10_000]
 
 async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
   doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
-  return takeLock(`${path}.lock`, { ...options, wait, waitForNameless: wait })
+  return takeLock(`${path}.lock`, { ...options, wait, waitForNameless })
 }

@@ -35,7 +35,8 @@ function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
   const paths = kubeconfigs()
   const own = reasons.flatMap((reason) => ('path' in reason && reason.kind !== 'locked' ? [reason.path] : []))
-  const files = own.length > 0 ? own : [paths.find((path) => existsSync(path)) ?? paths.at(-1) ?? []].flat()
+  const likely = paths.find((path) => existsSync(path)) ?? paths.at(-1)
+  const files = own.length > 0 || likely === undefined ? own : [likely]
   return { kind: 'made', files, isNew: !files.some((path) => existsSync(path)) }
 }
 
@@ -91,15 +92,12 @@ function formatChange(change: Change, path: string, current = ''): string {
 }
 
 async function build(workspace: Workspace, access: Access, signal: AbortSignal): Promise<void> {
-  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, (assertHeld) => {
+  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(workspace.kubeconfigs())
     refuse(files, workspace, access, access)
     const changes = planChanges(files, access)
-    for (const file of files) {
-      assertHeld()
-      if (changes.has(file) || isOpen(file, access)) write(file, changes.get(file) ?? [])
-    }
+    for (const file of files) if (changes.has(file) || isOpen(file, access)) write(file, changes.get(file) ?? [])
   })
 }
 

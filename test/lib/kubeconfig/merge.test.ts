@@ -204,6 +204,9 @@ test('what stays in an entry of ours is what the user added', () => {
   assert.deepEqual(Object.keys(users[1].user), ['impersonate', 'client-certificate-data', 'client-key-data'])
 })
 
+test('a new entry has lines of its own, in a list that was empty too', () =>
+  assert.match(applied('clusters: []\n'), /^clusters:\n- cluster:\n {4}certificate-authority-data: \S+\n {4}server: /))
+
 test('JSON stays JSON', () => assert.deepEqual(JSON.parse(applied(json)), parse(applied(json))))
 
 test('a value that could be read as another type stays as it is written', () => {
