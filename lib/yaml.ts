@@ -13,8 +13,18 @@ import {
  * Never throws; what is wrong stands in `errors`, which may quote the text: then its values are not asked for. A key that is
  * a map would be written as text again for each map around it, and is none in any file of ours.
  */
-export function parseYaml(text: string, { lineCounter, schema = 'core' }: YamlUse = {}): Document.Parsed {
-  const options = { uniqueKeys: false, stringKeys: true, prettyErrors: false, logLevel: 'error', schema } as const
+export function parseYaml(
+  text: string,
+  { lineCounter, merge = false, schema = 'core' }: YamlUse = {},
+): Document.Parsed {
+  const options = {
+    uniqueKeys: false,
+    stringKeys: true,
+    prettyErrors: false,
+    logLevel: 'error',
+    merge,
+    schema,
+  } as const
   const document = parseDocument(text, lineCounter ? { ...options, lineCounter } : options)
   if (document.errors.length > 0) return document
   visit(document, {
@@ -34,8 +44,10 @@ export function parseYaml(text: string, { lineCounter, schema = 'core' }: YamlUs
 
 interface YamlUse {
   readonly lineCounter?: LineCounter
-  /** yaml-1.1 is what kubectl reads: `yes` is a boolean, `<<` merges. failsafe leaves each value the text that it is. */
-  readonly schema?: 'core' | 'yaml-1.1' | 'failsafe'
+  /** `<<` brings in what it names, as it does for kubectl. */
+  readonly merge?: boolean
+  /** failsafe leaves each value the text that it is. */
+  readonly schema?: 'core' | 'failsafe'
 }
 
 /** The text with the change; comments, order and whatever else is in it stay, and long lines are not broken. */

@@ -43,8 +43,8 @@ users:
 `
 }
 
-/** What YAML 1.1 and 1.2 take for a text as it stands: no boolean, no null, no number, no `key:`. */
-const plainText = /^(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z](?:[\w./@:+=-]*[\w=])?$/i
+/** What YAML 1.1 and 1.2 take for a text as it stands: no boolean, no null, no `key:`, nothing near a number. */
+const plainText = /^(?!(?:y|n|yes|no|on|off|true|false|null|e[-+]?\d+)$)[a-z](?:[\w./@:+=-]*[\w=])?$/i
 
 /** A YAML scalar, in quotes where it could be read as anything else. */
 export function scalarText(text: string): string {
@@ -102,10 +102,10 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds for kubectl, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
+/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
-    const document = parseYaml(text, { schema: 'yaml-1.1' })
+    const document = parseYaml(text, { merge: true })
     if (document.errors.length > 0) return undefined
     const value: unknown = document.toJS({ maxAliasCount }) ?? {}
     return isFields(value) ? value : undefined

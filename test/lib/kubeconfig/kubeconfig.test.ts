@@ -31,7 +31,19 @@ const text = formatKubeconfig(access)
 const oddNames = [
   ...['true', 'True', 'TRUE', 'false', 'yes', 'Yes', 'NO', 'on', 'off', 'y', 'n', 'null', 'Null', 'NULL'],
   ...['123', '012', '0x1f', '0b1', '1e3', '1.5', '1.', '1_000', '685_230.15', '12e03', '1:30', '20:30.5', '1:2:3'],
-  ...['2001-01-01', '2001-01-01T00:00:00Z', 'a:b', 'a@b', 'a/b', 'system:node:worker0', 'admin@kubenet', 'nan', 'NaN'],
+  ...[
+    '2001-01-01',
+    '2001-01-01T00:00:00Z',
+    'a:b',
+    'a@b',
+    'a/b',
+    'system:node:worker0',
+    'admin@kubenet',
+    'nan',
+    'NaN',
+    'inf',
+  ],
+  ...['k8s', 'k8s-prod_1', 'Prod'],
 ]
 
 describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
@@ -74,7 +86,7 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
 })
 
 describe('names that YAML would read as another type', () => {
-  for (const name of [...oddNames, 'a:', 'a:b:'])
+  for (const name of [...oddNames, 'a:', 'a:b:', 'e1', 'E2', 'e-1'])
     test(`${name} stays a text for readers of YAML 1.1 and of 1.2`, () => {
       const named = formatKubeconfig({ ...access, cluster: name, user: name, context: name })
       for (const version of ['1.1', '1.2'] as const) {

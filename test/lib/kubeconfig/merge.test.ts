@@ -279,7 +279,6 @@ describe('what a kubeconfig says', () => {
       'contexts:\n- {name: a, context: {cluster: b}}\n- {name: a, context: {cluster: c}}\n',
       'users:\n- {name: a, user: {token: b}}\n- {name: a, user: {token: b}}\n',
       'clusters:\n- {name: 5}\n',
-      'clusters:\n- {name: yes}\n',
       'users: 5\n',
       'users: [a]\n',
       'current-context: 5\n',
@@ -295,6 +294,11 @@ describe('what a kubeconfig says', () => {
       writeFileSync(file, text)
       if (!needs('kubectl')) assert.throws(() => kubectl('/', ['config', 'view', `--kubeconfig=${file}`]), text)
     }
+  })
+
+  test('a name that a newer YAML reads as a text is one', () => {
+    for (const name of ['e1', '2024-01-01', '1:30', 'on'])
+      assert.ok(read(`users:\n- name: ${name}\n`).users.has(name), name)
   })
 
   test('aliases that multiply are not followed', () => {
