@@ -1,12 +1,30 @@
 /** YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic. Pure. */
-import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
+import {
+  type Document,
+  isScalar,
+  type LineCounter,
+  parseDocument,
+  type ToStringOptions,
+  visit,
+  YAMLParseError,
+} from 'yaml'
 
 /**
  * Never throws; what is wrong stands in `errors`, which may quote the text: then its values are not asked for. A key that is
  * a map would be written as text again for each map around it, and is none in any file of ours.
  */
-export function parseYaml(text: string, { lineCounter, merge = false }: YamlUse = {}): Document.Parsed {
-  const options = { uniqueKeys: false, stringKeys: true, prettyErrors: false, logLevel: 'error', merge } as const
+export function parseYaml(
+  text: string,
+  { lineCounter, merge = false, schema = 'core' }: YamlUse = {},
+): Document.Parsed {
+  const options = {
+    uniqueKeys: false,
+    stringKeys: true,
+    prettyErrors: false,
+    logLevel: 'error',
+    merge,
+    schema,
+  } as const
   const document = parseDocument(text, lineCounter ? { ...options, lineCounter } : options)
   if (document.errors.length > 0) return document
   visit(document, {
@@ -28,6 +46,8 @@ interface YamlUse {
   readonly lineCounter?: LineCounter
   /** `<<` brings in what it names, as it does for kubectl. */
   readonly merge?: boolean
+  /** failsafe leaves each value the text that it is. */
+  readonly schema?: 'core' | 'failsafe'
 }
 
 /** The text with the change; comments, order and whatever else is in it stay, and long lines are not broken. */
@@ -37,6 +57,6 @@ export function editYaml(text: string, change: (document: Document.Parsed) => vo
   return formatYaml(document)
 }
 
-export function formatYaml(document: Document): string {
-  return document.toString({ indentSeq: false, lineWidth: 0 })
+export function formatYaml(document: Document, options: ToStringOptions = {}): string {
+  return document.toString({ indentSeq: false, lineWidth: 0, ...options })
 }

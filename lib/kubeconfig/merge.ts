@@ -1,25 +1,28 @@
 /**
- * Our three entries in a kubeconfig of the user's, with the effect of `kubectl config set-cluster, set-credentials,
- * set-context, use-context`, and everything else left byte for byte. Pure.
+ * Our three entries in the user's own kubeconfig, with the effect of `kubectl config set-cluster, set-credentials,
+ * set-context, use-context`; comments and everything else stay. Pure.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { parseYaml } from '../yaml.ts'
-import { type Access, type Fields, isFields, parseFields } from './kubeconfig.ts'
-import { addItem, editMap, offsetOfKey, type Parsed, parseText, removeKey, SpliceError, setKey } from './yaml-splice.ts'
+import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
+import { formatYaml, parseYaml } from '../yaml.ts'
+import { type Access, type Fields, isFields, parseFields, scalarText } from './kubeconfig.ts'
 
-/** One of the three named things. */
-export interface Stanza {
-  readonly list: 'clusters' | 'users' | 'contexts'
-  readonly key: 'cluster' | 'user' | 'context'
+const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
+type List = keyof typeof listKeys
+
+/** One of the three named entries. */
+export interface Entry {
+  readonly list: List
+  readonly key: (typeof listKeys)[List]
   readonly name: string
   readonly values: Readonly<Record<string, string>>
-  /** What kubectl takes away when it sets these values: other ways to say the same. */
+  /** Other ways to say the same: kubectl removes them when it sets these values. */
   readonly dropped: readonly string[]
 }
 
-export type Change = Stanza | { readonly currentContext: string }
+export type Change = Entry | { readonly currentContext: string }
 
-export function stanzasOf({ cluster, server, user, context, ca, certificate, key }: Access): Stanza[] {
+export function entriesOf({ cluster, server, user, context, ca, certificate, key }: Access): Entry[] {
   return [
     {
       list: 'clusters',
@@ -40,46 +43,40 @@ export function stanzasOf({ cluster, server, user, context, ca, certificate, key
 }
 
 const currentKey = 'current-context'
-/** Of one anchor, as the library's own default. */
+/** Of one anchor: the library's own default. */
 const mostAliases = 100
 
-/** What a kubeconfig says, as far as it is asked here. */
-export interface ReadKubeconfig {
+/** The entries of each list by their names. */
+export interface ReadKubeconfig extends Readonly<Record<List, ReadonlyMap<string, Fields>>> {
   readonly currentContext: string | undefined
-  find(list: Stanza['list'], name: string): Fields | undefined
-  readonly contexts: readonly { readonly name: string; readonly cluster: unknown; readonly user: unknown }[]
 }
 
-/** Undefined if the text is not a kubeconfig; an empty text is one. */
+/** Undefined for what kubectl would refuse; an empty text is a kubeconfig. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
   const root = parseFields(text, mostAliases)
-  return root && isOfKind(root) ? readFields(root) : undefined
+  // What names no kind is a kubeconfig too.
+  if (!root || (root.apiVersion || 'v1') !== 'v1' || (root.kind || 'Config') !== 'Config') return undefined
+  const [clusters, users, contexts] = [readList(root, 'clusters'), readList(root, 'users'), readList(root, 'contexts')]
+  const current = root[currentKey] ?? ''
+  if (!clusters || !users || !contexts || typeof current !== 'string') return undefined
+  return { clusters, users, contexts, currentContext: current || undefined }
 }
 
-/** As kubectl takes it: what names no kind is one, what names another is none. */
-function isOfKind({ apiVersion, kind }: Fields): boolean {
-  return (apiVersion || 'v1') === 'v1' && (kind || 'Config') === 'Config'
-}
-
-function readFields(root: Fields): ReadKubeconfig {
-  const entries = (list: string) => (Array.isArray(root[list]) ? root[list] : []).filter(isFields)
-  const inner = (entry: Fields, key: string) => (isFields(entry[key]) ? entry[key] : {})
-  const current = root[currentKey]
-  return {
-    currentContext: typeof current === 'string' && current !== '' ? current : undefined,
-    find: (list, name) => {
-      const entry = entries(list).find((each) => each.name === name)
-      return entry && inner(entry, list.slice(0, -1))
-    },
-    contexts: entries('contexts').map((entry) => {
-      const { cluster, user } = inner(entry, 'context')
-      return { name: String(entry.name), cluster, user }
-    }),
+/** Two entries of one name are refused, as kubectl does. */
+function readList(root: Fields, list: List): Map<string, Fields> | undefined {
+  const entries = root[list] ?? []
+  if (!Array.isArray(entries)) return undefined
+  const found = new Map<string, Fields>()
+  for (const entry of entries) {
+    if (!isFields(entry) || typeof entry.name !== 'string' || found.has(entry.name)) return undefined
+    const fields = entry[listKeys[list]]
+    found.set(entry.name, isFields(fields) ? fields : {})
   }
+  return found
 }
 
-/** Whether the entry says what it should; what else stands in it is the user's. */
-export function isAsAsked(found: Fields | undefined, { values, dropped }: Stanza): boolean {
+/** Whether the entry has our values; other fields in it are the user's. */
+export function isCurrent(found: Fields | undefined, { values, dropped }: Entry): boolean {
   return (
     found !== undefined &&
     Object.entries(values).every(([key, value]) => found[key] === value) &&
@@ -87,55 +84,73 @@ export function isAsAsked(found: Fields | undefined, { values, dropped }: Stanza
   )
 }
 
-/** What kubectl starts from, so that the result equals kubectl's. */
+/** What kubectl starts from. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
-/** The changed text, of at most one change to a list; undefined where it can't be changed without touching what is not ours. */
+/**
+ * The changed text; undefined where it can't be read, or where something else would change its meaning too, as where an
+ * alias leads into an entry of ours.
+ */
 export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
-  const document = parseYaml(text, { merge: true })
-  const data: unknown = document.errors.length === 0 ? document.toJS() : undefined
-  if (data === null)
-    return applyChanges(text + (text === '' || text.endsWith('\n') ? '' : '\n') + emptyKubeconfig, changes)
-  if (!isFields(data)) return undefined
-  try {
-    const changed = applyFromLast({ text, root: document.contents }, changes, data)
-    // A copy, in which an alias is an entry like any other.
-    const expected = changes.reduce(expect, JSON.parse(JSON.stringify(data)))
-    return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
-  } catch (error) {
-    if (error instanceof SpliceError) return undefined
-    throw error
+  const before = parseFields(text, mostAliases)
+  // The parser leaves the carriage return in a comment.
+  const document = parseYaml(text.replaceAll('\r\n', '\n'), { schema: 'failsafe' })
+  if (!before || document.errors.length > 0) return undefined
+  const { contents } = document
+  if (!isMap(contents)) return applyChanges(`${text}\n${emptyKubeconfig}`, changes)
+  for (const change of changes) applyChange(contents, change)
+  const changed = formatYaml(document, contents.flow ? { defaultKeyType: 'QUOTE_DOUBLE' } : {})
+  const expected = changes.reduce(changeFields, before)
+  return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
+}
+
+function applyChange(root: YAMLMap, change: Change): void {
+  if ('currentContext' in change) {
+    setText(root, currentKey, change.currentContext, root.flow)
+    return
   }
-}
-
-/** What is added at the same place is added in reverse, so that it stands there in the order of the changes. */
-function applyFromLast(parsed: Parsed, changes: readonly Change[], data: Fields): string {
-  const offset = (change: Change) => offsetOfKey(parsed, 'currentContext' in change ? currentKey : change.list)
-  return changes
-    .toReversed()
-    .toSorted((a, b) => (offset(a) === offset(b) ? 0 : offset(b) - offset(a)))
-    .reduce((text, change) => applyChange({ ...parsed, text }, change, data), parsed.text)
-}
-
-function applyChange(parsed: Parsed, change: Change, data: Fields): string {
-  if ('currentContext' in change) return setKey(parsed, currentKey, change.currentContext)
   const { list, key, name, values, dropped } = change
-  if (!readFields(data).find(list, name))
-    return addItem(parsed, list, key < 'name' ? { [key]: values, name } : { name, [key]: values })
-  return editMap(parsed, [list, { name }, key], (text) => {
-    const set = Object.entries(values).reduce((now, [field, value]) => setKey(parseText(now), field, value), text)
-    return dropped.reduce((now, field) => removeKey(parseText(now), field), set)
-  })
+  const entries = listIn(root, list)
+  const found = entries.items.find((item): item is YAMLMap => isMap(item) && item.get('name') === name)
+  const entry = found ?? new YAMLMap()
+  const fields = entry.get(key, true)
+  const inner = isMap(fields) ? fields : new YAMLMap()
+  // An alias stays, so that the file is refused.
+  if (!isAlias(fields)) entry.set(key, inner)
+  for (const [field, value] of Object.entries(values)) setText(inner, field, value, root.flow)
+  for (const field of dropped) inner.delete(field)
+  if (found) return
+  setText(entry, 'name', name, root.flow)
+  entries.add(entry)
 }
 
-/** The same change on the data. */
-function expect(data: Record<string, unknown>, change: Change): Record<string, unknown> {
-  if ('currentContext' in change) return { ...data, [currentKey]: change.currentContext }
+/** It may be absent or null. */
+function listIn(root: YAMLMap, key: List): YAMLSeq {
+  const found = root.get(key, true)
+  const list = isSeq(found) ? found : Object.assign(new YAMLSeq(), { comment: found?.comment })
+  if (list.items.length === 0) list.flow = root.flow ?? false
+  root.set(key, list)
+  return list
+}
+
+/** In flow style the file may be JSON, where each text is quoted. */
+function setText(map: YAMLMap, key: string, text: string, isFlow = false): void {
+  const old = map.get(key, true)
+  const type = isFlow || scalarText(text) !== text ? 'QUOTE_DOUBLE' : 'PLAIN'
+  // A scalar that is there keeps its comment.
+  map.set(key, Object.assign(isScalar(old) ? old : new Scalar(text), { value: text, type }))
+}
+
+/** The same change of what the text means. */
+function changeFields(root: Fields, change: Change): Fields {
+  if ('currentContext' in change) return { ...root, [currentKey]: change.currentContext }
   const { list, key, name, values, dropped } = change
-  const entries = Array.isArray(data[list]) ? data[list] : []
-  const entry = entries.find((each) => each?.name === name)
-  if (!entry) return { ...data, [list]: [...entries, { [key]: values, name }] }
-  Object.assign(entry[key], values)
-  for (const field of dropped) delete entry[key][field]
-  return data
+  const entries = Array.isArray(root[list]) ? root[list] : []
+  const kept = (fields: unknown) =>
+    Object.entries(isFields(fields) ? fields : {}).filter(([field]) => !dropped.includes(field))
+  const changed = entries.map((entry) =>
+    entry?.name === name ? { ...entry, [key]: { ...Object.fromEntries(kept(entry[key])), ...values } } : entry,
+  )
+  const isThere = entries.some((entry) => entry?.name === name)
+  return { ...root, [list]: isThere ? changed : [...entries, { [key]: values, name }] }
 }

@@ -1,15 +1,14 @@
 /** The user's own kubeconfig, as kubectl would read it. */
 import { tryTo } from '../../lib/failure.ts'
-import { KubeconfigReader } from '../../lib/kubeconfig/files.ts'
+import { findEntry, readKubeconfigs } from '../../lib/kubeconfig/files.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 
 /** What kubectl would use as our user against our cluster; undefined where it is not all there. */
 export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
-  const reader = new KubeconfigReader()
-  const files = kubeconfigs().flatMap((path) => tryTo(() => reader.read([path])) ?? [])
+  const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
   const find = (list: 'clusters' | 'users', name: string, field: string) => {
-    const data = files.map(({ content }) => content.find(list, name)).find(Boolean)?.[field]
+    const data = findEntry(files, list, name)?.[field]
     return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
   }
   const { user } = cluster.localKubeconfig

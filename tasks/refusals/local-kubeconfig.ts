@@ -6,9 +6,9 @@ import { refusal } from '../../lib/failure.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import { isEarlierCa } from '../../lib/identity/rotation.ts'
-import { type KubeconfigFile, readTrusted } from '../../lib/kubeconfig/files.ts'
-import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
-import { isAsAsked, stanzasOf } from '../../lib/kubeconfig/merge.ts'
+import { findEntry, type KubeconfigFile, readTrusted } from '../../lib/kubeconfig/files.ts'
+import type { Access, Fields } from '../../lib/kubeconfig/kubeconfig.ts'
+import { entriesOf, isCurrent } from '../../lib/kubeconfig/merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
@@ -31,10 +31,10 @@ function isInside(path: string, folder: string): boolean {
 
 /** The user's own context of that name, for another cluster, is not overwritten. */
 export function refuseOtherContext(
-  places: readonly KubeconfigFile[],
+  files: readonly KubeconfigFile[],
   { cluster, context }: Pick<Access, 'cluster' | 'context'>,
 ): void {
-  const own = places.flatMap(({ content }) => content.contexts).find(({ name }) => name === context)
+  const own = findEntry(files, 'contexts', context)
   if (own && own.cluster !== cluster)
     throw refusal(`your kubeconfig has a context ${context}, for the cluster ${String(own.cluster)}`, [
       'give ours another name: localKubeconfig.context in cluster.yaml',
@@ -42,31 +42,28 @@ export function refuseOtherContext(
 }
 
 /** What another context of the user's relies on is not overwritten. */
-export function refuseConflicts(places: readonly KubeconfigFile[], access: Access): void {
-  const contexts = places.flatMap(({ content }) => content.contexts)
-  const others = contexts.filter(({ name }) => name !== access.context)
-  const own = contexts.find(({ name }) => name === access.context)
-  for (const stanza of stanzasOf(access)) {
-    const found = places.map(({ content }) => content.find(stanza.list, stanza.name)).find(Boolean)
-    if (!found || isAsAsked(found, stanza)) continue
-    const user =
-      stanza.list === 'users' && others.find((other) => other.user === access.user && other.cluster !== access.cluster)
-    if (user)
-      throw refusal(`your kubeconfig has a user ${access.user} already, which context ${user.name} uses`, [
-        'give ours another name: localKubeconfig.user in cluster.yaml',
-      ])
-    const cluster = stanza.list === 'clusters' && !own && others.find((other) => other.cluster === access.cluster)
-    if (cluster)
-      throw refusal(`your kubeconfig has a cluster ${access.cluster} already, which context ${cluster.name} uses`, [
-        'give ours another name: name in cluster.yaml',
+export function refuseConflicts(files: readonly KubeconfigFile[], access: Access): void {
+  const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
+  for (const entry of entriesOf(access)) {
+    const found = findEntry(files, entry.list, entry.name)
+    if (entry.list === 'contexts' || !found || isCurrent(found, entry)) continue
+    const isUser = entry.list === 'users'
+    // A user may serve several contexts of our cluster; a cluster of our name is ours where our context is there.
+    const isConflict = isUser
+      ? ({ user, cluster }: Fields) => user === access.user && cluster !== access.cluster
+      : ({ cluster }: Fields) => cluster === access.cluster && !findEntry(files, 'contexts', access.context)
+    const [by] = others.find(([, fields]) => isConflict(fields)) ?? []
+    if (by !== undefined)
+      throw refusal(`your kubeconfig has a ${entry.key} ${entry.name} already, which context ${by} uses`, [
+        `give ours another name: ${isUser ? 'localKubeconfig.user' : 'name'} in cluster.yaml`,
       ])
   }
 }
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
-export function refuseOtherCa(places: readonly KubeconfigFile[], workspace: Workspace): void {
+export function refuseOtherCa(files: readonly KubeconfigFile[], workspace: Workspace): void {
   const { auth, cluster, command, options } = workspace
-  const trusted = readTrusted(places, cluster.name) ?? ''
+  const trusted = readTrusted(files, cluster.name) ?? ''
   if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
   const { certificate, key } = readPair(auth, caName)
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
