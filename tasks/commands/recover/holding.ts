@@ -22,6 +22,9 @@ export interface Holding {
   readonly listening: ReadonlySet<number>
 }
 
+/** Bytes: one of ours has some ten thousand. It may be a kubeconfig of a node's: the parser's time has a bound. */
+const largest = 32 * 1024
+
 export interface Nodes {
   readonly holdings: ReadonlyMap<string, Holding>
   /** Those that could not be looked at. */
@@ -66,7 +69,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     const place = places?.files.get(at)
     const bytes = place ? places?.contents.get(at) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
-    if (bytes) files.set(name, bytes)
+    if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
   const hidden =

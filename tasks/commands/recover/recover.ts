@@ -5,6 +5,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
+import type { Target } from '../../../lib/targets/target.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
@@ -15,11 +16,8 @@ import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkNodes } from '../../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import { checkFound, rotationFiles, type Sources, type Whole } from './found.ts'
 import { readFolder, readNodes } from './holding.ts'
-import { refuseDisagreement } from './refusals.ts'
-import { rotationFiles } from './rotation.ts'
-import { readShownByPort } from './served.ts'
-import { assemble, type Sources, type Whole } from './whole.ts'
 
 /** Throws a usage Failure where it is not said from where. */
 export async function recover(request: Request): Promise<readonly Finding[]> {
@@ -32,7 +30,9 @@ export async function recover(request: Request): Promise<readonly Finding[]> {
   try {
     workspace.auth.make()
     lock = await lockAuth(workspace.auth, request, reporter.note)
-    const whole = assemble(workspace, await readSources(request, workspace, limits.node, reporter))
+    const targets = [...clusterGraph(workspace.cluster).values()].filter(({ where }) => where === 'auth')
+    const sources = await readSources(request, workspace, limits.node, reporter, targets)
+    const whole = await checkFound(workspace, targets, sources)
     request.signal.throwIfAborted()
     take(workspace, whole, reporter)
   } catch (error) {
@@ -61,39 +61,29 @@ function checkSource({ options: { nodes, from }, cluster }: Request): void {
     )
 }
 
-/** Throws where the place that was named can't be read; what else can't be is told. */
+/** Throws a Failure where the place that was named can't be read; notes what else can't be. */
 async function readSources(
   request: Request,
   workspace: Workspace,
   limit: LimitFunction,
   { note }: Reporter,
+  targets: readonly Target[],
 ): Promise<Sources> {
   const { nodes, from } = request.options
   if (from !== undefined) {
-    const targets = [...clusterGraph(workspace.cluster).values()]
-    const folder = readFolder(request.pathOf(from), [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
-    return { main: folder, ofNode: () => folder, shown: new Map() }
+    const main = readFolder(request.pathOf(from), [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
+    return { main, ofNode: () => main, others: [] }
   }
   checkConfigFile(request, clusterGraph(workspace.cluster))
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   const node = controls.find(({ name }) => name === nodes[0]) as ClusterNode
-  try {
-    const { holdings, lost } = await readNodes(workspace, limit, node)
-    request.signal.throwIfAborted()
-    const main = holdings.get(node.name)
-    if (!main) throw lost.get(node.name)
-    for (const { message } of lost.values()) note(message)
-    const others = controls.flatMap(({ name }) => (name === node.name ? [] : (holdings.get(name) ?? [])))
-    refuseDisagreement(workspace, main, others)
-    return {
-      main,
-      ofNode: (name) =>
-        holdings.get(name) ?? { where: name, files: new Map(), unread: new Map(), listening: new Set() },
-      shown: await readShownByPort(workspace, node, main),
-    }
-  } finally {
-    await workspace.disconnect(node)
-  }
+  const { holdings, lost } = await readNodes(workspace, limit, node)
+  request.signal.throwIfAborted()
+  const main = holdings.get(node.name)
+  if (!main) throw lost.get(node.name)
+  for (const { message } of lost.values()) note(message)
+  const others = controls.flatMap(({ name }) => (name === node.name ? [] : (holdings.get(name) ?? [])))
+  return { main, ofNode: (name) => holdings.get(name), others, node }
 }
 
 /** Each is whole, or not there: this may be killed at any moment, and run again. */
