@@ -74,7 +74,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(ran.status, 3, told(ran))
     assert.match(
       told(ran),
-      /^nothing was taken from control0: .* on port 6443 serves a certificate that the CA found there did not sign$/m,
+      /^nothing was taken from control0: .* on port 6443 serves a certificate that its CA did not sign$/m,
     )
     assert.match(told(ran), /recover --from DIR/)
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
@@ -86,7 +86,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(ran.status, 0, told(ran))
     assert.match(
       told(ran),
-      /control0: what runs there on port 6443 serves another certificate of this CA than kubernetes\.pem/,
+      /control0: what runs there on port 6443 serves another certificate of its CA than kubernetes\.pem/,
     )
   })
 
@@ -99,7 +99,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(ran.status, 0, told(ran))
     assert.match(
       told(ran),
-      /control0: what runs there on port 2380 serves no certificate through ssh, so kubernetes\.pem could not be compared/,
+      /control0: what runs there on port 2380 serves no certificate through ssh, to compare kubernetes\.pem with/,
     )
   })
 })

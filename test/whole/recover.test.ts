@@ -158,7 +158,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     await lab.node('worker1').start()
     assert.equal(ran.status, 0, ran.stdout)
     assertBack('worker1')
-    assert.match(ran.stdout, /not found, and made anew by the next bootstrap: worker1\.pem/)
+    assert.match(ran.stdout, /made anew by the next bootstrap: worker1\.pem: not found/)
     const next = await harderway(place, 'bootstrap', '--json')
     assert.equal(next.status, 0, next.stdout)
     assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
@@ -196,7 +196,10 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     cpSync(join(made, 'worker0-key.pem'), join(lab.node('worker1').home, 'worker1-key.pem'))
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 0, told(ran))
-    assert.match(told(ran), /worker1: not taken, .*worker1-key\.pem is not the certificate's key/)
+    assert.match(
+      told(ran),
+      /made anew by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
+    )
     assertBack('worker1')
   })
 
@@ -238,7 +241,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     ] as const)
       assertRefused(
         await recover('--node', asked),
-        new RegExp(`^${asked} and ${its} \\(service-account key\\) hold different identities`, 'm'),
+        new RegExp(`^nothing was taken from ${asked}: ${its} holds another service-account key$`, 'm'),
         new RegExp(`recover --node ${its}`),
       )
   })

@@ -13,38 +13,36 @@ import { nodeUnits } from '../../tables/places.ts'
 const name = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
 const file = certificateFile(name)
 
-type Served = 'found' | 'another' | 'foreign' | 'none'
-
-const words: Readonly<Record<Exclude<Served, 'found'>, string>> = {
-  foreign: 'a certificate that the CA found there did not sign',
-  another: `another certificate of this CA than ${file}, which is not loaded`,
-  none: `no certificate through ssh, so ${file} could not be compared with it`,
+interface Served {
+  /** What no CA of `cas` has signed. */
+  readonly foreign: readonly string[]
+  readonly notes: readonly string[]
 }
 
-/** Of the ports where the cluster's certificate belongs and a process listens; a sentence for each kind but `found`. */
+/** In words, of the ports where the cluster's certificate belongs and a process listens. */
 export async function describeServed(
-  workspace: Workspace,
+  found: Workspace,
   node: ClusterNode,
   listening: ReadonlySet<number>,
   cas: readonly Certificate[],
-): Promise<ReadonlyMap<Served, string>> {
-  const units = nodeUnits(node, workspace.cluster.install || { units: new Map() })
+): Promise<Served> {
+  const units = nodeUnits(node, found.cluster.install || { units: new Map() })
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
-  const own = tryCertificate(workspace.auth, name)
-  const kindOf = (served: Shown): Served => {
-    if (served === 'nothing') return 'none'
-    if (own?.der.equals(served)) return 'found'
-    const certificate = new X509Certificate(served)
-    return cas.some(({ publicKey }) => certificate.verify(publicKey)) ? 'another' : 'foreign'
+  const open = ports.filter((port) => listening.has(port))
+  const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))
+  const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
+  const own = tryCertificate(found.auth, name)?.der
+  const describe = (what: string, is: (each: Shown) => boolean) => {
+    const some = open.filter((_, i) => is(served[i] ?? 'nothing'))
+    const at = formatNames(some.map(String))
+    return some.length > 0 ? [`${node.name}: what runs there on port ${at} serves ${what}`] : []
   }
-  const served = await Promise.all(
-    ports
-      .filter((port) => listening.has(port))
-      .map(async (port) => ({ port, kind: kindOf(await readShown({ workspace }, node, port)) })),
-  )
-  const lines = [...Map.groupBy(served, ({ kind }) => kind)].flatMap(([kind, some]): [Served, string][] => {
-    const at = `port ${formatNames(some.map(({ port }) => String(port)))}`
-    return kind === 'found' ? [] : [[kind, `${node.name}: what runs there on ${at} serves ${words[kind]}`]]
-  })
-  return new Map(lines)
+  return {
+    foreign: describe('a certificate that its CA did not sign', (each) => each !== 'nothing' && !isOurs(each)),
+    notes: [
+      ...describe(`another certificate of its CA than ${file}, which it has not loaded`, (each) =>
+        each !== 'nothing' && isOurs(each) && own?.equals(each) === false),
+      ...describe(`no certificate through ssh, to compare ${file} with`, (each) => each === 'nothing'),
+    ],
+  }
 }
