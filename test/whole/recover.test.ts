@@ -324,11 +324,28 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertRefused(await recover('--from', 'made'), /encrypts with aescbc, cluster\.yaml asks for secretbox/)
   })
 
+  test('recover takes nothing where another CA has signed a certificate', async () => {
+    const [other, backup] = [join(place, 'other-ca'), join(place, 'mixed')]
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'node-certs/worker0')).status, 0)
+    cpSync(made, backup, { recursive: true })
+    for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, 'auth', file), join(backup, file))
+    rmSync(join(backup, 'worker0.kubeconfig'))
+    assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
+  })
+
   test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
+    const backup = join(place, 'older')
+    cpSync(made, backup, { recursive: true })
+    const [file, ours] = ['admin.kubeconfig', readFileSync(join(made, 'admin.kubeconfig'), 'utf8')]
+    writeFileSync(join(backup, file), ours.replace('server: https://', 'server: https://elsewhere.'))
     writeCluster(place, [...edits, [['api', 'extraSANs'], ['10.1.1.1']]])
-    const ran = await recover('--from', 'made')
+    const ran = await recover('--from', backup)
     assert.equal(ran.status, 0, told(ran))
     assert.match(told(ran), /made anew by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
+    assert.match(told(ran), /made anew by the next bootstrap: admin\.kubeconfig: clusters changed/)
+    assert.deepEqual([existsSync(join(auth, 'kubernetes.pem')), existsSync(join(auth, file))], [true, false])
   })
 
   for (const [args, message] of [

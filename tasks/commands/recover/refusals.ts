@@ -46,8 +46,8 @@ export function refuseDisagreement(found: Workspace, main: Holding, others: read
   const disagreeing = others.filter((other) => labelsOf(other).length > 0)
   const wrong = disagreeing.map((other) => `${other.where} holds another ${labelsOf(other).join(', ')}`)
   refuseWrong(found, main, wrong, [
-    ...elsewhere(found, main),
-    `or, if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
+    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
   ])
 }
 
@@ -63,7 +63,7 @@ export function refusePresent(workspace: Workspace, main: Holding, files: Readon
 function elsewhere({ cluster, command }: Workspace, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [
-    ...others.map(({ name }) => `take it from another control node: ${command(`recover --node ${name}`)}`),
+    ...others.slice(0, 1).map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
     `take it from a backup, the folder that ${certificateFile(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }
