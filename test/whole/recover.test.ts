@@ -1,6 +1,16 @@
 /** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
@@ -246,15 +256,19 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       )
   })
 
-  test('recover overwrites nothing that stands in auth/ already', async () => {
-    mkdirSync(auth)
-    cpSync(join(made, 'worker0-key.pem'), join(auth, 'admin-key.pem'))
-    const before = stateOf(auth)
-    const ran = await recover('--node', 'control0')
-    assert.equal(ran.status, 3, told(ran))
-    assert.match(told(ran), /admin-key\.pem/)
-    assert.deepEqual(stateOf(auth), before)
-  })
+  for (const [file, what] of [
+    ['admin-key.pem', /admin-key\.pem is not the certificate's key/],
+    ['worker0-key.pem', /auth holds another worker0-key\.pem, and nothing there is overwritten/],
+  ] as const)
+    test(`recover overwrites nothing that stands in auth/ already, such as ${file}`, async () => {
+      mkdirSync(auth)
+      cpSync(join(made, 'worker1-key.pem'), join(auth, file))
+      const before = stateOf(auth)
+      const ran = await recover('--node', 'control0')
+      assert.equal(ran.status, 3, told(ran))
+      assert.match(told(ran), what)
+      assert.deepEqual(stateOf(auth), before)
+    })
 
   for (const file of ['kubernetes-key.pem', 'worker1.pem', 'ca.pem', 'ca-key.pem'])
     test(`after a recover that was killed before ${file}, bootstrap makes nothing, and recover brings the rest`, async () => {
@@ -333,6 +347,14 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, 'auth', file), join(backup, file))
     rmSync(join(backup, 'worker0.kubeconfig'))
     assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
+  })
+
+  test('recover takes nothing where a file of the backup is a link, which it does not follow', async () => {
+    const backup = join(place, 'linked')
+    cpSync(made, backup, { recursive: true })
+    rmSync(join(backup, 'ca-key.pem'))
+    symlinkSync(join(made, 'ca-key.pem'), join(backup, 'ca-key.pem'))
+    assertRefused(await recover('--from', backup), /ca-key\.pem could not be read \(not a plain file\)/)
   })
 
   test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
