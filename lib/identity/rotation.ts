@@ -49,7 +49,7 @@ const certificateIn = once(readCertificate)
 const keyIn = once(readPrivateKey)
 
 /** One CA. */
-export const settledCa: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
+const settledCa: CaRotation = { stage: 'settled', issuer: caName, chain: undefined, trusted: [caName] }
 
 /** Now: a chain that has expired helps nobody. */
 export function caRotation(read: Read, now: Date): CaRotation | Unclear {

@@ -60,14 +60,9 @@ function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
 export type Shown = Buffer | 'nothing'
 
 /** Presents the cluster's certificate, since etcd serves none to others. Throws a Failure if the node can't be reached. */
-export async function readShown(
-  asking: Asking,
-  node: ClusterNode,
-  port: number,
-  given?: { readonly as: Credentials | undefined },
-): Promise<Shown> {
+export async function readShown(asking: Asking, node: ClusterNode, port: number): Promise<Shown> {
   try {
-    return await readServed({ ...wayTo(asking, node, { port, as: 'kubernetes' }), ...given })
+    return await readServed(wayTo(asking, node, { port, as: 'kubernetes' }))
   } catch (error) {
     if (error instanceof Failure && error.code === 'not-answered') return 'nothing'
     throw error

@@ -56,24 +56,16 @@ export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean 
   return [...trusted.map(certificateFile), ...pairFiles(name)].every((file) => auth.tryBytes(file))
 }
 
-export function readAccess({ auth, cluster, now }: Workspace, row: CertRow): Access {
-  return accessOf(cluster, row, (file) => auth.bytes(file), readCaRotation(auth, now).trusted)
-}
-
-export function accessOf(
-  cluster: Cluster,
-  { name, profile }: CertRow,
-  read: (file: string) => Buffer,
-  trusted: readonly string[] = [caName],
-): Access {
+export function readAccess({ auth, cluster, now }: Workspace, { name, profile }: CertRow): Access {
+  const { trusted } = readCaRotation(auth, now)
   return {
     cluster: cluster.name,
     server: serverUrl(cluster),
     user: profile.subject.CN,
     context: 'default',
-    ca: joinPems(trusted.map((each) => read(certificateFile(each)))),
-    certificate: read(certificateFile(name)),
-    key: read(keyFile(name)),
+    ca: joinPems(trusted.map((each) => auth.bytes(certificateFile(each)))),
+    certificate: auth.bytes(certificateFile(name)),
+    key: auth.bytes(keyFile(name)),
   }
 }
 

@@ -1,6 +1,16 @@
 /** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
@@ -158,7 +168,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     await lab.node('worker1').start()
     assert.equal(ran.status, 0, ran.stdout)
     assertBack('worker1')
-    assert.match(ran.stdout, /not found, and made anew by the next bootstrap: worker1\.pem/)
+    assert.match(ran.stdout, /made anew by the next bootstrap: worker1\.pem: not found/)
     const next = await harderway(place, 'bootstrap', '--json')
     assert.equal(next.status, 0, next.stdout)
     assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
@@ -196,7 +206,10 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     cpSync(join(made, 'worker0-key.pem'), join(lab.node('worker1').home, 'worker1-key.pem'))
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 0, told(ran))
-    assert.match(told(ran), /worker1: not taken, .*worker1-key\.pem is not the key of worker1\.pem/)
+    assert.match(
+      told(ran),
+      /made anew by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
+    )
     assertBack('worker1')
   })
 
@@ -204,16 +217,16 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     const { home } = lab.node('control0')
     cpSync(join(made, 'admin-key.pem'), join(home, 'kubernetes-key.pem'))
     const ran = await recover('--node', 'control0')
-    assertRefused(ran, /kubernetes-key\.pem is not the key of kubernetes\.pem/, /recover --node control1/)
+    assertRefused(ran, /kubernetes-key\.pem is not the certificate's key/, /recover --node control1/)
     const other = await recover('--node', 'control1')
     assert.equal(other.status, 0, told(other))
     assertBack()
   })
 
   for (const [file, spoil, what] of [
-    ['admin.kubeconfig', () => 'kind: Config\n', /admin\.pem, admin-key\.pem missing/],
-    ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /encryption key|nothing that kube-apiserver/],
-    ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the key of ca\.pem/],
+    ['admin.kubeconfig', () => 'kind: Config\n', /admin\.pem is missing; admin-key\.pem is missing/],
+    ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /not a valid EncryptionConfiguration/],
+    ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the certificate's key/],
     ['control0.kubeconfig', () => readFileSync(join(made, 'admin.kubeconfig'), 'utf8'), /another pair than control0/],
   ] as const)
     test(`recover takes nothing where ${file} of the control node is spoilt`, async () => {
@@ -238,20 +251,24 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     ] as const)
       assertRefused(
         await recover('--node', asked),
-        new RegExp(`^${asked} and ${its} \\(service-account key\\) hold different identities`, 'm'),
+        new RegExp(`^nothing was taken from ${asked}: ${its} holds another service-account key$`, 'm'),
         new RegExp(`recover --node ${its}`),
       )
   })
 
-  test('recover overwrites nothing that stands in auth/ already', async () => {
-    mkdirSync(auth)
-    cpSync(join(made, 'worker0-key.pem'), join(auth, 'admin-key.pem'))
-    const before = stateOf(auth)
-    const ran = await recover('--node', 'control0')
-    assert.equal(ran.status, 3, told(ran))
-    assert.match(told(ran), /admin-key\.pem/)
-    assert.deepEqual(stateOf(auth), before)
-  })
+  for (const [file, what] of [
+    ['admin-key.pem', /admin-key\.pem is not the certificate's key/],
+    ['worker0-key.pem', /auth holds another worker0-key\.pem, and nothing there is overwritten/],
+  ] as const)
+    test(`recover overwrites nothing that stands in auth/ already, such as ${file}`, async () => {
+      mkdirSync(auth)
+      cpSync(join(made, 'worker1-key.pem'), join(auth, file))
+      const before = stateOf(auth)
+      const ran = await recover('--node', 'control0')
+      assert.equal(ran.status, 3, told(ran))
+      assert.match(told(ran), what)
+      assert.deepEqual(stateOf(auth), before)
+    })
 
   for (const file of ['kubernetes-key.pem', 'worker1.pem', 'ca.pem', 'ca-key.pem'])
     test(`after a recover that was killed before ${file}, bootstrap makes nothing, and recover brings the rest`, async () => {
@@ -284,7 +301,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     const none = await recover('--from', 'home')
     await Promise.all(lab.nodes.map((node) => node.start()))
     assert.equal(ran.status, 0, told(ran))
-    assertRefused(spoilt, /worker1-key\.pem is not the key of worker1\.pem/)
+    assertRefused(spoilt, /worker1-key\.pem is not the certificate's key/)
     assert.equal(none.status, 1, told(none))
     assert.match(told(none), /home holds no file of this cluster's auth\//)
     const back = await recover('--from', 'made')
@@ -315,17 +332,42 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertRefused(
       await recover('--from', 'made'),
       /change cluster\.yaml to what is there/,
-      /CA: subject added: L=Gdansk/,
+      /the CA in .*: subject added: L=Gdansk/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
-    assertRefused(await recover('--from', 'made'), /encryption\.provider: aescbc/)
+    assertRefused(await recover('--from', 'made'), /encrypts with aescbc, cluster\.yaml asks for secretbox/)
+  })
+
+  test('recover takes nothing where another CA has signed a certificate', async () => {
+    const [other, backup] = [join(place, 'other-ca'), join(place, 'mixed')]
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'node-certs/worker0')).status, 0)
+    cpSync(made, backup, { recursive: true })
+    for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, 'auth', file), join(backup, file))
+    rmSync(join(backup, 'worker0.kubeconfig'))
+    assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
+  })
+
+  test('recover takes nothing where a file of the backup is a link, which it does not follow', async () => {
+    const backup = join(place, 'linked')
+    cpSync(made, backup, { recursive: true })
+    rmSync(join(backup, 'ca-key.pem'))
+    symlinkSync(join(made, 'ca-key.pem'), join(backup, 'ca-key.pem'))
+    assertRefused(await recover('--from', backup), /ca-key\.pem could not be read \(not a plain file\)/)
   })
 
   test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
+    const backup = join(place, 'older')
+    cpSync(made, backup, { recursive: true })
+    const [file, ours] = ['admin.kubeconfig', readFileSync(join(made, 'admin.kubeconfig'), 'utf8')]
+    writeFileSync(join(backup, file), ours.replace('server: https://', 'server: https://elsewhere.'))
     writeCluster(place, [...edits, [['api', 'extraSANs'], ['10.1.1.1']]])
-    const ran = await recover('--from', 'made')
+    const ran = await recover('--from', backup)
     assert.equal(ran.status, 0, told(ran))
     assert.match(told(ran), /made anew by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
+    assert.match(told(ran), /made anew by the next bootstrap: admin\.kubeconfig: clusters changed/)
+    assert.deepEqual([existsSync(join(auth, 'kubernetes.pem')), existsSync(join(auth, file))], [true, false])
   })
 
   for (const [args, message] of [

@@ -22,30 +22,38 @@ export interface Holding {
   readonly listening: ReadonlySet<number>
 }
 
-export interface Nodes {
-  readonly holdings: ReadonlyMap<string, Holding>
-  /** Those that could not be looked at. */
-  readonly lost: ReadonlyMap<string, Failure>
+/** Bytes: one of ours has some ten thousand. It may be a kubeconfig of a node's: the parser's time has a bound. */
+const largest = 32 * 1024
+
+export interface Sources {
+  /** What has all that is no node's own; all of it, where there are no nodes. */
+  readonly main: Holding
+  readonly nodes?: ReadonlyMap<string, Holding>
+  /** The one that `main` is. */
+  readonly node?: ClusterNode
 }
 
-/** Every node that has a certificate. The connection to `kept` stays open: more is asked there. */
-export async function readNodes(workspace: Workspace, limit: LimitFunction, kept: ClusterNode): Promise<Nodes> {
+/**
+ * Every node that has a certificate. The connection to `node` stays open: what runs there is queried next. Throws a Failure
+ * where that one can't be read; another one is left out with a note.
+ */
+export async function readNodes(
+  workspace: Workspace,
+  node: ClusterNode,
+  limit: LimitFunction,
+  signal: AbortSignal,
+): Promise<Sources> {
+  const nodes = workspace.cluster.nodes.filter(({ role }) => role !== 'gateway')
+  const read = (each: ClusterNode) =>
+    readHolding(workspace, each).finally(() => (each === node ? undefined : workspace.disconnect(each)))
+  const results = await Promise.allSettled(nodes.map((each) => limit(() => read(each))))
+  signal.throwIfAborted()
   const holdings = new Map<string, Holding>()
-  const lost = new Map<string, Failure>()
-  const read = async (node: ClusterNode) => {
-    try {
-      holdings.set(node.name, await readHolding(workspace, node))
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      lost.set(node.name, error)
-    } finally {
-      if (node !== kept) await workspace.disconnect(node)
-    }
-  }
-  await Promise.all(
-    workspace.cluster.nodes.filter(({ role }) => role !== 'gateway').map((node) => limit(() => read(node))),
-  )
-  return { holdings, lost }
+  for (const [i, result] of results.entries())
+    if (result.status === 'fulfilled') holdings.set(result.value.where, result.value)
+    else if (nodes[i] === node || !(result.reason instanceof Failure)) throw result.reason
+    else workspace.note(result.reason.message)
+  return { main: holdings.get(node.name) as Holding, nodes: holdings, node }
 }
 
 /** What its units read, which the cluster runs with; else what was deployed. */
@@ -66,7 +74,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     const place = places?.files.get(at)
     const bytes = place ? places?.contents.get(at) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
-    if (bytes) files.set(name, bytes)
+    if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
   const hidden =

@@ -1,108 +1,69 @@
 /** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
-
-import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { asFailure, usageFailure } from '../../../lib/failure.ts'
+import { usageFailure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
-import type { Reporter } from '../../../lib/views/reporter.ts'
 import { summarise } from '../../../lib/views/summary.ts'
 import { countFiles } from '../../../lib/wording.ts'
-import { exitStatus, type Finding } from '../../looks/exit-status.ts'
+import type { Finding } from '../../looks/exit-status.ts'
 import { closeFolder } from '../../looks/folder.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkNodes } from '../../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
-import { readFolder, readNodes } from './holding.ts'
-import { refuseDisagreement } from './refusals.ts'
-import { rotationFiles } from './rotation.ts'
-import { readShownByPort } from './served.ts'
-import { assemble, type Sources, type Whole } from './whole.ts'
+import { checkFound, rotationFiles, type Taken } from './found.ts'
+import { readFolder, readNodes, type Sources } from './holding.ts'
 
-/** Throws a usage Failure where it is not said from where. */
+/** Throws a Failure where nothing is taken. */
 export async function recover(request: Request): Promise<readonly Finding[]> {
-  checkSource(request)
-  const started = performance.now()
-  const reporter = await request.reporterFor([], false)
+  const source = sourceOf(request)
+  const { reporterFor, cluster, pathOf, signal } = request
+  const graph = clusterGraph(cluster)
+  const targets = [...graph.values()].filter(({ where }) => where === 'auth')
+  if (typeof source !== 'string') checkConfigFile(request, graph)
+  const reporter = await reporterFor([], false)
   const { workspace, limits, close } = openWorkspace(request, reporter.note)
+  const read = async (): Promise<Sources> => {
+    if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
+    return { main: readFolder(pathOf(source), [...targets.flatMap(({ makes }) => makes), ...rotationFiles]) }
+  }
   let lock: Lock | undefined
-  let findings: readonly Finding[] = []
   try {
     workspace.auth.make()
     lock = await lockAuth(workspace.auth, request, reporter.note)
-    const whole = assemble(workspace, await readSources(request, workspace, limits.node, reporter))
-    request.signal.throwIfAborted()
-    take(workspace, whole, reporter)
-  } catch (error) {
-    const failure = asFailure(error)
-    findings = [failure.kind]
-    if (!request.signal.aborted) reporter.problem(failure)
+    const taken = await checkFound(workspace, targets, await read())
+    signal.throwIfAborted()
+    take(workspace, taken)
   } finally {
     await close()
     lock?.release()
   }
-  const exit = exitStatus(findings, request.endedStatus())
-  await reporter.end(summarise(new Map(), (performance.now() - started) / 1000, exit))
-  return findings
+  await reporter.end(summarise(new Map(), 0, 0))
+  return []
 }
 
-function checkSource({ options: { nodes, from }, cluster }: Request): void {
+/** The folder, or the control node. Throws a usage Failure where it is not one of them. */
+function sourceOf({ options: { nodes, from }, cluster }: Request): string | ClusterNode {
   const [name, ...more] = nodes
   if (more.length > 0 || (name === undefined) === (from === undefined))
     throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')
-  if (name === undefined) return
+  if (from !== undefined) return from
   checkNodes(cluster, nodes)
-  if (cluster.nodes.find((node) => node.name === name)?.role !== 'control')
-    throw usageFailure(
-      `--node ${name}: no control node: only they hold the CA's key`,
-      `one of: ${cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? [name] : [])).join(', ')}`,
-    )
-}
-
-/** Throws where the place that was named can't be read; what else can't be is told. */
-async function readSources(
-  request: Request,
-  workspace: Workspace,
-  limit: LimitFunction,
-  { note }: Reporter,
-): Promise<Sources> {
-  const { nodes, from } = request.options
-  if (from !== undefined) {
-    const targets = [...clusterGraph(workspace.cluster).values()]
-    const folder = readFolder(request.pathOf(from), [...targets.flatMap(({ makes }) => makes), ...rotationFiles])
-    return { main: folder, ofNode: () => folder, shown: new Map() }
-  }
-  checkConfigFile(request, clusterGraph(workspace.cluster))
-  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  const node = controls.find(({ name }) => name === nodes[0]) as ClusterNode
-  try {
-    const { holdings, lost } = await readNodes(workspace, limit, node)
-    request.signal.throwIfAborted()
-    const main = holdings.get(node.name)
-    if (!main) throw lost.get(node.name)
-    for (const { message } of lost.values()) note(message)
-    const others = controls.flatMap(({ name }) => (name === node.name ? [] : (holdings.get(name) ?? [])))
-    refuseDisagreement(workspace, main, others)
-    return {
-      main,
-      ofNode: (name) =>
-        holdings.get(name) ?? { where: name, files: new Map(), unread: new Map(), listening: new Set() },
-      shown: await readShownByPort(workspace, node, main),
-    }
-  } finally {
-    await workspace.disconnect(node)
-  }
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const node = controls.find((each) => each.name === name)
+  if (node) return node
+  throw usageFailure(
+    `--node ${name}: no control node: only they hold the CA's key`,
+    `one of: ${controls.map(({ name }) => name).join(', ')}`,
+  )
 }
 
 /** Each is whole, or not there: this may be killed at any moment, and run again. */
-function take({ auth }: Workspace, { files, notes, next }: Whole, { note }: Reporter): void {
+function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
+  note(`${auth.path}: ${countFiles(missing.length)} put there, ${files.size - missing.length} already there`)
   for (const each of notes) note(each)
-  note(
-    `${auth.path}: ${countFiles(missing.length)} ${missing.length === 1 ? 'was' : 'were'} put there, ${files.size - missing.length} were there; now: ${next}`,
-  )
 }

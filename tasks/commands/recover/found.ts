@@ -1,0 +1,204 @@
+/** What was found, as the auth/ that it would be: its targets check it as every run checks auth/. Writes nothing. */
+import { certificatePem } from '../../../lib/der/pem.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import {
+  caName,
+  certificateFile,
+  crossName,
+  fileMode,
+  keyFile,
+  kubeconfigFile,
+  nextName,
+  pairFiles,
+  parseFileName,
+} from '../../../lib/files/names.ts'
+import type { PlainFile } from '../../../lib/files/plain-file.ts'
+import { caRotationFiles } from '../../../lib/identity/rotation.ts'
+import { readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { formatReason, formatReasons, type Reason } from '../../../lib/reason.ts'
+import type { Target } from '../../../lib/targets/target.ts'
+import type { Workspace } from '../../../lib/targets/workspace.ts'
+import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
+import { clusterCerts } from '../../tables/certs.ts'
+import type { Sources } from './holding.ts'
+import { refuseDisagreement, refuseNothing, refusePresent, refuseWrong } from './refusals.ts'
+import { describeServed } from './served.ts'
+
+export interface Taken {
+  /** In the order in which they are to be written. */
+  readonly files: ReadonlyMap<string, Buffer>
+  readonly notes: readonly string[]
+}
+
+const caFile = certificateFile(caName)
+const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
+
+/** Of auth/, beside what targets make. A node has none of them. */
+export const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
+
+/** Its path is where the files are from, for the messages of checks. */
+class FilesInMemory extends AuthDir {
+  readonly #files: ReadonlyMap<string, Buffer>
+
+  constructor(path: string, files: ReadonlyMap<string, Buffer>) {
+    super(path)
+    this.#files = files
+  }
+
+  override read(name: string): PlainFile | undefined {
+    const bytes = this.#files.get(name)
+    return bytes && { kind: 'file', bytes, mode: fileMode(name), modified: 0 }
+  }
+
+  override names(folder = '.'): string[] {
+    return folder === '.' ? [...this.#files.keys()] : []
+  }
+}
+
+/** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. */
+export async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
+  const { main, nodes, node } = sources
+  refuseNothing(workspace, main)
+  const unread = [...main.unread].map(([name, why]) => `${name} could not be read (${why})`)
+  refuseWrong(workspace, main, unread)
+  const files = gather(workspace, targets, sources)
+  const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, files) }
+  const others = workspace.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)
+  const holdings = others.flatMap(({ name }) => nodes?.get(name) ?? [])
+  refuseDisagreement(found, main, holdings)
+  const ca = tryCertificate(found.auth, caName)
+  // While the next CA of a rotation signs, its leaves are of this cluster as well.
+  const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  const [names, wrong, anew]: [string[], string[], Anew[]] = [[], [], []]
+  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => parseFileName(file)?.name)) {
+    const { files: own, wrong: why, anew: later } = await checkPart(found, part, cas)
+    if (why.length === 0) {
+      names.push(...own)
+      anew.push(...later)
+    } else if (sourceOf(sources, part[0].node) === main) wrong.push(...why)
+    else anew.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
+  }
+  refuseWrong(workspace, main, wrong)
+  const served = node && (await describeServed(found, node, main.listening, cas))
+  refuseWrong(workspace, main, served?.foreign ?? [])
+  const taken = inWritingOrder(names, files)
+  refusePresent(workspace, main, taken)
+  return { files: taken, notes: [...(served?.notes ?? []), ...describeAnew(anew), `now: ${nextOf(workspace, ca)}`] }
+}
+
+function sourceOf({ main, nodes }: Sources, node: string | undefined) {
+  return node === undefined || !nodes ? main : nodes.get(node)
+}
+
+/** What is in auth/ already completes it; the pair of a client that is nowhere else is taken out of its kubeconfig. */
+function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
+  const files = new Map<string, Buffer>()
+  const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
+  for (const { makes, node } of [...targets, { makes: rotationFiles, node: undefined }])
+    for (const name of makes) add(name, sourceOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
+  for (const [file, text] of [...files]) {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    if (kind !== 'kubeconfig' || pairFiles(name).every((each) => files.has(each))) continue
+    const embedded = readEmbedded(text.toString())
+    add(certificateFile(name), embedded?.certificate)
+    add(keyFile(name), embedded?.key)
+  }
+  // Once a rotation of the CA is finished, its cross certificate follows every leaf.
+  const ca = readCertificate(files.get(caFile) ?? '')
+  const cross = chainsIn(sources).find(
+    ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
+  )
+  add(certificateFile(crossName), cross && Buffer.from(certificatePem(cross.der)))
+  return files
+}
+
+/** Of CAs. */
+function chainsIn({ main }: Sources): Certificate[] {
+  return [...main.files.values()].flatMap((bytes) => readCertificates(bytes).slice(1)).filter(({ isCa }) => isCa)
+}
+
+/** What the next run makes. */
+type Anew = readonly [file: string, why: string]
+
+interface Checked {
+  readonly files: readonly string[]
+  /** In words: what no new file repairs. */
+  readonly wrong: readonly string[]
+  readonly anew: readonly Anew[]
+}
+
+/**
+ * A certificate with its key and its kubeconfig, or another file: taken together or not at all. A CA that has expired, or is
+ * to be reissued over its key, is that of the cluster: it is checked as for its renewal.
+ */
+async function checkPart(
+  found: Workspace,
+  part: readonly [Target, ...Target[]],
+  cas: readonly Certificate[],
+): Promise<Checked> {
+  const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
+  if (files.size === 0 && !part[0].irreplaceable)
+    return { files: [], wrong: [], anew: [[part[0].makes[0] ?? '', 'not found']] }
+  const [wrong, anew]: [string[], Anew[]] = [[], []]
+  for (const target of part) {
+    const [file = ''] = target.makes
+    try {
+      const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
+      wrong.push(...reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
+      if (reasons.length > 0) anew.push([file, formatReasons(reasons)])
+      // A kubeconfig that differs from ours may name a program that kubectl would run here.
+      if (reasons.some(({ kind }) => kind === 'content-changed')) files.delete(file)
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      wrong.push(error.message)
+    }
+  }
+  return { files: [...files], wrong, anew }
+}
+
+/** Undefined where the next run repairs it. */
+function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: readonly Certificate[]) {
+  const { name = '' } = parseFileName(file) ?? {}
+  const own = tryCertificate(auth, name)
+  switch (reason.kind) {
+    case 'missing':
+      return reason.path === kubeconfigFile(name) ? undefined : formatReason(reason)
+    case 'unreadable':
+    case 'key-mismatch':
+      return formatReason(reason)
+    case 'other-issuer':
+      return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
+    case 'content-changed': {
+      const embedded = readCertificate(readEmbedded(String(auth.tryBytes(file)))?.certificate ?? '')
+      const isOwn = own && embedded?.der.equals(own.der)
+      return isOwn ? undefined : `${file} holds another pair than ${certificateFile(name)}`
+    }
+    default:
+      return undefined
+  }
+}
+
+/**
+ * A run that comes between two of them finds certificates without their CA, or a CA without its key, and makes nothing:
+ * the first file is a certificate, and the last is the key of the CA.
+ */
+function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  const ofCa = pairFiles(caName)
+  const all = [...names.filter((name) => !ofCa.includes(name)), ...rotationFiles, ...ofCa]
+  return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
+}
+
+function describeAnew(anew: readonly Anew[]): string[] {
+  return groupAlike(anew, ([, why]) => why).map(
+    (group) => `made anew by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
+  )
+}
+
+function nextOf({ command, now }: Workspace, ca: Certificate | undefined): string {
+  const end = ca?.notAfter ?? now
+  if (end > now) return command('bootstrap')
+  return `${command('ca --renew')} (the CA expired on ${formatDate(end)}), then ${command('bootstrap')}`
+}
