@@ -2,7 +2,8 @@
 import { addressBytes } from '../address.ts'
 import { type Der, inside } from './der.ts'
 import { isAscii } from './encodings.ts'
-import { extensionIds, type Fields } from './fields.ts'
+import type { Fields } from './fields.ts'
+import { oids } from './oids.ts'
 
 interface Constraints {
   readonly permitted: readonly Der[]
@@ -15,7 +16,7 @@ const known: readonly number[] = [email, dns, uri, ip]
 
 /** Throws a RangeError where Go would not read it; undefined where there is none. */
 function readConstraints(fields: Fields): Constraints | undefined {
-  const found = fields.extensions.find(({ id }) => id === extensionIds.nameConstraints)
+  const found = fields.extensions.find(({ id }) => id === oids.nameConstraints)
   if (!found) return undefined
   const [list, ...others] = inside(found.value)
   const lists = inside(list)
@@ -56,7 +57,7 @@ const bitsOf = (bytes: Buffer): string => [...bytes].map((byte) => byte.toString
 /** Also those of a kind that Go does not know, where they are critical. */
 export function areConstraintsRead(fields: Fields): boolean {
   const constraints = readConstraints(fields)
-  const critical = fields.extensions.find(({ id }) => id === extensionIds.nameConstraints)?.critical
+  const critical = fields.extensions.find(({ id }) => id === oids.nameConstraints)?.critical
   if (!constraints || critical?.content[0] !== 0xff) return true
   return Object.values(constraints)
     .flat()
