@@ -18,15 +18,13 @@ export function isWellFormed(element: Der): boolean {
       return /^(?:(?!80)(?:[89a-f].){0,3}[0-7].|8[1-7](?:[89a-f].){3}[0-7].)+$/.test(hex(element))
     case 0x0c:
       return isUtf8(content)
-    case 0x12:
-      return /^[0-9 ]*$/.test(content.toString('latin1'))
     case 0x13:
       // With the two characters that Go adds to X.680's: * and &.
       return /^[A-Za-z0-9 '()*+,\-./:=?&]*$/.test(content.toString('latin1'))
     case 0x16:
       return isAscii(content)
     case 0x1e:
-      return content.length % 2 === 0 && !/[\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]/.test(utf16(content))
+      return content.length % 2 === 0
     default:
       return (tag & 0x20) === 0 || inside(element).every(isWellFormed)
   }
@@ -37,10 +35,6 @@ function isBitString(content: Buffer): boolean {
   const [unused = 8] = content
   const last = content.length > 1 ? (content.at(-1) ?? 0) : 0xff
   return unused <= 7 && (last & (2 ** unused - 1)) === 0
-}
-
-function utf16(bigEndian: Buffer): string {
-  return Buffer.from(bigEndian).swap16().toString('utf16le')
 }
 
 export function isAscii(content: Buffer): boolean {
@@ -82,24 +76,15 @@ export function plainAttributes(name: Der): string[] | undefined {
   return attributes.every((each) => each !== undefined) ? attributes : undefined
 }
 
-const timeForms: ReadonlyMap<number, RegExp> = new Map([
-  [0x17, /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-](?!0000)\d\d)(\d\d))$/],
-  [0x18, /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-](?!0000)\d\d)(\d\d))$/],
-])
-
 /**
- * UTCTime or GeneralizedTime of RFC 5280, 4.1.2.5; undefined where Go would not read it. Not by Node, which
- * returns an arbitrary time for a date that does not exist.
+ * UTCTime or GeneralizedTime as RFC 5280, 4.1.2.5, has them: to the second, in UTC. Undefined for another form and for a
+ * time that does not exist, of which Node makes an arbitrary one.
  */
 export function readTime({ tag, content }: Der): Date | undefined {
-  const [, digits, ...rest] = timeForms.get(tag)?.exec(content.toString('latin1')) ?? []
-  if (digits === undefined) return undefined
-  const year = tag === 0x17 ? `${digits < '50' ? 20 : 19}${digits}` : digits
-  const [month, day, hour, minute, second, zoneHour, zoneMinute] = rest
-  const text = `${year}-${month}-${day}T${hour}:${minute}:${second}`
-  const zone = zoneHour === undefined ? 'Z' : `${zoneHour}:${zoneMinute}`
-  const local = new Date(`${text}Z`)
-  const date = zone === 'Z' ? local : new Date(text + zone)
-  const isDay = !Number.isNaN(date.getTime()) && local.toISOString() === `${text}.000Z`
-  return isDay ? date : undefined
+  const text = content.toString('latin1')
+  const digits = tag === 0x17 ? `${text < '50' ? 20 : 19}${text}` : text
+  if ((tag !== 0x17 && tag !== 0x18) || !/^\d{14}Z$/.test(digits)) return undefined
+  const iso = digits.replace(/^(....)(..)(..)(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z')
+  const date = new Date(iso)
+  return !Number.isNaN(date.getTime()) && date.toISOString() === iso ? date : undefined
 }

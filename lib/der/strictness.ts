@@ -60,7 +60,7 @@ const shapes: ReadonlyMap<string, RegExp> = new Map([
   [oids.keyUsage, /^03$/],
   [oids.subjectAltName, /^30( 8[12678]| a4)*$/],
   [oids.basicConstraints, /^30( 01)?( 02)?$/],
-  [oids.nameConstraints, /^30( a0)?( a1)?$/],
+  [oids.nameConstraints, /^30( a0| a1| a0 a1)$/],
   [oids.crlDistributionPoints, /^30( 30)+$/],
   [oids.certificatePolicies, /^30( 30)+$/],
   [oids.authorityKeyIdentifier, /^30( 80)?( a1 82)?$/],
