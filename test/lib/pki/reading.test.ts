@@ -1,13 +1,16 @@
 /** A leaf is read from its DER; what is accepted of it is what OpenSSL reads there, too. */
 import assert from 'node:assert/strict'
 import { createPublicKey, sign, X509Certificate } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { oids } from '../../../lib/der/oids.ts'
 import { isIssuedBy, readCertificate, readDerCertificate } from '../../../lib/pki/certificate.ts'
 import { generatePrivateKey, issueCertificate, selfSign } from '../../../lib/pki/x509.ts'
 import { altered, attribute, bytes, element, instead, more, oid, type Parts, sequence } from '../../support/altered.ts'
-import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
+import { caProfile, leafProfile, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
 import { elements } from '../../support/der.ts'
+import { openssl } from '../../support/openssl.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
 const [caKey, leafKey] = [await generatePrivateKey('ecdsa-p256'), await generatePrivateKey('ecdsa-p256')]
@@ -96,6 +99,45 @@ for (const [what, alter] of Object.entries(forms))
   test(`a leaf ${what} is accepted, and read as OpenSSL reads it`, () => {
     assert.equal(kindOf(altered(leaf, alter, { key: caKey }), what), 'accepted')
   })
+
+/** Lines of an extension file, as guides have them; the first is of OpenSSL's own openssl.cnf. */
+const extensionFiles: readonly string[] = [
+  `basicConstraints=CA:FALSE
+   nsCertType=client,server
+   nsComment=OpenSSL Generated Certificate
+   subjectKeyIdentifier=hash
+   authorityKeyIdentifier=keyid,issuer`,
+  'authorityKeyIdentifier=keyid:always,issuer:always',
+  'extendedKeyUsage=clientAuth',
+  'basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=none\nauthorityKeyIdentifier=none',
+  'keyUsage=critical,digitalSignature,keyEncipherment\nsubjectAltName=DNS:w0,IP:10.0.0.3,email:copy',
+]
+
+test('what openssl issues for those who follow a guide is accepted, its CA too', (t) => {
+  const { path } = temporaryAuth(t)
+  const file = (name: string) => join(path, name)
+  const newKey = (name: string) => ['-newkey', 'rsa:2048', '-noenc', '-keyout', file(`${name}.key`), '-utf8']
+  openssl('req', '-x509', ...newKey('ca'), '-out', file('ca.crt'), '-subj', '/C=PL/L=Kraków/CN=KUBERNETES_CA')
+  openssl(
+    'req',
+    '-new',
+    ...newKey('w0'),
+    '-out',
+    file('w0.csr'),
+    '-subj',
+    '/O=system:nodes/OU=Zażółć/CN=system:node:w0',
+  )
+  const madeBy = readCertificate(readFileSync(file('ca.crt'))) ?? assert.fail()
+  assert.deepEqual(madeBy.refusals, [])
+  for (const text of extensionFiles) {
+    writeFileSync(file('extensions'), text)
+    const ca = ['-CA', file('ca.crt'), '-CAkey', file('ca.key')]
+    const found = readCertificate(openssl('x509', '-req', '-in', file('w0.csr'), ...ca, '-extfile', file('extensions')))
+    assert.deepEqual(found?.refusals, [], text)
+    assert.deepEqual(found.attributes, ['O=system:nodes', 'OU=Zażółć', 'CN=system:node:w0'])
+    assert.ok(isIssuedBy(found, madeBy), text)
+  }
+})
 
 /** DER as a tree, with what stands in octet strings. */
 interface Node {
