@@ -58,10 +58,15 @@ export function readDer(bytes: Buffer): Der[] {
   return Der.all(bytes, 0, bytes.length)
 }
 
+/** Throws a RangeError where there is no such element. */
+export function expect(element: Der | undefined, tag: number): Der {
+  if (element?.tag !== tag) throw new RangeError(`no element with the tag ${tag}`)
+  return element
+}
+
 /** The elements inside a constructed one. Throws a RangeError where they are no DER, or where there is no such element. */
-export function inside(element: Der | undefined): Der[] {
-  if (!element) throw new RangeError('an element is missing')
-  return element.inside()
+export function inside(element: Der | undefined, tag = element?.tag ?? 0): Der[] {
+  return expect(element, tag).inside()
 }
 
 /** Its content, to compare OIDs and other short values with. */
@@ -69,6 +74,5 @@ export const hex = ({ content }: Der): string => content.toString('hex')
 
 /** The bits of a BIT STRING; its first byte counts the unused ones. */
 export function bitsOf(element: Der | undefined): Buffer {
-  if (element?.tag !== 0x03) throw new RangeError('no BIT STRING')
-  return element.content.subarray(1)
+  return expect(element, 0x03).content.subarray(1)
 }

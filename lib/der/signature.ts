@@ -2,15 +2,16 @@
 import { type KeyObject, verify, type X509Certificate } from 'node:crypto'
 import { hex } from './der.ts'
 import type { Fields } from './fields.ts'
+import { oids } from './oids.ts'
 
 /** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL behind the OID, RFC 5758 nothing. */
 export const signatureAlgorithms: ReadonlyMap<string, { readonly hash: string; readonly key: string }> = new Map([
-  ['06092a864886f70d01010b0500', { hash: 'sha256', key: 'rsa' }],
-  ['06092a864886f70d01010c0500', { hash: 'sha384', key: 'rsa' }],
-  ['06092a864886f70d01010d0500', { hash: 'sha512', key: 'rsa' }],
-  ['06082a8648ce3d040302', { hash: 'sha256', key: 'ec' }],
-  ['06082a8648ce3d040303', { hash: 'sha384', key: 'ec' }],
-  ['06082a8648ce3d040304', { hash: 'sha512', key: 'ec' }],
+  [`0609${oids.rsaWithSha256}0500`, { hash: 'sha256', key: 'rsa' }],
+  [`0609${oids.rsaWithSha384}0500`, { hash: 'sha384', key: 'rsa' }],
+  [`0609${oids.rsaWithSha512}0500`, { hash: 'sha512', key: 'rsa' }],
+  [`0608${oids.ecdsaWithSha256}`, { hash: 'sha256', key: 'ec' }],
+  [`0608${oids.ecdsaWithSha384}`, { hash: 'sha384', key: 'ec' }],
+  [`0608${oids.ecdsaWithSha512}`, { hash: 'sha512', key: 'ec' }],
 ])
 
 interface Signed {
@@ -23,14 +24,12 @@ export async function verifySignature(of: Signed, key: KeyObject): Promise<boole
   return (await isPlainlySigned(of.fields, key)) || of.x509.verify(key)
 }
 
-/** By one of these algorithms, named alike inside and outside of what is signed (RFC 5280, 4.1.1.2), with a key of its kind. */
+/** By one of these algorithms, with a key of its kind. */
 async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean> {
-  const { signed, algorithm, outerAlgorithm, signature } = fields
+  const { signed, algorithm, signature } = fields
   const known = signatureAlgorithms.get(hex(algorithm))
   const [unusedBits, bits] = [signature.content[0], signature.content.subarray(1)]
-  const isPlain =
-    known?.key === key.asymmetricKeyType && algorithm.bytes.equals(outerAlgorithm.bytes) && unusedBits === 0
-  if (!known || !isPlain) return false
+  if (!known || known.key !== key.asymmetricKeyType || unusedBits !== 0) return false
   await untilEnough()
   return new Promise((resolve) => {
     verify(known.hash, signed.bytes, key, bits, (error, isRight) => resolve(!error && isRight))

@@ -1,16 +1,14 @@
 /** Reads a certificate, and says in what it differs from what is asked. Pure. */
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
-import { findUnpermitted } from '../der/constraints.ts'
-import { bitsOf, type Der, inside } from '../der/der.ts'
-import { readTime } from '../der/encodings.ts'
-import { extensionIds, extensionOf, type Fields, readFields } from '../der/fields.ts'
+import { bitsOf, type Der, hex, inside } from '../der/der.ts'
+import { plainAttributes, readTime } from '../der/encodings.ts'
+import { extensionOf, type Fields, isSelfIssued, listedIn, readFields } from '../der/fields.ts'
+import { oids } from '../der/oids.ts'
 import { blocksIn } from '../der/pem.ts'
-import { plainAttributes } from '../der/plain-leaf.ts'
 import { verifySignature } from '../der/signature.ts'
 import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
-import { oids } from './oids.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -20,11 +18,11 @@ const leafUsages = 0xa0
 
 export interface Certificate {
   readonly der: Buffer
-  /** As OpenSSL reads it: a plain leaf only where it is asked for, 0.03 ms each. */
+  /** As OpenSSL reads it, when it is first used: 0.03 ms each. */
   readonly x509: X509Certificate
   readonly fields: Fields
-  /** Why Go would refuse it, each a clause about it. */
-  readonly refusals: readonly string[]
+  /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
+  readonly refusals: readonly Reason[]
   /** DER of the subject, as it stands there. */
   readonly subject: Buffer
   /** DER of the issuer's subject, as it stands here. */
@@ -35,14 +33,14 @@ export interface Certificate {
   readonly issuerAttributes: readonly string[]
   /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
+  /** Whether it may sign certificates. */
   readonly isCa: boolean
   /** The first eight bits; undefined where it names none. */
   readonly keyUsage: number | undefined
+  /** As in der/oids.ts. */
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
   readonly authorityKeyId: Buffer | undefined
-  /** Whether it was read from its DER alone: der/plain-leaf.ts. */
-  readonly isPlain: boolean
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
@@ -65,54 +63,46 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const fields = readFields(der)
     const refusals = findRefusals(fields)
-    const plain = refusals.length === 0 ? plainAttributes(fields) : undefined
     let parsed: X509Certificate | undefined
     const parse = () => {
       parsed ??= new X509Certificate(der)
       return parsed
     }
-    const said = plain ? plainLeaf(plain, fields) : byOpenSsl(parse())
+    // OpenSSL reads every leaf that is accepted: test/lib/pki/reading.test.ts.
+    if (refusals.length > 0 || isSelfIssued(fields)) parse()
     const [notBefore, notAfter, ...more] = inside(fields.validity).map(readTime)
     if (!notBefore || !notAfter || more.length > 0) return undefined
-    const usage = extensionOf(fields, extensionIds.keyUsage)
-    const sans = extensionOf(fields, extensionIds.subjectAltName)
-    const authority = extensionOf(fields, extensionIds.authorityKeyIdentifier)
+    const usage = extensionOf(fields, oids.keyUsage)
+    const keyUsage = usage && (bitsOf(usage)[0] ?? 0)
+    const maySign = keyUsage === undefined || (keyUsage & certSign) !== 0
     return {
       der,
       get x509() {
         return parse()
       },
       fields,
-      refusals,
+      refusals: refusals.map((what) => ({ kind: 'not-accepted', what })),
       subject: fields.subject.bytes,
       issuer: fields.issuer.bytes,
-      // Asked for by reports alone.
+      attributes: plainAttributes(fields.subject) ?? attributesIn(parse().subject),
+      // For reports alone.
       get issuerAttributes() {
         return attributesIn(parse().issuer)
       },
-      sans: sans ? inside(sans).map(formatSan) : [],
-      keyUsage: usage && (bitsOf(usage)[0] ?? 0),
-      subjectKeyId: extensionOf(fields, extensionIds.subjectKeyIdentifier)?.content,
-      authorityKeyId: authority && inside(authority).find(({ tag }) => tag === 0x80)?.content,
+      sans: listedIn(fields, oids.subjectAltName).map(formatSan),
+      isCa: maySign && listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff',
+      keyUsage,
+      extKeyUsages: listedIn(fields, oids.extKeyUsage).map(hex),
+      subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
+      authorityKeyId: listedIn(fields, oids.authorityKeyIdentifier).find(({ tag }) => tag === 0x80)?.content,
+      publicKey: createPublicKey({ key: fields.publicKey.bytes, format: 'der', type: 'spki' }),
       notBefore,
       notAfter,
-      ...said,
     }
   } catch {
     // Any parse error means that the file holds no valid certificate.
     return undefined
   }
-}
-
-type Said = Pick<Certificate, 'isPlain' | 'attributes' | 'isCa' | 'extKeyUsages' | 'publicKey'>
-
-function plainLeaf(attributes: readonly string[], { publicKey }: Fields): Said {
-  const key = createPublicKey({ key: publicKey.bytes, format: 'der', type: 'spki' })
-  return { isPlain: true, attributes, isCa: false, extKeyUsages: [oids.serverAuth, oids.clientAuth], publicKey: key }
-}
-
-function byOpenSsl({ subject, ca, keyUsage = [], publicKey }: X509Certificate): Said {
-  return { isPlain: false, attributes: attributesIn(subject), isCa: ca, extKeyUsages: keyUsage, publicKey }
 }
 
 /** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */
@@ -144,19 +134,11 @@ function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
   return certificate.issuer.equals(by.subject) && (hasKeyIdOf(certificate, by) || certificate.x509.checkIssued(by.x509))
 }
 
-/** What OpenSSL's X509_check_issued asks of a plain leaf: its authority key identifier is that of an issuer that may sign. */
-function hasKeyIdOf({ isPlain, authorityKeyId }: Certificate, { isCa, subjectKeyId }: Certificate): boolean {
-  return isPlain && isCa && subjectKeyId !== undefined && authorityKeyId?.equals(subjectKeyId) === true
-}
-
-/** What every Kubernetes component would refuse, whatever the profile. */
-export function findNotAccepted({ refusals }: Certificate): Reason[] {
-  return refusals.map((what) => ({ kind: 'not-accepted', what }))
-}
-
-/** Of names and addresses, those for which no component would accept a certificate of this CA: it must be accepted itself. */
-export function findUnpermittedBy({ fields }: Certificate, names: readonly string[]): string[] {
-  return findUnpermitted(fields, names)
+/** What OpenSSL's X509_check_issued requires where nothing but a key identifier names the issuer: it is that of one that may sign. */
+function hasKeyIdOf({ fields, refusals, authorityKeyId }: Certificate, by: Certificate): boolean {
+  const named = extensionOf(fields, oids.authorityKeyIdentifier)
+  const isAlone = refusals.length + by.refusals.length === 0 && named !== undefined && inside(named).length === 1
+  return isAlone && by.isCa && by.subjectKeyId !== undefined && authorityKeyId?.equals(by.subjectKeyId) === true
 }
 
 /** How the certificate differs from the profile, apart from validity and issuer. */
@@ -178,11 +160,10 @@ export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[
   return was === asked ? [] : [{ kind: 'key-kind-changed', was, asked }]
 }
 
-/** A CA must be able to sign; a leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
+/** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
 function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, asked: Profile): boolean {
   if (isCa !== asked.isCa) return false
-  // Without the extension there is no limit.
-  if (isCa) return keyUsage === undefined || (keyUsage & certSign) !== 0
+  if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
   const isExact = !difference(extKeyUsages, [oids.serverAuth, oids.clientAuth])

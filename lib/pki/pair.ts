@@ -7,7 +7,7 @@ import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
-import { type Certificate, compareWithProfile, findNotAccepted, isIssuedBy, readDerCertificate } from './certificate.ts'
+import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { readHeldKey } from './private-key.ts'
 import { keyKindOf, type Profile } from './profile.ts'
 import type { Issuer } from './x509.ts'
@@ -75,7 +75,7 @@ export function checkCertificate(certificate: Certificate, demands: Demands): Ve
   // Before there is a CA, a dry run says that it will be made.
   const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands
   const issued: Reason[] = isIssued ? [] : [{ kind: 'other-issuer' }]
-  const asked = [...compareWithProfile(certificate, profile), ...issued, ...findNotAccepted(certificate)]
+  const asked = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
   const { notAfter: until } = certificate
   const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
   return { reasons: [...asked, ...timeReasons(certificate, demands)], until, renewsFrom }

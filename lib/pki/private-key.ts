@@ -1,6 +1,5 @@
 /** Reads a private key, and says whether a certificate is of it. Pure. */
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { isOfNamedCurve } from '../der/encodings.ts'
 import { blocksIn, pemOf } from '../der/pem.ts'
 import type { Certificate } from './certificate.ts'
 
@@ -28,9 +27,12 @@ export function readHeldKey(pem: Uint8Array | string): HeldKey | undefined {
   }
 }
 
+/** The type prime-field of RFC 3279, 2.3.5: only the parameters of a curve that is not named have it. */
+const explicitCurve = Buffer.from('06072a8648ce3d0101', 'hex')
+
 function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
   const key = createPrivateKey(Buffer.from(pem))
-  if ((key.asymmetricKeyType === 'ec' && !isOfNamedCurve(der)) || !isWhole(key)) return undefined
+  if (der.includes(explicitCurve) || !isWhole(key)) return undefined
   return { key, isOf: (certificate) => isKeyOf(certificate, key) }
 }
 

@@ -9,8 +9,8 @@ import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import { bitsOf, inside, readDer } from '../der/der.ts'
+import { oids } from '../der/oids.ts'
 import { certificatePem } from '../der/pem.ts'
-import { oids } from './oids.ts'
 import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1
@@ -177,7 +177,7 @@ const constructed = (type: Asn1Module.Type, values: Asn1[]) => asn1.create(UNIVE
 const primitive = (type: Asn1Module.Type, bytes: Uint8Array) => asn1.create(UNIVERSAL, type, false, binary(bytes))
 const sequence = (...values: Asn1[]) => constructed(asn1.Type.SEQUENCE, values)
 const set = (...values: Asn1[]) => constructed(asn1.Type.SET, values)
-const oid = (id: string) => asn1.create(UNIVERSAL, asn1.Type.OID, false, asn1.oidToDer(id).getBytes())
+const oid = (id: string) => primitive(asn1.Type.OID, Buffer.from(id, 'hex'))
 const integer = (bytes: Uint8Array) => primitive(asn1.Type.INTEGER, bytes)
 const boolean = (value: boolean) => primitive(asn1.Type.BOOLEAN, Buffer.from([value ? 0xff : 0]))
 const octets = (bytes: Uint8Array) => primitive(asn1.Type.OCTETSTRING, bytes)

@@ -1,17 +1,11 @@
 /** Why the CA in auth/ is not worked with, nor another one made: each throws a refusal that names the ways out. */
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { findUnpermitted } from '../../lib/der/constraints.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, parseFileName } from '../../lib/files/names.ts'
-import {
-  type Certificate,
-  compareKeyKind,
-  compareWithProfile,
-  findNotAccepted,
-  findUnpermittedBy,
-  readCertificate,
-} from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
 import type { Pair } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { formatReasons } from '../../lib/reason.ts'
@@ -49,10 +43,9 @@ export function readLeaves({ auth, cluster }: Workspace): Certificate[] {
 /** No component would trust anything signed by this CA. */
 export function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
   const { auth, cluster } = workspace
-  const reasons = findNotAccepted(ca)
-  if (reasons.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(reasons)}`, [renew(workspace)])
+  if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(workspace)])
   const names = new Set(certTable(cluster).flatMap(({ profile }) => profile.sans))
-  const unpermitted = findUnpermittedBy(ca, [...names])
+  const unpermitted = findUnpermitted(ca.fields, [...names])
   if (unpermitted.length > 0)
     throw refusal(`the CA in ${auth.path} may not issue for ${formatNames(unpermitted)} (its name constraints)`, [
       renew(workspace),

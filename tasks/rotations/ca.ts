@@ -3,7 +3,8 @@
 import { createPublicKey } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { inside } from '../../lib/der/der.ts'
-import { extensionIds, extensionOf } from '../../lib/der/fields.ts'
+import { extensionOf } from '../../lib/der/fields.ts'
+import { oids } from '../../lib/der/oids.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/backup.ts'
 import {
@@ -155,7 +156,7 @@ function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
 
 /** Without a limit on the length of chains that leaves no room for one more CA: RFC 5280, 4.2.1.9. */
 function maySignCas({ fields }: Certificate): boolean {
-  const constraints = extensionOf(fields, extensionIds.basicConstraints)
+  const constraints = extensionOf(fields, oids.basicConstraints)
   const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }

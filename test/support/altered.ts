@@ -18,8 +18,6 @@ export interface Parts {
 export interface Signed {
   readonly key: KeyObject
   readonly hash?: string
-  /** Beside what is signed; else as inside of it. */
-  readonly outerAlgorithm?: Buffer
 }
 
 export function element(tag: number, ...contents: readonly (Buffer | string)[]): Buffer {
@@ -72,5 +70,5 @@ export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Pa
   const { extensions: last, ...first } = { ...parts, ...alter(parts) }
   const whole = sequence(...Object.values(first), element(0xa3, sequence(...last)))
   const signature = sign(signed.hash ?? 'sha256', whole, signed.key)
-  return sequence(whole, signed.outerAlgorithm ?? first.algorithm, element(0x03, bytes('00'), signature))
+  return sequence(whole, first.algorithm, element(0x03, bytes('00'), signature))
 }

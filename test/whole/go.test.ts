@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/der/pem.ts'
-import { altered, attribute, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
+import { altered, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
 import { elements } from '../support/der.ts'
 import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
 import { kubectl } from '../support/kubectl.ts'
@@ -21,9 +21,8 @@ const run = promisify(execFile)
 
 interface Row {
   readonly title: string
-  readonly alter?: (parts: Parts) => Partial<Parts>
+  readonly alter?: (parts: Parts, ca: X509Certificate) => Partial<Parts>
   readonly hash?: string
-  readonly outerAlgorithm?: Buffer
   /** In place of the one that was made. */
   readonly key?: (own: KeyObject) => string
   /** Of the whole PEM. */
@@ -52,7 +51,7 @@ const issuerAs = (change: (tag: number, value: Buffer) => Buffer) => (parts: Par
   ),
 })
 const [keyUsage, subjectAltName, basicConstraints] = ['551d0f', '551d11', '551d13']
-const [subjectKeyId, authorityKeyId, policies] = ['551d0e', '551d23', '551d20']
+const [subjectKeyId, authorityKeyId] = ['551d0e', '551d23']
 const [unknown, null_] = ['2a0304', bytes('0500')]
 /** The subject that is asked, its organizational unit as a string of another type. */
 const unitAs = (tag: number) => (parts: Parts) => ({
@@ -61,6 +60,11 @@ const unitAs = (tag: number) => (parts: Parts) => ({
     'latin1',
   ),
 })
+const without =
+  (...ids: readonly string[]) =>
+  ({ extensions }: Parts) => ({
+    extensions: extensions.filter((each) => !ids.some((id) => each.includes(oid(id)))),
+  })
 const compressed = (parts: Parts) => {
   const [algorithm, bits] = elements(elements(parts.publicKey)[0]?.content ?? Buffer.alloc(0))
   assert.ok(algorithm && bits)
@@ -75,18 +79,11 @@ const opensslKey =
       encoding: 'utf8',
       stdio: ['pipe', 'pipe', 'ignore'],
     })
-const rsaWithoutNull = generateKeyPairSync('rsa', { modulusLength: 2048 })
 
 const refused: readonly Refused[] = [
   {
     title: 'an issuer of the other string type',
     alter: issuerAs((tag, value) => element(tag === 0x0c ? 0x1e : 0x0c, tag === 0x0c ? utf16(value) : value)),
-    go: /signed by unknown authority/,
-    why: /^not issued by the current CA$/,
-  },
-  {
-    title: 'an issuer in other letters',
-    alter: issuerAs((tag, value) => element(tag, value.toString().replace('Kubernetes', 'KUBERNETES'))),
     go: /signed by unknown authority/,
     why: /^not issued by the current CA$/,
   },
@@ -104,18 +101,6 @@ const refused: readonly Refused[] = [
     why: /^SAN added: 192\.168\.2\.\d+; SAN removed: DNS:192\.168\.2\.\d+$/,
   },
   {
-    title: 'an address of five bytes',
-    alter: instead(subjectAltName, () => sequence(element(0x82, 'w'), element(0x87, bytes('0a00000101')))),
-    go: /cannot parse IP address of length 5/,
-    why: /SAN removed: w, IP:0a00000101; .*it has a malformed SAN/,
-  },
-  {
-    title: 'a DNS name with other letters than ASCII',
-    alter: instead(subjectAltName, () => sequence(element(0x82, 'w\xe9'))),
-    go: /SAN dNSName is malformed/,
-    why: /it has a malformed SAN/,
-  },
-  {
     title: 'a signature by SHA-1',
     alter: () => ({ algorithm: sequence(oid('2a8648ce3d0401')) }),
     hash: 'sha1',
@@ -123,55 +108,10 @@ const refused: readonly Refused[] = [
     why: /^Kubernetes would refuse it: it is not signed with SHA-256, 384 or 512$/,
   },
   {
-    title: 'a signature by SHA-224',
-    alter: () => ({ algorithm: sequence(oid('2a8648ce3d040301')) }),
-    hash: 'sha224',
-    go: /algorithm unimplemented/,
-    why: /not signed with SHA-256/,
-  },
-  {
-    title: 'another signature algorithm outside than inside',
-    outerAlgorithm: sequence(oid('2a8648ce3d040303')),
-    go: /inner and outer signature algorithm identifiers don't match/,
-    why: /its two signature algorithms differ/,
-  },
-  {
     title: 'a negative serial number',
     alter: () => ({ serialNumber: element(0x02, bytes('ff01')) }),
     go: /negative serial number/,
     why: /its serial number is negative or padded/,
-  },
-  {
-    title: 'version 4',
-    alter: () => ({ version: element(0xa0, element(0x02, bytes('03'))) }),
-    go: /invalid version/,
-    why: /its version is not 3/,
-  },
-  {
-    title: 'a version that is no integer',
-    alter: () => ({ version: element(0xa0, element(0x04, bytes('02'))) }),
-    asClient: true,
-    go: /malformed version/,
-    why: /is not a valid certificate/,
-  },
-  {
-    title: 'an attribute in a set in place of a sequence',
-    alter: (parts) => ({
-      subject: sequence(
-        elements(parts.subject)[0]?.content ?? Buffer.alloc(0),
-        element(0x31, element(0x31, oid('550404'), element(0x0c, 'x'))),
-      ),
-    }),
-    asClient: true,
-    go: /invalid RDNSequence/,
-    why: /is not a valid certificate/,
-  },
-  {
-    title: 'a form feed in its PEM',
-    spell: (pem) => pem.replace(/\n/g, '\f\n'),
-    asClient: true,
-    go: /failed to find any PEM data/,
-    why: /is not a valid certificate/,
   },
   {
     title: 'another one with headers before it',
@@ -202,31 +142,9 @@ const refused: readonly Refused[] = [
     why: /^Kubernetes would refuse it: its subject has a character that its string type does not allow$/,
   },
   {
-    title: 'a string type that nobody uses',
-    alter: (parts) => ({
-      subject: Buffer.concat([
-        element(0x30, elements(parts.subject)[0]?.content ?? '', attribute('55042e', 0x1c, '\0\0\0a')),
-      ]),
-    }),
-    go: /unsupported string type/,
-    why: /its subject has a character/,
-  },
-  {
     title: 'an end with a fraction of a second',
     alter: times(utc('250101000000Z'), generalized('20400101000000.5Z')),
     go: /malformed GeneralizedTime/,
-    why: /is not a valid certificate/,
-  },
-  {
-    title: 'a time zone of +0000',
-    alter: times(utc('250101000000+0000'), utc('400101000000Z')),
-    go: /malformed UTCTime/,
-    why: /is not a valid certificate/,
-  },
-  {
-    title: 'a second that there is not',
-    alter: times(utc('250101000060Z'), utc('400101000000Z')),
-    go: /malformed UTCTime/,
     why: /is not a valid certificate/,
   },
   {
@@ -239,73 +157,24 @@ const refused: readonly Refused[] = [
     title: 'an unknown critical extension',
     alter: more(unknown, null_, 'ff'),
     go: /unhandled critical extension/,
-    why: /^Kubernetes would refuse it: it has an unknown critical extension$/,
-  },
-  {
-    title: 'an extension that is critical by 01',
-    alter: more(unknown, null_, '01'),
-    go: /malformed extension critical field/,
-    why: /it has a malformed extension/,
-  },
-  {
-    title: 'an OID with a number of more than 31 bits',
-    alter: more('6988ffffff7f', null_),
-    go: /malformed extension OID field/,
-    why: /it has a malformed extension/,
+    why: /^Kubernetes would refuse it: it has a critical extension that Go does not accept$/,
   },
   {
     title: 'a critical subject key identifier',
     alter: instead(subjectKeyId, (old) => old, 'ff'),
     go: /subject key identifier incorrectly marked critical/,
-    why: /it has a critical key identifier/,
-  },
-  {
-    title: 'a critical authority key identifier',
-    alter: instead(authorityKeyId, (old) => old, 'ff'),
-    go: /authority key identifier incorrectly marked critical/,
-    why: /it has a critical key identifier/,
+    why: /it has a critical extension/,
   },
   {
     title: 'a key usage whose unused bits are set',
     alter: instead(keyUsage, () => element(0x03, bytes('0681'))),
     go: /invalid key usage/,
-    why: /it has a malformed bit string/,
-  },
-  {
-    title: 'a padded number in the basic constraints',
-    alter: instead(basicConstraints, () => sequence(element(0x02, bytes('0001')))),
-    go: /invalid basic constraints/,
-    why: /it has a malformed extension/,
-  },
-  {
-    title: 'the same policy twice',
-    alter: more(policies, sequence(sequence(oid('551d2000')), sequence(oid('551d2000')))),
-    go: /invalid certificate policies/,
-    why: /it has a malformed extension/,
-  },
-  {
-    title: 'where to ask of it, malformed',
-    alter: more('2b06010505070101', sequence(oid('2b06010505073001'))),
-    go: /invalid authority info access/,
     why: /it has a malformed extension/,
   },
   {
     title: 'a compressed point',
     alter: compressed,
     go: /failed to unmarshal elliptic curve point/,
-    why: /its public key is encoded in an unusual form/,
-  },
-  {
-    title: 'an RSA key without NULL beside its algorithm',
-    alter: () => ({
-      publicKey: sequence(
-        sequence(oid('2a864886f70d010101')),
-        element(0x03, bytes('00'), rsaWithoutNull.publicKey.export({ type: 'pkcs1', format: 'der' })),
-      ),
-    }),
-    key: () => rsaWithoutNull.privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
-    newKey: true,
-    go: /RSA key missing NULL parameters/,
     why: /its public key is encoded in an unusual form/,
   },
   {
@@ -324,27 +193,10 @@ const refused: readonly Refused[] = [
     why: /is not a valid certificate/,
   },
   {
-    title: 'a certificate that is not PEM',
-    spell: (pem) => new X509Certificate(pem).raw,
-    asClient: true,
-    go: /failed to find any PEM data/,
-    why: /is not a valid certificate/,
-  },
-  {
     title: 'something behind the certificate',
     spell: (pem) => certificatePem(Buffer.concat([new X509Certificate(pem).raw, null_])),
     asClient: true,
     go: /trailing data/,
-    why: /is not a valid certificate/,
-  },
-  {
-    title: 'a length in more bytes than it needs',
-    spell: (pem) => {
-      const { raw } = new X509Certificate(pem)
-      return certificatePem(Buffer.concat([Buffer.from([0x30, 0x83, 0]), raw.subarray(2)]))
-    },
-    asClient: true,
-    go: /malformed certificate/,
     why: /is not a valid certificate/,
   },
 ]
@@ -353,20 +205,24 @@ const refused: readonly Refused[] = [
 const taken: readonly Row[] = [
   { title: 'a signature by SHA-512', alter: () => ({ algorithm: sequence(oid('2a8648ce3d040304')) }), hash: 'sha512' },
   { title: 'a serial number of 30 bytes', alter: () => ({ serialNumber: element(0x02, Buffer.alloc(30, 0x7f)) }) },
-  { title: 'a serial number of 0', alter: () => ({ serialNumber: element(0x02, bytes('00')) }) },
-  {
-    title: 'a GeneralizedTime before 2050',
-    alter: times(generalized('20250101000000Z'), generalized('20400101000000Z')),
-  },
-  { title: 'another time zone', alter: times(utc('250101000000+0100'), utc('400101000000-0100')) },
-  { title: 'an IA5String', alter: unitAs(0x16) },
   { title: 'a T61String', alter: unitAs(0x14) },
   { title: 'an unknown extension, whatever is in it', alter: more(unknown, bytes('deadbeef')) },
-  { title: 'an extension that says that it is not critical', alter: more(unknown, null_, '00') },
-  { title: 'a critical policy', alter: more(policies, sequence(sequence(oid('551d2000'))), 'ff') },
-  { title: 'a comment of Netscape', alter: more('6086480186f842010d', element(0x16, 'made by hand')) },
+  { title: 'a comment of Netscape', alter: more('6086480186f842010d', element(0x16, 'OpenSSL Generated Certificate')) },
+  { title: 'a type of Netscape', alter: more('6086480186f8420101', element(0x03, bytes('06c0'))) },
   { title: 'CA:FALSE in so many words', alter: instead(basicConstraints, () => sequence(element(0x01, bytes('00')))) },
   { title: 'an authority key identifier without a key', alter: instead(authorityKeyId, () => sequence()) },
+  {
+    title: 'its CA by key, name and serial number',
+    alter: (parts, { serialNumber }) =>
+      instead(authorityKeyId, (old) =>
+        sequence(
+          elements(old)[0]?.content ?? Buffer.alloc(0),
+          element(0xa1, element(0xa4, parts.issuer)),
+          element(0x82, bytes(serialNumber)),
+        ),
+      )(parts),
+  },
+  { title: 'no key identifiers', alter: without(subjectKeyId, authorityKeyId) },
   { title: 'text before the certificate', spell: (pem) => `Certificate:\n    Data:\n${pem}` },
   { title: 'line ends of Windows', spell: (pem) => pem.replaceAll('\n', '\r\n') },
   { title: 'a key with a compressed point', key: opensslKey('-conv_form', 'compressed') },
@@ -480,9 +336,6 @@ const subtrees = (tag: number, ...bases: readonly Buffer[]) => element(tag, ...b
 const domain = (name: string) => element(0x82, name)
 const range = (hex: string) => element(0x87, bytes(hex))
 const constraints = (...lists: readonly Buffer[]) => more('551d1e', sequence(...lists), 'ff')
-const withoutUsage = ({ extensions }: Parts) => ({
-  extensions: extensions.filter((each) => !each.includes(oid(keyUsage))),
-})
 const ours = ['kubernetes', 'kubenet', 'default', 'svc', 'cluster', 'local']
 const constrained = /\(its name constraints\)/
 
@@ -490,12 +343,6 @@ const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
   {
     title: 'for one domain alone',
     alter: constraints(subtrees(0xa0, domain('example.org'))),
-    go: /not authorized to sign for this name|not permitted by any constraint/,
-    why: constrained,
-  },
-  {
-    title: 'for other addresses',
-    alter: constraints(subtrees(0xa0, range('0a000000 ff000000'))),
     go: /not authorized to sign for this name|not permitted by any constraint/,
     why: constrained,
   },
@@ -524,12 +371,6 @@ const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
     why: /name constraints that Go does not read/,
   },
   {
-    title: 'for nothing in so many words',
-    alter: constraints(),
-    go: /empty name constraints/,
-    why: /name constraints that Go does not read/,
-  },
-  {
     title: 'for signatures of other kinds',
     alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
     go: /parent certificate cannot sign|signed by unknown authority/,
@@ -546,11 +387,7 @@ const takenCas: readonly Row[] = [
     title: 'for the names of the cluster, in other letters',
     alter: constraints(subtrees(0xa0, domain('CONTROL0'), ...ours.map(domain))),
   },
-  {
-    title: 'for leaves alone',
-    alter: instead(basicConstraints, () => sequence(element(0x01, bytes('ff')), element(0x02, bytes('00')))),
-  },
-  { title: 'for whatever it likes, its usage not said', alter: withoutUsage },
+  { title: 'for whatever it likes, its usage not said', alter: without(keyUsage) },
 ]
 
 describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
@@ -598,73 +435,49 @@ describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
     })
 })
 
-function spoil(auth: string, name: string, { alter, hash, outerAlgorithm, key, spell }: Row): void {
+function spoil(auth: string, name: string, { alter, hash, key, spell }: Row): void {
   const [file, keyFile] = [join(auth, `${name}.pem`), join(auth, `${name}-key.pem`)]
+  const ca = new X509Certificate(readFileSync(join(auth, 'ca.pem')))
   const signed = {
     key: createPrivateKey(readFileSync(join(auth, 'ca-key.pem'))),
     ...(hash && { hash }),
-    ...(outerAlgorithm && { outerAlgorithm }),
   }
   const { raw } = new X509Certificate(readFileSync(file))
-  const pem = certificatePem(alter || outerAlgorithm ? altered(raw, alter ?? (() => ({})), signed) : raw)
+  const pem = certificatePem(alter ? altered(raw, (parts) => alter(parts, ca), signed) : raw)
   writeFileSync(file, spell?.(pem) ?? pem)
   if (key) writeFileSync(keyFile, key(createPrivateKey(readFileSync(keyFile))))
 }
 
 const addressOf = (name: string) => rows.find((row) => row.name === name)?.ip ?? ''
 
-// Kubernetes 1.32 is built to take a negative serial number, as Go did before 1.23; what comes after it is not.
-const strictly = { GODEBUG: 'x509negativeserial=0' }
-
 /** kubectl dials the node's name, then its address; throws with what it says. */
 async function dial(place: string, auth: string, name: string, as = [name, addressOf(name)]): Promise<void> {
-  const file = (ending: string) => join(auth, `${name}${ending}`)
-  const args = ['-cert', file('.pem'), '-key', file('-key.pem'), '-cipher', 'DEFAULT@SECLEVEL=0', '-www']
-  await using server = await startServer(
-    'openssl',
-    ['s_server', '-accept', '127.0.0.1:0', ...args],
-    /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
-  )
-  for (const dialled of as)
-    kubectl(
-      join(place, 'home'),
-      [
-        ...['get', '--raw=/', `--server=https://127.0.0.1:${server.ready[1]}`, `--tls-server-name=${dialled}`],
-        // Without credentials it would ask for a name.
-        ...[`--certificate-authority=${join(auth, 'ca.pem')}`, '--token=none'],
-      ],
-      strictly,
-    )
+  for (const dialled of as) await connect(place, auth, { server: name, as: dialled, client: ['--token=none'] })
 }
 
 /** kubectl reads the pair as its own, and shows it to a server that wants one. */
 async function asClient(place: string, auth: string, name: string): Promise<void> {
-  const file = (each: string) => join(auth, each)
-  const args = [
-    '-cert',
-    file('control0.pem'),
-    '-key',
-    file('control0-key.pem'),
-    '-CAfile',
-    file('ca.pem'),
-    '-Verify',
-    '2',
-    '-www',
-  ]
-  await using server = await startServer(
-    'openssl',
-    ['s_server', '-accept', '127.0.0.1:0', ...args],
-    /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
-  )
-  kubectl(
-    join(place, 'home'),
-    [
-      ...['get', '--raw=/', `--server=https://127.0.0.1:${server.ready[1]}`, '--tls-server-name=control0'],
-      `--certificate-authority=${file('ca.pem')}`,
-      ...[`--client-certificate=${file(`${name}.pem`)}`, `--client-key=${file(`${name}-key.pem`)}`],
-    ],
-    strictly,
-  )
+  const file = (ending: string) => join(auth, `${name}${ending}`)
+  const client = [`--client-certificate=${file('.pem')}`, `--client-key=${file('-key.pem')}`]
+  const demanded = ['-CAfile', join(auth, 'ca.pem'), '-Verify', '2']
+  await connect(place, auth, { server: 'control0', as: 'control0', client, demanded })
+}
+
+interface Connection {
+  readonly server: string
+  readonly as: string
+  readonly client: readonly string[]
+  readonly demanded?: readonly string[]
+}
+
+async function connect(place: string, auth: string, { server, as, client, demanded = [] }: Connection): Promise<void> {
+  const pair = ['-cert', join(auth, `${server}.pem`), '-key', join(auth, `${server}-key.pem`)]
+  const args = ['s_server', '-accept', '127.0.0.1:0', ...pair, '-cipher', 'DEFAULT@SECLEVEL=0', '-www', ...demanded]
+  await using listening = await startServer('openssl', args, /^ACCEPT 127\.0\.0\.1:(\d+)$/m)
+  const at = [`--server=https://127.0.0.1:${listening.ready[1]}`, `--tls-server-name=${as}`]
+  const ca = `--certificate-authority=${join(auth, 'ca.pem')}`
+  // Kubernetes 1.32 is built to take a negative serial number, as Go did before 1.23; what comes after it is not.
+  kubectl(join(place, 'home'), ['get', '--raw=/', ...at, ca, ...client], { GODEBUG: 'x509negativeserial=0' })
 }
 
 function utf16(utf8: Buffer): Buffer {

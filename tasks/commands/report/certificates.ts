@@ -2,7 +2,6 @@
 import { html } from 'ghtml'
 import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
-import { oids } from '../../../lib/pki/oids.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, printable } from '../../../lib/wording.ts'
 import type { Item } from '../../looks/inventory.ts'
@@ -54,9 +53,12 @@ export function showCertificates(items: readonly Item[]): string {
 !${certified(items).map(showCertificate)}</div>`
 }
 
+/** Of RFC 5280, 4.2.1.12. */
+const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
+
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
-  const { x509, attributes, issuerAttributes, sans, extKeyUsages, isCa, publicKey, notBefore, notAfter } = certificate
-  const usages = extKeyUsages.map((oid) => ({ [oids.serverAuth]: 'server', [oids.clientAuth]: 'client' })[oid] ?? oid)
+  const { x509, attributes, issuerAttributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
+  const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
   const facts: [string, string][] = [
     ['Subject', attributes.join(', ')],
     ['Issuer', issuer === 'itself' ? 'itself' : issuerAttributes.join(', ')],

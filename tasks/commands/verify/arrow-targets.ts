@@ -10,7 +10,7 @@ import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
 import { readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { findNotAccepted, readCertificate } from '../../../lib/pki/certificate.ts'
+import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { readIssuer, readPair, tryCertificate } from '../../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
@@ -175,8 +175,8 @@ function checkToken({ auth, command }: Workspace): Verdict {
   const key = readPrivateKey(auth.bytes(keyName))
   const certificate = readCertificate(auth.bytes(certificateName))
   if (!key || !certificate) throw new Failure(`${keyName} or ${certificateName} can't be read`)
-  const refused = findNotAccepted(certificate)
-  if (refused.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refused)}`)
+  const { refusals } = certificate
+  if (refusals.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refusals)}`)
   const bits = { secp384r1: '384' }[String(key.asymmetricKeyDetails?.namedCurve)] ?? '256'
   const alg = `${key.asymmetricKeyType === 'ec' ? 'ES' : 'RS'}${bits}`
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { oids } from '../../../lib/der/oids.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isKeyOf } from '../../../lib/pki/private-key.ts'
 import type { Profile } from '../../../lib/pki/profile.ts'
@@ -57,10 +58,9 @@ test('a certificate says what it was made to say', () => {
     issuerAttributes: ['C=PL', 'O=Kubernetes', 'CN=Kubernetes'],
     sans,
     isCa: false,
-    isPlain: true,
     refusals: [],
     keyUsage: 0x80,
-    extKeyUsages: ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'],
+    extKeyUsages: [oids.serverAuth, oids.clientAuth],
     ...times,
   })
 })

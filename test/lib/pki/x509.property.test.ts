@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import { canonicalAddress } from '../../../lib/address.ts'
 import type { KeyKind } from '../../../lib/cluster/cluster.ts'
 import { keyKinds } from '../../../lib/cluster/schema.ts'
+import { compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, selfSign, subjectKeyId } from '../../../lib/pki/x509.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { parsed } from '../../support/bad-files.ts'
@@ -101,6 +102,8 @@ test('openssl accepts every certificate of every cluster for what it is for', as
     assert.ok(ca && pair)
     const caPem = selfSign({ profile: ca.profile, ...times }, pair.ca)
     writeFileSync(join(path, 'ca.pem'), caPem)
+    const issued = readCertificate(caPem) ?? assert.fail()
+    assert.deepEqual([...issued.refusals, ...compareWithProfile(issued, ca.profile)], [])
     const issuer = {
       subject: encodeSubject(ca.profile.subject),
       keyId: subjectKeyId(createPublicKey(pair.ca)),
@@ -109,6 +112,9 @@ test('openssl accepts every certificate of every cluster for what it is for', as
     const paths = leaves.map(({ name, profile }) => {
       const pem = issueCertificate({ profile, publicKey: createPublicKey(pair.leaf), ...times }, issuer)
       const x509 = new X509Certificate(pem)
+      const found = readCertificate(pem) ?? assert.fail()
+      assert.deepEqual([...found.refusals, ...compareWithProfile(found, profile)], [])
+      assert.ok(isIssuedBy(found, issued))
       assertNames(x509, profile.sans)
       assert.deepEqual({ ...x509.toLegacyObject().subject }, { ...profile.subject })
       writeFileSync(join(path, `${name}.pem`), pem)
