@@ -47,18 +47,18 @@ function check(workspace: Workspace, names: Names, access: Access | undefined): 
   const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
   const left = locks.find(mayBeLeft)
-  let places: KubeconfigFile[]
+  let files: KubeconfigFile[]
   try {
-    places = readKubeconfigs(workspace.kubeconfigs())
+    files = readKubeconfigs(workspace.kubeconfigs())
   } catch (error) {
     // It may be half written: checked again once we hold the lock.
     const held = error instanceof Failure ? (left ?? locks.find((path) => existsSync(path))) : undefined
     if (held === undefined) throw error
     return lockedBy(held)
   }
-  refuse(places, workspace, names, access)
+  refuse(files, workspace, names, access)
   if (left !== undefined) return lockedBy(left)
-  return { reasons: access ? reasonsOf(places, access) : [] }
+  return { reasons: access ? reasonsOf(files, access) : [] }
 }
 
 function refuse(files: readonly KubeconfigFile[], workspace: Workspace, names: Names, access?: Access): void {
