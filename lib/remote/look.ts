@@ -268,7 +268,7 @@ const resolveFunction = `resolve() {
 
 const rootFunctions = `say_links() {
   for up; do
-    [ ! -e "$up" ] && [ ! -L "$up" ] || set -- "$@" "$up"
+    [ ! -L "$up" ] || set -- "$@" "$up"
     while up=\${up%/*}; [ -n "$up" ]; do set -- "$@" "$up"; done
     shift
   done
@@ -325,7 +325,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
     '  resolve "$path" || { say odd "$path"; continue; }',
-    `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path" "\${real%/*}"; fi`,
+    `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path" "$real"; fi`,
     // Several paths may lead to one file.
     '  case $resolved in *" $real "*) continue ;; esac',
     '  resolved="$resolved$real "',

@@ -84,7 +84,7 @@ describe('what units read, on six machines', { skip }, () => {
       await must(0, 'certs', 'kubeconfigs', 'encryption-key')
       await mustRefuse(
         /another CA, service-account key, encryption key than [\s\S]*control0, control1, control2[\s\S]*mv .* && .*recover --node control0/,
-        'bootstrap',
+        'install',
       )
     })
   })

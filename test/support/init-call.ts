@@ -1,33 +1,23 @@
-/** `init` in this process: what it printed, and what it found; with an ssh_config of the test's alone. */
+/** `init`, with an ssh_config of the test's alone. */
 import { writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
-import { parseCommandLine } from '../../tasks/commands/command-line.ts'
-import { init } from '../../tasks/commands/init/init.ts'
-import type { Finding } from '../../tasks/looks/exit-status.ts'
-import type { Call } from '../../tasks/request/session.ts'
 import { known } from '../../tasks/tables/files.ts'
+import { harderway } from './harderway.ts'
 
 export interface Inited {
-  readonly findings: readonly Finding[]
+  readonly status: number | null
+  /** Lines. */
   readonly printed: readonly string[]
+  readonly stderr: string
 }
 
-/** Rejects with the Failure. The name of an ssh_config is `cfg`. */
+/** The name of an ssh_config is `cfg`. */
 export async function callInit(folder: string, args: readonly string[], config = ''): Promise<Inited> {
   writeFileSync(join(folder, 'cfg'), config)
-  const hasConfig = args.includes('--ssh-config')
-  const { options } = parseCommandLine(['init', ...args, ...(hasConfig ? [] : ['--ssh-config', 'cfg'])])
-  const printed: string[] = []
-  const call: Partial<Call> = {
-    options,
-    env: process.env,
-    cwd: () => folder,
-    pathOf: (path) => resolve(folder, path),
-    signal: new AbortController().signal,
-    print: (line) => printed.push(line),
-  }
-  return { findings: await init(call as Call), printed }
+  const more = args.includes('--ssh-config') ? [] : ['--ssh-config', 'cfg']
+  const { status, stdout, stderr } = await harderway(folder, 'init', ...args, ...more)
+  return { status, printed: stdout.split('\n').slice(0, -1), stderr }
 }
 
 /** Throws where it is none. */

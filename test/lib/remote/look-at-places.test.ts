@@ -109,6 +109,8 @@ inEachShell(({ did, run }) => {
       symlinkSync('places', folder)
       symlinkSync('ca.pem', file)
       symlinkSync('places/ca.pem', own)
+      // A unit's own.
+      chownSync(join(home, 'places/ca.pem'), anybody, anybody)
       lchownSync(folder, anybody, anybody)
       assert.deepEqual(look(queryOf([...inHome(home, 'link/ca.pem', 'link/left'), own])).links, [folder, folder])
       lchownSync(file, anybody, anybody)

@@ -241,13 +241,14 @@ for (const [kind, provider] of clusters) {
       assert.deepEqual([type, targets, fresh, exit], ['summary', count, count, 0])
     })
 
-    test('tells of every arrow in plain lines too', async () => {
-      const { status, stdout } = await harderway(origin, 'verify')
-      assert.equal(status, 0, stdout)
-      const { length } = Object.keys(arrows)
-      for (const id of Object.keys(arrows)) assert.match(stdout, new RegExp(`^${id}: `, 'm'))
-      assert.match(stdout, new RegExp(`^${length} checks: ${length} passed, 0 failed in .* s$`, 'm'))
-    })
+    if (isFull)
+      test('tells of every arrow in plain lines too', async () => {
+        const { status, stdout } = await harderway(origin, 'verify')
+        assert.equal(status, 0, stdout)
+        const { length } = Object.keys(arrows)
+        for (const id of Object.keys(arrows)) assert.match(stdout, new RegExp(`^${id}: `, 'm'))
+        assert.match(stdout, new RegExp(`^${length} checks: ${length} passed, 0 failed in .* s$`, 'm'))
+      })
 
     for (const row of rows.filter(({ everywhere }) => everywhere || isFull))
       test(`${row.title} is named in its arrows, and in no other`, {

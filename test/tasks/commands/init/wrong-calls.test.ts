@@ -3,19 +3,16 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { Failure } from '../../../../lib/failure.ts'
 import { callInit } from '../../../support/init-call.ts'
 import { needs } from '../../../support/parts.ts'
 import { scratch } from '../../../support/scratch.ts'
 
-async function refused(...given: Parameters<typeof callInit>): Promise<Failure> {
-  const failure = await callInit(...given).then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  assert.ok(failure instanceof Failure, String(failure))
-  assert.equal(failure.kind, 'usage')
-  return failure
+/** What is said of it, with what to do in lines of its own. */
+async function refused(...given: Parameters<typeof callInit>) {
+  const { status, printed, stderr } = await callInit(...given)
+  assert.deepEqual([status, printed], [2, []])
+  const [message = '', remedy = ''] = stderr.trimEnd().split('\n    ')
+  return { message, remedy }
 }
 
 const aliases = `Host control0
@@ -108,7 +105,7 @@ for (const [what, args, said] of rows)
 test('an ssh_config that ssh refuses is told as ssh says it', { skip: needs('ssh') }, async (t) => {
   const folder = scratch(t)
   const failure = await refused(folder, ['a', ...rest], 'Nonsense yes\n')
-  assert.deepEqual([failure.kind, readdirSync(folder)], ['usage', ['cfg']])
+  assert.deepEqual(readdirSync(folder), ['cfg'])
   assert.match(
     failure.message,
     /^control0: ssh can't be used \(\S+\/cfg: line 1: Bad configuration option: nonsense\)$/,
@@ -144,6 +141,6 @@ for (const [what, put] of [
     put(join(folder, 'cluster.yaml'))
     const failure = await refused(folder, ['.', ...rest])
     assert.match(failure.message, /\/cluster\.yaml is there already: nothing was written$/)
-    assert.match(failure.remedy ?? '', /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
+    assert.match(failure.remedy, /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
     assert.deepEqual(readdirSync(folder).toSorted(), ['cfg', 'cluster.yaml'])
   })
