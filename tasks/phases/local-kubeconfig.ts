@@ -44,9 +44,9 @@ function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built
 function check(workspace: Workspace, names: Names, access: Access | undefined): Verdict {
   refuseOwnFiles(workspace)
   const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
+  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
   const left = locks.find(isStaleLock)
-  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   let files: KubeconfigFile[]
   try {
     files = readKubeconfigs(workspace.kubeconfigs())
@@ -64,14 +64,15 @@ function check(workspace: Workspace, names: Names, access: Access | undefined): 
 function refuse(files: readonly KubeconfigFile[], workspace: Workspace, names: Names, access?: Access): void {
   refuseOtherContext(files, names)
   refuseOtherCa(files, workspace)
-  if (!access) return
-  refuseConflicts(files, access)
-  for (const [file, changes] of planChanges(files, access)) changedText(file, changes)
+  if (access) refuseConflicts(files, access)
 }
 
 function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
   const current = currentContextIn(files)
-  const changed = [...planChanges(files, access)].map(([{ path, mode }, changes]): Reason => {
+  const changed = [...planChanges(files, access)].map(([file, changes]): Reason => {
+    const { path, mode } = file
+    // Refused before anything is made.
+    changedText(file, changes)
     if (mode === undefined) return { kind: 'missing', path }
     return { kind: 'content-changed', path, what: changes.map((change) => formatChange(change, path, current)) }
   })
@@ -96,8 +97,9 @@ async function build(workspace: Workspace, access: Access, signal: AbortSignal):
     // Read again under the lock.
     const files = readKubeconfigs(workspace.kubeconfigs())
     refuse(files, workspace, access, access)
-    const changes = planChanges(files, access)
-    for (const file of files) if (changes.has(file) || isOpen(file, access)) write(file, changes.get(file) ?? [])
+    // All of them before the first is written: one may be refused.
+    const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
+    for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
   })
 }
 
@@ -111,12 +113,10 @@ function changedText({ path, text }: KubeconfigFile, changes: readonly Change[])
   ])
 }
 
-function write(file: KubeconfigFile, changes: readonly Change[]): void {
-  const { real, mode, text } = file
-  const changed = changes.length > 0 ? changedText(file, changes) : text
+function write({ real, mode, text }: KubeconfigFile, changed = text): void {
   const copy = `${real}.before-harderway`
   // As root with the user's HOME: it stays the user's.
   const owner = mode === undefined ? undefined : statSync(real)
-  if (owner && changes.length > 0 && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true, owner })
+  if (owner && changed !== text && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true, owner })
   replaceFile(real, changed, secretMode, { durable: true, owner })
 }
