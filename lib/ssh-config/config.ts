@@ -72,15 +72,10 @@ export function sessionOptions(config: SshConfig): string[] {
   return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
 }
 
-/** Why ssh would accept any host key despite StrictHostKeyChecking; undefined if it would not. */
-export function uncheckedBecause(config: SshConfig, isLasting: (file: string) => boolean): string | undefined {
+/** The command by which ssh would accept any host key despite StrictHostKeyChecking; undefined if there is none. */
+export function trustingCommand(config: SshConfig): string | undefined {
   const command = first(config, 'knownhostscommand')
-  if (command && /(^|[^%])(%%)*%K/.test(command))
-    return `KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
-  const file = first(config, 'userknownhostsfile')?.split(' ')[0]
-  if (first(config, 'stricthostkeychecking') === 'accept-new' && (file === undefined || !isLasting(file)))
-    return `StrictHostKeyChecking accept-new, but UserKnownHostsFile ${file ?? 'none'} is not a file that keeps keys`
-  return undefined
+  return command && /(^|[^%])(%%)*%K/.test(command) ? command : undefined
 }
 
 /** The last host to jump over, the words by which ssh reaches it, and all of ProxyJump. */

@@ -49,9 +49,12 @@ export class Connection {
   readonly #forwards: Forwards
   #isOpen = false
   #wasTried = false
+  /** Nothing is sent to a node that the next run would not know again. */
+  #isKnown: boolean
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
+    this.#isKnown = parts.route.learnsInto === undefined
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
@@ -64,14 +67,18 @@ export class Connection {
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
-    const once = () => this.#spawn(this.#ssh([], 'sh -s'), script, limit)
     for (let tries = 0; ; tries++) {
-      const isFirst = !this.#isOpen
-      const ran = await (isFirst ? opening(once) : once())
+      const isMeeting = !this.#isKnown
+      const once = () => this.#spawn(this.#ssh([], 'sh -s'), isMeeting ? ':' : script, limit)
+      const ran = await (this.#isOpen ? once() : opening(once))
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= exitCode !== 255
-      if (isFirst && this.#isOpen) await refuseUnkept(node.name, route, { cwd, env, signal })
-      if (exitCode === 0) return stdout
+      if (exitCode === 0 && !isMeeting) return stdout
+      if (exitCode === 0) {
+        await refuseUnkept(node.name, route, { cwd, env, signal })
+        this.#isKnown = true
+        continue
+      }
       const failure = await this.#failure(ran)
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined

@@ -1,13 +1,13 @@
 /** The way to a node, as the user's ssh configuration has it: read from `ssh -G` before ssh connects. */
-import { accessSync, constants, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { type SshUse, typedCommand } from '../ssh-config/command.ts'
-import { first, lastJump, parseSshConfig, type SshConfig, uncheckedBecause } from '../ssh-config/config.ts'
+import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from '../ssh-config/config.ts'
 import { quote } from '../wording.ts'
 import { printConfig } from './effective.ts'
 
@@ -30,7 +30,7 @@ export interface Route {
   /** In known_hosts. */
   readonly knownAs: string
   /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
-  readonly learnsInto: readonly string[]
+  readonly learnsInto: readonly string[] | undefined
 }
 
 interface Named {
@@ -51,8 +51,8 @@ export async function findRoute(
   const config = parseSshConfig(stdout)
   const login = `${use.ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
   const host = sshHost(use, { destination: node.port === undefined ? login : `ssh://${login}` })
-  const because = uncheckedBecause(config, (file) => isLasting(resolveFile(use, file)))
-  if (because !== undefined) throw unchecked(node.name, host, because)
+  const command = trustingCommand(config)
+  if (command !== undefined) throw unchecked(node.name, host, command)
   const jump = lastJump(config)
   const hostname = first(config, 'hostname') ?? ''
   const port = first(config, 'port') ?? '22'
@@ -62,7 +62,7 @@ export async function findRoute(
     jump: jump && sshHost(use, jump),
     hostname,
     knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
-    learnsInto: learnsInto(config).map((file) => resolveFile(use, file)),
+    learnsInto: learnsInto(config)?.map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
   }
 }
 
@@ -73,40 +73,24 @@ function sshHost(use: SshUse, { jump, words = [], destination }: Named): SshHost
   return { jump, ssh, destination: quoted }
 }
 
-function learnsInto(config: SshConfig): string[] {
+function learnsInto(config: SshConfig): string[] | undefined {
   const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
-  if (!isTrusting || first(config, 'knownhostscommand')) return []
+  if (!isTrusting || first(config, 'knownhostscommand')) return undefined
   return ['userknownhostsfile', 'globalknownhostsfile'].flatMap((name) => spansOf(first(config, name) ?? ''))
 }
 
 /**
- * Throws a Failure where a key that was trusted at the first meeting is not in a file now: ssh does not say so on a full
- * disk, and the next run would trust whoever answers.
+ * Throws a Failure where a key that was trusted at the first meeting is not in a file now: that of /dev/null, or on a full
+ * disk, where ssh does not say so. The next run would trust whoever answers.
  */
 export async function refuseUnkept(
   node: string,
-  { knownAs, learnsInto }: Route,
+  { knownAs, learnsInto = [] }: Route,
   run: Omit<Spawning, 'input'>,
 ): Promise<void> {
-  const [kept] = learnsInto
-  if (kept === undefined) return
-  const there = learnsInto.filter((file) => statOf(file)?.isFile())
-  const looks = there.map((file) => spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...run, input: '' }))
-  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, kept)
-}
-
-function resolveFile({ folder }: SshUse, file: string): string {
-  return resolve(folder, file.replace(/^~(?=\/)/, userInfo().homedir))
-}
-
-/** Whether the file keeps a key that ssh writes to it: not /dev/null, and in a folder that exists. */
-function isLasting(path: string): boolean {
-  if (path.includes('%')) return false
-  const kind = statOf(path)
-  if (kind) return kind.isFile() && isWritable(path)
-  // The one folder that ssh makes itself.
-  const above = dirname(path)
-  return isWritable(above) || above === join(userInfo().homedir, '.ssh')
+  const files = learnsInto.filter((file) => statOf(file)?.isFile())
+  const looks = files.map((file) => spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...run, input: '' }))
+  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
 }
 
 /** Files in a list of `ssh -G`, where a blank may be part of a name: one word or several that follow each other. */
@@ -119,28 +103,20 @@ function statOf(path: string) {
   return tryTo(() => doing('read', path, () => statSync(path, { throwIfNoEntry: false })))
 }
 
-function isWritable(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-function unchecked(node: string, place: SshHost, because: string): Failure {
-  const what = `the host key would not be checked: ${because}`
+function unchecked(node: string, place: SshHost, command: string): Failure {
+  const what = `the host key would not be checked: KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
   const remedyFor = ([some = place]: readonly SshHost[]) =>
-    `check the effective configuration, and change it (yes, or accept-new with a permanent file):\n${some.ssh(['-G'])} | grep -iE 'stricthost|knownhosts'`
+    `check the effective configuration, and change it:\n${some.ssh(['-G'])} | grep -i knownhosts`
   return new Failure(`${node}: ${what}`, {
     code: 'host-key-unchecked',
     shared: { what, who: node, place, remedyFor },
   })
 }
 
-function unkept(node: string, knownAs: string, file: string): Failure {
+function unkept(node: string, knownAs: string, file: string | undefined): Failure {
   const what = `host keys are not kept in ${file}`
-  const remedyFor = () => `see why ssh can't write to it (df, ls -l); then run the same command again`
+  const remedyFor = () =>
+    `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then run the same command again`
   return new Failure(`${node}: ${what}: that of ${knownAs} was trusted as unknown, and would be again`, {
     code: 'host-key-not-kept',
     shared: { what, who: node, place: undefined, remedyFor },

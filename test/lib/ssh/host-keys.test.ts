@@ -99,23 +99,32 @@ describe('keys that are learnt at the first meeting go into a file that stays', 
 
   for (const [title, file] of [
     ['/dev/null', '/dev/null'],
-    ['none', 'none'],
     ['a link to /dev/null', './link'],
     ['a folder', './out'],
     ['a file in a folder that does not exist', './nowhere/known_hosts'],
     ['/dev/stdout', '/dev/stdout'],
   ] as const)
-    test(`which is not ${title}`, async () => {
+    test(`which is not ${title}: nothing is run there`, async () => {
       if (file === './link') symlinkSync('/dev/null', join(at.folder, 'link'))
       const config = at.host('node', 'StrictHostKeyChecking accept-new', `UserKnownHostsFile ${file}`)
-      const message =
-        /^node: the host key would not be checked: StrictHostKeyChecking accept-new, but UserKnownHostsFile/
-      assertFails(await at.run('node', 'echo in', { config }), 'host-key-unchecked', message)
+      const ran = join(at.folder, 'ran')
+      await at.connect('node', { config }, async (connection) => {
+        const message = /^node: host keys are not kept in \S+: that of \[127\.0\.0\.1\]:\d+ was trusted/
+        // Neither at the first meeting nor at the next one.
+        for (let i = 0; i < 2; i++)
+          await assert.rejects(connection.run(`touch ${ran}`), { name: 'Failure', code: 'host-key-not-kept', message })
+      })
+      assert.ok(!existsSync(ran))
       const options = { UserKnownHostsFile: file }
       const trusting = at.host('node', 'StrictHostKeyChecking accept-new')
       if (/^\./.test(file))
-        assertFails(await at.run('node', 'echo in', { config: trusting, options }), 'host-key-unchecked')
+        assertFails(await at.run('node', 'echo in', { config: trusting, options }), 'host-key-not-kept')
     })
+
+  test('which is not none: ssh refuses it', async () => {
+    const config = at.host('node', 'StrictHostKeyChecking accept-new', 'UserKnownHostsFile none')
+    assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
+  })
 
   test('and a disk that is too full for them is an error, not a node that is trusted again and again', {
     skip: !canMount && 'only root may mount a small disk',
