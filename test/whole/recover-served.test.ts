@@ -1,4 +1,4 @@
-/** recover compares the files of a control node with what its API server and etcd show, where they run. */
+/** recover compares the files of a control node with what its API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -59,7 +59,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
   }
   const recover = () => harderway(place, 'recover', '--node', 'control0')
 
-  test('are taken where what is shown is the certificate among them, by etcd to its own clients alone', async () => {
+  test('are taken where what is served is the certificate among them, by etcd to its own clients alone', async () => {
     await serve(made, 'kubernetes', 6443)
     const ca = readFileSync(join(made, 'ca.pem'))
     await serve(made, 'kubernetes', 2379, { ca, requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2' })
@@ -68,7 +68,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.doesNotMatch(told(ran), /serves another|did not sign|port (2379|6443)/)
   })
 
-  test('are not taken where another CA signed what is shown: they are not what the cluster runs with', async () => {
+  test('are not taken where another CA signed what is served: they are not what the cluster runs with', async () => {
     await serve(join(place, 'other/auth'), 'kubernetes', 6443)
     const ran = await recover()
     assert.equal(ran.status, 3, told(ran))
@@ -80,7 +80,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
   })
 
-  test('are taken where the same CA signed another one, which is told: the file was not loaded', async () => {
+  test('are taken where the same CA signed another one, which is reported: the file was not loaded', async () => {
     await serve(made, 'admin', 6443)
     const ran = await recover()
     assert.equal(ran.status, 0, told(ran))
@@ -90,7 +90,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     )
   })
 
-  test('are taken where what listens shows none, which is told', async () => {
+  test('are taken where what listens serves none, which is reported', async () => {
     await listen(
       createPlain((socket) => socket.end('no TLS')),
       2380,

@@ -230,7 +230,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     ['control0.kubeconfig', () => readFileSync(join(made, 'admin.kubeconfig'), 'utf8'), /another pair than control0/],
   ] as const)
     test(`recover takes nothing where ${file} of the control node is spoilt`, async () => {
-      // Where the other control node's is another, that is what is told.
+      // Where the other control node's identity is another, that is what is reported.
       await lab.node('control1').stop()
       writeFileSync(join(lab.node('control0').home, file), spoil())
       const ran = await recover('--node', 'control0')
@@ -238,7 +238,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       assertRefused(ran, what)
     })
 
-  test('recover refuses where two control nodes hold different identities, and tells which', async () => {
+  test('recover refuses where two control nodes hold different identities, and says which', async () => {
     const other = join(place, 'other')
     mkdirSync(join(other, 'home'), { recursive: true })
     writeCluster(other, edits)

@@ -39,7 +39,7 @@ const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplacea
 /** Of auth/, beside what targets make. A node has none of them. */
 export const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
 
-/** Its path is where the files are from, for the messages of checks. */
+/** For checks, which only read. Its path is where the files are from, as their messages name it. */
 class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 

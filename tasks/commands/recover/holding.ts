@@ -22,7 +22,7 @@ export interface Holding {
   readonly listening: ReadonlySet<number>
 }
 
-/** Bytes: one of ours has some ten thousand. It may be a kubeconfig of a node's: the parser's time has a bound. */
+/** Bytes; ours have some ten thousand. It bounds the time that the YAML parser spends on a node's kubeconfig. */
 const largest = 32 * 1024
 
 export interface Sources {
