@@ -84,7 +84,8 @@ export function readTime({ tag, content }: Der): Date | undefined {
   const text = content.toString('latin1')
   const digits = tag === 0x17 ? `${text < '50' ? 20 : 19}${text}` : text
   if ((tag !== 0x17 && tag !== 0x18) || !/^\d{14}Z$/.test(digits)) return undefined
-  const iso = digits.replace(/^(....)(..)(..)(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6.000Z')
+  const two = (at: number) => digits.slice(at, at + 2)
+  const iso = `${digits.slice(0, 4)}-${two(4)}-${two(6)}T${two(8)}:${two(10)}:${two(12)}.000Z`
   const date = new Date(iso)
   return !Number.isNaN(date.getTime()) && date.toISOString() === iso ? date : undefined
 }
