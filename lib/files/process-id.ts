@@ -61,6 +61,8 @@ function isRunning(pid: number): boolean {
 
 /** A namespace's number is used again only when its last process is gone: pid_namespaces(7). */
 function readSpace(): string {
+  // macOS has no namespaces: a pid that is not there is that of a process that has ended.
+  if (process.platform === 'darwin') return `darwin ${hostname()}`
   try {
     // /proc may belong to another PID namespace.
     if (readlinkSync('/proc/self') !== String(process.pid)) return ''
