@@ -132,7 +132,7 @@ async function createReporter(
   if (options.json) {
     const { createJsonLines } = await import('../lib/views/json-lines.ts')
     const lines = createJsonLines(print)
-    return isPlan ? (await import('../lib/plan/plan-json.ts')).createPlanJson(print, views, lines) : lines
+    return isPlan ? (await import('../lib/plan/plan.ts')).createPlanJson(print, views, lines) : lines
   }
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress

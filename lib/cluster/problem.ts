@@ -1,4 +1,5 @@
 /** A problem of cluster.yaml: how the values of a YAML that may be anything are read to find it, and shown in its message. Pure. */
+import { suggest } from '../suggest.ts'
 
 export type Path = readonly (string | number)[]
 export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
@@ -40,4 +41,37 @@ export function textOf(value: unknown): string {
   } catch {
     return '[object Object]'
   }
+}
+
+/** The parts of a valibot schema that say which keys may stand where. */
+export interface SchemaShape {
+  readonly type: string
+  readonly entries?: Readonly<Record<string, SchemaShape>>
+  readonly item?: SchemaShape
+  readonly wrapped?: SchemaShape
+  readonly options?: readonly SchemaShape[]
+  /** Of a record, whose keys may be any. */
+  readonly value?: SchemaShape
+}
+
+export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
+  if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
+  if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
+  const { item, entries, value: each } = schema
+  if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
+  if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
+  if (!entries) return []
+  return Object.entries(map(value)).flatMap(([key, inner]) => {
+    const known = Object.hasOwn(entries, key) ? entries[key] : undefined
+    if (known) return unknownKeys(known, inner, [...path, key])
+    const words = path.filter((part) => typeof part === 'string').join('.')
+    const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
+    return [
+      {
+        path: [...path, key],
+        at: 'key' as const,
+        message: `is an unknown key in ${where}: ${suggest(key, Object.keys(entries))}`,
+      },
+    ]
+  })
 }

@@ -3,10 +3,20 @@ import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.
 import { parseDuration } from '../duration.ts'
 import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
-import { duplicates, list, map, type Path, type Problem, type Raw, shown, textOf } from './problem.ts'
+import {
+  duplicates,
+  list,
+  map,
+  type Path,
+  type Problem,
+  type Raw,
+  type SchemaShape,
+  shown,
+  textOf,
+  unknownKeys,
+} from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
 import { sshOptionProblems } from './ssh-options.ts'
-import { type SchemaShape, unknownKeys } from './unknown-keys.ts'
 import { isDnsName } from './values.ts'
 
 /** What cluster.yaml may not contradict: from the tables. */

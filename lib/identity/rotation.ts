@@ -3,13 +3,22 @@
  * ask for. Every set of files has a meaning, or is none: then it is said why.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { isName } from '../der/encodings.ts'
 import { blocksIn } from '../der/pem.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
-import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../pki/certificate.ts'
+import {
+  type Certificate,
+  compareSubject,
+  isIssuedBy,
+  readCertificate,
+  readDerCertificate,
+} from '../pki/certificate.ts'
 import { tryCertificate } from '../pki/pair.ts'
 import { isKeyOf, readPrivateKey } from '../pki/private-key.ts'
+import type { Subject } from '../pki/profile.ts'
+import type { IssuerName } from '../pki/x509.ts'
 
 export type Read = (file: string) => Buffer | undefined
 
@@ -163,3 +172,23 @@ const keysIn = once((pem) => {
   const all = blocksIn(pem, 'CERTIFICATE').map((der) => readDerCertificate(der)?.publicKey)
   return all.filter((key) => key !== undefined)
 }) as (pem: Buffer) => KeyObject[]
+
+/** Undefined where Go would not read it. */
+export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {
+  return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
+}
+
+/** The issuer name in certificates signed by the key. Undefined if there are none, they disagree, or the name is not the one asked for. */
+export function nameInIssued(made: readonly Certificate[], key: KeyObject, asked: Subject): IssuerName | undefined {
+  const [first, ...others] = made.filter(({ x509 }) => x509.verify(key))
+  if (!first || !isName(first.fields.issuer) || compareSubject(first.issuerAttributes, asked).length > 0)
+    return undefined
+  const agree = others.every(
+    ({ issuer, authorityKeyId }) => isSame(issuer, first.issuer) && isSame(authorityKeyId, first.authorityKeyId),
+  )
+  return agree ? { subject: first.issuer, keyId: first.authorityKeyId } : undefined
+}
+
+function isSame(one: Buffer | undefined, other: Buffer | undefined): boolean {
+  return one && other ? one.equals(other) : one === other
+}

@@ -1,10 +1,13 @@
 /** What a dry run found, as a plan: what would be there, what was, what would be restarted. Pure. */
+
 import type { CertificateFacts, Change } from '../change.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import type { Outcome } from '../targets/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../targets/target.ts'
 import { unitsThatRead } from '../views/advice.ts'
+import { formatJsonLine } from '../views/json-lines.ts'
 import type { PhaseView } from '../views/phase-view.ts'
+import type { Reporter } from '../views/reporter.ts'
 import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
 
 /** New, changed, removed. */
@@ -181,5 +184,20 @@ function fold(group: readonly [Entry, ...Entry[]]): Entry {
     copied: first.copied.map(shared),
     installed: first.installed.map(shared),
     removed: first.removed.map(shared),
+  }
+}
+
+export function createPlanJson(
+  write: (line: string) => void,
+  phases: readonly PhaseView[],
+  progress: Reporter,
+): Reporter {
+  return {
+    ...progress,
+    end: async (summary) => {
+      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
+        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
+      await progress.end(summary)
+    },
   }
 }

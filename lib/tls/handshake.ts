@@ -1,9 +1,28 @@
 /** TLS 1.3 between two parties in memory, with Node's TLS: what each side makes of the other. */
+
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { connect, createServer, type TLSSocket } from 'node:tls'
-import { formatReasons } from '../reason.ts'
-import { findDistrust } from './trust.ts'
+import { type Certificate, isIssuedBy, readCertificates } from '../pki/certificate.ts'
+import { formatReasons, type Reason } from '../reason.ts'
+
+/** Of PEM files: a leaf first, then what leads to a root. Times and usages aside. */
+export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+  const [leaf, ...between] = readCertificates(shown)
+  if (!leaf) return [{ kind: 'other-issuer' }]
+  const refused = [leaf, ...between].flatMap(({ refusals }) => refusals)
+  const roots = readCertificates(trusted).filter((root) => root.refusals.length === 0)
+  return isChained(leaf, between, roots) ? refused : [...refused, { kind: 'other-issuer' }]
+}
+
+function isChained(certificate: Certificate, between: readonly Certificate[], roots: readonly Certificate[]): boolean {
+  return (
+    roots.some((root) => isIssuedBy(certificate, root)) ||
+    between.some(
+      (link, i) => link.isCa && isIssuedBy(certificate, link) && isChained(link, between.toSpliced(i, 1), roots),
+    )
+  )
+}
 
 /** PEM files, byte for byte: what a party trusts, and what it shows. */
 export interface Party {

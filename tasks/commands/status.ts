@@ -5,7 +5,6 @@ import { formatJsonLine } from '../../lib/views/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { notesOnFolder } from '../looks/folder.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import {
   firstEnd,
@@ -19,6 +18,7 @@ import {
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
+import { notesOnFolder } from '../looks/walk.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'

@@ -1,11 +1,12 @@
 /** One walk over targets, by the holder of the lock on auth/: the refusals first, then the builds. */
+
 import { asFailure } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/targets/executor.ts'
 import type { Graph } from '../../lib/targets/graph.ts'
 import type { TargetId } from '../../lib/targets/target.ts'
 import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
-import { closeFolder } from './folder.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
   /** Of the lock. */
@@ -37,4 +38,17 @@ export async function walk(graph: Graph, { lost, reporter, ...options }: Walking
   if (!lost.aborted) return { outcomes, findings: findingsOf(outcomes.values()) }
   reporter.problem(asFailure(lost.reason))
   return { outcomes, findings: ['failed'] }
+}
+
+/** What a run will mend. */
+export function notesOnFolder(auth: AuthDir): string[] {
+  // The empty one of a new clone holds nothing that others could read.
+  const holds = auth.names().some((name) => !name.startsWith('.'))
+  return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
+/** Before anything is written there. */
+export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
+  auth.keepOutOfGit()
+  if (auth.tightenFolder()) note(`${auth.path} was accessible to others: its mode is now 0700`)
 }

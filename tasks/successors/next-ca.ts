@@ -3,13 +3,13 @@ import { createPublicKey } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, crossName, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import { nameOfCa } from '../../lib/identity/ca-name.ts'
 import {
   type CaRotation,
   caRotation,
   caRotationFiles,
   isCaCommonName,
   isCross,
+  nameOfCa,
   nextCaCommonName,
 } from '../../lib/identity/rotation.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'

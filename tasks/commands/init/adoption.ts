@@ -1,4 +1,5 @@
 /** What the files of an auth/ tell of the cluster that they were made for. Reads only. */
+import { parseDuration } from '../../../lib/duration.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import { readServer } from '../../../lib/kubeconfig/kubeconfig.ts'
@@ -9,7 +10,6 @@ import { clusterCerts, nodeUser } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
 import { readApiNames } from './api-names.ts'
 import { type Draft, newDraft } from './draft.ts'
-import { formatValidity, readValidity } from './validity.ts'
 
 const apiName = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
 const clients = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
@@ -81,4 +81,41 @@ function readSubject(ca: Certificate): Draft['subject'] {
     (name) => valuesOf(ca, name)[0],
   )
   return { country, state, locality, organization, organizationalUnit }
+}
+
+const hour = 3_600_000
+
+interface Issued {
+  readonly ca: Certificate
+  /** Without the users'. */
+  readonly leaves: readonly Certificate[]
+  readonly users: readonly Certificate[]
+}
+
+/** Leaves that were cut to the end of their CA are valid for less than what was asked: the longest counts. */
+function readValidity({ ca, leaves, users }: Issued, usual: Draft['certificates']) {
+  const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf))
+  const shortest = Math.min(longest, ...[ca, ...users].map(hoursOf))
+  return {
+    validity: leaves.length > 0 ? format(longest) : usual.validity,
+    caValidity: format(hoursOf(ca)),
+    // It has to be less than each of them.
+    renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
+  }
+}
+
+function formatValidity(certificate: Certificate): string {
+  return format(hoursOf(certificate))
+}
+
+/** To the hour: a CA and its leaves are not of the same second. */
+function hoursOf({ notBefore, notAfter }: Certificate): number {
+  return Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
+}
+
+/** `10y`, `400d` or `36h`. */
+function format(hours: number): string {
+  const whole = Math.max(1, Math.floor(hours))
+  if (whole % 24 !== 0) return `${whole}h`
+  return whole % (365 * 24) === 0 ? `${whole / 365 / 24}y` : `${whole / 24}d`
 }

@@ -1,14 +1,20 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import { join } from 'node:path'
+
+import { accessSync, constants, statSync } from 'node:fs'
+import { basename, isAbsolute, join, relative } from 'node:path'
+import { findProblems, formatPath } from '../../../lib/cluster/cluster.ts'
+import type { Problem } from '../../../lib/cluster/problem.ts'
+import { doing, usageFailure } from '../../../lib/failure.ts'
+import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { formatJsonLine } from '../../../lib/views/json-lines.ts'
 import { printable, quote } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { formatCommand } from '../../request/command.ts'
 import type { Call } from '../../request/session.ts'
-import { type Asked, parseAsked } from './asked.ts'
-import { beginDraft } from './begin.ts'
-import { checkDraft } from './check.ts'
-import type { Draft } from './draft.ts'
+import { known } from '../../tables/files.ts'
+import { adopt } from './adoption.ts'
+import { type Asked, formatWord, parseAsked, wrong } from './asked.ts'
+import { type Draft, type DraftNode, newDraft, plainCluster } from './draft.ts'
 import { addFile, exists, makeFolder, refuseExisting, schemaPath } from './folder.ts'
 import { findHosts } from './hosts.ts'
 import { findMissing, formatCluster } from './text.ts'
@@ -52,4 +58,85 @@ function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: strin
   const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, { config, clone })
+}
+
+/** Throws a usage Failure. */
+export function beginDraft(asked: Asked): Draft {
+  const adopted = adopt(asked.auth)
+  if (!adopted && asked.from !== undefined)
+    throw usageFailure(`--from ${asked.from}: no ${certificateFile(caName)} that can be read is in there`)
+  const name = asked.name ?? adopted?.name ?? asked.folderName
+  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is no DNS name: give --name`)
+  const draft = adopted ?? newDraft(name)
+  const nodes = mergeNodes(draft.nodes, asked.nodes)
+  if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
+  return {
+    ...draft,
+    name,
+    api: { ...draft.api, virtualIP: asked.virtualIP ?? draft.api.virtualIP },
+    ssh: { ...draft.ssh, user: asked.user ?? draft.ssh.user, configFile: configFile(asked) },
+    nodes,
+  }
+}
+
+/** A node's role is in no certificate: where it is named, that is right. A gateway has none. */
+function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): DraftNode[] {
+  const named = (name: string) => asked.find((node) => node.name === name)
+  return [
+    ...known.map((node) => ({ ...node, host: named(node.name)?.host, role: named(node.name)?.role ?? node.role })),
+    ...asked.filter(({ name }) => known.every((node) => node.name !== name)),
+  ]
+}
+
+/** Relative where it is inside the folder, so that both can be moved together. */
+function configFile({ folder, sshConfig }: Asked): string | undefined {
+  if (sshConfig === undefined) return undefined
+  doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
+  if (!statSync(sshConfig).isFile()) throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
+  const path = relative(folder, sshConfig)
+  return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
+}
+
+/** Throws a usage Failure with all that is wrong, apart from what is not known yet. */
+export function checkDraft(draft: Draft, asked: Asked): void {
+  const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
+  if (problems.length === 0) return
+  const lines = problems.map(
+    (problem) => `${sourceOf(problem, draft, asked)}: ${problem.message}${hintOf(problem, draft)}`,
+  )
+  throw wrong([...new Set(lines)].join('\n'))
+}
+
+/** Of a name that is none in Kubernetes, and may be one for ssh: a full name, an address, an alias with a dot. */
+function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): string {
+  const { name = '', host } = (section === 'nodes' && nodes[Number(key)]) || {}
+  const isHost = part === 'name' && host === undefined && /[.:_]/.test(name) && /^[\w.:-]+$/.test(name)
+  return isHost ? `; if ssh knows it by that, write NAME=${name}` : ''
+}
+
+function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Draft): boolean {
+  if (more.length > 0) return false
+  if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
+  return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
+}
+
+function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
+  const [section, key, part] = path
+  const node = section === 'nodes' && typeof key === 'number' ? draft.nodes[key] : undefined
+  const typed = node && asked.nodes.find(({ name, role }) => name === node.name && role === node.role)
+  if (typed) return `--${typed.role} ${formatWord(typed)}`
+  switch ([section, part === undefined ? key : ''].filter((word) => word !== undefined).join('.')) {
+    case 'nodes':
+      return '--control'
+    case 'name':
+      return `--name ${draft.name}`
+    case 'api.virtualIP':
+      return `--virtual-ip ${draft.api.virtualIP}`
+    case 'ssh.user':
+      return `--user ${draft.ssh.user}`
+    case 'ssh.configFile':
+      return `--ssh-config ${draft.ssh.configFile}`
+    default:
+      return `${asked.auth}: ${formatPath(path)}`
+  }
 }

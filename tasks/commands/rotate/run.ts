@@ -1,4 +1,5 @@
 /** A rotation at work: its walks, and what is said before, between and after them. */
+
 import { Failure } from '../../../lib/failure.ts'
 import type { Lock } from '../../../lib/files/lock.ts'
 import type { RunOptions } from '../../../lib/targets/executor.ts'
@@ -15,7 +16,6 @@ import type { Request } from '../../request/session.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
 import { rewritePhase } from '../../running/rewrite.ts'
 import { phases } from '../../tables/phases.ts'
-import { proofPhase, proofTargets } from './proof.ts'
 
 export interface Run {
   readonly request: Request
@@ -120,4 +120,29 @@ export function heading({ stages, what }: Rotation, stage: Stage | undefined): s
   return stage
     ? `${what}, stage ${number} of ${stages.length}: ${stage.title}`
     : `${what}: before it is rotated, everything is to be as cluster.yaml asks`
+}
+
+const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
+
+function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
+  if (!prove) return []
+  const { name: phase } = proofPhase
+  const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
+  return rotating.workspace.cluster.nodes
+    .filter(({ role }) => role !== 'gateway')
+    .map((node) => ({
+      id: `${phase}/${node.name}`,
+      phase,
+      node: node.name,
+      needs: [],
+      after,
+      makes: [],
+      where: 'node',
+      // Asking may write, and so is no look.
+      check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
+      build: async (_, { signal }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      }),
+      release: (workspace) => workspace.disconnect(node),
+    }))
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { test } from 'node:test'
-import { nameInIssued, nameOfCa } from '../../../lib/identity/ca-name.ts'
+import { nameInIssued, nameOfCa } from '../../../lib/identity/rotation.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import {
   encodeSubject,

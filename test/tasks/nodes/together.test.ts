@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Step } from '../../../lib/change.ts'
-import { tellingTogether } from '../../../tasks/nodes/together.ts'
+import { tellingTogether } from '../../../tasks/nodes/install.ts'
 
 test('of several that are worked on at once, the last step that is reported is of one that is still at work', async () => {
   const told: string[] = []
