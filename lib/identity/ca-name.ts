@@ -4,7 +4,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { isName } from '../der/encodings.ts'
-import { type Certificate, compareSubject } from '../pki/certificate.ts'
+import { attributesIn, type Certificate, compareSubject } from '../pki/certificate.ts'
 import type { Subject } from '../pki/profile.ts'
 import type { IssuerName } from '../pki/x509.ts'
 
@@ -16,7 +16,7 @@ export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): Issuer
 /** The issuer name in certificates signed by the key. Undefined if there are none, they disagree, or the name is not the one asked for. */
 export function nameInIssued(made: readonly Certificate[], key: KeyObject, asked: Subject): IssuerName | undefined {
   const [first, ...others] = made.filter(({ x509 }) => x509.verify(key))
-  if (!first || !isName(first.fields.issuer) || compareSubject(first.issuerAttributes, asked).length > 0)
+  if (!first || !isName(first.fields.issuer) || compareSubject(attributesIn(first.x509.issuer), asked).length > 0)
     return undefined
   const agree = others.every(
     ({ issuer, authorityKeyId }) => isSame(issuer, first.issuer) && isSame(authorityKeyId, first.authorityKeyId),
