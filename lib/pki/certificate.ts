@@ -3,7 +3,7 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import { bitsOf, type Der, hex, inside } from '../der/der.ts'
 import { plainAttributes, readTime } from '../der/encodings.ts'
-import { extensionOf, type Fields, isSelfIssued, listedIn, readFields } from '../der/fields.ts'
+import { extensionOf, type Fields, isCaIn, listedIn, readFields } from '../der/fields.ts'
 import { oids } from '../der/oids.ts'
 import { blocksIn } from '../der/pem.ts'
 import { verifySignature } from '../der/signature.ts'
@@ -67,7 +67,7 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       return parsed
     }
     // OpenSSL reads every leaf that is accepted: test/lib/pki/reading.test.ts.
-    if (refusals.length > 0 || isSelfIssued(fields)) parse()
+    if (refusals.length > 0 || isCaIn(fields)) parse()
     const [notBefore, notAfter, ...more] = inside(fields.validity).map(readTime)
     if (!notBefore || !notAfter || more.length > 0) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
@@ -84,7 +84,7 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       issuer: fields.issuer.bytes,
       attributes: plainAttributes(fields.subject) ?? attributesIn(parse().subject),
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
-      isCa: maySign && listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff',
+      isCa: maySign && isCaIn(fields),
       keyUsage,
       extKeyUsages: listedIn(fields, oids.extKeyUsage).map(hex),
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
