@@ -1,5 +1,6 @@
 /** A certificate's DER by its fields: RFC 5280, 4.1. Pure. */
 import { type Der, expect, hex, inside, readDer } from './der.ts'
+import { oids } from './oids.ts'
 
 export interface Fields {
   /** What is signed. */
@@ -37,8 +38,9 @@ export function listedIn(fields: Fields, id: string): Der[] {
   return list ? inside(list) : []
 }
 
-export function isSelfIssued({ issuer, subject }: Fields): boolean {
-  return issuer.bytes.equals(subject.bytes)
+/** By its basic constraints. */
+export function isCaIn(fields: Fields): boolean {
+  return listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff'
 }
 
 /** Throws a RangeError where the bytes are anything but one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */

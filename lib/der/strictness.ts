@@ -5,7 +5,7 @@
 import { areConstraintsRead } from './constraints.ts'
 import { type Der, hex, inside, readDer } from './der.ts'
 import { isName, isPositive, isWellFormed } from './encodings.ts'
-import { type Extension, type Fields, isSelfIssued, listedIn } from './fields.ts'
+import { type Extension, type Fields, isCaIn, listedIn } from './fields.ts'
 import { oids } from './oids.ts'
 import { signatureAlgorithms } from './signature.ts'
 
@@ -14,11 +14,8 @@ type Rule = readonly [what: string, isBroken: (fields: Fields) => boolean]
 const rules: readonly Rule[] = [
   ['its version is not 3', ({ version }) => version !== 2],
   ['its serial number is negative or padded', ({ serialNumber }) => !isPositive(serialNumber)],
-  // The self-signature of a root is never verified.
-  [
-    'it is not signed with SHA-256, 384 or 512',
-    (of) => !isSelfIssued(of) && !signatureAlgorithms.has(hex(of.algorithm)),
-  ],
+  // The signature of a CA that is trusted itself is never verified.
+  ['it is not signed with SHA-256, 384 or 512', (of) => !isCaIn(of) && !signatureAlgorithms.has(hex(of.algorithm))],
   ['its subject has a character that its string type does not allow', ({ subject }) => !isName(subject)],
   ['its issuer has a character that its string type does not allow', ({ issuer }) => !isName(issuer)],
   ['its public key is encoded in an unusual form', ({ publicKey }) => !isPublicKey(publicKey)],
@@ -27,7 +24,7 @@ const rules: readonly Rule[] = [
   ['it has a malformed extension', ({ extensions }) => !extensions.every(isExtension)],
   ['it has a critical extension that Go does not accept', ({ extensions }) => extensions.some(isWronglyCritical)],
   ['it has name constraints that Go does not read', (of) => !areConstraintsRead(of)],
-  ['it may not issue for both servers and clients', (of) => isSelfIssued(of) && !issuesForBoth(of)],
+  ['it may not issue for both servers and clients', (of) => isCaIn(of) && !issuesForBoth(of)],
 ]
 
 /** Each is a clause about the certificate. */

@@ -3,7 +3,7 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import { bitsOf, type Der, hex, inside } from '../der/der.ts'
 import { plainAttributes, readTime } from '../der/encodings.ts'
-import { extensionOf, type Fields, isSelfIssued, listedIn, readFields } from '../der/fields.ts'
+import { extensionOf, type Fields, isCaIn, listedIn, readFields } from '../der/fields.ts'
 import { oids } from '../der/oids.ts'
 import { blocksIn } from '../der/pem.ts'
 import { verifySignature } from '../der/signature.ts'
@@ -29,8 +29,6 @@ export interface Certificate {
   readonly issuer: Buffer
   /** `CN=kubernetes`, … : attributes of a known OID by name, others by OID. */
   readonly attributes: readonly string[]
-  /** Of the issuer. */
-  readonly issuerAttributes: readonly string[]
   /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
   /** Whether it may sign certificates. */
@@ -69,7 +67,7 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       return parsed
     }
     // OpenSSL reads every leaf that is accepted: test/lib/pki/reading.test.ts.
-    if (refusals.length > 0 || isSelfIssued(fields)) parse()
+    if (refusals.length > 0 || isCaIn(fields)) parse()
     const [notBefore, notAfter, ...more] = inside(fields.validity).map(readTime)
     if (!notBefore || !notAfter || more.length > 0) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
@@ -85,12 +83,8 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       subject: fields.subject.bytes,
       issuer: fields.issuer.bytes,
       attributes: plainAttributes(fields.subject) ?? attributesIn(parse().subject),
-      // For reports alone.
-      get issuerAttributes() {
-        return attributesIn(parse().issuer)
-      },
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
-      isCa: maySign && listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff',
+      isCa: maySign && isCaIn(fields),
       keyUsage,
       extKeyUsages: listedIn(fields, oids.extKeyUsage).map(hex),
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
@@ -115,8 +109,11 @@ function formatSan({ tag, content }: Der): string {
   return `${sanTypes[tag & 0x1f] ?? tag}:${tag === 0x82 || tag === 0x81 || tag === 0x86 ? text : content.toString('hex')}`
 }
 
-/** OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone: none is ever asked for. */
-function attributesIn(name: string | undefined): string[] {
+/**
+ * Of x509.subject or x509.issuer. OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone:
+ * none is ever wanted.
+ */
+export function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 

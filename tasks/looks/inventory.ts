@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
 import { readEmbedded } from '../../lib/kubeconfig/kubeconfig.ts'
-import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
 import type { Outcome } from '../../lib/targets/executor.ts'
@@ -132,7 +132,7 @@ function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFre
   if (certificate.subject.equals(certificate.issuer) && certificate.x509.verify(certificate.publicKey)) return 'itself'
   return ca && isIssuedBy(certificate, ca)
     ? 'ca'
-    : (certificate.issuerAttributes.find((each) => each.startsWith('CN=')) ?? 'nobody')
+    : (attributesIn(certificate.x509.issuer).find((each) => each.startsWith('CN=')) ?? 'nobody')
 }
 
 function stateOf(outcome: Outcome | undefined): State {

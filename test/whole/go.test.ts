@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/der/pem.ts'
-import { altered, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
+import { altered, attribute, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
 import { elements } from '../support/der.ts'
 import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
 import { kubectl } from '../support/kubectl.ts'
@@ -379,6 +379,14 @@ const takenCas: readonly Row[] = [
     alter: constraints(subtrees(0xa0, domain('CONTROL0'), ...ours.map(domain))),
   },
   { title: 'for whatever it likes, its usage not said', alter: without(keyUsage) },
+  {
+    title: 'though a CA above it signed it with SHA-1',
+    alter: () => ({
+      issuer: sequence(attribute('550403', 0x0c, 'Company Root')),
+      algorithm: sequence(oid('2a8648ce3d0401')),
+    }),
+    hash: 'sha1',
+  },
 ]
 
 describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {

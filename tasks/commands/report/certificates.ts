@@ -1,7 +1,7 @@
 /** Each certificate, with what stands in it, and the tree of who signed whom. Certificates only: no key is in a page. */
 import { html } from 'ghtml'
 import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
-import type { Certificate } from '../../../lib/pki/certificate.ts'
+import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, printable } from '../../../lib/wording.ts'
 import type { Item } from '../../looks/inventory.ts'
@@ -57,11 +57,11 @@ export function showCertificates(items: readonly Item[]): string {
 const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
 
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
-  const { x509, attributes, issuerAttributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
+  const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
   const facts: [string, string][] = [
     ['Subject', attributes.join(', ')],
-    ['Issuer', issuer === 'itself' ? 'itself' : issuerAttributes.join(', ')],
+    ['Issuer', issuer === 'itself' ? 'itself' : attributesIn(x509.issuer).join(', ')],
     ['Valid', [notBefore, notAfter].map((time) => time.toISOString().replace('.000Z', 'Z')).join(' to ')],
     ['Names and addresses', sans.join(', ')],
     ['Use', isCa ? 'signs certificates' : usages.join(', ')],
