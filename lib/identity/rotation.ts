@@ -9,6 +9,7 @@ import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, nextName } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
 import {
+  attributesIn,
   type Certificate,
   compareSubject,
   isIssuedBy,
@@ -181,7 +182,7 @@ export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): Issuer
 /** The issuer name in certificates signed by the key. Undefined if there are none, they disagree, or the name is not the one asked for. */
 export function nameInIssued(made: readonly Certificate[], key: KeyObject, asked: Subject): IssuerName | undefined {
   const [first, ...others] = made.filter(({ x509 }) => x509.verify(key))
-  if (!first || !isName(first.fields.issuer) || compareSubject(first.issuerAttributes, asked).length > 0)
+  if (!first || !isName(first.fields.issuer) || compareSubject(attributesIn(first.x509.issuer), asked).length > 0)
     return undefined
   const agree = others.every(
     ({ issuer, authorityKeyId }) => isSame(issuer, first.issuer) && isSame(authorityKeyId, first.authorityKeyId),
