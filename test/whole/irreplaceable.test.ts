@@ -916,7 +916,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.match(lines[0] ?? '', /^3 nodes, another CA than \S+: control0, worker0, gateway$/)
     assert.match(
       lines[1] ?? '',
-      /move ours away and fetch it: mkdir .* && mv .* \S+-fetched && \(cd \S+ && scp .*@control0:~\/ca\.pem/,
+      /move ours away and take it over: mkdir .* && mv .* \S+-fetched && \(cd \S+ && scp .*@control0:~\/ca\.pem/,
     )
     const [command = '', ...more] = commandsIn(lines.slice(1).join('\n'))
     assert.deepEqual(more, [])
@@ -1012,11 +1012,13 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       publicKeyIn(auth(), 'service-account'),
       readFileSync(join(auth(), config), 'utf8'),
     ]
-    const [three, admin] = [identity(), publicKeyIn(auth(), 'admin')]
+    // Of nodes that were overwritten on purpose before.
+    const kept = () => readdirSync(join(auth(), 'backup'))
+    const [three, admin, before] = [identity(), publicKeyIn(auth(), 'admin'), kept()]
     assertStatus(await harderway(place, 'bootstrap', '--force'), 0)
     assert.deepEqual(identity(), three)
     assert.notEqual(publicKeyIn(auth(), 'admin'), admin)
-    assert.ok(!readdirSync(auth()).includes('backup'))
+    assert.deepEqual(kept(), before)
   })
 
   describe('that was a control node and is a worker', () => {
