@@ -180,7 +180,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
     const over = ['deploy', '--node', 'worker0', '--node', 'gateway', '--replace-identity']
     const planned = await harderway(place, ...over, '--dry-run')
     assertStatus(planned, 4)
-    assert.match(planned.stdout, /worker0 holds another CA \(ca\.pem\): it is overwritten, and kept in\s+auth\/backup/m)
+    assert.match(planned.stdout, /worker0 holds another CA \(ca\.pem\): it is overwritten, and kept\s+in auth\/backup/m)
     assertStatus(await harderway(place, ...over), 0)
     assertStatus(await deploy('--dry-run'), 0)
   })
