@@ -93,7 +93,7 @@ function formatWays(waysOut: readonly string[]): string {
   return waysOut.map((way) => `- ${way}`).join('\n')
 }
 
-/** Whether it is an error of a system call, with one of the codes if any are given. */
+/** True for an error of a system call, with one of the codes if any are given. */
 export function isErrno(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
   return (
     error instanceof Error &&
@@ -116,7 +116,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
     if (isErrno(error)) {
       const code = String(error.code)
       const why = code === 'ELOOP' ? 'it is a symbolic link' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
-      const { whose, remedy } = isErrno(error, 'EACCES', 'EPERM') ? tellOwner(path) : { whose: '' }
+      const { whose, remedy } = isErrno(error, 'EACCES', 'EPERM') ? describeOwner(path) : { whose: '' }
       throw new Failure(`can't ${what} ${path}: ${why}${whose}`, {
         kind,
         code: code.toLowerCase(),
@@ -129,7 +129,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
 }
 
 /** Whose the file is, or the lowest folder above it that can be seen; in a folder of ours it is root's after a run by sudo. */
-function tellOwner(path: string): { whose: string; remedy?: string } {
+function describeOwner(path: string): { whose: string; remedy?: string } {
   const me = process.getuid?.()
   let at = resolve(path)
   while (ownerOf(at) === undefined && at !== dirname(at)) at = dirname(at)

@@ -35,7 +35,7 @@ const named = /^\.harderway-([0-9a-f]{12})-([0-9a-f]{8})(?:-([0-9a-f]{8})-(\d{1,
  * `left`: no run can be using it. A run holds the lock of its auth/ and one connection to the node; neither survives a
  * reboot, nor the restart of a container that counts uptime from its own start.
  */
-export function judgeStaging(
+export function checkStaging(
   { name, age }: Leftover,
   owner: StagingOwner,
   now: Uptime | undefined,

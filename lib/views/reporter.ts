@@ -20,7 +20,7 @@ export function formatFailure({ message, remedy }: Failure, id?: TargetId): stri
   return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
 }
 
-/** With where in our code it was made, where it is a mistake of ours and all is asked for. */
+/** With --verbose, a bug's stack trace is added. */
 export function formatProblem(failure: Failure, isVerbose: boolean, id?: TargetId): string {
   const stack = isVerbose ? stackOf(failure) : undefined
   return [formatFailure(failure, id), ...(stack === undefined ? [] : [printable(stack)])].join('\n')
@@ -49,7 +49,7 @@ export function joinFailures(failures: readonly [TargetId, Failure][]): [TargetI
   })
 }
 
-/** Equal where it is the same on several nodes; undefined where it is this target's alone. */
+/** The key by which failures are joined; undefined if the failure belongs to no node. */
 function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
   return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
 }
@@ -62,7 +62,7 @@ export function formatStacks(outcomes: ReadonlyMap<TargetId, Outcome>): string[]
   })
 }
 
-/** What their user should know of the targets in any case, each with its target's id. */
+/** The warnings of all targets, each with its target's id. */
 export function warningsOf(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) =>
     'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],

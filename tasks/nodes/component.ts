@@ -104,7 +104,8 @@ async function withClient<T>(
 ): Promise<T> {
   const health = nodeUnits(node, serving.install).find(isMeant)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
-  if (!open || !address || !as) throw new Failure('there is nobody to query, or no credentials', { node: node.name })
+  if (!open || !address || !as)
+    throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/tls/client.ts')
   const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })

@@ -9,7 +9,7 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { DriftKind, Reason } from '../../lib/reason.ts'
 import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
-import { judgeStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
+import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
@@ -49,7 +49,7 @@ export function checkNode(
   const foreign = foreignFiles(node, folder, names)
   const neighbours = neighboursIn(workspace, folder, names)
   const prunes = workspace.options.prune && neighbours.length === 0
-  const stagings = Map.groupBy(folder.leftovers, (each) => judgeStaging(each, stagingOwner(workspace), folder.uptime))
+  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(workspace), folder.uptime))
   const wrong = {
     ...compareFolder(workspace, node, folder),
     pruned: prunes ? foreign : [],

@@ -22,12 +22,12 @@ import {
   whyNotHealthy,
 } from './restart.ts'
 import {
-  judgeUnits,
+  checkUnitsOf,
   keptFor,
   lookAtUnits,
   realPath,
+  type UnitCheck,
   type UnitsFound,
-  type UnitVerdict,
   type WantedPlace,
   wantedAt,
 } from './units.ts'
@@ -38,10 +38,10 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   const others = guardIdentity(workspace, node, found.look)
   if (!isForced) guardNewer(workspace, node, found.look)
   if (found.look.folder.isDrained && install.undrain !== '') await undrain(workspace, node, install)
-  const verdicts = judgeUnits(workspace, node, install, found).map((verdict) =>
+  const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
-  const stale = verdicts.filter(({ reason }) => typeof reason === 'object')
+  const stale = verdicts.flatMap(({ reason, ...rest }): Stale[] => (reason ? [{ ...rest, reason }] : []))
   const before = await lookBefore(on, stale, found)
   const all = wantedAt(
     workspace,
@@ -79,14 +79,16 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
-export function asForced({ unit, reason, isUp }: UnitVerdict, { drain }: Install): UnitVerdict {
-  if (reason === 'not installed') return { unit, reason, isUp }
+export function asForced({ unit, reason, isUp }: UnitCheck, { drain }: Install): UnitCheck {
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
   const isDrained = restarts && unit.isDrained === true && drain !== ''
   return { unit, isUp, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
+
+/** A unit that differs from what is wanted. */
+type Stale = UnitCheck & { readonly reason: UnitReason }
 
 /** The state of the node's units before anything was changed. */
 interface Before {
@@ -99,7 +101,7 @@ interface Before {
   readonly kept: readonly string[]
 }
 
-async function lookBefore(on: On, stale: readonly UnitVerdict[], { places }: UnitsFound): Promise<Before> {
+async function lookBefore(on: On, stale: readonly Stale[], { places }: UnitsFound): Promise<Before> {
   const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
   return {
     isHealthy: await wereHealthy(on, stale),
@@ -110,26 +112,23 @@ async function lookBefore(on: On, stale: readonly UnitVerdict[], { places }: Uni
 }
 
 /** A unit that was not healthy gains nothing from its old files. */
-async function wereHealthy(on: On, stale: readonly UnitVerdict[]): Promise<boolean> {
-  const whys = await Promise.all(
-    stale.map(({ unit, isUp, reason }) =>
-      isUp && typeof reason === 'object' && reason.state === undefined ? whyNotHealthy(on, on.node, unit) : 'not up',
-    ),
-  )
-  return whys.every((why, i) => why === undefined || !stale[i]?.isUp)
+async function wereHealthy(on: On, stale: readonly Stale[]): Promise<boolean> {
+  const up = stale.filter(({ isUp }) => isUp)
+  const whys = await Promise.all(up.map(({ unit, reason }) => reason.state ?? whyNotHealthy(on, on.node, unit)))
+  return whys.every((why) => why === undefined)
 }
 
 /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
-function changedOf(stale: readonly UnitVerdict[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
-  const drifting = stale.flatMap(({ reason }) => (typeof reason === 'object' ? reason.places : []))
+function changedOf(stale: readonly Stale[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
+  const drifting = stale.flatMap(({ reason }) => reason.places)
   const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
   return all.filter(({ path }) => paths.has(path))
 }
 
 /** Loads the units that others on the node query one by one, then the rest at once. */
-async function loadAll(on: On, stale: readonly UnitVerdict[], standing: Standing, restarted: Unit[]): Promise<void> {
-  const load = async (own: On, { unit, reason, isUp }: UnitVerdict) => {
-    if (!isUp || typeof reason !== 'object') return
+async function loadAll(on: On, stale: readonly Stale[], standing: Standing, restarted: Unit[]): Promise<void> {
+  const load = async (own: On, { unit, reason, isUp }: Stale) => {
+    if (!isUp) return
     if (await isReloaded(own, unit, reason)) return
     await guarded(own, unit, standing === 'healthy', async () => {
       restarted.push(unit)
@@ -137,8 +136,8 @@ async function loadAll(on: On, stale: readonly UnitVerdict[], standing: Standing
       if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
     })
   }
-  for (const verdict of stale.filter(({ unit }) => unit.isAsked)) await load(on, verdict)
-  const others = stale.filter(({ unit }) => !unit.isAsked)
+  for (const verdict of stale.filter(({ unit }) => unit.isQueried)) await load(on, verdict)
+  const others = stale.filter(({ unit }) => !unit.isQueried)
   await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
 }
 
@@ -150,9 +149,9 @@ async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */
-async function loadUnproven(on: On, stale: readonly UnitVerdict[], restarted: Unit[]): Promise<void> {
+async function loadUnproven(on: On, stale: readonly Stale[], restarted: Unit[]): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
-    if (!isUp || typeof reason !== 'object') continue
+    if (!isUp) continue
     if (reason.restarts) {
       restarted.push(unit)
       await restartUnproven(on, unit)
@@ -184,15 +183,16 @@ async function refuseUnloaded(
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
-  const again = judgeUnits(workspace, node, install, { ...found, places: { ...found.places, files } })
-  const ended = again.find(({ unit, isUp }) => !isUp && restarted.some((each) => each.unit === unit.unit))?.unit.unit
+  const again = checkUnitsOf(workspace, node, install, { ...found, places: { ...found.places, files } })
+  const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
+  const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
   if (ended !== undefined)
     throw new Failure(`${ended} was healthy after its restart, and does not run any more`, {
       node: node.name,
       code: 'not-loaded',
       remedy: `see there why it ended: journalctl -u ${ended}`,
     })
-  const left = again.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
+  const left = again.flatMap(({ reason }) => reason ?? [])
   if (left.length === 0) return
   throw new Failure(`does not match auth/ after it was installed: ${formatReasons(left)}`, {
     node: node.name,

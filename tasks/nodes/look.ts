@@ -64,7 +64,7 @@ export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<Fol
 /** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
 export function placesOf({ places }: NodeLook): PlacesSeen {
   if (places instanceof Failure) throw places
-  if (!places) throw new Error('nobody asked for places')
+  if (!places) throw new Error('places were not queried')
   return places
 }
 

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
-export const takeUpTime = 90_000
+export const reloadTime = 90_000
 /** Milliseconds from one look to the next. The pause grows with the time waited. */
 const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
 

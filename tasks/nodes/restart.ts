@@ -10,7 +10,7 @@ import type { Port, Unit } from '../tables/places.ts'
 import { type Asking, healthQuestion, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
-import { repeat, takeUpTime } from './repeat.ts'
+import { reloadTime, repeat } from './repeat.ts'
 
 export interface On {
   readonly workspace: Workspace
@@ -66,7 +66,7 @@ export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
     const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
     return served.every(Boolean) ? undefined : 'another certificate, or none'
   }
-  return (await repeat(Math.min(takeUpTime, on.install.timeout), look, on.signal)) === undefined
+  return (await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)) === undefined
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */

@@ -26,10 +26,10 @@ export interface UnitsFound {
 }
 
 /** The check of one unit; the checks are in the table's order. */
-export interface UnitVerdict {
+export interface UnitCheck {
   readonly unit: Unit
   /** Undefined if everything matches. */
-  readonly reason: UnitReason | undefined | 'not installed'
+  readonly reason: UnitReason | undefined
   /** True if it runs, or tries to. */
   readonly isUp: boolean
 }
@@ -54,7 +54,7 @@ export async function lookAtUnits(
 ): Promise<UnitsFound> {
   const units = nodeUnits(node, install)
   try {
-    const look = await lookAtRest(workspace, node, install, first)
+    const look = await lookWhenSettled(workspace, node, install, first)
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
     return {
@@ -75,7 +75,7 @@ export async function lookAtUnits(
 }
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookAtRest(
+async function lookWhenSettled(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
@@ -149,19 +149,19 @@ then ${runAgain}`,
   })
 }
 
-export function judgeUnits(
+/** Of the units that are installed there. */
+export function checkUnitsOf(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
   found: UnitsFound,
-): UnitVerdict[] {
+): UnitCheck[] {
   const { places } = found
-  const units = nodeUnits(node, install)
-  const wanted = wantedAt(workspace, units, places)
-  const drifts = Map.groupBy(compare(wanted, places), ({ path }) => path)
+  const units = nodeUnits(node, install).filter((unit) => isInstalled(unit, places))
+  const drifts = Map.groupBy(compare(wantedAt(workspace, units, places), places), ({ path }) => path)
   return units.map((unit) => ({
     unit,
-    reason: isInstalled(unit, places) ? judge(workspace, unit, install, found, drifts) : 'not installed',
+    reason: checkUnit(workspace, unit, install, found, drifts),
     isUp: isUp(unit, places),
   }))
 }
@@ -170,8 +170,7 @@ export type WantedPlace = Wanted & { readonly file: string; readonly readers: re
 
 /** Each file once, even if several units read it, by several paths. */
 export function wantedAt(workspace: Workspace, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
-  const rows = units.filter((unit) => isInstalled(unit, places))
-  const all = rows.flatMap(({ unit, files }) =>
+  const all = units.flatMap(({ unit, files }) =>
     files.map(({ file, path }) => ({ file, path: realPath(places, path), unit })),
   )
   return [...Map.groupBy(all, ({ path }) => path)].map(([path, [row, ...others]]) => {
@@ -209,7 +208,7 @@ function isUp({ unit, bundle }: Unit, { units }: PlacesSeen): boolean {
   return bundle !== undefined || isRunning(unit, units)
 }
 
-function judge(
+function checkUnit(
   workspace: Workspace,
   unit: Unit,
   { drain }: Install,

@@ -1,4 +1,4 @@
-/** Phase `install`: from the folder that is deployed to on to where the running units read the files, until they have loaded them. */
+/** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Reason } from '../../lib/reason.ts'
@@ -7,7 +7,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
-import { judgeUnits, lookAtUnits, type UnitsFound, type UnitVerdict } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
 export interface InstallFound {
@@ -30,7 +30,7 @@ export async function checkUnits(
   const units = before?.units ?? (await lookAtUnits(workspace, node, install))
   guardIdentity(workspace, node, units.look)
   if (!force) guardNewer(workspace, node, units.look)
-  return { ...judge(workspace, node, install, units), found: { units, isCurrent: before?.units === undefined } }
+  return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before?.units === undefined } }
 }
 
 export async function updateUnits(of: OfNode, { found, signal, force, tell }: Work<InstallFound>): Promise<Built> {
@@ -57,26 +57,25 @@ function changeOf(reasons: readonly Reason[]): Change {
 /** Of all that is installed, as if none of it were there. */
 async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
-  const verdicts = judgeUnits(workspace, node, install, found).map((verdict) => asForced(verdict, install))
-  return verdicts.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : []))
+  const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) => asForced(verdict, install))
+  return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function judge(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
-  const verdicts = judgeUnits(workspace, node, install, found)
-  const installed = verdicts.filter(({ reason }) => reason !== 'not installed')
+function checkNode(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
+  const installed = checkUnitsOf(workspace, node, install, found)
   const [removed, left] = splitLeftOver(workspace, found.leftOver)
   const reasons: Reason[] = [
     ...(found.look.folder.isDrained && install.undrain !== ''
       ? [{ kind: 'left-drained', nodes: [node.name] } as const]
       : []),
-    ...installed.flatMap(({ reason }) => (typeof reason === 'object' ? [reason] : [])),
+    ...installed.flatMap(({ reason }) => reason ?? []),
     ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const warning = warningOf(node, installed, left)
   return {
     reasons,
-    // What is not there has nothing to take up, whatever is deployed.
+    // A unit that is not installed has nothing to load.
     isFinal: installed.length === 0,
     note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,
     ...(warning !== undefined && { warning }),
@@ -85,7 +84,7 @@ function judge(workspace: Workspace, node: ClusterNode, install: Install, found:
 
 function warningOf(
   { name }: ClusterNode,
-  installed: readonly UnitVerdict[],
+  installed: readonly UnitCheck[],
   leftOver: readonly LeftOver[],
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)

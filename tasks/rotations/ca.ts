@@ -27,7 +27,7 @@ import type { Workspace } from '../../lib/targets/workspace.ts'
 import type { Credentials } from '../../lib/tls/probe.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { credentialsOf, isApiServer } from '../nodes/component.ts'
-import { repeat, takeUpTime } from '../nodes/repeat.ts'
+import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { forgetEarlierCa } from '../running/client-cas.ts'
 import { type Askable, askable, askHealth, isAccepted } from '../running/components.ts'
 import { readRotation } from '../successors/next-ca.ts'
@@ -219,7 +219,7 @@ async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }:
       throw error
     })
   const why = await repeat(
-    takeUpTime,
+    reloadTime,
     async () => ((await isAnswered(as(unit.health.as))) ? 'accepted' : undefined),
     signal,
   )

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
-import { judgeUnits, lookAtUnits } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 
 /** One that answers to a certificate. */
@@ -18,10 +18,8 @@ function isAskable(unit: Unit): unit is Askable {
 /** Those that are installed there, and run. */
 export async function askable({ workspace, install }: Serving, node: ClusterNode): Promise<Askable[]> {
   if (!nodeUnits(node, install).some(isAskable)) return []
-  const verdicts = judgeUnits(workspace, node, install, await lookAtUnits(workspace, node, install))
-  return verdicts.flatMap(({ unit, reason, isUp }) =>
-    reason !== 'not installed' && isUp && isAskable(unit) ? [unit] : [],
-  )
+  const verdicts = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+  return verdicts.flatMap(({ unit, isUp }) => (isUp && isAskable(unit) ? [unit] : []))
 }
 
 /** Throws a Failure where there is no answer: the server's certificate is not of that CA, or ours was refused in the handshake. */

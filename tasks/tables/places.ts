@@ -49,7 +49,7 @@ export interface Unit {
   readonly serves: readonly Port[]
   readonly health?: Health
   /** By others on the node: restarted before them, and alone. */
-  readonly isAsked?: true
+  readonly isQueried?: true
   /** A balancer sends it requests: it is drained before it is restarted. */
   readonly isDrained?: true
   /** All other nodes' must be well before one is restarted. */
@@ -94,7 +94,7 @@ const guide: readonly Row[] = [
       { port: 2380, name: 'kubernetes' },
     ],
     health: { port: 2379, path: '/health', as: 'kubernetes' },
-    isAsked: true,
+    isQueried: true,
     isQuorum: true,
   },
   {
@@ -106,7 +106,7 @@ const guide: readonly Row[] = [
     ],
     serves: [{ port: 6443, name: 'kubernetes' }],
     health: { port: 6443, path: '/readyz', as: 'admin' },
-    isAsked: true,
+    isQueried: true,
     isDrained: true,
   },
   {

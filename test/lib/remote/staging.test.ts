@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { judgeStaging, stagingName } from '../../../lib/remote/staging.ts'
+import { checkStaging, stagingName } from '../../../lib/remote/staging.ts'
 
 const owner = { auth: 'a'.repeat(12), run: 'b'.repeat(8) }
 const colleague = { auth: 'c'.repeat(12), run: 'd'.repeat(8) }
@@ -9,7 +9,7 @@ const another = { ...uptime, boot: 'fedcba98-89ab-cdef-0123-456789abcdef' }
 const random = '0123456789abcdef'
 const later = (seconds: number) => ({ ...uptime, seconds: uptime.seconds + seconds })
 const judge = (name: string, age = 0, now: typeof uptime | undefined = uptime) =>
-  judgeStaging({ name, age }, owner, now)
+  checkStaging({ name, age }, owner, now)
 
 describe('the staging folder', () => {
   const theirs = stagingName(colleague, uptime, random)
@@ -45,7 +45,7 @@ describe('the staging folder', () => {
     ['with a name of anybody', '.harderway-x', uptime],
   ] as const)
     test(`${title} is judged by its age`, () => {
-      const verdicts = [-901, -900, 900, 901].map((age) => judgeStaging({ name, age }, owner, now))
+      const verdicts = [-901, -900, 900, 901].map((age) => checkStaging({ name, age }, owner, now))
       assert.deepEqual(verdicts, ['left', 'may be in use', 'may be in use', 'left'])
     })
 })

@@ -9,7 +9,7 @@ import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answ
 import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { digestOf } from '../../../tasks/nodes/look.ts'
-import { judgeUnits, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, type UnitsFound } from '../../../tasks/nodes/units.ts'
 import { formerPlaces, nodeUnits } from '../../../tasks/tables/places.ts'
 import { parsed } from '../../support/bad-files.ts'
 import { makeEverything, temporaryAuth } from '../../support/cluster-auth.ts'
@@ -73,9 +73,13 @@ describe("the check of a node's units", () => {
     }
     change(found)
     const look = { folder: {} as FolderSeen, places: found.places }
-    return judgeUnits(at, node, install, { ...found, look }).flatMap(({ reason }) =>
-      reason === undefined ? [] : [reason === 'not installed' ? reason : formatReason(reason)],
+    const checks = new Map(
+      checkUnitsOf(at, node, install, { ...found, look }).map(({ unit, reason }) => [unit.unit, reason]),
     )
+    return units.flatMap(({ unit }) => {
+      const reason = checks.get(unit)
+      return checks.has(unit) ? (reason ? [formatReason(reason)] : []) : ['not installed']
+    })
   }
   interface Mutable extends Pick<UnitsFound, 'leftOver'> {
     places: PlacesSeen & {
@@ -107,8 +111,8 @@ describe("the check of a node's units", () => {
     try {
       assert.deepEqual(judge('w0'), [])
       assert.deepEqual(judge('c0'), [
-        'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
-        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: taken up without a restart',
+        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
         'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
       ])
     } finally {
@@ -122,7 +126,7 @@ describe("the check of a node's units", () => {
     'a file that is read at each handshake differs': [
       'c0',
       (found) => file(found, `${etcd}kubernetes.pem`, { sha256: 'x' }),
-      'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
+      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
     ],
     'a file that is read at the start is missing': [
       'c0',
@@ -140,7 +144,7 @@ describe("the check of a node's units", () => {
         file(found, `${kubelet}w0-key.pem`, { mode: 0o644 })
         file(found, `${kubelet}w0.pem`, { uid: 5 })
       },
-      'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: taken up without a restart',
+      'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
     ],
     'a certificate is of another group, that may only read it': [
       'w0',
@@ -149,7 +153,7 @@ describe("the check of a node's units", () => {
     'a unit runs as another user, who may not read its key': [
       'c0',
       (found) => state(found, 'etcd', { account: { uid: 990, gids: [991] } }),
-      'etcd: kubernetes-key.pem unreadable for its unit in /etc/etcd: taken up without a restart',
+      'etcd: kubernetes-key.pem unreadable for its unit in /etc/etcd: reloaded without a restart',
     ],
     'it may, by its group': [
       'c0',
@@ -184,8 +188,8 @@ describe("the check of a node's units", () => {
         }
         file(found, '/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })
       },
-      'etcd: kubernetes.pem differs in /etc/etcd: taken up without a restart',
-      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: taken up without a restart',
+      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
     ],
     'one was changed since the start': [
       'w0',
@@ -204,7 +208,7 @@ describe("the check of a node's units", () => {
     'another certificate is served': [
       'w0',
       (found) => found.served.set(10250, Buffer.from('x')),
-      'kubelet: another certificate is served on 10250: taken up without a restart',
+      'kubelet: another certificate is served on 10250: reloaded without a restart',
     ],
     'no certificate is served': [
       'w0',
