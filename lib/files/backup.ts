@@ -10,19 +10,17 @@ import { readPlainFile, secretMode } from './plain-file.ts'
  * Files that were kept at the same time before stay.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
-  const time = join('backup', now.toISOString().replace(/[:.]/g, '-'))
-  const isTaken = (folder: string) => names.some((name) => auth.read(join(folder, name)))
+  const time = backupTime(now)
+  const isTaken = (folder: string) => names.some((name) => auth.read(join('backup', folder, name)))
   let folder = time
   for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
-  const copies = names.flatMap((name) => {
+  const copies = names.flatMap((name): [string, Buffer][] => {
     const bytes = readThrough(join(auth.path, name))
-    return bytes ? [{ name, bytes }] : []
+    return bytes ? [[name, bytes]] : []
   })
   if (copies.length === 0) return undefined
-  auth.makeFolder('backup')
-  auth.makeFolder(folder)
-  for (const { name, bytes } of copies) auth.write(join(folder, name), bytes, secretMode, { durable: true })
-  return join(auth.path, folder)
+  keep(auth, folder, new Map(copies))
+  return join(auth.path, 'backup', folder)
 }
 
 /** Follows a symbolic link. Throws a Failure if the target is not a plain file, such as a pipe. */
@@ -35,11 +33,17 @@ function readThrough(path: string): Buffer | undefined {
 
 /** Keeps files of a node that are about to be overwritten, in a folder that `backups` never reads. */
 export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
-  const folder = join('backup', `${node}-${now.toISOString().replace(/[:.]/g, '-')}`)
-  auth.makeFolder('backup')
-  auth.makeFolder(folder)
-  for (const [name, bytes] of files) auth.write(join(folder, name), bytes, secretMode, { durable: true })
+  keep(auth, `${node}-${backupTime(now)}`, files)
 }
+
+function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {
+  auth.makeFolder('backup')
+  auth.makeFolder(join('backup', folder))
+  for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
+}
+
+/** As a folder's name. */
+export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
 /** The kept files of that name, the latest first. */
 export function backups(auth: AuthDir, name: string): Buffer[] {

@@ -11,7 +11,7 @@ import { randomUUID } from 'node:crypto'
 import { linkSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { doing, Failure, isErrno, tryTo } from '../failure.ts'
+import { doing, Failure, isErrno, runAgain, tryTo } from '../failure.ts'
 import { printable, quote } from '../wording.ts'
 import { readPlainFile } from './plain-file.ts'
 import { livenessOf, type ProcessId, parseProcessId, thisProcess } from './process-id.ts'
@@ -212,6 +212,6 @@ function advice(path: string, { owner }: Holder): string {
 export function lostLock(path: string): Failure {
   return new Failure(`${path} was removed during the run, or another run has it now`, {
     code: 'lock-lost',
-    remedy: 'run the same command again',
+    remedy: runAgain,
   })
 }

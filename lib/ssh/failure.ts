@@ -1,6 +1,6 @@
 /** From what ssh and scp print to what happened and what to do: one line a node. */
 import { resolve } from 'node:path'
-import { Failure } from '../failure.ts'
+import { Failure, runAgain } from '../failure.ts'
 import { excerpt, groupAlike, quote } from '../wording.ts'
 import type { Route, SshHost } from './route.ts'
 
@@ -33,7 +33,7 @@ interface Cause {
   readonly remedy: (culprits: readonly Culprit[]) => string
 }
 
-const again = 'then run the same command again'
+const again = `then ${runAgain}`
 
 /** The first that fits. */
 const causes: readonly Cause[] = [
@@ -130,7 +130,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern:
       /kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: () => 'run the same command again',
+    remedy: () => runAgain,
   },
 ]
 

@@ -4,7 +4,7 @@ import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
-import { doing, Failure, tryTo } from '../failure.ts'
+import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { type SshUse, typedCommand } from '../ssh-config/command.ts'
 import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from '../ssh-config/config.ts'
@@ -115,8 +115,7 @@ function unchecked(node: string, place: SshHost, command: string): Failure {
 
 function unkept(node: string, knownAs: string, file: string | undefined): Failure {
   const what = `host keys are not kept in ${file}`
-  const remedyFor = () =>
-    `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then run the same command again`
+  const remedyFor = () => `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then ${runAgain}`
   return new Failure(`${node}: ${what}: that of ${knownAs} was trusted as unknown, and would be again`, {
     code: 'host-key-not-kept',
     shared: { what, who: node, place: undefined, remedyFor },
@@ -128,7 +127,7 @@ function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
   const what = `ssh can't be used (${shown})`
-  const remedyFor = () => 'correct the ssh configuration; then run the same command again'
+  const remedyFor = () => `correct the ssh configuration; then ${runAgain}`
   return new Failure(`${node}: ${what}`, {
     code: 'ssh-unusable',
     shared: { what, who: node, place: undefined, remedyFor },

@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { backupTime } from '../../lib/files/backup.ts'
 import { typedCommand } from '../../lib/ssh-config/command.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { quote } from '../../lib/wording.ts'
@@ -25,7 +26,7 @@ export function waysOutOfLost(workspace: Workspace, from?: ClusterNode): string[
 export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const backup = quote(join(auth.path, 'backup'))
-  const kept = quote(join(auth.path, 'backup', `${now.toISOString().replace(/[:.]/g, '-')}-fetched`))
+  const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-fetched`))
   const move =
     there.length > 0 ? `mkdir -m 700 -p ${backup} && mkdir -m 700 ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')

@@ -55,24 +55,24 @@ async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<voi
 type Turn = { readonly lease: string } | Failure
 
 /** The lock is kept in the store itself, which is healthy. */
-async function takeTurn(on: On, { unit, ...row }: Unit): Promise<Turn> {
+async function takeTurn(on: On, unit: Unit): Promise<Turn> {
   const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds: leaseTime }
   const taken = await withStore(on, on.node, (etcd) =>
-    takeStoreLock(etcd, { key: `harderway/restart/${unit}`, ...owner }),
+    takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
   ).catch((error) => {
-    throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit) : error
+    throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
   })
   if ('host' in taken)
-    return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit}, one after the other`, {
+    return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit.unit}, one after the other`, {
       code: 'busy',
       remedy: `${runAgain} when that one has ended`,
     })
   // A member that was just restarted may not answer yet.
-  const broken = await findBroken(on, { unit, ...row })
+  const broken = await findBroken(on, unit)
   if (broken.length === 0) return taken
   await giveBack(on, taken)
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
-  return new Failure(`${unit} is not restarted while it is not healthy on ${list}`, {
+  return new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
     node: on.node.name,
     code: 'no-quorum',
     remedy: [

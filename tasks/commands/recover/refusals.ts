@@ -1,5 +1,5 @@
 /** Why nothing is taken from where it was found, and each way out. */
-import { Failure, refusal } from '../../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { otherIdentity } from '../../../lib/identity/identity.ts'
 import type { Workspace } from '../../../lib/targets/workspace.ts'
@@ -7,7 +7,7 @@ import { quote } from '../../../lib/wording.ts'
 import { identityFiles } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'
 
-const again = 'then run the same command again'
+const again = `then ${runAgain}`
 
 export function refuseNothing(workspace: Workspace, main: Holding): void {
   if (main.files.size + main.unread.size > 0) return
