@@ -72,6 +72,9 @@ export function isStaleLock(path: string): boolean {
   return owner !== undefined && livenessOf(owner) === 'dead'
 }
 
+/** Milliseconds: a live run touches its lock once a second. */
+const certainlyQuiet = 5000
+
 /** Waits until there is no lock, or only that of a dead owner, which it returns. Between calls it remembers what it has reported. */
 function createWait(path: string, options: LockOptions): () => Promise<Owner | undefined> {
   const begun = performance.now()
@@ -87,8 +90,11 @@ function createWait(path: string, options: LockOptions): () => Promise<Owner | u
       const now = performance.now()
       // By the waiter's own clock: that of the owner's machine may differ.
       if (holder.touched !== touched) [touched, quietFrom] = [holder.touched, now]
-      const isQuiet = liveness === 'unknown' && now - quietFrom >= options.waitForQuiet
-      if (isQuiet || now - begun >= options.wait) throw heldBy(path, holder)
+      const quietFor = now - quietFrom
+      if (liveness === 'seems dead') {
+        if (quietFor >= certainlyQuiet) return owner
+      } else if ((liveness === 'unknown' && quietFor >= options.waitForQuiet) || now - begun >= options.wait)
+        throw heldBy(path, holder)
       if (!isReported) options.onWait(formatWait(path, holder))
       isReported = true
       await delay(pollEvery, undefined, { signal: options.signal })

@@ -23,11 +23,14 @@ export const thisProcess: ProcessId = {
   host: hostname(),
 }
 
-/** `unknown`: it is in another PID namespace or on another machine, where the pid means another process. */
-export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead' | 'unknown' {
+/**
+ * `unknown`: it is in another PID namespace or on another machine, where the pid means another process. `seems dead`: unless
+ * another machine has this one's name, and its machine-id.
+ */
+export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead' | 'seems dead' | 'unknown' {
   if (me.space === '' || other.space === '') return 'unknown'
-  if (other.space !== me.space) return isOfAnotherBoot(other, me) ? 'dead' : 'unknown'
-  if (!isRunning(other.pid)) return 'dead'
+  if (other.space !== me.space) return isOfAnotherBoot(other, me) ? 'seems dead' : 'unknown'
+  if (!isRunning(other.pid)) return me.space.startsWith('darwin ') ? 'seems dead' : 'dead'
   const start = startOf(other.pid)
   if (start === undefined) return 'unknown'
   return start === other.start ? 'alive' : 'dead'

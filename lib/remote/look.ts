@@ -200,6 +200,9 @@ export function asRoot(sudo: string, script: string, mark: string): string {
   return `${sudo === '' ? '' : `${sudo} `}sh -s <<'${mark}'\n${script}\n${mark}`
 }
 
+const foldersOf = (paths: PlacesQuery['paths']): string =>
+  [...new Set([...paths.keys()].map(folderOf))].map(quote).join(' ')
+
 export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
 
 /** Where systemd reads unit files: systemd.unit(5). */
@@ -211,7 +214,7 @@ const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((
  */
 export function placesScript(query: PlacesQuery, nonce: string): string {
   const { sudo, units, paths, alone, address, ports } = query
-  const folders = [...new Set([...paths.keys()].map(folderOf))].map(quote).join(' ')
+  const folders = foldersOf(paths)
   const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
   return wholeScript(
     openAnswer(nonce),
@@ -219,7 +222,12 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
     'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
     ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
     'unit= folder= isRoots=',
-    `for f in ${folders}; do if [ -d "$f" ]; then say exists "$f"; folder=1; fi; done`,
+    // One that can't be seen from here is for root to look at.
+    `for f in ${folders}; do`,
+    '  if [ -d "$f" ]; then say exists "$f"; folder=1; continue; fi',
+    `  while [ -n "$f" ] && [ ! -e "$f" ]; do f=\${f%/*}; done`,
+    `  [ -x "\${f:-/}" ] || folder=1`,
+    'done',
     `for f in ${units.join(' ')}; do if [ -d /run/systemd/system ] && [ ${files} ]; then unit=1; fi; done`,
     '[ -z "$unit" ] || [ -z "$folder" ] || isRoots=1',
     ...alone.map((path) => `[ ! -e ${quote(path)} ] || isRoots=1`),
@@ -256,30 +264,48 @@ export const shownProperties = [
 ] as const
 
 /**
- * Sets $real to the resolved path, and starts a process only if the path itself is a link. Fails if the path can't be resolved,
- * or resolves to a name that is not plain.
+ * `resolve PATH` sets $real to the resolved path, and $ways to every link and folder on the way, one link after the other.
+ * It fails if the path can't be resolved, or resolves to a name that is not plain. Without a link it starts no process.
+ * `say_links` reports the first of $ways that belongs to another user than root, who could lead it elsewhere.
  */
-const resolveFunction = `resolve() {
-  real=$1
-  ! cd -P -- "\${1%/*}/" 2>/dev/null || real=\${PWD%/}/\${1##*/}
-  [ ! -L "$real" ] || real=$(readlink -f -- "$real")
-  case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
-}`
-
-const rootFunctions = `say_links() {
-  for up; do
-    [ ! -L "$up" ] || set -- "$@" "$up"
-    while up=\${up%/*}; [ -n "$up" ]; do set -- "$@" "$up"; done
-    shift
+const resolveFunctions = `resolve() {
+  real=$1 ways= hops=0
+  while :; do
+    case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
+    at= rest=\${real#/}
+    while [ -n "$rest" ]; do
+      at=$at/\${rest%%/*}
+      case $rest in */*) rest=\${rest#*/} ;; *) rest= ;; esac
+      [ ! -L "$at" ] || break
+      [ -z "$rest" ] || ways="$ways $at"
+    done
+    [ -L "$at" ] || break
+    ways="$ways $at" hops=$((hops + 1))
+    [ $hops -le 40 ] || return 1
+    to=$(readlink -- "$at")
+    case $to in /*) ;; *) to=\${at%/*}/$to ;; esac
+    real=$to\${rest:+/$rest}
+    while :; do
+      case $real in
+        */../*) rest=\${real%%/../*} real=\${rest%/*}/\${real#*/../} ;;
+        */./*) real=\${real%%/./*}/\${real#*/./} ;;
+        *//*) real=\${real%%//*}/\${real#*//} ;;
+        *) break ;;
+      esac
+    done
   done
-  owners=$(stat -c '%u %n' -- "$@")
+  [ $hops -eq 0 ] || [ ! -e "$1" ] || [ "$real" = "$(readlink -f -- "$1")" ]
+}
+say_links() {
+  owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
   while read -r owner name; do
-    [ "$owner" = 0 ] || { say link "$owner" "$name"; return 0; }
+    case $owner in ''|0) ;; *) say link "$owner" "$name"; return 0 ;; esac
   done <<OWNERS
 $owners
 OWNERS
-}
-say_account() {
+}`
+
+const accountFunction = `say_account() {
   [ -n "$user" ] || return 0
   key=$user:$group:$others
   case $nl$accounts in *"$nl$key$nl"*) return 0 ;; esac
@@ -294,6 +320,7 @@ say_account() {
 
 /** The last line of its output is the number of the others. */
 function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
+  const folders = foldersOf(places)
   const units = [...own, ...former.units]
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
   const names = units.map((unit) => `${unit}.service`).join(' ')
@@ -319,13 +346,14 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     `nl='\n'`,
     `say() { n=$((n + 1)); printf '%s\\n' "$*"; }`,
     fileFunctions,
-    resolveFunction,
-    rootFunctions,
+    resolveFunctions,
+    accountFunction,
     ...(units.length > 0 ? shown : []),
+    `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
     'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
     '  resolve "$path" || { say odd "$path"; continue; }',
-    `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links "$path" "$real"; fi`,
+    `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links; fi`,
     // Several paths may resolve to one file.
     '  case $resolved in *" $real "*) continue ;; esac',
     '  resolved="$resolved$real "',

@@ -92,7 +92,7 @@ export function keepOthers({ auth, now }: Workspace, node: ClusterNode, others: 
       },
     )
   const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
-    bytes ? [[at.replaceAll('/', '_').replace(/^_/, ''), bytes]] : [],
+    bytes ? [[at.replace(/^\//, '').replaceAll('/', '%2F'), bytes]] : [],
   )
   if (files.length > 0) keepFound(auth, node.name, new Map(files), now)
 }

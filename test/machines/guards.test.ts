@@ -151,7 +151,7 @@ describe('what units read, on six machines', { skip }, () => {
     await must(0, ...args, '--replace-identity')
     assert.equal(await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem'), held)
     const [kept = ''] = readdirSync(auth('backup')).filter((name) => name.startsWith('control1-'))
-    const file = auth('backup', kept, 'var_lib_kubernetes_service-account-key.pem')
+    const file = auth('backup', kept, 'var%2Flib%2Fkubernetes%2Fservice-account-key.pem')
     assert.equal(readFileSync(file, 'utf8'), await lab.exec('cat other.pem'))
     await must(0, 'bootstrap')
     await assertNothingLeft(lab)

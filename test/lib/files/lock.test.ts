@@ -247,10 +247,10 @@ test('a lock of an owner that cannot be inspected stays, and is reported with it
   assert.deepEqual(readdirSync(path), ['.lock'])
 })
 
-test('a lock of an earlier boot is dead, but only of this machine', () => {
+test('a lock of an earlier boot seems dead, but only of this machine', () => {
   const me: ProcessId = { pid: 9, start: '1', space: 'boot2 pid:[1]', machine: 'm', host: 'h' }
   const before = { ...me, space: 'boot1 pid:[1]' }
-  assert.equal(livenessOf(before, me), 'dead')
+  assert.equal(livenessOf(before, me), 'seems dead')
   for (const other of [
     { ...before, host: 'other' },
     { ...before, machine: 'other' },

@@ -128,6 +128,19 @@ inEachShell(({ did, run }) => {
       assert.deepEqual(look(queryOf([join(ours, 'ca.pem')])).links, [folder])
     })
 
+    test('nor is a link of root followed through one of another user', { skip: !isRoot && 'needs root' }, (t) => {
+      const home = node(t)
+      const [ours = '', theirs = '', secret = ''] = inHome(home, 'ours.pem', 'their/ca.pem', 'secret')
+      mkdirSync(join(home, 'their'))
+      writeFileSync(secret, 'x')
+      symlinkSync('../secret', theirs)
+      symlinkSync('their/ca.pem', ours)
+      chownSync(join(home, 'their'), anybody, anybody)
+      lchownSync(theirs, anybody, anybody)
+      const { real, links } = look(queryOf([ours]))
+      assert.deepEqual([real.get(ours), links], [secret, [join(home, 'their')]])
+    })
+
     test('one that leads to a name that none of ours could have is reported, and not looked at', (t) => {
       const home = node(t)
       for (const [i, odd] of ['a b', "it's", 'new\nline', '$(id)', 'é'].entries()) {

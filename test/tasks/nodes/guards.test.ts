@@ -214,7 +214,7 @@ describe('with --replace-identity', () => {
     assert.deepEqual(more, [])
     assert.match(folder, /^c0-2026-11-24T12-00-00-000Z$/)
     const kept = own.names(join('backup', folder))
-    assert.deepEqual(kept, ['ca-key.pem', 'var_lib_kubernetes_ca-key.pem'])
+    assert.deepEqual(kept, ['ca-key.pem', 'var%2Flib%2Fkubernetes%2Fca-key.pem'])
     const read = kept.map((each) => readFileSync(join(own.path, 'backup', folder, each)))
     assert.deepEqual(read, [inFolder, inPlace])
     for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
