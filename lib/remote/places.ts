@@ -55,6 +55,8 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
     'undo() {',
     '  why=undone',
     ...each(({ path }) => `  back ${quote(path)} || why=half`),
+    // What could not be put back is still beside its place.
+    '  [ $why = undone ] || made=',
     `  leave $why "$1"`,
     '}',
     ...each(
@@ -62,19 +64,21 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
         `write ${quote(file)} ${quote(path)} ${digest} ${uid}:${gid} ${mode.toString(8)}`,
     ),
     ...each(({ path }) => `keep ${quote(path)}`),
-    ...each(({ path }) => `said=$(mv -f -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
+    ...each(({ path }) => `said=$(mv -fT -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
     syncFolders([...new Set(each(({ path }) => quote(folderOf(path))))].join(' ')),
     'answer placed',
   ].join('\n')
   return answering(sudo, script, nonce)
 }
 
+const answerFunction = `answer() { printf '%s\n' "$*"; exit 0; }`
+
 /**
  * Each function handles one path. A new file that is still beside its place has not been renamed. If a previous run kept the
  * old file, it is put back all the same: other files of the set may already be the old ones again.
  */
 const placeFunctions = [
-  `answer() { printf '%s\n' "$*"; exit 0; }`,
+  answerFunction,
   'write() {',
   `  new=$2${newSuffix}`,
   '  rm -rf -- "$new"',
@@ -82,7 +86,7 @@ const placeFunctions = [
   '  status=0',
   // The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
   '  said=$( {',
-  '    set -C && exec 8> "$new" && cat < "$1" >&8 && sync -- "$new" &&',
+  '    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && cat < "$1" >&8 && sync -- "$new" &&',
   '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
   '    chown -- "$4" /proc/self/fd/8 && chmod -- "$5" /proc/self/fd/8',
   '  } 2>&1) || status=$?',
@@ -91,31 +95,42 @@ const placeFunctions = [
   'keep() {',
   `  if [ -e "$1${oldSuffix}" ] || [ -L "$1${oldSuffix}" ]; then return 0; fi`,
   '  if [ -e "$1" ] || [ -L "$1" ]; then',
-  `    said=$(ln -- "$1" "$1${oldSuffix}" 2>&1) || leave undone "$said"`,
+  `    said=$(ln -T -- "$1" "$1${oldSuffix}" 2>&1) || leave undone "$said"`,
   `    made="$made $1${oldSuffix}"`,
   '  fi',
   '}',
   'back() {',
   `  old=$1${oldSuffix}`,
   `  if [ -e "$1${newSuffix}" ]; then case "$made " in *" $old "*) return 0 ;; esac; fi`,
-  '  if [ -e "$old" ] || [ -L "$old" ]; then mv -f -- "$old" "$1" 2>/dev/null',
+  '  if [ -e "$old" ] || [ -L "$old" ]; then mv -fT -- "$old" "$1" 2>/dev/null',
   `  elif [ ! -e "$1${newSuffix}" ]; then rm -f -- "$1"; fi`,
   '}',
 ]
 
-/** Puts the old files back; a file without an old one stays. */
-export function putBackScript({ sudo, paths }: Kept, nonce: string): string {
+/** Puts the old files back; a file without an old one stays. It answers `done`, or a Stop. */
+export function putBackScript({ source, sudo, paths }: KeptFiles, nonce: string): string {
   const back = paths.map(
     (path) =>
-      `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -f -- "$f${oldSuffix}" "$f"; fi`,
+      `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -fT -- "$f${oldSuffix}" "$f"; fi`,
   )
-  return answering(sudo, [shellStart, ...back, "printf 'done\\n'"].join('\n'), nonce)
+  return answering(sudo, [...lockedIn(source), ...back, 'answer done'].join('\n'), nonce)
 }
 
-/** Removes the old files, once all units are healthy. */
-export function forgetScript({ sudo, paths }: Kept, nonce: string): string {
-  const old = paths.flatMap(besideOf).map(quote).join(' ')
-  return answering(sudo, [shellStart, `rm -f -- ${old}`, "printf 'done\\n'"].join('\n'), nonce)
+/**
+ * Removes the old files, once all units are healthy: of each path that still has the digest, since another run may be at work
+ * there by now. It answers `done`, or a Stop.
+ */
+export function forgetScript({ source, sudo, files }: ProvenFiles, nonce: string): string {
+  const forget = [...files].map(
+    ([path, digest]) =>
+      `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${besideOf(path).map(quote).join(' ')} ;; esac`,
+  )
+  return answering(sudo, [...lockedIn(source), ...forget, 'answer done'].join('\n'), nonce)
+}
+
+/** The start of a script that holds the lock of a deploy. */
+function lockedIn(source: string): string[] {
+  return [shellStart, answerFunction, lockFunction('answer'), `cd -- ${quote(source)}`, 'lock']
 }
 
 /** Removes those files that still have the digest that a look found. */
@@ -126,10 +141,20 @@ export function removeScript(sudo: string, files: ReadonlyMap<string, string>, n
   return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-export interface Kept {
+interface Locked {
+  /** Absolute: the folder that is deployed to. */
+  readonly source: string
   readonly sudo: string
+}
+
+export interface KeptFiles extends Locked {
   /** Absolute. */
   readonly paths: readonly string[]
+}
+
+export interface ProvenFiles extends Locked {
+  /** Absolute path → SHA-256 in hex. */
+  readonly files: ReadonlyMap<string, string>
 }
 
 /** Runs the command in root's shell, without input. The answer has its status, then the first lines of its output. */

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { runAgain } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import { certificateFile, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -12,7 +12,7 @@ import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { nodeFiles } from '../tables/files.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { formatOthers, guardIdentity, guardNewer, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -55,6 +55,7 @@ export function checkNode(
     pruned: prunes ? foreign : [],
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
+  refuseUnseen(look, [...wrong.missing, ...wrong.differ])
   const warnings = [
     others.length > 0 &&
       `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
@@ -69,6 +70,11 @@ export function checkNode(
     others,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,
   }
+}
+
+/** An identity is not deployed to a node while nobody can tell which one its units read. */
+function refuseUnseen({ places }: NodeLook, files: readonly string[]): void {
+  if (places instanceof Failure && files.some((name) => identityFiles.has(name))) throw places
 }
 
 export function isRight({ kind, ...lists }: NodeReason): boolean {

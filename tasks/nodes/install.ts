@@ -62,9 +62,17 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
-    throw isLeft || isUndrained(error) ? error : await backOut(on, error, paths, restarted)
+    throw isLeft || isUndrained(error)
+      ? error
+      : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
-  await forgetOld(workspace, node, install, paths)
+  await forgetOld(
+    workspace,
+    node,
+    install,
+    found,
+    all.filter(({ path }) => paths.includes(path)),
+  )
   await removeLeftOver(workspace, node, install, splitLeftOver(workspace, found.leftOver)[0])
   const change: Change = {
     kind: 'installed',
@@ -123,6 +131,12 @@ function changedOf(stale: readonly Stale[], all: readonly WantedPlace[], { place
   const drifting = stale.flatMap(({ reason }) => reason.places)
   const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
   return all.filter(({ path }) => paths.has(path))
+}
+
+/** A previous run may have restarted a unit with the files that are put back now. */
+function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: readonly Unit[]): Unit[] {
+  const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, places).length > 0).map(({ unit }) => unit)
+  return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ by }) => by === 'restart'))])]
 }
 
 /** Loads the units that others on the node query one by one, then the rest at once. */

@@ -30,8 +30,7 @@ export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promi
   const look = (query?: PlacesQuery) =>
     askNode(workspace, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
   try {
-    const seen = await look(places)
-    return places && !seen.places ? { ...seen, places: unknownPlaces(node) } : seen
+    return explained(workspace, node, await look(places), places !== undefined)
   } catch (error) {
     if (!places || !(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
@@ -39,21 +38,41 @@ export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promi
   }
 }
 
-function unknownPlaces(node: ClusterNode): Failure {
-  return nodeFailure(node, 'the places of its units could not be looked at', {
-    code: 'not-looked-at',
-    remedy: `check what sudo prints there; then ${runAgain}`,
+/** With what to do where the places could not be looked at. */
+function explained(
+  { cluster: { install } }: Workspace,
+  node: ClusterNode,
+  look: NodeLook,
+  isQueried: boolean,
+): NodeLook {
+  const { places } = look
+  if (!places && isQueried) {
+    const remedy = `check what sudo prints there; then ${runAgain}`
+    const failure = nodeFailure(node, 'the places of its units could not be looked at', {
+      code: 'not-looked-at',
+      remedy,
+    })
+    return { ...look, places: failure }
+  }
+  if (!(places instanceof Failure)) return look
+  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node, places) as Failure }
+  const failure = nodeFailure(node, `can't become root (${install.sudo}): ${places.what}`, {
+    code: 'no-root',
+    remedy:
+      'let ssh.user run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false',
   })
+  return { ...look, places: failure }
 }
 
 /** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
-export function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
+export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
   const all = new Map(nodeFiles(node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, expected: all }
   const query = placesQuery(workspace, node) ?? portsQuery(node)
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths, ports }
-  return askNode(workspace, node, { script: (nonce) => lookScript(folder, places, nonce), parse: parseLook })
+  const script = (nonce: string) => lookScript(folder, places, nonce)
+  return explained(workspace, node, await askNode(workspace, node, { script, parse: parseLook }), true)
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<FolderSeen> {

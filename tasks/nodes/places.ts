@@ -3,6 +3,7 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
+import { folderOf } from '../../lib/remote/look.ts'
 import {
   commandScript,
   forgetScript,
@@ -52,22 +53,37 @@ function refuseFolders(node: ClusterNode, wanted: readonly WantedPlace[], seen: 
   })
 }
 
+/** Throws a Failure where they are not back. */
 export async function putBack(
   workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
+  { look }: UnitsFound,
   paths: readonly string[],
 ): Promise<void> {
-  if (paths.length > 0) await tell(workspace, node, (nonce) => putBackScript({ sudo, paths }, nonce))
+  const [first] = paths
+  if (first === undefined) return
+  const kept = { source: look.folder.path ?? folderOf(first), sudo, paths }
+  refuseStopped(node, await tell(workspace, node, (nonce) => putBackScript(kept, nonce)))
 }
 
+/** Throws a Failure where the old files could not be removed. */
 export async function forgetOld(
   workspace: Workspace,
   node: ClusterNode,
   { sudo }: Install,
-  paths: readonly string[],
+  { look }: UnitsFound,
+  proven: readonly WantedPlace[],
 ): Promise<void> {
-  if (paths.length > 0) await tell(workspace, node, (nonce) => forgetScript({ sudo, paths }, nonce))
+  const [first] = proven
+  if (first === undefined) return
+  const files = new Map(proven.map(({ path, sha256 = '' }) => [path, sha256]))
+  const kept = { source: look.folder.path ?? folderOf(first.path), sudo, files }
+  refuseStopped(node, await tell(workspace, node, (nonce) => forgetScript(kept, nonce)))
+}
+
+function refuseStopped(node: ClusterNode, [first = '', ...said]: readonly string[]): void {
+  if (first !== 'done') throw whyStopped(node, first, said)
 }
 
 export async function removeLeftOver(

@@ -1,6 +1,6 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { runAgain, tryToAwait } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, type FileState, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -64,12 +64,6 @@ export async function lookAtUnits(
       leftOver: findLeftOver(workspace, node, install, places),
     }
   } catch (error) {
-    if (error instanceof Failure && error.code === 'no-root')
-      throw nodeFailure(node, `can't become root (${install.sudo}): ${error.message}`, {
-        code: 'no-root',
-        remedy:
-          'let ssh.user run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false',
-      })
     throw asUnknown(node, error)
   }
 }

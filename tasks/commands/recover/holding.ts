@@ -16,8 +16,6 @@ export interface Holding {
   readonly files: ReadonlyMap<string, Buffer>
   /** What stands there and was not read, each with the reason. */
   readonly unread: ReadonlyMap<string, string>
-  /** Why it is not known what the node's units read. */
-  readonly hidden?: string
   /** Ports of the node on which a process listens. */
   readonly listening: ReadonlySet<number>
 }
@@ -65,7 +63,9 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     node,
     units.flatMap(({ serves }) => serves.map(({ port }) => port)),
   )
-  const places = look.places instanceof Failure ? undefined : look.places
+  // What was deployed may be older than what its units read.
+  if (look.places instanceof Failure) throw look.places
+  const { places } = look
   const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path] as const)))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
@@ -77,15 +77,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  const hidden =
-    look.places instanceof Failure ? look.places.message : install ? undefined : 'cluster.yaml has no install'
-  return {
-    where: node.name,
-    files,
-    unread,
-    ...(hidden !== undefined && { hidden }),
-    listening: places?.listening ?? new Set(),
-  }
+  return { where: node.name, files, unread, listening: places?.listening ?? new Set() }
 }
 
 export function readFolder(path: string, names: readonly string[]): Holding {

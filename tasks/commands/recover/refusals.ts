@@ -11,9 +11,7 @@ const again = `then ${runAgain}`
 
 export function refuseNothing(workspace: Workspace, main: Holding): void {
   if (main.files.size + main.unread.size > 0) return
-  const { where, hidden } = main
-  const unseen = hidden === undefined ? '' : `; where its units read was not looked at: ${hidden}`
-  throw new Failure(`${where} holds no file of this cluster's auth/${unseen}`, {
+  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
     remedy: [
       ...(workspace.cluster.install ? [] : [`if the cluster runs: set install: guide in cluster.yaml, ${again}`]),
       ...elsewhere(workspace, main),

@@ -54,6 +54,12 @@ function folders(t: TestContext) {
   return { source, place, change }
 }
 
+const proven = ({ source, sudo, files }: PlacesChange) => ({
+  source,
+  sudo,
+  files: new Map(files.map(({ path, digest }) => [path, digest])),
+})
+
 inEachShell(({ run }) => {
   const answer = (script: string, more: { path?: string } = {}) => {
     const { status, stdout, stderr } = run('/', script, more)
@@ -88,7 +94,7 @@ inEachShell(({ run }) => {
           [0, mode(name), `new ${name}\n`],
         )
       }
-      answer(oddEnvironment + forgetScript({ sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
+      answer(oddEnvironment + forgetScript(proven(change), nonce))
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
@@ -101,16 +107,24 @@ inEachShell(({ run }) => {
       assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [...synced, `-- ${folder} new kubernetes.pem`])
     })
 
+    test('forgets nothing of a file that is another by now', (t) => {
+      const { place: folder, change } = folders(t)
+      place(change)
+      writeFileSync(join(folder, 'kubernetes.pem'), 'of another run')
+      assert.deepEqual(answer(forgetScript(proven(change), nonce)), ['done'])
+      assert.deepEqual(readdirSync(folder).toSorted(), [...names, `kubernetes.pem${oldSuffix}`].toSorted())
+    })
+
     test('puts the old ones back, and forgets them', (t) => {
       const { place: folder, change } = folders(t)
       const old = contents(folder)
       const paths = change.files.map(({ path }) => path)
       place(change)
-      assert.deepEqual(answer(putBackScript({ sudo: '', paths }, nonce)), ['done'])
+      assert.deepEqual(answer(putBackScript({ source: change.source, sudo: '', paths }, nonce)), ['done'])
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
       place(change)
       writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
-      assert.deepEqual(answer(forgetScript({ sudo: '', paths }, nonce)), ['done'])
+      assert.deepEqual(answer(forgetScript(proven(change), nonce)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
@@ -144,7 +158,7 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change), ['placed'])
       assert.ok(lstatSync(path).isFile())
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
-      answer(putBackScript({ sudo: '', paths: [path] }, nonce))
+      answer(putBackScript({ source: change.source, sudo: '', paths: [path] }, nonce))
       assert.equal(readlinkSync(path), elsewhere)
     })
 
@@ -187,7 +201,7 @@ inEachShell(({ run }) => {
         assert.deepEqual(place(change), ['placed'])
         for (const name of names.slice(1))
           assert.equal(readFileSync(join(folder, `${name}${oldSuffix}`), 'utf8'), `last healthy ${name}\n`)
-        answer(putBackScript({ sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
+        answer(putBackScript({ source: change.source, sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
         assert.deepEqual(contents(folder), { ...healthy, 'ca.pem': 'new ca.pem\n' })
       })
 
