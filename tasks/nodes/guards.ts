@@ -1,6 +1,6 @@
 /**
- * What is overwritten on a node only with an option that names it, in its folder and where its units read: another identity
- * than ours, and certificates of ours that are newer than in auth/.
+ * Two guards, for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it),
+ * and certificates of ours that are newer than in auth/ (--force does).
  */
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -153,7 +153,7 @@ function nodeOptions(nodes: readonly ClusterNode[]): string {
   return nodes.map(({ name }) => `--node ${name}`).join(' ')
 }
 
-/** Why the content of a file was queried and not sent. */
+/** Why the node did not send the file's content. */
 export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   if (kind !== 'file') return 'not a plain file'
   return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'

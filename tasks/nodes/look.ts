@@ -68,7 +68,7 @@ function explained(
 export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
   const all = new Map(nodeFiles(node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, expected: all }
-  const query = placesQuery(workspace, node) ?? portsQuery(node)
+  const query = placesQuery(workspace, node) ?? emptyQuery(node)
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths, ports }
   const script = (nonce: string) => lookScript(folder, places, nonce)
@@ -173,7 +173,7 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
 }
 
 /** A query without `install`: nothing is done as root. */
-function portsQuery(node: ClusterNode): PlacesQuery {
+function emptyQuery(node: ClusterNode): PlacesQuery {
   const none = { units: [], paths: new Map(), alone: [] }
   return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports: [] }
 }

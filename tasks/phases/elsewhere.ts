@@ -11,7 +11,7 @@ import { unitsOf } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
 import type { InstallFound } from './install.ts'
 
-/** Earlier are the targets that make what is deployed. */
+/** `earlier`: the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
   const known = new Set(makers.keys())
@@ -40,7 +40,7 @@ function folderOf({ host, port = 22, directory }: ClusterNode): string {
   return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
 
-/** Earlier are the targets that put the files on the nodes. */
+/** `earlier`: the targets that put the files on the nodes. */
 export function installTargets({ install, nodes }: Cluster, earlier: readonly Target[]): Target[] {
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
@@ -73,7 +73,7 @@ function installId({ name }: ClusterNode): TargetId {
   return `install/${name}`
 }
 
-/** A gateway trusts what the API servers show before they show it; of these one at a time is restarted, and workers follow. */
+/** Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then workers. */
 function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: readonly TargetId[]): readonly TargetId[] {
   switch (node.role) {
     case 'gateway':

@@ -79,7 +79,7 @@ describe('what units read, on six machines', { skip }, () => {
     lab.write(...running())
   })
 
-  test("another cluster's auth/, and tidy homes", async () => {
+  test("another cluster's auth/, and tidy homes: nothing is overwritten", async () => {
     await movedAway(async () => {
       await must(0, 'certs', 'kubeconfigs', 'encryption-key')
       await mustRefuse(
@@ -89,7 +89,7 @@ describe('what units read, on six machines', { skip }, () => {
     })
   })
 
-  test('an auth/ from before a finished rotation, and tidy homes', async () => {
+  test('an auth/ from before a finished rotation, and tidy homes: nothing is overwritten', async () => {
     cpSync(auth(), auth('..', 'earlier'), { recursive: true, preserveTimestamps: true })
     await must(0, 'bootstrap')
     await must(0, 'rotate', 'encryption-key')
@@ -101,7 +101,7 @@ describe('what units read, on six machines', { skip }, () => {
     })
   })
 
-  test('a certificate that is newer than in auth/', async () => {
+  test('a certificate that is newer than in auth/ is not overwritten', async () => {
     await must(0, 'bootstrap')
     cpSync(auth(), auth('..', 'earlier'), { recursive: true, preserveTimestamps: true })
     await must(0, 'cluster-cert', '--force')
@@ -133,7 +133,7 @@ describe('what units read, on six machines', { skip }, () => {
         [],
       )
       await allWell(lab)
-      // What is worked on from here.
+      // It takes the old one's place for the tests below.
       cpSync(auth(), auth('..', 'recovered'), { recursive: true, preserveTimestamps: true })
     })
     rmSync(auth(), { recursive: true })
@@ -245,7 +245,7 @@ describe('what units read, on six machines', { skip }, () => {
     lab.write(...running({ timeout: '5s' }))
     const ran = await lab.run('install', '--node', 'control0', '--json')
     assert.equal(ran.status, 1, printed(ran))
-    assert.match(String(messageOf(ran, 'install/control0')) + printed(ran), /kube-scheduler healthy again with them/)
+    assert.match(String(messageOf(ran, 'install/control0')), /kube-scheduler healthy again with them/)
     assert.equal(await on('control0', `cmp ${place} /root/good; systemctl is-active kube-scheduler`), 'active\n')
     await on('control0', `cp /root/scheduler ${program}`)
     lab.write(...running())

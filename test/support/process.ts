@@ -45,8 +45,8 @@ export interface Start {
 
 export const temporaryFolder = (place: string): string => join(place, 'tmp')
 
-/** Node's arguments and environment for a run: what a wrapper has to start. */
-export function commandOf(place: string, args: readonly string[], { at, env, entry: program = entry }: Start = {}) {
+/** Node's arguments and environment for a run. */
+function commandOf(place: string, args: readonly string[], { at, env, entry: program = entry }: Start = {}) {
   mkdirSync(temporaryFolder(place), { recursive: true })
   const { event, do: what, go, eventsTo } = at ?? {}
   const asked = Object.entries({ AT_EVENT: event, AT_DO: what, GO: go, EVENTS_TO: eventsTo })
