@@ -124,7 +124,7 @@ const repeat = async (work: () => Promise<unknown>) => {
   do {
     await work().catch((error) => failures.push(`${new Date().toISOString()} ${error}`))
     count += 1
-    await wait(40)
+    await wait(80)
   } while (!isOver)
   return count
 }
