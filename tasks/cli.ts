@@ -6,8 +6,8 @@ import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:pa
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import { fit } from '../lib/paragraph.ts'
-import type { PhaseView } from '../lib/views/phase-view.ts'
-import type { Reporter } from '../lib/views/reporter.ts'
+import type { PhaseView } from '../lib/show/phase-view.ts'
+import type { Reporter } from '../lib/show/reporter.ts'
 import { quote, withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
@@ -28,7 +28,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => host.stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) createPrinter(host).printFitted((await import('../lib/views/reporter.ts')).formatFailure(failure))
+  if (failure) createPrinter(host).printFitted((await import('../lib/show/reporter.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
@@ -104,8 +104,8 @@ async function createRequest(call: Call): Promise<Request> {
 }
 
 async function tellFailure(failure: Failure, args: readonly string[], { print, printFitted }: Printer): Promise<void> {
-  if (args.includes('--json')) (await import('../lib/views/json-lines.ts')).createJsonLines(print).problem(failure)
-  else printFitted((await import('../lib/views/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
+  if (args.includes('--json')) (await import('../lib/show/json-lines.ts')).createJsonLines(print).problem(failure)
+  else printFitted((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[], env: NodeJS.ProcessEnv): void {
@@ -130,13 +130,13 @@ async function createReporter(
 ): Promise<Reporter> {
   const { print, printSafe } = printer
   if (options.json) {
-    const { createJsonLines } = await import('../lib/views/json-lines.ts')
+    const { createJsonLines } = await import('../lib/show/json-lines.ts')
     const lines = createJsonLines(print)
-    return isPlan ? (await import('../lib/plan/plan.ts')).createPlanJson(print, views, lines) : lines
+    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(print, views, lines) : lines
   }
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
-  const { createPlanLines } = await import('../lib/plan/plan-lines.ts')
+  const { createPlanLines } = await import('../lib/show/plan-lines.ts')
   return createPlanLines(
     {
       phases: views,
@@ -157,11 +157,11 @@ async function createProgress(
   { stdout, isLive, printSafe, printError }: Printer,
 ): Promise<Reporter> {
   if (isLive() && !options.quiet) {
-    const { createTree } = await import('../lib/tree/tree.ts')
+    const { createTree } = await import('../lib/show/tree.ts')
     const { verbose } = options
     return createTree({ phases: views, verbose, transient: isPlan, stdout, writeError: printError })
   }
-  const { createLines } = await import('../lib/views/lines.ts')
+  const { createLines } = await import('../lib/show/lines.ts')
   const lines = createLines({
     phases: views,
     detail: detailOf(options),
@@ -215,7 +215,7 @@ function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
 }
 
 async function listPhases(json: boolean): Promise<string> {
-  const { formatJsonLine } = await import('../lib/views/json-lines.ts')
+  const { formatJsonLine } = await import('../lib/show/json-lines.ts')
   const lines = phases.map(({ name, title, makes }) =>
     json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`,
   )

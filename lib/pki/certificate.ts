@@ -1,15 +1,15 @@
 /** Reads a certificate, and says in what it differs from what is asked. Pure. */
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
-import { bitsOf, type Der, hex, inside } from '../der/der.ts'
-import { plainAttributes, readTime } from '../der/encodings.ts'
-import { extensionOf, type Fields, isCaIn, listedIn, readFields } from '../der/fields.ts'
-import { oids } from '../der/oids.ts'
-import { blocksIn } from '../der/pem.ts'
-import { verifySignature } from '../der/signature.ts'
-import { findRefusals } from '../der/strictness.ts'
 import type { Reason } from '../reason.ts'
+import { bitsOf, type Der, hex, inside } from './der.ts'
+import { plainAttributes, readTime } from './encodings.ts'
+import { extensionOf, type Fields, isCaIn, listedIn, readFields } from './fields.ts'
+import { oids } from './oids.ts'
+import { blocksIn } from './pem.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
+import { verifySignature } from './signature.ts'
+import { findRefusals } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80

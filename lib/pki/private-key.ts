@@ -1,7 +1,7 @@
 /** Reads a private key, and says whether a certificate is of it. Pure. */
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { blocksIn, pemOf } from '../der/pem.ts'
 import type { Certificate } from './certificate.ts'
+import { blocksIn, pemOf } from './pem.ts'
 
 export interface HeldKey {
   /** As OpenSSL reads it: a plain one only where it is asked for, 0.02 ms each. */

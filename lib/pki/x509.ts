@@ -8,9 +8,9 @@ import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import { bitsOf, inside, readDer } from '../der/der.ts'
-import { oids } from '../der/oids.ts'
-import { certificatePem } from '../der/pem.ts'
+import { bitsOf, inside, readDer } from './der.ts'
+import { oids } from './oids.ts'
+import { certificatePem } from './pem.ts'
 import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1

@@ -1,8 +1,8 @@
 /** `graph`: what is made of what, for the cluster.yaml in use: a picture of the graph that a run walks. */
 import { usageFailure } from '../../lib/failure.ts'
-import { drawBoxes, formatDot, formatMermaid } from '../../lib/targets/diagram.ts'
-import { closure } from '../../lib/targets/graph.ts'
-import { formatJsonLine } from '../../lib/views/json-lines.ts'
+import { drawBoxes, formatDot, formatMermaid } from '../../lib/graph/diagram.ts'
+import { closure } from '../../lib/graph/graph.ts'
+import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import type { Finding } from '../looks/exit-status.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'

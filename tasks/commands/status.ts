@@ -1,8 +1,9 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+
+import type { Target } from '../../lib/graph/target.ts'
 import { breakLines, fit } from '../../lib/paragraph.ts'
-import type { Target } from '../../lib/targets/target.ts'
-import { formatJsonLine } from '../../lib/views/json-lines.ts'
-import { formatFailures, warningsOf } from '../../lib/views/reporter.ts'
+import { formatJsonLine } from '../../lib/show/json-lines.ts'
+import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'

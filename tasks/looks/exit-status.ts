@@ -1,6 +1,6 @@
 /** The exit status, from what a command found: the one place that knows the numbers and their order. Pure. */
 import type { FailureKind } from '../../lib/failure.ts'
-import type { Outcome } from '../../lib/targets/executor.ts'
+import type { Outcome } from '../../lib/graph/executor.ts'
 
 /** What is not as it should be; nothing of it is 0. */
 export type Finding = FailureKind | 'stale'

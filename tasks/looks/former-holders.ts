@@ -2,10 +2,10 @@
 import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
-import { readClientCertificate } from '../../lib/kubeconfig/kubeconfig.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, quote } from '../../lib/wording.ts'
 import { certTable, nodeUser } from '../tables/certs.ts'
 

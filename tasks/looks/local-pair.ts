@@ -1,7 +1,7 @@
 /** The user's own kubeconfig, as kubectl would read it. */
 import { tryTo } from '../../lib/failure.ts'
-import { findEntry, readKubeconfigs } from '../../lib/kubeconfig/files.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 
 /** What kubectl would use as our user against our cluster; undefined where it is not all there. */
 export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {

@@ -1,7 +1,7 @@
 /** The rotations that are under way, for those who tell of them beside their own work. */
 import { Failure, tryTo } from '../../lib/failure.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { openWorkspace, type Request } from '../request/session.ts'
 import type { UnderWay } from '../rotations/table.ts'
 import { readRotation as readCaRotation } from '../successors/next-ca.ts'

@@ -2,10 +2,10 @@
 
 import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/targets/executor.ts'
-import type { Graph } from '../../lib/targets/graph.ts'
-import type { TargetId } from '../../lib/targets/target.ts'
-import { joinFailures, type Reporter } from '../../lib/views/reporter.ts'
+import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { TargetId } from '../../lib/graph/target.ts'
+import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {

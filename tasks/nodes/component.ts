@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { Client } from '../../lib/tls/client.ts'
-import { type Credentials, type PathQuestion, type Question, readServed } from '../../lib/tls/probe.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Client } from '../../lib/kubernetes/client.ts'
+import { type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 
 export interface Asking {
@@ -107,7 +107,7 @@ async function withClient<T>(
   if (!open || !address || !as)
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
-  const { Client } = await import('../../lib/tls/client.ts')
+  const { Client } = await import('../../lib/kubernetes/client.ts')
   const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
   try {
     return await work(client)

@@ -1,9 +1,9 @@
 /** Keeps requests from the API server of a node while it is restarted: the commands of cluster.yaml, on every gateway. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { drainedMark } from '../../lib/remote/look.ts'
 import { folderWord } from '../../lib/remote/shell.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'

@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/backup.ts'
-import { typedCommand } from '../../lib/ssh-config/command.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { quote } from '../../lib/wording.ts'
 
 /** The command that restores all of auth/, from the given node or else the first control node. */

@@ -1,10 +1,10 @@
 /** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
+import type { Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { ask } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
-import { ask } from '../../lib/tls/probe.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../tables/places.ts'
 import { type Asking, healthQuestion, readShown } from './component.ts'

@@ -1,9 +1,11 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { certificatePem } from '../../lib/der/pem.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
-import { readCaRotation } from '../../lib/identity/rotation.ts'
+import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Built, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readCaRotation } from '../../lib/kubernetes/rotation.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -17,10 +19,8 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
-import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Built, Foreseen, Look, Target, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { tokenPair } from '../successors/token-keys.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'

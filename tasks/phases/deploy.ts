@@ -2,9 +2,9 @@
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
-import type { Built, Force, Foreseen, Look, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
   checkNode,

@@ -4,7 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
-import type { Target, TargetId } from '../../lib/targets/target.ts'
+import type { Target, TargetId } from '../../lib/graph/target.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'

@@ -4,6 +4,9 @@ import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/backup.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
+import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Built, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -11,9 +14,6 @@ import {
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
-import { authTarget } from '../../lib/targets/auth-target.ts'
-import type { Built, Look, Target, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { refusalDuring } from '../refusals/under-way.ts'

@@ -3,13 +3,18 @@ import { existsSync, statSync } from 'node:fs'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
-import { currentContextIn, type KubeconfigFile, planChanges, readKubeconfigs } from '../../lib/kubeconfig/files.ts'
-import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
-import { whileLocked } from '../../lib/kubeconfig/lock.ts'
-import { applyChanges, type Change } from '../../lib/kubeconfig/merge.ts'
+import type { Built, Foreseen, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
+import {
+  currentContextIn,
+  type KubeconfigFile,
+  planChanges,
+  readKubeconfigs,
+} from '../../lib/kubernetes/kubeconfig-files.ts'
+import { whileLocked } from '../../lib/kubernetes/kubeconfig-lock.ts'
+import { applyChanges, type Change } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
-import type { Built, Foreseen, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from '../refusals/local-kubeconfig.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'

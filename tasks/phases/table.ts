@@ -1,7 +1,7 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/tables/phases.ts. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { buildGraph, type Graph } from '../../lib/targets/graph.ts'
-import type { Target } from '../../lib/targets/target.ts'
+import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import { type PhaseName, phases } from '../tables/phases.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'

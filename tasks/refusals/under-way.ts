@@ -1,6 +1,6 @@
 /** What is refused while something is being rotated, with each way out. */
 import { type Failure, refusal } from '../../lib/failure.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 
 /** `name` as rotate takes it. */
 export function refusalDuring(name: string, what: string, { command }: Pick<Workspace, 'command'>): Failure {

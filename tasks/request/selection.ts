@@ -1,9 +1,9 @@
 /** From the names on the command line to targets. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { Force, Target, TargetId } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/suggest.ts'
-import type { Graph } from '../../lib/targets/graph.ts'
-import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
 import { groups, phases } from '../tables/phases.ts'
 import { formatCommand } from './command.ts'
 import type { Options } from './options.ts'

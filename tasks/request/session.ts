@@ -7,13 +7,13 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
-import type { Ssh, SshRun } from '../../lib/ssh/ssh.ts'
-import { configPath } from '../../lib/ssh-config/command.ts'
-import type { RunOptions } from '../../lib/targets/executor.ts'
-import type { Graph } from '../../lib/targets/graph.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
-import type { PhaseView } from '../../lib/views/phase-view.ts'
-import type { Reporter } from '../../lib/views/reporter.ts'
+import type { RunOptions } from '../../lib/graph/executor.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
+import { configPath } from '../../lib/remote/ssh-command.ts'
+import type { PhaseView } from '../../lib/show/phase-view.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { commandOf } from './command.ts'
 import type { Host } from './host.ts'
@@ -135,7 +135,7 @@ function lockOptions({ options, signal }: Request, onWait: (text: string) => voi
 /** zx is loaded by the first connection: most commands make none. */
 function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
-  const open = async () => new (await import('../../lib/ssh/ssh.ts')).Ssh(cluster, place)
+  const open = async () => new (await import('../../lib/remote/ssh.ts')).Ssh(cluster, place)
   // A failure to open it has already been reported.
   const opened = async () => ssh?.catch(() => undefined)
   return {

@@ -5,6 +5,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/backup.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import {
   addKey,
@@ -15,7 +16,6 @@ import {
   sealWithNewest,
 } from '../../lib/kubernetes/sealing-keys.ts'
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { withApi, withStore } from '../nodes/component.ts'
 import { apiServersOn, someApiServer } from '../running/components.ts'
 import { rewriteTargets } from '../running/rewrite.ts'

@@ -1,7 +1,7 @@
 /** What a rotation is: its stages in order, each a state of the files in auth/, and what leads from one to the next. */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import type { Target } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 
 /** What rotating works with; `isForced`: what still uses the old has been named, and is given up. */
 export interface Rotating {

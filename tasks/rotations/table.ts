@@ -1,6 +1,6 @@
 /** What can be rotated, a row each. */
 import { tryTo } from '../../lib/failure.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
 import type { Rotating, Rotation } from './rotation.ts'

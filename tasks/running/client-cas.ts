@@ -5,10 +5,10 @@
  */
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { blocksIn, certificatePem } from '../../lib/der/pem.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import { inShape, readObject } from '../../lib/kubernetes/client.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
-import { inShape, readObject } from '../../lib/tls/client.ts'
+import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { type Serving, withApi } from '../nodes/component.ts'
 
 const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'

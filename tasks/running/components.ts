@@ -1,7 +1,7 @@
 /** The components of a node that can be asked with our credentials, each by its own address. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { ask, type Credentials, type Reply } from '../../lib/tls/probe.ts'
+import { ask, type Credentials, type Reply } from '../../lib/kubernetes/probe.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'

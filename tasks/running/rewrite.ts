@@ -1,11 +1,11 @@
 /** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
 import * as v from 'valibot'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { type Client, readObject } from '../../lib/kubernetes/client.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
-import type { Target } from '../../lib/targets/target.ts'
-import { type Client, readObject } from '../../lib/tls/client.ts'
 import { type Serving, withApi, withStore } from '../nodes/component.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer } from './components.ts'

@@ -3,6 +3,8 @@ import { createPublicKey } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { caName, certificateFile, crossName, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { Built } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   type CaRotation,
   caRotation,
@@ -11,13 +13,11 @@ import {
   isCross,
   nameOfCa,
   nextCaCommonName,
-} from '../../lib/identity/rotation.ts'
+} from '../../lib/kubernetes/rotation.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
-import type { Built } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { refusalDuring } from '../refusals/under-way.ts'
 
 const next = nextName(caName)

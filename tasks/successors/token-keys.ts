@@ -5,12 +5,13 @@
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
-import { certificatePem } from '../../lib/der/pem.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import { type TokenRotation, tokenRotation } from '../../lib/identity/rotation.ts'
+import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { type TokenRotation, tokenRotation } from '../../lib/kubernetes/rotation.ts'
 import { type Certificate, compareKeyKind, readDerCertificate } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -23,9 +24,8 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
-import type { Built, Force, Look, Target, Work } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { refusalDuring } from '../refusals/under-way.ts'
 import type { CertRow } from '../tables/certs.ts'

@@ -1,8 +1,8 @@
 /** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Identity } from '../../lib/pki/handshake.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
-import type { Identity } from '../../lib/tls/handshake.ts'
 import { certTable } from './certs.ts'
 
 /** A client by its file name; `in` says whether what counts is its .pem files or its kubeconfig. */

@@ -5,8 +5,8 @@
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, type FileKind } from '../../lib/files/names.ts'
+import type { TargetId } from '../../lib/graph/target.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
-import type { TargetId } from '../../lib/targets/target.ts'
 import { formatNames } from '../../lib/wording.ts'
 
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'

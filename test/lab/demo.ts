@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { asFailure } from '../../lib/failure.ts'
 import { takeLock } from '../../lib/files/lock.ts'
-import { formatFailure } from '../../lib/views/reporter.ts'
+import { formatFailure } from '../../lib/show/reporter.ts'
 import { startGuideLab } from './guide-lab.ts'
 import type { Lab } from './lab.ts'
 

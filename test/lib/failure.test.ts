@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { asFailure, Failure, stackOf } from '../../lib/failure.ts'
-import { createJsonLines } from '../../lib/views/json-lines.ts'
-import { createLines, type LinesOptions } from '../../lib/views/lines.ts'
-import { summarise } from '../../lib/views/summary.ts'
+import { createJsonLines } from '../../lib/show/json-lines.ts'
+import { createLines, type LinesOptions } from '../../lib/show/lines.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { fakeTarget, runFakes } from '../support/fake-target.ts'
 
 function readDeep(): never {

@@ -1,14 +1,14 @@
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 import { stripVTControlCharacters } from 'node:util'
 import type { Change } from '../../lib/change.ts'
-import { planEntries } from '../../lib/plan/plan.ts'
-import { createPlanLines, type PlanLinesOptions } from '../../lib/plan/plan-lines.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Foreseen, Target } from '../../lib/graph/target.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
-import { buildGraph } from '../../lib/targets/graph.ts'
-import type { Foreseen, Target } from '../../lib/targets/target.ts'
-import { viewPhases } from '../../lib/views/phase-view.ts'
-import type { Reporter } from '../../lib/views/reporter.ts'
-import { type Closing, summarise } from '../../lib/views/summary.ts'
+import { viewPhases } from '../../lib/show/phase-view.ts'
+import { planEntries } from '../../lib/show/plan.ts'
+import { createPlanLines, type PlanLinesOptions } from '../../lib/show/plan-lines.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 
 export const changed: Verdict = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }

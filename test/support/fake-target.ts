@@ -1,11 +1,11 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 import { mock } from 'node:test'
 import pLimit from 'p-limit'
+import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/graph/executor.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Force, Target, TargetId } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Verdict } from '../../lib/reason.ts'
-import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/targets/executor.ts'
-import { buildGraph } from '../../lib/targets/graph.ts'
-import type { Force, Target, TargetId } from '../../lib/targets/target.ts'
-import type { Workspace } from '../../lib/targets/workspace.ts'
 
 export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: Verdict = { reasons: [] }

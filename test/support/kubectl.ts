@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Access } from '../../lib/kubeconfig/kubeconfig.ts'
+import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
 
 /** Its stdout; neither the user's home nor his kubeconfig are touched. */
 export function kubectl(home: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): string {

@@ -4,7 +4,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { Ssh } from '../../lib/ssh/ssh.ts'
+import { Ssh } from '../../lib/remote/ssh.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import { makePlace } from './harderway.ts'
 

@@ -9,21 +9,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** From the lowest up. */
 const floors = [
-  ...[
-    'lib',
-    'lib/files',
-    'lib/cluster',
-    'lib/kubernetes',
-    'lib/kubeconfig',
-    'lib/der',
-    'lib/pki',
-    'lib/identity',
-    'lib/tls',
-    'lib/remote',
-    'lib/ssh-config',
-    'lib/ssh',
-  ],
-  ...['lib/targets', 'lib/views', 'lib/tree', 'lib/plan'],
+  ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/remote', 'lib/graph', 'lib/show'],
   ...[
     'tasks/tables',
     'tasks/nodes',

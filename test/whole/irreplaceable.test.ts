@@ -15,7 +15,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
-import { otherIdentity } from '../../lib/identity/identity.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { type Lab, startLab } from '../lab/lab.ts'

@@ -1,5 +1,5 @@
 /** What was found, as the auth/ that it would be: its targets check it as every run checks auth/. Writes nothing. */
-import { certificatePem } from '../../../lib/der/pem.ts'
+
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import {
@@ -14,13 +14,14 @@ import {
   parseFileName,
 } from '../../../lib/files/names.ts'
 import type { PlainFile } from '../../../lib/files/plain-file.ts'
-import { caRotationFiles } from '../../../lib/identity/rotation.ts'
-import { readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
+import type { Target } from '../../../lib/graph/target.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
+import { caRotationFiles } from '../../../lib/kubernetes/rotation.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { certificatePem } from '../../../lib/pki/pem.ts'
 import { formatReason, formatReasons, type Reason } from '../../../lib/reason.ts'
-import type { Target } from '../../../lib/targets/target.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import { clusterCerts } from '../../tables/certs.ts'
 import type { Sources } from './holding.ts'

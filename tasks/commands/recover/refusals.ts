@@ -1,8 +1,8 @@
 /** Why nothing is taken from where it was found, and each way out. */
 import { Failure, refusal, runAgain } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
-import { otherIdentity } from '../../../lib/identity/identity.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { otherIdentity } from '../../../lib/kubernetes/identity.ts'
 import { quote } from '../../../lib/wording.ts'
 import { identityFiles } from '../../tables/files.ts'
 import type { Holding } from './holding.ts'

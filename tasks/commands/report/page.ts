@@ -1,7 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { warningsOf } from '../../../lib/views/reporter.ts'
+import { warningsOf } from '../../../lib/show/reporter.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'

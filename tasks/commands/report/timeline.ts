@@ -1,6 +1,6 @@
 /** What ends when: a bar from beginning to end, for all that begin and end together; a table that reads well without its bars. */
 import { html } from 'ghtml'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { Item } from '../../looks/inventory.ts'
 import { phaseTitles } from '../../tables/phases.ts'

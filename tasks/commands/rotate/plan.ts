@@ -1,7 +1,7 @@
 /** A dry run of a rotation: every stage, where it stands, and what each does on which node. */
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { breakLines } from '../../../lib/paragraph.ts'
-import { formatJsonLine } from '../../../lib/views/json-lines.ts'
+import { formatJsonLine } from '../../../lib/show/json-lines.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'

@@ -5,18 +5,18 @@ import { providers } from '../../../lib/cluster/schema.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../../lib/files/names.ts'
-import { readEmbedded } from '../../../lib/kubeconfig/kubeconfig.ts'
+import { buildGraph } from '../../../lib/graph/graph.ts'
+import type { Target } from '../../../lib/graph/target.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
+import type { Handshake, Identity, Met, Party } from '../../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts'
-import { buildGraph } from '../../../lib/targets/graph.ts'
-import type { Target } from '../../../lib/targets/target.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
-import type { Handshake, Identity, Met, Party } from '../../../lib/tls/handshake.ts'
-import { viewPhases } from '../../../lib/views/phase-view.ts'
+import { viewPhases } from '../../../lib/show/phase-view.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { readLocalPair } from '../../looks/local-pair.ts'
 import { look, tell } from '../../looks/look.ts'
@@ -91,7 +91,7 @@ function refuseBrokenPair(auth: AuthDir, name: string): void {
 
 /** Node's TLS is loaded by the first handshake: other commands make none. */
 async function shakeHands(handshake: Handshake): Promise<Met> {
-  return (await import('../../../lib/tls/handshake.ts')).shakeHands(handshake)
+  return (await import('../../../lib/pki/handshake.ts')).shakeHands(handshake)
 }
 
 function formatSeen(seen: Identity | undefined): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/targets/executor.ts'
+import type { Outcome } from '../../../lib/graph/executor.ts'
 import { exitStatus, type Finding, findingsOf } from '../../../tasks/looks/exit-status.ts'
 
 test('where nothing was found the exit status is 0', () => {

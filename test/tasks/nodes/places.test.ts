@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Workspace } from '../../../lib/targets/workspace.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { runCommand } from '../../../tasks/nodes/places.ts'
 
 const run = (sudo: string, command: string) => {

@@ -1,0 +1,29 @@
+/** What targets work with, passed in so that they depend on neither the path of auth/ nor the clock. */
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
+import type { AuthDir } from '../files/auth-dir.ts'
+import type { Connection } from '../remote/connection.ts'
+
+export interface Workspace {
+  readonly cluster: Cluster
+  readonly auth: AuthDir
+  /** One moment for the whole run. */
+  readonly now: Date
+  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
+  readonly kubeconfigs: () => readonly string[]
+  /** The connection to the node, opened by its first command. */
+  connect(node: ClusterNode): Promise<Connection>
+  /** Closes it, where it was opened. Never throws. */
+  disconnect(node: ClusterNode): Promise<void>
+  /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
+  command(task: string): string
+  /** Tells the user something that belongs to no target. */
+  note(text: string): void
+  /** In a plan: files of auth/ that would be written anew, so that whatever is there of them differs. */
+  readonly pending?: ReadonlySet<string>
+  readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
+}
+
+/** Whether less than certificates.renewBefore is left until then. */
+export function endsSoon({ now, cluster }: Pick<Workspace, 'now' | 'cluster'>, end: Date): boolean {
+  return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
+}

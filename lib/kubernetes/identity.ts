@@ -1,0 +1,117 @@
+/** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { caName, certificateFile, pairFiles, parseFileName } from '../files/names.ts'
+import { readCertificate } from '../pki/certificate.ts'
+import { readPrivateKey } from '../pki/private-key.ts'
+import { formatDate, printable } from '../wording.ts'
+import { readEncryptionConfig, unopenedBy } from './encryption.ts'
+import { isEarlierCa, type Read } from './rotation.ts'
+import { newestKey, readSealingKeys } from './sealing-keys.ts'
+
+/** What would be lost if ours took the place of theirs. */
+export interface OtherIdentity {
+  /** If they partly agree: what else theirs holds, as text without secrets. */
+  readonly besides: readonly string[]
+}
+
+/** What was kept of the files of that name when they were replaced. */
+type Kept = (file: string) => readonly Buffer[]
+
+/**
+ * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
+ * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
+ * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file holds
+ * nothing that could be lost.
+ */
+export function otherIdentity(
+  file: string,
+  read: Read,
+  theirs: Buffer,
+  kept: Kept = () => [],
+): OtherIdentity | undefined {
+  if (theirs.length === 0) return undefined
+  const { kind, name = '' } = parseFileName(file) ?? {}
+  return kind === 'encryption-config'
+    ? otherEncryption(read(file), theirs, kept(file))
+    : otherKeys(file, pairFiles(name), read, theirs, kept)
+}
+
+function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
+  const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
+  const sealing = theirs?.keys[0]
+  if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
+  const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
+  const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
+  const besides = unopenedBy([ours, ...earlier], theirs)
+  return besides.length > 0 ? { besides: besides.map(shown) } : undefined
+}
+
+/**
+ * Theirs has a newer key than ours: an earlier file was restored, and objects may be sealed by that key, whatever is kept; or
+ * it was just taken back, and what was kept last is what they still hold.
+ */
+function isBehind(our: Buffer | undefined, their: Buffer): boolean {
+  const [ours, theirs] = [our, their].map((text) => newestKey(String(text ?? '')))
+  return theirs !== undefined && ours !== undefined && theirs > ours
+}
+
+function haveSameOrder(one: Buffer, other: Buffer): boolean {
+  const [names, others] = [one, other].map((text) => readSealingKeys(text.toString())?.names.join(' '))
+  return names !== undefined && names === others
+}
+
+function otherKeys(
+  file: string,
+  pair: readonly string[],
+  read: Read,
+  their: Buffer,
+  kept: Kept,
+): OtherIdentity | undefined {
+  const ours = pair.flatMap((each) => keysIn(each, read(each)) ?? [])
+  const theirs = keysIn(file, their)
+  const isIn = (held: readonly Held[], { key }: Held) => held.some((each) => each.key.equals(key))
+  const isShared = theirs?.some((each) => isIn(ours, each)) === true
+  const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(each, pem) ?? [])) : []
+  const isEarlier = (key: KeyObject) => pair.includes(certificateFile(caName)) && isEarlierCa(key, read)
+  const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
+  if (theirs && theirs.length > 0 && others.length === 0) return undefined
+  return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
+}
+
+interface Held {
+  readonly key: KeyObject
+  readonly words: string
+}
+
+const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
+
+/** The public keys of all certificates, or of all private keys, in the file; undefined where there is something else in it. */
+function keysIn(file: string, pem: Buffer | undefined): Held[] | undefined {
+  const text = pem?.toString('latin1') ?? ''
+  const blocks = [...text.matchAll(block)]
+  if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
+  const read = parseFileName(file)?.kind === 'certificate' ? readHeldCertificate : readHeldKey
+  // What `openssl ecparam -genkey` writes before the key.
+  const held = blocks.filter(([, type]) => type !== 'EC PARAMETERS').map(([text, type]) => read(text, type ?? ''))
+  return held.every((each) => each !== undefined) ? held : undefined
+}
+
+function readHeldCertificate(pem: string, type: string): Held | undefined {
+  const certificate = type === 'CERTIFICATE' ? readCertificate(pem) : undefined
+  const name = certificate?.attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
+  return (
+    certificate && {
+      key: certificate.publicKey,
+      words: `a certificate ${name} until ${formatDate(certificate.notAfter)}`,
+    }
+  )
+}
+
+function readHeldKey(pem: string): Held | undefined {
+  const key = readPrivateKey(pem)
+  return key && { key: createPublicKey(key), words: 'a private key' }
+}
+
+function shown(words: string): string {
+  return printable(words).replaceAll('\n', ' ').slice(0, 100)
+}

@@ -1,0 +1,96 @@
+/** The user's own kubeconfigs on this machine: kubectl's list, in its order. */
+import { dirname, resolve } from 'node:path'
+import { refusal } from '../failure.ts'
+import { followLinks, type PlainFile, readPlainFile } from '../files/plain-file.ts'
+import type { Access, Fields } from './kubeconfig.ts'
+import {
+  type Change,
+  type Entry,
+  entriesOf,
+  isCurrent,
+  type ReadKubeconfig,
+  readKubeconfig,
+} from './kubeconfig-merge.ts'
+
+export interface KubeconfigFile {
+  readonly path: string
+  /** Behind symbolic links, if the path is one; it need not exist. */
+  readonly real: string
+  /** Undefined where it does not exist. */
+  readonly mode: number | undefined
+  readonly text: string
+  readonly content: ReadKubeconfig
+}
+
+/** Each file once, by the first of its paths. Throws a Failure for one that can't be read. */
+export function readKubeconfigs(paths: readonly string[]): KubeconfigFile[] {
+  const firsts = new Map<string, string>()
+  for (const path of paths) {
+    const real = followLinks(path)
+    if (!firsts.has(real)) firsts.set(real, path)
+  }
+  return [...firsts].map(([real, path]) => {
+    const file = readPlainFile(real)
+    const text = file ? textOf(file) : ''
+    const content = text === undefined ? undefined : readKubeconfig(text)
+    if (text !== undefined && content)
+      return { path, real, mode: file?.kind === 'file' ? file.mode : undefined, text, content }
+    throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
+      'fix it, or set localKubeconfig.path in cluster.yaml, or leave yours alone: localKubeconfig: false',
+    ])
+  })
+}
+
+function textOf(file: PlainFile): string | undefined {
+  try {
+    return file.kind === 'file'
+      ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(file.bytes)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The first file that has the entry counts. */
+function fileOf(files: readonly KubeconfigFile[], list: Entry['list'], name: string) {
+  return files.find(({ content }) => content[list].has(name))
+}
+
+export function findEntry(files: readonly KubeconfigFile[], list: Entry['list'], name: string): Fields | undefined {
+  return fileOf(files, list, name)?.content[list].get(name)
+}
+
+/** The first that there is counts. */
+export function currentContextIn(files: readonly KubeconfigFile[]): string | undefined {
+  return files.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
+}
+
+/** What has to change, by the file that it has to change in. */
+export function planChanges(files: readonly KubeconfigFile[], access: Access): Map<KubeconfigFile, Change[]> {
+  // A new entry and the current context go to the first file that exists, else to the last of the list.
+  const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
+  const changes = new Map<KubeconfigFile, Change[]>()
+  const add = (file: KubeconfigFile | undefined, change: Change) =>
+    file && changes.set(file, [...(changes.get(file) ?? []), change])
+  for (const entry of entriesOf(access)) {
+    const { list, name } = entry
+    if (!isCurrent(findEntry(files, list, name), entry)) add(fileOf(files, list, name) ?? target, entry)
+  }
+  if (currentContextIn(files) !== access.context) add(target, { currentContext: access.context })
+  return changes
+}
+
+/**
+ * The certificates by which kubectl knows this cluster, in PEM; undefined where its entry names none. Throws a Failure
+ * where they can't be read.
+ */
+export function readTrusted(files: readonly KubeconfigFile[], cluster: string): Buffer | undefined {
+  const at = fileOf(files, 'clusters', cluster)
+  const entry = at?.content.clusters.get(cluster)
+  const [data, path] = [entry?.['certificate-authority-data'], entry?.['certificate-authority']]
+  if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
+  if (!at || typeof path !== 'string' || path === '') return undefined
+  // As kubectl: relative to the file that says so.
+  const file = readPlainFile(followLinks(resolve(dirname(at.path), path)))
+  return file?.kind === 'file' ? file.bytes : undefined
+}

@@ -1,0 +1,126 @@
+/** TLS 1.3 between two parties in memory, with Node's TLS: what each side makes of the other. */
+
+import { isIP } from 'node:net'
+import { duplexPair } from 'node:stream'
+import { connect, createServer, type TLSSocket } from 'node:tls'
+import { formatReasons, type Reason } from '../reason.ts'
+import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
+
+/** Of PEM files: a leaf first, then what leads to a root. Times and usages aside. */
+export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+  const [leaf, ...between] = readCertificates(shown)
+  if (!leaf) return [{ kind: 'other-issuer' }]
+  const refused = [leaf, ...between].flatMap(({ refusals }) => refusals)
+  const roots = readCertificates(trusted).filter((root) => root.refusals.length === 0)
+  return isChained(leaf, between, roots) ? refused : [...refused, { kind: 'other-issuer' }]
+}
+
+function isChained(certificate: Certificate, between: readonly Certificate[], roots: readonly Certificate[]): boolean {
+  return (
+    roots.some((root) => isIssuedBy(certificate, root)) ||
+    between.some(
+      (link, i) => link.isCa && isIssuedBy(certificate, link) && isChained(link, between.toSpliced(i, 1), roots),
+    )
+  )
+}
+
+/** PEM files, byte for byte: what a party trusts, and what it shows. */
+export interface Party {
+  readonly ca: Buffer
+  readonly certificate: Buffer | string
+  readonly key: Buffer | string
+}
+
+/** As Kubernetes reads it from a client's certificate: the user is CN, the groups are O. */
+export interface Identity {
+  readonly user: string
+  readonly groups: readonly string[]
+}
+
+export interface Handshake {
+  readonly server: Party
+  /** Undefined: a client without a certificate, that trusts what the server trusts. */
+  readonly client: Party | undefined
+  /** The name or address that the client dials. */
+  readonly dialled: string
+  /** etcd rejects an unknown client in the handshake; the API server and kubelets treat it as anonymous. */
+  readonly strict: boolean
+}
+
+/** The identity that the server sees, if any; or why the handshake failed. */
+export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
+
+/** Set explicitly, so that NODE_OPTIONS and the environment can't change versions or ciphers. */
+const tls13 = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256',
+} as const
+
+/** By Node's TLS (OpenSSL), plus Go's stricter rules for certificates. */
+export async function shakeHands(handshake: Handshake): Promise<Met> {
+  const { server, client, strict } = handshake
+  const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
+  if (distrusted) return { refused: distrusted }
+  const met = await connectParties(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error, '') }))
+  if ('refused' in met || !met.seen || !client) return met
+  const unknown = formatReasons(findDistrust(client.certificate, server.ca))
+  if (!unknown) return met
+  return strict ? { refused: unknown } : { seen: undefined, why: unknown }
+}
+
+async function connectParties({ server, client, dialled, strict }: Handshake): Promise<Met> {
+  const [near, far] = duplexPair()
+  const { ca, certificate: cert, key } = server
+  const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
+  const met = new Promise<Met>((resolve) => {
+    const refuse = (error: Error) => resolve({ refused: formatTlsError(error, dialled) })
+    // Node's server closes a rejected connection silently; the reason is on the socket.
+    listener.on('tlsClientError', (error, { authorizationError: why }) =>
+      why ? resolve({ refused: words(why) }) : refuse(error),
+    )
+    const dialling = connect({
+      ...tls13,
+      socket: near,
+      host: dialled,
+      servername: isIP(dialled) ? '' : dialled,
+      ca: client?.ca ?? ca,
+      // Else NODE_TLS_REJECT_UNAUTHORIZED decides.
+      rejectUnauthorized: true,
+      ...(client && { cert: client.certificate, key: client.key }),
+    })
+    dialling.on('error', refuse)
+    // In TLS 1.3 the client finishes before the server has verified it: wait for both.
+    const isDialled = new Promise<void>((done) => dialling.on('secureConnect', done))
+    listener.on('secureConnection', (socket) =>
+      isDialled.then(() => resolve({ seen: identityOf(socket), why: words(socket.authorizationError) })),
+    )
+    listener.emit('connection', far)
+  })
+  try {
+    return await met
+  } finally {
+    near.destroy()
+    far.destroy()
+  }
+}
+
+/** CERT_HAS_EXPIRED as words. */
+function words(code: unknown): string {
+  return String(code ?? '')
+    .toLowerCase()
+    .replaceAll('_', ' ')
+}
+
+function formatTlsError(error: Error, dialled: string): string {
+  if ('code' in error && error.code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `${dialled} is not in the server certificate's SANs`
+  // OpenSSL's reason, without its error code and source location.
+  return /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]*):/.exec(error.message)?.[1] ?? error.message
+}
+
+function identityOf(socket: TLSSocket): Identity | undefined {
+  if (!socket.authorized) return undefined
+  const { CN, O } = socket.getPeerCertificate().subject
+  return { user: [CN].flat().join(), groups: [O ?? []].flat() }
+}

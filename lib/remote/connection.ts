@@ -1,0 +1,183 @@
+/**
+ * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
+ * ssh and scp, with the user's configuration, agent and known_hosts.
+ */
+import type { Duplex } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { LimitFunction } from 'p-limit'
+import type { ProcessOutput } from 'zx/core'
+import { bracketed } from '../address.ts'
+import type { ClusterNode } from '../cluster/cluster.ts'
+import { Failure, isUnreached } from '../failure.ts'
+import { spawn } from '../process.ts'
+import { printable } from '../wording.ts'
+import { Forwards } from './forwards.ts'
+import { type Route, refuseUnkept } from './route.ts'
+import { formatOptions } from './ssh-config.ts'
+import { sshFailure } from './ssh-failure.ts'
+
+/** Milliseconds: for one command or copy that is given no time of its own. */
+const commandTimeLimit = 120_000
+/** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
+const retryAfter = [250, 750, 2000]
+
+export interface ConnectionParts {
+  readonly node: ClusterNode
+  readonly route: Route
+  readonly args: readonly string[]
+  /** Options for ssh alone. */
+  readonly session: readonly string[]
+  readonly controlPath: string
+  readonly env: NodeJS.ProcessEnv
+  /** Where ssh runs. */
+  readonly folder: string
+  /** Options for scp alone. */
+  readonly copying: () => Promise<string[]>
+  readonly limit: LimitFunction
+  readonly signal: AbortSignal
+  readonly waitNodes: number
+}
+
+interface Ran {
+  readonly output: ProcessOutput
+  /** It was ended because it took too long. */
+  readonly timedOut: boolean
+}
+
+export class Connection {
+  readonly #parts: ConnectionParts
+  readonly #forwards: Forwards
+  #isOpen = false
+  #wasTried = false
+  /** Nothing is sent to a node that the next run would not know again. */
+  #isKnown: boolean
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
+    this.#isKnown = parts.route.learnsInto === undefined
+    this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
+  }
+
+  /** A command was begun there. */
+  get wasReached(): boolean {
+    return this.#isOpen
+  }
+
+  /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
+  async run(script: string, limit = commandTimeLimit): Promise<string> {
+    const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
+    const waitUntil = Date.now() + waitNodes
+    for (let tries = 0; ; tries++) {
+      const isMeeting = !this.#isKnown
+      const once = () => this.#spawn(this.#ssh([], 'sh -s'), isMeeting ? ':' : script, limit)
+      const ran = await (this.#isOpen ? once() : opening(once))
+      const { exitCode, stdout } = ran.output
+      this.#isOpen ||= exitCode !== 255
+      if (exitCode === 0 && !isMeeting) return stdout
+      if (exitCode === 0) {
+        await refuseUnkept(node.name, route, { cwd, env, signal })
+        this.#isKnown = true
+        continue
+      }
+      const failure = await this.#failure(ran)
+      const mayBoot = isUnreached(failure) && Date.now() < waitUntil
+      const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
+      if (this.#isOpen || pause === undefined) throw failure
+      // With jitter, so that the retries do not arrive all at once.
+      await delay(pause * (0.5 + Math.random()), undefined, { signal })
+    }
+  }
+
+  /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
+  async copyFolder(from: string, to: string): Promise<void> {
+    const { node, args, copying } = this.#parts
+    const words = ['scp', ...(await copying()), '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
+    const ran = await this.#spawn(words, '')
+    if (ran.output.exitCode !== 0) throw await this.#failure(ran)
+  }
+
+  /**
+   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure where it
+   * can't be had; where nothing is reached, the stream ends.
+   */
+  tunnel(host: string, port: number): Promise<Duplex> {
+    return this.#forwards.open(`${bracketed(host)}:${port}`, this.#parts.signal)
+  }
+
+  async #askForwards(words: readonly string[]): Promise<void> {
+    const { controlPath, node } = this.#parts
+    // Without a configuration: what that forwards would be asked for too.
+    const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
+    if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
+    await this.run(':')
+    const { exitCode, stderr } = (await this.#spawn(ask, '')).output
+    if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
+  }
+
+  /** Does something on a connection that is open, even though the run has been ended. Never throws. */
+  async tidy(script: string): Promise<void> {
+    if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
+  }
+
+  /** Never throws: a connection that is not there needs no closing. */
+  async close(): Promise<void> {
+    if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
+  }
+
+  async #spawn(command: readonly string[], input: string, limit = commandTimeLimit): Promise<Ran> {
+    const { folder: cwd, env, signal } = this.#parts
+    signal.throwIfAborted()
+    this.#wasTried = true
+    const deadline = AbortSignal.timeout(limit)
+    const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
+    return { output, timedOut: deadline.aborted }
+  }
+
+  /** Undefined where it can't be started. */
+  async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
+    const { folder: cwd, env } = this.#parts
+    const deadline = AbortSignal.timeout(5000)
+    try {
+      for (;;) {
+        const output = await spawn(command, { cwd, env, input, signal: deadline })
+        // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
+        if (!output.signal || deadline.aborted) return output
+      }
+    } catch (error) {
+      if (error instanceof Failure) return undefined
+      throw error
+    }
+  }
+
+  /** ssh takes the first value of an option, so these take precedence. */
+  #ssh(options: readonly string[], ...command: readonly string[]): string[] {
+    const { session, args, node } = this.#parts
+    return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
+  }
+
+  async #failure({ output, timedOut }: Ran): Promise<Failure> {
+    const { stderr, exitCode, signal: killed } = output
+    const { signal, node, route, folder } = this.#parts
+    signal.throwIfAborted()
+    // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
+    const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
+    const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
+    const said = isSilent ? await this.#askAgain() : stderr
+    signal.throwIfAborted()
+    const ended = killed ?? `status ${exitCode}`
+    return sshFailure({ node: node.name, route, by, stderr: said, folder, ended, timedOut })
+  }
+
+  async #isUp(): Promise<boolean> {
+    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check'])))?.exitCode === 0
+    this.#isOpen ||= isUp
+    return isUp
+  }
+
+  /** ssh's full stderr: a persistent master hides what its jump host's ssh says. */
+  async #askAgain(): Promise<string> {
+    const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
+    const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output
+    return exitCode === 255 ? stderr : ''
+  }
+}

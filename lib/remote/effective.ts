@@ -1,0 +1,28 @@
+/** What is in force for a host, as ssh itself says it: `ssh -G` connects to nothing. */
+import type { ProcessOutput } from 'zx/core'
+import { Failure } from '../failure.ts'
+import { type Spawning, spawn } from '../process.ts'
+import { quote } from '../wording.ts'
+import { type ConfigUse, fileWords } from './ssh-command.ts'
+
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const timeLimit = 30_000
+
+/** Throws where ssh can't be started, or does not answer in time. */
+export async function printConfig(
+  use: ConfigUse,
+  words: readonly string[],
+  { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
+): Promise<ProcessOutput> {
+  const command = ['ssh', '-G', ...fileWords(use), ...words]
+  const limit = AbortSignal.timeout(timeLimit)
+  const signal = AbortSignal.any([aborted, limit])
+  const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
+  aborted.throwIfAborted()
+  if (limit.aborted)
+    throw new Failure(`ssh does not say how it would connect: it is still at it after ${timeLimit / 1000} s`, {
+      code: 'timed-out',
+      remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+    })
+  return printed
+}

@@ -1,0 +1,135 @@
+/** The way to a node, as the user's ssh configuration has it: read from `ssh -G` before ssh connects. */
+import { statSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { resolve } from 'node:path'
+import { bracketed } from '../address.ts'
+import type { ClusterNode } from '../cluster/cluster.ts'
+import { doing, Failure, runAgain, tryTo } from '../failure.ts'
+import { type Spawning, spawn } from '../process.ts'
+import { quote } from '../wording.ts'
+import { printConfig } from './effective.ts'
+import { type SshUse, typedCommand } from './ssh-command.ts'
+import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from './ssh-config.ts'
+
+/** A host that a failure may be about: the node, or the last jump host on the way to it. */
+export interface SshHost {
+  /** ProxyJump as the configuration has it; undefined for the node itself. */
+  readonly jump: string | undefined
+  /** To be typed: `true` run there by ssh with more options; to a variable of the shell, where one stands for it. */
+  ssh(options: readonly string[], variable?: string): string
+  /** Quoted for the shell. */
+  readonly destination: string
+}
+
+export interface Route {
+  /** The effective configuration for the node. */
+  readonly config: SshConfig
+  readonly host: SshHost
+  readonly jump: SshHost | undefined
+  readonly hostname: string
+  /** In known_hosts. */
+  readonly knownAs: string
+  /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
+  readonly learnsInto: readonly string[] | undefined
+}
+
+interface Named {
+  readonly jump?: string | undefined
+  readonly words?: readonly string[]
+  readonly destination: string
+}
+
+/** Throws a Failure where the node's host key would not be checked. What its jump hosts check is the user's to configure. */
+export async function findRoute(
+  node: ClusterNode,
+  options: readonly string[],
+  use: SshUse,
+  run: Pick<Spawning, 'env' | 'signal'>,
+): Promise<Route> {
+  const { exitCode, stdout, stderr } = await printConfig(use, [...options, '--', node.host, 'sh -s'], run)
+  if (exitCode !== 0) throw unusable(node.name, stderr)
+  const config = parseSshConfig(stdout)
+  const login = `${use.ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
+  const host = sshHost(use, { destination: node.port === undefined ? login : `ssh://${login}` })
+  const command = trustingCommand(config)
+  if (command !== undefined) throw unchecked(node.name, host, command)
+  const jump = lastJump(config)
+  const hostname = first(config, 'hostname') ?? ''
+  const port = first(config, 'port') ?? '22'
+  return {
+    config,
+    host,
+    jump: jump && sshHost(use, jump),
+    hostname,
+    knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
+    learnsInto: learnsInto(config)?.map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
+  }
+}
+
+function sshHost(use: SshUse, { jump, words = [], destination }: Named): SshHost {
+  const quoted = quote(destination)
+  const ssh: SshHost['ssh'] = (options, variable = quoted) =>
+    typedCommand('ssh', use, [...options, ...words], { rest: `${variable} true`, isJump: jump !== undefined })
+  return { jump, ssh, destination: quoted }
+}
+
+function learnsInto(config: SshConfig): string[] | undefined {
+  const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
+  if (!isTrusting || first(config, 'knownhostscommand')) return undefined
+  return ['userknownhostsfile', 'globalknownhostsfile'].flatMap((name) => spansOf(first(config, name) ?? ''))
+}
+
+/**
+ * Throws a Failure where a key that was trusted at the first meeting is not in a file now: that of /dev/null, or on a full
+ * disk, where ssh does not say so. The next run would trust whoever answers.
+ */
+export async function refuseUnkept(
+  node: string,
+  { knownAs, learnsInto = [] }: Route,
+  run: Omit<Spawning, 'input'>,
+): Promise<void> {
+  const files = learnsInto.filter((file) => statOf(file)?.isFile())
+  const looks = files.map((file) => spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...run, input: '' }))
+  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
+}
+
+/** Files in a list of `ssh -G`, where a blank may be part of a name: one word or several that follow each other. */
+function spansOf(list: string): string[] {
+  const words = list.split(' ')
+  return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
+}
+
+function statOf(path: string) {
+  return tryTo(() => doing('read', path, () => statSync(path, { throwIfNoEntry: false })))
+}
+
+function unchecked(node: string, place: SshHost, command: string): Failure {
+  const what = `the host key would not be checked: KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
+  const remedyFor = ([some = place]: readonly SshHost[]) =>
+    `check the effective configuration, and change it:\n${some.ssh(['-G'])} | grep -i knownhosts`
+  return new Failure(`${node}: ${what}`, {
+    code: 'host-key-unchecked',
+    shared: { what, who: node, place, remedyFor },
+  })
+}
+
+function unkept(node: string, knownAs: string, file: string | undefined): Failure {
+  const what = `host keys are not kept in ${file}`
+  const remedyFor = () => `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then ${runAgain}`
+  return new Failure(`${node}: ${what}: that of ${knownAs} was trusted as unknown, and would be again`, {
+    code: 'host-key-not-kept',
+    shared: { what, who: node, place: undefined, remedyFor },
+  })
+}
+
+/** ssh can't run, or refuses its own configuration: the node has no part in it. */
+function unusable(node: string, stderr: string): Failure {
+  const [said = ''] = stderr.trim().split(/\r?\n/)
+  const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
+  const what = `ssh can't be used (${shown})`
+  const remedyFor = () => `correct the ssh configuration; then ${runAgain}`
+  return new Failure(`${node}: ${what}`, {
+    code: 'ssh-unusable',
+    shared: { what, who: node, place: undefined, remedyFor },
+  })
+}

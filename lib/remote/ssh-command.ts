@@ -1,0 +1,43 @@
+/** Commands of OpenSSH's as their user would type them, with the configuration that is in use. */
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
+import type { Cluster } from '../cluster/cluster.ts'
+import { quote } from '../wording.ts'
+import { formatOptions } from './ssh-config.ts'
+
+/** Which configuration ssh reads. */
+export interface ConfigUse {
+  /** Of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
+  readonly folder: string
+  readonly ssh: Pick<Cluster['ssh'], 'configFile'>
+}
+
+export interface SshUse extends ConfigUse {
+  readonly ssh: Cluster['ssh']
+}
+
+/** For `ssh -F`; absolute. */
+export function configPath({ folder, ssh }: ConfigUse): string | undefined {
+  return ssh.configFile && resolve(folder, ssh.configFile.replace(/^~(?=\/)/, homedir()))
+}
+
+export function fileWords(use: ConfigUse): string[] {
+  const path = configPath(use)
+  return path === undefined ? [] : ['-F', path]
+}
+
+/**
+ * To be typed in any folder, and to stay there; `rest` is of the shell already. ssh.options do not reach a jump host, so
+ * that a command for one is without them.
+ */
+export function typedCommand(
+  program: 'ssh' | 'scp',
+  use: SshUse,
+  words: readonly string[],
+  { rest = '', isJump = false } = {},
+): string {
+  const options = isJump ? [] : formatOptions(use.ssh.options)
+  const given = [...fileWords(use), ...options]
+  const command = [...[program, ...given, ...words].map(quote), ...(rest ? [rest] : [])].join(' ')
+  return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
+}

@@ -1,0 +1,111 @@
+/** The connections of one run, one to a node, as many at once to one host as its sshd takes. */
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import pLimit, { type LimitFunction } from 'p-limit'
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
+import { Failure } from '../failure.ts'
+import { type Spawning, spawn } from '../process.ts'
+import { Connection } from './connection.ts'
+import { findRoute } from './route.ts'
+import { makeSocketFolder } from './sockets.ts'
+import { fileWords, type SshUse } from './ssh-command.ts'
+import {
+  connectionOptions,
+  first,
+  type SshConfig,
+  sessionOptions,
+  strictOptions,
+  unsentEnvironment,
+} from './ssh-config.ts'
+
+/** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
+const halfOpen = 8
+
+export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
+  /** Paths in cluster.yaml are relative to it. */
+  readonly folder: string
+  /** Milliseconds to wait for nodes that are booting. */
+  readonly waitNodes: number
+}
+
+/** Connections of one run. */
+export class Ssh {
+  readonly #cluster: Cluster
+  readonly #run: SshRun
+  readonly #use: SshUse
+  readonly #sockets: string
+  readonly #limits = new Map<string, LimitFunction>()
+  readonly #connections = new Map<string, Promise<Connection>>()
+  #copying: Promise<string[]> | undefined
+  #count = 0
+
+  constructor(cluster: Cluster, run: SshRun) {
+    this.#cluster = cluster
+    this.#run = run
+    this.#use = { folder: run.folder, ssh: cluster.ssh }
+    this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
+  }
+
+  /** The one to the node: every command of a target goes through it. */
+  connection(node: ClusterNode): Promise<Connection> {
+    const connection = this.#connections.get(node.name) ?? this.#connect(node, this.#count++)
+    this.#connections.set(node.name, connection)
+    return connection
+  }
+
+  /** Never throws: a connection that does not exist needs no closing. */
+  async disconnect({ name }: Pick<ClusterNode, 'name'>): Promise<void> {
+    const connection = await this.#connections.get(name)?.catch(() => undefined)
+    this.#connections.delete(name)
+    await connection?.close()
+  }
+
+  async #connect(node: ClusterNode, number: number): Promise<Connection> {
+    const controlPath = `${this.#sockets}/${number}`
+    const options = connectionOptions(this.#cluster.ssh, node.port, controlPath)
+    const route = await findRoute(node, options, this.#use, this.#run)
+    const { config } = route
+    return new Connection({
+      ...this.#run,
+      node,
+      route,
+      args: [...fileWords(this.#use), ...strictOptions(config), ...options],
+      session: sessionOptions(config),
+      controlPath,
+      env: unsentEnvironment(this.#run.env, config),
+      limit: this.#limitOf(config),
+      copying: () => (this.#copying ??= copyOptions(this.#run)),
+    })
+  }
+
+  /** One for each sshd: the node's, that of the first jump host, or whatever a ProxyCommand leads to. */
+  #limitOf(config: SshConfig): LimitFunction {
+    const jump = first(config, 'proxyjump')?.split(',')[0]
+    const proxied = first(config, 'proxycommand') && 'a ProxyCommand'
+    const key = jump ?? proxied ?? `${first(config, 'hostname')} ${first(config, 'port')}`
+    const limit = this.#limits.get(key) ?? pLimit(halfOpen)
+    this.#limits.set(key, limit)
+    return limit
+  }
+
+  /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
+    // A master that was told to end removes its socket meanwhile: rmSync would stop at that, and leave the folder.
+    await rm(this.#sockets, { recursive: true, force: true })
+  }
+}
+
+/** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
+async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
+  const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
+  const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
+  if (Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 7)) return ['-s']
+  throw new Failure(
+    `scp copies over SFTP since OpenSSH 8.7; this machine has ${version ?? JSON.stringify(stderr.trim())}`,
+    {
+      code: 'ssh-too-old',
+      remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
+    },
+  )
+}

@@ -1,0 +1,80 @@
+/** A run told in plain lines: for logs, pipes, CI and --quiet. */
+import type { Outcome } from '../graph/executor.ts'
+import type { Target, TargetId } from '../graph/target.ts'
+import { printable } from '../wording.ts'
+import { formatOutcome, summariseGroup } from './outcome.ts'
+import { areChecks, type PhaseView } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
+import { formatClosing, formatSummary, formatToDo } from './summary.ts'
+
+/** After so many lines, what went well is counted by phase. */
+const mostLines = 60
+
+export interface LinesOptions {
+  readonly phases: readonly PhaseView[]
+  readonly detail: 'verbose' | 'normal' | 'quiet'
+  readonly write: (line: string) => void
+  readonly writeError: (text: string) => void
+}
+
+interface PhaseEnd {
+  readonly phase: PhaseView
+  left: number
+  /** Without a line of their own. */
+  readonly counted: Outcome[]
+}
+
+/** A line for each target that changed or failed; what is fresh is counted by the phase. */
+export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
+  const byTarget = new Map(
+    phases.flatMap((phase) => {
+      const end: PhaseEnd = { phase, left: phase.targets.length, counted: [] }
+      return phase.targets.map((target): [TargetId, [Target, PhaseEnd]] => [target.id, [target, end]])
+    }),
+  )
+  const say = (text: string) => {
+    if (detail !== 'quiet') write(printable(text))
+  }
+  let room = mostLines
+  const isTold = ({ build }: Target, { kind }: Outcome) => {
+    if (detail === 'verbose' || kind === 'failed') return true
+    return (kind !== 'fresh' || !build) && room-- > 0
+  }
+  const tell = (target: Target, outcome: Outcome, counted: Outcome[]) => {
+    if (isTold(target, outcome)) say(formatEnd(target.id, outcome))
+    else counted.push(outcome)
+    if ('warning' in outcome && outcome.warning) say(`warning ${target.id}: ${outcome.warning}`)
+  }
+  return {
+    event: (event) => {
+      const [target, end] = byTarget.get(event.id) ?? []
+      if (event.type !== 'ended' || !target || !end) return
+      const { phase, counted } = end
+      tell(target, event.outcome, counted)
+      end.left--
+      if (end.left === 0 && counted.length > 0) say(`${phase.title}: ${summariseGroup(counted, areChecks(phase))}`)
+    },
+    note: say,
+    problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
+    end: async (summary) => {
+      if (detail === 'quiet')
+        for (const text of [
+          // What was looked at, and is not there.
+          ...[...summary.outcomes].flatMap(([id, outcome]) =>
+            outcome.kind === 'stale' ? [formatEnd(id, outcome)] : [],
+          ),
+          ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
+          ...formatToDo(summary, Number.POSITIVE_INFINITY),
+        ])
+          write(printable(text))
+      for (const text of formatFailures(summary.outcomes)) write(text)
+      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
+      for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)
+      if (summary.targets > 0) say(formatSummary(summary))
+    },
+  }
+}
+
+function formatEnd(id: TargetId, outcome: Outcome): string {
+  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
+}

@@ -1,0 +1,195 @@
+/** Words for what is being done with a target, and for what became of it. Pure. */
+import type { Change, Step } from '../change.ts'
+import type { Outcome } from '../graph/executor.ts'
+import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
+import { countFiles, formatDate, formatNames } from '../wording.ts'
+
+/** "copying 14 files", "waiting for /readyz of kube-apiserver" */
+export function formatStep(step: Step): string {
+  switch (step.doing) {
+    case 'copying':
+    case 'installing':
+      return `${step.doing} ${countFiles(step.files)}`
+    case 'restarting':
+      return `restarting ${step.unit}`
+    case 'draining':
+    case 'undraining':
+      return `${step.doing} ${step.node}`
+    case 'rewriting':
+      return `written anew ${step.done} of ${step.of}`
+    case 'waiting for':
+      return `waiting for ${step.path} of ${step.unit}`
+    default:
+      return step.doing
+  }
+}
+
+/** "new, expires 2036-11-21", "renews from 2036-10-22", "kubernetes.pem deployed" */
+export function formatOutcome(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case 'fresh':
+      return outcome.note ?? formatFresh(outcome)
+    case 'built':
+      return workOf(outcome.reasons) === 'make' ? formatBuilt(outcome) : formatCause(outcome)
+    case 'stale':
+      return formatCause(outcome)
+    case 'failed':
+      return outcome.failure.message
+    case 'cancelled':
+      if (outcome.isBegun) return 'ended in the middle: the next run sees how far it came'
+      return outcome.because.length === 0 ? 'skipped' : `skipped: it comes after ${formatNames(outcome.because)}`
+    default:
+      return outcome satisfies never
+  }
+}
+
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; what else became of it, as formatOutcome says. */
+export function formatCause(outcome: Outcome): string {
+  if (outcome.kind !== 'built' && outcome.kind !== 'stale') return formatOutcome(outcome)
+  const { kind, reasons } = outcome
+  return `${verbs[workOf(reasons)][kind]}: ${formatReasons(reasons)}`
+}
+
+const verbs = {
+  make: { built: 'made', stale: 'to make' },
+  repair: { built: 'repaired', stale: 'to repair' },
+  unlock: { built: 'removed', stale: 'to remove' },
+} as const
+
+function workOf(reasons: readonly Reason[]): keyof typeof verbs {
+  if (isRepair(reasons)) return 'repair'
+  return reasons.every((reason) => reason.kind === 'locked' && reason.isStale) ? 'unlock' : 'make'
+}
+
+function formatFresh({ until, renewsFrom }: Outcome & { kind: 'fresh' }): string {
+  if (renewsFrom) return `renews from ${formatDate(renewsFrom)}`
+  return until ? `expires ${formatDate(until)}` : 'fresh'
+}
+
+type Built = Outcome & { kind: 'built' }
+
+function formatBuilt({ reasons, change }: Built): string {
+  const why = formatReasons(ownReasons(reasons))
+  switch (change?.kind) {
+    case 'made':
+      return formatMade(change, reasons, why)
+    case 'deployed':
+      return (
+        formatParts([listFiles(change.files, 'deployed'), listFiles(change.removed, 'removed')]) || `repaired: ${why}`
+      )
+    case 'installed': {
+      const { paths, restarts } = change
+      return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
+    }
+    case 'proven':
+      return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to be asked there'
+    case 'rewritten':
+      return `${change.objects} written anew`
+    case undefined:
+      return 'done'
+    default:
+      return change satisfies never
+  }
+}
+
+function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[], why: string): string {
+  const { isNew, isReplaced, is, was } = made
+  if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
+  if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
+  if (!is) return `updated: ${why}`
+  if (isRenewal(reasons) && was) return `renewed: ${formatDate(is.expires)}, was ${formatDate(was.expires)}`
+  return `reissued, expires ${formatDate(is.expires)}: ${why}`
+}
+
+/** Only its time was up, or it was asked for by name. */
+function isRenewal(reasons: readonly Reason[]): boolean {
+  return ownReasons(reasons).every(({ kind }) => kind === 'expires' || kind === 'forced')
+}
+
+function formatParts(parts: readonly (string | false)[]): string {
+  return parts.filter(Boolean).join('; ')
+}
+
+function listUnits(units: readonly string[]): string | false {
+  return units.length > 0 && `${units.length > 2 ? `${units.length} units` : units.join(', ')} restarted`
+}
+
+/** The names of one or two, the number of more. */
+function listFiles(files: readonly string[], what: string): string | false {
+  return files.length > 0 && `${files.length > 2 ? countFiles(files.length) : files.join(', ')} ${what}`
+}
+
+/** In the order in which they are counted. */
+const labels: readonly string[] = [
+  ...[
+    'replaced',
+    'new',
+    'renewed',
+    'changed',
+    'repaired',
+    'deployed',
+    'restarted',
+    'installed',
+    'rewritten',
+    'proven',
+    'not asked',
+    'done',
+  ],
+  ...['to make', 'failed', 'skipped', 'fresh'],
+]
+
+/** What targets with it have in common, in one word. */
+export function labelOf(outcome: Outcome): string {
+  const { kind } = outcome
+  if (kind === 'stale') return 'to make'
+  if (kind === 'cancelled') return 'skipped'
+  if (kind !== 'built') return kind
+  if (isRepair(outcome.reasons)) return 'repaired'
+  const { change, reasons } = outcome
+  if (change?.kind === 'made' && change.isReplaced) return 'replaced'
+  if (change?.kind === 'made') return change.isNew ? 'new' : change.is && isRenewal(reasons) ? 'renewed' : 'changed'
+  if (change?.kind === 'deployed' && change.files.length === 0)
+    return change.removed.length > 0 ? 'changed' : 'repaired'
+  if (change?.kind === 'installed') return change.restarts.length > 0 ? 'restarted' : 'installed'
+  if (change?.kind === 'proven' && change.units.length === 0) return 'not asked'
+  return change?.kind ?? 'done'
+}
+
+/** "5 new, 1 failed", "6 fresh, the first renews from 2036-10-22", "12 passed"; of one, its outcome. */
+export function summariseGroup(outcomes: readonly Outcome[], areChecks = false): string {
+  const [only, ...others] = outcomes
+  if (only && others.length === 0) return formatOutcome(only)
+  const note = sharedNote(outcomes)
+  if (note !== undefined) return `${outcomes.length} ${note}`
+  const byLabel = [...Map.groupBy(outcomes, labelOf)].map(([label, some]) => ({ label, count: some.length }))
+  const sorted = byLabel.sort((a, b) => labels.indexOf(a.label) - labels.indexOf(b.label))
+  const word = (label: string) => (areChecks && label === 'fresh' ? 'passed' : label)
+  return [...sorted.map(({ label, count }) => `${count} ${word(label)}`), firstDate(outcomes)]
+    .filter(Boolean)
+    .join(', ')
+}
+
+/** What is to be known of a fresh one, where it is the same with all. */
+function sharedNote([first, ...others]: readonly Outcome[]): string | undefined {
+  const noteOf = (outcome: Outcome | undefined) => (outcome?.kind === 'fresh' ? outcome.note : undefined)
+  const note = noteOf(first)
+  return others.every((each) => noteOf(each) === note) ? note : undefined
+}
+
+function firstDate(outcomes: readonly Outcome[]): string {
+  const renews = outcomes.flatMap((outcome) => ('renewsFrom' in outcome ? (outcome.renewsFrom ?? []) : []))
+  const ends = outcomes.flatMap((outcome) => endOf(outcome) ?? [])
+  if (renews.length > 0) return `the first renews from ${formatDate(earliest(renews))}`
+  if (ends.length < outcomes.length) return ''
+  const first = formatDate(earliest(ends))
+  return ends.every((end) => formatDate(end) === first) ? `all expire ${first}` : `the first expires ${first}`
+}
+
+function endOf(outcome: Outcome): Date | undefined {
+  if (outcome.kind === 'built') return outcome.change?.kind === 'made' ? outcome.change.is?.expires : undefined
+  return outcome.kind === 'fresh' ? outcome.until : undefined
+}
+
+function earliest(dates: readonly Date[]): Date {
+  return new Date(dates.reduce((least, date) => Math.min(least, date.getTime()), Number.POSITIVE_INFINITY))
+}

@@ -1,0 +1,203 @@
+/** What a dry run found, as a plan: what would be there, what was, what would be restarted. Pure. */
+
+import type { CertificateFacts, Change } from '../change.ts'
+import type { Outcome } from '../graph/executor.ts'
+import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
+import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
+import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
+import { unitsThatRead } from './advice.ts'
+import { formatJsonLine } from './json-lines.ts'
+import type { PhaseView } from './phase-view.ts'
+import type { Reporter } from './reporter.ts'
+
+/** New, changed, removed. */
+type Mark = '+' | '~' | '-'
+
+/** Targets of one phase with which the same is done. */
+export interface Entry {
+  readonly phase: PhaseView
+  readonly targets: readonly Target[]
+  /** Of the files that they make, else of the targets. */
+  readonly names: readonly string[]
+  readonly mark: Mark
+  /** Why; empty where nothing was there. */
+  readonly why: string
+  /** Facts of what would be there, with what was. */
+  readonly facts: string
+  /** Copied to a node. */
+  readonly copied: readonly string[]
+  /** Put where its units read them. */
+  readonly installed: readonly string[]
+  readonly removed: readonly string[]
+  /** Restarted, in this order or at once. */
+  readonly restarts: readonly string[]
+  /** Units that read what is replaced at their start alone, on nodes where nothing is restarted by us. */
+  readonly yours: readonly string[]
+}
+
+export interface Counts {
+  readonly added: number
+  readonly changed: number
+  readonly removed: number
+  readonly restarts: number
+}
+
+type Stale = Outcome & { readonly kind: 'stale' }
+
+export function planEntries(
+  phases: readonly PhaseView[],
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  isFolded = true,
+): Entry[] {
+  const targets = phases.flatMap((phase) => phase.targets)
+  const byId = new Map(targets.map((target) => [target.id, target]))
+  const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
+  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
+  const toEntry = (phase: PhaseView, target: Target): Entry[] => {
+    const outcome = outcomes.get(target.id)
+    if (outcome?.kind !== 'stale') return []
+    const entry = entryOf(phase, target, outcome, byId)
+    const isEnd = target.where === 'node' && !takenOn.has(target.id)
+    const replaced = isEnd && outcome.change?.kind === 'deployed' ? without(entry.copied, missingIn(outcome)) : []
+    const yours = unitsThatRead(replaced, makers, target.units)
+    return [{ ...entry, yours }]
+  }
+  return phases.flatMap((phase) => {
+    const entries = phase.targets.flatMap((target) => toEntry(phase, target))
+    return isFolded ? groupAlike(entries, describe).map(fold) : entries
+  })
+}
+
+export function countEntries(entries: readonly Entry[]): Counts {
+  const count = (mark: Mark) =>
+    entries.reduce((sum, entry) => sum + (entry.mark === mark ? entry.targets.length : 0), 0)
+  const sum = (list: (entry: Entry) => readonly string[]) =>
+    entries.reduce((all, entry) => all + list(entry).length * entry.targets.length, 0)
+  return {
+    added: count('+'),
+    changed: count('~'),
+    removed: sum(({ removed }) => removed),
+    restarts: sum(({ restarts }) => restarts),
+  }
+}
+
+function entryOf(
+  phase: PhaseView,
+  target: Target,
+  { reasons, change }: Stale,
+  byId: ReadonlyMap<TargetId, Target>,
+): Entry {
+  const none = { copied: [], installed: [], removed: [], restarts: [], yours: [], facts: '' }
+  const entry = { ...none, phase, targets: [target], names: namesOf(target, reasons, change) }
+  const why = formatWhy(reasons, byId)
+  switch (change?.kind) {
+    case 'made': {
+      const facts = change.is ? formatFacts(change.is, change.was, !change.isNew && change.files.length > 1) : ''
+      return { ...entry, mark: change.isNew ? '+' : '~', why: change.isNew ? '' : why, facts }
+    }
+    case 'deployed': {
+      const { files: copied, removed } = change
+      const isNew = copied.length > 0 && without(copied, missingIn({ reasons })).length === 0
+      const isGone = copied.length === 0 && removed.length > 0
+      return {
+        ...entry,
+        mark: isGone ? '-' : isNew ? '+' : '~',
+        why: copied.length + removed.length > 0 ? '' : why,
+        copied,
+        removed,
+      }
+    }
+    case 'installed':
+      return {
+        ...entry,
+        mark: '~',
+        why: change.restarts.length + change.paths.length > 0 ? unloaded(reasons) : why,
+        installed: change.paths,
+        restarts: change.restarts,
+      }
+    default:
+      return { ...entry, mark: '~', why }
+  }
+}
+
+/** Of the files that are written; of a mode, which is set without that, its own. */
+function namesOf(target: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
+  if (target.where === 'auth' && isRepair(reasons)) return reasons.map(({ path }) => path)
+  return [(change?.kind === 'made' ? change.files[0] : target.makes[0]) ?? nameInPhase(target)]
+}
+
+function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Target>): string {
+  const own: readonly Reason[] = ownReasons(reasons)
+  if (own.length > 0 && isRepair(own))
+    return [...new Set(own.map(({ was, asked }) => `mode ${octal(asked)} (was ${octal(was)})`))].join('; ')
+  if (own.length > 0) return formatReasons(own)
+  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
+  return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
+}
+
+/** Why a unit is restarted for which nothing is put in place. */
+function unloaded(reasons: readonly Reason[]): string {
+  return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
+}
+
+/** "new key, rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names" */
+function formatFacts(
+  { key, expires, names }: CertificateFacts,
+  was: CertificateFacts | undefined,
+  isNewKey: boolean,
+): string {
+  const changed = (before: string | undefined, now: string) =>
+    before === undefined || before === now ? '' : ` (was ${before})`
+  const date = formatDate(expires)
+  return [
+    `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
+    `expires ${date}${changed(was && formatDate(was.expires), date)}`,
+    ...(names > 0
+      ? [`${names} ${names === 1 ? 'name' : 'names'}${changed(was && String(was.names), String(names))}`]
+      : []),
+  ].join(', ')
+}
+
+function missingIn({ reasons }: Pick<Stale, 'reasons'>): readonly string[] {
+  return reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.missing : []))
+}
+
+function without(names: readonly string[], others: readonly string[]): string[] {
+  return names.filter((name) => !others.includes(name))
+}
+
+/** Alike where it is the same but for their own names. */
+function describe({ phase, targets: [target], names, ...told }: Entry): string {
+  return withoutOwnName(JSON.stringify(told), target ? nameInPhase(target) : '')
+}
+
+function fold(group: readonly [Entry, ...Entry[]]): Entry {
+  const [first] = group
+  if (group.length === 1) return first
+  const [target] = first.targets
+  const shared = (text: string) => withoutOwnName(text, target ? nameInPhase(target) : '')
+  return {
+    ...first,
+    targets: group.flatMap(({ targets }) => targets),
+    names: group.flatMap(({ names }) => names),
+    why: shared(first.why),
+    copied: first.copied.map(shared),
+    installed: first.installed.map(shared),
+    removed: first.removed.map(shared),
+  }
+}
+
+export function createPlanJson(
+  write: (line: string) => void,
+  phases: readonly PhaseView[],
+  progress: Reporter,
+): Reporter {
+  return {
+    ...progress,
+    end: async (summary) => {
+      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
+        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
+      await progress.end(summary)
+    },
+  }
+}

@@ -1,0 +1,191 @@
+/** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
+import type { Change } from '../change.ts'
+import type { Outcome } from '../graph/executor.ts'
+import type { TargetId } from '../graph/target.ts'
+import { breakLines } from '../paragraph.ts'
+import { isRepair } from '../reason.ts'
+import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { type Advice, formatAdvice } from './advice.ts'
+import { labelOf } from './outcome.ts'
+import type { PhaseView } from './phase-view.ts'
+
+export type Summary = Readonly<ReturnType<typeof summarise>>
+
+interface NextToExpire {
+  readonly name: string
+  readonly at: Date
+  /** When a run begins to renew it; undefined where none does. */
+  readonly renewsFrom?: Date | undefined
+}
+
+/** What a run tells at its end besides its outcomes. */
+export interface Closing {
+  readonly advice: readonly Advice[]
+  /** What else is left to its user: a sentence each. */
+  readonly toDo?: readonly string[]
+  /** What of auth/ expires first. */
+  readonly nextToExpire: NextToExpire | undefined
+  /** What goes on where the run was ended, to type. */
+  readonly goOn?: string | undefined
+  readonly follows?: Follows | undefined
+  /** Nothing was to be made. */
+  readonly areChecks?: boolean
+}
+
+/** What another run has to make anew, after a plan that replaces what it is made of. */
+export interface Follows {
+  /** To type then. */
+  readonly command: string
+  readonly phases: readonly PhaseView[]
+  readonly restarts: readonly string[]
+  /** Nothing is restarted by us. */
+  readonly areYours: boolean
+}
+
+export function summarise(
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+  seconds: number,
+  exit: number,
+  closing: Closing = { advice: [], nextToExpire: undefined },
+) {
+  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
+  return {
+    targets: outcomes.size,
+    made: count('built'),
+    fresh: count('fresh'),
+    /** A dry run's: what would be made. */
+    stale: count('stale'),
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+    seconds,
+    exit,
+    ...closing,
+    outcomes,
+  }
+}
+
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
+export function formatSummary(summary: Summary): string {
+  const { targets, made, fresh, stale, failed, cancelled, seconds, areChecks = false } = summary
+  const toMake = stale > 0 ? [`${stale} to make`] : []
+  const counts = [
+    ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
+    `${failed} failed`,
+    ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
+  ]
+  const noun = areChecks ? 'check' : 'target'
+  return `${targets} ${noun}${targets === 1 ? '' : 's'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** A row of the table at the end. */
+interface ClosingRow {
+  readonly label: string
+  readonly text: string
+}
+
+function closingRows(summary: Summary): ClosingRow[] {
+  const { targets, outcomes, nextToExpire, goOn } = summary
+  // It could not begin.
+  if (targets === 0) return []
+  const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
+  return [
+    ...changedRows(outcomes),
+    ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
+    ...toDoRows(summary),
+    ...row('Next', nextToExpire && formatNext(nextToExpire)),
+    ...row('Ended', goOn && formatEnded(outcomes, goOn)),
+  ]
+}
+
+function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
+  const begun = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'cancelled' && outcome.isBegun ? [id] : []))
+  const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
+  return `before its end${where}: no file is left half written; go on with: ${goOn}`
+}
+
+function formatNext({ name, at, renewsFrom }: NextToExpire): string {
+  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom)} on renews it` : ''
+  return `${name} expires on ${formatDate(at)}${renewed}`
+}
+
+/** Of a run: what only looks has nothing that expires next. */
+function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
+  return fresh === targets && nextToExpire !== undefined
+}
+
+/** A row a fact, its label in a column of its own. */
+export function formatClosing(summary: Summary, width: number): string[] {
+  return formatRows(closingRows(summary), width)
+}
+
+/** Of these, what nobody but the user does. */
+export function formatToDo(summary: Summary, width: number): string[] {
+  return formatRows(toDoRows(summary), width)
+}
+
+function formatRows(rows: readonly ClosingRow[], width: number): string[] {
+  const labels = 11
+  return rows.flatMap(({ label, text }) => breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels))
+}
+
+function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
+  return [...advice.map(formatAdvice), ...toDo].map((text) => ({ label: 'To do', text }))
+}
+
+const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const
+
+function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
+  const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))
+  const byLabel = Map.groupBy(built, labelOf)
+  const files = filesFirst.flatMap((label) => {
+    const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
+      if (change?.kind === 'made') return change.files[0] ?? id
+      return !change && isRepair(reasons) ? reasons.map(({ path }) => path) : id
+    })
+    return names ? [{ label: capital(label), text: formatNames(names) }] : []
+  })
+  const deployed = built.flatMap(({ id, change }) =>
+    change?.kind === 'deployed' ? [{ node: nodeIn(id), change }] : [],
+  )
+  const installed = built.flatMap(({ id, change }) =>
+    change?.kind === 'installed' ? [{ node: nodeIn(id), change }] : [],
+  )
+  const restarted = groupAlike(
+    installed.filter(({ change }) => change.restarts.length > 0),
+    ({ change }) => change.restarts.join(),
+  )
+  const filesOf = ({ node, change }: OnNode): [string, number] => [
+    node,
+    change.kind === 'deployed' ? change.files.length : change.paths.length,
+  ]
+  return [
+    ...files,
+    ...copiesRow('Deployed', 'to', deployed.map(filesOf)),
+    ...copiesRow('Installed', 'on', installed.map(filesOf)),
+    ...restarted.map((group) => ({
+      label: 'Restarted',
+      text: `${group[0].change.restarts.join(', ')} on ${formatNames(group.map(({ node }) => node))}`,
+    })),
+  ]
+}
+
+interface OnNode {
+  readonly node: string
+  readonly change: Extract<Change, { kind: 'deployed' | 'installed' }>
+}
+
+/** "41 files to control0, control1, control2 and 2 more" */
+function copiesRow(label: string, where: string, copies: readonly [node: string, files: number][]): ClosingRow[] {
+  const some = copies.filter(([, files]) => files > 0)
+  const files = some.reduce((sum, [, count]) => sum + count, 0)
+  const nodes = formatNames(some.map(([node]) => node))
+  return files > 0 ? [{ label, text: `${countFiles(files)} ${where} ${nodes}` }] : []
+}
+
+function nodeIn(id: TargetId): string {
+  return id.slice(id.indexOf('/') + 1)
+}
+
+function capital(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1)
+}

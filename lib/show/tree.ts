@@ -1,0 +1,155 @@
+/** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
+import type { Writable } from 'node:stream'
+import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import type { RunEvent } from '../graph/executor.ts'
+import type { TargetId } from '../graph/target.ts'
+import { fit } from '../paragraph.ts'
+import { printable } from '../wording.ts'
+import { layOut, type Mark, type PhaseState, type TargetState } from './layout.ts'
+import type { PhaseView } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
+import { formatClosing, formatSummary } from './summary.ts'
+
+/** Of the terminal, for what is told below the finished tree. */
+const closingRows = 8
+
+/** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
+const redrawEvery = 80
+
+export interface TreeOptions {
+  readonly phases: readonly PhaseView[]
+  readonly verbose: boolean
+  /** Progress only: erased at the end, and no outcome is printed. */
+  readonly transient: boolean
+  readonly stdout: Writable & { readonly rows?: number; readonly columns?: number }
+  readonly writeError: (text: string) => void
+}
+
+interface PhaseProgress {
+  readonly view: PhaseView
+  readonly states: Map<TargetId, TargetState>
+  begun: number | undefined
+  ended: number | undefined
+  /** Targets without an outcome: a counter, since a scan at every event would be quadratic. */
+  left: number
+  readonly done: PromiseWithResolvers<void>
+}
+
+export function createTree(options: TreeOptions): Reporter {
+  const { phases, verbose, transient, stdout, writeError } = options
+  const progress = phases.map(
+    (view): PhaseProgress => ({
+      view,
+      states: new Map(),
+      begun: undefined,
+      ended: undefined,
+      left: view.targets.length,
+      done: Promise.withResolvers(),
+    }),
+  )
+  const byTarget = new Map(
+    progress.flatMap((phase) => phase.view.targets.map(({ id }): [TargetId, PhaseProgress] => [id, phase])),
+  )
+  const trailer: string[] = []
+  let running: Promise<unknown> | undefined
+  const say = (text: string) => {
+    if (running) trailer.push(text)
+    else stdout.write(`${text}\n`)
+  }
+  const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
+    fit(text, stdout.columns ?? 80).map((line) => color[colour](line))
+  return {
+    event: (event) => {
+      const phase = byTarget.get(event.id)
+      if (!phase) return
+      running ??= draw(progress, options)
+      apply(phase, event)
+    },
+    note: (text) => {
+      for (const line of coloured(printable(text), 'dim')) say(line)
+    },
+    problem: (failure, id) => writeError(coloured(formatProblem(failure, verbose, id), 'red').join('\n')),
+    end: async (summary) => {
+      for (const { done } of progress) done.resolve()
+      await running
+      if (!transient) {
+        trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
+        const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
+        if (failures.length > 0) trailer.push('', ...failures)
+        if (verbose) trailer.push(...formatStacks(summary.outcomes))
+        if (running) trailer.push('', ...formatClosing(summary, stdout.columns ?? 80), formatSummary(summary))
+      }
+      for (const line of trailer) stdout.write(`${line}\n`)
+    },
+  }
+}
+
+function apply(phase: PhaseProgress, event: RunEvent): void {
+  phase.begun ??= performance.now()
+  if (event.type !== 'ended') {
+    phase.states.set(event.id, event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making')
+    return
+  }
+  phase.states.set(event.id, event.outcome)
+  phase.left--
+  if (phase.left > 0) return
+  phase.ended = performance.now()
+  phase.done.resolve()
+}
+
+/** Until every phase is done. */
+function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }: TreeOptions): Promise<unknown> {
+  const spinner = new Spinner()
+  const icons: Readonly<Record<Mark, () => string>> = {
+    waiting: () => color.dim('◼'),
+    active: () => color.yellow(spinner.fetch()),
+    made: () => color.green('✔'),
+    fresh: () => color.dim('·'),
+    stale: () => color.yellow('●'),
+    failed: () => color.red('✖'),
+    cancelled: () => color.yellow('⊘'),
+  }
+  class FittedRenderer extends DefaultRenderer {
+    #redraw: NodeJS.Timeout | undefined
+
+    override create(): string {
+      const isOver = progress.every(({ left }) => left === 0)
+      const rows = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
+      const lines = layOut(progress.map(snapshot), rows, verbose)
+      return lines
+        .flatMap(({ level, mark, text, note }) =>
+          this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
+        )
+        .join('\n')
+    }
+
+    override update(): void {
+      this.#redraw ??= setTimeout(() => {
+        this.#redraw = undefined
+        super.update()
+      }, redrawEvery)
+    }
+
+    override end(): void {
+      clearTimeout(this.#redraw)
+      super.end()
+    }
+  }
+  const tasks = progress.map(({ view, done }) => ({ title: view.title, task: () => done.promise }))
+  return new Listr(tasks, {
+    concurrent: true,
+    registerSignalListeners: false,
+    // listr2's types know its own renderers by name only.
+    renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
+    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
+  }).run()
+}
+
+function oneLine(text: string): string {
+  return printable(text).replaceAll('\n', ' ')
+}
+
+function snapshot({ view, states, begun, ended }: PhaseProgress): PhaseState {
+  const seconds = begun === undefined ? undefined : ((ended ?? performance.now()) - begun) / 1000
+  return { view, states, seconds }
+}

@@ -1,0 +1,674 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Change } from '../../../lib/change.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { findRefusals, type Outcome } from '../../../lib/graph/executor.ts'
+import { buildGraph } from '../../../lib/graph/graph.ts'
+import type { Force, Target, Work } from '../../../lib/graph/target.ts'
+import type { Reason, Verdict } from '../../../lib/reason.ts'
+import { clock, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fake-target.ts'
+
+const refused = (message: string) => new Failure(message, { kind: 'refused' })
+const throws = (error: unknown) => () => {
+  throw error
+}
+const kinds = (outcomes: ReadonlyMap<string, Outcome>) =>
+  Object.fromEntries([...outcomes].map(([id, { kind }]) => [id, kind]))
+
+/** A build that is begun, waits, and is ended by hand. */
+function gate() {
+  const { promise, resolve, reject } = Promise.withResolvers<undefined>()
+  return { build: () => promise, open: () => resolve(undefined), fail: reject }
+}
+
+test('a target is checked only when all its needs have ended', async () => {
+  const a = gate()
+  const b = gate()
+  const run = runFakes([
+    fakeTarget('a', { build: a.build }),
+    fakeTarget('b', { build: b.build }),
+    fakeTarget('c', { needs: ['a', 'b'] }),
+  ])
+  await settled()
+  a.open()
+  await settled()
+  assert.ok(!run.told.includes('started c'), run.told.join(', '))
+  b.open()
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'built', c: 'built' })
+  assert.deepEqual(run.told.slice(-3), ['started c', 'building c', 'built c'])
+})
+
+test('builds without an edge between them run at once', async () => {
+  const a = gate()
+  const b = gate()
+  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })])
+  await settled()
+  assert.deepEqual(run.told, ['started a', 'started b', 'building a', 'building b'])
+  b.open()
+  await settled()
+  assert.equal(run.told.at(-1), 'built b')
+  a.open()
+  await run.outcomes
+})
+
+test('one slow target holds up nobody but those that need it', async () => {
+  const slow = gate()
+  const run = runFakes([
+    fakeTarget('slow', { build: slow.build }),
+    fakeTarget('a'),
+    fakeTarget('b', { needs: ['a'] }),
+    fakeTarget('c', { needs: ['slow'] }),
+  ])
+  await settled()
+  assert.ok(run.told.includes('built b'))
+  assert.ok(!run.told.includes('started c'))
+  slow.open()
+  await run.outcomes
+})
+
+test('a limit of one has cpu targets built one after the other, and checked together', async () => {
+  const a = gate()
+  const b = gate()
+  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })], { auth: 1 })
+  await settled()
+  assert.deepEqual(run.told, ['started a', 'started b', 'building a'])
+  a.open()
+  await settled()
+  assert.deepEqual(run.told.slice(3).toSorted(), ['building b', 'built a'])
+  b.open()
+  await run.outcomes
+})
+
+test("targets in auth/ and on nodes do not take each other's slots", async () => {
+  const cpu = gate()
+  const ssh = gate()
+  const run = runFakes(
+    [fakeTarget('cpu', { build: cpu.build }), fakeTarget('ssh', { build: ssh.build, where: 'node' })],
+    { auth: 1, node: 1 },
+  )
+  await settled()
+  assert.deepEqual(run.told.filter((line) => line.startsWith('building')).toSorted(), ['building cpu', 'building ssh'])
+  cpu.open()
+  ssh.open()
+  await run.outcomes
+})
+
+test('looking that takes long leaves signals and the tree a turn', async () => {
+  const turn = new Promise<void>((resolve) => setImmediate(resolve))
+  const slow = () => {
+    // Far more than the process may have run before the clock was replaced.
+    clock.milliseconds += 1_000_000
+    return fresh
+  }
+  const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b')])
+  await turn
+  assert.ok(!run.told.includes('started b'), run.told.join(', '))
+  assert.deepEqual(kinds(await run.outcomes), { a: 'fresh', b: 'built' })
+})
+
+test('an abort while others look cancels those that wait for their turn', async () => {
+  const slow = () => {
+    clock.milliseconds += 1_000_000
+    setImmediate(() => run.abort.abort())
+    return fresh
+  }
+  const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b'), fakeTarget('c')])
+  assert.deepEqual(kinds(await run.outcomes), { a: 'fresh', b: 'cancelled', c: 'cancelled' })
+  assert.deepEqual(run.told.slice(0, 1), ['started a'])
+  assert.ok(!run.told.includes('started c'), run.told.join(', '))
+})
+
+test('an ssh target holds its slot from before its check until it is released', async () => {
+  const build = gate()
+  const looked = gate()
+  const release = gate()
+  const run = runFakes(
+    [
+      fakeTarget('a', {
+        where: 'node',
+        check: async () => {
+          await looked.build()
+          return stale
+        },
+        build: build.build,
+        release: release.build,
+      }),
+      fakeTarget('b', { where: 'node' }),
+    ],
+    { node: 1 },
+  )
+  await settled()
+  assert.deepEqual(run.told, ['started a'])
+  looked.open()
+  await settled()
+  assert.deepEqual(run.told, ['started a', 'building a'])
+  build.open()
+  await settled()
+  assert.deepEqual(run.told, ['started a', 'building a'])
+  release.open()
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'built' })
+})
+
+for (const [how, told] of [
+  ['built', {}],
+  ['fresh', { check: () => fresh }],
+  ['failed in its check', { check: throws(new Failure('no')) }],
+  ['failed in its build', { build: async () => throws(new Failure('no'))() }],
+  ['failed by a bug', { build: async () => throws(new TypeError('no'))() }],
+] as const satisfies readonly [string, Partial<Target>][])
+  test(`an ssh target that is ${how} is released once, before it ends`, async () => {
+    const order: string[] = []
+    const run = runFakes(
+      [
+        fakeTarget('a', {
+          where: 'node',
+          release: async () => {
+            await settled()
+            order.push('released')
+          },
+          ...told,
+        }),
+      ],
+      { onEvent: (event) => event.type === 'ended' && order.push('ended') },
+    )
+    await run.outcomes
+    assert.deepEqual(order, ['released', 'ended'])
+  })
+
+test('a fresh target is not built, and neither is what needs it', async () => {
+  const until = new Date('2036-01-01')
+  const build = async () => assert.fail('built')
+  const run = runFakes([
+    fakeTarget('a', { check: () => ({ reasons: [], until }), build }),
+    fakeTarget('b', { needs: ['a'], check: () => fresh, build }),
+  ])
+  assert.deepEqual(
+    await run.outcomes,
+    new Map([
+      ['a', { kind: 'fresh', reasons: [], until }],
+      ['b', { kind: 'fresh', reasons: [] }],
+    ]),
+  )
+  assert.deepEqual(run.told, ['started a', 'fresh a', 'started b', 'fresh b'])
+})
+
+test('a target whose need was rebuilt is checked after it, and what did not really change stops there', async () => {
+  const made: string[] = []
+  const run = runFakes([
+    fakeTarget('a', {
+      build: async () => {
+        made.push('a')
+        return undefined
+      },
+    }),
+    fakeTarget('changed', { needs: ['a'], check: () => (made.includes('a') ? stale : fresh) }),
+    fakeTarget('same', { needs: ['a'], check: () => (made.includes('a') ? fresh : stale) }),
+    fakeTarget('after', { needs: ['same'], check: () => fresh }),
+  ])
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', changed: 'built', same: 'fresh', after: 'fresh' })
+})
+
+test('a failure cancels exactly what needs it, and names it', async () => {
+  const failure = new Failure('no room')
+  const build = async () => assert.fail('built')
+  const run = runFakes([
+    fakeTarget('a'),
+    fakeTarget('broken', { needs: ['a'], build: async () => throws(failure)() }),
+    fakeTarget('beside', { needs: ['a'] }),
+    fakeTarget('child', { needs: ['a', 'broken'], build }),
+    fakeTarget('grandchild', { needs: ['child', 'beside'], build }),
+    fakeTarget('apart'),
+  ])
+  assert.deepEqual(kinds(await run.outcomes), {
+    a: 'built',
+    broken: 'failed',
+    beside: 'built',
+    child: 'cancelled',
+    grandchild: 'cancelled',
+    apart: 'built',
+  })
+  const outcomes = await run.outcomes
+  assert.deepEqual(outcomes.get('broken'), { kind: 'failed', failure })
+  assert.deepEqual(outcomes.get('child'), { kind: 'cancelled', because: ['broken'] })
+  assert.deepEqual(outcomes.get('grandchild'), { kind: 'cancelled', because: ['child'] })
+  assert.ok(!run.told.includes('started child'))
+})
+
+test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
+  const slow = gate()
+  const run = runFakes([
+    fakeTarget('broken', { check: throws(new Failure('no')) }),
+    fakeTarget('slow', { build: slow.build }),
+    fakeTarget('child', { needs: ['broken', 'slow'], check: () => assert.fail('looked at') }),
+  ])
+  await settled()
+  assert.ok(!run.told.includes('cancelled child'))
+  slow.open()
+  assert.deepEqual((await run.outcomes).get('child'), { kind: 'cancelled', because: ['broken'] })
+})
+
+test('a Failure of a check is the outcome, as it is', async () => {
+  const failure = refused('another CA')
+  const run = runFakes([
+    fakeTarget('a', { check: throws(failure), build: async () => assert.fail('built') }),
+    fakeTarget('b', { check: async () => throws(failure)() }),
+  ])
+  const outcomes = await run.outcomes
+  assert.deepEqual(outcomes.get('a'), { kind: 'failed', failure })
+  assert.deepEqual(outcomes.get('b'), { kind: 'failed', failure })
+})
+
+for (const [what, error, message] of [
+  ['an Error', new TypeError("can't read x of undefined"), /TypeError: can't read x of undefined$/],
+  ['something that is no Error', 'just text', /just text$/],
+  ['nothing', undefined, /undefined$/],
+] as const)
+  test(`${what} thrown by a mistake fails its target alone, in one line and without a stack trace`, async () => {
+    const run = runFakes([fakeTarget('a', { build: async () => throws(error)() }), fakeTarget('b')])
+    const outcomes = await run.outcomes
+    assert.deepEqual(kinds(outcomes), { a: 'failed', b: 'built' })
+    const outcome = outcomes.get('a')
+    assert.ok(outcome?.kind === 'failed' && outcome.failure instanceof Failure)
+    assert.match(outcome.failure.message, message)
+    assert.doesNotMatch(`${outcome.failure.message}${outcome.failure.remedy}`, /\n|\bat .*:\d+/)
+    assert.equal(outcome.failure.kind, 'failed')
+  })
+
+test('an abort before a target is checked cancels it, and what is being built is ended', async () => {
+  const slow = gate()
+  const run = runFakes([
+    fakeTarget('a', { build: slow.build }),
+    fakeTarget('b', { needs: ['a'], check: () => assert.fail('looked at') }),
+  ])
+  await settled()
+  run.abort.abort()
+  slow.open()
+  const outcomes = await run.outcomes
+  assert.equal(outcomes.get('a')?.kind, 'built')
+  assert.deepEqual(outcomes.get('b'), { kind: 'cancelled', because: [] })
+})
+
+test('an abort during a check starts no build', async () => {
+  const looked = Promise.withResolvers<Verdict>()
+  const run = runFakes([fakeTarget('a', { check: () => looked.promise, build: async () => assert.fail('built') })])
+  await settled()
+  run.abort.abort()
+  looked.resolve(stale)
+  assert.deepEqual(kinds(await run.outcomes), { a: 'cancelled' })
+  assert.deepEqual(run.told, ['started a', 'cancelled a'])
+})
+
+test('an abort during the wait for a slot starts no build', async () => {
+  const slow = gate()
+  const build = async () => assert.fail('built')
+  const run = runFakes(
+    [fakeTarget('a', { build: slow.build }), fakeTarget('b', { build }), fakeTarget('c', { build })],
+    { auth: 1 },
+  )
+  await settled()
+  assert.deepEqual(run.told, ['started a', 'started b', 'started c', 'building a'])
+  run.abort.abort()
+  slow.open()
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'cancelled', c: 'cancelled' })
+})
+
+test('an abort during the wait for an ssh slot neither looks nor builds', async () => {
+  const slow = gate()
+  const run = runFakes(
+    [
+      fakeTarget('a', { where: 'node', build: slow.build }),
+      fakeTarget('b', { where: 'node', check: () => assert.fail('looked at') }),
+    ],
+    { node: 1 },
+  )
+  await settled()
+  run.abort.abort()
+  slow.open()
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'cancelled' })
+  assert.ok(!run.told.includes('started b'))
+})
+
+test('a build that an abort makes fail is cancelled, not failed', async () => {
+  const build = (_: unknown, { signal }: Work) =>
+    new Promise<undefined>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  const run = runFakes([fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'] })])
+  await settled()
+  run.abort.abort()
+  const outcomes = await run.outcomes
+  assert.deepEqual(outcomes.get('a'), { kind: 'cancelled', because: [], isBegun: true })
+  assert.equal(outcomes.get('b')?.kind, 'cancelled')
+})
+
+test('an abort before the run begins ends every target', async () => {
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })])
+  run.abort.abort()
+  assert.deepEqual(kinds(await run.outcomes), { a: 'cancelled', b: 'cancelled' })
+  assert.deepEqual(run.told, ['cancelled a', 'cancelled b'])
+})
+
+test('a dry run builds nothing, and says that what needs something stale would be built again', async () => {
+  const build = async () => assert.fail('built')
+  const run = runFakes(
+    [
+      fakeTarget('a', { build }),
+      fakeTarget('b', { needs: ['a'], check: () => fresh, build }),
+      fakeTarget('c', { needs: ['b'], check: () => fresh, build }),
+      fakeTarget('d', { check: () => fresh, build }),
+    ],
+    { dryRun: true },
+  )
+  const because = (id: string): Outcome => ({
+    kind: 'stale',
+    reasons: [{ kind: 'need-rebuilt', ids: [id] }],
+  })
+  const outcomes = await run.outcomes
+  assert.deepEqual(kinds(outcomes), { a: 'stale', b: 'stale', c: 'stale', d: 'fresh' })
+  assert.deepEqual(outcomes.get('b'), because('a'))
+  assert.deepEqual(outcomes.get('c'), because('b'))
+  assert.ok(run.told.every((line) => !line.startsWith('building')))
+})
+
+test('a dry run gives the reasons of its own of a stale target, not those of its needs', async () => {
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })], { dryRun: true })
+  const outcome = (await run.outcomes).get('b')
+  assert.deepEqual(outcome?.kind === 'stale' && outcome.reasons, stale.reasons)
+})
+
+test('a repair of a mode makes nothing else stale in a dry run', async () => {
+  const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }
+  const run = runFakes(
+    [
+      fakeTarget('a', { check: () => ({ reasons: [wrongMode] }) }),
+      fakeTarget('b', { needs: ['a'], check: () => fresh }),
+    ],
+    { dryRun: true },
+  )
+  assert.deepEqual(
+    await run.outcomes,
+    new Map<string, Outcome>([
+      ['a', { kind: 'stale', reasons: [wrongMode] }],
+      ['b', { kind: 'fresh', reasons: [] }],
+    ]),
+  )
+})
+
+test('a repair becomes a rebuild in a dry run where a need will be built', async () => {
+  const wrongMode: Reason = { kind: 'wrong-mode', path: 'b', was: 0o644, asked: 0o600 }
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: () => ({ reasons: [wrongMode] }) })], {
+    dryRun: true,
+  })
+  assert.deepEqual((await run.outcomes).get('b'), {
+    kind: 'stale',
+    reasons: [wrongMode, { kind: 'need-rebuilt', ids: ['a'] }],
+  })
+})
+
+test('a dry run takes a file that cannot be inspected for stale only where its need will be built, and a node never', async () => {
+  const check = throws(new Failure('ca.pem is gone'))
+  const targets = [
+    fakeTarget('a'),
+    fakeTarget('b', { needs: ['a'], check }),
+    fakeTarget('node', { needs: ['a'], check, where: 'node' }),
+    fakeTarget('c', { check }),
+  ]
+  const run = runFakes(targets, { dryRun: true })
+  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale', node: 'failed', c: 'failed' })
+})
+
+test('a dry run shows a refusal even where a need will be built', async () => {
+  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: throws(refused('no')) })], {
+    dryRun: true,
+  })
+  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'failed' })
+})
+
+test('a forced rebuild builds a fresh target, and tells it so', async () => {
+  const works: Work[] = []
+  const build = async (_: unknown, work: Work) => {
+    works.push(work)
+    return undefined
+  }
+  const run = runFakes([fakeTarget('a', { check: () => fresh, build }), fakeTarget('b', { check: () => fresh })], {
+    forced: { a: 'rebuild' },
+  })
+  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'fresh' })
+  assert.deepEqual(
+    works.map(({ reasons, force }) => ({ reasons, force })),
+    [{ reasons: [{ kind: 'forced' }], force: 'rebuild' }],
+  )
+})
+
+test('a forced rebuild is refused as an unforced one is', async () => {
+  const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build: async () => assert.fail('built') })], {
+    forced: { a: 'rebuild' },
+  })
+  assert.deepEqual(kinds(await run.outcomes), { a: 'failed' })
+})
+
+test('a target that is to be replaced is built without being asked', async () => {
+  const forces: unknown[] = []
+  const build = async (_: unknown, { force }: Work) => {
+    forces.push(force)
+    return undefined
+  }
+  const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build })], { forced: { a: 'replace' } })
+  const reasons: Reason[] = [{ kind: 'forced', replaces: true }]
+  assert.deepEqual(await run.outcomes, new Map<string, Outcome>([['a', { kind: 'built', reasons }]]))
+  assert.deepEqual(forces, ['replace'])
+})
+
+test('a dry run says what is forced, and what follows from it', async () => {
+  const run = runFakes(
+    [fakeTarget('a', { check: () => fresh }), fakeTarget('b', { needs: ['a'], check: () => fresh })],
+    { dryRun: true, forced: { a: 'rebuild' } },
+  )
+  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale' })
+})
+
+test('the warning is what a build returns, else the one of the check', async () => {
+  const check = (): Verdict => ({ ...stale, warning: 'expires soon' })
+  const run = runFakes([
+    fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
+    fakeTarget('b', { check }),
+    fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon' }) }),
+    fakeTarget('d'),
+  ])
+  const warnings = [...(await run.outcomes).values()].map((outcome) => 'warning' in outcome && outcome.warning)
+  assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
+})
+
+test('what a build is doing, and what it has made, is told', async () => {
+  const change: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
+  const run = runFakes([
+    fakeTarget('a', {
+      build: async (_, { tell }) => {
+        tell({ doing: 'copying', files: 1 })
+        return { change }
+      },
+    }),
+  ])
+  const outcome = (await run.outcomes).get('a')
+  assert.deepEqual(outcome?.kind === 'built' && outcome.change, change)
+  assert.deepEqual(run.told, ['started a', 'building a', 'step a', 'built a'])
+  assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: { doing: 'copying', files: 1 } })
+})
+
+test('a plan asks what is not fresh what it would make, and lets the checks after it know the files', async () => {
+  const pendings: unknown[] = []
+  const target = (id: string, told: Partial<Target>) =>
+    fakeTarget(id, {
+      check: ({ pending }) => {
+        pendings.push([id, ...(pending ?? ['nothing'])])
+        return fresh
+      },
+      ...told,
+    })
+  const targets = [
+    target('a', {
+      makes: ['a.pem', 'a-key.pem'],
+      check: () => stale,
+      foresee: () => ({ kind: 'made', files: ['a.pem'], isNew: false }),
+    }),
+    target('b', { makes: ['b.pem'], check: () => stale }),
+    target('mode', {
+      makes: ['c.pem'],
+      check: () => ({ reasons: [{ kind: 'wrong-mode', path: 'c.pem', was: 0o644, asked: 0o600 }] }),
+    }),
+    target('d', { needs: ['a', 'b', 'mode'] }),
+  ]
+  const outcome = (await runFakes(targets, { dryRun: true, foresees: true }).outcomes).get('a')
+  assert.deepEqual(outcome?.kind === 'stale' && outcome.change?.kind, 'made')
+  await runFakes(targets, { dryRun: true }).outcomes
+  assert.deepEqual(pendings, [
+    ['d', 'a.pem', 'b.pem'],
+    ['d', 'nothing'],
+  ])
+})
+
+test('every refusal is found, of irreplaceable targets alone', async () => {
+  const irreplaceable = 'whole'
+  const graph = buildGraph([
+    fakeTarget('ca', { irreplaceable, check: throws(refused('one')) }),
+    fakeTarget('key', { irreplaceable, check: async () => throws(refused('two'))() }),
+    fakeTarget('well', { irreplaceable, check: () => fresh, build: async () => assert.fail('built') }),
+    fakeTarget('unreadable', { irreplaceable, check: throws(new Failure('three')) }),
+    fakeTarget('bug', { irreplaceable, check: throws(new TypeError('four')) }),
+    fakeTarget('replaceable', { check: throws(refused('five')) }),
+    fakeTarget('named', { irreplaceable, check: throws(refused('six')) }),
+    fakeTarget('forced', { irreplaceable, check: throws(refused('seven')) }),
+  ])
+  const forced = new Map<string, Force>([
+    ['named', 'replace'],
+    ['forced', 'rebuild'],
+  ])
+  const refusals = await findRefusals(graph, nowhere, forced)
+  assert.deepEqual(
+    [...refusals].map(([id, { message }]) => `${id}: ${message}`),
+    ['ca: one', 'key: two', 'forced: seven'],
+  )
+})
+
+/** A graph, and what goes wrong in it. */
+const plans = fc.array(
+  fc.record({
+    needs: fc.array(fc.nat(1000), { maxLength: 3 }),
+    after: fc.array(fc.nat(1000), { maxLength: 2 }),
+    where: fc.constantFrom('auth', 'node', 'user'),
+    state: fc.constantFrom('stale', 'stale', 'stale', 'fresh', 'check-fails', 'build-fails', 'bug'),
+  }),
+  { minLength: 1, maxLength: 14 },
+)
+
+const edges = (numbers: readonly number[], i: number) =>
+  i === 0 ? [] : [...new Set(numbers.map((number) => `t${number % i}`))]
+
+test('in any graph, with any failures, each target ends once, after its needs and what it comes after, and only what has an edge to a failure is lost', async () => {
+  await fc.assert(
+    fc.asyncProperty(plans, fc.integer({ min: 1, max: 3 }), async (plan, slots) => {
+      const targets = plan.map(({ needs, after, where, state }, i) =>
+        fakeTarget(`t${i}`, {
+          where,
+          needs: edges(needs, i),
+          after: edges(after, i),
+          check: async () => {
+            if (state === 'check-fails') throw new Failure('check')
+            return state === 'fresh' ? fresh : stale
+          },
+          build: async () => {
+            await settled()
+            if (state === 'build-fails') throw new Failure('build')
+            if (state === 'bug') throw new TypeError('bug')
+            return undefined
+          },
+        }),
+      )
+      const run = runFakes(targets, { auth: slots, node: slots })
+      const outcomes = await run.outcomes
+      const lost = new Set<string>()
+      for (const [i, { id, needs, after = [] }] of targets.entries()) {
+        const earlier = [...needs, ...after]
+        const state = plan[i]?.state
+        const told = run.told.filter((line) => line.endsWith(` ${id}`)).map((line) => line.split(' ')[0])
+        const end = run.told.indexOf(`${outcomes.get(id)?.kind} ${id}`)
+        const begin = run.told.findIndex((line) => line.endsWith(` ${id}`))
+        for (const edge of earlier)
+          assert.ok(run.told.indexOf(`${outcomes.get(edge)?.kind} ${edge}`) < begin, `${edge} ends before ${id} begins`)
+        assert.ok(end >= 0)
+        const expected = earlier.some((edge) => lost.has(edge))
+          ? ['cancelled']
+          : state === 'fresh'
+            ? ['started', 'fresh']
+            : state === 'check-fails'
+              ? ['started', 'failed']
+              : ['started', 'building', state === 'stale' ? 'built' : 'failed']
+        assert.deepEqual(told, expected)
+        if (['cancelled', 'failed'].includes(expected.at(-1) ?? '')) lost.add(id)
+      }
+      assert.equal(outcomes.size, targets.length)
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('an abort at any event of any run lets no build begin after it, and still ends every target once', async () => {
+  await fc.assert(
+    fc.asyncProperty(plans, fc.nat(20), async (plan, when) => {
+      let seen = 0
+      const run = runFakes(
+        plan.map(({ needs, after, where }, i) =>
+          fakeTarget(`t${i}`, { where, needs: edges(needs, i), after: edges(after, i) }),
+        ),
+        {
+          auth: 2,
+          node: 2,
+          onEvent: () => {
+            if (seen++ === when) run.abort.abort()
+          },
+        },
+      )
+      await run.outcomes
+      assert.ok(run.told.slice(when + 1).every((line) => !line.startsWith('building')))
+      assert.equal(run.events.filter(({ type }) => type === 'ended').length, plan.length)
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('in a dry run of any graph only needs make what is fresh stale; what comes after stays fresh', async () => {
+  await fc.assert(
+    fc.asyncProperty(plans, async (plan) => {
+      const targets = plan.map(({ needs, after, state }, i) =>
+        fakeTarget(`t${i}`, {
+          needs: edges(needs, i),
+          after: edges(after, i),
+          check: () => (state === 'fresh' ? fresh : stale),
+        }),
+      )
+      const outcomes = await runFakes(targets, { dryRun: true }).outcomes
+      const changes = new Set<string>()
+      for (const [i, { id, needs }] of targets.entries()) {
+        if (plan[i]?.state !== 'fresh' || needs.some((need) => changes.has(need))) changes.add(id)
+        assert.equal(outcomes.get(id)?.kind, changes.has(id) ? 'stale' : 'fresh')
+      }
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('build is handed what check found, and the verdict that is told does not hold it', async () => {
+  const handed: unknown[] = []
+  const target: Target<string> = fakeTarget('a') as Target<string>
+  const run = runFakes([
+    {
+      ...target,
+      check: () => ({ ...stale, found: 'what was there' }),
+      build: async (_, { found }) => {
+        handed.push(found)
+        return undefined
+      },
+    },
+  ])
+  assert.deepEqual(await run.outcomes, new Map([['a', { kind: 'built', ...stale }]]))
+  assert.deepEqual(handed, ['what was there'])
+})

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { buildGraph, closure } from '../../../lib/graph/graph.ts'
+import { fakeTarget } from '../../support/fake-target.ts'
+
+const node = (id: string, ...needs: string[]) => fakeTarget(id, { needs })
+
+test('a graph keeps the order it was given where the needs allow', () => {
+  const graph = buildGraph([node('a'), node('b'), node('c', 'a')])
+  assert.deepEqual([...graph.keys()], ['a', 'b', 'c'])
+})
+
+test('a target that is listed before its needs comes after them in the graph', () => {
+  const graph = buildGraph([node('c', 'b'), node('b', 'a'), node('a')])
+  assert.deepEqual([...graph.keys()], ['a', 'b', 'c'])
+})
+
+test('a repeated id is a mistake that names it', () => {
+  assert.throws(() => buildGraph([node('a'), node('b'), node('a')]), /two targets are called a$/)
+})
+
+test('an unknown need is an error that names both', () => {
+  assert.throws(
+    () => buildGraph([node('a', 'b'), node('b', 'gone')]),
+    /b needs or comes after gone, which does not exist/,
+  )
+})
+
+test('a cycle is a mistake that shows its path', () => {
+  assert.throws(
+    () => buildGraph([node('a', 'b'), node('b', 'c'), node('c', 'a')]),
+    /targets need each other: a > b > c > a/,
+  )
+})
+
+test('a target that needs itself is a cycle', () => {
+  assert.throws(() => buildGraph([node('a', 'a')]), /a > a/)
+})
+
+test('a diamond is not a cycle', () => {
+  const graph = buildGraph([node('top'), node('left', 'top'), node('right', 'top'), node('end', 'left', 'right')])
+  assert.deepEqual([...graph.keys()], ['top', 'left', 'right', 'end'])
+})
+
+test('a closure holds what is asked for and all that it needs, needs first, and nothing else', () => {
+  const graph = buildGraph([node('a'), node('b', 'a'), node('c', 'b'), node('d', 'a'), node('e')])
+  assert.deepEqual([...closure(graph, ['c']).keys()], ['a', 'b', 'c'])
+  assert.deepEqual([...closure(graph, ['e', 'd']).keys()], ['e', 'a', 'd'])
+  assert.deepEqual([...closure(graph, []).keys()], [])
+})
+
+const later = (id: string, needs: readonly string[], ...after: string[]) => fakeTarget(id, { needs, after })
+
+test('what a target comes after stands before it in the graph, and in a closure where it is asked for too', () => {
+  const graph = buildGraph([later('b', [], 'a'), node('a'), later('c', ['b'], 'a')])
+  assert.deepEqual([...graph.keys()], ['a', 'b', 'c'])
+  assert.deepEqual([...closure(graph, ['b', 'a']).keys()], ['a', 'b'])
+})
+
+test('a closure is never wider for what its targets come after', () => {
+  const graph = buildGraph([node('a'), later('b', [], 'a'), later('c', ['b'], 'a')])
+  assert.deepEqual([...closure(graph, ['c']).keys()], ['b', 'c'])
+})
+
+test('a cycle of both kinds of edges is a mistake that shows its path', () => {
+  assert.throws(() => buildGraph([later('a', [], 'b'), later('b', ['a'])]), /targets need each other: a > b > a/)
+})
+
+test('a target that comes after what does not exist is a mistake that names both', () => {
+  assert.throws(() => buildGraph([later('a', [], 'gone')]), /a needs or comes after gone, which does not exist/)
+})
+
+test('a closure of the same id twice holds it once', () => {
+  const graph = buildGraph([node('a'), node('b', 'a')])
+  assert.deepEqual([...closure(graph, ['b', 'a', 'b']).keys()], ['a', 'b'])
+})
+
+test('a closure has the very targets of its graph', () => {
+  const graph = buildGraph([node('a'), node('b', 'a')])
+  for (const [id, target] of closure(graph, ['b'])) assert.equal(target, graph.get(id))
+})
+
+test('in any graph without a cycle each target stands after its needs and what it comes after, whatever the order it was given in', () => {
+  const shuffled = fc.integer({ min: 1, max: 12 }).chain((size) =>
+    fc.tuple(
+      fc.array(fc.array(fc.nat(1000), { maxLength: 4 }), { minLength: size, maxLength: size }),
+      fc.shuffledSubarray(
+        Array.from({ length: size }, (_, i) => i),
+        { minLength: size, maxLength: size },
+      ),
+    ),
+  )
+  fc.assert(
+    fc.property(shuffled, ([edges, order]) => {
+      const targets = order.map((i) => {
+        const [one, two, ...rest] = i === 0 ? [] : (edges[i] ?? []).map((number) => `t${number % i}`)
+        return later(`t${i}`, rest, ...[one, two].filter((edge) => edge !== undefined))
+      })
+      const ids = [...buildGraph(targets).keys()]
+      assert.deepEqual(ids.toSorted(), targets.map(({ id }) => id).toSorted())
+      for (const { id, needs, after = [] } of targets)
+        for (const edge of [...needs, ...after]) assert.ok(ids.indexOf(edge) < ids.indexOf(id), `${edge} before ${id}`)
+    }),
+  )
+})

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, type ServerOptions } from 'node:https'
+import { type AddressInfo, connect } from 'node:net'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { Client } from '../../../lib/kubernetes/client.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const secret = 'bXkgcGFzc3dvcmQ='
+
+describe('requests to a server on a node', () => {
+  const folder = scratch({ after })
+  const [auth, other] = [new AuthDir(`${folder}/ours`), new AuthDir(`${folder}/theirs`)]
+  const options = (of = auth): ServerOptions => ({ cert: of.bytes('server.pem'), key: of.bytes('server-key.pem') })
+
+  before(async () => {
+    for (const each of [auth, other]) {
+      each.make()
+      await makeCa(each, caProfile, 10 * year, new Date())
+      const signing = {
+        profile: leafProfile({ sans: ['127.0.0.1'] }),
+        issuer: readIssuer(each),
+        now: new Date(),
+        validity: year,
+      }
+      await makePair(each, 'server', signing)
+    }
+  })
+
+  /** A client of a server that answers so. */
+  const clientOf = async (t: TestContext, answer: Parameters<typeof createServer>[1], by = options()) => {
+    const server = createServer(by, answer).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const client = new Client({
+      open: async () => connect(port, '127.0.0.1'),
+      address: '127.0.0.1',
+      ca: auth.bytes('ca.pem'),
+      as: { certificate: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') },
+      signal: new AbortController().signal,
+    })
+    t.after(() => {
+      client.close()
+      server.closeAllConnections()
+      server.close()
+    })
+    return client
+  }
+  const failure = (pattern: RegExp) => (error: unknown) =>
+    error instanceof Failure &&
+    pattern.test(error.message) &&
+    !JSON.stringify([error.message, error.remedy]).includes(secret)
+
+  test('give the object of the answer, over a connection that is kept', async (t) => {
+    const ports = new Set<number | undefined>()
+    const client = await clientOf(t, (request, response) => {
+      ports.add(request.socket.remotePort)
+      request.resume().on('end', () => response.end(JSON.stringify({ method: request.method, url: request.url })))
+    })
+    assert.deepEqual(await client.read('GET', '/a'), { method: 'GET', url: '/a' })
+    assert.deepEqual(await client.read('POST', '/b', { c: 1 }), { method: 'POST', url: '/b' })
+    assert.equal(ports.size, 1)
+  })
+
+  for (const [title, body] of Object.entries({
+    'is cut short': `{"data":{"password":"${secret}"`,
+    'is a word': `"${secret}"`,
+    'is null': 'null',
+    'is nested without an end': '['.repeat(1_000_000),
+  }))
+    test(`fail where the answer ${title}, and quote nothing of it`, async (t) => {
+      const client = await clientOf(t, (_, response) => response.end(body))
+      await assert.rejects(client.read('GET', '/'), failure(/GET \/ answers with what is no JSON object/))
+    })
+
+  test('fail with the status of any other answer than 2xx, and quote nothing of it', async (t) => {
+    const client = await clientOf(t, (_, response) => response.writeHead(403).end(secret))
+    await assert.rejects(client.read('GET', '/'), failure(/^GET \/ answers 403$/))
+  })
+
+  test('end where more comes than an answer can be, or it breaks off', async (t) => {
+    const chunk = Buffer.alloc(1 << 20, 'x')
+    const endless = await clientOf(t, (_, response) => {
+      const more = (error?: Error | null) => error || response.write(chunk, more)
+      more()
+    })
+    await assert.rejects(endless.read('GET', '/'), failure(/more than an answer can be/))
+    const broken = await clientOf(t, (_, response) => {
+      response.writeHead(200, { 'content-length': 100 })
+      response.write('{', () => response.destroy())
+    })
+    await assert.rejects(broken.read('GET', '/'), Failure)
+  })
+
+  test('are not made to a server of another CA, whatever NODE_TLS_REJECT_UNAUTHORIZED says', async (t) => {
+    let asked = 0
+    const server = createServer(options(other), (_, response) => {
+      asked += 1
+      response.end('{}')
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => server.close())
+    const { port } = server.address() as AddressInfo
+    const code = `const { Client } = await import(process.argv[1])
+const { connect } = await import('node:net')
+const { readFileSync } = await import('node:fs')
+const [ca, certificate, key] = ['ca.pem', 'server.pem', 'server-key.pem'].map((name) => readFileSync('${auth.path}/' + name))
+const open = async () => connect(${port}, '127.0.0.1')
+const client = new Client({ open, address: '127.0.0.1', ca, as: { certificate, key }, signal: new AbortController().signal })
+await client.read('GET', '/').then(() => console.log('read'), (error) => console.log(error.name, error.message))
+client.close()`
+    const module = new URL('../../../lib/kubernetes/client.ts', import.meta.url).href
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, module], {
+      env: { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: '0' },
+    })
+    assert.match(stdout, /^Failure .*(self-signed|unable to verify|certificate)/)
+    assert.equal(asked, 0)
+  })
+})

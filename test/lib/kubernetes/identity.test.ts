@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { describe, test } from 'node:test'
+import { stringify } from 'yaml'
+import { otherIdentity } from '../../../lib/kubernetes/identity.ts'
+import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { identityFiles } from '../../../tasks/tables/files.ts'
+
+const isSameIdentity = (...args: Parameters<typeof otherIdentity>) => otherIdentity(...args) === undefined
+const only = (name: string, bytes: Buffer) => (file: string) => (file === name ? bytes : undefined)
+
+const newKey = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
+const day = 86_400_000
+
+function certificate(key: KeyObject, CN = 'Kubernetes', days = 10): Buffer {
+  const profile = { subject: { CN }, sans: [], isCa: true, key: 'ecdsa-p256' as const }
+  const now = Date.now()
+  return Buffer.from(selfSign({ profile, notBefore: new Date(now), notAfter: new Date(now + days * day) }, key))
+}
+
+const [key, otherKey] = [newKey(), newKey()]
+const ours = certificate(key)
+
+for (const name of ['ca.pem', 'service-account.pem'])
+  describe(name, () => {
+    const cases: Readonly<Record<string, readonly [theirs: Buffer, isSame: boolean]>> = {
+      'the same bytes: the same': [ours, true],
+      'another certificate over the same key: the same': [certificate(key, 'Kubernetes', 20), true],
+      'another name over the same key: the same': [certificate(key, 'Other'), true],
+      'line ends of Windows: the same': [Buffer.from(ours.toString().replaceAll('\n', '\r\n')), true],
+      'another key under the same name: another': [certificate(otherKey), false],
+      'a private key: another': [Buffer.from(privateKeyPem(key)), false],
+      'what is no certificate: another': [Buffer.from('half a fi'), false],
+      'a blank line: another': [Buffer.from('\n'), false],
+      'nothing in it: nothing that could be lost': [Buffer.alloc(0), true],
+    }
+    for (const [title, [theirs, isSame]] of Object.entries(cases))
+      test(title, () => assert.equal(isSameIdentity(name, only(name, ours), theirs), isSame))
+
+    test('ours is missing: another', () =>
+      assert.equal(
+        isSameIdentity(name, () => undefined, ours),
+        false,
+      ))
+    test('ours is missing and theirs is empty: nothing that could be lost', () =>
+      assert.equal(
+        isSameIdentity(name, () => undefined, Buffer.alloc(0)),
+        true,
+      ))
+    test('ours can not be read: another', () =>
+      assert.equal(isSameIdentity(name, only(name, Buffer.from('x')), ours), false))
+
+    const keyName = name.replace('.pem', '-key.pem')
+    const pemOf = (held: KeyObject) => Buffer.from(privateKeyPem(held))
+    for (const [what, lost] of [
+      ['lost', undefined],
+      ['garbage', Buffer.from('x')],
+    ] as const) {
+      test(`our certificate is ${what} and our key is there: the key tells`, () => {
+        const holding = (held: KeyObject) => (file: string) => ({ [name]: lost, [keyName]: pemOf(held) })[file]
+        assert.equal(isSameIdentity(name, holding(key), ours), true)
+        assert.equal(isSameIdentity(name, holding(otherKey), ours), false)
+      })
+      test(`our key is ${what} and our certificate is there: the certificate tells`, () => {
+        const holding = (file: string) => ({ [name]: ours, [keyName]: lost })[file]
+        assert.equal(isSameIdentity(keyName, holding, pemOf(key)), true)
+        assert.equal(isSameIdentity(keyName, holding, pemOf(otherKey)), false)
+      })
+    }
+  })
+
+describe('encryption-config.yaml', () => {
+  const name = 'encryption-config.yaml'
+  const secret = (fill: number) => ({ name: `key${fill}`, secret: Buffer.alloc(32, fill).toString('base64') })
+  const config = (...providers: object[]) =>
+    Buffer.from(
+      stringify({ kind: 'EncryptionConfig', apiVersion: 'v1', resources: [{ resources: ['secrets'], providers }] }),
+    )
+  const cbc = (...fills: number[]) => ({ aescbc: { keys: fills.map(secret) } })
+  const identity = { identity: {} }
+
+  const cases: Readonly<Record<string, readonly [ours: Buffer, theirs: Buffer, isSame: boolean]>> = {
+    'the same key: the same': [config(cbc(1), identity), config(cbc(1), identity), true],
+    'the same key in the other form: the same': [
+      config(cbc(1), identity),
+      Buffer.from(
+        JSON.stringify({
+          apiVersion: 'apiserver.config.k8s.io/v1',
+          kind: 'EncryptionConfiguration',
+          resources: [{ resources: ['secrets'], providers: [{ aescbc: { keys: [secret(1)] } }] }],
+        }),
+      ),
+      true,
+    ],
+    'another key: another': [config(cbc(1), identity), config(cbc(2), identity), false],
+    'the key that encrypts there is our second: the same': [config(cbc(2, 1)), config(cbc(1)), true],
+    'the key that encrypts there is of our second provider: the same': [
+      config({ secretbox: { keys: [secret(2)] } }, cbc(1)),
+      config(cbc(1)),
+      true,
+    ],
+    'only a further key there is ours: another': [config(cbc(1)), config(cbc(2, 1)), false],
+    'identity encrypts on both sides and they share the next key: the same': [
+      config(identity, cbc(1)),
+      config(identity, cbc(1)),
+      true,
+    ],
+    'no key there at all: another': [config(cbc(1)), config(identity), false],
+    'theirs can not be read: another': [config(cbc(1)), Buffer.from('half a fi'), false],
+    'ours can not be read: another': [Buffer.from('half a fi'), config(cbc(1)), false],
+    'theirs is empty: nothing that could be lost': [config(cbc(1)), Buffer.alloc(0), true],
+  }
+  for (const [title, [our, their, isSame]] of Object.entries(cases))
+    test(title, () => assert.equal(isSameIdentity(name, only(name, our), their), isSame))
+
+  // The file as it was before each change, the latest first.
+  const histories: Readonly<Record<string, readonly [our: Buffer, kept: Buffer[], isSame: boolean]>> = {
+    'was rotated, and the earlier key ended': [config(cbc(2)), [config(cbc(2, 1)), config(cbc(1, 2))], true],
+    'has taken back the key that was added': [config(cbc(1)), [config(cbc(1, 2)), config(cbc(1))], true],
+    'was restored from before a key that has sealed since': [
+      config(cbc(1)),
+      [config(cbc(2, 1)), config(cbc(1, 2)), config(cbc(1))],
+      false,
+    ],
+    'was restored, and nothing was kept': [config(cbc(1)), [], false],
+  }
+  for (const [title, [our, kept, isSame]] of Object.entries(histories))
+    test(`a node that can open what two keys seal, where ours ${title}: ${isSame ? 'the same' : 'another'}`, () => {
+      const their = config(our.equals(config(cbc(2))) ? cbc(2, 1) : cbc(1, 2))
+      assert.equal(otherIdentity(name, only(name, our), their, () => kept) === undefined, isSame)
+    })
+
+  test('ours is missing: another', () =>
+    assert.equal(
+      isSameIdentity(name, () => undefined, config(cbc(1))),
+      false,
+    ))
+
+  describe('that holds what ours does not is another, and says what:', () => {
+    const entries = (...all: [resources: string[], ...providers: object[]][]) =>
+      Buffer.from(
+        stringify({
+          apiVersion: 'apiserver.config.k8s.io/v1',
+          kind: 'EncryptionConfiguration',
+          resources: all.map(([resources, ...providers]) => ({ resources, providers })),
+        }),
+      )
+    const secrets = ['secrets']
+    const ours = entries([secrets, cbc(1), identity])
+    const more: Readonly<Record<string, readonly [theirs: Buffer, besides: string[]]>> = {
+      'a second key': [entries([secrets, cbc(1, 2), identity]), ['the aescbc key key2']],
+      'the same key by another name': [
+        entries([secrets, { aescbc: { keys: [secret(1), { ...secret(1), name: 'old' }] } }]),
+        ['the aescbc key old'],
+      ],
+      'another key by the same name': [
+        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: 'key1' }] } }]),
+        ['the aesgcm key key1'],
+      ],
+      'a second provider': [
+        entries([secrets, cbc(1), { secretbox: { keys: [secret(2)] } }]),
+        ['the secretbox key key2'],
+      ],
+      'a KMS': [
+        entries([secrets, cbc(1), { kms: { apiVersion: 'v2', name: 'vault', endpoint: 'unix:///s' } }]),
+        ['the kms key vault'],
+      ],
+      'another resource': [entries([['secrets', 'configmaps'], cbc(1)]), ['configmaps under aescbc']],
+      'a second entry': [entries([secrets, cbc(1)], [['configmaps'], cbc(2)]), ['configmaps under aescbc']],
+      'a second entry for all': [entries([secrets, cbc(1)], [['*.*'], cbc(2)]), ['*.* under aescbc']],
+      'a name that would move the cursor': [
+        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: '\u001b[2J\n' }] } }]),
+        ['the aesgcm key \uFFFD[2J '],
+      ],
+    }
+    for (const [title, [theirs, besides]] of Object.entries(more))
+      test(title, () => {
+        assert.deepEqual(otherIdentity(name, only(name, ours), theirs), { besides })
+        assert.equal(otherIdentity(name, only(name, theirs), ours), undefined)
+        assert.equal(otherIdentity(name, only(name, theirs), theirs), undefined)
+      })
+
+    test('but not an entry that nothing is sealed by', () =>
+      assert.equal(
+        otherIdentity(name, only(name, ours), entries([secrets, cbc(1)], [['configmaps'], identity])),
+        undefined,
+      ))
+
+    test('resources of ours may be wider', () => {
+      const all = entries([['*.apps', '*.'], cbc(1)])
+      assert.equal(otherIdentity(name, only(name, all), entries([['secrets', 'deployments.apps'], cbc(1)])), undefined)
+      assert.deepEqual(otherIdentity(name, only(name, all), entries([['jobs.batch'], cbc(1)])), {
+        besides: ['jobs.batch under aescbc'],
+      })
+    })
+  })
+})
+
+for (const name of ['ca.pem', 'service-account.pem'])
+  describe(`a bundle as ${name}`, () => {
+    const other = certificate(otherKey, 'Other')
+    const bundle = (...parts: Buffer[]) => Buffer.concat(parts)
+    const text = Buffer.from('subject=CN = Kubernetes - one\n')
+
+    test('of which each is ours is the same, with text between them or not', () => {
+      for (const theirs of [
+        bundle(ours, ours),
+        bundle(text, ours, text),
+        bundle(ours, certificate(key, 'Kubernetes', 20)),
+      ])
+        assert.equal(otherIdentity(name, only(name, ours), theirs), undefined)
+      assert.equal(otherIdentity(name, only(name, bundle(ours, other)), bundle(other, ours)), undefined)
+    })
+    test('of which one is not ours is another, and says which', () => {
+      for (const theirs of [bundle(ours, other), bundle(other, ours)]) {
+        const { besides = [] } = otherIdentity(name, only(name, ours), theirs) ?? {}
+        assert.match(besides.join(), /^a certificate CN=Other until \d{4}-\d\d-\d\d$/)
+      }
+    })
+    test('with something else in it is another', () => {
+      const broken = ours.toString().replace('MII', 'MIJ')
+      for (const more of [Buffer.from(privateKeyPem(key)), Buffer.from(broken), other.subarray(0, 200)])
+        assert.deepEqual(otherIdentity(name, only(name, ours), bundle(ours, more)), { besides: [] })
+    })
+    test('of keys counts key by key', () => {
+      const file = name.replace('.pem', '-key.pem')
+      const [one, two] = [key, otherKey].map((each) => Buffer.from(privateKeyPem(each)))
+      assert.ok(one && two)
+      const parameters = Buffer.from('-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n')
+      assert.equal(otherIdentity(file, only(file, one), bundle(parameters, one)), undefined)
+      assert.deepEqual(otherIdentity(file, only(file, one), bundle(one, two)), { besides: ['a private key'] })
+    })
+  })
+
+test('five files carry an identity', () =>
+  assert.deepEqual(
+    [...identityFiles.keys()],
+    ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
+  ))

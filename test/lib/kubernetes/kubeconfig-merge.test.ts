@@ -1,0 +1,379 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { parse, stringify } from 'yaml'
+import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
+import {
+  applyChanges,
+  type Change,
+  entriesOf,
+  isCurrent,
+  readKubeconfig,
+} from '../../../lib/kubernetes/kubeconfig-merge.ts'
+import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const access: Access = {
+  cluster: 'kubenet',
+  server: 'https://kubernetes:6443',
+  user: 'admin',
+  context: 'kubenet',
+  ca: Buffer.from('the CA '.repeat(40)),
+  certificate: Buffer.from('the certificate '.repeat(40)),
+  key: Buffer.from('the key '.repeat(40)),
+}
+const changes: readonly Change[] = [...entriesOf(access), { currentContext: 'kubenet' }]
+
+function applied(text: string): string {
+  return applyChanges(text, changes) ?? assert.fail('it was refused')
+}
+
+const commented = `# My clusters. Don't touch.
+
+apiVersion: v1   # there is no v2
+kind: Config
+
+# ---- clusters ----
+clusters:
+    # the first
+
+    -   name:   one            # named one
+        cluster:
+            server:   https://one.example:6443    # behind the VPN
+            # inline:
+            certificate-authority-data:   b25l
+
+
+    -   cluster: {server: 'https://two.example:6443', insecure-skip-tls-verify: true}   # flow
+        name: "two"
+    # the last
+    -   cluster:
+          server: "https://three.example:6443"
+
+          x-mine: [1, 2,   3]
+        name: 'three'
+# ---- contexts ----
+contexts:
+  - {name: one, context: {cluster: one, user: one}}
+
+  - name: two # second
+    context:
+        user: two
+        cluster: two
+
+  - { "name": "three", "context": { "cluster": "three", "user": "three" } }
+
+current-context:   "two"    # the one I work with
+x-colors:
+    one: red
+    two:  'green'
+
+# ---- users ----
+users:
+    -   name: one
+        user:
+            token: >-
+                a token
+                on two lines
+    -   name: two
+        user:
+            password: |
+              keep
+                this
+
+              as it is
+            username: two
+    -   name: three
+        user: {}
+
+# the end
+`
+
+const json = `{
+  "kind": "Config",
+  "clusters": [ { "name": "one", "cluster": { "server": "https://one.example:6443", "x-mine": 3 } } ],
+  "current-context": "one",
+  "users": [ { "name": "one", "user": { "token": "t\\u006fken" } } ]
+}
+`
+
+const anchors = `x-defaults: &ca
+  certificate-authority-data: b25l
+clusters:
+- name: one
+  cluster: &one
+    server: https://one.example:6443
+    <<: *ca
+- name: two
+  cluster: *one
+current-context: one
+users:
+- name: one
+  user: {token: &token abc}
+- name: two
+  user: {token: *token}
+`
+
+const otherValues = `clusters:
+  - name: kubenet # from last year
+    cluster:
+      proxy-url: http://proxy:3128   # the only way there
+      certificate-authority: /home/me/auth/ca.pem
+      server: "https://192.168.1.21:6443" # by address
+      tls-server-name: kubernetes
+  - name: one
+    cluster: {server: 'https://one.example:6443'}
+contexts:
+  - {name: one, context: {cluster: one, user: one}}
+  - name: kubenet
+    context:
+      namespace: kube-system # where I look first
+      cluster: kubenet
+      user: root
+users:
+  - {name: one, user: {token: abc}}
+  - name: admin
+    user:
+      client-certificate: /home/me/auth/admin.pem
+      client-key: /home/me/auth/admin-key.pem
+      impersonate: somebody
+current-context: kubenet
+`
+
+const samples: Readonly<Record<string, string>> = {
+  'with comments, odd indents and unknown fields': commented,
+  'with the line ends of Windows': commented.replaceAll('\n', '\r\n'),
+  'with a byte order mark, and no newline at its end': `\uFEFF${commented.trimEnd()}`,
+  'in JSON': json,
+  'in JSON on one line': JSON.stringify(JSON.parse(json)),
+  'with anchors of its own': anchors,
+  'between three dashes and three dots': `---\n${commented}...\n`,
+  'with lists that are null': 'clusters: null # none\ncontexts: ~\ncurrent-context: ""\nusers:\n',
+  'with empty lists': '# mine\nclusters: [] # none\ncontexts: [ ]\nkind: Config\nusers: []\n# end\n',
+  'with nothing in it': '',
+  'with only a comment in it, and no newline': '# mine',
+  'with three dashes and a comment in it': '---\n# mine\n',
+  'with an empty map in it': '{}\n',
+  'whose last value is a block of text': 'kind: Config\nx-notes: |+\n  one\n\n  two\n\n\n# the end\n',
+  'with other values in our entries': otherValues,
+  'with our entries in flow style': `clusters: [{name: kubenet, cluster: {insecure-skip-tls-verify: true, x-mine: 1}}]
+contexts: [{name: kubenet, context: {}}]
+users: [{name: admin}]
+`,
+}
+
+describe('each kubeconfig', () => {
+  for (const [title, text] of Object.entries(samples))
+    test(`${title} has our entries then, and keeps its comments and everything else`, () => {
+      const after = applied(text)
+      const read = readKubeconfig(after)
+      assert.equal(read?.currentContext, 'kubenet')
+      for (const entry of entriesOf(access)) assert.ok(isCurrent(read[entry.list].get(entry.name), entry), after)
+      assert.deepEqual(foreignIn(after), foreignIn(text))
+      assert.deepEqual(commentsIn(after), commentsIn(text))
+      assert.equal(applied(after), after)
+    })
+
+  for (const title of ['with comments, odd indents and unknown fields', 'with other values in our entries'])
+    test(`${title} means what kubectl makes of it`, { skip: needs('kubectl') }, (t) => {
+      const home = scratch(t)
+      const [ours, theirs] = [join(home, 'ours'), join(home, 'theirs')]
+      const text = samples[title] ?? assert.fail()
+      writeFileSync(ours, applied(text))
+      writeFileSync(theirs, text)
+      kubectlConfig(home, access, { file: theirs })
+      const view = (file: string) =>
+        JSON.parse(kubectl(home, ['config', 'view', '--raw', '-o', 'json', `--kubeconfig=${file}`]))
+      assert.deepEqual(view(ours), view(theirs))
+    })
+})
+
+/** What the text means, without our entries and the fields that kubectl starts from. */
+function foreignIn(text: string): unknown {
+  const { 'current-context': _, apiVersion, kind, ...data } = parse(text, { version: '1.1', merge: true }) ?? {}
+  const foreign = (list: { name: string }[] | null) =>
+    (list ?? []).filter(({ name }) => name !== 'kubenet' && name !== 'admin')
+  return { ...data, clusters: foreign(data.clusters), contexts: foreign(data.contexts), users: foreign(data.users) }
+}
+
+function commentsIn(text: string): string[] {
+  return [...text.matchAll(/#.*/g)].map(([comment]) => comment.trim())
+}
+
+test('what stays in an entry of ours is what the user added', () => {
+  const { clusters, contexts, users } = parse(applied(otherValues))
+  assert.deepEqual(Object.keys(clusters[0].cluster), ['proxy-url', 'server', 'certificate-authority-data'])
+  assert.equal(contexts[1].context.namespace, 'kube-system')
+  assert.deepEqual(Object.keys(users[1].user), ['impersonate', 'client-certificate-data', 'client-key-data'])
+})
+
+test('a new entry has lines of its own, in a list that was empty too', () =>
+  assert.match(applied('clusters: []\n'), /^clusters:\n- cluster:\n {4}certificate-authority-data: \S+\n {4}server: /))
+
+test('JSON stays JSON', () => assert.deepEqual(JSON.parse(applied(json)), parse(applied(json))))
+
+test('a value that could be read as another type stays as it is written', () => {
+  const values = ['yes', '"yes"', "'012'", '012', '0x1F', '1_000', '~', '2020-01-01', '!!str 5', '1e3', '.inf']
+  const text = values.map((value, at) => `x-${at}: ${value}\n`).join('')
+  assert.ok(applied(text).startsWith(text), applied(text))
+})
+
+for (const name of ['true', '123', 'yes', '1:30', 'a: b', '#', ''])
+  test(`our entries may have the name ${JSON.stringify(name)}`, () => {
+    const odd: Access = { ...access, cluster: name, user: name, context: name }
+    const all = [...entriesOf(odd), { currentContext: name }]
+    for (const text of [commented, json]) {
+      const data = parse(applyChanges(text, all) ?? assert.fail(), { version: '1.1' })
+      assert.deepEqual(data.contexts.at(-1), { name, context: { cluster: name, user: name } })
+      assert.equal(data['current-context'], name)
+    }
+  })
+
+describe('is refused', () => {
+  const aliased = (fields: string) =>
+    `clusters:\n- {name: one, cluster: &one {${fields}}}\n- {name: kubenet, cluster: *one}\n`
+  const refused: Readonly<Record<string, string>> = {
+    'an entry of ours that is an alias': aliased('server: "https://x:1"'),
+    'an entry of ours that others are an alias of': 'users:\n- {name: admin, user: &a {}}\n- {name: two, user: *a}\n',
+    'an entry of ours with merged fields that have to go': `x: &x {tls-server-name: x}
+clusters:
+- name: kubenet
+  cluster: {<<: *x}
+`,
+    'a list entry that is an alias': 'x: &x {name: admin, user: {}}\nusers: [*x]\n',
+    'a current context that others are an alias of': 'current-context: &now one\nx-last: *now\n',
+    'a list': '- one\n- two\n',
+    'a word': 'kubeconfig\n',
+    'a text that is cut off': 'clusters: [{name: one, cluster: {serv',
+    'a key that stands twice': 'kind: Config\nkind: Config\n',
+    'a second document': 'kind: Config\n---\nkind: Config\n',
+    'a second document after an empty one': '---\n...\n---\nkind: Config\n',
+    'a tab as an indent': 'clusters:\n\t- name: one\n',
+  }
+  for (const [title, text] of Object.entries(refused))
+    test(title, () => assert.equal(applyChanges(text, changes), undefined))
+})
+
+describe('what a kubeconfig says', () => {
+  const read = (text: string) => readKubeconfig(text) ?? assert.fail('not read')
+
+  test('an empty file is a kubeconfig that says nothing', () => {
+    for (const text of ['', '\n', '# mine\n', '---\n', '{}', 'clusters: null\ncurrent-context: ""\n'])
+      assert.deepEqual(read(text), {
+        currentContext: undefined,
+        clusters: new Map(),
+        users: new Map(),
+        contexts: new Map(),
+      })
+  })
+
+  test('entries by their names, those with nothing in them too', () =>
+    assert.deepEqual(
+      [...read('users:\n- name: a\n- name: b\n  user: null\n- {name: c, user: {token: t}}\n').users],
+      [
+        ['a', {}],
+        ['b', {}],
+        ['c', { token: 't' }],
+      ],
+    ))
+
+  test('is nothing where kubectl refuses the file, too', (t) => {
+    const texts = [
+      'contexts:\n- {name: a, context: {cluster: b}}\n- {name: a, context: {cluster: c}}\n',
+      'users:\n- {name: a, user: {token: b}}\n- {name: a, user: {token: b}}\n',
+      'clusters:\n- {name: 5}\n',
+      'users: 5\n',
+      'users: [a]\n',
+      'current-context: 5\n',
+      'apiVersion: v1\nkind: Pod\n',
+      'apiVersion: v2\nkind: Config\n',
+      'clusters: [\n',
+      '- a\n',
+      'word\n',
+    ]
+    const file = join(scratch(t), 'config')
+    for (const text of texts) {
+      assert.equal(readKubeconfig(text), undefined, text)
+      writeFileSync(file, text)
+      if (!needs('kubectl')) assert.throws(() => kubectl('/', ['config', 'view', `--kubeconfig=${file}`]), text)
+    }
+  })
+
+  test('a name that a newer YAML reads as a text is one', () => {
+    for (const name of ['e1', '2024-01-01', '1:30', 'on'])
+      assert.ok(read(`users:\n- name: ${name}\n`).users.has(name), name)
+  })
+
+  test('aliases that multiply are not followed', () => {
+    const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${new Array(9).fill(`*a${i}`)}]\n`)
+    assert.equal(readKubeconfig(`a0: &a0 [x]\n${levels.join('')}`), undefined)
+  })
+})
+
+describe('an entry is current', () => {
+  const [cluster] = entriesOf(access)
+  assert.ok(cluster)
+  const fields: readonly (readonly [title: string, fields: Record<string, unknown>, isIt: boolean])[] = [
+    ['where the user added to it', { 'proxy-url': 'x' }, true],
+    ['where another way to say the same is empty', { 'insecure-skip-tls-verify': false, 'tls-server-name': '' }, true],
+    ...cluster.dropped.map((key) => [`not where it has ${key}`, { [key]: 'x' }, false] as const),
+    ...Object.keys(cluster.values).map((key) => [`not where its ${key} differs`, { [key]: 'x' }, false] as const),
+  ]
+  for (const [title, more, isIt] of fields)
+    test(title, () => assert.equal(isCurrent({ ...cluster.values, ...more }, cluster), isIt))
+  test('not where it does not exist', () => assert.ok(!isCurrent(undefined, cluster)))
+})
+
+test('whatever its texts and its style, a kubeconfig is changed, and means the same but for our entries', () => {
+  const words = fc.oneof(
+    fc.constantFrom(
+      'a #b',
+      'a: b',
+      "'",
+      '"',
+      '\\',
+      'two words',
+      '\nline\n',
+      '\n\n  indented\n',
+      ' ',
+      ',]}',
+      'yes',
+      '0x1',
+    ),
+    fc.string({ maxLength: 100, unit: 'grapheme' }),
+  )
+  const list = (key: string, name: string) =>
+    fc.uniqueArray(
+      fc.record({ [key]: fc.dictionary(words, words, { maxKeys: 3 }), name: fc.oneof(words, fc.constant(name)) }),
+      {
+        maxLength: 3,
+        selector: (entry) => entry.name,
+      },
+    )
+  const data = fc.record(
+    {
+      clusters: list('cluster', 'kubenet'),
+      users: list('user', 'admin'),
+      contexts: list('context', 'kubenet'),
+      'x-more': words,
+    },
+    { requiredKeys: [] },
+  )
+  const style = fc.record({
+    collectionStyle: fc.constantFrom('any' as const, 'flow' as const),
+    defaultStringType: fc.constantFrom('PLAIN' as const, 'QUOTE_SINGLE' as const, 'BLOCK_LITERAL' as const),
+    indent: fc.constantFrom(2, 4),
+    indentSeq: fc.boolean(),
+    lineWidth: fc.constantFrom(0, 20),
+  })
+  fc.assert(
+    fc.property(data, style, (before, options) => {
+      const text = stringify(before, { version: '1.1', ...options })
+      assert.deepEqual(foreignIn(applied(text)), foreignIn(text))
+    }),
+    { numRuns: 50 },
+  )
+})

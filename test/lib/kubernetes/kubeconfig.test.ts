@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { parse, stringify } from 'yaml'
+import { parseCluster } from '../../../lib/cluster/cluster.ts'
+import {
+  type Access,
+  compareKubeconfig,
+  formatKubeconfig,
+  scalarText,
+  serverUrl,
+} from '../../../lib/kubernetes/kubeconfig.ts'
+import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const access: Access = {
+  cluster: 'kubenet',
+  server: 'https://kubernetes:6443',
+  user: 'admin',
+  context: 'default',
+  ca: Buffer.from(`-----BEGIN CERTIFICATE-----\n${'ca+/'.repeat(300)}\n-----END CERTIFICATE-----\n`),
+  certificate: Buffer.from(`-----BEGIN CERTIFICATE-----\n${'leaf'.repeat(333)}\n-----END CERTIFICATE-----\n`),
+  key: Buffer.from(`-----BEGIN RSA PRIVATE KEY-----\n${'key0'.repeat(400)}\n-----END RSA PRIVATE KEY-----\n`),
+}
+const text = formatKubeconfig(access)
+
+/** Names that a reader of YAML 1.1 or 1.2 takes for something else than a text, unless they are quoted. */
+const oddNames = [
+  ...['true', 'True', 'TRUE', 'false', 'yes', 'Yes', 'NO', 'on', 'off', 'y', 'n', 'null', 'Null', 'NULL'],
+  ...['123', '012', '0x1f', '0b1', '1e3', '1.5', '1.', '1_000', '685_230.15', '12e03', '1:30', '20:30.5', '1:2:3'],
+  ...[
+    '2001-01-01',
+    '2001-01-01T00:00:00Z',
+    'a:b',
+    'a@b',
+    'a/b',
+    'system:node:worker0',
+    'admin@kubenet',
+    'nan',
+    'NaN',
+    'inf',
+  ],
+  ...['k8s', 'k8s-prod_1', 'Prod'],
+]
+
+describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
+  /** kubectl's file for the guide's four commands, without the line that 1.34 no longer writes. */
+  const written = (home: string, asked: Access) => {
+    const file = join(home, 'kubeconfig')
+    kubectlConfig(home, asked, { file })
+    return readFileSync(file, 'utf8').replace('preferences: {}\n', '')
+  }
+
+  for (const user of ['admin', 'system:node:worker0'])
+    test(`the kubeconfig of ${user} is byte for byte what the guide's four commands make`, (t) => {
+      assert.equal(formatKubeconfig({ ...access, user }), written(scratch(t), { ...access, user }))
+    })
+
+  test('a name that YAML would read as something else is quoted as kubectl quotes it', (t) => {
+    const home = scratch(t)
+    const file = join(home, 'kubeconfig')
+    const contexts = oddNames.map((name) => ({ name, context: { cluster: name, user: name } }))
+    writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'Config', contexts }))
+    kubectl(home, ['config', 'use-context', 'true', `--kubeconfig=${file}`])
+    const quoted = [...readFileSync(file, 'utf8').matchAll(/^ {2}name: (.*)$/gm)].map(([, name]) => name)
+    const ours = oddNames.map((name) => /^ {2}name: (.*)$/m.exec(formatKubeconfig({ ...access, cluster: name }))?.[1])
+    assert.deepEqual(ours.toSorted(), quoted.toSorted())
+  })
+
+  for (const name of ['123', 'true', '2001-01-01', 'admin@kube:net'])
+    test(`cluster, user and context may all be called ${name}`, (t) => {
+      const named = { ...access, cluster: name, user: name, context: name }
+      assert.equal(formatKubeconfig(named), written(scratch(t), named))
+    })
+
+  test('kubectl reads back every part', (t) => {
+    const home = scratch(t)
+    writeFileSync(join(home, 'kubeconfig'), text)
+    const json = kubectl(home, ['config', 'view', '--raw', '-o', 'json', `--kubeconfig=${join(home, 'kubeconfig')}`])
+    const { preferences, ...data } = JSON.parse(json)
+    assert.deepEqual(data, parse(text))
+  })
+})
+
+describe('names that YAML would read as another type', () => {
+  for (const name of [...oddNames, 'a:', 'a:b:', 'e1', 'E2', 'e-1'])
+    test(`${name} stays a text for readers of YAML 1.1 and of 1.2`, () => {
+      const named = formatKubeconfig({ ...access, cluster: name, user: name, context: name })
+      for (const version of ['1.1', '1.2'] as const) {
+        const data = parse(named, { version })
+        assert.deepEqual(
+          [data.clusters[0].name, data.users[0].name, data.contexts[0].name, data['current-context']],
+          [name, name, name, name],
+        )
+        assert.deepEqual(data.contexts[0].context, { cluster: name, user: name })
+      }
+    })
+})
+
+test('no line is folded, however long the certificate is', () => {
+  assert.equal(text.split('\n').length, 19)
+})
+
+describe('what it means is compared, not how it is written', () => {
+  const data = parse(text)
+  const cases: Readonly<Record<string, string>> = {
+    'its own text': text,
+    JSON: JSON.stringify(data),
+    'JSON with indents': JSON.stringify(data, null, 2),
+    'another order of keys': stringify(Object.fromEntries(Object.entries(data).reverse())),
+    'flow style': stringify(data, { collectionStyle: 'flow' }),
+    'quoted texts': stringify(data, { defaultStringType: 'QUOTE_SINGLE' }),
+    comments: text.replaceAll(/^(.*)$/gm, '$1 # a comment').replace(/^/, '# the admin\n\n'),
+    'line ends of Windows': text.replaceAll('\n', '\r\n'),
+    'an indent before dashes': stringify(data, { indentSeq: true, indent: 4, lineWidth: 0 }),
+    "kubectl 1.32's preferences": `${text}preferences: {}\n`,
+  }
+  for (const [title, other] of Object.entries(cases))
+    test(`${title}: no difference`, () => assert.deepEqual(compareKubeconfig(other, access), []))
+})
+
+describe('what changed is named', () => {
+  const changes: readonly (readonly [title: string, changed: Partial<Access>, named: string[]])[] = [
+    ['another CA', { ca: Buffer.from('another') }, ['clusters']],
+    ['another server', { server: 'https://kubernetes:7443' }, ['clusters']],
+    ['another cluster name', { cluster: 'other' }, ['clusters', 'contexts']],
+    ['another certificate', { certificate: Buffer.from('another') }, ['users']],
+    ['another key', { key: Buffer.from('another') }, ['users']],
+    ['another user name', { user: 'root' }, ['contexts', 'users']],
+    ['another context name', { context: 'other' }, ['contexts', 'current-context']],
+  ]
+  for (const [title, changed, named] of changes)
+    test(title, () => assert.deepEqual(compareKubeconfig(text, { ...access, ...changed }), named))
+
+  const edits: readonly (readonly [title: string, edit: (data: ReturnType<typeof parse>) => void, named: string[]])[] =
+    [
+      ['a key that is not ours', (data) => Object.assign(data, { extensions: [] }), ['extensions']],
+      ['a second user', (data) => data.users.push({ name: 'other', user: {} }), ['users']],
+      [
+        'a proxy for the cluster',
+        (data) => Object.assign(data.clusters[0].cluster, { 'proxy-url': 'x' }),
+        ['clusters'],
+      ],
+      ['no current context', (data) => Object.assign(data, { 'current-context': '' }), ['current-context']],
+      ['a part that is missing', (data) => delete data.users, ['users']],
+      ['another kind', (data) => Object.assign(data, { kind: 'Pod' }), ['kind']],
+    ]
+  for (const [title, edit, named] of edits)
+    test(title, () => {
+      const data = parse(text)
+      edit(data)
+      assert.deepEqual(compareKubeconfig(stringify(data), access), named)
+    })
+})
+
+test('of a file that was cut off, the parts that are gone are named', () => {
+  const half = text.slice(0, text.indexOf('current-context'))
+  assert.deepEqual(compareKubeconfig(half, access), ['current-context', 'kind', 'users'])
+})
+
+describe('what is no kubeconfig has no parts to compare', () => {
+  for (const garbage of [
+    '',
+    '\n',
+    '# nothing',
+    'a word',
+    '42',
+    'null',
+    '"',
+    '{',
+    'a: [',
+    'a: 1\na: 2',
+    '\u0000',
+    '---\na: 1\n---\nb: 2\n',
+    '\t- x',
+  ])
+    test(JSON.stringify(garbage), () => assert.equal(compareKubeconfig(garbage, access), undefined))
+})
+
+describe('the URL of the API', () => {
+  const url = (host: string, port = 6443) => {
+    const cluster = parseCluster(
+      Buffer.from(
+        `name: k\napi: { virtualIP: 10.0.0.1, host: '${host}', port: ${port} }\nnodes: [{ name: a, role: control, ip: 10.0.0.2 }]\n`,
+      ),
+      { reservedNames: new Set(), units: new Map() },
+    )
+    assert.ok('cluster' in cluster)
+    return serverUrl(cluster.cluster)
+  }
+  test('is the host and the port', () => assert.equal(url('kubernetes', 443), 'https://kubernetes:443'))
+  test('has an IPv4 address as it is', () => assert.equal(url('10.0.0.1'), 'https://10.0.0.1:6443'))
+  test('has an IPv6 address in brackets', () => assert.equal(url('fd00::1'), 'https://[fd00::1]:6443'))
+})
+
+test('whatever the name, it stays a text for readers of YAML 1.1 and of 1.2', () => {
+  const text = fc.oneof(fc.string(), fc.string({ unit: 'grapheme' }), fc.stringMatching(/^[A-Za-z0-9:/.+_=-]{1,8}$/))
+  fc.assert(
+    fc.property(text, (name) => {
+      for (const version of ['1.1', '1.2'] as const) assert.equal(parse(`a: ${scalarText(name)}`, { version }).a, name)
+    }),
+  )
+})

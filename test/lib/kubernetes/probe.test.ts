@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer as createPlain } from 'node:http'
+import { createServer } from 'node:https'
+import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { ask, type Credentials, readServed } from '../../../lib/kubernetes/probe.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
+import { scratch } from '../../support/scratch.ts'
+
+describe('a question to a component, through a stream of its own', () => {
+  const folder = scratch({ after })
+  let auth: AuthDir
+  const pairOf = (name: string): Credentials => ({
+    certificate: auth.bytes(`${name}.pem`),
+    key: auth.bytes(`${name}-key.pem`),
+  })
+
+  before(async () => {
+    auth = new AuthDir(folder)
+    await makeCa(auth, caProfile, 10 * year, new Date())
+    const issuer = readIssuer(auth)
+    for (const name of ['server', 'client'])
+      await makePair(auth, name, {
+        profile: leafProfile({ sans: ['127.0.0.1'] }),
+        issuer,
+        now: new Date(),
+        validity: year,
+      })
+  })
+
+  const listen = async (t: TestContext, server: Server): Promise<number> => {
+    const open = new Set<Socket>()
+    server.on('connection', (socket) => open.add(socket.on('error', () => {})))
+    server.listen(0, '127.0.0.1')
+    t.after(() => {
+      for (const socket of open) socket.destroy()
+      server.close()
+    })
+    await once(server, 'listening')
+    return (server.address() as AddressInfo).port
+  }
+  const tunnel = (port: number): Socket => connect(port, '127.0.0.1')
+  const question = (port: number, more: object = {}) => ({
+    open: () => tunnel(port),
+    address: '127.0.0.1',
+    trust: auth.bytes('ca.pem'),
+    as: pairOf('client'),
+    signal: AbortSignal.timeout(30_000),
+    path: '/healthz',
+    ...more,
+  })
+  const options = () => ({
+    cert: auth.bytes('server.pem'),
+    key: auth.bytes('server-key.pem'),
+    ca: auth.bytes('ca.pem'),
+  })
+  const refused = (pattern: RegExp) => (error: unknown) => error instanceof Failure && pattern.test(error.message)
+
+  test('gets the answer, whether the server then closes or not', async (t) => {
+    for (const connection of ['close', 'keep-alive']) {
+      const server = createServer({ ...options(), requestCert: true }, (request, response) => {
+        response.writeHead(request.url === '/healthz' ? 200 : 404, { connection }).end('ok')
+      })
+      const port = await listen(t, server)
+      for (let i = 0; i < 5; i++) assert.deepEqual(await ask(question(port)), { status: 200, body: 'ok' }, connection)
+    }
+  })
+
+  test('gets it without TLS', async (t) => {
+    const port = await listen(
+      t,
+      createPlain((_, response) => response.end('ok')),
+    )
+    assert.deepEqual(await ask(question(port, { isPlain: true })), { status: 200, body: 'ok' })
+  })
+
+  test('refuses a server of another CA or address, and tells what one refuses', async (t) => {
+    const port = await listen(
+      t,
+      createServer(options(), (_, response) => response.end('ok')),
+    )
+    await assert.rejects(ask(question(port, { trust: pairOf('client').certificate })), refused(/certificate/))
+    await assert.rejects(ask(question(port, { address: '127.0.0.2' })), refused(/127\.0\.0\.2/))
+    const strict = await listen(t, createServer({ ...options(), requestCert: true, rejectUnauthorized: true }))
+    await assert.rejects(
+      ask(question(strict, { as: undefined })),
+      refused(/certificate required|closed|ECONNRESET|hang up/i),
+    )
+    // With TLS 1.3 that client has seen the server's certificate by then.
+    assert.equal((await readServed(question(strict, { as: undefined }))).length > 100, true)
+    assert.equal((await ask(question(port, { trust: 'anyone', address: '127.0.0.2' }))).status, 200)
+  })
+
+  test('shows the certificate that is served, whoever signed it', async (t) => {
+    const port = await listen(t, createServer(options()))
+    const ours = new X509Certificate(auth.bytes('server.pem')).raw
+    assert.deepEqual(await readServed(question(port)), ours)
+  })
+
+  test('is no answer where none comes, junk comes, more comes than an answer can be, or nothing listens', async (t) => {
+    const silent = await listen(
+      t,
+      createTcp(() => {}),
+    )
+    const soon = () => AbortSignal.timeout(200)
+    await assert.rejects(ask(question(silent, { signal: soon() })), Failure)
+    await assert.rejects(readServed(question(silent, { signal: soon() })), refused(/did not answer in time/))
+    await assert.rejects(
+      readServed(question(silent, { signal: AbortSignal.abort() })),
+      refused(/did not answer in time/),
+    )
+    const junk = await listen(
+      t,
+      createTcp((socket) => socket.end('SSH-2.0-junk\r\n'.repeat(1000))),
+    )
+    await assert.rejects(ask(question(junk)), Failure)
+    await assert.rejects(readServed(question(junk)), Failure)
+    const endless = createPlain((_, response) => {
+      const more = (error?: Error | null) => error || response.write('x'.repeat(10_000), more)
+      more()
+    })
+    await assert.rejects(ask(question(await listen(t, endless), { isPlain: true })), refused(/more than an answer/))
+    await assert.rejects(readServed(question(1)), Failure)
+  })
+})

@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { SshHost } from '../../../lib/remote/route.ts'
+import { type SshResult, sshFailure } from '../../../lib/remote/ssh-failure.ts'
+
+function host(name: string, jump?: string): SshHost {
+  const destination = `ubuntu@${name}`
+  const ssh: SshHost['ssh'] = (options, variable = destination) => ['ssh', ...options, variable, 'true'].join(' ')
+  return { jump, ssh, destination }
+}
+
+const route: SshResult['route'] = {
+  host: host('worker0.lan'),
+  jump: undefined,
+  hostname: 'worker0.lan',
+  knownAs: 'worker0.lan',
+}
+
+function failed(stderr: string, more: Partial<SshResult> = {}) {
+  return sshFailure({
+    node: 'worker0',
+    route,
+    by: 'ssh',
+    stderr,
+    folder: '/home/me',
+    ended: 'status 255',
+    timedOut: false,
+    ...more,
+  })
+}
+
+const changed = `@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Someone could be eavesdropping on you right now (man-in-the-middle attack)!
+It is also possible that a host key has just been changed.
+The fingerprint for the ED25519 key sent by the remote host is
+SHA256:Vx1aqMU3xfL0tBvMf2O9dpkXLNkGVUwVQGq9NwkR2xY.
+Please contact your system administrator.
+Add correct host key in /home/me/.ssh/known_hosts to get rid of this message.
+Offending ED25519 key in /home/me/.ssh/known_hosts:7
+Host key for worker0.lan has changed and you have requested strict checking.
+Host key verification failed.\r
+`
+
+const saidBySsh: Readonly<Record<string, readonly string[]>> = {
+  'host-key-changed': [changed],
+  'host-key-unknown': [
+    'No ED25519 host key is known for worker0.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
+    'Host key verification failed.\r\nscp: Connection closed\r\n',
+  ],
+  'authentication-refused': [
+    'ubuntu@worker0.lan: Permission denied (publickey,password).\r\n',
+    'ubuntu@worker0.lan: Permission denied (publickey).\r\nscp: Connection closed\r\n',
+    'Received disconnect from 192.168.1.14 port 22:2: Too many authentication failures\r\nDisconnected from 192.168.1.14 port 22\r\n',
+    'sign_and_send_pubkey: no mutual signature supported\r\nubuntu@worker0.lan: Permission denied (publickey).\r\n',
+    'Load key "/home/me/.ssh/id_ed25519": incorrect passphrase supplied to decrypt private key\r\n',
+  ],
+  'name-unknown': [
+    'ssh: Could not resolve hostname worker0.lan: Name or service not known\r\n',
+    'ssh: Could not resolve hostname worker0.lan: Temporary failure in name resolution\r\nscp: Connection closed\r\n',
+    'ssh: Could not resolve hostname worker0.lan: nodename nor servname provided, or not known\r\n',
+    'channel 0: open failed: connect failed: Name or service not known\r\nstdio forwarding failed\r\n',
+  ],
+  'connection-refused': [
+    'ssh: connect to host worker0.lan port 22: Connection refused\r\n',
+    'ssh: connect to host worker0.lan port 22: Connection refused\r\nscp: Connection closed\r\n',
+  ],
+  'timed-out': [
+    'ssh: connect to host worker0.lan port 22: Connection timed out\r\n',
+    'ssh: connect to host worker0.lan port 22: Operation timed out\r\n',
+    'ssh: connect to host worker0.lan port 22: No route to host\r\n',
+    'ssh: connect to host worker0.lan port 22: Network is unreachable\r\n',
+    'ssh: connect to host worker0.lan port 22: Host is down\r\n',
+    'Connection timed out during banner exchange\r\nConnection to 192.168.1.14 port 22 timed out\r\n',
+    'Timeout, server worker0.lan not responding.\r\n',
+  ],
+  'connection-lost': [
+    'kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 192.168.1.14 port 22\r\n',
+    'kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.168.1.14 port 22\r\n',
+    'Connection to worker0.lan closed by remote host.\r\n',
+    'client_loop: send disconnect: Broken pipe\r\n',
+    'mux_client_request_session: read from master failed: Broken pipe\r\n',
+    'lost connection\n',
+    '',
+  ],
+  'no-common-algorithm': [
+    'Unable to negotiate with 192.168.1.14 port 22: no matching host key type found. Their offer: ssh-rsa\r\n',
+  ],
+  'forwarding-refused': [
+    'channel 0: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\nConnection closed by UNKNOWN port 65535\r\n',
+  ],
+  other: ['Bad owner or permissions on /home/me/.ssh/config\r\n'],
+}
+
+const saidByNode: typeof saidBySsh = {
+  'no-space': [
+    'scp: write remote "/home/ubuntu/.harderway-00/files.tar": No space left on device\r\n',
+    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n',
+    'mkdir: cannot create directory: Disk quota exceeded\n',
+  ],
+  'read-only': ["mkdir: cannot create directory '/home/ubuntu': Read-only file system\n"],
+  'no-sftp': [
+    'subsystem request failed on channel 0\r\nscp: Connection closed\r\n',
+    'scp: Connection closed\r\n',
+    'sh: 1: /usr/lib/openssh/sftp-server: not found\r\nscp: Connection closed\r\n',
+    'bash: /usr/libexec/sftp-server: No such file or directory\nscp: Connection closed\n',
+  ],
+  other: [
+    'sh: 1: sha256sum: not found\n',
+    'scp: dest open "/srv/files.tar": Permission denied\r\n',
+    'ca.pem: FAILED\nsha256sum: WARNING: 1 computed checksum did NOT match\n',
+  ],
+}
+
+for (const [by, said] of [
+  ['ssh', saidBySsh],
+  ['node', saidByNode],
+] as const)
+  for (const [cause, messages] of Object.entries(said))
+    describe(`${cause} is recognised`, () => {
+      for (const stderr of messages)
+        test(JSON.stringify(stderr.slice(0, 90)), () => {
+          const { code: found, kind, message, remedy } = failed(stderr, { by })
+          assert.equal(found, cause)
+          assert.equal(kind, 'failed')
+          assert.match(message, /^worker0: [^\r\n]+$/)
+          assert.ok(remedy)
+        })
+    })
+
+test('the message names the node, the cause and what ssh said last', () => {
+  const stderr = 'Warning: something\r\nssh: connect to host worker0.lan port 22: Connection refused\r\n'
+  assert.equal(
+    failed(stderr).message,
+    'worker0: connection refused (ssh: connect to host worker0.lan port 22: Connection refused)',
+  )
+})
+
+test('what fits no cause is reported as it is, or by the status where nothing was said', () => {
+  assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
+  assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
+  assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
+})
+
+test('what a tool of a node says has a remedy, whatever it is', () => {
+  for (const [said, remedy] of [
+    ['scp: dest open "/srv/files.tar": Permission denied', /who may change it: ls -ld, lsattr/],
+    ["rm: cannot remove '.harderway-1/files.tar': Operation not permitted", /lsattr -d/],
+    ['sh: 1: tar: not found', /is there, on the PATH/],
+    ["mv: cannot move 'ca.pem': Input/output error", /dmesg/],
+    ['', /^see why there; then run/],
+  ] as const)
+    assert.match(String(failed(said, { by: 'node' }).remedy), remedy)
+  assert.match(String(failed('Bad configuration option: x').remedy), /^see why: ssh .*-v.* true$/)
+})
+
+test('a limit that ran out is reported as such, whatever was said before it', () => {
+  const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
+  assert.equal(failure.code, 'timed-out')
+  assert.equal(failure.message, 'worker0: timed out')
+})
+
+test('the way out names the host as ssh knows it', () => {
+  for (const stderr of [changed, 'Host key verification failed.\n', 'me@x: Permission denied (publickey).\n'])
+    assert.match(failed(stderr).remedy ?? '', /worker0\.lan/)
+  assert.match(failed(changed).remedy ?? '', /ssh-keygen -R worker0\.lan/)
+})
+
+describe('no long word that could be a key survives', () => {
+  const keys: Readonly<Record<string, string>> = {
+    'the key of Secrets': Buffer.alloc(32, 0xfb).toString('base64'),
+    'a line of a PEM': 'MIIEpAIBAAKCAQEA'.repeat(4),
+    'a digest': 'd2'.repeat(32),
+    'an address for URLs': Buffer.alloc(48, 0xfb).toString('base64url'),
+    'all of it on one line': Buffer.alloc(1200, 0xfb).toString('base64'),
+  }
+  for (const [title, key] of Object.entries(keys))
+    test(title, () => {
+      for (const stderr of [key, `secret: ${key}\n`, `sh: "${key}": not found`, `x ${key} No space left on device`]) {
+        const { message, remedy } = failed(stderr, { by: 'node' })
+        const words = `${message} ${remedy}`.match(/[A-Za-z0-9+/=_-]{40,}/g)
+        assert.equal(words, null)
+        assert.ok(!message.includes(key.slice(0, 20)))
+      }
+    })
+
+  test('and no message is longer than a line of a terminal or two', () => {
+    assert.ok(failed('word '.repeat(1000)).message.length < 200)
+    assert.ok(failed(`${'word '.repeat(1000)}Connection refused`).message.length < 220)
+  })
+})
+
+test("a program's words on a node are never taken for ssh's, whatever they are", () => {
+  for (const stderr of Object.values(saidBySsh).flat())
+    assert.ok(['other', 'no-sftp'].includes(failed(stderr, { by: 'node' }).code ?? ''), stderr)
+})
+
+describe('behind a jump host', () => {
+  const behind = { ...route, jump: host('bastion.lan', 'bastion') }
+  const negotiate = 'no matching host key type found. Their offer: ssh-rsa\r\n'
+  for (const [stderr, code, remedy] of [
+    [changed.replaceAll('worker0.lan', 'bastion.lan'), 'host-key-changed', /^ssh-keygen -R bastion.lan -f \/home/m],
+    [
+      'No ED25519 host key is known for bastion.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
+      'host-key-unknown',
+      /^ssh -o StrictHostKeyChecking=ask ubuntu@bastion.lan true$/m,
+    ],
+    ['me@bastion.lan: Permission denied (publickey).\r\n', 'authentication-refused', /ubuntu@bastion.lan true/],
+    ['ssh: connect to host bastion.lan port 22: Connection refused\r\n', 'connection-refused', /sshd runs there/],
+    ['ssh: Could not resolve hostname bastion.lan: Name or service not known\r\n', 'name-unknown', /HostName/],
+    [`Unable to negotiate with 192.168.1.9 port 22: ${negotiate}`, 'no-common-algorithm', /KexAlgorithms/],
+  ] as const)
+    test(`${code} is reported of it where ssh names it`, () => {
+      const failure = failed(`${stderr}Connection closed by UNKNOWN port 65535\r\n`, { route: behind })
+      assert.equal(failure.code, code)
+      assert.match(failure.message, /^worker0: jump host bastion: [a-z ]+ \((?!Connection closed)/)
+      assert.match(failure.remedy ?? '', remedy)
+      assert.doesNotMatch(failure.remedy ?? '', /accept-new/)
+    })
+
+  for (const stderr of [
+    changed,
+    'No ED25519 host key is known for worker0.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
+    'ubuntu@worker0.lan: Permission denied (publickey).\r\n',
+    'channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\n',
+    `Unable to negotiate with UNKNOWN port 65535: ${negotiate}`,
+  ])
+    test(`the node is the culprit of ${JSON.stringify(stderr.slice(-90))}`, () => {
+      const { message, remedy } = failed(stderr, { route: behind })
+      assert.doesNotMatch(message, /jump host/)
+      assert.doesNotMatch(remedy ?? '', /bastion/)
+    })
+})
+
+test('several nodes without a known key are one line to type, and each of them once', () => {
+  const { shared } = failed('No ED25519 host key is known for worker0.lan and you have\r\n')
+  const culprits = ['a', 'b', 'a'].map((name) => ({ host: host(name), knownAs: name, knownHosts: undefined }))
+  assert.match(
+    shared?.remedyFor(culprits) ?? '',
+    /^for node in ubuntu@a ubuntu@b; do ssh -o StrictHostKeyChecking=ask "\$node" true; done$/m,
+  )
+})

@@ -1,0 +1,296 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { socketBase } from '../../../lib/remote/sockets.ts'
+import { eventuallyNone } from '../../support/eventually.ts'
+import { needs } from '../../support/parts.ts'
+import { sshProcesses, temporaryFolder } from '../../support/process.ts'
+import { freePorts } from '../../support/server.ts'
+import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+
+const skip = needs('sshd', 'ssh', 'scp')
+
+/** A program for ProxyCommand that is given a port. */
+function wire({ folder }: SshLab): string {
+  const script = join(folder, 'wire.js')
+  writeFileSync(
+    script,
+    "const to = require('node:net').connect(process.argv[2], '127.0.0.1'); process.stdin.pipe(to).pipe(process.stdout)",
+  )
+  return `${process.execPath} ${script}`
+}
+
+/** Of this process, for one test. */
+const environment = { ...process.env }
+afterEach(() => {
+  for (const name of Object.keys(process.env)) if (!(name in environment)) delete process.env[name]
+  Object.assign(process.env, environment)
+})
+
+describe('a node is given nothing of this machine, whatever ssh_config says', { skip }, () => {
+  let at: SshLab
+  let agent: { SSH_AUTH_SOCK: string; SSH_AGENT_PID: string }
+  before(async () => {
+    at = await openSshLab({ name: 'node', config: ['AcceptEnv *', 'X11Forwarding yes', 'PermitTunnel yes'] })
+    const socket = join(at.folder, 'agent')
+    const said = execFileSync('ssh-agent', ['-s', '-a', socket], { encoding: 'utf8' })
+    agent = { SSH_AUTH_SOCK: socket, SSH_AGENT_PID: /SSH_AGENT_PID=(\d+)/.exec(said)?.[1] ?? '' }
+  })
+  after(async () => {
+    execFileSync('ssh-agent', ['-k'], { env: { ...environment, ...agent }, stdio: 'ignore' })
+    await at[Symbol.asyncDispose]()
+  })
+  const environmentOnNode = async (...lines: readonly string[]) =>
+    String(await at.run('node', 'env', { config: at.host('node', ...lines) })).split('\n')
+  const nameOf = (line: string) => line.split('=')[0]
+
+  test('no agent with ForwardAgent yes', async () => {
+    Object.assign(process.env, agent)
+    const names = (await environmentOnNode('ForwardAgent yes', `IdentityAgent ${agent.SSH_AUTH_SOCK}`)).map(nameOf)
+    assert.ok(names.includes('HOME'))
+    assert.ok(!names.includes('SSH_AUTH_SOCK'))
+  })
+
+  test('no key is added to the agent with AddKeysToAgent yes', async () => {
+    Object.assign(process.env, agent)
+    await environmentOnNode('AddKeysToAgent yes', `IdentityAgent ${agent.SSH_AUTH_SOCK}`)
+    assert.match(spawnSync('ssh-add', ['-l'], { encoding: 'utf8' }).stdout, /no identities/)
+  })
+
+  test('no display with ForwardX11 yes', async () => {
+    process.env.DISPLAY = '127.0.0.1:99'
+    const names = (await environmentOnNode('ForwardX11 yes', 'ForwardX11Trusted yes')).map(nameOf)
+    assert.ok(!names.includes('DISPLAY'))
+  })
+
+  test('no variable with SendEnv and SetEnv', async () => {
+    Object.assign(process.env, { TOKEN_A: 'secret', TOKENB: 'secret', CLOUD: 'secret', LC_TOKEN: 'secret' })
+    const lines = await environmentOnNode('SendEnv TOKEN_* LC_* CLOU?', 'SendEnv *B', 'SetEnv GIVEN=secret')
+    assert.ok(lines.length > 3)
+    assert.deepEqual(
+      lines.filter((line) => line.includes('secret')),
+      [],
+    )
+  })
+
+  test('what a ProxyCommand needs of the environment is there all the same', async () => {
+    process.env.CLOUD = 'a token'
+    const proxy = `sh -c 'printf "%%s" "$CLOUD" > ${at.folder}/cloud; exec ${wire(at)} ${at.lab.node('node').port}'`
+    await at.run('node', 'true', { config: at.host('node', `ProxyCommand ${proxy}`) })
+    assert.equal(readFileSync(join(at.folder, 'cloud'), 'utf8'), 'a token')
+  })
+
+  test('no command of ours is run, and none of theirs, with LocalCommand and RemoteCommand', async () => {
+    const config = at.host(
+      'node',
+      'PermitLocalCommand yes',
+      `LocalCommand touch ${at.folder}/local`,
+      'RemoteCommand id',
+    )
+    assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+    assert.ok(!existsSync(join(at.folder, 'local')))
+  })
+
+  test('no port with LocalForward and RemoteForward', async () => {
+    const port = at.lab.node('node').port
+    const config = at.host('node', `LocalForward ${at.folder}/local.sock 127.0.0.1:${port}`, 'ExitOnForwardFailure yes')
+    assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
+    assert.ok(!existsSync(join(at.folder, 'local.sock')))
+  })
+
+  for (const line of ['StdinNull yes', 'SessionType none', 'ForkAfterAuthentication yes', 'RequestTTY force'])
+    test(`and a script reaches it with ${line}`, async () => {
+      assert.equal(await at.run('node', 'echo in', { config: at.host('node', line) }), 'in\n')
+    })
+})
+
+describe('a tunnel leads to a port as the node reaches it', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+  })
+  after(() => at[Symbol.asyncDispose]())
+  for (const line of ['SessionType none', 'StdinNull yes', 'LocalForward 1 a:1'])
+    test(`whatever ssh_config says of a session: ${line}`, async () => {
+      const said = await at.connect('node', { config: at.host('node', line) }, async (connection) => {
+        await connection.run('true')
+        const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
+        const [chunk] = await once(stream, 'data')
+        stream.on('error', () => {}).destroy()
+        return String(chunk)
+      })
+      assert.match(said, /^SSH-2\.0-/)
+    })
+
+  test('ends where nothing listens, and is had again where the connection was lost', async () => {
+    const [silent = 0] = await freePorts(1)
+    await at.connect('node', { config: at.host('node') }, async (connection) => {
+      await connection.run('true')
+      const none = (await connection.tunnel('127.0.0.1', silent)).on('error', () => {})
+      none.resume()
+      await once(none, 'close')
+      const open = async () => {
+        const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
+        return once(stream, 'data').finally(() => stream.on('error', () => {}).destroy())
+      }
+      await open()
+      await connection.close()
+      await assert.rejects(open())
+      await open()
+    })
+  })
+})
+
+describe('when a run closes its connections', { skip }, () => {
+  let at: SshLab
+  let temporary: string
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+    temporary = temporaryFolder(at.folder)
+    mkdirSync(temporary)
+  })
+  after(() => at[Symbol.asyncDispose]())
+  beforeEach(() => {
+    process.env.TMPDIR = temporary
+  })
+
+  const skip = process.platform !== 'linux' && 'finds processes in /proc'
+  test('no master stays behind, though Ctrl-C ends the ssh that is started for it', { skip }, async () => {
+    const folder = join(at.folder, 'interrupted')
+    mkdirSync(folder)
+    const once = `case " $* " in *" -O exit "*) mkdir ${folder}/was 2>/dev/null && kill -INT $$ ;; esac`
+    writeFileSync(join(folder, 'ssh'), `#!/bin/sh\n${once}\nPATH=$\{PATH#*:} exec ssh "$@"\n`, { mode: 0o755 })
+    process.env.PATH = `${folder}:${environment.PATH}`
+    await at.run('node', 'true', { config: at.host('node') })
+    assert.ok(existsSync(join(folder, 'was')))
+    await eventuallyNone(() => sshProcesses(at.folder))
+  })
+
+  test('no folder stays behind, though what is in it is removed by others at the same time', async () => {
+    const { others } = await at.connect('node', { config: at.host('node') }, async () => {
+      const [name = ''] = readdirSync(temporary)
+      const folder = join(temporary, name)
+      for (let i = 0; i < 1500; i++) writeFileSync(join(folder, `${i}`), '')
+      const others = once(spawn('find', [folder, '-type', 'f', '-delete'], { stdio: 'ignore' }), 'close')
+      while (readdirSync(folder).length > 1500) await new Promise(setImmediate)
+      return { others }
+    })
+    assert.deepEqual(readdirSync(temporary), [])
+    await others
+  })
+})
+
+describe('ssh runs where cluster.yaml is', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+  })
+  after(() => at[Symbol.asyncDispose]())
+
+  test('so that keys, known hosts and programs may be named from there', async () => {
+    for (const file of ['client_key', 'known_hosts'])
+      writeFileSync(join(at.folder, file), readFileSync(join(at.folder, 'lab', file)), { mode: 0o600 })
+    const proxy = join(at.folder, 'proxy')
+    writeFileSync(proxy, `#!/bin/sh\nexec ${wire(at)} "$1"\n`, { mode: 0o755 })
+    const config = `Host node\n  HostName 127.0.0.1\n  Port ${at.lab.node('node').port}\n  GlobalKnownHostsFile none\n`
+    const options = {
+      UserKnownHostsFile: './known_hosts',
+      IdentityFile: './client_key',
+      IdentityAgent: 'none',
+      ProxyCommand: './proxy %p',
+    }
+    assert.equal(await at.run('node', 'echo in', { config, options }), 'in\n')
+  })
+
+  for (const [title, name] of [
+    ['too long for a socket', 'x'.repeat(90)],
+    ['with a blank and a %', 'a %h'],
+  ] as const)
+    test(`and shares a connection where TMPDIR is ${title}`, async () => {
+      process.env.TMPDIR = join(at.folder, name)
+      mkdirSync(process.env.TMPDIR)
+      const before = (await at.lab.node('node').counts()).connections
+      await at.connect('node', { config: at.host('node') }, async (connection) => {
+        for (const _ of [1, 2, 3]) assert.equal(await connection.run('echo in'), 'in\n')
+      })
+      assert.equal((await at.lab.node('node').counts()).connections, before + 1)
+    })
+
+  test('a folder for sockets is TMPDIR where its path leaves room for what ssh appends', () => {
+    assert.equal(
+      socketBase('/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T'),
+      '/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T',
+    )
+    for (const bad of [`/${'x'.repeat(60)}`, '/tmp/a b', '/tmp/%h', '/tmp/$' + '{HOME}'])
+      assert.equal(socketBase(bad), '/tmp')
+  })
+})
+
+describe('a folder is copied by SFTP', { skip }, () => {
+  let at: SshLab
+  before(async () => {
+    at = await openSshLab({ name: 'node' })
+    mkdirSync(join(at.folder, 'from'))
+    writeFileSync(join(at.folder, 'from/file'), 'bytes')
+  })
+  after(() => at[Symbol.asyncDispose]())
+
+  /** As that version behaves: before 9.0, scp without -s copies by the old protocol. */
+  function pretend(version: string): void {
+    const real = (name: string) =>
+      execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8', env: environment }).trim()
+    const [ssh, scp] = [real('ssh'), real('scp')]
+    const folder = join(at.folder, 'bin')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(
+      join(folder, 'ssh'),
+      `#!/bin/sh\n[ "$1" = -V ] && { echo "${version}" >&2; exit; }\nexec ${ssh} "$@"\n`,
+    )
+    writeFileSync(
+      join(folder, 'scp'),
+      `#!/bin/sh\ncase " $* " in *" -s "*) exec ${scp} "$@";; esac\nexec ${scp} -O "$@"\n`,
+    )
+    execFileSync('chmod', ['+x', join(folder, 'ssh'), join(folder, 'scp')])
+    process.env.PATH = `${folder}:${environment.PATH}`
+  }
+  const copy = async (to: string, ...lines: readonly string[]) => {
+    rmSync(join(at.folder, to), { recursive: true, force: true })
+    await at.connect('node', { config: at.host('node', ...lines) }, async (connection) => {
+      await connection.run('true')
+      await connection.copyFolder(join(at.folder, 'from'), join(at.folder, to))
+    })
+    assert.equal(readFileSync(join(at.folder, to, 'file'), 'utf8'), 'bytes')
+  }
+  const ubuntu = 'OpenSSH_8.9p1 Ubuntu-3ubuntu0.10, OpenSSL 3.0.2 15 Mar 2022'
+
+  test('to a path that the old protocol would hand to a shell', async () => {
+    await copy("out/it's $HOME")
+    pretend(ubuntu)
+    await copy("out/it's $HOME too")
+  })
+
+  test('whatever ssh_config says of a session', async () => {
+    for (const line of ['StdinNull yes', 'SessionType none', 'ForkAfterAuthentication yes', 'RemoteCommand id'])
+      await copy('out/session', line)
+  })
+
+  test('and not at all where scp can do no other than the old protocol', async () => {
+    for (const version of ['OpenSSH_8.2p1 Ubuntu-4ubuntu0.11, OpenSSL 1.1.1f', 'OpenSSH_7.4p1', 'Sun_SSH_2.4']) {
+      pretend(version)
+      await assert.rejects(copy('out/never'), (error) => {
+        assert.ok(error instanceof Failure)
+        assert.equal(error.code, 'ssh-too-old')
+        assert.match(error.message, new RegExp(version.split(' ')[0]?.replace('p1', '') ?? ''))
+        return true
+      })
+      assert.ok(!existsSync(join(at.folder, 'out/never')))
+    }
+    pretend('OpenSSH_for_Windows_9.5p1, LibreSSL 3.8.2')
+    await copy('out/windows')
+    assert.ok(statSync(join(at.folder, 'out/windows')).isDirectory())
+  })
+})

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Failure } from '../../../lib/failure.ts'
+import type { Outcome, RunEvent } from '../../../lib/graph/executor.ts'
+import { createJsonLines } from '../../../lib/show/json-lines.ts'
+import { summarise } from '../../../lib/show/summary.ts'
+
+function json() {
+  const written: string[] = []
+  const reporter = createJsonLines((line) => written.push(line))
+  return { written, reporter, values: () => written.map((line) => JSON.parse(line)) }
+}
+
+const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
+const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
+const until = new Date('2036-11-21T10:00:00Z')
+const ended = (outcome: Outcome): RunEvent => ({ type: 'ended', id: 'ca', outcome })
+
+for (const [event, value] of [
+  [
+    { type: 'started', id: 'ca' },
+    { type: 'started', id: 'ca' },
+  ],
+  [
+    { type: 'building', id: 'ca', reasons },
+    { type: 'building', id: 'ca', reasons },
+  ],
+  [ended({ kind: 'fresh', reasons: [] }), { type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }],
+  [
+    ended({ kind: 'fresh', reasons: [], until, warning: 'expires soon' }),
+    {
+      type: 'fresh',
+      id: 'ca',
+      reasons: [],
+      until: '2036-11-21T10:00:00.000Z',
+      warning: 'expires soon',
+      message: 'expires 2036-11-21',
+    },
+  ],
+  [ended({ kind: 'built', reasons }), { type: 'built', id: 'ca', reasons, message: 'made: ca.pem missing' }],
+  [ended({ kind: 'stale', reasons }), { type: 'stale', id: 'ca', reasons, message: 'to make: ca.pem missing' }],
+  [
+    ended({ kind: 'failed', failure }),
+    { type: 'failed', id: 'ca', refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
+  ],
+  [
+    ended({ kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) }),
+    { type: 'failed', id: 'ca', refused: true, message: 'another CA' },
+  ],
+  [
+    ended({ kind: 'cancelled', because: ['ca'] }),
+    { type: 'cancelled', id: 'ca', because: ['ca'], message: 'skipped: it comes after ca' },
+  ],
+] as const satisfies readonly [RunEvent, object][])
+  test(`${event.type === 'ended' ? `the end of a ${event.outcome.kind} target` : `an event ${event.type}`} is one object: ${JSON.stringify(value)}`, () => {
+    const { reporter, values } = json()
+    reporter.event(event)
+    assert.deepEqual(values(), [value])
+  })
+
+test('a note is an object', () => {
+  const { reporter, values } = json()
+  reporter.note('waiting')
+  assert.deepEqual(values(), [{ type: 'note', message: 'waiting' }])
+})
+
+test('a problem is an object whose type tells how bad it is', () => {
+  const { reporter, values } = json()
+  reporter.problem(new Failure('what?', { kind: 'usage' }))
+  reporter.problem(new Failure('another CA', { kind: 'refused', code: 'irreplaceable' }), 'ca')
+  reporter.problem(failure)
+  assert.deepEqual(values(), [
+    { type: 'error', message: 'what?' },
+    { type: 'refused', id: 'ca', message: 'another CA', cause: 'irreplaceable' },
+    { type: 'failed', message: 'no room', remedy: 'make room', cause: 'enospc' },
+  ])
+})
+
+test('a run ends with a summary of numbers', async () => {
+  const { reporter, values } = json()
+  const outcomes = new Map<string, Outcome>([
+    ['a', { kind: 'built', reasons }],
+    ['b', { kind: 'failed', failure }],
+    ['c', { kind: 'cancelled', because: ['b'] }],
+    ['d', { kind: 'stale', reasons }],
+    ['e', { kind: 'fresh', reasons: [] }],
+  ])
+  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 }
+  await reporter.end(summarise(outcomes, 1.5, 1))
+  assert.deepEqual(values(), [{ type: 'summary', ...numbers, advice: [] }])
+})
+
+test('the summary has what is left to do, and what expires next', async () => {
+  const { reporter, values } = json()
+  const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
+  await reporter.end(summarise(new Map(), 0, 0, { advice, nextToExpire: { name: 'admin', at: until } }))
+  const [summary] = values()
+  assert.deepEqual(summary.advice, advice)
+  assert.deepEqual(summary.nextToExpire, { name: 'admin', at: '2036-11-21T10:00:00.000Z' })
+})
+
+test('whatever a message holds, it is one line that gives it back, and nothing that moves the cursor or turns the text round', () => {
+  const control = fc.constantFrom(
+    '\x1b[2J',
+    '\x9b2J',
+    '\u2028',
+    '\u202e',
+    '\u2066',
+    '\u200f',
+    '\n',
+    '\r\n',
+    '\x08',
+    '\0',
+    '"',
+    '\\',
+  )
+  const text = fc.array(fc.oneof(control, fc.string()), { maxLength: 5 }).map((parts) => parts.join(''))
+  fc.assert(
+    fc.property(text, text, (message, remedy) => {
+      const { written, values, reporter } = json()
+      reporter.note(message)
+      reporter.event(ended({ kind: 'failed', failure: new Failure(message, { remedy }) }))
+      assert.deepEqual(
+        values().map((value) => value.message),
+        [message, message],
+      )
+      assert.equal(values()[1].remedy, remedy)
+      for (const line of written)
+        assert.doesNotMatch(line, /[\0-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/)
+    }),
+  )
+})

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Outcome } from '../../../lib/graph/executor.ts'
+import { type Closing, formatClosing, summarise } from '../../../lib/show/summary.ts'
+
+const nothing: Closing = { advice: [], nextToExpire: undefined }
+const closing = (outcomes: Readonly<Record<string, Outcome>>, told = nothing, width = 80) =>
+  formatClosing(summarise(new Map(Object.entries(outcomes)), 0, 0, told), width)
+const made = (file: string, isNew: boolean): Outcome => ({
+  kind: 'built',
+  reasons: [isNew ? { kind: 'missing', path: file } : { kind: 'san-changed', added: ['a'], removed: [] }],
+  change: { kind: 'made', files: [file, 'key'], isNew },
+})
+const deployed = (...files: string[]): Outcome => ({
+  ...{ kind: 'built', reasons: [{ kind: 'forced' }] },
+  change: { kind: 'deployed', files, removed: [] },
+})
+const restarted = (...restarts: string[]): Outcome => ({
+  ...{ kind: 'built', reasons: [{ kind: 'forced' }] },
+  change: { kind: 'installed', paths: ['/etc/a.pem', '/etc/b.pem'], restarts },
+})
+const advice = [{ nodes: ['one'], files: ['a.pem'], restart: [] }]
+const nextToExpire = { name: 'ca', at: new Date('2036-11-21T10:00:00Z') }
+
+test('a run ends with what changed, what is left to do and what expires next', () => {
+  const outcomes = {
+    ...{ ca: made('ca.pem', true), 'certs/a': made('a.pem', false), 'certs/b': made('b.pem', false) },
+    ...{ 'deploy/one': deployed('ca.pem', 'a.pem'), 'deploy/two': deployed('ca.pem') },
+    ...{ 'install/one': restarted('etcd', 'kubelet'), 'install/two': restarted('etcd', 'kubelet') },
+    'install/three': restarted(),
+  }
+  assert.deepEqual(closing(outcomes, { advice, nextToExpire }), [
+    'New        ca.pem',
+    'Changed    a.pem, b.pem',
+    'Deployed   3 files to one, two',
+    'Installed  6 files on one, two, three',
+    'Restarted  etcd, kubelet on one, two',
+    'To do      one: a.pem replaced: copy it to where the units read it',
+    'Next       ca expires on 2036-11-21',
+  ])
+})
+
+test('of what was repaired, the files are named', () => {
+  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, asked: 0o600 }) as const
+  const outcomes: Record<string, Outcome> = {
+    'certs/a': { kind: 'built', reasons: [wide('a.pem'), wide('a-key.pem')] },
+    'deploy/one': { ...deployed(), reasons: [wide('b-key.pem')] } as Outcome,
+  }
+  assert.deepEqual(closing(outcomes), ['Repaired   a.pem, a-key.pem, deploy/one'])
+})
+
+test('a run that found everything fresh says so, and what expires next', () => {
+  const fresh: Outcome = { kind: 'fresh', reasons: [] }
+  assert.deepEqual(closing({ ca: fresh }, { advice: [], nextToExpire }), [
+    'Changed    nothing: all is as cluster.yaml asks',
+    'Next       ca expires on 2036-11-21',
+  ])
+  const failed: Outcome = { kind: 'cancelled', because: [] }
+  assert.deepEqual(closing({ ca: failed }, { advice: [], nextToExpire }), ['Next       ca expires on 2036-11-21'])
+})
+
+test('a look that changes nothing has no such end, nor has a run that could not begin', () => {
+  assert.deepEqual(closing({ ca: { kind: 'fresh', reasons: [] } }), [])
+  assert.deepEqual(closing({}, { advice: [], nextToExpire }), [])
+})
+
+test('a row that is too long goes on below its text', () => {
+  const names = Array.from({ length: 4 }, (_, i) => `a-long-name-of-a-certificate-${i}.pem`)
+  const rows = closing(Object.fromEntries(names.map((name) => [name, made(name, true)])), nothing, 60)
+  assert.ok(rows.length > 1)
+  for (const row of rows) assert.ok(row.length <= 60, row)
+  for (const row of rows.slice(1)) assert.match(row, /^ {11}\S/)
+})
