@@ -17,15 +17,6 @@ import type { Profile } from '../../lib/pki/profile.ts'
 import type { Verdict } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
 import {
-  readLeaves,
-  refuseForeignKey,
-  refuseNewCa,
-  refuseNotAccepted,
-  refuseOtherCa,
-  refuseUntimely,
-  renew,
-} from '../refusals/ca.ts'
-import {
   caUnderWay,
   finish,
   finishingReasons,
@@ -36,6 +27,15 @@ import {
 } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
+import {
+  readLeaves,
+  refuseForeignKey,
+  refuseNewCa,
+  refuseNotAccepted,
+  refuseOtherCa,
+  refuseUntimely,
+  renew,
+} from './ca-refusals.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 

@@ -15,9 +15,9 @@ import {
 import { whileLocked } from '../../lib/kubernetes/kubeconfig-lock.ts'
 import { applyChanges, type Change } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
-import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from '../refusals/local-kubeconfig.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
+import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from './local-kubeconfig-refusals.ts'
 
 type Names = Pick<Access, 'cluster' | 'context' | 'user'>
 

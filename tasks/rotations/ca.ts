@@ -28,10 +28,10 @@ import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/p
 import { formatDate } from '../../lib/wording.ts'
 import { credentialsOf, isApiServer } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
-import { forgetEarlierCa } from '../running/client-cas.ts'
-import { type Askable, askable, askHealth, isAccepted } from '../running/components.ts'
 import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
+import { forgetEarlierCa } from './client-cas.ts'
+import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const next = nextName(caName)

@@ -17,9 +17,9 @@ import {
 } from '../../lib/kubernetes/sealing-keys.ts'
 import { countSeals, readSeal, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
 import { withApi, withStore } from '../nodes/component.ts'
-import { apiServersOn, someApiServer } from '../running/components.ts'
-import { rewriteTargets } from '../running/rewrite.ts'
 import { encryptionConfig } from '../tables/files.ts'
+import { apiServersOn, someApiServer } from './components.ts'
+import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
 const { file } = encryptionConfig

@@ -18,7 +18,7 @@ import type { Certificate } from '../../lib/pki/certificate.ts'
 import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
-import { refusalDuring } from '../refusals/under-way.ts'
+import { refusalDuring } from './refusal.ts'
 
 const next = nextName(caName)
 const [nextFile, crossFile] = [certificateFile(next), certificateFile(crossName)]

@@ -27,9 +27,9 @@ import {
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { refusalDuring } from '../refusals/under-way.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
+import { refusalDuring } from './refusal.ts'
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 

@@ -13,10 +13,8 @@ const floors = [
   ...[
     'tasks/tables',
     'tasks/nodes',
-    'tasks/refusals',
     'tasks/successors',
     'tasks/phases',
-    'tasks/running',
     'tasks/rotations',
     'tasks/request',
     'tasks/looks',

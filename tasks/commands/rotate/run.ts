@@ -13,8 +13,8 @@ import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { walk } from '../../looks/walk.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import type { Request } from '../../request/session.ts'
+import { rewritePhase } from '../../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
-import { rewritePhase } from '../../running/rewrite.ts'
 import { phases } from '../../tables/phases.ts'
 
 export interface Run {
