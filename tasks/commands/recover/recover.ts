@@ -64,6 +64,9 @@ function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
-  note(`${auth.path}: ${countFiles(missing.length)} put there, ${files.size - missing.length} already there`)
+  const present = files.size - missing.length
+  note(
+    `${auth.path}: restored ${countFiles(missing.length)}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
+  )
   for (const each of notes) note(each)
 }
