@@ -131,6 +131,7 @@ function writePage(): void {
   const page = readFileSync(path, 'utf8')
   const names = order.map(({ what }) => what)
   writeFileSync(path, updatePage(page, outcomes.map(cellsOf), measured, names))
+  execFileSync('biome', ['check', '--write', path], { stdio: 'pipe' })
 }
 
 function report(): void {

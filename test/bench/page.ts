@@ -29,7 +29,7 @@ function splitPage(page: string): [string, string, string] {
 }
 
 function nameIn(line: string): string {
-  return line.split(' | ')[0]?.slice('| '.length) ?? ''
+  return line.split(' | ')[0]?.slice('| '.length).trimEnd() ?? ''
 }
 
 /** A goal that is missed is bold. */
