@@ -36,6 +36,8 @@ export interface Account {
   readonly gids: readonly [number, ...number[]]
 }
 
+export const root: Account = { uid: 0, gids: [0] }
+
 export interface Wanted {
   /** A key of `Seen.files`. */
   readonly path: string

@@ -1,7 +1,7 @@
 /** Reads the answer of a look at a node: records, each read by one row of a table. Pure. */
 import { createHash } from 'node:crypto'
 import { Failure } from '../failure.ts'
-import type { Account, FileState, Seen } from '../files/place.ts'
+import { type Account, type FileState, root, type Seen } from '../files/place.ts'
 import { notWhole, readAnswer } from './frame.ts'
 import { shownProperties } from './look.ts'
 import type { Leftover, Uptime } from './staging.ts'
@@ -55,13 +55,25 @@ export interface PlacesSeen extends Seen {
   readonly listening: ReadonlySet<number>
 }
 
+/** The file that a path resolves to. */
+export function fileAt({ files, real }: Pick<PlacesSeen, 'files' | 'real'>, path: string): FileState | undefined {
+  return files.get(realPath({ real }, path))
+}
+
+export function realPath({ real }: Pick<PlacesSeen, 'real'>, path: string): string {
+  return real.get(path) ?? path
+}
+
+/** True for a unit that runs, or tries to. */
+export function isRunning({ units }: Pick<PlacesSeen, 'units'>, unit: string): boolean {
+  return !['inactive', undefined].includes(units.get(unit)?.active)
+}
+
 export interface NodeLook {
   readonly folder: FolderSeen
   /** A Failure where they could not be looked at; undefined where they were not queried. */
   readonly places: PlacesSeen | Failure | undefined
 }
-
-const root: Account = { uid: 0, gids: [0] }
 
 interface Draft {
   readonly single: Map<string, string>

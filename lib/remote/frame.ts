@@ -12,12 +12,15 @@ export interface Answer {
   readonly stopped: { readonly why: string; readonly said: string } | undefined
 }
 
-/** Shell functions: `say` prints a record, `stop` prints a reason and exits. Leaves the answer open. */
-export function openAnswer(nonce: string): string {
-  return `n=0
+/** Shell: `say` prints a record, and $n counts them. */
+export const sayFunction = `n=0
 nl='
 '
-say() { n=$((n + 1)); printf '%s\\n' "$*"; }
+say() { n=$((n + 1)); printf '%s\\n' "$*"; }`
+
+/** Shell functions: `say`, and `stop`, which prints a reason and exits. Leaves the answer open. */
+export function openAnswer(nonce: string): string {
+  return `${sayFunction}
 stop() { printf '${nonce} stopped %s %s\\n' "$1" "\${2%%"$nl"*}"; exit 0; }
 printf '\\n${nonce} begin\\n'`
 }

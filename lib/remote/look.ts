@@ -6,7 +6,7 @@ import { addressBytes } from '../address.ts'
 import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
-import { closeAnswer, openAnswer } from './frame.ts'
+import { closeAnswer, openAnswer, sayFunction } from './frame.ts'
 import { bothScripts, folderWord, shellStart, wholeScript } from './shell.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
@@ -342,9 +342,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
   ]
   return [
     shellStart,
-    'n=0',
-    `nl='\n'`,
-    `say() { n=$((n + 1)); printf '%s\\n' "$*"; }`,
+    sayFunction,
     fileFunctions,
     resolveFunctions,
     accountFunction,

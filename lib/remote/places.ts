@@ -25,8 +25,6 @@ export interface PlacesChange {
 /** Why a change stopped. Nothing was changed, except with `half`. */
 export type PlacesStop =
   | Stop
-  /** The files have changed since the look. */
-  | 'changed'
   /** A file in the source is not the one that was deployed. */
   | 'source'
 
@@ -121,10 +119,7 @@ export function putBackScript({ source, sudo, paths }: KeptFiles, nonce: string)
  * there by now. It answers `done`, or a Stop.
  */
 export function forgetScript({ source, sudo, files }: ProvenFiles, nonce: string): string {
-  const forget = [...files].map(
-    ([path, digest]) =>
-      `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${besideOf(path).map(quote).join(' ')} ;; esac`,
-  )
+  const forget = [...files].map(([path, digest]) => removeWhere(path, digest, besideOf(path)))
   return answering(sudo, [...lockedIn(source), ...forget, 'answer done'].join('\n'), nonce)
 }
 
@@ -135,10 +130,13 @@ function lockedIn(source: string): string[] {
 
 /** Removes those files that still have the digest that a look found. */
 export function removeScript(sudo: string, files: ReadonlyMap<string, string>, nonce: string): string {
-  const lines = [...files].map(
-    ([path, digest]) => `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${quote(path)} ;; esac`,
-  )
+  const lines = [...files].map(([path, digest]) => removeWhere(path, digest, [path]))
   return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
+}
+
+/** Removes the files if the one at the path still has the digest. */
+function removeWhere(path: string, digest: string, files: readonly string[]): string {
+  return `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${files.map(quote).join(' ')} ;; esac`
 }
 
 interface Locked {

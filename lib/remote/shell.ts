@@ -39,6 +39,8 @@ export function syncFolders(words: string): string {
 
 /** Why a script that replaces files stopped. Nothing has changed, except with `half`. */
 export type Stop =
+  /** The files have changed since the look. */
+  | 'changed'
   /** Another run is replacing files. */
   | 'busy'
   | 'no-flock'

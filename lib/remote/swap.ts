@@ -3,7 +3,7 @@ import { quote } from '../wording.ts'
 import type { FolderSeen } from './answer.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { lookFunctions, unchangedLines } from './look.ts'
-import { discardedSuffix, lockFunction, type Stop, syncFolders, wholeScript } from './shell.ts'
+import { discardedSuffix, lockFunction, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
   /** Absolute. */
@@ -20,12 +20,6 @@ export interface Swap {
   /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
 }
-
-/** Why a swap stopped. Nothing was changed, except with `half`. */
-export type SwapStop =
-  | Stop
-  /** The files have changed since the look. */
-  | 'changed'
 
 export const archiveName = 'files.tar'
 

@@ -12,9 +12,9 @@ import { formatReason } from '../../lib/reason.ts'
 import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
 import { readAnswer } from '../../lib/remote/frame.ts'
-import { discardScript, tryScript } from '../../lib/remote/shell.ts'
+import { discardScript, type Stop, tryScript } from '../../lib/remote/shell.ts'
 import { stagingName } from '../../lib/remote/staging.ts'
-import { archiveName, type Swap, type SwapStop, swapScript } from '../../lib/remote/swap.ts'
+import { archiveName, type Swap, swapScript } from '../../lib/remote/swap.ts'
 import { buildTar } from '../../lib/remote/tar.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -82,14 +82,14 @@ async function run(node: ClusterNode, connection: Connection, parts: Swap, seen:
   const output = await connection.run(swapScript(parts, seen, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
-    if (stopped) throw whyStopped(node, stopped.why as SwapStop, stopped.said)
+    if (stopped) throw whyStopped(node, stopped.why as Stop, stopped.said)
     return readFolderRecords(records)
   } catch (error) {
     throw asUnknown(node, error, 'could not be inspected afterwards')
   }
 }
 
-function whyStopped(node: ClusterNode, why: SwapStop, said: string): Failure {
+function whyStopped(node: ClusterNode, why: Stop, said: string): Failure {
   if (why !== 'changed') return stopFailure(node, why, said)
   return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
     code: 'changed-meanwhile',

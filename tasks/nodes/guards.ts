@@ -13,7 +13,7 @@ import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { ownCas } from '../../lib/kubernetes/rotation.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
-import type { NodeLook } from '../../lib/remote/answer.ts'
+import { type NodeLook, realPath } from '../../lib/remote/answer.ts'
 import { largestFile } from '../../lib/remote/look.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -40,10 +40,12 @@ export function heldOn({ cluster, options }: Workspace, node: ClusterNode, { fol
   const names = new Set([...nodeFiles(node), ...(options.prune ? identityFiles.keys() : [])])
   const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
   const seen = places instanceof Failure ? undefined : places
-  const units = cluster.install && seen ? nodeUnits(node, cluster.install) : []
-  const read = units.flatMap(({ files }) =>
-    files.map(({ file, path }) => [seen?.real.get(path) ?? path, file] as const),
-  )
+  const read =
+    cluster.install && seen
+      ? nodeUnits(node, cluster.install).flatMap(({ files }) =>
+          files.map(({ file, path }) => [realPath(seen, path), file] as const),
+        )
+      : []
   const inPlaces = [...new Map(read)].map(([at, file]) => ({ file, at, isPlace: true, seen }))
   return [...inFolder, ...inPlaces].flatMap(({ seen, ...held }) => {
     const state = seen?.files.get(held.at)

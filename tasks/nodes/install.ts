@@ -4,6 +4,7 @@ import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Built, Work } from '../../lib/graph/target.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
+import { realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Unit } from '../tables/places.ts'
 import { backOut } from './back-out.ts'
@@ -25,7 +26,6 @@ import {
   checkUnitsOf,
   keptFor,
   lookAtUnits,
-  realPath,
   type UnitCheck,
   type UnitsFound,
   type WantedPlace,

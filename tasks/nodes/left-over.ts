@@ -7,7 +7,7 @@ import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { ownCas } from '../../lib/kubernetes/rotation.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import type { PlacesSeen } from '../../lib/remote/answer.ts'
+import { isRunning, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { formerPlaces } from '../tables/places.ts'
 import { digestOf } from './look.ts'
 
@@ -23,15 +23,15 @@ export function findLeftOver(
   workspace: Workspace,
   node: ClusterNode,
   install: Install,
-  { files, contents, units, real }: PlacesSeen,
+  places: PlacesSeen,
 ): LeftOver[] {
+  const { files, contents } = places
   const there = formerPlaces(node, install).flatMap(({ file, path, unit }) => {
-    const at = real.get(path) ?? path
+    const at = realPath(places, path)
     const digest = files.get(at)?.sha256
     return digest === undefined ? [] : [{ file, path: at, unit, digest }]
   })
-  const isUsed = (path: string) =>
-    there.some((each) => each.path === path && !['inactive', undefined].includes(units.get(each.unit)?.active))
+  const isUsed = (path: string) => there.some((each) => each.path === path && isRunning(places, each.unit))
   const unique = [...new Map(there.map((each) => [each.path, each])).values()]
   return unique
     .filter(({ file, path, digest }) => digest === digestOf(workspace, file) || isOurs(workspace, file, path, contents))

@@ -12,8 +12,8 @@ export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy 
   return new Failure(what, { node: name, code, remedy })
 }
 
-/** Why a script that changes files on a node stopped. */
-export function stopFailure(node: ClusterNode, why: Stop, said: string): Failure {
+/** Why a script that changes files on a node stopped; the caller knows what may have changed. */
+export function stopFailure(node: ClusterNode, why: Exclude<Stop, 'changed'>, said: string): Failure {
   switch (why) {
     case 'busy':
       return nodeFailure(node, 'another run is deploying there, and does not finish', {

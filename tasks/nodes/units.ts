@@ -2,14 +2,14 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { runAgain, tryToAwait } from '../../lib/failure.ts'
 import { fileMode } from '../../lib/files/names.ts'
-import { type Account, compare, type Drift, type FileState, type Wanted } from '../../lib/files/place.ts'
+import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
-import type { NodeLook, PlacesSeen } from '../../lib/remote/answer.ts'
-import { besideOf } from '../../lib/remote/look.ts'
+import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
+import { besideOf, folderOf } from '../../lib/remote/look.ts'
 import { nodeUnits, type Unit } from '../tables/places.ts'
 import { addressOf, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
@@ -102,19 +102,10 @@ function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [lin
   const rows = units.flatMap(({ files }) => files)
   const lost = rows.find(({ path }) => odd.includes(path))
   if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`)
-  for (const same of Map.groupBy(rows, ({ path }) => real.get(path) ?? path).values()) {
+  for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {
     const [first, other] = same.filter(({ file }, i) => same.findIndex((each) => each.file === file) === i)
     if (first && other) throw refuse(`${first.path} and ${other.path} lead to the same file`)
   }
-}
-
-/** The file that a path resolves to. */
-export function fileAt({ files, real }: PlacesSeen, path: string): FileState | undefined {
-  return files.get(realPath({ real }, path))
-}
-
-export function realPath({ real }: Pick<PlacesSeen, 'real'>, path: string): string {
-  return real.get(path) ?? path
 }
 
 /** Looks only at the ports of units that have finished their start. */
@@ -184,22 +175,16 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
   })
 }
 
-const root: Account = { uid: 0, gids: [0] }
-
 function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
-  const isThere = files.every(({ path }) => places.folders.has(path.replace(/\/[^/]*$/, '')))
+  const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
   // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
-  return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(unit, places.units))
-}
-
-function isRunning(unit: string, units: PlacesSeen['units']): boolean {
-  return !['inactive', undefined].includes(units.get(unit)?.active)
+  return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
 }
 
 /** A unit that its owner stopped is not up, and stays stopped. */
-function isUp({ unit, bundle }: Unit, { units }: PlacesSeen): boolean {
-  return bundle !== undefined || isRunning(unit, units)
+function isUp({ unit, bundle }: Unit, places: PlacesSeen): boolean {
+  return bundle !== undefined || isRunning(places, unit)
 }
 
 function checkUnit(

@@ -4,9 +4,9 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { realPath } from '../../../lib/remote/answer.ts'
 import { whyNotCompared } from '../../nodes/guards.ts'
-import { readNode } from '../../nodes/look.ts'
-import { realPath } from '../../nodes/units.ts'
+import { placesOf, readNode } from '../../nodes/look.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
 
@@ -64,20 +64,19 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     units.flatMap(({ serves }) => serves.map(({ port }) => port)),
   )
   // What was deployed may be older than what its units read.
-  if (look.places instanceof Failure) throw look.places
-  const { places } = look
+  const places = placesOf(look)
   const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path] as const)))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of nodeFiles(node)) {
-    const at = realPath({ real: places?.real ?? new Map() }, pathOf.get(name) ?? '')
-    const place = places?.files.get(at)
-    const bytes = place ? places?.contents.get(at) : look.folder.contents.get(name)
+    const at = realPath(places, pathOf.get(name) ?? '')
+    const place = places.files.get(at)
+    const bytes = place ? places.contents.get(at) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  return { where: node.name, files, unread, listening: places?.listening ?? new Set() }
+  return { where: node.name, files, unread, listening: places.listening }
 }
 
 export function readFolder(path: string, names: readonly string[]): Holding {
