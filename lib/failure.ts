@@ -68,7 +68,7 @@ export class Failure extends Error {
 export const runAgain = 'run the same command again'
 
 export function usageFailure(message: string, remedy?: string): Failure {
-  return new Failure(message, { kind: 'usage', ...(remedy !== undefined && { remedy }) })
+  return new Failure(message, { kind: 'usage', remedy })
 }
 
 /** Something irreplaceable would be replaced: what stands there, and each way out, a command or a sentence. */
@@ -121,7 +121,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
         kind,
         code: code.toLowerCase(),
         cause: error,
-        ...(remedy !== undefined && { remedy }),
+        remedy,
       })
     }
     throw error

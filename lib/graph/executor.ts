@@ -40,13 +40,6 @@ export interface RunOptions {
   readonly emit: (event: RunEvent) => void
 }
 
-/** Which part of a target takes a slot of its limit: checking a node needs a connection, checking a file is cheap. */
-const limited: Readonly<Record<Where, 'check and build' | 'build'>> = {
-  auth: 'build',
-  node: 'check and build',
-  user: 'build',
-}
-
 /** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
   const running = new Map<TargetId, Promise<Outcome>>()
@@ -87,8 +80,9 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const lost = edgesOf(target).filter(isLost)
   if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
-  const whole: LimitedWork = limited[target.where] === 'check and build' ? limit : (work) => work()
-  const building: LimitedWork = limited[target.where] === 'build' ? limit : (work) => work()
+  const free: LimitedWork = (work) => work()
+  // The check takes a slot too where it needs a connection; that of a file is cheap.
+  const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
   try {
     return await whole(() =>
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.workspace)),

@@ -5,9 +5,9 @@
 import { Agent, request as send } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
-import * as v from 'valibot'
+import type * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { type Credentials, notAnswered, type Reply } from './probe.ts'
+import { type Credentials, inShape, notAnswered, type Reply, readObject } from './probe.ts'
 
 export interface Server {
   /** Opens a stream to its port; each is used for one connection. */
@@ -90,28 +90,6 @@ export class Client {
   close(): void {
     this.#agent.destroy()
   }
-}
-
-/** The JSON object of an answer. Throws a Failure that quotes nothing: it may hold a Secret. */
-export function readObject({ body }: Reply, asked: string): object {
-  try {
-    const value: unknown = JSON.parse(body)
-    if (typeof value === 'object' && value !== null) return value
-  } catch {
-    // What the parser says quotes the text.
-  }
-  throw new Failure(`${asked} answers with what is no JSON object`, { code: 'not-answered' })
-}
-
-/** Throws a Failure that quotes nothing. */
-export function inShape<Schema extends v.GenericSchema>(
-  schema: Schema,
-  value: unknown,
-  asked: string,
-): v.InferOutput<Schema> {
-  const parsed = v.safeParse(schema, value)
-  if (parsed.success) return parsed.output
-  throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
 }
 
 async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {

@@ -1,5 +1,6 @@
 /** What a component on a node serves, asked through the node's own ssh connection: it works wherever ssh does. */
 import type { Duplex } from 'node:stream'
+import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 
 /** PEM files, byte for byte. */
@@ -121,4 +122,26 @@ export async function ask(question: PathQuestion): Promise<Reply> {
 
 export function notAnswered(error: Error): Failure {
   return new Failure(error.message, { code: 'not-answered', cause: error })
+}
+
+/** The JSON object of an answer. Throws a Failure that quotes nothing: it may hold a Secret. */
+export function readObject({ body }: Reply, asked: string): object {
+  try {
+    const value: unknown = JSON.parse(body)
+    if (typeof value === 'object' && value !== null) return value
+  } catch {
+    // What the parser says quotes the text.
+  }
+  throw new Failure(`${asked} answers with what is no JSON object`, { code: 'not-answered' })
+}
+
+/** Throws a Failure that quotes nothing. */
+export function inShape<Schema extends v.GenericSchema>(
+  schema: Schema,
+  value: unknown,
+  asked: string,
+): v.InferOutput<Schema> {
+  const parsed = v.safeParse(schema, value)
+  if (parsed.success) return parsed.output
+  throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
 }

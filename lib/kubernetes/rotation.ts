@@ -169,10 +169,9 @@ export function tokenRotation(read: Read, name: string): TokenRotation | Unclear
   return { stage: 'published', others: [...others.filter((each) => !each.equals(coming)), coming] }
 }
 
-const keysIn = once((pem) => {
-  const all = blocksIn(pem, 'CERTIFICATE').map((der) => readDerCertificate(der)?.publicKey)
-  return all.filter((key) => key !== undefined)
-}) as (pem: Buffer) => KeyObject[]
+const keysIn = once<KeyObject[]>((pem) =>
+  blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
+)
 
 /** Undefined where Go would not read it. */
 export function nameOfCa({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {

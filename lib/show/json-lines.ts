@@ -16,14 +16,10 @@ export function createJsonLines(write: (line: string) => void): Reporter {
     event: (event) => say(plainEvent(event)),
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) =>
-      say({
-        type: failure.kind === 'usage' ? 'error' : failure.kind,
-        ...(id !== undefined && { id }),
-        ...plainFailure(failure),
-      }),
+      say({ type: failure.kind === 'usage' ? 'error' : failure.kind, id, ...plainFailure(failure) }),
     end: async ({ outcomes, follows, areChecks, ...counts }) => {
       const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
-      say({ type: 'summary', ...counts, ...(follows && { follows: { ...follows, phases: undefined, ids } }) })
+      say({ type: 'summary', ...counts, follows: follows && { ...follows, phases: undefined, ids } })
     },
   }
 }
@@ -42,11 +38,5 @@ function plainOutcome(outcome: Outcome): object {
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure
-  const stack = stackOf(failure)
-  return {
-    message,
-    ...(remedy !== undefined && { remedy }),
-    ...(cause !== undefined && { cause }),
-    ...(stack !== undefined && { stack }),
-  }
+  return { message, remedy, cause, stack: stackOf(failure) }
 }

@@ -42,7 +42,7 @@ function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: 
   const groups = phases.filter(({ view }) => view.targets.length > 1)
   const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
   let left = rows
-  for (const wanted of [isFailed, isStale, isBuilding, isActive]) {
+  for (const wanted of [endedAs('failed'), endedAs('stale'), isBuilding, isActive]) {
     for (const phase of groups) {
       const targets = phase.view.targets.filter(({ id }) => wanted(phase.states.get(id))).slice(0, Math.max(0, left))
       for (const target of targets) chosen.get(phase)?.add(target)
@@ -112,12 +112,8 @@ function isOutcome(state: TargetState | undefined): state is Outcome {
   return typeof state === 'object' && 'kind' in state
 }
 
-function isFailed(state: TargetState | undefined): boolean {
-  return isOutcome(state) && state.kind === 'failed'
-}
-
-function isStale(state: TargetState | undefined): boolean {
-  return isOutcome(state) && state.kind === 'stale'
+function endedAs(kind: Outcome['kind']) {
+  return (state: TargetState | undefined) => isOutcome(state) && state.kind === kind
 }
 
 function isBuilding(state: TargetState | undefined): boolean {

@@ -35,13 +35,6 @@ export interface Entry {
   readonly yours: readonly string[]
 }
 
-export interface Counts {
-  readonly added: number
-  readonly changed: number
-  readonly removed: number
-  readonly restarts: number
-}
-
 type Stale = Outcome & { readonly kind: 'stale' }
 
 export function planEntries(
@@ -68,7 +61,7 @@ export function planEntries(
   })
 }
 
-export function countEntries(entries: readonly Entry[]): Counts {
+export function countEntries(entries: readonly Entry[]) {
   const count = (mark: Mark) =>
     entries.reduce((sum, entry) => sum + (entry.mark === mark ? entry.targets.length : 0), 0)
   const sum = (list: (entry: Entry) => readonly string[]) =>

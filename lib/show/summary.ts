@@ -1,5 +1,4 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
-import type { Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { breakLines } from '../paragraph.ts'
@@ -145,40 +144,31 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
     return names ? [{ label: capital(label), text: formatNames(names) }] : []
   })
   const deployed = built.flatMap(({ id, change }) =>
-    change?.kind === 'deployed' ? [{ node: nodeIn(id), change }] : [],
+    change?.kind === 'deployed' ? [{ node: nodeIn(id), files: change.files.length }] : [],
   )
   const installed = built.flatMap(({ id, change }) =>
-    change?.kind === 'installed' ? [{ node: nodeIn(id), change }] : [],
+    change?.kind === 'installed' ? [{ node: nodeIn(id), files: change.paths.length, restarts: change.restarts }] : [],
   )
   const restarted = groupAlike(
-    installed.filter(({ change }) => change.restarts.length > 0),
-    ({ change }) => change.restarts.join(),
+    installed.filter(({ restarts }) => restarts.length > 0),
+    ({ restarts }) => restarts.join(),
   )
-  const filesOf = ({ node, change }: OnNode): [string, number] => [
-    node,
-    change.kind === 'deployed' ? change.files.length : change.paths.length,
-  ]
   return [
     ...files,
-    ...copiesRow('Deployed', 'to', deployed.map(filesOf)),
-    ...copiesRow('Installed', 'on', installed.map(filesOf)),
+    ...copiesRow('Deployed', 'to', deployed),
+    ...copiesRow('Installed', 'on', installed),
     ...restarted.map((group) => ({
       label: 'Restarted',
-      text: `${group[0].change.restarts.join(', ')} on ${formatNames(group.map(({ node }) => node))}`,
+      text: `${group[0].restarts.join(', ')} on ${formatNames(group.map(({ node }) => node))}`,
     })),
   ]
 }
 
-interface OnNode {
-  readonly node: string
-  readonly change: Extract<Change, { kind: 'deployed' | 'installed' }>
-}
-
 /** "41 files to control0, control1, control2 and 2 more" */
-function copiesRow(label: string, where: string, copies: readonly [node: string, files: number][]): ClosingRow[] {
-  const some = copies.filter(([, files]) => files > 0)
-  const files = some.reduce((sum, [, count]) => sum + count, 0)
-  const nodes = formatNames(some.map(([node]) => node))
+function copiesRow(label: string, where: string, copies: readonly { node: string; files: number }[]): ClosingRow[] {
+  const some = copies.filter(({ files }) => files > 0)
+  const files = some.reduce((sum, each) => sum + each.files, 0)
+  const nodes = formatNames(some.map(({ node }) => node))
   return files > 0 ? [{ label, text: `${countFiles(files)} ${where} ${nodes}` }] : []
 }
 

@@ -6,7 +6,7 @@
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { inShape, readObject } from '../../lib/kubernetes/client.ts'
+import { inShape, readObject } from '../../lib/kubernetes/probe.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { type Serving, withApi } from '../nodes/component.ts'
