@@ -9,7 +9,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { countFiles, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { readLocalPair } from './local-pair.ts'
 import type { Seen } from './look.ts'
@@ -107,7 +107,10 @@ export function takeInventory(seen: Seen): Item[] {
         state: stateOf(outcome),
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
         onNodes: new Map(
-          (holders.get(target.makes[0] ?? '') ?? []).map(([node, there]) => [node, compareFiles(target.makes, there)]),
+          (holders.get(target.makes[0] ?? '') ?? []).map(({ node, outcome }) => [
+            node,
+            compareFiles(target.makes, outcome),
+          ]),
         ),
       }
     })
@@ -162,16 +165,12 @@ function explainReasons(reasons: readonly Reason[]): string {
 }
 
 /** The nodes that were inspected, by the file that belongs on them. */
-function findHolders(seen: Seen): Map<string, [node: string, outcome: Outcome][]> {
-  const holders = new Map<string, [string, Outcome][]>()
+function findHolders(seen: Seen) {
   // deploy/<node> comes first: it inspects the node's folder.
-  for (const [node, [outcome]] of inspectedNodes(seen)) {
-    for (const file of nodeFiles(node)) {
-      if (!holders.has(file)) holders.set(file, [])
-      holders.get(file)?.push([node.name, outcome])
-    }
-  }
-  return holders
+  const held = inspectedNodes(seen).flatMap(([node, [outcome]]) =>
+    nodeFiles(node).map((file) => ({ file, node: node.name, outcome })),
+  )
+  return Map.groupBy(held, ({ file }) => file)
 }
 
 function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
@@ -208,7 +207,6 @@ function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
-  const count = nodeFiles(node).length
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
-  return { state: 'fresh', why: `${count === 1 ? '1 file' : `${count} files`}, as in auth/` }
+  return { state: 'fresh', why: `${countFiles(nodeFiles(node).length)}, as in auth/` }
 }

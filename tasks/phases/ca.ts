@@ -102,21 +102,17 @@ function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Cha
   return changeOfPair(auth, caName, { profile: asked, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built | undefined> {
+async function build(workspace: Workspace, asked: Profile, work: Work): Promise<Built | undefined> {
   const { stage } = readRotation(workspace)
   if (stage === 'finishing') return finish(workspace)
   if (stage === 'both') {
-    if (force === 'replace') throw caUnderWay(workspace)
-    if (!force) return makeNext(workspace, asked)
+    if (work.force === 'replace') throw caUnderWay(workspace)
+    if (!work.force) return makeNext(workspace, asked)
   }
-  return makeCa(workspace, asked, { force, tell })
+  return makeCa(workspace, asked, work)
 }
 
-async function makeCa(
-  workspace: Workspace,
-  asked: Profile,
-  { force, tell }: Pick<Work, 'force' | 'tell'>,
-): Promise<Built> {
+async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built> {
   const { generatePrivateKey, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)

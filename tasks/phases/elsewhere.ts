@@ -20,7 +20,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   return cluster.nodes.map((node): Target<DeployFound> => {
     const names = { known, together: folders.get(folderOf(node)) ?? [] }
     return {
-      id: `deploy/${node.name}`,
+      id: deployId(node),
       phase: 'deploy',
       node: node.name,
       needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
@@ -40,26 +40,22 @@ function folderOf({ host, port = 22, directory }: ClusterNode): string {
   return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
 
-/** `earlier`: the targets that put the files on the nodes. */
-export function installTargets({ install, nodes }: Cluster, earlier: readonly Target[]): Target[] {
+export function installTargets({ install, nodes }: Cluster): Target[] {
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
   const load = () => import('./install.ts')
   return nodes.map((node): Target<InstallFound> => {
-    const [deploy = ''] = earlier.flatMap((target) =>
-      target.where === 'node' && target.node === node.name ? [target.id] : [],
-    )
     return {
       id: installId(node),
       phase: 'install',
       node: node.name,
-      needs: [deploy],
+      needs: [deployId(node)],
       after: afterOf(node, gateways, controls),
       makes: [],
       where: 'node',
       check: async (workspace, force, foundBefore) => {
-        const before = foundBefore?.get(deploy) as DeployFound | undefined
+        const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
         return (await load()).checkUnits({ workspace, node, install }, { force, before })
       },
       build: async (workspace, work) => (await load()).updateUnits({ workspace, node, install }, work),
@@ -67,6 +63,10 @@ export function installTargets({ install, nodes }: Cluster, earlier: readonly Ta
       release: (workspace) => workspace.disconnect(node),
     }
   })
+}
+
+function deployId({ name }: ClusterNode): TargetId {
+  return `deploy/${name}`
 }
 
 function installId({ name }: ClusterNode): TargetId {
@@ -93,12 +93,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
   if (!localKubeconfig || !admin) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
-  const begin = async () => (await import('./local-kubeconfig.ts')).localWork(names, admin)
-  let begun: ReturnType<typeof begin> | undefined
-  const work = () => {
-    begun ??= begin()
-    return begun
-  }
+  const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, admin)
   return [
     {
       id,

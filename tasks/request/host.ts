@@ -23,13 +23,8 @@ export const processHost: Host = {
   env: process.env,
   cwd: () => process.cwd(),
   now: () => new Date(),
-  // Node opens each where it is first read.
-  get stdout() {
-    return process.stdout
-  },
-  get stderr() {
-    return process.stderr
-  },
+  stdout: process.stdout,
+  stderr: process.stderr,
   onSignal: (end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   },

@@ -126,10 +126,7 @@ export const caRotation: Rotation = {
   what: 'the CA',
   stages: [both, finished],
   undoesUnclear: true,
-  stageOf: (workspace) => {
-    const { stage } = readRotation(workspace)
-    return stage === 'settled' ? undefined : stage
-  },
+  stageOf: (workspace) => readRotation(workspace).stage,
   unseen: ({ users, install }) => [
     ...(install === false ? [] : [...install.units].filter(([, told]) => told === false)).map(
       ([unit]) =>

@@ -88,10 +88,7 @@ export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
   stages: [added, first, finished],
-  stageOf: (workspace) => {
-    const { stage = 'settled' } = keysOf(workspace) ?? {}
-    return stage === 'settled' ? undefined : stage
-  },
+  stageOf: (workspace) => keysOf(workspace)?.stage ?? 'settled',
   unseen: () => [
     'snapshots of etcd that were taken before: they are opened by the earlier key, which stays in auth/backup',
   ],

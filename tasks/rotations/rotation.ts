@@ -44,8 +44,8 @@ export interface Rotation {
   readonly what: string
   /** Those after the settled state, in order. */
   readonly stages: readonly Stage[]
-  /** Of the stages; undefined where none is under way. Throws a refusal where the files do not fit together. */
-  stageOf(workspace: Workspace): string | undefined
+  /** The name of a stage; `settled` where none is under way. Throws a refusal where the files do not fit together. */
+  stageOf(workspace: Workspace): string
   /** Whether the undo of its first stage puts in order files that do not fit together. */
   readonly undoesUnclear?: true
   /** What of the old is out of sight. */

@@ -16,7 +16,6 @@ import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { dropOtherKeys, readRotation } from '../successors/token-keys.ts'
-import { certTable } from '../tables/certs.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -92,12 +91,7 @@ export const serviceAccountRotation: Rotation = {
   name,
   what: 'the service-account key',
   stages: [published, signing, finished],
-  stageOf: (workspace) => {
-    const row = certTable(workspace.cluster).find((each) => each.name === name)
-    if (!row) throw new Error(`the table has no ${name}`)
-    const { stage } = readRotation(workspace, row)
-    return stage === 'settled' ? undefined : stage
-  },
+  stageOf: (workspace) => readRotation(workspace, { name }).stage,
   unseen: () => [
     'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
     'tokens that were asked for with a longer life (kubectl create token --duration, expirationSeconds of a projected volume)',
@@ -177,11 +171,10 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const nodes = await apiServers(rotating)
-  if (nodes.length === 0) return ['whoever it may be: no API server runs that could tell']
+  const [first] = nodes
+  if (!first) return ['whoever it may be: no API server runs that could tell']
   const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
-  const [node] = nodes
-  const legacy = node ? await findLegacySecrets(rotating, node) : []
-  return [...legacy, ...found.flat()]
+  return [...(await findLegacySecrets(rotating, first)), ...found.flat()]
 }
 
 /** Made once, and signed by nobody again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */

@@ -21,14 +21,20 @@ export interface UnderWay {
   readonly isLastNext: boolean
 }
 
+/** The number of its stage, from 1; 0 where none is under way. Throws a refusal where its files do not fit together. */
+export function stageNumber({ stages, stageOf }: Rotation, workspace: Workspace): number {
+  const at = stageOf(workspace)
+  return stages.findIndex(({ name }) => name === at) + 1
+}
+
 /** Throws a refusal where the files of one do not fit together. */
 export function underWay(workspace: Workspace, some: readonly Rotation[] = rotations): UnderWay[] {
-  return some.flatMap(({ name, what, stages, stageOf }) => {
-    const at = stageOf(workspace)
-    const index = stages.findIndex((stage) => stage.name === at)
-    const stage = stages[index]
-    const isLastNext = stages[index + 1]?.isLast === true
-    return stage ? [{ name, what, title: stage.title, stage: index + 1, of: stages.length, isLastNext }] : []
+  return some.flatMap((rotation) => {
+    const { name, what, stages } = rotation
+    const number = stageNumber(rotation, workspace)
+    const stage = stages[number - 1]
+    const isLastNext = stages[number]?.isLast === true
+    return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
   })
 }
 
@@ -47,8 +53,7 @@ export function formatUnderWay({ name, what, title, stage, of, isLastNext }: Und
 export async function tellUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<string[]> {
   const { workspace } = rotating
   const rotation = rotations.find((each) => each.name === name)
-  const at = rotation?.stageOf(workspace)
-  const next = rotation?.stages[rotation.stages.findIndex((stage) => stage.name === at) + 1]
+  const next = rotation?.stages[stageNumber(rotation, workspace)]
   if (!rotation || !next?.isLast) return []
   const held = (await next.heldBy?.(rotating)) ?? []
   return [

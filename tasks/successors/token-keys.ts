@@ -58,7 +58,7 @@ function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable)
 }
 
 /** Throws a refusal where the files do not fit together. */
-export function readRotation({ auth }: Workspace, { name }: CertRow): TokenRotation {
+export function readRotation({ auth }: Workspace, { name }: Pick<CertRow, 'name'>): TokenRotation {
   const rotation = tokenRotation((file) => auth.tryBytes(file), name)
   if (rotation.stage !== 'unclear') return rotation
   throw refusal(`${auth.path}: ${rotation.why}`, [

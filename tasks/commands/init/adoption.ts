@@ -53,7 +53,7 @@ export function adopt(path: string): Draft | undefined {
     users: users.map(({ name, certificate }) => ({
       name,
       groups: valuesOf(certificate, 'O'),
-      validity: formatValidity(certificate),
+      validity: format(hoursOf(certificate)),
     })),
   }
 }
@@ -102,10 +102,6 @@ function readValidity({ ca, leaves, users }: Issued, usual: Draft['certificates'
     // It has to be less than each of them.
     renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
   }
-}
-
-function formatValidity(certificate: Certificate): string {
-  return format(hoursOf(certificate))
 }
 
 /** To the hour: a CA and its leaves are not of the same second. */

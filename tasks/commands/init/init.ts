@@ -61,7 +61,7 @@ function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: strin
 }
 
 /** Throws a usage Failure. */
-export function beginDraft(asked: Asked): Draft {
+function beginDraft(asked: Asked): Draft {
   const adopted = adopt(asked.auth)
   if (!adopted && asked.from !== undefined)
     throw usageFailure(`--from ${asked.from}: no ${certificateFile(caName)} that can be read is in there`)
@@ -98,7 +98,7 @@ function configFile({ folder, sshConfig }: Asked): string | undefined {
 }
 
 /** Throws a usage Failure with all that is wrong, apart from what is not known yet. */
-export function checkDraft(draft: Draft, asked: Asked): void {
+function checkDraft(draft: Draft, asked: Asked): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map(

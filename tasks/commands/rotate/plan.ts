@@ -6,6 +6,7 @@ import { formatNames, groupAlike, withoutOwnName } from '../../../lib/wording.ts
 import type { Finding } from '../../looks/exit-status.ts'
 import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'
 import type { Rotation, Stage } from '../../rotations/rotation.ts'
+import { stageNumber } from '../../rotations/table.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
 
@@ -26,8 +27,7 @@ export async function planRotation(
     for (const line of breakLines(text, width, indent, indent + 2)) print(line)
   }
   const { workspace, close } = openWorkspace(request, () => {})
-  const name = await readUnlocked(request, async () => rotation.stageOf(workspace)).finally(close)
-  const at = rotation.stages.findIndex((stage) => stage.name === name) + 1
+  const at = await readUnlocked(request, async () => stageNumber(rotation, workspace)).finally(close)
   const end = options.finish ? rotation.stages.length : rotation.stages.length - 1
   const state = (i: number) => (i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish')
   const steps = rotation.stages.map((stage, i) => ({

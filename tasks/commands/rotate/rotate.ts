@@ -34,13 +34,13 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
   const { workspace, limits, close } = openWorkspace(request, teller.say)
   const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
   let lock: Lock | undefined
-  const walk = walkOf(request, rotating, teller, { limits, lock: () => lock })
-  const run: Run = { request, rotation, rotating, walk, say: teller.say }
   let findings: readonly Finding[]
   let failure: Failure | undefined
   try {
     workspace.auth.make()
     lock = await lockAuth(workspace.auth, request, teller.say)
+    const walk = walkOf(request, rotating, teller, { limits, lost: lock.lost })
+    const run: Run = { request, rotation, rotating, walk, say: teller.say }
     refuseOther(run)
     findings = await (request.options.undo ? goBack(run) : goOn(run))
   } catch (error) {

@@ -1,7 +1,6 @@
 /** A rotation at work: its walks, and what is said before, between and after them. */
 
 import { Failure } from '../../../lib/failure.ts'
-import type { Lock } from '../../../lib/files/lock.ts'
 import type { RunOptions } from '../../../lib/graph/executor.ts'
 import { buildGraph, type Graph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
@@ -15,6 +14,7 @@ import { clusterGraph } from '../../phases/table.ts'
 import type { Request } from '../../request/session.ts'
 import { rewritePhase } from '../../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../../rotations/rotation.ts'
+import { stageNumber } from '../../rotations/table.ts'
 import { phases } from '../../tables/phases.ts'
 
 export interface Run {
@@ -65,12 +65,12 @@ export class Teller {
   }
 }
 
-/** `lock` tells the lock that is held then. */
+/** `lost`: aborted where the lock is lost. */
 export function walkOf(
   request: Request,
   rotating: Rotating,
   teller: Teller,
-  { limits, lock }: { readonly limits: RunOptions['limits']; readonly lock: () => Lock | undefined },
+  { limits, lost }: { readonly limits: RunOptions['limits']; readonly lost: AbortSignal },
 ): Run['walk'] {
   const { signal } = request
   return async (stage) => {
@@ -79,7 +79,6 @@ export function walkOf(
     return teller.through(reporter, async () => {
       const started = performance.now()
       const { workspace } = rotating
-      const lost = lock()?.lost ?? signal
       const { outcomes, findings } = await walk(graph, { workspace, forced: new Map(), limits, signal, lost, reporter })
       const exit = exitStatus(findings, request.endedStatus())
       const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
@@ -100,26 +99,19 @@ function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined)
 
 /** Its number among the stages, from 1; 0 where none is under way. Throws where the files do not fit together, unless that is undone. */
 export function standing({ request, rotation, rotating: { workspace } }: Run): number {
-  const stageOf = () => rotation.stageOf(workspace)
-  const name = request.options.undo && rotation.undoesUnclear ? orUnclear(stageOf, rotation) : stageOf()
-  return rotation.stages.findIndex((stage) => stage.name === name) + 1
-}
-
-function orUnclear(stageOf: () => string | undefined, { stages }: Rotation): string | undefined {
   try {
-    return stageOf()
+    return stageNumber(rotation, workspace)
   } catch (error) {
-    if (error instanceof Failure && error.kind === 'refused') return stages[0]?.name
+    const isUndone = request.options.undo && rotation.undoesUnclear
+    if (isUndone && error instanceof Failure && error.kind === 'refused') return 1
     throw error
   }
 }
 
 /** Of a stage, or of the state before all. */
 export function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
-  const number = stage ? stages.indexOf(stage) + 1 : 0
-  return stage
-    ? `${what}, stage ${number} of ${stages.length}: ${stage.title}`
-    : `${what}: before it is rotated, everything is to be as cluster.yaml asks`
+  if (!stage) return `${what}: before it is rotated, everything is to be as cluster.yaml asks`
+  return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
 const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }

@@ -11,7 +11,7 @@ import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
-import type { Handshake, Identity, Met, Party } from '../../../lib/pki/handshake.ts'
+import { type Identity, type Party, shakeHands } from '../../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
@@ -41,7 +41,7 @@ const api = 'kubernetes'
 const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
-export const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
+const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
   { name: 'etcd', title: 'etcd: peers and API server' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
@@ -49,7 +49,7 @@ export const arrowKinds: readonly { readonly name: string; readonly title: strin
   { name: 'strangers', title: 'Clients that must be refused' },
 ]
 
-export function arrowTargets(cluster: Cluster): Target[] {
+function arrowTargets(cluster: Cluster): Target[] {
   const arrows = arrowTable(cluster).map(
     (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
   )
@@ -87,11 +87,6 @@ async function checkArrow(
 function refuseBrokenPair(auth: AuthDir, name: string): void {
   const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
   if (broken.length > 0) throw new Failure(formatReasons(broken))
-}
-
-/** Node's TLS is loaded by the first handshake: other commands make none. */
-async function shakeHands(handshake: Handshake): Promise<Met> {
-  return (await import('../../../lib/pki/handshake.ts')).shakeHands(handshake)
 }
 
 function formatSeen(seen: Identity | undefined): string {
@@ -141,7 +136,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
 
 /** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
-  const missing = missingFiles(auth, filesOf('nobody', api))
+  const missing = missingFiles(auth, pairFiles(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
   const { user } = cluster.localKubeconfig
   const client = readLocalPair({ cluster, kubeconfigs })

@@ -98,14 +98,14 @@ const irreplaceable = (path: string) =>
 interface Step {
   readonly name: string
   readonly work: (rotating: Rotating) => Promise<void>
-  readonly from: string | undefined
-  readonly to: string | undefined
+  readonly from: string
+  readonly to: string
 }
 
 function stepsOf({ stages }: Rotation): Step[] {
   return stages.flatMap((stage, i): Step[] => {
-    const from = stages[i - 1]?.name
-    const to = stage.isLast ? undefined : stage.name
+    const from = stages[i - 1]?.name ?? 'settled'
+    const to = stage.isLast ? 'settled' : stage.name
     const back: Step[] = stage.undo ? [{ name: `back from ${stage.name}`, work: stage.undo, from: to, to: from }] : []
     return [{ name: `to ${stage.name}`, work: stage.begin, from, to }, ...back]
   })
