@@ -6,7 +6,7 @@ import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import { type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
-import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
+import { apiServer, type Health, nodeUnits, store, type Unit } from '../tables/places.ts'
 
 export interface Asking {
   readonly workspace: Workspace
@@ -75,16 +75,12 @@ export interface Serving extends Asking {
   readonly signal: AbortSignal
 }
 
-export function isApiServer({ isDrained }: Unit): boolean {
-  return isDrained === true
-}
-
-function isStore({ isQuorum }: Unit): boolean {
-  return isQuorum === true
+export function isApiServer({ unit }: Unit): boolean {
+  return unit === apiServer
 }
 
 export async function withApi<T>(serving: Serving, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
-  return withClient(serving, node, isApiServer, work)
+  return withClient(serving, node, apiServer, work)
 }
 
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
@@ -93,16 +89,16 @@ export async function withStore<T>(
   node: ClusterNode,
   work: (etcd: Client) => Promise<T>,
 ): Promise<T> {
-  return withClient(serving, node, isStore, work)
+  return withClient(serving, node, store, work)
 }
 
 async function withClient<T>(
   serving: Serving,
   node: ClusterNode,
-  isMeant: (unit: Unit) => boolean,
+  name: string,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const health = nodeUnits(node, serving.install).find(isMeant)?.health
+  const health = nodeUnits(node, serving.install).find(({ unit }) => unit === name)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
   if (!open || !address || !as)
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })

@@ -75,6 +75,9 @@ const places = (folder: string, by: Place['by'], ...files: readonly string[]): P
   files.map((file) => ({ file, path: `${folder}/${file}`, by }))
 const kubernetes = '/var/lib/kubernetes'
 
+/** The units that are queried for more than their health. */
+export const [apiServer, store] = ['kube-apiserver', 'etcd']
+
 const guide: readonly Row[] = [
   // ldirectord checks the API servers against the certificates that its system trusts.
   {
@@ -86,7 +89,7 @@ const guide: readonly Row[] = [
     restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
   },
   {
-    unit: 'etcd',
+    unit: store,
     on: ['control'],
     files: [...places('/etc/etcd', 'restart', ca), ...places('/etc/etcd', 'itself', apiCertificate, apiKey)],
     serves: [
@@ -98,7 +101,7 @@ const guide: readonly Row[] = [
     isQuorum: true,
   },
   {
-    unit: 'kube-apiserver',
+    unit: apiServer,
     on: ['control'],
     files: [
       ...places(kubernetes, 'restart', ca, tokenCertificate, tokenKey, encryptionConfigFile),
