@@ -13,8 +13,7 @@ import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
 import { formatCommand } from './request/command.ts'
-import { type Ending, watchEndings } from './request/ending.ts'
-import type { Host, Output } from './request/host.ts'
+import { type Ending, type Host, type Output, watchEndings } from './request/host.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
@@ -44,9 +43,9 @@ async function perform(args: readonly string[], host: Host, ending: Ending): Pro
     }
     const call = createCall(line.options, host, printer, ending)
     const { command } = line
-    if (command.writesCluster) return await (await command.load())(call)
-    const work = await command.load()
-    return await work(await createRequest(call))
+    if (command.auth === 'has none yet') return await (await command.load())(call)
+    const request = await createRequest(call)
+    return await (await import('./commands/job.ts')).perform(command, request)
   } catch (error) {
     const failure = asFailure(error)
     if (!ending.signal.aborted) await tellFailure(failure, args, printer)

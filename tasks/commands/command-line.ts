@@ -30,7 +30,7 @@ function checkCombination(command: Command, { names: words, given }: Options): v
   const takers = commands.filter((each) => takes(each, option))
   const names = takers.map(({ name }) => name || 'phases and targets')
   // What changes something belongs to no look.
-  const isRefused = takers.includes(run) && (takers.length === 1 || isReadOnly(command, takers))
+  const isRefused = takers.includes(run) && (takers.length === 1 || (isReadOnly(command) && !takers.some(isReadOnly)))
   throw usage(
     isRefused
       ? refuse(command, `--${option}`)
@@ -39,12 +39,12 @@ function checkCombination(command: Command, { names: words, given }: Options): v
   )
 }
 
-function isReadOnly({ auth }: Command, takers: readonly Command[]): boolean {
-  return auth !== 'writes' && takers.every((each) => each.auth === 'writes')
+function isReadOnly({ auth }: Command): boolean {
+  return auth === 'reads' || auth === 'leaves alone'
 }
 
-function refuse({ name, auth }: Command, word: string): string {
-  return `${name} ${auth === 'writes' ? '' : 'is read-only and '}can't be combined with ${word}`
+function refuse(command: Command, word: string): string {
+  return `${command.name} ${isReadOnly(command) ? 'is read-only and ' : ''}can't be combined with ${word}`
 }
 
 function takes({ options }: Command, option: OptionName): boolean {

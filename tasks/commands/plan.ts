@@ -14,21 +14,36 @@ import { notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
-import { select } from '../request/selection.ts'
-import { checkConfigFile, openWorkspace, type Request } from '../request/session.ts'
+import { type Selection, select } from '../request/selection.ts'
+import type { Request } from '../request/session.ts'
 import { groups, phases } from '../tables/phases.ts'
+import type { Reading } from './job.ts'
 
 /** Throws a usage Failure before anything is printed. */
-export async function plan(request: Request): Promise<readonly Finding[]> {
+export function plan(request: Request): Reading {
   const all = clusterGraph(request.cluster)
-  const { ids, forced } = select(request, all)
-  const graph = closure(all, ids)
+  const selection = select(request, all)
+  const graph = closure(all, selection.ids)
   const views = viewPhases(phases, graph)
-  const refusals = await askNodes(request, graph)
-  if (refusals.length > 0) return refuse(request, views, refusals)
-  const seen = await look(request, { graph, views, forced, foresees: true })
-  const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
-  const notes = [...notesOnFolder(seen.workspace.auth), ...former, ...otherWays(request, graph, forced)]
+  return {
+    graph,
+    read: async (session) => {
+      const refusals = await findOtherCluster(session.workspace, graph, session.limits.node)
+      if (refusals.length > 0) return () => refuse(request, views, refusals)
+      const seen = await look(session, { graph, views, forced: selection.forced, foresees: true })
+      return () => show(request, seen, { all, selection })
+    },
+  }
+}
+
+async function show(
+  request: Request,
+  seen: Seen,
+  { all, selection: { ids, forced } }: { readonly all: Graph; readonly selection: Selection },
+): Promise<readonly Finding[]> {
+  const { graph, workspace } = seen
+  const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(workspace) : []
+  const notes = [...notesOnFolder(workspace.auth), ...former, ...otherWays(request, graph, forced)]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
 }
 
@@ -75,17 +90,6 @@ function whatFollows(
 function expiresSoon(workspace: Workspace, { makes: [file = ''] }: Target): boolean {
   const made = tryCertificate(workspace.auth, parseFileName(file)?.name ?? '')
   return made !== undefined && endsSoon(workspace, made.notAfter)
-}
-
-/** By connections of its own: what a look finds is not known before it. */
-async function askNodes(request: Request, graph: Graph): Promise<[TargetId, Failure][]> {
-  checkConfigFile(request, graph)
-  const { workspace, limits, close } = openWorkspace(request, () => {})
-  try {
-    return await findOtherCluster(workspace, graph, limits.node)
-  } finally {
-    await close()
-  }
 }
 
 /** The run would make nothing: there is no plan. */

@@ -1,6 +1,4 @@
-/** One run: the lock, a walk over the graph, and its report. */
-import { asFailure } from '../../lib/failure.ts'
-import type { Lock } from '../../lib/files/lock.ts'
+/** One run: a walk over the graph, and what it reports at its end. */
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
@@ -9,64 +7,50 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { type Closing, summarise } from '../../lib/show/summary.ts'
+import type { Closing } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
-import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import type { Request } from '../request/session.ts'
 import { phases } from '../tables/phases.ts'
+import type { Writing } from './job.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function run(request: Request): Promise<readonly Finding[]> {
-  const { cluster, options, signal, reporterFor } = request
-  if (options.dryRun) return (await import('./plan.ts')).plan(request)
-  const started = performance.now()
-  const graph = clusterGraph(cluster)
+export async function run(request: Request): Promise<Writing> {
+  const { options, signal } = request
+  const graph = clusterGraph(request.cluster)
   const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)
-  checkConfigFile(request, wanted)
-  const reporter = await reporterFor(viewPhases(phases, wanted), false)
-  const { workspace, limits, close } = openWorkspace(request, reporter.note)
-  const { auth } = workspace
-
-  let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
-  let findings: readonly Finding[] = ['failed']
-  let lock: Lock | undefined
-  try {
-    auth.make()
-    lock = await lockAuth(auth, request, reporter.note)
-    ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
-    if (outcomes.size === 0) reporter.note('no file was made or changed')
-    else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-      const { formerHolders } = await import('../looks/former-holders.ts')
-      for (const former of formerHolders(workspace)) reporter.note(former)
-    }
-    for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
-  } catch (error) {
-    findings = ['failed']
-    if (!signal.aborted) reporter.problem(asFailure(error))
-  } finally {
-    await close()
-    lock?.release()
+  const reporter = await request.reporterFor(viewPhases(phases, wanted), false)
+  return {
+    graph: wanted,
+    reporter,
+    work: async (session) => {
+      const { workspace } = session
+      const worked = await walk(wanted, { ...session, forced, reporter })
+      if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
+      else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
+        const { formerHolders } = await import('../looks/former-holders.ts')
+        for (const former of formerHolders(workspace)) reporter.note(former)
+      }
+      for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
+      return worked
+    },
+    closing: (workspace, outcomes) => ({
+      advice: adviseAfter([...wanted.values()], outcomes),
+      toDo: signal.aborted
+        ? []
+        : [
+            ...tellHeld(workspace, wanted, outcomes),
+            ...tellUsers(workspace, outcomes),
+            ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
+          ],
+      nextToExpire: nextToExpire(workspace, wanted),
+      goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
+    }),
   }
-  const exit = exitStatus(findings, request.endedStatus())
-  const closing = {
-    advice: adviseAfter([...wanted.values()], outcomes),
-    toDo: signal.aborted
-      ? []
-      : [
-          ...tellHeld(workspace, wanted, outcomes),
-          ...tellUsers(workspace, outcomes),
-          ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
-        ],
-    nextToExpire: nextToExpire(workspace, wanted),
-    goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
-  }
-  await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
-  return findings
 }
 
 /** Of workers, which nobody waits for. Of control nodes, one waits for the other because the cluster needs most of them. */

@@ -22,13 +22,25 @@ import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } f
 import { notesOnFolder } from '../looks/walk.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import type { Reading } from './job.ts'
 import { formatStatus } from './status-table.ts'
 
+/** Throws a usage Failure for a node that cluster.yaml does not have. */
+export function status(request: Request): Reading {
+  checkNodes(request.cluster, request.options.nodes)
+  const asked = wholeCluster(request)
+  return {
+    graph: asked.graph,
+    read: async (session) => {
+      const seen = await look(session, asked)
+      return () => show(request, seen)
+    },
+  }
+}
+
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
-export async function status(request: Request): Promise<readonly Finding[]> {
-  const { cluster, options, signal } = request
-  checkNodes(cluster, options.nodes)
-  const seen = await look(request, wholeCluster(request))
+async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
+  const { options, signal } = request
   if (signal.aborted) return []
   const isWanted = (node: string | undefined) =>
     options.nodes.length === 0 || (node !== undefined && options.nodes.includes(node))

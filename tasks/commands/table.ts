@@ -2,6 +2,7 @@
 import type { Finding } from '../looks/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
+import type { Reading, Writing } from './job.ts'
 
 interface Row {
   /** The word that asks for it; '' for the run, whose words are phases and targets. */
@@ -12,20 +13,30 @@ interface Row {
   readonly does: string
   /** Those that it takes besides what every command takes. */
   readonly options: readonly OptionName[]
-  /** Writers take the lock; readers wait for its holder. */
-  readonly auth: 'writes' | 'reads' | 'leaves alone'
   /** What its findings mean: each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>
 }
 
-type Load<Given> = () => Promise<(given: Given) => Promise<readonly Finding[]>>
+type Load<Given, Answer> = () => Promise<(given: Given) => Answer | Promise<Answer>>
+type Findings = readonly Finding[]
 
-/** All but the one that writes a cluster.yaml are given what is in it. */
-export type Command = Row &
+/** What a command does with auth/ decides what it is given: writers lock it, readers wait for whoever has locked it. */
+export type ClusterCommand = Row &
   (
-    | { readonly writesCluster?: undefined; readonly load: Load<Request> }
-    | { readonly writesCluster: true; readonly load: Load<Call> }
+    | {
+        readonly auth: 'writes'
+        readonly load: Load<Request, Writing>
+        /** Instead, with --dry-run. */
+        readonly loadPlan?: Load<Request, Reading>
+      }
+    | { readonly auth: 'reads'; readonly load: Load<Request, Reading> }
+    | { readonly auth: 'leaves alone'; readonly load: Load<Request, Findings> }
   )
+
+export type Command =
+  | ClusterCommand
+  /** Before there is a cluster.yaml. */
+  | (Row & { readonly auth: 'has none yet'; readonly load: Load<Call, Findings> })
 
 /** Every command takes these. */
 export const commonOptions: readonly OptionName[] = ['config', 'list', 'json', 'verbose', 'quiet', 'version', 'help']
@@ -45,6 +56,7 @@ export const run: Command = {
     stale: '--dry-run: found something to make',
   },
   load: async () => (await import('./run.ts')).run,
+  loadPlan: async () => (await import('./plan.ts')).plan,
 }
 
 export const commands: readonly Command[] = [
@@ -93,6 +105,7 @@ export const commands: readonly Command[] = [
       stale: 'with --dry-run: there are stages to do',
     },
     load: async () => (await import('./rotate/rotate.ts')).rotate,
+    loadPlan: async () => (await import('./rotate/rotate.ts')).plan,
   },
   {
     name: 'recover',
@@ -110,8 +123,7 @@ export const commands: readonly Command[] = [
     operands: 'DIR',
     does: "a new cluster's folder: its cluster.yaml, from the names of its nodes, or from an auth/ that is there",
     options: [...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config'] as const), 'from'],
-    auth: 'writes',
-    writesCluster: true,
+    auth: 'has none yet',
     findings: {
       failed: 'the folder could not be written',
       stale: 'cluster.yaml is written, and what is missing in it was told',

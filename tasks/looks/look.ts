@@ -1,5 +1,4 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, type Outcome, type RunEvent } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Force, TargetId } from '../../lib/graph/target.ts'
@@ -7,7 +6,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
-import { checkConfigFile, openWorkspace, type Request, readUnlocked } from '../request/session.ts'
+import type { Request, Session } from '../request/session.ts'
 import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
 
@@ -40,31 +39,22 @@ export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request):
   return { graph, views: viewPhases(phases, graph) }
 }
 
-/** Reads auth/ while no run holds it; repeated if a run began meanwhile. */
-export async function look(request: Request, asked: Asked): Promise<Seen> {
-  checkConfigFile(request, asked.graph)
-  return readUnlocked(request, () => lookOnce(request, asked))
-}
-
-/** For the holder of the lock on auth/, which passes its own AuthDir. */
-export async function lookOnce(request: Request, asked: Asked, held?: AuthDir): Promise<Seen> {
-  const { graph, views, forced = new Map(), foresees = false } = asked
-  const { signal, progressFor } = request
+export async function look(
+  session: Session,
+  { graph, views, forced = new Map(), foresees = false }: Asked,
+): Promise<Seen> {
+  const { limits, signal } = session
   const started = performance.now()
-  const reporter = await progressFor(views)
-  const { workspace, limits, close } = openWorkspace(request, reporter.note, held)
+  const reporter = await session.progressFor(views)
+  const workspace = { ...session.workspace, note: reporter.note }
   const events: RunEvent[] = []
   const emit = (event: RunEvent) => {
     events.push(event)
     reporter.event(event)
   }
-  try {
-    const outcomes = await execute(graph, { workspace, dryRun: true, foresees, forced, limits, signal, emit })
-    await reporter.end(summarise(outcomes, 0, 0))
-    return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
-  } finally {
-    await close()
-  }
+  const outcomes = await execute(graph, { workspace, dryRun: true, foresees, forced, limits, signal, emit })
+  await reporter.end(summarise(outcomes, 0, 0))
+  return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
 }
 
 interface Telling {

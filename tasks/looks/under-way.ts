@@ -2,7 +2,7 @@
 import { Failure, tryTo } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
-import { openWorkspace, type Request } from '../request/session.ts'
+import { openSession, type Request } from '../request/session.ts'
 import type { UnderWay } from '../rotations/table.ts'
 import { readRotation as readCaRotation } from '../successors/next-ca.ts'
 import { readRotation as readTokenRotation } from '../successors/token-keys.ts'
@@ -51,8 +51,8 @@ export async function askForUses(request: Request, rotation: UnderWay): Promise<
   const { cluster, signal } = request
   if (!cluster.install) return { sentences: [] }
   const { tellUses } = await import('../rotations/table.ts')
-  const { workspace, close } = openWorkspace(request, () => {})
-  const rotating = { workspace, install: cluster.install, signal, isForced: false }
+  const { session, close } = openSession(request, () => {})
+  const rotating = { workspace: session.workspace, install: cluster.install, signal, isForced: false }
   try {
     return { sentences: await tellUses(rotating, rotation) }
   } catch (error) {

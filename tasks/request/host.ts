@@ -1,5 +1,8 @@
-/** What a call of the program finds around it. The entry hands in the process; tests hand in their own. */
+/** What a call of the program finds around it, and what ends it early. The entry passes the process; tests pass their own. */
+import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
+import { getSystemErrorMessage } from 'node:util'
+import { Failure, isErrno } from '../../lib/failure.ts'
 
 /** Where it can be written to, and the terminal that it may be. */
 export interface Output extends Writable {
@@ -28,4 +31,40 @@ export const processHost: Host = {
   onSignal: (end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   },
+}
+
+/** A signal, or a stdout that can no longer be written to. */
+export interface Ending {
+  /** Aborted by the first cause. */
+  readonly signal: AbortSignal
+  /** 128 + signal; undefined where none has ended the run. */
+  status(): number | undefined
+  /** Why stdout could not be written, unless its reader closed it. */
+  failure(): Failure | undefined
+}
+
+export function watchEndings(host: Host): Ending {
+  const controller = new AbortController()
+  let [first, failure]: [NodeJS.Signals?, Failure?] = []
+  const end = (signal: NodeJS.Signals) => {
+    first ??= signal
+    controller.abort(new Failure(`ended by ${signal}`))
+  }
+  const cannotWrite = (name: 'stdout' | 'stderr') => (error: unknown) => {
+    // The reader has closed the pipe, pipe(7), or the terminal is gone: end as SIGPIPE would.
+    if (isErrno(error, 'EPIPE') || (isErrno(error, 'EIO') && host[name].isTTY)) end('SIGPIPE')
+    if (controller.signal.aborted) return
+    failure = outputFailure(name, error)
+    controller.abort(failure)
+  }
+  host.onSignal(end)
+  for (const name of ['stdout', 'stderr'] as const) host[name].on('error', cannotWrite(name))
+  return { signal: controller.signal, status: () => first && 128 + constants.signals[first], failure: () => failure }
+}
+
+function outputFailure(name: string, error: unknown): Failure {
+  const why = isErrno(error) ? getSystemErrorMessage(-Math.abs(Number(error.errno))) : String(error)
+  return new Failure(`can't write to ${name}: ${why}`, {
+    remedy: 'free some space there, or write elsewhere; the next run makes what is still missing',
+  })
 }

@@ -47,33 +47,41 @@ export interface Request extends Call, ClusterFile {
   readonly kubeconfigs: () => readonly string[]
 }
 
+/** And what it reads and changes auth/ and the nodes with. */
+export interface Session extends Request {
+  readonly workspace: Workspace
+  readonly limits: RunOptions['limits']
+}
+
 export function authBeside(file: string): AuthDir {
   return new AuthDir(join(dirname(file), 'auth'))
 }
 
-export function openWorkspace(request: Request, note: (text: string) => void, auth = authBeside(request.file)) {
+export function openSession(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, env, signal } = request
-  const folder = dirname(file)
-  const { connect, disconnect, close } = connector(cluster, { folder, env, signal, waitNodes: options.waitNodes })
-  const command = (task: string) => commandOf(request, task)
-  const workspace: Workspace = {
-    cluster,
-    auth,
-    now: request.now(),
-    kubeconfigs,
-    connect,
-    disconnect,
-    command,
-    note,
-    options,
+  const place = { folder: dirname(file), env, signal, waitNodes: options.waitNodes }
+  const { connect, disconnect, close } = connector(cluster, place)
+  const session: Session = {
+    ...request,
+    workspace: {
+      cluster,
+      auth: authBeside(file),
+      now: request.now(),
+      kubeconfigs,
+      connect,
+      disconnect,
+      command: (task) => commandOf(request, task),
+      note,
+      options,
+    },
+    limits: {
+      // One more than there are cores: while a certificate is signed, every core goes on making keys.
+      auth: pLimit(availableParallelism() + 1),
+      node: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+      user: pLimit(1),
+    },
   }
-  const limits: RunOptions['limits'] = {
-    // One more than there are cores: while a certificate is signed, every core goes on making keys.
-    auth: pLimit(availableParallelism() + 1),
-    node: pLimit(options.concurrency ?? cluster.ssh.concurrency),
-    user: pLimit(1),
-  }
-  return { workspace, limits, close }
+  return { session, close }
 }
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */

@@ -1,46 +1,38 @@
 /** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../../lib/failure.ts'
-import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import { summarise } from '../../../lib/show/summary.ts'
 import { countFiles } from '../../../lib/wording.ts'
-import type { Finding } from '../../looks/exit-status.ts'
 import { closeFolder } from '../../looks/walk.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
 import { checkNodes } from '../../request/selection.ts'
-import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import type { Request, Session } from '../../request/session.ts'
+import type { Writing } from '../job.ts'
 import { checkFound, rotationFiles, type Taken } from './found.ts'
 import { readFolder, readNodes, type Sources } from './holding.ts'
 
-/** Throws a Failure where nothing is taken. */
-export async function recover(request: Request): Promise<readonly Finding[]> {
+/** Throws a usage Failure before anything is changed. */
+export async function recover(request: Request): Promise<Writing> {
   const source = sourceOf(request)
-  const { reporterFor, cluster, pathOf, signal } = request
-  const graph = clusterGraph(cluster)
+  const { pathOf, signal } = request
+  const graph = clusterGraph(request.cluster)
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
-  if (typeof source !== 'string') checkConfigFile(request, graph)
-  const reporter = await reporterFor([], false)
-  const { workspace, limits, close } = openWorkspace(request, reporter.note)
-  const read = async (): Promise<Sources> => {
+  const read = async ({ workspace, limits }: Session): Promise<Sources> => {
     if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
     return { main: readFolder(pathOf(source), [...targets.flatMap(({ makes }) => makes), ...rotationFiles]) }
   }
-  let lock: Lock | undefined
-  try {
-    workspace.auth.make()
-    lock = await lockAuth(workspace.auth, request, reporter.note)
-    const taken = await checkFound(workspace, targets, await read())
-    signal.throwIfAborted()
-    take(workspace, taken)
-  } finally {
-    await close()
-    lock?.release()
+  return {
+    ...(typeof source !== 'string' && { graph }),
+    reporter: await request.reporterFor([], false),
+    work: async (session) => {
+      const taken = await checkFound(session.workspace, targets, await read(session))
+      signal.throwIfAborted()
+      take(session.workspace, taken)
+      return { outcomes: new Map(), findings: [] }
+    },
   }
-  await reporter.end(summarise(new Map(), 0, 0))
-  return []
 }
 
 /** The folder, or the control node. Throws a usage Failure where it is not one of them. */

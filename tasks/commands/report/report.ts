@@ -3,11 +3,11 @@ import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/json-lines.ts'
 import { printable } from '../../../lib/wording.ts'
-import type { Finding } from '../../looks/exit-status.ts'
 import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
-import { lookOnce, wholeCluster } from '../../looks/look.ts'
+import { look, wholeCluster } from '../../looks/look.ts'
 import { commandOf } from '../../request/command.ts'
-import { authBeside, lockAuth, type Request } from '../../request/session.ts'
+import { authBeside, type Request } from '../../request/session.ts'
+import type { Writing } from '../job.ts'
 
 interface Format {
   readonly file: string
@@ -23,26 +23,26 @@ const formats: Readonly<Record<string, Format>> = {
 }
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
-export async function report(request: Request): Promise<readonly Finding[]> {
-  const { options, print, printError, signal } = request
+export function report(request: Request): Writing {
+  const { options, print, signal } = request
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report has ${Object.keys(formats).join(', ')}`)
   const auth = authBeside(request.file)
   if (auth.names().every((name) => name.startsWith('.')))
-    throw new Failure(`there is nothing in ${auth.path} yet`, {
-      remedy: commandOf(request, 'bootstrap'),
-    })
-  const lock = await lockAuth(auth, request, printError)
-  try {
-    const seen = await lookOnce(request, wholeCluster(request), auth)
-    const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
-    if (signal.aborted) return []
-    auth.write(chosen.file, text, publicMode)
-  } finally {
-    lock.release()
+    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
+  const asked = wholeCluster(request)
+  return {
+    graph: asked.graph,
+    work: async (session) => {
+      const seen = await look(session, asked)
+      const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
+      if (!signal.aborted) {
+        session.workspace.auth.write(chosen.file, text, publicMode)
+        const file = `${auth.path}/${chosen.file}`
+        print(options.json ? formatJsonLine({ type: 'report', path: file }) : printable(file))
+      }
+      return { outcomes: seen.outcomes, findings: [] }
+    },
   }
-  const path = `${auth.path}/${chosen.file}`
-  print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
-  return []
 }

@@ -4,9 +4,9 @@ import { breakLines } from '../../../lib/paragraph.ts'
 import { formatJsonLine } from '../../../lib/show/json-lines.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
-import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'
+import { commandOf } from '../../request/command.ts'
+import type { Request } from '../../request/session.ts'
 import type { Rotation, Stage } from '../../rotations/rotation.ts'
-import { stageNumber } from '../../rotations/table.ts'
 import { nodeFiles } from '../../tables/files.ts'
 import { nodeUnits } from '../../tables/places.ts'
 
@@ -20,14 +20,12 @@ interface UnitPlan {
 export async function planRotation(
   request: Request,
   rotation: Rotation,
-  install: Install,
+  { install, at }: { readonly install: Install; readonly at: number },
 ): Promise<readonly Finding[]> {
   const { options, cluster, print, width } = request
   const say = (text: string, indent = 0) => {
     for (const line of breakLines(text, width, indent, indent + 2)) print(line)
   }
-  const { workspace, close } = openWorkspace(request, () => {})
-  const at = await readUnlocked(request, async () => stageNumber(rotation, workspace)).finally(close)
   const end = options.finish ? rotation.stages.length : rotation.stages.length - 1
   const state = (i: number) => (i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish')
   const steps = rotation.stages.map((stage, i) => ({
@@ -63,7 +61,7 @@ export async function planRotation(
         for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
       }
       say(`proof: ${stage.proof}`, 2)
-      print(`  way back: ${stage.undo ? workspace.command(`rotate ${rotation.name} --undo`) : 'none'}`)
+      print(`  way back: ${stage.undo ? commandOf(request, `rotate ${rotation.name} --undo`) : 'none'}`)
     }
   return at < end || rotation.stages[at - 1]?.isLast ? ['stale'] : []
 }

@@ -1,23 +1,50 @@
 /** `rotate`: one stage after the other, each an ordinary walk over all targets, and proven before the next begins. */
-import { asFailure, type Failure, usageFailure } from '../../../lib/failure.ts'
-import type { Lock } from '../../../lib/files/lock.ts'
+import { usageFailure } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { suggest } from '../../../lib/suggest.ts'
-import type { Finding } from '../../looks/exit-status.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { commandOf } from '../../request/command.ts'
 import { usage } from '../../request/options.ts'
-import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../../request/session.ts'
+import { authBeside, type Request } from '../../request/session.ts'
 import type { Rotation } from '../../rotations/rotation.ts'
-import { rotations, underWay } from '../../rotations/table.ts'
+import { rotations, stageNumber, underWay } from '../../rotations/table.ts'
 import { refusalDuring } from '../../successors/refusal.ts'
+import type { Reading, Writing } from '../job.ts'
 import { goBack } from './back.ts'
 import { goOn } from './forward.ts'
 import { planRotation } from './plan.ts'
 import { type Run, standing, Teller, walkOf } from './run.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function rotate(request: Request): Promise<readonly Finding[]> {
+export function rotate(request: Request): Writing {
+  const { rotation, install, graph } = checked(request)
+  const teller = new Teller(request)
+  return {
+    graph,
+    reporter: teller,
+    work: async ({ workspace, limits, lost }) => {
+      const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
+      const walk = walkOf(request, rotating, teller, { limits, lost })
+      const run: Run = { request, rotation, rotating, walk, say: teller.note }
+      refuseOther(run)
+      return { outcomes: new Map(), findings: await (request.options.undo ? goBack(run) : goOn(run)) }
+    },
+  }
+}
+
+/** The same, with --dry-run. */
+export function plan(request: Request): Reading {
+  const { rotation, install, graph } = checked(request)
+  return {
+    graph,
+    read: async ({ workspace }) => {
+      const at = stageNumber(rotation, workspace)
+      return () => planRotation(request, rotation, { install, at })
+    },
+  }
+}
+
+function checked(request: Request) {
   const rotation = asked(request)
   const { install } = request.cluster
   if (!install)
@@ -28,30 +55,7 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
   const auth = authBeside(request.file)
   if (!auth.read(certificateFile(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
-  checkConfigFile(request, clusterGraph(request.cluster))
-  if (request.options.dryRun) return planRotation(request, rotation, install)
-  const teller = new Teller(request)
-  const { workspace, limits, close } = openWorkspace(request, teller.say)
-  const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
-  let lock: Lock | undefined
-  let findings: readonly Finding[]
-  let failure: Failure | undefined
-  try {
-    workspace.auth.make()
-    lock = await lockAuth(workspace.auth, request, teller.say)
-    const walk = walkOf(request, rotating, teller, { limits, lost: lock.lost })
-    const run: Run = { request, rotation, rotating, walk, say: teller.say }
-    refuseOther(run)
-    findings = await (request.options.undo ? goBack(run) : goOn(run))
-  } catch (error) {
-    failure = asFailure(error)
-    findings = [failure.kind]
-  } finally {
-    await close()
-    lock?.release()
-  }
-  await teller.end(request.signal.aborted ? undefined : failure)
-  return findings
+  return { rotation, install, graph: clusterGraph(request.cluster) }
 }
 
 function asked({ options: { names, finish, undo, dryRun } }: Request): Rotation {

@@ -7,7 +7,7 @@ import type { Target } from '../../../lib/graph/target.ts'
 import { adviseAfter } from '../../../lib/show/advice.ts'
 import { viewPhases } from '../../../lib/show/phase-view.ts'
 import type { Reporter } from '../../../lib/show/reporter.ts'
-import { summarise } from '../../../lib/show/summary.ts'
+import { type Summary, summarise } from '../../../lib/show/summary.ts'
 import { exitStatus, type Finding } from '../../looks/exit-status.ts'
 import { walk } from '../../looks/walk.ts'
 import { clusterGraph } from '../../phases/table.ts'
@@ -31,14 +31,20 @@ export class Teller {
   readonly #request: Request
   readonly #waiting: string[] = []
   #reporter: Reporter | undefined
+  #failure: Failure | undefined
 
   constructor(request: Request) {
     this.#request = request
   }
 
-  readonly say = (text: string): void => {
+  readonly note = (text: string): void => {
     if (this.#reporter) this.#reporter.note(text)
     else this.#waiting.push(text)
+  }
+
+  /** Why it ended: reported at the end. */
+  readonly problem = (failure: Failure): void => {
+    this.#failure = failure
   }
 
   /** While the work is done, what is said is told by the reporter. */
@@ -52,16 +58,14 @@ export class Teller {
     }
   }
 
-  /** With why it ended, where it failed. */
-  async end(failure?: Failure): Promise<void> {
+  async end(summary: Summary): Promise<void> {
+    const failure = this.#failure
     if (!failure && this.#waiting.length === 0) return
-    const { reporterFor, endedStatus } = this.#request
-    const reporter = await reporterFor([], false)
+    const reporter = await this.#request.reporterFor([], false)
     await this.through(reporter, async () => {
       if (failure) reporter.problem(failure)
     })
-    const exit = failure ? exitStatus([failure.kind], endedStatus()) : 0
-    await reporter.end(summarise(new Map(), 0, exit))
+    await reporter.end(summary)
   }
 }
 

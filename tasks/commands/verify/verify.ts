@@ -19,19 +19,29 @@ import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts
 import { viewPhases } from '../../../lib/show/phase-view.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { readLocalPair } from '../../looks/local-pair.ts'
-import { look, tell } from '../../looks/look.ts'
+import { look, type Seen, tell } from '../../looks/look.ts'
 import { commandOf } from '../../request/command.ts'
 import { selectNodes } from '../../request/selection.ts'
 import type { Request } from '../../request/session.ts'
 import { type Arrow, arrowTable, type Client } from '../../tables/arrows.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
+import type { Reading } from '../job.ts'
 
 /** Throws a usage Failure for a node that has no part in it. */
-export async function verify(request: Request): Promise<readonly Finding[]> {
+export function verify(request: Request): Reading {
   const { cluster, options } = request
   const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
-  const seen = await look(request, { graph, views: viewPhases(arrowKinds, graph) })
+  return {
+    graph,
+    read: async (session) => {
+      const seen = await look(session, { graph, views: viewPhases(arrowKinds, graph) })
+      return () => show(request, seen)
+    },
+  }
+}
+
+async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
   const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
   return tell(request, seen, { isPlan: false, toDo })

@@ -1,0 +1,94 @@
+/** What a command does once nothing is wrong with its request, and the one way in which all of them are carried out. */
+import { asFailure } from '../../lib/failure.ts'
+import type { Lock } from '../../lib/files/lock.ts'
+import type { Outcome } from '../../lib/graph/executor.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { TargetId } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { type Closing, summarise } from '../../lib/show/summary.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { checkConfigFile, lockAuth, openSession, type Request, readUnlocked, type Session } from '../request/session.ts'
+import type { ClusterCommand } from './table.ts'
+
+/** Works while no other run can change auth/. */
+export interface Writing {
+  /** With the nodes that may be contacted. */
+  readonly graph?: Graph
+  /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
+  readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
+  readonly work: (session: Locked) => Promise<Worked>
+  /** After the work, whether or not it failed. */
+  readonly closing?: (workspace: Workspace, outcomes: Worked['outcomes']) => Closing
+}
+
+export interface Locked extends Session {
+  /** Aborted where the lock is lost. */
+  readonly lost: AbortSignal
+}
+
+export interface Worked {
+  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly findings: readonly Finding[]
+}
+
+/** Reads while no run holds auth/, and once more if one began meanwhile. */
+export interface Reading {
+  /** With the nodes that may be contacted. */
+  readonly graph?: Graph
+  /** Returns what shows the findings: it is called when they are certain. */
+  readonly read: (session: Session) => Promise<() => Promise<readonly Finding[]>>
+}
+
+/** Throws a usage Failure before anything is printed or changed. */
+export async function perform(command: ClusterCommand, request: Request): Promise<readonly Finding[]> {
+  switch (command.auth) {
+    case 'leaves alone':
+      return (await command.load())(request)
+    case 'reads':
+      return read(request, await (await command.load())(request))
+    case 'writes':
+      return command.loadPlan && request.options.dryRun
+        ? read(request, await (await command.loadPlan())(request))
+        : write(request, await (await command.load())(request))
+    default:
+      return command satisfies never
+  }
+}
+
+async function read(request: Request, { graph, read }: Reading): Promise<readonly Finding[]> {
+  if (graph) checkConfigFile(request, graph)
+  const show = await readUnlocked(request, async () => {
+    const { session, close } = openSession(request, () => {})
+    return read(session).finally(close)
+  })
+  return show()
+}
+
+async function write(request: Request, { graph, reporter, work, closing }: Writing): Promise<readonly Finding[]> {
+  if (graph) checkConfigFile(request, graph)
+  const started = performance.now()
+  const note = reporter?.note ?? request.printError
+  const { session, close } = openSession(request, note)
+  const { workspace, signal } = session
+  let lock: Lock | undefined
+  let worked: Worked
+  try {
+    workspace.auth.make()
+    lock = await lockAuth(workspace.auth, request, note)
+    worked = await work({ ...session, lost: lock.lost })
+  } catch (error) {
+    if (!reporter) throw error
+    const failure = asFailure(error)
+    worked = { outcomes: new Map(), findings: [failure.kind] }
+    if (!signal.aborted) reporter.problem(failure)
+  } finally {
+    await close()
+    lock?.release()
+  }
+  const { outcomes, findings } = worked
+  const exit = exitStatus(findings, request.endedStatus())
+  const seconds = (performance.now() - started) / 1000
+  await reporter?.end(summarise(outcomes, seconds, exit, closing?.(workspace, outcomes)))
+  return findings
+}
