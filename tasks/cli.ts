@@ -60,7 +60,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
     return options.names.length > 0 ? helpOf(command, options.names) : helpText()
   }
   if (options.version) return readVersion()
-  if (options.list) return await listPhases(options.json)
+  if (options.list) return await list(options.json)
   if (options.names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
@@ -213,12 +213,13 @@ function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
   )
 }
 
-async function listPhases(json: boolean): Promise<string> {
+async function list(json: boolean): Promise<string> {
+  if (!json) return (await import('./commands/help.ts')).listText()
   const { formatJsonLine } = await import('../lib/show/json-lines.ts')
-  const lines = phases.map(({ name, title, makes }) =>
-    json ? formatJsonLine({ type: 'phase', name, title, makes }) : `${name.padEnd(17)}${makes}`,
-  )
-  return lines.join('\n')
+  return [
+    ...phases.map(({ name, title, makes }) => formatJsonLine({ type: 'phase', name, title, makes })),
+    ...commands.flatMap(({ name, does }) => (name === '' ? [] : formatJsonLine({ type: 'command', name, does }))),
+  ].join('\n')
 }
 
 function readVersion(): string {

@@ -1,6 +1,6 @@
 /** From the command line to a command and its options, which the table says go together. Pure. */
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
-import { type Command, commands, commonOptions, run } from './table.ts'
+import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
 export interface CommandLine {
   readonly command: Command
@@ -48,5 +48,5 @@ function refuse(command: Command, word: string): string {
 }
 
 function takes({ options }: Command, option: OptionName): boolean {
-  return options.includes(option) || commonOptions.includes(option)
+  return [...options, ...commonOptions, ...questions].includes(option)
 }

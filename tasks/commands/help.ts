@@ -1,33 +1,33 @@
-/** --help: of all, and of one command; both are read from the tables. Pure. */
+/** --help, of everything and of one command, and --list: all of it is read from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
 import { type Finding, statuses } from '../looks/exit-status.ts'
 import { formatCommand } from '../request/command.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { groups, type Phase, phases } from '../tables/phases.ts'
-import { type Command, commands, commonOptions } from './table.ts'
+import { type Command, commands, commonOptions, run } from './table.ts'
 
 /** Columns. */
 const width = 80
-const [commandColumn, optionColumn] = [33, 23]
+const [commandColumn, optionColumn, listColumn] = [33, 23, 20]
 
 export function helpText(): string {
   const rows: [string, string][] = [
     [formatCommand('bootstrap', {}), 'every phase, in order'],
     ...commands.map((command): [string, string] => [usageOf(command), command.does]),
     [formatCommand('COMMAND --help', {}), 'what that command does, and its options'],
-    [formatCommand('--list', {}), optionTable.list.help],
+    [formatCommand('--list', {}), helpWith('list', run)],
   ]
   return [
     'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
     '',
     ...rows.flatMap(([left, right]) => formatRow(left, right, commandColumn)),
     ...['', ...formatPhases()],
-    ...['', 'Options', ...optionNames.flatMap((name) => formatOption(name))],
+    ...['', 'Options', ...optionNames.flatMap((name) => formatOption(name, helpOfAll(name)))],
     ...['', ...formatStatuses(general)],
   ].join('\n')
 }
 
-/** Names are those that stand before --help: of phases, it is said what each makes. */
+/** With what each phase makes that is named before --help. */
 export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
   const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
@@ -35,8 +35,8 @@ export function helpOf(command: Command, names: readonly string[] = []): string 
     ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
     ...(isRun ? ['', ...formatPhases(asked)] : []),
-    ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, command))],
-    ...['', 'Options of every command', ...commonOptions.flatMap((name) => formatOption(name))],
+    ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, helpWith(name, command)))],
+    ...['', formatCommon(command)],
     ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
   ].join('\n')
 }
@@ -45,31 +45,58 @@ function usageOf({ name, operands = '' }: Command): string {
   return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
-/** Of some it is said what each makes; of all, or of none, their names alone. */
+/** What each of some makes; of all, or of none, the names alone. */
 function formatPhases(some: readonly Phase[] = []): string[] {
   if (some.length > 0 && some.length < phases.length)
     return some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))
   return formatRow('Phases:', phases.map(({ name }) => name).join(', '), 'Phases: '.length, 0)
 }
 
-function formatOption(name: OptionName, command?: Command): string[] {
-  const { value, help } = optionTable[name]
-  const told = command ? ofCommand(help, command) : help
-  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, told, optionColumn)
+function formatOption(name: OptionName, help: string): string[] {
+  const { value } = optionTable[name]
+  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, help, optionColumn)
 }
 
-/** Of "only this node; recover: from this one; init: …" what is said of the command, else what is said of no other. */
-function ofCommand(help: string, { name }: Command): string {
-  const parts = help.split('; ').map((part) => {
-    const of = commands.find((each) => each.name !== '' && part.startsWith(`${each.name}: `))?.name ?? ''
-    return { of, text: of === '' ? part : part.slice(of.length + 2) }
+function helpWith(name: OptionName, { means }: Command): string {
+  return means?.[name] ?? optionTable[name].help ?? ''
+}
+
+/** What it means to most commands, then what it means to some. */
+function helpOfAll(name: OptionName): string {
+  const own = commands.flatMap(({ name: command, means }) => {
+    const text = means?.[name]
+    return text === undefined ? [] : `${command && `${command}: `}${text}`
   })
-  const own = parts.filter(({ of }) => of !== '' && of === name)
-  const told = own.length > 0 ? own : parts.filter(({ of }) => of === '')
-  return told.map(({ text }) => text).join('; ')
+  return [optionTable[name].help, ...own].filter(Boolean).join('; ')
 }
 
-/** The right part begins at the column, in a line of its own where the left part reaches so far. */
+function formatCommon({ auth }: Command): string {
+  const known = commonOptions.filter((name) => name !== 'config' || auth !== 'has none yet')
+  const names = new Intl.ListFormat('en').format(known.map((name) => `--${name}`))
+  return `Also ${names.replace(', and', ' and')}: see ${formatCommand('--help', {})}`
+}
+
+/** Each phase and each command. */
+export function listText(): string {
+  const rows = (heading: string, named: readonly (readonly [string, string])[]) => [
+    heading,
+    ...named.flatMap(([name, text]) => formatRow(name, text, listColumn)),
+  ]
+  const known = commands.filter(({ name }) => name !== '')
+  return [
+    ...rows(
+      'Phases',
+      phases.map(({ name, makes }) => [name, makes]),
+    ),
+    '',
+    ...rows(
+      'Commands',
+      known.map(({ name, does }) => [name, does]),
+    ),
+  ].join('\n')
+}
+
+/** The right part begins at the column, on the next line if the left part is too long. */
 function formatRow(left: string, right: string, column: number, indent = 2): string[] {
   const head = `${' '.repeat(indent)}${left}`
   const lines = breakLines(right, width, column, column)
@@ -87,7 +114,7 @@ function formatStatuses(findings: Readonly<Partial<Record<Finding, string>>>): s
   const known = (Object.keys(findings) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
   const meanings = known.map((finding) => `${statuses[finding]} ${findings[finding]}`)
   return breakLines(
-    `Exit status: 0 all well; ${[...meanings, '128 + signal when ended by one'].join('; ')}.`,
+    `Exit status: 0 success; ${[...meanings, '128 + signal when ended by one'].join('; ')}.`,
     width,
     0,
     2,

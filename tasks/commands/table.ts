@@ -1,19 +1,21 @@
-/** The commands, a row each: the parser, its errors and --help read it. A new command is a row here, and a file. */
+/** The commands, a row each, read by the parser, its errors and --help. A new command is a row here, and a file. */
 import type { Finding } from '../looks/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
 import type { Reading, Writing } from './job.ts'
 
 interface Row {
-  /** The word that asks for it; '' for the run, whose words are phases and targets. */
+  /** The word that is typed for it; '' for the run, whose words are phases and targets. */
   readonly name: string
-  /** What further words it takes, as --help shows them; none: it takes none. */
+  /** The further words that it takes, as --help shows them. */
   readonly operands?: string
   /** For --help. */
   readonly does: string
   /** Those that it takes besides what every command takes. */
   readonly options: readonly OptionName[]
-  /** What its findings mean: each has its exit status. */
+  /** What an option means to it, where the table of options does not say so. */
+  readonly means?: Readonly<Partial<Record<OptionName, string>>>
+  /** What its findings mean. Each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>
 }
 
@@ -39,7 +41,9 @@ export type Command =
   | (Row & { readonly auth: 'has none yet'; readonly load: Load<Call, Findings> })
 
 /** Every command takes these. */
-export const commonOptions: readonly OptionName[] = ['config', 'list', 'json', 'verbose', 'quiet', 'version', 'help']
+export const commonOptions: readonly OptionName[] = ['config', 'json', 'verbose', 'quiet']
+/** Each is answered in place of the command. */
+export const questions: readonly OptionName[] = ['list', 'version', 'help']
 
 export const run: Command = {
   name: '',
@@ -49,6 +53,14 @@ export const run: Command = {
     ...(['dry-run', 'node', 'force', 'renew', 'replace-identity', 'prune'] as const),
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
+  means: {
+    force:
+      'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
+    renew: 'with ca only: a new ca.pem over the same key',
+    'replace-identity':
+      'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
+    prune: 'remove files of ours that no longer belong on a node',
+  },
   auth: 'writes',
   findings: {
     refused: 'refused to replace something irreplaceable',
@@ -81,6 +93,7 @@ export const commands: readonly Command[] = [
     name: 'graph',
     does: 'what is made of what, as a picture; SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
+    means: { format: 'mermaid, dot or json' },
     auth: 'leaves alone',
     findings: {},
     load: async () => (await import('./graph.ts')).graph,
@@ -89,6 +102,7 @@ export const commands: readonly Command[] = [
     name: 'report',
     does: 'auth/report.html: when what expires, who holds which key, each certificate',
     options: ['format', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: { format: 'html or prometheus' },
     auth: 'writes',
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
@@ -96,12 +110,17 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'ca | service-account | encryption-key',
-    does: 'puts a new one in its place, in stages, while the cluster runs; --finish: the last stage too',
+    does: 'replaces it by a new one, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: {
+      finish: 'the last stage too, after which the old one is no longer trusted',
+      undo: 'back to the state before it, as long as it is not finished',
+      force: 'finish although something still uses the old one',
+    },
     auth: 'writes',
     findings: {
-      refused: 'another rotation is under way, something still uses the earlier one, or there is no way back',
-      failed: 'a node is not as asked, or did not prove it: the same command goes on from there',
+      refused: 'another rotation is under way, something still uses the old one, or there is no way back',
+      failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
       stale: 'with --dry-run: there are stages to do',
     },
     load: async () => (await import('./rotate/rotate.ts')).rotate,
@@ -111,6 +130,7 @@ export const commands: readonly Command[] = [
     name: 'recover',
     does: 'an auth/ that was lost: from a control node (--node), or from a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: { node: 'from this control node', from: 'from this backup of auth/' },
     auth: 'writes',
     findings: {
       refused: 'auth/ holds something else, or what was found does not fit together; nothing was taken',
@@ -123,10 +143,20 @@ export const commands: readonly Command[] = [
     operands: 'DIR',
     does: "a new cluster's folder: its cluster.yaml, from the names of its nodes, or from an auth/ that is there",
     options: [...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config'] as const), 'from'],
+    means: {
+      control: 'the control nodes, by the names ssh has',
+      worker: 'the workers',
+      gateway: 'the load balancers',
+      'virtual-ip': 'where the API is reached through the load balancer',
+      name: "the cluster's name (default: the folder's)",
+      user: 'the user that logs in on the nodes',
+      'ssh-config': "ssh's configuration file, as for ssh -F",
+      from: 'read the rest from this auth/',
+    },
     auth: 'has none yet',
     findings: {
       failed: 'the folder could not be written',
-      stale: 'cluster.yaml is written, and what is missing in it was told',
+      stale: 'cluster.yaml is written, and what is missing in it is listed',
     },
     load: async () => (await import('./init/init.ts')).init,
   },

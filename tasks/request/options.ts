@@ -7,7 +7,8 @@ import { formatCommand } from './command.ts'
 
 interface Option {
   readonly type: 'boolean' | 'string'
-  readonly help: string
+  /** What it means wherever the row of the command does not say so. */
+  readonly help?: string
   /** The placeholder for its value in --help. */
   readonly value?: string
   readonly multiple?: true
@@ -17,32 +18,21 @@ interface Option {
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
-  node: {
-    type: 'string',
-    multiple: true,
-    value: 'NAME',
-    help: 'only what belongs to this node (repeatable); recover: from this control node',
-  },
-  from: { type: 'string', value: 'DIR', help: 'recover: from this backup of auth/; init: for this auth/' },
-  control: { type: 'string', multiple: true, value: 'a,b,c', help: 'init: the control nodes, by the names ssh has' },
-  worker: { type: 'string', multiple: true, value: 'd,e', help: 'init: the workers' },
-  gateway: { type: 'string', multiple: true, value: 'g', help: 'init: the load balancers' },
-  'virtual-ip': { type: 'string', value: 'ADDRESS', help: 'init: where the API is reached through the load balancer' },
-  name: { type: 'string', value: 'NAME', help: "init: the cluster's name (default: the folder's)" },
-  user: { type: 'string', value: 'USER', help: 'init: who logs in on the nodes' },
-  'ssh-config': { type: 'string', value: 'FILE', help: 'init: for ssh -F' },
-  force: {
-    type: 'boolean',
-    help: 'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named; rotate: finish although somebody still uses the earlier one',
-  },
-  renew: { type: 'boolean', help: 'with ca only: a new ca.pem over the same key' },
-  'replace-identity': {
-    type: 'boolean',
-    help: 'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
-  },
-  finish: { type: 'boolean', help: 'rotate: the last stage too, after which the earlier one is worth nothing' },
-  undo: { type: 'boolean', help: 'rotate: back to before it, as long as it is not finished' },
-  prune: { type: 'boolean', help: 'deploy: remove files of ours that no longer belong on a node' },
+  node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
+  from: { type: 'string', value: 'DIR' },
+  control: { type: 'string', multiple: true, value: 'a,b,c' },
+  worker: { type: 'string', multiple: true, value: 'd,e' },
+  gateway: { type: 'string', multiple: true, value: 'g' },
+  'virtual-ip': { type: 'string', value: 'ADDRESS' },
+  name: { type: 'string', value: 'NAME' },
+  user: { type: 'string', value: 'USER' },
+  'ssh-config': { type: 'string', value: 'FILE' },
+  force: { type: 'boolean' },
+  renew: { type: 'boolean' },
+  'replace-identity': { type: 'boolean' },
+  finish: { type: 'boolean' },
+  undo: { type: 'boolean' },
+  prune: { type: 'boolean' },
   'wait-nodes': {
     type: 'string',
     value: 'TIME',
@@ -52,9 +42,9 @@ const table = {
   'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
   'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
-  format: { type: 'string', value: 'F', help: 'graph: mermaid, dot or json; report: html or prometheus' },
-  list: { type: 'boolean', help: 'the phases, and what each makes' },
-  json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of the tree' },
+  format: { type: 'string', value: 'F' },
+  list: { type: 'boolean', help: 'the phases, what each makes, and the commands' },
+  json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of text' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },
   quiet: { type: 'boolean', help: 'only what failed, warnings, and what is left to do' },
   version: { type: 'boolean', help: 'the version' },

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
-import { helpOf, helpText } from '../../../tasks/commands/help.ts'
-import { commands, commonOptions, run } from '../../../tasks/commands/table.ts'
+import { helpOf, helpText, listText } from '../../../tasks/commands/help.ts'
+import { commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
@@ -76,12 +76,12 @@ test('each row of the table has a command behind it, and a name and options of i
   for (const { name, options, load } of commands) {
     assert.equal(typeof (await load()), 'function', name)
     assert.deepEqual(
-      options.filter((option) => commonOptions.includes(option)),
+      options.filter((option) => [...commonOptions, ...questions].includes(option)),
       [],
       name,
     )
   }
-  const taken = new Set([...commonOptions, ...commands.flatMap(({ options }) => options)])
+  const taken = new Set([...commonOptions, ...questions, ...commands.flatMap(({ options }) => options)])
   assert.deepEqual(
     optionNames.filter((name) => !taken.has(name)),
     [],
@@ -107,8 +107,29 @@ test('the help names every option, with the kind of value it takes, every phase 
   assert.ok(help.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
 })
 
-test('the help of a command names its own options and those of every command, and no others', () => {
-  for (const command of commands) assert.deepEqual(optionsIn(helpOf(command)), [...command.options, ...commonOptions])
+test('the help of a command explains its own options, and points at the common ones in one line', () => {
+  for (const command of commands) {
+    const help = helpOf(command)
+    assert.deepEqual(optionsIn(help), command.options)
+    const common = command.name === 'init' ? '' : '--config, '
+    assert.ok(
+      help.split('\n').includes(`Also ${common}--json, --verbose and --quiet: see npm run task -- --help`),
+      help,
+    )
+  }
+})
+
+test('each option has an explanation in the help of every command that takes it', () => {
+  for (const command of commands)
+    for (const name of command.options)
+      assert.match(helpOf(command), new RegExp(`^ {2}--${name}\\b[^a-z]*\\b.* \\w`, 'm'))
+})
+
+test('the list names every phase and every command, and fits 80 columns', () => {
+  const lines = listText().split('\n')
+  const named = lines.flatMap((line) => /^ {2}(\S+)/.exec(line)?.[1] ?? [])
+  assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
+  for (const line of lines) assert.ok(line.length <= 80, line)
 })
 
 test('the help of a command says nothing of others', () => {
