@@ -1,4 +1,6 @@
 /** From the command line to a command and its options, which the table says go together. Pure. */
+import { usageFailure } from '../../lib/failure.ts'
+import { formatCommand } from '../request/command.ts'
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
@@ -7,12 +9,37 @@ export interface CommandLine {
   readonly options: Options
 }
 
+/** What is answered the same with and without the dashes. */
+const askedAsWord: ReadonlySet<string> = new Set(questions)
+
+/** What people type who know other tools, and the commands for it. */
+const otherTools: Readonly<Record<string, (command: (task: string) => string) => string>> = {
+  plan: (command) => command('bootstrap --dry-run'),
+  diff: (command) => command('bootstrap --dry-run'),
+  apply: (command) => command('bootstrap'),
+  up: (command) => command('bootstrap'),
+  'deploy-all': (command) => command('bootstrap'),
+  renew: (command) => `${command('bootstrap')} renews what expires soon; the CA: ${command('ca --renew')}`,
+}
+
 /** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const options = parseOptions(args)
+  const [first = ''] = options.names
+  if (askedAsWord.has(first)) return parseCommandLine(args.with(args.indexOf(first), `--${first}`))
   const command = commandFor(options.names)
-  if (!options.help) checkCombination(command, options)
+  if (options.help) return { command, options }
+  checkCombination(command, options)
+  if (command === run) refuseOtherTools(options)
   return { command, options }
+}
+
+function refuseOtherTools({ names, config }: Options): void {
+  const command = (task: string) => formatCommand(task, { config })
+  for (const name of names) {
+    const instead = Object.hasOwn(otherTools, name) ? otherTools[name] : undefined
+    if (instead) throw usageFailure(`"${name}" is not a command: ${instead(command)}`)
+  }
 }
 
 /** By the first word: what follows it may be called anything. One that stands elsewhere is then refused. */

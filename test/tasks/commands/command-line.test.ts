@@ -31,6 +31,25 @@ for (const [line, name] of understood)
     assert.equal(parseCommandLine(line.split(' ')).command.name, name)
   })
 
+for (const word of ['help', 'list', 'version'] as const)
+  test(`"${word}" does what --${word} does`, () => {
+    for (const line of [[word], ['--json', word], [word, 'status']])
+      assert.equal(parseCommandLine(line).options[word], true, line.join(' '))
+    assert.deepEqual(parseCommandLine([word, 'status']).options.names, ['status'])
+  })
+
+for (const [line, message] of [
+  ['plan', '"plan" is not a command: npm run bootstrap -- --dry-run'],
+  ['bootstrap diff', '"diff" is not a command: npm run bootstrap -- --dry-run'],
+  ['apply --config a.yaml', '"apply" is not a command: npm run bootstrap -- --config a.yaml'],
+  ['up', '"up" is not a command: npm run bootstrap'],
+  ['deploy-all', '"deploy-all" is not a command: npm run bootstrap'],
+  ['renew', '"renew" is not a command: npm run bootstrap renews what expires soon; the CA: npm run task -- ca --renew'],
+] as const)
+  test(`"${line}", a word of other tools, gets the command in one line`, () => {
+    assert.throws(() => parseCommandLine(line.split(' ')), { kind: 'usage', message, remedy: undefined })
+  })
+
 const refused: readonly [string, string][] = [
   ['bootstrap graph', "graph is read-only and can't be combined with bootstrap"],
   ['status verify', "status is read-only and can't be combined with verify"],
