@@ -48,7 +48,7 @@ export async function run(request: Request): Promise<Writing> {
             ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
           ],
       nextToExpire: nextToExpire(workspace, wanted),
-      goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
+      goOn: signal.aborted ? workspace.command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
     }),
   }
 }
@@ -88,23 +88,30 @@ function tellEarlier(
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
 }
 
-/** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */
+/** The same command, but no replacement or renewal twice; where all forced files are made, a plain run does the rest. */
 function sameAgain(
   { names, nodes, prune, replaceIdentity }: Request['options'],
   forced: ReadonlyMap<TargetId, Force>,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  { wanted, outcomes }: { readonly wanted: Graph; readonly outcomes: ReadonlyMap<TargetId, Outcome> },
 ): string {
+  const isBuilt = (id: TargetId) => outcomes.get(id)?.kind === 'built'
   const isLeft = ([id, force]: [TargetId, Force]) => {
     const outcome = outcomes.get(id)
     // In its middle, it may have been replaced.
     const isBegun = outcome?.kind === 'cancelled' && outcome.isBegun
-    return force === 'rebuild' || (outcome?.kind !== 'built' && (force === 'renew' || !isBegun))
+    return force === 'rebuild' || (!isBuilt(id) && (force === 'renew' || !isBegun))
   }
   const isForcedAgain = forced.size > 0 && [...forced].every(isLeft)
-  return [
+  const files = [...forced.keys()].filter((id) => wanted.get(id)?.where === 'auth')
+  // Nodes and kubeconfigs that have the old files are stale.
+  const areAllMade = isForcedAgain && files.length > 0 && files.every(isBuilt)
+  const again = [
     names.join(' ') || 'bootstrap',
     ...nodes.map((node) => `--node ${node}`),
     ...(isForcedAgain ? [[...forced.values()].includes('renew') ? '--renew' : '--force'] : []),
+  ]
+  return [
+    ...(areAllMade ? ['bootstrap'] : again),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
   ].join(' ')

@@ -511,6 +511,29 @@ test('a renewal of the CA that was ended before it began is asked for again', as
   release()
 })
 
+const clients = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy']
+const forced = [
+  'cluster-cert',
+  ...[...clients, 'service-account'].map((name) => `component-certs/${name}`),
+  ...['control0', 'worker0'].flatMap((name) => [`node-certs/${name}`, `kubeconfigs/${name}`]),
+  ...clients.map((name) => `kubeconfigs/${name}`),
+]
+
+for (const { names, next } of [
+  { names: ['certs', 'kubeconfigs', 'local-kubeconfig'], next: 'npm run bootstrap -- --prune' },
+  { names: ['local-kubeconfig'], next: 'npm run task -- local-kubeconfig --force --prune' },
+])
+  test(`after Ctrl-C at the kubeconfig, "${names.join(' ')} --force" advises: ${next}`, async (t) => {
+    const folder = place(t)
+    assert.equal((await run(folder, ['certs', 'kubeconfigs'])).status, 0)
+    lockKubeconfig(folder)
+    const stopped = start(folder, [...names, '--force', '--prune', '--json'])
+    await stopped.told('"type":"building","id":"local-kubeconfig"')
+    for (const id of names.length > 1 ? forced : []) await stopped.told(`"type":"built","id":"${id}"`)
+    stopped.child.kill('SIGINT')
+    assert.equal(parse((await stopped.ended).stdout).at(-1)?.goOn, next)
+  })
+
 test('a stdout that is closed in the middle of a run ends it as SIGPIPE would, and the next run completes', async (t) => {
   const folder = place(t)
   const release = await holdAuth(folder)
