@@ -7,6 +7,10 @@ import { formatCommand } from './command.ts'
 
 interface Option {
   readonly type: 'boolean' | 'string'
+  /** The name of its field, where that is not its own in camel case. */
+  readonly as?: string
+  /** Throws a usage Failure. */
+  readonly parse?: (value: string) => unknown
   /** What it means wherever the row of the command does not say so. */
   readonly help?: string
   /** The placeholder for its value in --help. */
@@ -18,12 +22,18 @@ interface Option {
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
-  node: { type: 'string', multiple: true, value: 'NAME', help: 'only what belongs to this node (repeatable)' },
+  node: {
+    type: 'string',
+    as: 'nodes',
+    multiple: true,
+    value: 'NAME',
+    help: 'only what belongs to this node (repeatable)',
+  },
   from: { type: 'string', value: 'DIR' },
   control: { type: 'string', multiple: true, value: 'a,b,c' },
   worker: { type: 'string', multiple: true, value: 'd,e' },
   gateway: { type: 'string', multiple: true, value: 'g' },
-  'virtual-ip': { type: 'string', value: 'ADDRESS' },
+  'virtual-ip': { type: 'string', as: 'virtualIP', value: 'ADDRESS' },
   name: { type: 'string', value: 'NAME' },
   user: { type: 'string', value: 'USER' },
   'ssh-config': { type: 'string', value: 'FILE' },
@@ -36,12 +46,13 @@ const table = {
   'wait-nodes': {
     type: 'string',
     value: 'TIME',
+    parse: duration,
     help: 'how long to wait (2m, 90s) for nodes that are still booting',
   },
-  concurrency: { type: 'string', value: 'N', help: 'nodes at once, instead of ssh.concurrency' },
+  concurrency: { type: 'string', value: 'N', parse: wholeNumber, help: 'nodes at once, instead of ssh.concurrency' },
   'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
-  'sort-by': { type: 'string', value: 'KEY', help: 'by "end": what expires first before the rest' },
+  'sort-by': { type: 'string', value: 'KEY', parse: sortKey, help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F' },
   list: { type: 'boolean', help: 'the phases, what each makes, and the commands' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of text' },
@@ -56,10 +67,28 @@ export type OptionName = keyof typeof table
 export const optionNames = Object.keys(table) as readonly OptionName[]
 export const optionTable: Readonly<Record<OptionName, Option>> = table
 
-export type Options = Readonly<ReturnType<typeof parseOptions>>
+type Table = typeof table
+type CamelCase<Name extends string> = Name extends `${infer First}-${infer Rest}`
+  ? `${First}${Capitalize<CamelCase<Rest>>}`
+  : Name
+type Field<Name extends OptionName> = Table[Name] extends { readonly as: infer As extends string }
+  ? As
+  : CamelCase<Name>
+type Value<Row> = Row extends { readonly type: 'boolean' }
+  ? boolean
+  : Row extends { readonly multiple: true }
+    ? readonly string[]
+    : (Row extends { readonly parse: (value: string) => infer Parsed } ? Parsed : string) | undefined
+
+/** A field for each option: false, empty or undefined where it was not given. */
+export type Options = { readonly [Name in OptionName as Field<Name>]: Value<Table[Name]> } & {
+  readonly names: readonly string[]
+  /** The options that were given, to be compared with those that the command takes. */
+  readonly given: readonly OptionName[]
+}
 
 /** Throws a usage Failure. */
-export function parseOptions(args: readonly string[]) {
+export function parseOptions(args: readonly string[]): Options {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
     options: table as unknown as ParseArgsOptionsConfig,
@@ -68,43 +97,19 @@ export function parseOptions(args: readonly string[]) {
     tokens: true,
   })
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
-  const flag = (name: OptionName) => values[name] === true
-  const each = (name: OptionName): readonly string[] => ((values[name] ?? []) as string[]).map(String)
-  if (flag('quiet') && flag('verbose')) throw usage("--quiet and --verbose can't be combined")
-  return {
-    names: positionals as readonly string[],
-    /** The options that were given, to be compared with those that the command takes. */
-    given: optionNames.filter((name) => values[name] !== undefined),
-    nodes: each('node'),
-    control: each('control'),
-    worker: each('worker'),
-    gateway: each('gateway'),
-    virtualIP: values['virtual-ip'] as string | undefined,
-    name: values.name as string | undefined,
-    user: values.user as string | undefined,
-    sshConfig: values['ssh-config'] as string | undefined,
-    config: values.config as string | undefined,
-    from: values.from as string | undefined,
-    concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
-    waitNodes: values['wait-nodes'] === undefined ? 0 : duration(String(values['wait-nodes'])),
-    dryRun: flag('dry-run'),
-    force: flag('force'),
-    renew: flag('renew'),
-    replaceIdentity: flag('replace-identity'),
-    finish: flag('finish'),
-    undo: flag('undo'),
-    prune: flag('prune'),
-    lockWait: !flag('no-lock-wait'),
-    onNodes: flag('on-nodes'),
-    sortBy: values['sort-by'] === undefined ? undefined : sortKey(String(values['sort-by'])),
-    format: values.format as string | undefined,
-    list: flag('list'),
-    json: flag('json'),
-    verbose: flag('verbose'),
-    quiet: flag('quiet'),
-    version: flag('version'),
-    help: flag('help'),
-  }
+  if (values.quiet && values.verbose) throw usage("--quiet and --verbose can't be combined")
+  const fields = optionNames.map((name) => {
+    const {
+      type,
+      multiple,
+      parse,
+      as = name.replace(/-./g, ([, letter = '']) => letter.toUpperCase()),
+    } = optionTable[name]
+    const value = values[name] ?? (type === 'boolean' ? false : multiple ? [] : undefined)
+    return [as, parse && value !== undefined ? parse(String(value)) : value]
+  })
+  const given = optionNames.filter((name) => values[name] !== undefined)
+  return { ...Object.fromEntries(fields), names: positionals, given }
 }
 
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {

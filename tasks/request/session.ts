@@ -59,7 +59,7 @@ export function authBeside(file: string): AuthDir {
 
 export function openSession(request: Request, note: (text: string) => void) {
   const { cluster, file, options, kubeconfigs, env, signal } = request
-  const place = { folder: dirname(file), env, signal, waitNodes: options.waitNodes }
+  const place = { folder: dirname(file), env, signal, waitNodes: options.waitNodes ?? 0 }
   const { connect, disconnect, close } = connector(cluster, place)
   const session: Session = {
     ...request,
@@ -136,7 +136,7 @@ function lockFile({ path }: AuthDir): string {
 }
 
 function lockOptions({ options, signal }: Request, onWait: (text: string) => void): LockOptions {
-  const [wait, waitForQuiet] = options.lockWait ? [Number.POSITIVE_INFINITY, 20_000] : [0, 0]
+  const [wait, waitForQuiet] = options.noLockWait ? [0, 0] : [Number.POSITIVE_INFINITY, 20_000]
   return { signal, wait, waitForQuiet, onWait }
 }
 

@@ -148,8 +148,8 @@ describe('a look', { concurrency: 2 }, () => {
 })
 
 /** As much of a Request as a read needs. */
-function requestIn(place: string, lockWait: boolean, told: string[] = []): Request {
-  const options = { lockWait, quiet: false }
+function requestIn(place: string, noLockWait: boolean, told: string[] = []): Request {
+  const options = { noLockWait, quiet: false }
   const { signal } = new AbortController()
   const printError = (text: string) => told.push(text)
   return { file: join(place, 'cluster.yaml'), options, signal, printError } as unknown as Request
@@ -160,7 +160,7 @@ test('what was read while a run began and ended is read again', async (t) => {
   const auth = join(place, 'auth')
   mkdirSync(auth)
   let reads = 0
-  const found = await readUnlocked(requestIn(place, true), async () => {
+  const found = await readUnlocked(requestIn(place, false), async () => {
     reads += 1
     if (reads === 1) (await lockNow(auth))()
     return reads
@@ -174,7 +174,7 @@ test('what was read while a run began is read again when that run has ended', as
   mkdirSync(auth)
   let release: (() => void) | undefined
   const told: string[] = []
-  const request = requestIn(place, true, told)
+  const request = requestIn(place, false, told)
   const printError = (text: string) => {
     told.push(text)
     writeFileSync(join(auth, 'ca.pem'), 'whole')
@@ -197,13 +197,13 @@ test('what was read while a run began is not read again with --no-lock-wait, as 
     reads += 1
     await lockNow(auth)
   }
-  await assert.rejects(readUnlocked(requestIn(place, false), read), { name: 'Failure', code: 'locked' })
+  await assert.rejects(readUnlocked(requestIn(place, true), read), { name: 'Failure', code: 'locked' })
   assert.equal(reads, 1)
 })
 
 test('where there is no auth/ nobody is waited for, and a run that makes it is noticed', async (t) => {
   const place = scratch(t)
-  const seen = await readUnlocked(requestIn(place, true), async () => {
+  const seen = await readUnlocked(requestIn(place, false), async () => {
     const names = readdirSync(place)
     if (names.length === 0) mkdirSync(join(place, 'auth'))
     return names
@@ -215,7 +215,7 @@ test('while nothing changes there is one read', async (t) => {
   const place = scratch(t)
   mkdirSync(join(place, 'auth'))
   let reads = 0
-  await readUnlocked(requestIn(place, true), async () => {
+  await readUnlocked(requestIn(place, false), async () => {
     reads += 1
   })
   assert.equal(reads, 1)
