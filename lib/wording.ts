@@ -21,8 +21,8 @@ export function formatNames(names: readonly string[]): string {
 }
 
 /** "1 file", "14 files" */
-export function countFiles(count: number): string {
-  return count === 1 ? '1 file' : `${count} files`
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
 /** Of a mode: "0600". */
@@ -58,6 +58,14 @@ export function withoutOwnName(text: string, name: string): string {
 /** Groups of at least one, in the order of their first. */
 export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T, ...T[]][] {
   return [...Map.groupBy(items, key).values()] as [T, ...T[]][]
+}
+
+/** Groups items whose text is the same but for their own names. `shared` turns a text of the first into one for all. */
+export function foldAlike<T>(items: Iterable<T>, nameOf: (item: T) => string, textOf: (item: T) => string) {
+  return groupAlike(items, (item) => withoutOwnName(textOf(item), nameOf(item))).map((group) => ({
+    group,
+    shared: (text: string) => (group.length === 1 ? text : withoutOwnName(text, nameOf(group[0]))),
+  }))
 }
 
 /** As one word for a POSIX shell. */

@@ -2,14 +2,14 @@
 import type { Change, Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { countFiles, formatDate, formatNames } from '../wording.ts'
+import { count, formatDate, formatNames } from '../wording.ts'
 
 /** "copying 14 files", "waiting for /readyz of kube-apiserver" */
 export function formatStep(step: Step): string {
   switch (step.doing) {
     case 'copying':
     case 'installing':
-      return `${step.doing} ${countFiles(step.files)}`
+      return `${step.doing} ${count(step.files, 'file')}`
     case 'restarting':
       return `restarting ${step.unit}`
     case 'draining':
@@ -79,7 +79,7 @@ function formatBuilt({ reasons, change }: Built): string {
       )
     case 'installed': {
       const { paths, restarts } = change
-      return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
+      return formatParts([paths.length > 0 && `${count(paths.length, 'file')} installed`, listUnits(restarts)]) || why
     }
     case 'proven':
       return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to be asked there'
@@ -116,7 +116,7 @@ function listUnits(units: readonly string[]): string | false {
 
 /** The names of one or two, the number of more. */
 function listFiles(files: readonly string[], what: string): string | false {
-  return files.length > 0 && `${files.length > 2 ? countFiles(files.length) : files.join(', ')} ${what}`
+  return files.length > 0 && `${files.length > 2 ? count(files.length, 'file') : files.join(', ')} ${what}`
 }
 
 /** In the order in which they are counted. */

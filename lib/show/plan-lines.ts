@@ -1,7 +1,7 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
 import { breakLines, fit } from '../paragraph.ts'
-import { formatNames, printable } from '../wording.ts'
+import { count, formatNames, printable } from '../wording.ts'
 import type { PhaseView } from './phase-view.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
@@ -104,13 +104,13 @@ function formatFollows({ command, phases, restarts, areYours }: Follows, width: 
 /** "Plan: + 22 new, ~ 3 changed, ↻ 5 restarts" */
 function formatCounts(entries: readonly Entry[]): string {
   const { added, changed, removed, restarts } = countEntries(entries)
-  const part = (mark: keyof typeof colours, count: number, what: string) =>
-    count > 0 ? [paint(mark, `${mark} ${count} ${what}`)] : []
+  const part = (mark: keyof typeof colours, number: number, text: string) =>
+    number > 0 ? [paint(mark, `${mark} ${text}`)] : []
   const parts = [
-    ...part('+', added, 'new'),
-    ...part('~', changed, 'changed'),
-    ...part('-', removed, removed === 1 ? 'file removed' : 'files removed'),
-    ...part('↻', restarts, restarts === 1 ? 'restart' : 'restarts'),
+    ...part('+', added, `${added} new`),
+    ...part('~', changed, `${changed} changed`),
+    ...part('-', removed, `${count(removed, 'file')} removed`),
+    ...part('↻', restarts, count(restarts, 'restart')),
   ]
   return `Plan: ${parts.join(', ')}`
 }

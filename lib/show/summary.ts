@@ -3,7 +3,7 @@ import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
-import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
 import type { PhaseView } from './phase-view.ts'
@@ -47,15 +47,16 @@ export function summarise(
   exit: number,
   closing: Closing = { advice: [], nextToExpire: undefined },
 ) {
-  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
+  const kinds = Map.groupBy(outcomes.values(), ({ kind }) => kind)
+  const number = (kind: Outcome['kind']) => kinds.get(kind)?.length ?? 0
   return {
     targets: outcomes.size,
-    made: count('built'),
-    fresh: count('fresh'),
+    made: number('built'),
+    fresh: number('fresh'),
     /** A dry run's: what would be made. */
-    stale: count('stale'),
-    failed: count('failed'),
-    cancelled: count('cancelled'),
+    stale: number('stale'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
     seconds,
     exit,
     ...closing,
@@ -72,8 +73,7 @@ export function formatSummary(summary: Summary): string {
     `${failed} failed`,
     ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
   ]
-  const noun = areChecks ? 'check' : 'target'
-  return `${targets} ${noun}${targets === 1 ? '' : 's'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
 }
 
 /** A row of the table at the end. */
@@ -169,7 +169,7 @@ function copiesRow(label: string, where: string, copies: readonly { node: string
   const some = copies.filter(({ files }) => files > 0)
   const files = some.reduce((sum, each) => sum + each.files, 0)
   const nodes = formatNames(some.map(({ node }) => node))
-  return files > 0 ? [{ label, text: `${countFiles(files)} ${where} ${nodes}` }] : []
+  return files > 0 ? [{ label, text: `${count(files, 'file')} ${where} ${nodes}` }] : []
 }
 
 function nodeIn(id: TargetId): string {

@@ -9,7 +9,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
-import { countFiles, formatNames } from '../../lib/wording.ts'
+import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { readLocalPair } from './local-pair.ts'
 import type { Seen } from './look.ts'
@@ -208,5 +208,5 @@ function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
-  return { state: 'fresh', why: `${countFiles(nodeFiles(node).length)}, as in auth/` }
+  return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
 }

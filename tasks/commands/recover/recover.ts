@@ -5,7 +5,7 @@ import type { Lock } from '../../../lib/files/lock.ts'
 import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { summarise } from '../../../lib/show/summary.ts'
-import { countFiles } from '../../../lib/wording.ts'
+import { count } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { closeFolder } from '../../looks/walk.ts'
 import { clusterGraph } from '../../phases/table.ts'
@@ -66,7 +66,7 @@ function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
   const present = files.size - missing.length
   note(
-    `${auth.path}: restored ${countFiles(missing.length)}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
+    `${auth.path}: restored ${count(missing.length, 'file')}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
   )
   for (const each of notes) note(each)
 }
