@@ -97,11 +97,17 @@ function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[],
   if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
   if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
   if (!is) return `updated: ${why}`
-  if (isRenewal(reasons) && was) return `renewed: ${formatDate(is.expires)}, was ${formatDate(was.expires)}`
+  if (isRenewal(reasons) && was) return formatRenewal(is.expires, was.expires)
   return `reissued, expires ${formatDate(is.expires)}: ${why}`
 }
 
-/** Only its time was up, or it was asked for by name. */
+/** "renewed: 2036-11-23, was 2027-11-25"; one that expires with its CA may gain nothing. */
+function formatRenewal(is: Date, was: Date): string {
+  const [now, before] = [formatDate(is, was), formatDate(was, is)]
+  return now === before ? `renewed, still expires ${formatDate(is)}` : `renewed: ${now}, was ${before}`
+}
+
+/** Only its time was up, or it was requested by name. */
 function isRenewal(reasons: readonly Reason[]): boolean {
   return ownReasons(reasons).every(({ kind }) => kind === 'expires' || kind === 'forced')
 }

@@ -136,10 +136,10 @@ function formatFacts(
 ): string {
   const changed = (before: string | undefined, now: string) =>
     before === undefined || before === now ? '' : ` (was ${before})`
-  const date = formatDate(expires)
+  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
   return [
     `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
-    `expires ${date}${changed(was && formatDate(was.expires), date)}`,
+    `expires ${date === before ? formatDate(expires) : date}${changed(before, date)}`,
     ...(names > 0 ? [`${count(names, 'name')}${changed(was && String(was.names), String(names))}`] : []),
   ].join(', ')
 }

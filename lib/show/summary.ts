@@ -3,7 +3,7 @@ import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
-import { count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, formatAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
 import type { PhaseView } from './phase-view.ts'
@@ -89,7 +89,7 @@ function closingRows(summary: Summary): ClosingRow[] {
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
   return [
     ...changedRows(outcomes),
-    ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
+    ...row('Changed', isIdle(summary) ? 'nothing: everything matches cluster.yaml' : undefined),
     ...toDoRows(summary),
     ...row('Next', nextToExpire && formatNext(nextToExpire)),
     ...row('Ended', goOn && formatEnded(outcomes, goOn)),
@@ -174,8 +174,4 @@ function copiesRow(label: string, where: string, copies: readonly { node: string
 
 function nodeIn(id: TargetId): string {
   return id.slice(id.indexOf('/') + 1)
-}
-
-function capital(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1)
 }

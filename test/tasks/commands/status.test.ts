@@ -174,7 +174,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
     assert.match(
       table.stdout.replace(/\s+/g, ' '),
-      /^All 16 items are as cluster\.yaml asks\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
+      /^All 16 items match cluster\.yaml\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
     )
     assertNarrow(table)
   })
@@ -224,7 +224,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual([...ends], [itemOf(ran, 'ca')?.notAfter])
     for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
     const said = (await statusAt(place, late + 1)).stdout.replace(/\s+/g, ' ')
-    assert.match(said, /^\d+ of \d+ expire within renewBefore \(see npm run task -- ca --renew --dry-run\)\. /)
+    assert.match(said, /^\d+ of \d+ items expire within renewBefore \(see npm run task -- ca --renew --dry-run\)\. /)
     const quiet = await statusAt(place, late + 1, '--quiet')
     assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
   })

@@ -60,10 +60,10 @@ describe('report', { concurrency: 2 }, () => {
       return header.replace(/<[^>]+>/g, '').replace(/\s+/g, ' ')
     }
     const all =
-      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items are as cluster\.yaml asks; read on /
+      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items match cluster\.yaml; read on /
     assert.match(await textOf(), all)
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 24 items are not right; read on /)
+    assert.match(await textOf(), /1 of 24 items has a problem; read on /)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
