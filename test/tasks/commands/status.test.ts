@@ -485,6 +485,26 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     )
   })
 
+  test('nothing is called installed or loaded on nodes that were only deployed to', async (t) => {
+    writeCluster(place, [...edits, ...labEdits(lab), [['install'], 'guide']])
+    t.after(() => writeCluster(place, [...edits, ...labEdits(lab)]))
+    const rollout = 'deployed on 3 of 3 nodes, installed on 0 of 3, loaded on 0 of 3'
+    const [table, json] = [await status('--on-nodes'), await status('--on-nodes', '--json')]
+    assert.deepEqual([table.status, json.status], [0, 0], table.stdout)
+    assert.match(
+      table.stdout.replace(/\n +/g, ' '),
+      new RegExp(`^All 16 items match cluster.yaml; ${rollout}\\. First`),
+    )
+    for (const each of json.events.filter(({ type }) => type === 'node'))
+      assert.deepEqual([each.deployed, each.installed, each.loaded], [true, false, false])
+    for (const args of [[], ['--format', 'prometheus']])
+      assert.equal((await harderway(place, 'report', '--on-nodes', ...args)).status, 0)
+    const [page, metrics] = ['html', 'prom'].map((kind) => readFileSync(join(place, `auth/report.${kind}`), 'utf8'))
+    assert.ok(page?.includes(rollout))
+    const lines = metrics?.match(/^harderway_node_.*gateway.*$/gm)?.map((line) => line.replace(/{.*}/, ''))
+    assert.deepEqual(lines, ['harderway_node_deployed 1', 'harderway_node_installed 0', 'harderway_node_loaded 0'])
+  })
+
   test('the table has how many nodes have a file as it is here, and a line a node', async () => {
     const ran = await status('--on-nodes', '--verbose')
     assert.equal(ran.status, 0)
