@@ -2,13 +2,22 @@
 import { isUnreached } from '../failure.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
-import { foldAlike, formatNames } from '../wording.ts'
+import { foldAlike, formatDate, formatLeftInWords, formatNames } from '../wording.ts'
 
 export interface Advice {
   readonly nodes: readonly string[]
   /** Files that were replaced there; `<name>` stands for the node's own name where there are several nodes. */
   readonly files: readonly string[]
   readonly restart: readonly string[]
+}
+
+/** The CA expires within renewBefore, and no run renews it. */
+export interface CaAdvice {
+  readonly expires: Date
+  /** Left, rounded down. */
+  readonly days: number
+  /** To be typed, one after the other. */
+  readonly commands: readonly string[]
 }
 
 /** Only for files that were replaced, and only if no later target (install) takes them further. */
@@ -69,6 +78,12 @@ export function formatAdvice({ nodes, files, restart }: Advice): string {
   const inTurn = nodes.length > 1 ? ', one node at a time' : ''
   const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
   return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+}
+
+/** "The CA expires in 19 days, on 2036-11-23, and every certificate with it: npm run task -- ca --renew, then …" */
+export function formatCaAdvice({ expires, commands }: CaAdvice, now: Date): string {
+  const left = formatLeftInWords(expires.getTime() - now.getTime())
+  return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
 }
 
 /** "worker0, worker1 wait for control0; without it: npm run task -- install --node worker0 --node worker1" */

@@ -5,7 +5,7 @@ import { printable } from '../wording.ts'
 import { formatOutcome, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatSummary, formatToDo } from './summary.ts'
+import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
 
 /** After so many lines, what went well is counted by phase. */
 const mostLines = 60
@@ -61,6 +61,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)
       if (summary.targets > 0) say(formatSummary(summary))
+      for (const line of formatLast(summary, Number.POSITIVE_INFINITY)) write(line)
     },
   }
 }

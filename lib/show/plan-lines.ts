@@ -5,7 +5,7 @@ import { count, formatNames, printable } from '../wording.ts'
 import type { PhaseView } from './phase-view.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { type Follows, formatSummary, type Summary } from './summary.ts'
+import { type Follows, formatLast, formatSummary, type Summary } from './summary.ts'
 
 export interface PlanLinesOptions {
   readonly phases: readonly PhaseView[]
@@ -35,6 +35,7 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
         for (const line of isTerminal ? fit(text, options.width) : [text]) write(line)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
+      for (const line of formatLast(summary, options.width)) write(line)
     },
   }
 }

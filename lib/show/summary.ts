@@ -1,10 +1,11 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
+import { styleText } from 'node:util'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
 import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
-import { type Advice, formatAdvice } from './advice.ts'
+import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
 import { labelOf } from './outcome.ts'
 import type { PhaseView } from './phase-view.ts'
 
@@ -24,6 +25,10 @@ export interface Closing {
   readonly toDo?: readonly string[]
   /** What of auth/ expires first. */
   readonly nextToExpire: NextToExpire | undefined
+  /** Said last. */
+  readonly caEnds?: CaAdvice | undefined
+  /** Dates near it are shown with their time. */
+  readonly now?: Date
   /** What goes on where the run was ended, to type. */
   readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
@@ -83,7 +88,7 @@ interface ClosingRow {
 }
 
 function closingRows(summary: Summary): ClosingRow[] {
-  const { targets, outcomes, nextToExpire, goOn } = summary
+  const { targets, outcomes, nextToExpire, now, goOn } = summary
   // It could not begin.
   if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
@@ -91,7 +96,7 @@ function closingRows(summary: Summary): ClosingRow[] {
     ...changedRows(outcomes),
     ...row('Changed', isIdle(summary) ? 'nothing: everything matches cluster.yaml' : undefined),
     ...toDoRows(summary),
-    ...row('Next', nextToExpire && formatNext(nextToExpire)),
+    ...row('Next', nextToExpire && formatNext(nextToExpire, now)),
     ...row('Ended', goOn && formatEnded(outcomes, goOn)),
   ]
 }
@@ -102,14 +107,20 @@ function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): st
   return `before its end${where}: no file is left half written; go on with: ${goOn}`
 }
 
-function formatNext({ name, at, renewsFrom }: NextToExpire): string {
-  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom)} on renews it` : ''
-  return `${name} expires on ${formatDate(at)}${renewed}`
+function formatNext({ name, at, renewsFrom }: NextToExpire, now: Date | undefined): string {
+  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom, now)} on renews it` : ''
+  return `${name} expires on ${formatDate(at, now)}${renewed}`
 }
 
 /** Of a run: what only looks has nothing that expires next. */
 function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
   return fresh === targets && nextToExpire !== undefined
+}
+
+/** What must not be missed: in bold, below everything else. */
+export function formatLast({ caEnds, now }: Summary, width: number): string[] {
+  if (!caEnds || !now) return []
+  return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
 }
 
 /** A row a fact, its label in a column of its own. */

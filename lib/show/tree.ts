@@ -6,7 +6,7 @@ import { printable } from '../wording.ts'
 import { layOut, type Mark } from './layout.ts'
 import { type PhaseProgress, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatSummary } from './summary.ts'
+import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
 /** Of the terminal, for what is told below the finished tree. */
 const closingRows = 8
@@ -50,7 +50,9 @@ export function createTree(options: TreeOptions): Reporter {
         const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
-        if (running) trailer.push('', ...formatClosing(summary, stdout.columns ?? 80), formatSummary(summary))
+        const width = stdout.columns ?? 80
+        if (running) trailer.push('', ...formatClosing(summary, width), formatSummary(summary))
+        trailer.push(...formatLast(summary, width))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },

@@ -1,6 +1,6 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
-import { parseFileName } from '../../lib/files/names.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -8,8 +8,10 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
+import { rotationsUnderWay } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -28,8 +30,16 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
-  const notes = [...notesOnFolder(seen.workspace.auth), ...former, ...otherWays(request, graph, forced)]
-  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
+  const notes = [
+    // It explains much of what follows.
+    ...(await rotationsUnderWay(seen.workspace)).map(({ sentence }) => sentence),
+    ...notesOnFolder(seen.workspace.auth),
+    ...former,
+    ...otherWays(request, graph, forced),
+    ...noteOnValidity(seen.workspace, seen.outcomes),
+  ]
+  const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(seen.workspace) : undefined
+  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
 }
 
 /** What is to be replaced can be rotated. */

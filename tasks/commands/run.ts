@@ -1,17 +1,17 @@
 /** One run: the lock, a walk over the graph, and its report. */
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
-import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Force, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { type Closing, summarise } from '../../lib/show/summary.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -44,6 +44,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
       const { formerHolders } = await import('../looks/former-holders.ts')
       for (const former of formerHolders(workspace)) reporter.note(former)
     }
+    for (const note of noteOnValidity(workspace, outcomes)) reporter.note(note)
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {
     findings = ['failed']
@@ -52,6 +53,8 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     await close()
     lock?.release()
   }
+  const caEnds = outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined
+  if (caEnds) findings = [...findings, 'stale']
   const exit = exitStatus(findings, request.endedStatus())
   const closing = {
     advice: adviseAfter([...wanted.values()], outcomes),
@@ -62,7 +65,9 @@ export async function run(request: Request): Promise<readonly Finding[]> {
           ...tellUsers(workspace, outcomes),
           ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
         ],
-    nextToExpire: nextToExpire(workspace, wanted),
+    nextToExpire: nextToExpire(workspace, wanted.values()),
+    caEnds,
+    now: workspace.now,
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
   }
   await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
@@ -124,19 +129,4 @@ function sameAgain(
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
   ].join(' ')
-}
-
-/** Of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Workspace, graph: Graph): Closing['nextToExpire'] {
-  const dated = [...graph.values()].flatMap(({ makes: [file = ''] }) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
-    return at ? [{ name, at }] : []
-  })
-  if (dated.length === 0) return undefined
-  const { name, at } = dated.reduce((first, each) => (each.at < first.at ? each : first))
-  // What ends with its CA would not last longer by a new one.
-  const end = tryCertificate(auth, caName)?.notAfter
-  const isRenewed = end !== undefined && at < end
-  return { name, at, renewsFrom: isRenewed ? new Date(at.getTime() - cluster.certificates.renewBefore) : undefined }
 }

@@ -1,10 +1,13 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+import { styleText } from 'node:util'
 import type { Target } from '../../lib/graph/target.ts'
 import { breakLines, fit } from '../../lib/paragraph.ts'
+import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import {
   fold,
@@ -79,6 +82,8 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
     : { items, nodes }
   const isShown = (target?: Target) => target && isWanted(request, target.node) && (!options.quiet || isOurs(target))
   const own = new Map([...outcomes].filter(([id]) => isShown(graph.get(id))))
+  const others = options.nodes.length === 0 ? [...formerHolders(workspace), ...noteOnValidity(workspace, own)] : []
+  const caEnds = options.nodes.length === 0 ? adviseOnCa(workspace) : undefined
   const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
   const parts = [
     paragraphs(rotations.flatMap(formatRotating)),
@@ -87,9 +92,10 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
       ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
       : [],
     [
-      ...paragraphs([...onFolder, ...(options.nodes.length === 0 ? formerHolders(workspace) : []), ...warningsOf(own)]),
+      ...paragraphs([...onFolder, ...others, ...warningsOf(own)]),
       ...formatFailures(own).flatMap((text) => fit(text, width)),
     ],
+    paragraphs(caEnds ? [formatCaAdvice(caEnds, now)] : []).map((line) => styleText('bold', line)),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }

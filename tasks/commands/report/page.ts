@@ -1,8 +1,10 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
+import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
+import { adviseOnCa, noteOnValidity } from '../../looks/expiry.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
 import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
 import { notesOnFolder } from '../../looks/walk.ts'
@@ -101,7 +103,13 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
 
 /** What no run changes. */
 function showKnown({ workspace, outcomes }: ReportData): string {
-  const lines = [...warningsOf(outcomes), ...formerHolders(workspace)]
+  const caEnds = adviseOnCa(workspace)
+  const lines = [
+    ...(caEnds ? [formatCaAdvice(caEnds, workspace.now)] : []),
+    ...warningsOf(outcomes),
+    ...formerHolders(workspace),
+    ...noteOnValidity(workspace, outcomes),
+  ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }
 

@@ -105,6 +105,17 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
   })
 
+  test('a rotation that is under way is the first sentence of status and of a plan', async (t) => {
+    const { place, auth } = copied(t)
+    cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
+    for (const args of [['status'], ['bootstrap', '--dry-run'], ['certs', '--dry-run']]) {
+      const { stdout } = await harderway(place, ...args)
+      const [first, ...others] = stdout.replace(/\n +/g, ' ').split('\n')
+      assert.match(first ?? '', /^a rotation of the service-account key is under way, stage 1 of \d: /, args.join(' '))
+      assert.doesNotMatch(others.join('\n'), /under way/)
+    }
+  })
+
   test('tells its path as one object with --json', async (t) => {
     const { place, auth } = copied(t)
     const { status, events } = await harderway(place, 'report', '--json')
