@@ -2,7 +2,7 @@
 import type { Outcome } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
 import { printable } from '../wording.ts'
-import { formatOutcome, summariseGroup } from './outcome.ts'
+import { formatOutcome, ofKind, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
@@ -50,9 +50,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       if (detail === 'quiet')
         for (const text of [
           // What was looked at, and is not there.
-          ...[...summary.outcomes].flatMap(([id, outcome]) =>
-            outcome.kind === 'stale' ? [formatEnd(id, outcome)] : [],
-          ),
+          ...ofKind(summary.outcomes, 'stale').map((entry) => formatEnd(...entry)),
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
           ...formatToDo(summary, Number.POSITIVE_INFINITY),
         ])

@@ -61,18 +61,8 @@ export class PhaseProgress implements PhaseState {
 }
 
 function stateAfter(event: RunEvent): TargetState {
-  switch (event.type) {
-    case 'started':
-      return 'checking'
-    case 'building':
-      return 'making'
-    case 'step':
-      return event.step
-    case 'ended':
-      return event.outcome
-    default:
-      return event satisfies never
-  }
+  if (event.type === 'ended') return event.outcome
+  return event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making'
 }
 
 export function trackPhases(views: readonly PhaseView[]) {

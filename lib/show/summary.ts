@@ -6,7 +6,7 @@ import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
 import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
-import { labelOf } from './outcome.ts'
+import { labelOf, ofKind } from './outcome.ts'
 import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
@@ -52,8 +52,7 @@ export function summarise(
   exit: number,
   closing: Closing = { advice: [], nextToExpire: undefined },
 ) {
-  const kinds = Map.groupBy(outcomes.values(), ({ kind }) => kind)
-  const number = (kind: Outcome['kind']) => kinds.get(kind)?.length ?? 0
+  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
   return {
     targets: outcomes.size,
     made: number('built'),
@@ -102,7 +101,7 @@ function closingRows(summary: Summary): ClosingRow[] {
 }
 
 function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
-  const begun = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'cancelled' && outcome.isBegun ? [id] : []))
+  const begun = ofKind(outcomes, 'cancelled').flatMap(([id, { isBegun }]) => (isBegun ? [id] : []))
   const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
   return `before its end${where}: no file is left half written; go on with: ${goOn}`
 }
@@ -145,7 +144,11 @@ function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const
 
 function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
-  const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))
+  const built = ofKind(outcomes, 'built').map(([id, outcome]) => ({
+    id,
+    node: id.slice(id.indexOf('/') + 1),
+    ...outcome,
+  }))
   const byLabel = Map.groupBy(built, labelOf)
   const files = filesFirst.flatMap((label) => {
     const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
@@ -154,11 +157,11 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
     })
     return names ? [{ label: capital(label), text: formatNames(names) }] : []
   })
-  const deployed = built.flatMap(({ id, change }) =>
-    change?.kind === 'deployed' ? [{ node: nodeIn(id), files: change.files.length }] : [],
+  const deployed = built.flatMap(({ node, change }) =>
+    change?.kind === 'deployed' ? [{ node, files: change.files.length }] : [],
   )
-  const installed = built.flatMap(({ id, change }) =>
-    change?.kind === 'installed' ? [{ node: nodeIn(id), files: change.paths.length, restarts: change.restarts }] : [],
+  const installed = built.flatMap(({ node, change }) =>
+    change?.kind === 'installed' ? [{ node, files: change.paths.length, restarts: change.restarts }] : [],
   )
   const restarted = groupAlike(
     installed.filter(({ restarts }) => restarts.length > 0),
@@ -181,8 +184,4 @@ function copiesRow(label: string, where: string, copies: readonly { node: string
   const files = some.reduce((sum, each) => sum + each.files, 0)
   const nodes = formatNames(some.map(({ node }) => node))
   return files > 0 ? [{ label, text: `${count(files, 'file')} ${where} ${nodes}` }] : []
-}
-
-function nodeIn(id: TargetId): string {
-  return id.slice(id.indexOf('/') + 1)
 }
