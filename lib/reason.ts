@@ -17,7 +17,13 @@ export type Reason =
   /** What a stage of a rotation still has to do, in words. */
   | { readonly kind: 'rotation'; readonly what: string }
   | { readonly kind: 'not-accepted'; readonly what: string }
-  | { readonly kind: 'expires'; readonly notAfter: Date; readonly expired: boolean }
+  | {
+      readonly kind: 'expires'
+      readonly notAfter: Date
+      readonly expired: boolean
+      /** Less than two days from now, so the time matters. */
+      readonly isNear?: true
+    }
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
   | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
   | { readonly kind: 'resources-added'; readonly added: readonly string[] }
@@ -82,6 +88,8 @@ export interface Verdict {
   readonly note?: string | undefined
   /** Shown in any case. */
   readonly warning?: string | undefined
+  /** Of a node: the units that are installed there. */
+  readonly units?: readonly string[]
 }
 
 /** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */
@@ -124,7 +132,7 @@ export function formatReason(reason: Reason): string {
     case 'not-accepted':
       return `Kubernetes would refuse it: ${reason.what}`
     case 'expires':
-      return `${reason.expired ? 'expired' : 'expires'} ${formatDate(reason.notAfter)}`
+      return `${reason.expired ? 'expired' : 'expires'} ${formatDate(reason.notAfter, reason.isNear && reason.notAfter)}`
     case 'not-yet-valid':
       return `not valid before ${reason.notBefore.toISOString().slice(0, 16)}Z`
     case 'content-changed':

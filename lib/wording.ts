@@ -1,16 +1,35 @@
 /** Text formatting shared by all output. Pure. */
 
-const hour = 3_600_000
+const minute = 60_000
+const hour = 60 * minute
+const day = 24 * hour
 
-export function formatDate(date: Date): string {
-  return date.toISOString().slice(0, 10)
+/** "2036-11-23"; less than two days from the other date "2036-11-23 16:40Z". */
+export function formatDate(date: Date, near?: Date): string {
+  const [on, at] = [date.toISOString().slice(0, 10), date.toISOString().slice(11, 16)]
+  return near !== undefined && isNear(date, near) ? `${on} ${at}Z` : on
 }
 
-/** Of milliseconds: "3649d", "31h" where it is less than two days, "expired". */
+/** Less than two days apart. */
+export function isNear(one: Date, other: Date): boolean {
+  return Math.abs(one.getTime() - other.getTime()) < 2 * day
+}
+
+/** Of milliseconds: "3649d", less than two days "31h", less than an hour "40m", "expired". */
 export function formatLeft(milliseconds: number): string {
-  if (milliseconds <= 0) return 'expired'
-  const hours = Math.floor(milliseconds / hour)
-  return hours < 48 ? `${hours}h` : `${Math.floor(hours / 24)}d`
+  const [number, unit] = roundLeft(milliseconds)
+  return milliseconds <= 0 ? 'expired' : `${number}${unit.charAt(0)}`
+}
+
+/** "3649 days", "1 hour" */
+export function formatLeftInWords(milliseconds: number): string {
+  return milliseconds <= 0 ? 'expired' : count(...roundLeft(milliseconds))
+}
+
+function roundLeft(milliseconds: number): [number, string] {
+  if (milliseconds >= 2 * day) return [Math.floor(milliseconds / day), 'day']
+  if (milliseconds >= hour) return [Math.floor(milliseconds / hour), 'hour']
+  return [Math.max(Math.floor(milliseconds / minute), 1), 'minute']
 }
 
 /** The first few by name, the rest by number. */
@@ -20,9 +39,13 @@ export function formatNames(names: readonly string[]): string {
   return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
 /** "1 file", "14 files" */
-export function countFiles(count: number): string {
-  return count === 1 ? '1 file' : `${count} files`
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
 /** Of a mode: "0600". */
@@ -58,6 +81,14 @@ export function withoutOwnName(text: string, name: string): string {
 /** Groups of at least one, in the order of their first. */
 export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T, ...T[]][] {
   return [...Map.groupBy(items, key).values()] as [T, ...T[]][]
+}
+
+/** Groups items whose text is the same but for their own names. `shared` turns a text of the first into one for all. */
+export function foldAlike<T>(items: Iterable<T>, nameOf: (item: T) => string, textOf: (item: T) => string) {
+  return groupAlike(items, (item) => withoutOwnName(textOf(item), nameOf(item))).map((group) => ({
+    group,
+    shared: (text: string) => (group.length === 1 ? text : withoutOwnName(text, nameOf(group[0]))),
+  }))
 }
 
 /** As one word for a POSIX shell. */

@@ -6,6 +6,7 @@ import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
+import { isNear } from '../wording.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { blocksIn } from './pem.ts'
 import { readHeldKey } from './private-key.ts'
@@ -92,7 +93,7 @@ function timeReasons(certificate: Certificate, demands: Demands): Reason[] {
   if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
   const left = notAfter.getTime() - now.getTime()
   return left <= 0 || (left <= renewBefore && !isCutToIssuer(certificate, demands))
-    ? [{ kind: 'expires', notAfter, expired: left <= 0 }]
+    ? [{ kind: 'expires', notAfter, expired: left <= 0, ...(isNear(notAfter, now) && { isNear: true }) }]
     : []
 }
 

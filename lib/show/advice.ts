@@ -2,7 +2,7 @@
 import { isUnreached } from '../failure.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
-import { formatNames, groupAlike, withoutOwnName } from '../wording.ts'
+import { foldAlike, formatDate, formatLeftInWords, formatNames } from '../wording.ts'
 
 export interface Advice {
   readonly nodes: readonly string[]
@@ -11,23 +11,44 @@ export interface Advice {
   readonly restart: readonly string[]
 }
 
+/** The CA expires within renewBefore, and no run renews it. */
+export interface CaAdvice {
+  readonly expires: Date
+  /** Left, rounded down. */
+  readonly days: number
+  /** To be typed, one after the other. */
+  readonly commands: readonly string[]
+}
+
 /** Only for files that were replaced, and only if no later target (install) takes them further. */
 export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Advice[] {
-  const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
-  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
-  const replaced = targets.flatMap(({ id, where, node = '', units }) => {
-    const outcome = outcomes.get(id)
-    if (where !== 'node' || takenOn.has(id) || outcome?.kind !== 'built') return []
+  const restartsFor = unitsToRestart(targets)
+  const replaced = targets.flatMap((target) => {
+    const outcome = outcomes.get(target.id)
+    if (outcome?.kind !== 'built') return []
     const files = outcome.reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.differ : []))
-    const restart = unitsThatRead(files, makers, units)
-    return files.length > 0 ? [{ node, files, restart }] : []
+    const restart = restartsFor(target, files)
+    return restart && files.length > 0 ? [{ node: target.node ?? '', files, restart }] : []
   })
-  const shared = ({ node, files }: (typeof replaced)[number]) => files.map((file) => withoutOwnName(file, node))
-  return groupAlike(replaced, (each) => [shared(each), each.restart].join(' ')).map((group) => ({
+  const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
+  return foldAlike(replaced, ({ node }) => node, textOf).map(({ group, shared }) => ({
     nodes: group.map(({ node }) => node),
-    files: group.length === 1 ? group[0].files : shared(group[0]),
+    files: group[0].files.map(shared),
     restart: group[0].restart,
   }))
+}
+
+/** Which units of a node read files at their start alone; undefined where a later target (install) restarts them. */
+export function unitsToRestart(targets: readonly Target[]) {
+  const restarts = new Map(
+    targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
+  )
+  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
+  return ({ id, where, units }: Target, files: readonly string[]): string[] | undefined => {
+    if (where !== 'node' || takenOn.has(id)) return undefined
+    const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
+    return [...all].filter((unit) => units?.includes(unit) ?? true)
+  }
 }
 
 /** Nodes that were not worked on because others, which come first, could not be reached. */
@@ -51,22 +72,18 @@ export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<Targe
   return { nodes: by.length > 0 && failed.length === by.length ? waiting : [], by }
 }
 
-/** At their start alone; of those that run on the node, if these are known. */
-export function unitsThatRead(
-  files: readonly string[],
-  makers: ReadonlyMap<string, Target>,
-  onNode: readonly string[] | undefined,
-): string[] {
-  const all = new Set(files.flatMap((file) => makers.get(file)?.restarts ?? []))
-  return [...all].filter((unit) => onNode?.includes(unit) ?? true)
-}
-
 /** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
 export function formatAdvice({ nodes, files, restart }: Advice): string {
   const copies = files.length === 1 ? 'it' : 'them'
   const inTurn = nodes.length > 1 ? ', one node at a time' : ''
   const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
   return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+}
+
+/** "The CA expires in 19 days, on 2036-11-23, and every certificate with it: npm run task -- ca --renew, then …" */
+export function formatCaAdvice({ expires, commands }: CaAdvice, now: Date): string {
+  const left = formatLeftInWords(expires.getTime() - now.getTime())
+  return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
 }
 
 /** "worker0, worker1 wait for control0; without it: npm run task -- install --node worker0 --node worker1" */

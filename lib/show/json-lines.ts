@@ -17,9 +17,10 @@ export function createJsonLines(write: (line: string) => void): Reporter {
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) =>
       say({ type: failure.kind === 'usage' ? 'error' : failure.kind, id, ...plainFailure(failure) }),
-    end: async ({ outcomes, follows, areChecks, ...counts }) => {
+    end: async ({ outcomes, follows, areChecks, advice, caEnds, now, ...counts }) => {
       const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
-      say({ type: 'summary', ...counts, follows: follows && { ...follows, phases: undefined, ids } })
+      const all = [...advice, ...(caEnds ? [caEnds] : [])]
+      say({ type: 'summary', ...counts, advice: all, follows: follows && { ...follows, phases: undefined, ids } })
     },
   }
 }

@@ -1,19 +1,8 @@
 /** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
-import type { Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
+import { nameInPhase, type Target } from '../graph/target.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
-import { areChecks, type PhaseView } from './phase-view.ts'
-
-/** Outcomes are those of its end; before it, what is done with it. */
-export type TargetState = 'checking' | 'making' | Step | Outcome
-
-export interface PhaseState {
-  readonly view: PhaseView
-  readonly states: ReadonlyMap<TargetId, TargetState>
-  /** Since its first target was begun; undefined before. */
-  readonly seconds: number | undefined
-}
+import { areChecks, type PhaseState, type TargetState } from './phase-view.ts'
 
 export type Mark = 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
 

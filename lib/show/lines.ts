@@ -2,10 +2,10 @@
 import type { Outcome } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
 import { printable } from '../wording.ts'
-import { formatOutcome, summariseGroup } from './outcome.ts'
-import { areChecks, type PhaseView } from './phase-view.ts'
+import { formatOutcome, ofKind, summariseGroup } from './outcome.ts'
+import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatSummary, formatToDo } from './summary.ts'
+import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
 
 /** After so many lines, what went well is counted by phase. */
 const mostLines = 60
@@ -17,21 +17,11 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-interface PhaseEnd {
-  readonly phase: PhaseView
-  left: number
-  /** Without a line of their own. */
-  readonly counted: Outcome[]
-}
-
 /** A line for each target that changed or failed; what is fresh is counted by the phase. */
 export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
-  const byTarget = new Map(
-    phases.flatMap((phase) => {
-      const end: PhaseEnd = { phase, left: phase.targets.length, counted: [] }
-      return phase.targets.map((target): [TargetId, [Target, PhaseEnd]] => [target.id, [target, end]])
-    }),
-  )
+  const progress = trackPhases(phases)
+  /** Without a line of their own, by phase. */
+  const counted = new Map(progress.phases.map((phase): [PhaseState, Outcome[]] => [phase, []]))
   const say = (text: string) => {
     if (detail !== 'quiet') write(printable(text))
   }
@@ -40,19 +30,19 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     if (detail === 'verbose' || kind === 'failed') return true
     return (kind !== 'fresh' || !build) && room-- > 0
   }
-  const tell = (target: Target, outcome: Outcome, counted: Outcome[]) => {
+  const tell = (target: Target, outcome: Outcome, others: Outcome[]) => {
     if (isTold(target, outcome)) say(formatEnd(target.id, outcome))
-    else counted.push(outcome)
+    else others.push(outcome)
     if ('warning' in outcome && outcome.warning) say(`warning ${target.id}: ${outcome.warning}`)
   }
   return {
     event: (event) => {
-      const [target, end] = byTarget.get(event.id) ?? []
-      if (event.type !== 'ended' || !target || !end) return
-      const { phase, counted } = end
-      tell(target, event.outcome, counted)
-      end.left--
-      if (end.left === 0 && counted.length > 0) say(`${phase.title}: ${summariseGroup(counted, areChecks(phase))}`)
+      const { target, phase } = progress.apply(event) ?? {}
+      if (event.type !== 'ended' || !target || !phase) return
+      const others = counted.get(phase) ?? []
+      tell(target, event.outcome, others)
+      if (phase.left === 0 && others.length > 0)
+        say(`${phase.view.title}: ${summariseGroup(others, areChecks(phase.view))}`)
     },
     note: say,
     problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
@@ -60,9 +50,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       if (detail === 'quiet')
         for (const text of [
           // What was looked at, and is not there.
-          ...[...summary.outcomes].flatMap(([id, outcome]) =>
-            outcome.kind === 'stale' ? [formatEnd(id, outcome)] : [],
-          ),
+          ...ofKind(summary.outcomes, 'stale').map((entry) => formatEnd(...entry)),
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
           ...formatToDo(summary, Number.POSITIVE_INFINITY),
         ])
@@ -71,6 +59,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)
       if (summary.targets > 0) say(formatSummary(summary))
+      for (const line of formatLast(summary, Number.POSITIVE_INFINITY)) write(line)
     },
   }
 }

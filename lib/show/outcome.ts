@@ -1,15 +1,23 @@
 /** Words for what is being done with a target, and for what became of it. Pure. */
 import type { Change, Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
+import type { TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { countFiles, formatDate, formatNames } from '../wording.ts'
+import { count, formatDate, formatNames } from '../wording.ts'
+
+type OfKind<K extends Outcome['kind']> = Extract<Outcome, { kind: K }>
+
+/** The outcomes of one kind, with their targets. */
+export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<TargetId, Outcome>, kind: K) {
+  return [...outcomes].filter((entry): entry is [TargetId, OfKind<K>] => entry[1].kind === kind)
+}
 
 /** "copying 14 files", "waiting for /readyz of kube-apiserver" */
 export function formatStep(step: Step): string {
   switch (step.doing) {
     case 'copying':
     case 'installing':
-      return `${step.doing} ${countFiles(step.files)}`
+      return `${step.doing} ${count(step.files, 'file')}`
     case 'restarting':
       return `restarting ${step.unit}`
     case 'draining':
@@ -61,14 +69,12 @@ function workOf(reasons: readonly Reason[]): keyof typeof verbs {
   return reasons.every((reason) => reason.kind === 'locked' && reason.isStale) ? 'unlock' : 'make'
 }
 
-function formatFresh({ until, renewsFrom }: Outcome & { kind: 'fresh' }): string {
+function formatFresh({ until, renewsFrom }: OfKind<'fresh'>): string {
   if (renewsFrom) return `renews from ${formatDate(renewsFrom)}`
   return until ? `expires ${formatDate(until)}` : 'fresh'
 }
 
-type Built = Outcome & { kind: 'built' }
-
-function formatBuilt({ reasons, change }: Built): string {
+function formatBuilt({ reasons, change }: OfKind<'built'>): string {
   const why = formatReasons(ownReasons(reasons))
   switch (change?.kind) {
     case 'made':
@@ -79,7 +85,7 @@ function formatBuilt({ reasons, change }: Built): string {
       )
     case 'installed': {
       const { paths, restarts } = change
-      return formatParts([paths.length > 0 && `${countFiles(paths.length)} installed`, listUnits(restarts)]) || why
+      return formatParts([paths.length > 0 && `${count(paths.length, 'file')} installed`, listUnits(restarts)]) || why
     }
     case 'proven':
       return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to be asked there'
@@ -97,11 +103,17 @@ function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[],
   if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
   if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
   if (!is) return `updated: ${why}`
-  if (isRenewal(reasons) && was) return `renewed: ${formatDate(is.expires)}, was ${formatDate(was.expires)}`
+  if (isRenewal(reasons) && was) return formatRenewal(is.expires, was.expires)
   return `reissued, expires ${formatDate(is.expires)}: ${why}`
 }
 
-/** Only its time was up, or it was asked for by name. */
+/** "renewed: 2036-11-23, was 2027-11-25"; one that expires with its CA may gain nothing. */
+function formatRenewal(is: Date, was: Date): string {
+  const [now, before] = [formatDate(is, was), formatDate(was, is)]
+  return now === before ? `renewed, still expires ${formatDate(is)}` : `renewed: ${now}, was ${before}`
+}
+
+/** Only its time was up, or it was requested by name. */
 function isRenewal(reasons: readonly Reason[]): boolean {
   return ownReasons(reasons).every(({ kind }) => kind === 'expires' || kind === 'forced')
 }
@@ -116,26 +128,13 @@ function listUnits(units: readonly string[]): string | false {
 
 /** The names of one or two, the number of more. */
 function listFiles(files: readonly string[], what: string): string | false {
-  return files.length > 0 && `${files.length > 2 ? countFiles(files.length) : files.join(', ')} ${what}`
+  return files.length > 0 && `${files.length > 2 ? count(files.length, 'file') : files.join(', ')} ${what}`
 }
 
 /** In the order in which they are counted. */
 const labels: readonly string[] = [
-  ...[
-    'replaced',
-    'new',
-    'renewed',
-    'changed',
-    'repaired',
-    'deployed',
-    'restarted',
-    'installed',
-    'rewritten',
-    'proven',
-    'not asked',
-    'done',
-  ],
-  ...['to make', 'failed', 'skipped', 'fresh'],
+  ...['replaced', 'new', 'renewed', 'changed', 'repaired', 'deployed', 'restarted', 'installed'],
+  ...['rewritten', 'proven', 'not asked', 'done', 'to make', 'failed', 'skipped', 'fresh'],
 ]
 
 /** What targets with it have in common, in one word. */
@@ -161,19 +160,18 @@ export function summariseGroup(outcomes: readonly Outcome[], areChecks = false):
   if (only && others.length === 0) return formatOutcome(only)
   const note = sharedNote(outcomes)
   if (note !== undefined) return `${outcomes.length} ${note}`
-  const byLabel = [...Map.groupBy(outcomes, labelOf)].map(([label, some]) => ({ label, count: some.length }))
-  const sorted = byLabel.sort((a, b) => labels.indexOf(a.label) - labels.indexOf(b.label))
-  const word = (label: string) => (areChecks && label === 'fresh' ? 'passed' : label)
-  return [...sorted.map(({ label, count }) => `${count} ${word(label)}`), firstDate(outcomes)]
-    .filter(Boolean)
-    .join(', ')
+  const byLabel = Map.groupBy(outcomes, labelOf)
+  const counts = labels.flatMap((label) => {
+    const number = byLabel.get(label)?.length ?? 0
+    return number > 0 ? [`${number} ${areChecks && label === 'fresh' ? 'passed' : label}`] : []
+  })
+  return [...counts, firstDate(outcomes)].filter(Boolean).join(', ')
 }
 
 /** What is to be known of a fresh one, where it is the same with all. */
 function sharedNote([first, ...others]: readonly Outcome[]): string | undefined {
-  const noteOf = (outcome: Outcome | undefined) => (outcome?.kind === 'fresh' ? outcome.note : undefined)
-  const note = noteOf(first)
-  return others.every((each) => noteOf(each) === note) ? note : undefined
+  const note = first?.kind === 'fresh' ? first.note : undefined
+  return others.every((each) => each.kind === 'fresh' && each.note === note) ? note : undefined
 }
 
 function firstDate(outcomes: readonly Outcome[]): string {

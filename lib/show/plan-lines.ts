@@ -1,11 +1,11 @@
 /** A dry run as a plan: its entries by phase, without what is fresh. */
 import { styleText } from 'node:util'
 import { breakLines, fit } from '../paragraph.ts'
-import { formatNames, printable } from '../wording.ts'
+import { count, formatNames, printable } from '../wording.ts'
 import type { PhaseView } from './phase-view.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { type Follows, formatSummary, type Summary } from './summary.ts'
+import { type Follows, formatLast, formatSummary, type Summary } from './summary.ts'
 
 export interface PlanLinesOptions {
   readonly phases: readonly PhaseView[]
@@ -35,6 +35,7 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
         for (const line of isTerminal ? fit(text, options.width) : [text]) write(line)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
+      for (const line of formatLast(summary, options.width)) write(line)
     },
   }
 }
@@ -104,13 +105,13 @@ function formatFollows({ command, phases, restarts, areYours }: Follows, width: 
 /** "Plan: + 22 new, ~ 3 changed, ↻ 5 restarts" */
 function formatCounts(entries: readonly Entry[]): string {
   const { added, changed, removed, restarts } = countEntries(entries)
-  const part = (mark: keyof typeof colours, count: number, what: string) =>
-    count > 0 ? [paint(mark, `${mark} ${count} ${what}`)] : []
+  const part = (mark: keyof typeof colours, number: number, text: string) =>
+    number > 0 ? [paint(mark, `${mark} ${text}`)] : []
   const parts = [
-    ...part('+', added, 'new'),
-    ...part('~', changed, 'changed'),
-    ...part('-', removed, removed === 1 ? 'file removed' : 'files removed'),
-    ...part('↻', restarts, restarts === 1 ? 'restart' : 'restarts'),
+    ...part('+', added, `${added} new`),
+    ...part('~', changed, `${changed} changed`),
+    ...part('-', removed, `${count(removed, 'file')} removed`),
+    ...part('↻', restarts, count(restarts, 'restart')),
   ]
   return `Plan: ${parts.join(', ')}`
 }

@@ -4,8 +4,8 @@ import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { formatDate, groupAlike, octal, withoutOwnName } from '../wording.ts'
-import { unitsThatRead } from './advice.ts'
+import { count, foldAlike, formatDate, octal } from '../wording.ts'
+import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './json-lines.ts'
 import type { PhaseView } from './phase-view.ts'
 import type { Reporter } from './reporter.ts'
@@ -44,33 +44,28 @@ export function planEntries(
 ): Entry[] {
   const targets = phases.flatMap((phase) => phase.targets)
   const byId = new Map(targets.map((target) => [target.id, target]))
-  const makers = new Map(targets.flatMap((target) => target.makes.map((file): [string, Target] => [file, target])))
-  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
+  const restartsFor = unitsToRestart(targets)
   const toEntry = (phase: PhaseView, target: Target): Entry[] => {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind !== 'stale') return []
     const entry = entryOf(phase, target, outcome, byId)
-    const isEnd = target.where === 'node' && !takenOn.has(target.id)
-    const replaced = isEnd && outcome.change?.kind === 'deployed' ? without(entry.copied, missingIn(outcome)) : []
-    const yours = unitsThatRead(replaced, makers, target.units)
-    return [{ ...entry, yours }]
+    return [{ ...entry, yours: restartsFor(target, without(entry.copied, missingIn(outcome))) ?? [] }]
   }
   return phases.flatMap((phase) => {
     const entries = phase.targets.flatMap((target) => toEntry(phase, target))
-    return isFolded ? groupAlike(entries, describe).map(fold) : entries
+    return isFolded ? fold(entries) : entries
   })
 }
 
 export function countEntries(entries: readonly Entry[]) {
-  const count = (mark: Mark) =>
-    entries.reduce((sum, entry) => sum + (entry.mark === mark ? entry.targets.length : 0), 0)
-  const sum = (list: (entry: Entry) => readonly string[]) =>
-    entries.reduce((all, entry) => all + list(entry).length * entry.targets.length, 0)
+  /** Of each target, so many. */
+  const sum = (each: (entry: Entry) => number) =>
+    entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
   return {
-    added: count('+'),
-    changed: count('~'),
-    removed: sum(({ removed }) => removed),
-    restarts: sum(({ restarts }) => restarts),
+    added: sum(({ mark }) => Number(mark === '+')),
+    changed: sum(({ mark }) => Number(mark === '~')),
+    removed: sum(({ removed }) => removed.length),
+    restarts: sum(({ restarts }) => restarts.length),
   }
 }
 
@@ -141,13 +136,11 @@ function formatFacts(
 ): string {
   const changed = (before: string | undefined, now: string) =>
     before === undefined || before === now ? '' : ` (was ${before})`
-  const date = formatDate(expires)
+  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
   return [
     `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
-    `expires ${date}${changed(was && formatDate(was.expires), date)}`,
-    ...(names > 0
-      ? [`${names} ${names === 1 ? 'name' : 'names'}${changed(was && String(was.names), String(names))}`]
-      : []),
+    `expires ${date === before ? formatDate(expires) : date}${changed(before, date)}`,
+    ...(names > 0 ? [`${count(names, 'name')}${changed(was && String(was.names), String(names))}`] : []),
   ].join(', ')
 }
 
@@ -159,25 +152,18 @@ function without(names: readonly string[], others: readonly string[]): string[] 
   return names.filter((name) => !others.includes(name))
 }
 
-/** Alike where it is the same but for their own names. */
-function describe({ phase, targets: [target], names, ...told }: Entry): string {
-  return withoutOwnName(JSON.stringify(told), target ? nameInPhase(target) : '')
-}
-
-function fold(group: readonly [Entry, ...Entry[]]): Entry {
-  const [first] = group
-  if (group.length === 1) return first
-  const [target] = first.targets
-  const shared = (text: string) => withoutOwnName(text, target ? nameInPhase(target) : '')
-  return {
-    ...first,
+function fold(entries: readonly Entry[]): Entry[] {
+  const nameOf = ({ targets: [target] }: Entry) => (target ? nameInPhase(target) : '')
+  const textOf = ({ phase, targets, names, ...told }: Entry) => JSON.stringify(told)
+  return foldAlike(entries, nameOf, textOf).map(({ group, shared }) => ({
+    ...group[0],
     targets: group.flatMap(({ targets }) => targets),
     names: group.flatMap(({ names }) => names),
-    why: shared(first.why),
-    copied: first.copied.map(shared),
-    installed: first.installed.map(shared),
-    removed: first.removed.map(shared),
-  }
+    why: shared(group[0].why),
+    copied: group[0].copied.map(shared),
+    installed: group[0].installed.map(shared),
+    removed: group[0].removed.map(shared),
+  }))
 }
 
 export function createPlanJson(

@@ -3,6 +3,7 @@ import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { groupAlike, printable } from '../wording.ts'
+import { ofKind } from './outcome.ts'
 import type { Summary } from './summary.ts'
 
 export interface Reporter {
@@ -28,9 +29,7 @@ export function formatProblem(failure: Failure, isVerbose: boolean, id?: TargetI
 
 /** All failures at the end of a run, each with its target's id, unless several have one cause. */
 export function formatFailures(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
-  const failures = [...outcomes].flatMap(([id, outcome]): [TargetId, Failure][] =>
-    outcome.kind === 'failed' ? [[id, outcome.failure]] : [],
-  )
+  const failures = ofKind(outcomes, 'failed').map(([id, { failure }]): [TargetId, Failure] => [id, failure])
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id))
 }
 
@@ -56,8 +55,8 @@ function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
 
 /** Stack traces of the targets that failed because of a bug in harderway. */
 export function formatStacks(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
-  return [...outcomes].flatMap(([id, outcome]) => {
-    const stack = outcome.kind === 'failed' ? stackOf(outcome.failure) : undefined
+  return ofKind(outcomes, 'failed').flatMap(([id, { failure }]) => {
+    const stack = stackOf(failure)
     return stack === undefined ? [] : [printable(`${id}: ${stack}`)]
   })
 }

@@ -1,11 +1,12 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
+import { styleText } from 'node:util'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
-import { countFiles, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
-import { type Advice, formatAdvice } from './advice.ts'
-import { labelOf } from './outcome.ts'
+import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
+import { labelOf, ofKind } from './outcome.ts'
 import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
@@ -24,6 +25,10 @@ export interface Closing {
   readonly toDo?: readonly string[]
   /** What of auth/ expires first. */
   readonly nextToExpire: NextToExpire | undefined
+  /** Said last. */
+  readonly caEnds?: CaAdvice | undefined
+  /** Dates near it are shown with their time. */
+  readonly now?: Date
   /** What goes on where the run was ended, to type. */
   readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
@@ -47,15 +52,15 @@ export function summarise(
   exit: number,
   closing: Closing = { advice: [], nextToExpire: undefined },
 ) {
-  const count = (kind: Outcome['kind']) => [...outcomes.values()].filter((outcome) => outcome.kind === kind).length
+  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
   return {
     targets: outcomes.size,
-    made: count('built'),
-    fresh: count('fresh'),
+    made: number('built'),
+    fresh: number('fresh'),
     /** A dry run's: what would be made. */
-    stale: count('stale'),
-    failed: count('failed'),
-    cancelled: count('cancelled'),
+    stale: number('stale'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
     seconds,
     exit,
     ...closing,
@@ -72,8 +77,7 @@ export function formatSummary(summary: Summary): string {
     `${failed} failed`,
     ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
   ]
-  const noun = areChecks ? 'check' : 'target'
-  return `${targets} ${noun}${targets === 1 ? '' : 's'}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
 }
 
 /** A row of the table at the end. */
@@ -83,33 +87,39 @@ interface ClosingRow {
 }
 
 function closingRows(summary: Summary): ClosingRow[] {
-  const { targets, outcomes, nextToExpire, goOn } = summary
+  const { targets, outcomes, nextToExpire, now, goOn } = summary
   // It could not begin.
   if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
   return [
     ...changedRows(outcomes),
-    ...row('Changed', isIdle(summary) ? 'nothing: all is as cluster.yaml asks' : undefined),
+    ...row('Changed', isIdle(summary) ? 'nothing: everything matches cluster.yaml' : undefined),
     ...toDoRows(summary),
-    ...row('Next', nextToExpire && formatNext(nextToExpire)),
+    ...row('Next', nextToExpire && formatNext(nextToExpire, now)),
     ...row('Ended', goOn && formatEnded(outcomes, goOn)),
   ]
 }
 
 function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
-  const begun = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'cancelled' && outcome.isBegun ? [id] : []))
+  const begun = ofKind(outcomes, 'cancelled').flatMap(([id, { isBegun }]) => (isBegun ? [id] : []))
   const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
   return `before its end${where}: no file is left half written; go on with: ${goOn}`
 }
 
-function formatNext({ name, at, renewsFrom }: NextToExpire): string {
-  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom)} on renews it` : ''
-  return `${name} expires on ${formatDate(at)}${renewed}`
+function formatNext({ name, at, renewsFrom }: NextToExpire, now: Date | undefined): string {
+  const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom, now)} on renews it` : ''
+  return `${name} expires on ${formatDate(at, now)}${renewed}`
 }
 
 /** Of a run: what only looks has nothing that expires next. */
 function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
   return fresh === targets && nextToExpire !== undefined
+}
+
+/** What must not be missed: in bold, below everything else. */
+export function formatLast({ caEnds, now }: Summary, width: number): string[] {
+  if (!caEnds || !now) return []
+  return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
 }
 
 /** A row a fact, its label in a column of its own. */
@@ -134,7 +144,11 @@ function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const
 
 function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
-  const built = [...outcomes].flatMap(([id, outcome]) => (outcome.kind === 'built' ? [{ id, ...outcome }] : []))
+  const built = ofKind(outcomes, 'built').map(([id, outcome]) => ({
+    id,
+    node: id.slice(id.indexOf('/') + 1),
+    ...outcome,
+  }))
   const byLabel = Map.groupBy(built, labelOf)
   const files = filesFirst.flatMap((label) => {
     const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
@@ -143,11 +157,11 @@ function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
     })
     return names ? [{ label: capital(label), text: formatNames(names) }] : []
   })
-  const deployed = built.flatMap(({ id, change }) =>
-    change?.kind === 'deployed' ? [{ node: nodeIn(id), files: change.files.length }] : [],
+  const deployed = built.flatMap(({ node, change }) =>
+    change?.kind === 'deployed' ? [{ node, files: change.files.length }] : [],
   )
-  const installed = built.flatMap(({ id, change }) =>
-    change?.kind === 'installed' ? [{ node: nodeIn(id), files: change.paths.length, restarts: change.restarts }] : [],
+  const installed = built.flatMap(({ node, change }) =>
+    change?.kind === 'installed' ? [{ node, files: change.paths.length, restarts: change.restarts }] : [],
   )
   const restarted = groupAlike(
     installed.filter(({ restarts }) => restarts.length > 0),
@@ -169,13 +183,5 @@ function copiesRow(label: string, where: string, copies: readonly { node: string
   const some = copies.filter(({ files }) => files > 0)
   const files = some.reduce((sum, each) => sum + each.files, 0)
   const nodes = formatNames(some.map(({ node }) => node))
-  return files > 0 ? [{ label, text: `${countFiles(files)} ${where} ${nodes}` }] : []
-}
-
-function nodeIn(id: TargetId): string {
-  return id.slice(id.indexOf('/') + 1)
-}
-
-function capital(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1)
+  return files > 0 ? [{ label, text: `${count(files, 'file')} ${where} ${nodes}` }] : []
 }

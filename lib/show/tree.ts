@@ -1,14 +1,12 @@
 /** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
-import type { RunEvent } from '../graph/executor.ts'
-import type { TargetId } from '../graph/target.ts'
 import { fit } from '../paragraph.ts'
 import { printable } from '../wording.ts'
-import { layOut, type Mark, type PhaseState, type TargetState } from './layout.ts'
-import type { PhaseView } from './phase-view.ts'
+import { layOut, type Mark } from './layout.ts'
+import { type PhaseProgress, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatSummary } from './summary.ts'
+import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
 /** Of the terminal, for what is told below the finished tree. */
 const closingRows = 8
@@ -25,31 +23,9 @@ export interface TreeOptions {
   readonly writeError: (text: string) => void
 }
 
-interface PhaseProgress {
-  readonly view: PhaseView
-  readonly states: Map<TargetId, TargetState>
-  begun: number | undefined
-  ended: number | undefined
-  /** Targets without an outcome: a counter, since a scan at every event would be quadratic. */
-  left: number
-  readonly done: PromiseWithResolvers<void>
-}
-
 export function createTree(options: TreeOptions): Reporter {
-  const { phases, verbose, transient, stdout, writeError } = options
-  const progress = phases.map(
-    (view): PhaseProgress => ({
-      view,
-      states: new Map(),
-      begun: undefined,
-      ended: undefined,
-      left: view.targets.length,
-      done: Promise.withResolvers(),
-    }),
-  )
-  const byTarget = new Map(
-    progress.flatMap((phase) => phase.view.targets.map(({ id }): [TargetId, PhaseProgress] => [id, phase])),
-  )
+  const { verbose, transient, stdout, writeError } = options
+  const { phases, apply } = trackPhases(options.phases)
   const trailer: string[] = []
   let running: Promise<unknown> | undefined
   const say = (text: string) => {
@@ -60,41 +36,27 @@ export function createTree(options: TreeOptions): Reporter {
     fit(text, stdout.columns ?? 80).map((line) => color[colour](line))
   return {
     event: (event) => {
-      const phase = byTarget.get(event.id)
-      if (!phase) return
-      running ??= draw(progress, options)
-      apply(phase, event)
+      if (apply(event)) running ??= draw(phases, options)
     },
     note: (text) => {
       for (const line of coloured(printable(text), 'dim')) say(line)
     },
     problem: (failure, id) => writeError(coloured(formatProblem(failure, verbose, id), 'red').join('\n')),
     end: async (summary) => {
-      for (const { done } of progress) done.resolve()
+      for (const { done } of phases) done.resolve()
       await running
       if (!transient) {
         trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
         const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
-        if (running) trailer.push('', ...formatClosing(summary, stdout.columns ?? 80), formatSummary(summary))
+        const width = stdout.columns ?? 80
+        if (running) trailer.push('', ...formatClosing(summary, width), formatSummary(summary))
+        trailer.push(...formatLast(summary, width))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },
   }
-}
-
-function apply(phase: PhaseProgress, event: RunEvent): void {
-  phase.begun ??= performance.now()
-  if (event.type !== 'ended') {
-    phase.states.set(event.id, event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making')
-    return
-  }
-  phase.states.set(event.id, event.outcome)
-  phase.left--
-  if (phase.left > 0) return
-  phase.ended = performance.now()
-  phase.done.resolve()
 }
 
 /** Until every phase is done. */
@@ -115,7 +77,7 @@ function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }
     override create(): string {
       const isOver = progress.every(({ left }) => left === 0)
       const rows = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      const lines = layOut(progress.map(snapshot), rows, verbose)
+      const lines = layOut(progress, rows, verbose)
       return lines
         .flatMap(({ level, mark, text, note }) =>
           this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
@@ -147,9 +109,4 @@ function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }
 
 function oneLine(text: string): string {
   return printable(text).replaceAll('\n', ' ')
-}
-
-function snapshot({ view, states, begun, ended }: PhaseProgress): PhaseState {
-  const seconds = begun === undefined ? undefined : ((ended ?? performance.now()) - begun) / 1000
-  return { view, states, seconds }
 }

@@ -86,9 +86,11 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
     await close()
     lock?.release()
   }
-  const { outcomes, findings } = worked
+  const { outcomes } = worked
+  const end = closing?.(workspace, outcomes)
+  const findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
   const exit = exitStatus(findings, request.endedStatus())
   const seconds = (performance.now() - started) / 1000
-  await reporter?.end(summarise(outcomes, seconds, exit, closing?.(workspace, outcomes)))
+  await reporter?.end(summarise(outcomes, seconds, exit, end))
   return findings
 }

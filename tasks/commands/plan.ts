@@ -1,6 +1,6 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
-import { parseFileName } from '../../lib/files/names.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -8,8 +8,10 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
+import { rotationsUnderWay } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -41,10 +43,18 @@ async function show(
   seen: Seen,
   { all, selection: { ids, forced } }: { readonly all: Graph; readonly selection: Selection },
 ): Promise<readonly Finding[]> {
-  const { graph, workspace } = seen
+  const { graph, workspace, outcomes } = seen
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(workspace) : []
-  const notes = [...notesOnFolder(workspace.auth), ...former, ...otherWays(request, graph, forced)]
-  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
+  const notes = [
+    // It explains much of what follows.
+    ...(await rotationsUnderWay(workspace)).map(({ sentence }) => sentence),
+    ...notesOnFolder(workspace.auth),
+    ...former,
+    ...otherWays(request, graph, forced),
+    ...noteOnValidity(workspace, outcomes),
+  ]
+  const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
+  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
 }
 
 /** What is to be replaced can be rotated. */

@@ -1,14 +1,13 @@
 /** One run: a walk over the graph, and what it reports at its end. */
-import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Force, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import type { Closing } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -35,6 +34,7 @@ export async function run(request: Request): Promise<Writing> {
         const { formerHolders } = await import('../looks/former-holders.ts')
         for (const former of formerHolders(workspace)) reporter.note(former)
       }
+      for (const note of noteOnValidity(workspace, worked.outcomes)) reporter.note(note)
       for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
       return worked
     },
@@ -47,7 +47,9 @@ export async function run(request: Request): Promise<Writing> {
             ...tellUsers(workspace, outcomes),
             ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
           ],
-      nextToExpire: nextToExpire(workspace, wanted),
+      nextToExpire: nextToExpire(workspace, wanted.values()),
+      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined,
+      now: workspace.now,
       goOn: signal.aborted ? workspace.command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
     }),
   }
@@ -115,19 +117,4 @@ function sameAgain(
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
   ].join(' ')
-}
-
-/** Of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Workspace, graph: Graph): Closing['nextToExpire'] {
-  const dated = [...graph.values()].flatMap(({ makes: [file = ''] }) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
-    return at ? [{ name, at }] : []
-  })
-  if (dated.length === 0) return undefined
-  const { name, at } = dated.reduce((first, each) => (each.at < first.at ? each : first))
-  // What ends with its CA would not last longer by a new one.
-  const end = tryCertificate(auth, caName)?.notAfter
-  const isRenewed = end !== undefined && at < end
-  return { name, at, renewsFrom: isRenewed ? new Date(at.getTime() - cluster.certificates.renewBefore) : undefined }
 }

@@ -1,14 +1,16 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
-
+import { styleText } from 'node:util'
 import type { Target } from '../../lib/graph/target.ts'
 import { breakLines, fit } from '../../lib/paragraph.ts'
+import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import {
-  firstEnd,
+  fold,
   type Item,
   isOurs,
   isRight,
@@ -40,13 +42,11 @@ export function status(request: Request): Reading {
 
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
-  const { options, signal } = request
+  const { options, signal, print } = request
   if (signal.aborted) return []
-  const isWanted = (node: string | undefined) =>
-    options.nodes.length === 0 || (node !== undefined && options.nodes.includes(node))
   const inventory = takeInventory(seen)
-  const items = inventory.filter(({ node }) => isWanted(node))
-  const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
+  const items = inventory.filter(({ node }) => isWanted(request, node))
+  const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(request, node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const rotations: Rotating[] = []
   for (const told of await rotationsUnderWay(seen.workspace)) {
@@ -54,30 +54,24 @@ async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
     rotations.push({ ...told, ...uses })
   }
   const onFolder = notesOnFolder(seen.workspace.auth)
-  const findings = [
-    ...findingsIn(items, nodes),
-    ...onFolder.map((): Finding => 'stale'),
+  const wrong = [...fold(items, seen.workspace.now).wrong, ...nodes.filter((node) => !isRight(node))]
+  const findings: Finding[] = [
+    ...wrong.map(({ state }) => (state === 'failed' ? 'failed' : 'stale')),
+    ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  if (options.json) {
-    for (const message of onFolder) request.print(formatJsonLine({ type: 'note', message }))
-    for (const { rotation, sentences, failure } of rotations)
-      request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
-    tellAsJson(request, items, nodes, exitStatus(findings))
-  } else if (!options.quiet || findings.length > 0)
-    tell(request, seen, { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) })
+  const found = { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) }
+  if (options.json) for (const line of asJson(seen, found, exitStatus(findings))) print(formatJsonLine(line))
+  else if (!options.quiet || findings.length > 0) for (const line of asText(request, seen, found)) print(line)
   return findings
+}
+
+function isWanted({ options: { nodes } }: Request, node: string | undefined): boolean {
+  return nodes.length === 0 || (node !== undefined && nodes.includes(node))
 }
 
 function endOf({ end }: Item): number {
   return end?.getTime() ?? Number.POSITIVE_INFINITY
-}
-
-function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding[] {
-  return [...items.filter(isOurs), ...nodes].flatMap((counted) => {
-    if (counted.state === 'failed') return 'failed'
-    return isRight(counted) ? [] : 'stale'
-  })
 }
 
 type Rotating = Told & Uses
@@ -90,52 +84,57 @@ interface Found {
   readonly ways: ReturnType<typeof waysOut>
 }
 
-function tell(
-  { options, print, width }: Request,
-  { workspace, graph, outcomes }: Seen,
-  { items, nodes, onFolder, rotations, ways }: Found,
-): void {
+/** A rotation comes first: it explains much of what follows. */
+function asText(request: Request, { workspace, graph, outcomes }: Seen, found: Found): string[] {
+  const { width, options } = request
+  const { items, nodes, onFolder, rotations, ways } = found
+  const { now } = workspace
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
-  const { now } = workspace
-  for (const line of formatStatus({ ...shown, counted: items, ...ways, now, width, verbose: options.verbose }))
-    print(line)
-  const counted = options.quiet ? items.filter(isOurs) : items
-  const ids = new Set(counted.map(({ id }) => id))
-  const names = new Set(nodes.map(({ node }) => node))
-  const isTold = (target?: Target) =>
-    target !== undefined && (target.where === 'node' ? names.has(target.node ?? '') : ids.has(target.id))
-  const own = new Map([...outcomes].filter(([id]) => isTold(graph.get(id))))
-  const former = options.nodes.length === 0 ? formerHolders(workspace) : []
-  if (items.length + nodes.length === 0)
-    print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...onFolder, ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
-    breakLines(printable(text), width, 0, 2),
-  )
-  const failures = formatFailures(own)
-  if (notes.length + failures.length > 0) print('')
-  for (const line of [...notes, ...failures.flatMap((text) => fit(text, width))]) print(line)
+  const isShown = (target?: Target) => target && isWanted(request, target.node) && (!options.quiet || isOurs(target))
+  const own = new Map([...outcomes].filter(([id]) => isShown(graph.get(id))))
+  const others = options.nodes.length === 0 ? [...formerHolders(workspace), ...noteOnValidity(workspace, own)] : []
+  const caEnds = options.nodes.length === 0 ? adviseOnCa(workspace) : undefined
+  const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
+  const parts = [
+    paragraphs(rotations.flatMap(formatRotating)),
+    formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, width, verbose: options.verbose }),
+    items.length + nodes.length === 0
+      ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
+      : [],
+    [
+      ...paragraphs([...onFolder, ...others, ...warningsOf(own)]),
+      ...formatFailures(own).flatMap((text) => fit(text, width)),
+    ],
+    paragraphs(caEnds ? [formatCaAdvice(caEnds, now)] : []).map((line) => styleText('bold', line)),
+  ]
+  return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-function toldOf({ sentence, sentences, failure }: Rotating): string[] {
+function formatRotating({ sentence, sentences, failure }: Rotating): string[] {
   return [sentence, ...sentences, ...(failure ? [formatNotAsked(failure)] : [])]
 }
 
-function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {
-  const say = (value: object) => print(formatJsonLine(value))
-  for (const { certificate, onNodes, why, ...item } of items)
-    say({
+function asJson({ workspace }: Seen, { items, nodes, onFolder, rotations }: Found, exit: number): object[] {
+  const { ours, fresh, stale, failed, endsSoon, first } = fold(items, workspace.now)
+  const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
+  return [
+    ...onFolder.map((message) => ({ type: 'note', message })),
+    ...rotations.map(({ rotation, sentences, failure }) => ({
+      type: 'rotation',
+      ...rotation,
+      uses: sentences,
+      message: failure?.message,
+    })),
+    ...items.map(({ certificate, onNodes, why, ...item }) => ({
       type: 'item',
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
-    })
-  for (const { node, state, why } of nodes) say({ type: 'node', node, state, message: why })
-  const ours = items.filter(isOurs)
-  const count = (state: string) => ours.filter((item) => item.state === state).length
-  const counts = { fresh: count('fresh'), stale: count('stale'), failed: count('failed') }
-  const endsSoon = ours.filter((item) => item.endsSoon).length
-  say({ type: 'summary', items: ours.length, ...counts, endsSoon, firstEnd: firstEnd(ours), exit })
+    })),
+    ...nodes.map(({ why, ...node }) => ({ type: 'node', ...node, message: why })),
+    { type: 'summary', items: ours.length, ...counts, firstEnd: first?.end, exit },
+  ]
 }

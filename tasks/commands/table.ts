@@ -65,7 +65,7 @@ export const run: Command = {
   findings: {
     refused: 'refused to replace something irreplaceable',
     failed: 'a target failed; the others ran as far as their needs allow',
-    stale: '--dry-run: found something to make',
+    stale: '--dry-run: found something to make; or the CA expires within renewBefore',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,

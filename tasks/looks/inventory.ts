@@ -1,5 +1,5 @@
-/** Everything that was made, and what is on the nodes: what for, until when, and whether it is what cluster.yaml asks for. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+/** A row for everything that was made, and one for each node: its state, why, and until when. And what they come to. */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
@@ -8,15 +8,23 @@ import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, ownReasons, type Reason } from '../../lib/reason.ts'
-import { countFiles, formatNames } from '../../lib/wording.ts'
+import { formatReasons, ownReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { readLocalPair } from './local-pair.ts'
 import type { Seen } from './look.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
 
-export interface Item {
+/** What is right or not, and why. */
+interface Row {
+  readonly state: State
+  /** Why it is not fresh, or what to know of it. */
+  readonly why: string
+}
+
+export interface Item extends Row {
   readonly id: TargetId
   readonly phase: string
   readonly where: Where
@@ -33,9 +41,6 @@ export interface Item {
   readonly end: Date | undefined
   /** Whether it expires within certificates.renewBefore. */
   readonly endsSoon: boolean
-  readonly state: State
-  /** Why it is not fresh, or what to know of it. */
-  readonly why: string
   /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
   readonly onNodes: ReadonlyMap<string, OnNode>
 }
@@ -49,25 +54,64 @@ export interface ReportData extends Seen {
   readonly nodes: readonly NodeItem[]
 }
 
-export interface NodeItem {
+/** Undefined where it was not looked at, as install is not unless cluster.yaml has it. */
+export type Rollout = Readonly<Record<'deployed' | 'installed' | 'loaded', boolean | undefined>>
+
+export interface NodeItem extends Row, Rollout {
   readonly node: string
-  readonly state: State
-  /** What is there, or what is wrong. */
-  readonly why: string
 }
 
 /** The user's own kubeconfig is shown, and does not count. */
-export function isOurs({ where }: Item): boolean {
+export function isOurs({ where }: { readonly where?: Where }): boolean {
   return where !== 'user'
 }
 
-export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
+export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
 }
 
-export function firstEnd(items: readonly Item[]): Date | undefined {
-  const ends = items.flatMap(({ end }) => end?.getTime() ?? [])
-  return ends.length > 0 ? new Date(ends.reduce((least, end) => Math.min(least, end))) : undefined
+/** What rows come to. The user's own kubeconfig is left out. */
+export function fold<R extends Row & Partial<Pick<Item, 'where' | 'end' | 'endsSoon'>>>(rows: readonly R[], now: Date) {
+  const ours = rows.filter(isOurs)
+  const of = (state: State) => ours.filter((row) => row.state === state)
+  const dated = ours.filter(({ end }) => end !== undefined)
+  const expired = dated.filter(({ end }) => end && end <= now)
+  const left = dated.filter((row) => !expired.includes(row))
+  return {
+    ours,
+    fresh: of('fresh'),
+    stale: of('stale'),
+    failed: of('failed'),
+    wrong: ours.filter((row) => !isRight(row)),
+    endsSoon: ours.filter(({ endsSoon }) => endsSoon),
+    expired,
+    /** Of all, expired or not. */
+    first: firstToEnd(dated),
+    /** Of those that have not expired. */
+    next: firstToEnd(left),
+  }
+}
+
+function firstToEnd<R extends { readonly end?: Date | undefined }>(dated: readonly R[]) {
+  const least = dated.reduce((least, { end }) => Math.min(least, Number(end)), Number.POSITIVE_INFINITY)
+  if (dated.length === 0) return undefined
+  return { end: new Date(least), rows: dated.filter(({ end }) => Number(end) === least) }
+}
+
+/** "deployed on 7 of 7 nodes, installed on 3 of 7, loaded on 3 of 7; 1 could not be looked at" */
+export function formatRollout(nodes: readonly NodeItem[]): string {
+  const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
+    const known = nodes.filter((node) => node[state] !== undefined)
+    const number = known.filter((node) => node[state]).length
+    return known.length > 0 ? [{ state, number, of: known.length }] : []
+  })
+  const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
+  return [
+    counts.map(({ state, number, of }, i) => `${state} on ${number} of ${i === 0 ? count(of, 'node') : of}`).join(', '),
+    unknown > 0 && `${count(unknown, 'node')} could not be looked at`,
+  ]
+    .filter(Boolean)
+    .join('; ')
 }
 
 /** What shows what would be done, and what does it, to type. Bootstrap renews no CA, and all that it issued expires with it. */
@@ -196,9 +240,30 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
   return inspectedNodes(seen).map(([node, outcomes]) => {
     const states = outcomes.map((outcome) => nodeState(node, outcome))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
-    const told = states.filter(({ state }) => !worst || state !== 'fresh')
-    return { node: node.name, state: worst?.state ?? 'fresh', why: [...new Set(told.map(({ why }) => why))].join('; ') }
+    const shown = states.filter(({ state }) => !worst || state !== 'fresh')
+    return {
+      node: node.name,
+      state: worst?.state ?? 'fresh',
+      why: [...new Set(shown.map(({ why }) => why))].join('; '),
+      ...rolloutOf(node, outcomes, seen.workspace.cluster),
+    }
   })
+}
+
+/** Without units that are due there, nothing is installed or loaded: undefined, not false. */
+function rolloutOf(node: ClusterNode, [deploy, install]: readonly Outcome[], { install: settings }: Cluster): Rollout {
+  const isLooked = (outcome?: Outcome): outcome is Outcome & Verdict =>
+    outcome?.kind === 'fresh' || outcome?.kind === 'stale'
+  const deployed = isLooked(deploy) ? ownReasons(deploy.reasons).length === 0 : undefined
+  const isDue = settings !== false && nodeUnits(node, settings).length > 0
+  if (!isDue || !isLooked(install)) return { deployed, installed: undefined, loaded: undefined }
+  const wrong = install.reasons.filter((reason) => reason.kind === 'unit')
+  const isThere = (install.units ?? []).length > 0
+  return {
+    deployed,
+    installed: isThere && wrong.every(({ places }) => places.length === 0),
+    loaded: isThere && wrong.length === 0,
+  }
 }
 
 /** By what is on the node alone: stale files of auth/ have rows of their own. */
@@ -208,5 +273,5 @@ function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
-  return { state: 'fresh', why: `${countFiles(nodeFiles(node).length)}, as in auth/` }
+  return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
 }

@@ -3,6 +3,7 @@ import { execute, type Outcome, type RunEvent } from '../../lib/graph/executor.t
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Force, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -62,15 +63,16 @@ interface Telling {
   readonly notes?: readonly string[]
   readonly follows?: Follows | undefined
   readonly toDo?: readonly string[]
+  readonly caEnds?: CaAdvice | undefined
 }
 
 /** Told as a run is, once it is certain; what was found. */
 export async function tell(
   { reporterFor, endedStatus }: Request,
-  { views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [], follows, toDo = [] }: Telling,
+  { workspace, views, events, outcomes, seconds }: Seen,
+  { isPlan, notes = [], follows, toDo = [], caEnds }: Telling,
 ): Promise<readonly Finding[]> {
-  const findings = findingsOf(outcomes.values())
+  const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
   const reporter = await reporterFor(views, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)
@@ -78,6 +80,8 @@ export async function tell(
     advice: [],
     toDo,
     nextToExpire: undefined,
+    caEnds,
+    now: workspace.now,
     follows,
     areChecks: views.length > 0 && views.every(areChecks),
   }

@@ -84,8 +84,8 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const { auth } = workspace
   refuseUntimely(ca, workspace)
   const end = `the CA expires on ${formatDate(notAfter)}`
-  if (endsSoon(workspace, notAfter))
-    return { reasons, until: notAfter, warning: `${end}, and all that it issued with it; ${renew(workspace)}` }
+  // Within renewBefore, each command says so itself.
+  if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
   // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
   const issued = tryCertificate(auth, 'kubernetes')

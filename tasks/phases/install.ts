@@ -77,6 +77,7 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
     reasons,
     // A unit that is not installed has nothing to load.
     isFinal: installed.length === 0,
+    units: installed.map(({ unit }) => unit.unit),
     note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,
     ...(warning !== undefined && { warning }),
   }

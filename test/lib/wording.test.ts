@@ -33,7 +33,7 @@ describe("a target's own name is <name>", () => {
 for (const [hours, said] of [
   [-1, 'expired'],
   [0, 'expired'],
-  [0.5, '0h'],
+  [0.5, '30m'],
   [47.9, '47h'],
   [48, '2d'],
   [71.9, '2d'],

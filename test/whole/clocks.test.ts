@@ -180,26 +180,26 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
   describe('near the end of the CA', () => {
     const caEnd = made.getTime() + 3650 * day
 
-    test('it is warned about from renewBefore on, with what to do, and leaves are cut to it once', async (t) => {
+    const adviceOf = ({ events }: Ran) => (events.at(-1)?.advice ?? []) as unknown[]
+
+    test('from renewBefore on runs exit with 4 and say what to do, and leaves are cut to it once', async (t) => {
       const { place, auth } = copied(t)
       const early = await runAt(place, new Date(caEnd - 31 * day))
       assert.equal(early.status, 0)
       assert.ok(!early.stdout.includes('"warning"'))
       const then = new Date(caEnd - 29 * day)
       const ran = await runAt(place, then)
-      assert.equal(ran.status, 0)
-      assert.match(
-        String(ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning),
-        /the CA expires on 2037-02-25, and all that it issued with it; .*: npm run task -- ca --renew$/,
-      )
+      assert.equal(ran.status, 4)
+      const commands = ['npm run task -- ca --renew', 'npm run bootstrap']
+      assert.deepEqual(adviceOf(ran), [{ expires: '2037-02-25T23:55:00.000Z', days: 28, commands }])
       for (const name of leaves)
         assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
       const state = stateOf(auth)
       for (const days of [29, 20, 1]) {
         const again = await runAt(place, new Date(caEnd - days * day))
-        assert.equal(again.status, 0)
+        assert.equal(again.status, 4)
         assert.deepEqual(idsOf(again, 'built'), [])
-        assert.match(again.stdout, /"warning":"the CA expires on/)
+        assert.equal((adviceOf(again)[0] as { days: number }).days, days - 1)
       }
       assert.deepEqual(stateOf(auth), state)
     })
@@ -213,11 +213,40 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
       assert.deepEqual(idsOf(await runAt(place, new Date(caEnd - 99 * day)), 'built'), [])
     })
 
-    test('the warning is reported in words', async (t) => {
+    for (const args of [[], ['--dry-run'], ['--quiet'], ['--quiet', '--dry-run']])
+      test(`a run says so last, and exits with 4 though nothing is to be made: ${args.join(' ')}`, async (t) => {
+        const { place } = copied(t)
+        const then = new Date(caEnd - 19.5 * day)
+        await runAt(place, then)
+        const ran = await harderway({ place, now: then }, ...phases, ...args)
+        assert.equal(ran.status, 4)
+        const said = ran.stdout.replace(/\n +/g, ' ').trimEnd().split('\n')
+        assert.equal(
+          said.at(-1),
+          'The CA expires in 19 days, on 2037-02-25, and every certificate with it: npm run task -- ca --renew, then npm run bootstrap',
+        )
+        assert.equal(said.filter((line) => line.includes('CA expires')).length, 1)
+      })
+
+    test('in the last two days the time is named', async (t) => {
       const { place } = copied(t)
-      const then = new Date(caEnd - 5 * day)
+      const then = new Date(caEnd - day / 2)
+      await runAt(place, then)
       const ran = await harderway({ place, now: then }, ...phases)
-      assert.match(ran.stdout, /^warning ca: the CA expires on 2037-02-25.*npm run task -- ca --renew$/m)
+      assert.match(ran.stdout, /^The CA expires in 11 hours, on 2037-02-25 23:55Z, and every/m)
+      assert.match(ran.stdout, /^Next +\w+ expires on 2037-02-25 23:55Z$/m)
+    })
+
+    test('a run that renews it, or has nothing to do with it, exits with 0', async (t) => {
+      const { place } = copied(t)
+      const now = new Date(caEnd - 19 * day)
+      const plan = await harderway({ place, now }, 'ca', '--renew', '--dry-run')
+      assert.doesNotMatch(plan.stdout, /every certificate with it/)
+      for (const args of [['encryption-key'], ['ca', '--renew'], phases]) {
+        const ran = await harderway({ place, now }, ...args)
+        assert.equal(ran.status, 0, ran.stdout)
+        assert.doesNotMatch(ran.stdout, /every certificate with it/)
+      }
     })
 
     test('after it nothing is built, and the way out is reported and works', async (t) => {
@@ -254,6 +283,39 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
       for (const name of leaves)
         assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
       assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
+    })
+  })
+
+  describe('with a shorter validity in cluster.yaml than certificates have', () => {
+    const shorter: Edit = [['certificates', 'validity'], '90d']
+    const note =
+      /^8 certificates were issued for longer than validity in cluster\.yaml \(90d\); to reissue: npm run task -- certs --force, then npm run bootstrap$/m
+    const textOf = async (place: string, ...args: string[]) => {
+      const ran = await harderway({ place, now: new Date(made.getTime() + day) }, ...args)
+      assert.equal(ran.status, 0, ran.stdout)
+      return ran.stdout.replace(/\n +/g, ' ')
+    }
+
+    for (const args of [phases, [...phases, '--dry-run'], ['status']])
+      test(`${args.join(' ')} says how to reissue them, and the command does that`, async (t) => {
+        const { place, auth } = copied(t, [shorter])
+        assert.match(await textOf(place, ...args), note)
+        await textOf(place, 'certs', '--force')
+        await textOf(place, ...phases)
+        assert.doesNotMatch(await textOf(place, ...args), /issued for longer/)
+        const { notBefore, notAfter } = certificateIn(auth, 'admin')
+        assert.ok(notAfter.getTime() - notBefore.getTime() <= 91 * day)
+      })
+
+    test('names those of a few, and says nothing where validity is as it was, or longer', async (t) => {
+      const { place } = copied(t, [shorter])
+      for (const id of ['component-certs', 'node-certs']) await textOf(place, id, '--force')
+      const said = /^1 certificate was issued for .*: npm run task -- cluster-cert --force, then npm run bootstrap$/m
+      assert.match(await textOf(place, ...phases), said)
+      for (const validity of ['1y', '2y']) {
+        const as = copied(t, [[['certificates', 'validity'], validity]])
+        assert.doesNotMatch(await textOf(as.place, ...phases), /issued for/)
+      }
     })
   })
 

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../../lib/failure.ts'
 import { fileMode } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import { countFiles } from '../../../lib/wording.ts'
+import { count } from '../../../lib/wording.ts'
 import { closeFolder } from '../../looks/walk.ts'
 import { clusterGraph } from '../../phases/table.ts'
 import { usage } from '../../request/options.ts'
@@ -58,7 +58,7 @@ function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
   const present = files.size - missing.length
   note(
-    `${auth.path}: restored ${countFiles(missing.length)}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
+    `${auth.path}: restored ${count(missing.length, 'file')}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
   )
   for (const each of notes) note(each)
 }

@@ -1,10 +1,12 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
+import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
-import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
+import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
+import { adviseOnCa, noteOnValidity } from '../../looks/expiry.ts'
 import { formerHolders } from '../../looks/former-holders.ts'
-import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
+import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
 import { notesOnFolder } from '../../looks/walk.ts'
 import { formatUnderWay, rotationsIn } from '../../rotations/table.ts'
 import { showCertificates, showChain } from './certificates.ts'
@@ -17,8 +19,8 @@ export function formatPage(data: ReportData): string {
   const { workspace, items } = data
   const { name } = workspace.cluster
   const sections = [
-    { id: 'wrong', title: 'What is not right', content: showWrong(data) },
-    { id: 'known', title: 'What else is to be known', content: showKnown(data) },
+    { id: 'wrong', title: 'Problems', content: showWrong(data) },
+    { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
     { id: 'chain', title: 'Who signed what', content: showChain(items) },
@@ -57,35 +59,25 @@ export function formatPage(data: ReportData): string {
 /** What expires next, and whether all is well. */
 function showNext({ workspace, items, nodes }: ReportData): string {
   const { now, cluster } = workspace
-  const ours = items.filter(isOurs)
-  const wrong = ours.filter((item) => !isRight(item)).length
-  const end = firstEnd(ours)
-  const time = `${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const { ours, wrong, first } = fold(items, now)
   const sentences = [
-    wrong === 0
-      ? `All ${ours.length} items are as cluster.yaml asks`
-      : `${wrong} of ${ours.length} items are not right`,
-    ...(nodes.length > 0 ? [`${nodes.filter(isRight).length} of ${nodes.length} nodes have loaded what is due`] : []),
-    `read on ${time}`,
+    wrong.length === 0
+      ? `All ${count(ours.length, 'item')} match cluster.yaml`
+      : `${wrong.length} of ${count(ours.length, 'item')} ${wrong.length === 1 ? 'has a problem' : 'have problems'}`,
+    ...(nodes.length > 0 ? [formatRollout(nodes)] : []),
+    `read on ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`,
   ]
-  const state = wrong > 0 || nodes.some((node) => !isRight(node)) ? 'bad' : 'good'
+  const state = wrong.length > 0 || nodes.some((node) => !isRight(node)) ? 'bad' : 'good'
   return html`<div class="next ${state}">
-!${end ? showEnd(ours, end, now, cluster.certificates.renewBefore) : ''}<p>${sentences.join('; ')}.</p>
+!${first ? showFirst(first, now, cluster.certificates.renewBefore) : ''}<p>${sentences.join('; ')}.</p>
 </div>`
 }
 
-function showEnd(items: readonly Item[], end: Date, now: Date, renewBefore: number): string {
-  const names = items.filter((item) => item.end?.getTime() === end.getTime()).map(({ name }) => name)
-  const isOver = end <= now
-  const urgency = isOver ? 'bad' : end.getTime() - now.getTime() <= renewBefore ? 'soon' : 'good'
-  const left = isOver ? 'expired' : inWords(formatLeft(end.getTime() - now.getTime()))
-  return html`<p class="${urgency}"><b>${left}</b> <span>${isOver ? 'on' : 'until the next expiry, on'} <time>${formatDate(end)}</time>: ${formatNames([...new Set(names)])}</span></p>
+function showFirst({ end, rows }: NonNullable<ReturnType<typeof fold<Item>>['first']>, now: Date, renewBefore: number) {
+  const left = end.getTime() - now.getTime()
+  const urgency = left <= 0 ? 'bad' : left <= renewBefore ? 'soon' : 'good'
+  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames([...new Set(rows.map(({ name }) => name))])}</span></p>
 `
-}
-
-/** "3649 days", of "3649d". */
-function inWords(left: string): string {
-  return left.replace(/h$/, ' hours').replace(/d$/, ' days')
 }
 
 function showRotations({ workspace }: ReportData): string {
@@ -95,12 +87,13 @@ function showRotations({ workspace }: ReportData): string {
 
 /** Empty where all is well. */
 function showWrong({ workspace, items, nodes }: ReportData): string {
-  const wrong = items.filter((item) => isOurs(item) && !isRight(item))
-  const alike = groupAlike(wrong, ({ phase, name, why }) => `${phase} ${withoutOwnName(why, name)}`)
-  const folded = alike.map((group) => {
-    const [{ name, why }] = group
-    return `${formatNames(group.map(({ id }) => id))}: ${group.length > 1 ? withoutOwnName(why, name) : why}`
-  })
+  const { wrong } = fold(items, workspace.now)
+  const alike = foldAlike(
+    wrong,
+    ({ name }) => name,
+    ({ phase, why }) => `${phase}\n${why}`,
+  )
+  const folded = alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(group[0].why)}`)
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
   const lines = [...notesOnFolder(workspace.auth), ...folded, ...onNodes]
   if (lines.length === 0) return ''
@@ -110,7 +103,13 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
 
 /** What no run changes. */
 function showKnown({ workspace, outcomes }: ReportData): string {
-  const lines = [...warningsOf(outcomes), ...formerHolders(workspace)]
+  const caEnds = adviseOnCa(workspace)
+  const lines = [
+    ...(caEnds ? [formatCaAdvice(caEnds, workspace.now)] : []),
+    ...warningsOf(outcomes),
+    ...formerHolders(workspace),
+    ...noteOnValidity(workspace, outcomes),
+  ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }
 

@@ -63,7 +63,7 @@ function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
 
 function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scale, now: Date): string {
   const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
-  const cells = [formatDate(end) + own, formatLeft(end.getTime() - now.getTime())]
+  const cells = [formatDate(end, now) + own, formatLeft(end.getTime() - now.getTime())]
   // As narrow as 4px, and within the track even where it begins at its end.
   const segment = (kind: string, from: number, to: number) =>
     html`<i class="${kind}" style="left:min(${percent(from)},100% - 4px);width:${percent(to - from)}"></i>`

@@ -32,6 +32,8 @@ for (const [outcome, text] of [
   [built(missing, made(true)), 'new'],
   [built(expires, made(false, '2028-10-30', '2027-11-25')), 'renewed: 2028-10-30, was 2027-11-25'],
   [built({ kind: 'forced' }, made(false, '2028-10-30', '2027-11-25')), 'renewed: 2028-10-30, was 2027-11-25'],
+  [built(expires, made(false, '2036-11-23', '2036-11-22')), 'renewed: 2036-11-23 10:00Z, was 2036-11-22 10:00Z'],
+  [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, still expires 2036-11-23'],
   [
     built({ kind: 'forced' }, { ...made(false, '2028-10-30', '2027-11-25'), isReplaced: true }),
     'REPLACED: what was made under the earlier one is worthless',
@@ -57,6 +59,11 @@ for (const [outcome, text] of [
   test(`an outcome says what there is now: ${text}`, () => {
     assert.equal(formatOutcome(outcome), text)
   })
+
+test('an expiry less than two days away has its time', () => {
+  const near: Reason = { kind: 'expires', notAfter: at('2027-11-25'), expired: false, isNear: true }
+  assert.equal(formatCause({ kind: 'stale', reasons: [near] }), 'to make: expires 2027-11-25 10:00Z')
+})
 
 test('its cause is why it was made, not what it is now', () => {
   assert.equal(formatCause(built(moreNames, made(false, '2028-10-30'))), 'made: SAN added: 192.168.1.22')

@@ -52,7 +52,7 @@ test('of what was repaired, the files are named', () => {
 test('a run that found everything fresh says so, and what expires next', () => {
   const fresh: Outcome = { kind: 'fresh', reasons: [] }
   assert.deepEqual(closing({ ca: fresh }, { advice: [], nextToExpire }), [
-    'Changed    nothing: all is as cluster.yaml asks',
+    'Changed    nothing: everything matches cluster.yaml',
     'Next       ca expires on 2036-11-21',
   ])
   const failed: Outcome = { kind: 'cancelled', because: [] }

@@ -20,12 +20,18 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
   }
 }
 
+/** Looked at for its folder alone, unless told otherwise. */
+function nodeItem(node: string, state: NodeItem['state'], told: Partial<NodeItem> = {}): NodeItem {
+  const deployed = state === 'failed' ? undefined : state === 'fresh'
+  return { node, state, why: '', deployed, installed: undefined, loaded: undefined, ...told }
+}
+
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
-const format = ({ items = [], ...told }: Partial<StatusTable>) =>
+const format = ({ items = [], nodes = [], ...told }: Partial<StatusTable>) =>
   formatStatus({
     items,
-    nodes: [],
-    counted: items,
+    nodes,
+    counted: { items, nodes },
     plan: 'plan',
     run: 'run',
     now,
@@ -58,7 +64,7 @@ test('what is right and differs in nothing but its name is one row; of the rest 
   assert.equal(table({ items: many(61), verbose: true }).length, 62)
 })
 
-test('what expires on another day, or differs on its nodes, has a row of its own; ? is a node that was not inspected', () => {
+test('what expires on another day, or is not the same on all its nodes, has a row of its own; ? was not inspected', () => {
   const onNodes = (...how: ('same' | 'missing' | 'unknown')[]) => new Map(how.map((each, i) => [`node${i}`, each]))
   const told = table({
     items: [
@@ -70,14 +76,14 @@ test('what expires on another day, or differs on its nodes, has a row of its own
   assert.deepEqual(told.slice(1, 4), [
     '✔ worker0 and 59 more  kubelet  ca      2027-12-26  300d',
     '✔ later                kubelet  ca      2027-12-27  301d',
-    '✔ there                kubelet  ca      2027-12-26  300d  1/3?',
+    '● there                kubelet  ca      2027-12-26  300d  1/3?',
   ])
 })
 
 test('nodes that are alike are one row', () => {
   const nodes: NodeItem[] = [
-    ...['a', 'b', 'c'].map((node): NodeItem => ({ node, state: 'fresh', why: '5 files, as in auth/' })),
-    { node: 'd', state: 'failed', why: 'connection refused' },
+    ...['a', 'b', 'c'].map((node) => nodeItem(node, 'fresh', { why: '5 files, as in auth/' })),
+    nodeItem('d', 'failed', { why: 'connection refused' }),
   ]
   const told = format({ items: many(2), nodes })
   assert.deepEqual(told.slice(told.indexOf('  NODE') + 1), [
@@ -86,9 +92,14 @@ test('nodes that are alike are one row', () => {
   ])
 })
 
-test('less than two days left are reported in hours, and what has expired is marked so', () => {
+test('less than two days left are reported in hours or minutes, with the time at which it expires', () => {
   const left = (days: number) => / {2}(\S+)$/.exec(table({ items: [item('a', { days })] })[1] ?? '')?.[1]
-  assert.deepEqual([left(2), left(1.99), left(0.01), left(0), left(-1)], ['2d', '47h', '0h', 'expired', 'expired'])
+  assert.deepEqual(
+    [left(2), left(1.99), left(1 / 24), left(0.01), left(0.0001), left(0), left(-1)],
+    ['2d', '47h', '1h', '14m', '1m', 'expired', 'expired'],
+  )
+  assert.match(first([item('a', { days: 1.5 })]), /First to expire: a, on 2027-03-03 00:00Z, in 36h$/)
+  assert.match(table({ items: [item('a', { days: 1.5 })] })[1] ?? '', / {2}2027-03-03 00:00Z {2}36h$/)
 })
 
 test('what expires with its CA is marked, and the effective expiry is shown', () => {
@@ -109,7 +120,7 @@ const long = {
       onNodes: new Map([['x', 'same']]),
     }),
   ),
-  nodes: [{ node: 'c'.repeat(52), state: 'failed', why: 'connection refused '.repeat(9).trim() }] as NodeItem[],
+  nodes: [nodeItem('c'.repeat(52), 'failed', { why: 'connection refused '.repeat(9).trim() })],
 }
 for (const width of [60, 80, 200])
   test(`in ${width} columns no line is wider, however long names and reasons are, and each has its name`, () => {
@@ -121,33 +132,53 @@ for (const width of [60, 80, 200])
 test('no control character of a file or a node reaches the terminal', () => {
   const why = 'cat: \x1b[2Jno such file'
   const items = [item('a', { state: 'stale', why })]
-  const nodes: NodeItem[] = [{ node: 'b', state: 'failed', why }]
-  const told = formatStatus({ items, nodes, counted: items, plan: 'plan', run: 'run', now, width: 80, verbose: false })
+  const nodes = [nodeItem('b', 'failed', { why })]
+  const counted = { items, nodes }
+  const told = formatStatus({ items, nodes, counted, plan: 'plan', run: 'run', now, width: 80, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
-test('the first line is a sentence: whether all is well, and what expires first', () => {
-  const nodes = (state: NodeItem['state'], count: number) =>
-    Array.from({ length: count }, (_, i): NodeItem => ({ node: `${state}${i}`, state, why: '' }))
-  const expiry = '. First to expire: a, on 2027-12-26, in 300d'
-  const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on, width: 300 })[0]
-  assert.equal(told([item('a')]), `1 item is as cluster.yaml asks${expiry}`)
-  assert.equal(told([], nodes('fresh', 3)), 'All 3 nodes are as auth/')
-  const two = [item('a'), item('b', { end: undefined })]
-  assert.equal(told(two), `All 2 items are as cluster.yaml asks${expiry}`)
-  assert.equal(told(two, nodes('fresh', 1)), `All 2 items are as cluster.yaml asks, and so is 1 node${expiry}`)
-  assert.equal(told(two, nodes('fresh', 7)), `All 2 items are as cluster.yaml asks, and so are 7 nodes${expiry}`)
-  assert.equal(
-    told(two, [...nodes('fresh', 2), ...nodes('stale', 1)]),
-    `1 of 3 nodes is not as auth/ (see plan)${expiry}`,
-  )
-  assert.equal(
-    told(two, [...nodes('stale', 1), ...nodes('failed', 2)]),
-    `1 of 3 nodes is not as auth/; 2 of 3 nodes could not be looked at (see plan)${expiry}`,
+test('a row is right only if all nodes that should have the file have it', () => {
+  const on = (...how: ('same' | 'missing' | 'differs' | 'unknown')[]) =>
+    table({ items: [item('a', { onNodes: new Map(how.map((each, i) => [`node${i}`, each])) })] })[1]?.charAt(0)
+  assert.deepEqual(
+    [on('same', 'same'), on('missing'), on('same', 'differs'), on('same', 'unknown')],
+    ['✔', '●', '●', '●'],
   )
 })
 
-test('the first line counts each kind of what is not well, and says where to look', () => {
+test('deployed, installed and loaded are three numbers of nodes, each among those that were looked at', () => {
+  const rollout = (...nodes: NodeItem[]) => format({ items: [item('a')], nodes, width: 300 })[0]?.split(/; |\. F/)[1]
+  const states = (installed: boolean, loaded: boolean) => nodeItem('b', 'fresh', { installed, loaded })
+  assert.equal(
+    rollout(states(true, true), states(true, false), states(false, false), nodeItem('gateway', 'fresh')),
+    'deployed on 4 of 4 nodes, installed on 2 of 3, loaded on 1 of 3',
+  )
+  assert.equal(rollout(states(false, false)), 'deployed on 1 of 1 node, installed on 0 of 1, loaded on 0 of 1')
+})
+
+test('the first line is a sentence: whether everything matches, and what expires first', () => {
+  const nodes = (state: NodeItem['state'], count: number) =>
+    Array.from({ length: count }, (_, i) => nodeItem(`${state}${i}`, state))
+  const expiry = '. First to expire: a, on 2027-12-26, in 300d'
+  const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on, width: 300 })[0]
+  assert.equal(told([item('a')]), `1 item matches cluster.yaml${expiry}`)
+  assert.equal(told([], nodes('fresh', 3)), 'Deployed on 3 of 3 nodes')
+  const two = [item('a'), item('b', { end: undefined })]
+  assert.equal(told(two), `All 2 items match cluster.yaml${expiry}`)
+  assert.equal(told(two, nodes('fresh', 1)), `All 2 items match cluster.yaml; deployed on 1 of 1 node${expiry}`)
+  assert.equal(told(two, nodes('fresh', 7)), `All 2 items match cluster.yaml; deployed on 7 of 7 nodes${expiry}`)
+  assert.equal(
+    told(two, [...nodes('fresh', 2), ...nodes('stale', 1)]),
+    `All 2 items match cluster.yaml; deployed on 2 of 3 nodes (see plan)${expiry}`,
+  )
+  assert.equal(
+    told(two, [...nodes('stale', 1), ...nodes('failed', 2)]),
+    `All 2 items match cluster.yaml; deployed on 0 of 1 node; 2 nodes could not be looked at (see plan)${expiry}`,
+  )
+})
+
+test('the first line counts each kind of problem, and says where to look', () => {
   const items = [
     item('a', { days: 10, endsSoon: true }),
     item('b', { days: 10, state: 'stale' }),
@@ -156,7 +187,7 @@ test('the first line counts each kind of what is not well, and says where to loo
   ]
   assert.equal(
     first(items),
-    '1 of 4 items is not as cluster.yaml asks; 1 of 4 expires within renewBefore; 1 of 4 items is not readable (see plan). First to expire: a, b, on 2027-03-11, in 10d',
+    '1 of 4 items differs from cluster.yaml; 1 of 4 items expires within renewBefore; 1 of 4 items was not readable (see plan). First to expire: a, b, on 2027-03-11, in 10d',
   )
 })
 
@@ -170,7 +201,7 @@ test('the first line begins with what has expired, the cluster before its users,
   ]
   assert.equal(
     first(items),
-    '3 of 4 items have EXPIRED (kubernetes, jane): run. 3 of 4 items are not as cluster.yaml asks (see plan). Next to expire: ca, on 2027-12-26, in 300d',
+    '3 of 4 items have EXPIRED (kubernetes, jane): run. 3 of 4 items differ from cluster.yaml (see plan). Next to expire: ca, on 2027-12-26, in 300d',
   )
 })
 
@@ -182,7 +213,7 @@ test('the first line counts what is not shown too, and the kubeconfig of the use
     item('mine', { id: 'local-kubeconfig', where: 'user', state: 'stale', days: 1 }),
   ]
   assert.equal(
-    format({ items: shown, counted, width: 200 })[0],
-    '1 of 4 items is not as cluster.yaml asks (see plan). First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
+    format({ items: shown, counted: { items: counted, nodes: [] }, width: 200 })[0],
+    '1 of 4 items differs from cluster.yaml (see plan). First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
   )
 })

@@ -174,7 +174,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
     assert.match(
       table.stdout.replace(/\s+/g, ' '),
-      /^All 16 items are as cluster\.yaml asks\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
+      /^All 16 items match cluster\.yaml\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
     )
     assertNarrow(table)
   })
@@ -224,7 +224,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual([...ends], [itemOf(ran, 'ca')?.notAfter])
     for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
     const said = (await statusAt(place, late + 1)).stdout.replace(/\s+/g, ' ')
-    assert.match(said, /^\d+ of \d+ expire within renewBefore \(see npm run task -- ca --renew --dry-run\)\. /)
+    assert.match(said, /^\d+ of \d+ items expire within renewBefore \(see npm run task -- ca --renew --dry-run\)\. /)
     const quiet = await statusAt(place, late + 1, '--quiet')
     assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
   })
@@ -483,6 +483,26 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
       [join(place, 'auth'), ...names.map(home)].map((folder) => stateOf(folder)),
       state,
     )
+  })
+
+  test('nothing is called installed or loaded on nodes that were only deployed to', async (t) => {
+    writeCluster(place, [...edits, ...labEdits(lab), [['install'], 'guide']])
+    t.after(() => writeCluster(place, [...edits, ...labEdits(lab)]))
+    const rollout = 'deployed on 3 of 3 nodes, installed on 0 of 3, loaded on 0 of 3'
+    const [table, json] = [await status('--on-nodes'), await status('--on-nodes', '--json')]
+    assert.deepEqual([table.status, json.status], [0, 0], table.stdout)
+    assert.match(
+      table.stdout.replace(/\n +/g, ' '),
+      new RegExp(`^All 16 items match cluster.yaml; ${rollout}\\. First`),
+    )
+    for (const each of json.events.filter(({ type }) => type === 'node'))
+      assert.deepEqual([each.deployed, each.installed, each.loaded], [true, false, false])
+    for (const args of [[], ['--format', 'prometheus']])
+      assert.equal((await harderway(place, 'report', '--on-nodes', ...args)).status, 0)
+    const [page, metrics] = ['html', 'prom'].map((kind) => readFileSync(join(place, `auth/report.${kind}`), 'utf8'))
+    assert.ok(page?.includes(rollout))
+    const lines = metrics?.match(/^harderway_node_.*gateway.*$/gm)?.map((line) => line.replace(/{.*}/, ''))
+    assert.deepEqual(lines, ['harderway_node_deployed 1', 'harderway_node_installed 0', 'harderway_node_loaded 0'])
   })
 
   test('the table has how many nodes have a file as it is here, and a line a node', async () => {

@@ -105,7 +105,7 @@ test("the effective expiry is the CA's, where the CA expires before what it sign
   assert.deepEqual(sorted(metrics.end_timestamp_seconds), [...ends.keys()].map((id) => [id, ca] as const).toSorted())
 })
 
-test('fresh is 1, and 0 for what is not as cluster.yaml asks', { skip: needs('promtool') }, async (t) => {
+test('fresh is 1, and 0 for what does not match cluster.yaml', { skip: needs('promtool') }, async (t) => {
   const place = prepare(t)
   assert.equal((await harderway(place.path, ...phases)).status, 0)
   const before = (await metricsOf(place)).fresh

@@ -60,10 +60,10 @@ describe('report', { concurrency: 2 }, () => {
       return header.replace(/<[^>]+>/g, '').replace(/\s+/g, ' ')
     }
     const all =
-      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items are as cluster\.yaml asks; read on /
+      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items match cluster\.yaml; read on /
     assert.match(await textOf(), all)
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 24 items are not right; read on /)
+    assert.match(await textOf(), /1 of 24 items has a problem; read on /)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
@@ -103,6 +103,17 @@ describe('report', { concurrency: 2 }, () => {
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
     assert.deepEqual(await metrics(), none.with(1, ['service-account', '1']))
     assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
+  })
+
+  test('a rotation that is under way is the first sentence of status and of a plan', async (t) => {
+    const { place, auth } = copied(t)
+    cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
+    for (const args of [['status'], ['bootstrap', '--dry-run'], ['certs', '--dry-run']]) {
+      const { stdout } = await harderway(place, ...args)
+      const [first, ...others] = stdout.replace(/\n +/g, ' ').split('\n')
+      assert.match(first ?? '', /^a rotation of the service-account key is under way, stage 1 of \d: /, args.join(' '))
+      assert.doesNotMatch(others.join('\n'), /under way/)
+    }
   })
 
   test('tells its path as one object with --json', async (t) => {
