@@ -23,7 +23,7 @@ import { groups, phases } from './tables/phases.ts'
 export async function main(args: readonly string[], host: Host): Promise<number> {
   if (host.stdout.isTTY) sizeTerminal(host.stdout)
   const ending = watchEndings(host)
-  const findings = await perform(args, host, ending)
+  const findings = await respond(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => host.stdout.write('', () => resolve()))
   const failure = ending.failure()
@@ -31,7 +31,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
-async function perform(args: readonly string[], host: Host, ending: Ending): Promise<readonly Finding[]> {
+async function respond(args: readonly string[], host: Host, ending: Ending): Promise<readonly Finding[]> {
   const printer = createPrinter(host)
   try {
     refuseLostOptions(args, host.env)
