@@ -1,4 +1,4 @@
-/** The command layer: it alone prints, and decides the exit status. */
+/** The command line: what is answered without a cluster, what a command is given, and where its output goes. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
@@ -19,11 +19,11 @@ import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
 import { groups, phases } from './tables/phases.ts'
 
-/** The exit status. */
+/** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
   if (host.stdout.isTTY) sizeTerminal(host.stdout)
   const ending = watchEndings(host)
-  const findings = await perform(args, host, ending)
+  const findings = await respond(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => host.stdout.write('', () => resolve()))
   const failure = ending.failure()
@@ -31,7 +31,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
-async function perform(args: readonly string[], host: Host, ending: Ending): Promise<readonly Finding[]> {
+async function respond(args: readonly string[], host: Host, ending: Ending): Promise<readonly Finding[]> {
   const printer = createPrinter(host)
   try {
     refuseLostOptions(args, host.env)
@@ -48,12 +48,12 @@ async function perform(args: readonly string[], host: Host, ending: Ending): Pro
     return await (await import('./commands/job.ts')).perform(command, request)
   } catch (error) {
     const failure = asFailure(error)
-    if (!ending.signal.aborted) await tellFailure(failure, args, printer)
+    if (!ending.signal.aborted) await reportFailure(failure, args, printer)
     return [failure.kind]
   }
 }
 
-/** What is answered without a cluster.yaml. Throws a usage Failure where nothing is asked. */
+/** The answer that needs no cluster.yaml. Throws a usage Failure if there is neither such a question nor a name. */
 async function answer({ command, options }: CommandLine): Promise<string | undefined> {
   if (options.help) {
     const { helpOf, helpText } = await import('./commands/help.ts')
@@ -102,7 +102,11 @@ async function createRequest(call: Call): Promise<Request> {
   }
 }
 
-async function tellFailure(failure: Failure, args: readonly string[], { print, printFitted }: Printer): Promise<void> {
+async function reportFailure(
+  failure: Failure,
+  args: readonly string[],
+  { print, printFitted }: Printer,
+): Promise<void> {
   if (args.includes('--json')) (await import('../lib/show/json-lines.ts')).createJsonLines(print).problem(failure)
   else printFitted((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
@@ -204,7 +208,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, { env, pa
   return list.length > 0 ? [...new Set(list.map(pathOf))] : [join(home(env), '.kube', 'config')]
 }
 
-/** Throws a usage Failure where it is none: the admin's key would land in whatever folder this is. */
+/** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
 function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
   if (isAbsolute(folder)) return folder
   throw usageFailure(
@@ -229,7 +233,7 @@ function readVersion(): string {
 type Printer = ReturnType<typeof createPrinter>
 
 function createPrinter({ env, stdout, stderr }: Host) {
-  /** Of what comes from a file or a node. */
+  /** For text from a file or a node. */
   const withoutRunnerCommands = (text: string) => (env.GITHUB_ACTIONS === 'true' ? withoutCommands(text) : text)
   const print = (line: string): void => {
     stdout.write(`${line}\n`)
@@ -243,7 +247,7 @@ function createPrinter({ env, stdout, stderr }: Host) {
     printSafe: (line: string) => print(withoutRunnerCommands(line)),
     printError,
     printFitted: (text: string) => printError(fit(text, stderr.columns || Number.POSITIVE_INFINITY).join('\n')),
-    /** Whether what is shown can be drawn anew. */
+    /** Whether lines can be redrawn. */
     isLive: () => Boolean(stdout.isTTY) && env.TERM !== 'dumb',
     /** Columns. */
     width: () => stdout.columns ?? 80,

@@ -1,4 +1,4 @@
-/** From the command line to a command and its options, which the table says go together. Pure. */
+/** Finds the command of a command line, and refuses what the command does not take. Pure. */
 import { usageFailure } from '../../lib/failure.ts'
 import { formatCommand } from '../request/command.ts'
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
@@ -9,10 +9,10 @@ export interface CommandLine {
   readonly options: Options
 }
 
-/** What is answered the same with and without the dashes. */
-const askedAsWord: ReadonlySet<string> = new Set(questions)
+/** Each works with and without its dashes. */
+const questionWords: ReadonlySet<string> = new Set(questions)
 
-/** What people type who know other tools, and the commands for it. */
+/** Words of other tools, and what to type instead. */
 const otherTools: Readonly<Record<string, (command: (task: string) => string) => string>> = {
   plan: (command) => command('bootstrap --dry-run'),
   diff: (command) => command('bootstrap --dry-run'),
@@ -26,7 +26,7 @@ const otherTools: Readonly<Record<string, (command: (task: string) => string) =>
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const options = parseOptions(args)
   const [first = ''] = options.names
-  if (askedAsWord.has(first)) return parseCommandLine(args.with(args.indexOf(first), `--${first}`))
+  if (questionWords.has(first)) return parseCommandLine(args.with(args.indexOf(first), `--${first}`))
   const command = commandFor(options.names)
   if (options.help) return { command, options }
   checkCombination(command, options)
@@ -42,7 +42,7 @@ function refuseOtherTools({ names, config }: Options): void {
   }
 }
 
-/** By the first word: what follows it may be called anything. One that stands elsewhere is then refused. */
+/** The first word decides, as further ones may have any name. A command in another place is then refused. */
 function commandFor([first = '', ...others]: readonly string[]): Command {
   const named = (words: readonly string[]) => commands.find(({ name }) => name !== '' && words.includes(name))
   return named([first]) ?? named(others) ?? run
@@ -56,7 +56,7 @@ function checkCombination(command: Command, { names: words, given }: Options): v
   if (option === undefined) return
   const takers = commands.filter((each) => takes(each, option))
   const names = takers.map(({ name }) => name || 'phases and targets')
-  // What changes something belongs to no look.
+  // An option that changes something never fits a command that only reads.
   const isRefused = takers.includes(run) && (takers.length === 1 || (isReadOnly(command) && !takers.some(isReadOnly)))
   throw usage(
     isRefused

@@ -1,4 +1,4 @@
-/** `graph`: what is made of what, for the cluster.yaml in use: a picture of the graph that a run walks. */
+/** `graph`: draws the graph that a run walks: what is made from what. */
 import { usageFailure } from '../../lib/failure.ts'
 import { drawBoxes, formatDot, formatMermaid } from '../../lib/graph/diagram.ts'
 import { closure } from '../../lib/graph/graph.ts'
@@ -10,7 +10,7 @@ import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { phaseTitles } from '../tables/phases.ts'
 
-/** Throws a usage Failure for a format that there is not. */
+/** Throws a usage Failure for an unknown format. */
 export async function graph(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, print } = request
   const all = clusterGraph(cluster)
@@ -40,7 +40,7 @@ export async function graph(request: Request): Promise<readonly Finding[]> {
   const format = options.format ?? 'mermaid'
   const draw = formats.get(format)
   if (!draw) {
-    // Without -s, npm's own lines would go into the pipe.
+    // Without -s, npm would print lines of its own into the pipe.
     const asPicture = commandOf(request, 'graph --format dot').replace(' run task ', ' run -s task ')
     throw usageFailure(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
   }

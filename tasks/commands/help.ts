@@ -27,7 +27,7 @@ export function helpText(): string {
   ].join('\n')
 }
 
-/** With what each phase makes that is named before --help. */
+/** Names are the words before --help; the phases among them are explained. */
 export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
   const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
@@ -45,7 +45,7 @@ function usageOf({ name, operands = '' }: Command): string {
   return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
-/** What each of some makes; of all, or of none, the names alone. */
+/** Some phases are explained; of all, or none, only the names are listed. */
 function formatPhases(some: readonly Phase[] = []): string[] {
   if (some.length > 0 && some.length < phases.length)
     return some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))

@@ -7,6 +7,7 @@ import type { TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
+import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { checkConfigFile, lockAuth, openSession, type Request, readUnlocked, type Session } from '../request/session.ts'
 import type { ClusterCommand } from './table.ts'
@@ -49,15 +50,16 @@ export async function perform(command: ClusterCommand, request: Request): Promis
       return read(request, await (await command.load())(request))
     case 'writes':
       return command.loadPlan && request.options.dryRun
-        ? read(request, await (await command.loadPlan())(request))
+        ? read(request, await (await command.loadPlan())(request), { isPlan: true })
         : write(request, await (await command.load())(request))
     default:
       return command satisfies never
   }
 }
 
-async function read(request: Request, { graph, read }: Reading): Promise<readonly Finding[]> {
+async function read(request: Request, { graph, read }: Reading, { isPlan = false } = {}): Promise<readonly Finding[]> {
   if (graph) checkConfigFile(request, graph)
+  if (isPlan) await announce(request)
   const show = await readUnlocked(request, async () => {
     const { session, close } = openSession(request, () => {})
     return read(session).finally(close)
@@ -67,6 +69,7 @@ async function read(request: Request, { graph, read }: Reading): Promise<readonl
 
 async function write(request: Request, { graph, reporter, work, closing }: Writing): Promise<readonly Finding[]> {
   if (graph) checkConfigFile(request, graph)
+  if (reporter) await announce(request)
   const started = performance.now()
   const note = reporter?.note ?? request.printError
   const { session, close } = openSession(request, note)
@@ -93,4 +96,13 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
   const seconds = (performance.now() - started) / 1000
   await reporter?.end(summarise(outcomes, seconds, exit, end))
   return findings
+}
+
+/** So that a wrong folder shows before anything is done to its cluster. */
+async function announce({ cluster, file, options, print }: Request): Promise<void> {
+  const { name, nodes } = cluster
+  if (options.json) {
+    const { formatJsonLine } = await import('../../lib/show/json-lines.ts')
+    print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
+  } else if (!options.quiet) print(printable(`${name}: ${file}, ${nodes.length} node${nodes.length === 1 ? '' : 's'}`))
 }

@@ -57,7 +57,7 @@ async function show(
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
 }
 
-/** What is to be replaced can be rotated. */
+/** Whatever is replaced could be rotated instead. */
 function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId, Force>): string[] {
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (graph.get(id) ?? []) : []))
   return replaced.map((target) => {
@@ -66,23 +66,23 @@ function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId,
   })
 }
 
-/** All that is made of what is replaced, directly or not, and that this run does not make. */
+/** Everything that depends on what is replaced, and that this run does not make. */
 function whatFollows(
   request: Request,
   { workspace, graph }: Seen,
   all: Graph,
   forced: ReadonlyMap<TargetId, Force>,
 ): Follows | undefined {
-  const givenUp = [...forced].flatMap(([id, force]) => (force === 'replace' || force === 'renew' ? [id] : []))
-  if (givenUp.length === 0) return undefined
+  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' || force === 'renew' ? [id] : []))
+  if (replaced.length === 0) return undefined
   const isReplaced = [...forced.values()].includes('replace')
-  const reached = new Set(givenUp)
-  // What a renewed CA has issued stays as it is, unless it was to end with it.
-  const isMadeAnew = (target: Target) =>
+  const reached = new Set(replaced)
+  // A renewed CA's certificates stay valid; those that would have expired with it are reissued.
+  const isRemade = (target: Target) =>
     isReplaced || !groups.certs?.includes(target.phase) || expiresSoon(workspace, target)
-  // A graph is in order: what a target needs stands before it.
+  // In a graph a target comes after its needs.
   const rest = [...all.values()].filter((target) => {
-    const isReached = target.needs.some((need) => reached.has(need)) && isMadeAnew(target)
+    const isReached = target.needs.some((need) => reached.has(need)) && isRemade(target)
     if (isReached) reached.add(target.id)
     return isReached && !graph.has(target.id)
   })
@@ -102,7 +102,7 @@ function expiresSoon(workspace: Workspace, { makes: [file = ''] }: Target): bool
   return made !== undefined && endsSoon(workspace, made.notAfter)
 }
 
-/** The run would make nothing: there is no plan. */
+/** The run would make nothing, so there is no plan. */
 async function refuse(
   { reporterFor, endedStatus }: Request,
   views: readonly PhaseView[],

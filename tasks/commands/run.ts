@@ -43,9 +43,9 @@ export async function run(request: Request): Promise<Writing> {
       toDo: signal.aborted
         ? []
         : [
-            ...tellHeld(workspace, wanted, outcomes),
-            ...tellUsers(workspace, outcomes),
-            ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
+            ...adviseHeld(workspace, wanted, outcomes),
+            ...adviseUsers(workspace, outcomes),
+            ...adviseOthers(workspace, { all: graph, wanted }, outcomes),
           ],
       nextToExpire: nextToExpire(workspace, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined,
@@ -55,16 +55,16 @@ export async function run(request: Request): Promise<Writing> {
   }
 }
 
-/** Of workers, which nobody waits for. Of control nodes, one waits for the other because the cluster needs most of them. */
-function tellHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+/** Workers that waited for a control node need not. Control nodes must: the cluster needs most of them. */
+function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
   const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
   return free.length > 0 ? [formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, command)] : []
 }
 
-/** What a person holds is a copy. */
-function tellUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+/** Users hold copies of their kubeconfigs. */
+function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   const names = cluster.users.flatMap(({ name }) =>
     outcomes.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : [],
   )
@@ -74,19 +74,19 @@ function tellUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outco
   ]
 }
 
-/** Of a phase that was run alone: what it made anew is in use elsewhere. */
-function tellEarlier(
+/** After a phase that was run alone: other targets still hold what it replaced. */
+function adviseOthers(
   { command }: Workspace,
   { all, wanted }: { all: Graph; wanted: Graph },
   outcomes: ReadonlyMap<TargetId, Outcome>,
 ): string[] {
-  const isMadeAnew = (id: TargetId) => {
+  const isRemade = (id: TargetId) => {
     const outcome = outcomes.get(id)
     if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
-    // Of what was replaced, its own warning says what comes next.
+    // A replaced identity has a warning of its own, which says what comes next.
     return !outcome.change.isNew && !outcome.change.isReplaced
   }
-  const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isMadeAnew))
+  const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
 }
 
@@ -99,7 +99,7 @@ function sameAgain(
   const isBuilt = (id: TargetId) => outcomes.get(id)?.kind === 'built'
   const isLeft = ([id, force]: [TargetId, Force]) => {
     const outcome = outcomes.get(id)
-    // In its middle, it may have been replaced.
+    // It may have been replaced already.
     const isBegun = outcome?.kind === 'cancelled' && outcome.isBegun
     return force === 'rebuild' || (!isBuilt(id) && (force === 'renew' || !isBegun))
   }

@@ -11,7 +11,7 @@ interface Row {
   readonly operands?: string
   /** For --help. */
   readonly does: string
-  /** Those that it takes besides what every command takes. */
+  /** Besides those that every command takes. */
   readonly options: readonly OptionName[]
   /** What an option means to it, where the table of options does not say so. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>

@@ -1,14 +1,14 @@
-/** The exit status, from what a command found: the one place that knows the numbers and their order. Pure. */
+/** The exit status, from a command's findings: the only place that knows the numbers and their precedence. Pure. */
 import type { FailureKind } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 
-/** What is not as it should be; nothing of it is 0. */
+/** A problem that was found. Without one, the status is 0. */
 export type Finding = FailureKind | 'stale'
 
-/** In the order in which they count. */
+/** In order of precedence. */
 export const statuses: Readonly<Record<Finding, number>> = { usage: 2, refused: 3, failed: 1, stale: 4 }
 
-/** `ended`: 128 + the signal that ended the run, which counts more than all but bad usage. */
+/** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
 export function exitStatus(findings: readonly Finding[], ended?: number): number {
   if (findings.includes('usage')) return statuses.usage
   const first = (Object.keys(statuses) as Finding[]).find((finding) => findings.includes(finding))

@@ -32,7 +32,7 @@ export interface Seen {
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
 export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Asked {
-  // What a run would not have reached is looked at all the same.
+  // Targets that a run would not reach are read too.
   const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
@@ -66,7 +66,7 @@ interface Telling {
   readonly caEnds?: CaAdvice | undefined
 }
 
-/** Told as a run is, once it is certain; what was found. */
+/** Shows the events and the end as a run would. Returns the findings. */
 export async function tell(
   { reporterFor, endedStatus }: Request,
   { workspace, views, events, outcomes, seconds }: Seen,

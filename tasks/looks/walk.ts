@@ -1,4 +1,4 @@
-/** One walk over targets, by the holder of the lock on auth/: the refusals first, then the builds. */
+/** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 
 import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -9,13 +9,13 @@ import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
-  /** Of the lock. */
+  /** Aborted when the lock is lost. */
   readonly lost: AbortSignal
   readonly reporter: Reporter
 }
 
 export interface Walked {
-  /** Empty where it was refused. */
+  /** Empty if the walk was refused. */
   readonly outcomes: ReadonlyMap<TargetId, Outcome>
   readonly findings: readonly Finding[]
 }
@@ -40,9 +40,9 @@ export async function walk(graph: Graph, { lost, reporter, ...options }: Walking
   return { outcomes, findings: ['failed'] }
 }
 
-/** What a run will mend. */
+/** What a run will repair. */
 export function notesOnFolder(auth: AuthDir): string[] {
-  // The empty one of a new clone holds nothing that others could read.
+  // An empty folder, as in a new clone, holds nothing that others could read.
   const holds = auth.names().some((name) => !name.startsWith('.'))
   return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
 }

@@ -48,7 +48,7 @@ export async function findOtherCluster(
   const unknown = controls.flatMap(({ name }, i) => (held[i] ? [] : [name]))
   if (unknown.length > 0)
     workspace.note(
-      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${workspace.command('recover')} takes that one over`,
+      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${workspace.command(`recover --node ${unknown[0]}`)} takes that one over`,
     )
   return []
 }

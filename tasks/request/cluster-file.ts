@@ -1,4 +1,4 @@
-/** The cluster.yaml in use: read, and what is wrong with it as its user is told. */
+/** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
@@ -9,7 +9,7 @@ import { formatCommand } from './command.ts'
 
 export interface ClusterFile {
   readonly cluster: Cluster
-  /** Of what only shows when a value is used. */
+  /** For a mistake that only shows when a value is used. */
   readonly mistake: (path: Path, message: string) => Failure
 }
 
@@ -37,7 +37,7 @@ export function readCluster(file: string, shown: Shown): ClusterFile {
   return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
 }
 
-/** Only SIGKILL would end the wait for who writes into a pipe; a device may have no end. */
+/** Reading a pipe would block until somebody writes into it; a device may have no end. */
 function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
   if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR', {})}`)
@@ -47,9 +47,9 @@ function readWhole(file: string): Buffer {
 
 const indent = '    '
 
-/** The line, with a caret below the column: no wider than so many columns where that leaves room for a few words; nothing where the line is blank. */
+/** The line with a caret below the column, cut to the width (at least 20 columns). Undefined if the line is blank. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem, width: number): string | undefined {
-  // A tab is as wide as the terminal likes: as a blank it keeps the caret in its place.
+  // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
   const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
   if (whole === '') return undefined
   const room = Math.max(20, width - indent.length)

@@ -8,8 +8,8 @@ type Form = 'clone' | 'package'
 const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
 /**
- * For the cluster.yaml in use, and in the form in which this is called: `npm run task -- ca --force`. `clone` is its folder,
- * where npm was called from another one.
+ * For the cluster.yaml in use, in the form in which harderway was called: `npm run task -- ca --force`. `clone` is the
+ * clone's folder, if npm was called from another one.
  */
 export function formatCommand(
   task: string,
@@ -23,7 +23,7 @@ export function formatCommand(
   return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
 }
 
-/** As the call's user types it again: for the same cluster.yaml, from the same folder. */
+/** To be typed in the folder of this call, for the same cluster.yaml. */
 export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
   return formatCommand(task, { config, clone })
 }

@@ -4,7 +4,7 @@ import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
 
-/** Where it can be written to, and the terminal that it may be. */
+/** A stream, which may be a terminal. */
 export interface Output extends Writable {
   isTTY?: boolean
   rows?: number
@@ -37,7 +37,7 @@ export const processHost: Host = {
 export interface Ending {
   /** Aborted by the first cause. */
   readonly signal: AbortSignal
-  /** 128 + signal; undefined where none has ended the run. */
+  /** 128 + signal; undefined if none has ended the run. */
   status(): number | undefined
   /** Why stdout could not be written, unless its reader closed it. */
   failure(): Failure | undefined

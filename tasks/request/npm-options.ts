@@ -10,7 +10,7 @@ export interface NpmRun {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The texts of the .npmrc files that npm has read. */
   readonly npmrc: readonly string[]
-  /** Of a command, a phase or a target. */
+  /** Whether it names a command, a phase or a target. */
   readonly isName: (word: string) => boolean
 }
 
@@ -20,7 +20,7 @@ export interface Lost {
   readonly meant: readonly string[]
 }
 
-/** Undefined where npm took nothing. */
+/** Undefined if npm took nothing. */
 export function findLostOptions({ args, env, npmrc, isName }: NpmRun): Lost | undefined {
   const variables = readVariables(env)
   const settings = new Set(npmrc.flatMap(keysOf))
@@ -55,7 +55,7 @@ function readVariables(env: NpmRun['env']): Map<string, string> {
 
 interface LostOption {
   readonly name: OptionName
-  /** True where there was one that npm did not take for it. */
+  /** True if npm took the value for another argument. */
   readonly value?: string | true
 }
 

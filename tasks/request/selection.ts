@@ -13,7 +13,7 @@ export interface Selection {
   readonly forced: ReadonlyMap<TargetId, Force>
 }
 
-/** The part of a Request that says what is selected. */
+/** The part of a Request that selects targets. */
 export interface Asked {
   readonly cluster: Cluster
   readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew'>
@@ -21,7 +21,7 @@ export interface Asked {
   readonly commandNames: readonly string[]
 }
 
-/** Throws a usage Failure for a name that is none, and for a selection that is empty. */
+/** Throws a usage Failure for an unknown name, and for an empty selection. */
 export function select({ cluster, options, commandNames }: Asked, graph: Graph): Selection {
   const { names, force, renew } = options
   const targets = names.flatMap((name) => named(graph, name, commandNames))
@@ -50,7 +50,7 @@ function named(graph: Graph, name: string, commandNames: readonly string[]): Tar
   )
 }
 
-/** Those of the nodes that --node names; all of them without it. Throws a usage Failure where nothing is left. */
+/** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */
 export function selectNodes(
   cluster: Cluster,
   targets: readonly Target[],
@@ -60,11 +60,11 @@ export function selectNodes(
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length > 0) return chosen
   throw usageFailure(
-    `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is asked for by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
+    `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is wanted by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
   )
 }
 
-/** Throws a usage Failure for a name that is no node's. */
+/** Throws a usage Failure for an unknown node. */
 export function checkNodes(cluster: Cluster, nodes: readonly string[]): void {
   const known = cluster.nodes.map(({ name }) => name)
   for (const node of nodes)

@@ -1,4 +1,4 @@
-/** A command's request, and its workspace. */
+/** What a command is given, and its access to auth/ and the nodes. */
 import { accessSync, constants, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -19,15 +19,15 @@ import { commandOf } from './command.ts'
 import type { Host } from './host.ts'
 import type { Options } from './options.ts'
 
-/** What every command is called with. */
+/** For every command. */
 export interface Call extends Pick<Host, 'env' | 'cwd' | 'now'> {
   readonly options: Options
-  /** The clone's folder, where npm was called from another one (npm --prefix): so it is typed again. */
+  /** The clone's folder, if npm was called from another one (npm --prefix): part of the commands to type. */
   readonly clone: string | undefined
-  /** Absolute: of a path on the command line. */
+  /** Makes a path on the command line absolute. */
   readonly pathOf: (path: string) => string
   readonly signal: AbortSignal
-  /** 128 + signal, where a signal has ended the run. */
+  /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
   readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
   /** Shows progress only. */
@@ -38,7 +38,7 @@ export interface Call extends Pick<Host, 'env' | 'cwd' | 'now'> {
   readonly width: number
 }
 
-/** And what a command works with that has a cluster.yaml. */
+/** For a command that has a cluster.yaml. */
 export interface Request extends Call, ClusterFile {
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
@@ -47,7 +47,7 @@ export interface Request extends Call, ClusterFile {
   readonly kubeconfigs: () => readonly string[]
 }
 
-/** And what it reads and changes auth/ and the nodes with. */
+/** For its work. */
 export interface Session extends Request {
   readonly workspace: Workspace
   readonly limits: RunOptions['limits']
@@ -94,7 +94,7 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
   } catch (error) {
     throw error instanceof Failure ? wrong(`can't be used: ${error.message}`) : error
   }
-  // To ssh it would be an empty file.
+  // ssh would take it for an empty file.
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 

@@ -258,7 +258,8 @@ test('a dry run of an empty folder exits with 4, tells of every phase what is ne
   const { status, stdout } = await run(folder, [...local, '--dry-run'])
   assert.equal(status, 4)
   const [plan = '', summary = ''] = stdout.split('\n\n')
-  const told = plan.split('\n')
+  const [cluster, ...told] = plan.split('\n')
+  assert.equal(cluster, `kubenet: ${join(folder, 'cluster.yaml')}, 2 nodes`)
   assert.deepEqual(
     told.filter((line) => !line.startsWith(' ')),
     titles,
@@ -275,13 +276,28 @@ test('a dry run of an empty folder exits with 4, tells of every phase what is ne
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
+test("a run and a plan begin with the cluster's name, its file and its nodes, unless they are quiet or find bad usage", async (t) => {
+  const folder = place(t)
+  const file = join(folder, 'cluster.yaml')
+  for (const args of [['certs', '--dry-run'], ['certs'], ['recover', '--from', 'auth']]) {
+    const { stdout } = await run(folder, args)
+    assert.equal(stdout.split('\n')[0], `kubenet: ${file}, 2 nodes`, args.join(' '))
+    const json = await run(folder, [...args, '--json', '--quiet'])
+    assert.deepEqual(parse(json.stdout)[0], { type: 'cluster', name: 'kubenet', file, nodes: 2 })
+    assert.doesNotMatch((await run(folder, [...args, '--quiet'])).stdout, /kubenet: /)
+  }
+  assert.equal((await run(folder, ['deploy', '--node', 'worker9'])).stdout, '')
+  for (const look of ['status', 'verify', 'report', 'graph'])
+    assert.doesNotMatch((await run(folder, [look])).stdout, /kubenet: /, look)
+})
+
 test('the plan of another CA has all that another run then has to make, and of a renewed one what holds its certificate', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, local)).status, 0)
   const planOf = async (...args: string[]) => {
     const { status, stdout } = await run(folder, [...args, '--dry-run'])
     assert.equal(status, 4)
-    const [plan = '', follows = ''] = stdout.split('\n\n')
+    const [plan = '', follows = ''] = stdout.replace(/^kubenet: .*\n/, '').split('\n\n')
     const [heading = '', ...told] = follows.split('\n')
     return { plan, heading, told: told.map((line) => line.replace(/:.*/, '')) }
   }
@@ -480,7 +496,7 @@ test('with --no-lock-wait a second run stops at once, naming the first, and so d
   const { folder, lock, stopped } = await startAndStop(t)
   for (const args of [[], ['--dry-run']]) {
     const { status, stdout, stderr } = await run(folder, ['certs', '--no-lock-wait', ...args])
-    assert.deepEqual([status, stdout], [1, ''])
+    assert.deepEqual([status, stdout], [1, `kubenet: ${join(folder, 'cluster.yaml')}, 2 nodes\n`])
     assert.match(stderr, new RegExp(`auth/\\.lock is held by process ${stopped.child.pid} on `))
   }
   rmSync(lock)
@@ -660,7 +676,7 @@ test('on a terminal a dry run leaves the plan, and nothing of a tree', onTermina
   assert.match(
     // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
     lines.join('\n').trimEnd(),
-    /^Kubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s$/,
+    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s$/,
   )
   assert.deepEqual([isCursorShown, isStyled], [true, true])
 })

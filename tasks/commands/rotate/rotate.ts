@@ -50,7 +50,7 @@ function checked(request: Request) {
   if (!install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
-      'set install: guide, then bootstrap',
+      `set install: guide, then: ${commandOf(request, 'bootstrap')}`,
     )
   const auth = authBeside(request.file)
   if (!auth.read(certificateFile(caName)))

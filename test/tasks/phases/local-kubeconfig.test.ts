@@ -134,7 +134,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder } = place(t, [['localKubeconfig'], false])
       const ran = await run(folder, 'local-kubeconfig')
       assert.equal(ran.status, 2)
-      assert.match(ran.output, /nothing of local-kubeconfig is asked for by cluster\.yaml/)
+      assert.match(ran.output, /nothing of local-kubeconfig is wanted by cluster\.yaml/)
       assert.deepEqual(readdirSync(join(folder, 'home')), [])
     })
   })

@@ -108,7 +108,7 @@ test('a phase that cluster.yaml leaves out has nothing to select', () => {
   const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`))
   assert.throws(() => select(asked('local-kubeconfig'), without), {
     kind: 'usage',
-    message: 'nothing of local-kubeconfig is asked for by cluster.yaml',
+    message: 'nothing of local-kubeconfig is wanted by cluster.yaml',
   })
 })
 

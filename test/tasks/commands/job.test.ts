@@ -1,0 +1,139 @@
+/** How a command is carried out: the lock, the report of a failure and the end are the same for all. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { Failure, usageFailure } from '../../../lib/failure.ts'
+import type { Summary } from '../../../lib/show/summary.ts'
+import { perform, type Reading, type Writing } from '../../../tasks/commands/job.ts'
+import type { ClusterCommand } from '../../../tasks/commands/table.ts'
+import { parseOptions } from '../../../tasks/request/options.ts'
+import type { Request } from '../../../tasks/request/session.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const row = { name: 'fake', does: '', options: [], findings: {} }
+const nothing = { outcomes: new Map(), findings: [] }
+
+function writer(load: (request: Request) => Writing, loadPlan?: (request: Request) => Reading): ClusterCommand {
+  return {
+    ...row,
+    auth: 'writes',
+    load: async () => load,
+    ...(loadPlan && { loadPlan: async () => loadPlan }),
+  }
+}
+
+/** As much of a Request as it takes, and what is printed. */
+function requestIn(t: TestContext, ...args: string[]) {
+  const place = scratch(t)
+  const printed: string[] = []
+  const request = {
+    cluster: { name: 'kubenet', nodes: [{}], ssh: { concurrency: 1 } },
+    file: join(place, 'cluster.yaml'),
+    options: parseOptions(args),
+    signal: new AbortController().signal,
+    env: {},
+    now: () => new Date(),
+    endedStatus: () => undefined,
+    print: (line: string) => printed.push(line),
+    printError: (line: string) => printed.push(line),
+  } as unknown as Request
+  const reporter = {
+    note: (text: string) => printed.push(`note: ${text}`),
+    problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
+    end: async ({ exit, toDo }: Summary) => {
+      printed.push(`exit ${exit}${toDo ? `, to do: ${toDo}` : ''}`)
+    },
+  }
+  return { request, reporter, printed, lock: join(place, 'auth/.lock'), cluster: `kubenet: ${request.file}, 1 node` }
+}
+
+test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
+  const { request, reporter, printed, lock, cluster } = requestIn(t)
+  const command = writer(() => ({
+    reporter,
+    work: async ({ workspace }) => {
+      assert.ok(existsSync(lock))
+      workspace.note('working')
+      return { outcomes: new Map(), findings: ['stale'] }
+    },
+    closing: () => {
+      assert.ok(!existsSync(lock))
+      return { advice: [], nextToExpire: undefined, toDo: ['this'] }
+    },
+  }))
+  assert.deepEqual(await perform(command, request), ['stale'])
+  assert.deepEqual(printed, [cluster, 'note: working', 'exit 4, to do: this'])
+})
+
+test('a failure of the work is reported, gives the lock back, and is the exit status', async (t) => {
+  const { request, reporter, printed, lock, cluster } = requestIn(t)
+  const work = async () => {
+    throw new Failure('no', { kind: 'refused' })
+  }
+  assert.deepEqual(
+    await perform(
+      writer(() => ({ reporter, work })),
+      request,
+    ),
+    ['refused'],
+  )
+  assert.deepEqual(printed, [cluster, 'problem: no', 'exit 3'])
+  assert.ok(!existsSync(lock))
+  await assert.rejects(
+    perform(
+      writer(() => ({ work })),
+      request,
+    ),
+    { message: 'no' },
+  )
+  assert.ok(!existsSync(lock))
+})
+
+test('bad usage is thrown before anything is printed or made', async (t) => {
+  const { request, printed, lock } = requestIn(t)
+  const command = writer(() => {
+    throw usageFailure('no such thing')
+  })
+  await assert.rejects(perform(command, request), { kind: 'usage' })
+  assert.deepEqual([printed, existsSync(join(lock, '..'))], [[], false])
+})
+
+test('with --dry-run a plan is read in place of the work, and nothing is written', async (t) => {
+  const { request, printed, lock, cluster } = requestIn(t, '--dry-run')
+  const command = writer(
+    () => ({ work: async () => nothing }),
+    () => ({
+      read: async () => async () => {
+        request.print('planned')
+        return ['stale']
+      },
+    }),
+  )
+  assert.deepEqual(await perform(command, request), ['stale'])
+  assert.deepEqual(printed, [cluster, 'planned'])
+  assert.ok(!existsSync(join(lock, '..')))
+})
+
+test('what a reader found while a run began is not shown', async (t) => {
+  const { request, printed, lock } = requestIn(t)
+  const auth = join(lock, '..')
+  let reads = 0
+  const command: ClusterCommand = {
+    ...row,
+    auth: 'reads',
+    load: async () => () => ({
+      read: async () => {
+        reads += 1
+        const found = `read ${reads}`
+        if (reads === 1) mkdirSync(auth)
+        return async () => {
+          request.print(found)
+          return []
+        }
+      },
+    }),
+  }
+  assert.deepEqual(await perform(command, request), [])
+  assert.deepEqual([printed, readdirSync(auth)], [['read 2'], []])
+})

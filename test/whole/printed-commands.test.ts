@@ -1,0 +1,132 @@
+/** Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage. */
+import assert from 'node:assert/strict'
+import { globSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { takeLock } from '../../lib/files/lock.ts'
+import { parseCommandLine } from '../../tasks/commands/command-line.ts'
+import { commands } from '../../tasks/commands/table.ts'
+import { type Edit, harderway, makePlace, writeCluster } from '../support/harderway.ts'
+
+const root = join(import.meta.dirname, '../..')
+const pages = ['README.md', 'CONTRIBUTING.md', ...globSync('docs/*.md', { cwd: root })]
+const edits: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['install'], 'guide'],
+]
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+
+/** From an opening quote or bracket to its end; `at` is the character after it. */
+function skip(text: string, at: number, end: string): number {
+  let i = at
+  for (; i < text.length && text[i] !== end; i++) {
+    const char = text[i] ?? ''
+    if (char === '\\') i++
+    else if (end === '`' && text.startsWith('${', i)) i = skip(text, i + 2, '}')
+    else if (end !== '`' && end !== "'" && end !== '"') {
+      const close = { '(': ')', '{': '}', '[': ']', '`': '`', "'": "'", '"': '"' }[char]
+      if (close) i = skip(text, i + 1, close)
+    }
+  }
+  return i
+}
+
+/** The string literals of an expression that are not inside another one. */
+function literalsIn(text: string): string[] {
+  const found: string[] = []
+  for (let i = 0; i < text.length; i++) {
+    const quote = text[i] ?? ''
+    if (!"'`".includes(quote)) continue
+    const end = skip(text, i + 1, quote)
+    found.push(text.slice(i + 1, end))
+    i = end
+  }
+  return found
+}
+
+/** What an expression in a printed command may stand for. Where it chooses between texts: each of them. */
+function samplesOf(code: string): string[] {
+  if (/--node/.test(code) || /^(nodes|nodeOptions\(.*\))$/.test(code)) return ['--node control0']
+  const choices = literalsIn(code)
+  if (code.includes(' ? ') && choices.length > 0) return choices
+  if (/(^|\.)name$/.test(code)) return ['ca']
+  if (code === 'id') return ['component-certs/service-account']
+  throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
+}
+
+/** `rotate ${name} --undo`, as each line that it may become. */
+function expand(template: string): string[] {
+  const at = template.indexOf('${')
+  if (at < 0) return [template]
+  const end = skip(template, at + 2, '}')
+  const rest = expand(template.slice(end + 1))
+  const [before, code] = [template.slice(0, at), template.slice(at + 2, end)]
+  const samples = before.endsWith('--node ') ? ['control0'] : samplesOf(code)
+  return samples.flatMap((sample) => rest.map((more) => `${before}${sample}${more}`))
+}
+
+/** From the calls that format a command. */
+function printedBy(file: string): string[] {
+  const code = read(file).replace(/^ *(\/\/|\/?\*).*$/gm, '')
+  return [...code.matchAll(/\b(?:command|commandOf|formatCommand)\(/g)].flatMap(({ 0: call, index }) => {
+    const from = index + call.length
+    const templates = literalsIn(code.slice(from, skip(code, from, ')'))).filter((text) => /[a-z]/.test(text))
+    return templates.flatMap(expand).map((task) => task.replace('COMMAND', 'status'))
+  })
+}
+
+/** From a page: without what is left to its reader, and without npm's part. */
+function shownBy(page: string): string[] {
+  const typed = read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#\n]*)|(?=[`,\s]))/g)
+  return [...typed].flatMap(([, script, words = '']) => {
+    if (words.includes('…') || (script === 'task' && words === '')) return []
+    const [said = ''] = words.replace(/\\$/, '').split(/ {2,}/)
+    // A command's name alone, in a table, names it.
+    if (commands.some(({ name }) => name === said.trim())) return []
+    const task = `${script === 'task' ? '' : 'bootstrap '}${said}`
+    return task
+      .replace(/ --config \S+/, '')
+      .replace('--node NAME', '--node control0')
+      .replace(/^NAME$/, 'certs')
+  })
+}
+
+const printed = new Map(
+  [...globSync('{lib,tasks}/**/*.ts', { cwd: root }).flatMap(printedBy), ...pages.flatMap(shownBy)].map(
+    (task): [string, string[]] => [task.trim(), task.trim().split(/\s+/)],
+  ),
+)
+
+test('printed commands are found, in messages and in the documentation', () => {
+  assert.ok(printed.size > 35, [...printed.keys()].join('\n'))
+  for (const task of ['rotate ca --undo', 'install --node control0 --replace-identity', 'graph --format dot'])
+    assert.ok(printed.has(task), task)
+})
+
+describe('a printed command, tried while another run holds auth/,', () => {
+  let place: string
+  let release: () => void
+
+  before(async () => {
+    place = makePlace()
+    writeCluster(place, edits)
+    const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+    const options = { signal: new AbortController().signal, wait: 0, waitForQuiet: 0, onWait: () => {} }
+    ;({ release } = await takeLock(join(place, 'auth/.lock'), options))
+  })
+  after(() => {
+    release()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  for (const [task, args] of printed)
+    test(`is understood: "${task}"`, async () => {
+      const { command, options } = parseCommandLine(args)
+      if (command.auth === 'has none yet') return
+      const isWaiting = command.auth !== 'leaves alone' && !options.help && !options.list && !options.version
+      const { status, stdout, stderr } = await harderway(place, ...args, ...(isWaiting ? ['--no-lock-wait'] : []))
+      assert.equal(status, isWaiting ? 1 : 0, stdout + stderr)
+      if (isWaiting) assert.match(stdout + stderr, /\.lock is held by process/)
+    })
+})
