@@ -3,7 +3,7 @@ import type { Change, Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { count, formatDate, formatNames } from '../wording.ts'
+import { count, formatDate, formatDates, formatNames } from '../wording.ts'
 
 type OfKind<K extends Outcome['kind']> = Extract<Outcome, { kind: K }>
 
@@ -103,14 +103,11 @@ function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[],
   if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
   if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
   if (!is) return `updated: ${why}`
-  if (isRenewal(reasons) && was) return formatRenewal(is.expires, was.expires)
+  if (isRenewal(reasons) && was) {
+    const [date, before] = formatDates(is.expires, was.expires)
+    return date === before ? `renewed, still expires ${date}` : `renewed: ${date}, was ${before}`
+  }
   return `reissued, expires ${formatDate(is.expires)}: ${why}`
-}
-
-/** "renewed: 2036-11-23, was 2027-11-25"; one that expires with its CA may gain nothing. */
-function formatRenewal(is: Date, was: Date): string {
-  const [now, before] = [formatDate(is, was), formatDate(was, is)]
-  return now === before ? `renewed, still expires ${formatDate(is)}` : `renewed: ${now}, was ${before}`
 }
 
 /** Only its time was up, or it was requested by name. */

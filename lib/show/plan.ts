@@ -4,7 +4,7 @@ import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { count, foldAlike, formatDate, octal } from '../wording.ts'
+import { count, foldAlike, formatDates, octal } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './json-lines.ts'
 import type { PhaseView } from './phase-view.ts'
@@ -35,7 +35,7 @@ export interface Entry {
   readonly yours: readonly string[]
 }
 
-type Stale = Outcome & { readonly kind: 'stale' }
+type Stale = Extract<Outcome, { kind: 'stale' }>
 
 export function planEntries(
   phases: readonly PhaseView[],
@@ -45,14 +45,13 @@ export function planEntries(
   const targets = phases.flatMap((phase) => phase.targets)
   const byId = new Map(targets.map((target) => [target.id, target]))
   const restartsFor = unitsToRestart(targets)
-  const toEntry = (phase: PhaseView, target: Target): Entry[] => {
-    const outcome = outcomes.get(target.id)
-    if (outcome?.kind !== 'stale') return []
-    const entry = entryOf(phase, target, outcome, byId)
-    return [{ ...entry, yours: restartsFor(target, without(entry.copied, missingIn(outcome))) ?? [] }]
-  }
   return phases.flatMap((phase) => {
-    const entries = phase.targets.flatMap((target) => toEntry(phase, target))
+    const entries = phase.targets.flatMap((target) => {
+      const outcome = outcomes.get(target.id)
+      if (outcome?.kind !== 'stale') return []
+      const entry = entryOf(phase, target, outcome, formatWhy(outcome.reasons, byId))
+      return { ...entry, yours: restartsFor(target, without(entry.copied, missingIn(outcome))) ?? [] }
+    })
     return isFolded ? fold(entries) : entries
   })
 }
@@ -69,42 +68,29 @@ export function countEntries(entries: readonly Entry[]) {
   }
 }
 
-function entryOf(
-  phase: PhaseView,
-  target: Target,
-  { reasons, change }: Stale,
-  byId: ReadonlyMap<TargetId, Target>,
-): Entry {
+function entryOf(phase: PhaseView, target: Target, { reasons, change }: Stale, why: string): Entry {
   const none = { copied: [], installed: [], removed: [], restarts: [], yours: [], facts: '' }
-  const entry = { ...none, phase, targets: [target], names: namesOf(target, reasons, change) }
-  const why = formatWhy(reasons, byId)
+  const names = namesOf(target, reasons, change)
+  const entry: Entry = { ...none, phase, targets: [target], names, mark: '~', why }
   switch (change?.kind) {
     case 'made': {
-      const facts = change.is ? formatFacts(change.is, change.was, !change.isNew && change.files.length > 1) : ''
-      return { ...entry, mark: change.isNew ? '+' : '~', why: change.isNew ? '' : why, facts }
+      const { is, was, isNew, files } = change
+      const facts = is ? formatFacts(is, was, !isNew && files.length > 1) : ''
+      return { ...entry, facts, ...(isNew && { mark: '+', why: '' }) }
     }
     case 'deployed': {
       const { files: copied, removed } = change
-      const isNew = copied.length > 0 && without(copied, missingIn({ reasons })).length === 0
-      const isGone = copied.length === 0 && removed.length > 0
-      return {
-        ...entry,
-        mark: isGone ? '-' : isNew ? '+' : '~',
-        why: copied.length + removed.length > 0 ? '' : why,
-        copied,
-        removed,
-      }
+      if (copied.length + removed.length === 0) return entry
+      const isNew = without(copied, missingIn({ reasons })).length === 0
+      return { ...entry, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
     }
-    case 'installed':
-      return {
-        ...entry,
-        mark: '~',
-        why: change.restarts.length + change.paths.length > 0 ? unloaded(reasons) : why,
-        installed: change.paths,
-        restarts: change.restarts,
-      }
+    case 'installed': {
+      const { paths: installed, restarts } = change
+      if (installed.length + restarts.length === 0) return entry
+      return { ...entry, why: unloaded(reasons), installed, restarts }
+    }
     default:
-      return { ...entry, mark: '~', why }
+      return entry
   }
 }
 
@@ -136,10 +122,10 @@ function formatFacts(
 ): string {
   const changed = (before: string | undefined, now: string) =>
     before === undefined || before === now ? '' : ` (was ${before})`
-  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
+  const [date, before] = formatDates(expires, was?.expires)
   return [
     `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
-    `expires ${date === before ? formatDate(expires) : date}${changed(before, date)}`,
+    `expires ${date}${changed(before, date)}`,
     ...(names > 0 ? [`${count(names, 'name')}${changed(was && String(was.names), String(names))}`] : []),
   ].join(', ')
 }

@@ -1,5 +1,5 @@
 /** A row for everything that was made, and one for each node: its state, why, and until when. And what they come to. */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
@@ -8,7 +8,7 @@ import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, ownReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import { formatReasons, ownReasons, type Reason, type UnitReason, type Verdict } from '../../lib/reason.ts'
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -98,20 +98,16 @@ function firstToEnd<R extends { readonly end?: Date | undefined }>(dated: readon
   return { end: new Date(least), rows: dated.filter(({ end }) => Number(end) === least) }
 }
 
-/** "deployed on 7 of 7 nodes, installed on 3 of 7, loaded on 3 of 7; 1 could not be looked at" */
+/** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */
 export function formatRollout(nodes: readonly NodeItem[]): string {
   const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
     const known = nodes.filter((node) => node[state] !== undefined)
-    const number = known.filter((node) => node[state]).length
-    return known.length > 0 ? [{ state, number, of: known.length }] : []
+    const of = state === 'deployed' ? count(known.length, 'node') : known.length
+    return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
   })
   const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
-  return [
-    counts.map(({ state, number, of }, i) => `${state} on ${number} of ${i === 0 ? count(of, 'node') : of}`).join(', '),
-    unknown > 0 && `${count(unknown, 'node')} could not be looked at`,
-  ]
-    .filter(Boolean)
-    .join('; ')
+  const rest = unknown > 0 ? `${count(unknown, 'node')} could not be looked at` : ''
+  return [counts.join(', '), rest].filter(Boolean).join('; ')
 }
 
 /** What shows what would be done, and what does it, to type. Bootstrap renews no CA, and all that it issued expires with it. */
@@ -129,33 +125,24 @@ export function takeInventory(seen: Seen): Item[] {
   return [...graph.values()]
     .filter(({ where }) => where !== 'node')
     .map((target) => {
-      const outcome = outcomes.get(target.id)
+      const { id, phase, where, node, makes: files, purpose = '' } = target
+      const [file = ''] = files
+      const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
       const { certificate, ca: itsCa = ca } = readChain(workspace, target, isFresh)
       const issuer = certificate && nameIssuer(certificate, ca, isFresh)
-      const ends = [certificate, issuer === 'ca' ? itsCa : undefined].flatMap((link) => link?.notAfter.getTime() ?? [])
-      const end = ends.length > 0 ? new Date(Math.min(...ends)) : undefined
+      const chain = [certificate, issuer === 'ca' ? itsCa : undefined]
+      const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
       const isEndingSoon = end !== undefined && endsSoon(workspace, end)
       return {
-        id: target.id,
-        phase: target.phase,
-        where: target.where,
-        node: target.node,
-        name: parseFileName(target.makes[0] ?? '')?.name ?? nameInPhase(target),
-        files: target.makes,
-        purpose: target.purpose ?? '',
+        ...{ id, phase, where, node, name: parseFileName(file)?.name ?? nameInPhase(target), files, purpose },
         certificate,
         issuer,
         end,
         endsSoon: isEndingSoon,
         state: stateOf(outcome),
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
-        onNodes: new Map(
-          (holders.get(target.makes[0] ?? '') ?? []).map(({ node, outcome }) => [
-            node,
-            compareFiles(target.makes, outcome),
-          ]),
-        ),
+        onNodes: new Map((holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)])),
       }
     })
 }
@@ -210,10 +197,7 @@ function explainReasons(reasons: readonly Reason[]): string {
 
 /** The nodes that were inspected, by the file that belongs on them. */
 function findHolders(seen: Seen) {
-  // deploy/<node> comes first: it inspects the node's folder.
-  const held = inspectedNodes(seen).flatMap(([node, [outcome]]) =>
-    nodeFiles(node).map((file) => ({ file, node: node.name, outcome })),
-  )
+  const held = inspectedNodes(seen).flatMap((each) => nodeFiles(each.node).map((file) => ({ ...each, file })))
   return Map.groupBy(held, ({ file }) => file)
 }
 
@@ -226,44 +210,48 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
 }
 
-/** The nodes that were inspected. */
-function inspectedNodes({ workspace, graph, outcomes }: Seen): [ClusterNode, [Outcome, ...Outcome[]]][] {
+/** With what became of their targets: deploy, and install if cluster.yaml has it. */
+function inspectedNodes({ workspace, graph, outcomes }: Seen) {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
-  return workspace.cluster.nodes.flatMap((node): [ClusterNode, [Outcome, ...Outcome[]]][] => {
-    const [first, ...rest] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
-    return first ? [[node, [first, ...rest]]] : []
+  return workspace.cluster.nodes.flatMap((node) => {
+    const [deploy, install] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
+    return deploy ? [{ node, deploy, install }] : []
   })
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  return inspectedNodes(seen).map(([node, outcomes]) => {
-    const states = outcomes.map((outcome) => nodeState(node, outcome))
+  const { install: settings } = seen.workspace.cluster
+  return inspectedNodes(seen).map(({ node, deploy, install }) => {
+    const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(node, outcome) : []))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
     const shown = states.filter(({ state }) => !worst || state !== 'fresh')
+    // Where no unit is due, nothing is there to be installed or loaded.
+    const isDue = settings !== false && nodeUnits(node, settings).length > 0
     return {
       node: node.name,
       state: worst?.state ?? 'fresh',
       why: [...new Set(shown.map(({ why }) => why))].join('; '),
-      ...rolloutOf(node, outcomes, seen.workspace.cluster),
+      deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
+      ...(isDue ? unitsOf(install) : { installed: undefined, loaded: undefined }),
     }
   })
 }
 
-/** Without units that are due there, nothing is installed or loaded: undefined, not false. */
-function rolloutOf(node: ClusterNode, [deploy, install]: readonly Outcome[], { install: settings }: Cluster): Rollout {
-  const isLooked = (outcome?: Outcome): outcome is Outcome & Verdict =>
-    outcome?.kind === 'fresh' || outcome?.kind === 'stale'
-  const deployed = isLooked(deploy) ? ownReasons(deploy.reasons).length === 0 : undefined
-  const isDue = settings !== false && nodeUnits(node, settings).length > 0
-  if (!isDue || !isLooked(install)) return { deployed, installed: undefined, loaded: undefined }
-  const wrong = install.reasons.filter((reason) => reason.kind === 'unit')
-  const isThere = (install.units ?? []).length > 0
-  return {
-    deployed,
-    installed: isThere && wrong.every(({ places }) => places.length === 0),
-    loaded: isThere && wrong.length === 0,
-  }
+function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
+  const answer = (isWrong: (reason: UnitReason) => boolean) =>
+    answerOf(
+      install,
+      ({ reasons, units = [] }) =>
+        units.length > 0 && !reasons.some((reason) => reason.kind === 'unit' && isWrong(reason)),
+    )
+  return { installed: answer(({ places }) => places.length > 0), loaded: answer(() => true) }
+}
+
+/** A refusal is an answer: what is there is not ours. */
+function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolean): boolean | undefined {
+  if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
+  return outcome?.kind === 'failed' && outcome.failure.kind === 'refused' ? false : undefined
 }
 
 /** By what is on the node alone: stale files of auth/ have rows of their own. */

@@ -42,19 +42,13 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
 
 /** Earliest expiry first. */
 function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
-  const dated = certified(items).map(({ phase, name, certificate: { notBefore, notAfter }, end = notAfter }) => ({
-    phase,
-    name,
-    begin: notBefore,
-    ownEnd: notAfter,
-    end,
-  }))
-  const alike = groupAlike(dated, ({ phase, begin, ownEnd, end }) =>
-    [phase, formatDate(begin), formatDate(ownEnd), formatDate(end)].join(' '),
+  const alike = groupAlike(certified(items), ({ phase, certificate: { notBefore, notAfter }, end = notAfter }) =>
+    [phase, ...[notBefore, notAfter, end].map((date) => formatDate(date))].join(' '),
   )
   return alike
     .map((group) => {
-      const [{ phase, begin, ownEnd, end }] = group
+      const [{ phase, certificate, end = certificate.notAfter }] = group
+      const { notBefore: begin, notAfter: ownEnd } = certificate
       const renewal = new Date(Math.max(end.getTime() - renewBefore, begin.getTime()))
       return { phase, names: group.map(({ name }) => name), begin, ownEnd, end, renewal }
     })

@@ -1,7 +1,7 @@
 /** Deployed, installed and loaded: what a node's outcomes come to, and the metrics of it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
+import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
@@ -67,6 +67,14 @@ for (const [title, found, expected] of [
     'it could not be looked at',
     seen({ kind: 'failed', failure: new Failure('refused') }, { kind: 'cancelled', because: ['deploy/c0'] }),
     [undefined, undefined, undefined],
+  ],
+  [
+    'it holds another identity',
+    seen(
+      { kind: 'failed', failure: refusal('it holds another CA', []) },
+      { kind: 'failed', failure: refusal('its units have another CA', []) },
+    ),
+    [false, false, false],
   ],
   ['cluster.yaml has no install', seen(same, undefined, without), [true, undefined, undefined]],
   ['cluster.yaml leaves every unit out', seen(same, { ...same, units: [] }, unitless), [true, undefined, undefined]],
