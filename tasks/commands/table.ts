@@ -92,7 +92,7 @@ export const commands: readonly Command[] = [
       failed: 'a node is not as asked, or did not prove it: the same command goes on from there',
       stale: 'with --dry-run: there are stages to do',
     },
-    load: async () => (await import('./rotate/rotate.ts')).rotate,
+    load: async () => (await import('./rotate.ts')).rotate,
   },
   {
     name: 'recover',

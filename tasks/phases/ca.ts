@@ -24,7 +24,7 @@ import {
   nextReasons,
   profileOf,
   readRotation,
-} from '../successors/next-ca.ts'
+} from '../rotations/ca-state.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import {

@@ -22,7 +22,7 @@ import {
 import { certificatePem } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { tokenPair } from '../successors/token-keys.ts'
+import { tokenPair } from '../rotations/service-account-state.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 

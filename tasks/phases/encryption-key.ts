@@ -16,7 +16,7 @@ import {
 import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { refusalDuring } from '../successors/refusal.ts'
+import { refusalDuring } from '../rotations/refusal.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
 

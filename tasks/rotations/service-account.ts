@@ -15,9 +15,9 @@ import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
-import { dropOtherKeys, readRotation } from '../successors/token-keys.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
+import { dropOtherKeys, readRotation } from './service-account-state.ts'
 
 const name = 'service-account'
 const [certificate, key] = [certificateFile(name), keyFile(name)]

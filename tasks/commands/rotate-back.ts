@@ -1,8 +1,8 @@
 /** The way back: to the state before the rotation, as far as nothing is lost by it. */
-import { refusal } from '../../../lib/failure.ts'
-import { formatNames } from '../../../lib/wording.ts'
-import type { Finding } from '../../looks/exit-status.ts'
-import { heading, type Run, standing } from './run.ts'
+import { refusal } from '../../lib/failure.ts'
+import { formatNames } from '../../lib/wording.ts'
+import type { Finding } from '../looks/exit-status.ts'
+import { heading, type Run, standing } from './rotate-run.ts'
 
 /** Throws a refusal where there is none. */
 export async function goBack(run: Run): Promise<readonly Finding[]> {

@@ -1,11 +1,11 @@
 /** The way on: from where a rotation stands, one stage after the other, each begun when the one before is proven. */
-import { Failure, refusal, runAgain } from '../../../lib/failure.ts'
-import type { Finding } from '../../looks/exit-status.ts'
-import { formerHolders } from '../../looks/former-holders.ts'
-import { formatNotAsked } from '../../looks/under-way.ts'
-import type { Stage } from '../../rotations/rotation.ts'
-import { tellUses } from '../../rotations/table.ts'
-import { heading, type Run, standing } from './run.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import type { Finding } from '../looks/exit-status.ts'
+import { formerHolders } from '../looks/former-holders.ts'
+import { formatNotAsked } from '../looks/under-way.ts'
+import type { Stage } from '../rotations/rotation.ts'
+import { tellUses } from '../rotations/table.ts'
+import { heading, type Run, standing } from './rotate-run.ts'
 
 /** To its last stage but one; with --finish to its end. */
 export async function goOn(run: Run): Promise<readonly Finding[]> {

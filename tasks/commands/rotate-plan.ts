@@ -1,14 +1,14 @@
 /** A dry run of a rotation: every stage, where it stands, and what each does on which node. */
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import { breakLines } from '../../../lib/paragraph.ts'
-import { formatJsonLine } from '../../../lib/show/json-lines.ts'
-import { formatNames, groupAlike, withoutOwnName } from '../../../lib/wording.ts'
-import type { Finding } from '../../looks/exit-status.ts'
-import { openWorkspace, type Request, readUnlocked } from '../../request/session.ts'
-import type { Rotation, Stage } from '../../rotations/rotation.ts'
-import { stageNumber } from '../../rotations/table.ts'
-import { nodeFiles } from '../../tables/files.ts'
-import { nodeUnits } from '../../tables/places.ts'
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { breakLines } from '../../lib/paragraph.ts'
+import { formatJsonLine } from '../../lib/show/json-lines.ts'
+import { formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
+import type { Finding } from '../looks/exit-status.ts'
+import { openWorkspace, type Request, readUnlocked } from '../request/session.ts'
+import type { Rotation, Stage } from '../rotations/rotation.ts'
+import { stageNumber } from '../rotations/table.ts'
+import { nodeFiles } from '../tables/files.ts'
+import { nodeUnits } from '../tables/places.ts'
 
 interface UnitPlan {
   readonly unit: string
