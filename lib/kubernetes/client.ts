@@ -80,7 +80,7 @@ export class Client {
   /** What it answers, in the shape of the schema. Throws a Failure where it is another, as read does. */
   async readAs<Schema extends v.GenericSchema>(
     schema: Schema,
-    method: 'GET' | 'POST',
+    method: 'GET' | 'POST' | 'PUT',
     path: string,
     body?: object,
   ): Promise<v.InferOutput<Schema>> {

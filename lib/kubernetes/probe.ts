@@ -145,3 +145,8 @@ export function inShape<Schema extends v.GenericSchema>(
   if (parsed.success) return parsed.output
   throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
 }
+
+/** True if a server answered with one of these statuses, where another was needed. */
+export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
+  return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
+}

@@ -1,4 +1,4 @@
-/** A dry run of a rotation: every stage, where it stands, and what each does on which node. */
+/** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { breakLines } from '../../lib/paragraph.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
@@ -23,49 +23,36 @@ export async function planRotation(
   install: Install,
 ): Promise<readonly Finding[]> {
   const { options, cluster, print, width } = request
+  const { stages } = rotation
+  const { workspace, close } = openWorkspace(request, () => {})
+  const at = await readUnlocked(request, async () => stageNumber(rotation, workspace)).finally(close)
+  const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => {
     for (const line of breakLines(text, width, indent, indent + 2)) print(line)
   }
-  const { workspace, close } = openWorkspace(request, () => {})
-  const at = await readUnlocked(request, async () => stageNumber(rotation, workspace)).finally(close)
-  const end = options.finish ? rotation.stages.length : rotation.stages.length - 1
-  const state = (i: number) => (i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish')
-  const steps = rotation.stages.map((stage, i) => ({
-    stage,
-    number: i + 1,
-    state: state(i),
-    nodes: cluster.nodes.map((node) => ({ node: node.name, units: plannedUnits(node, install, stage) })),
-  }))
-  if (options.json)
-    for (const { stage, nodes, ...step } of steps)
-      print(
-        formatJsonLine({
-          type: 'stage',
-          rotation: rotation.name,
-          name: stage.name,
-          title: stage.title,
-          ...step,
-          of: steps.length,
-          proof: stage.proof,
-          undo: stage.undo !== undefined,
-          nodes,
-        }),
-      )
-  else
-    for (const { stage, number, state, nodes } of steps) {
-      if (number > 1) print('')
-      say(`Stage ${number} of ${steps.length} (${state}): ${stage.title}`)
-      for (const group of groupAlike(nodes, ({ units }) => JSON.stringify(units.map(withoutPaths)))) {
-        const [{ node, units }] = group
-        if (units.length === 0) continue
-        say(formatNames(group.map(({ node }) => node)), 2)
-        const shared = (text: string) => (group.length === 1 ? text : withoutOwnName(text, node))
-        for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
-      }
-      say(`proof: ${stage.proof}`, 2)
-      print(`  way back: ${stage.undo ? workspace.command(`rotate ${rotation.name} --undo`) : 'none'}`)
+  for (const [i, stage] of stages.entries()) {
+    const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
+    const nodes = cluster.nodes.map((node) => ({ node: node.name, units: plannedUnits(node, install, stage) }))
+    const { name, title, proof, undo } = stage
+    const position = { number: i + 1, state, of: stages.length }
+    if (options.json) {
+      const row = { type: 'stage', rotation: rotation.name, name, title, ...position, proof, undo: undo !== undefined }
+      print(formatJsonLine({ ...row, nodes }))
+      continue
     }
-  return at < end || rotation.stages[at - 1]?.isLast ? ['stale'] : []
+    if (i > 0) print('')
+    say(`Stage ${position.number} of ${position.of} (${state}): ${title}`)
+    for (const group of groupAlike(nodes, ({ units }) => JSON.stringify(units.map(withoutPaths)))) {
+      const [{ node, units }] = group
+      if (units.length === 0) continue
+      say(formatNames(group.map(({ node }) => node)), 2)
+      const shared = (text: string) => (group.length === 1 ? text : withoutOwnName(text, node))
+      for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
+    }
+    say(`proof: ${proof}`, 2)
+    print(`  way back: ${undo ? workspace.command(`rotate ${rotation.name} --undo`) : 'none'}`)
+  }
+  return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }
 
 function plannedUnits(node: ClusterNode, install: Install, stage: Stage): UnitPlan[] {
@@ -85,14 +72,12 @@ function plannedUnits(node: ClusterNode, install: Install, stage: Stage): UnitPl
   })
 }
 
-/** Of nodes that are alike but for their names. */
+/** Nodes of one role differ only in the paths with their names. */
 function withoutPaths({ files, ...unit }: UnitPlan): object {
   return { ...unit, files: files.length }
 }
 
 function formatUnit({ unit, files, takesUp, isDrained }: UnitPlan, isVerbose: boolean): string {
-  const what = isVerbose
-    ? files.map(({ file, path }) => `${file} → ${path}`).join(', ')
-    : files.map(({ file }) => file).join(', ')
+  const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
   return `${unit}: ${takesUp}${isDrained ? ', drained' : ''} (${what})`
 }

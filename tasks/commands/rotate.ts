@@ -1,24 +1,42 @@
-/** `rotate`: one stage after the other, each an ordinary walk over all targets, and proven before the next begins. */
-import { asFailure, type Failure, usageFailure } from '../../lib/failure.ts'
+/** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
+import { asFailure, Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { caName, certificateFile } from '../../lib/files/names.ts'
+import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { adviseAfter } from '../../lib/show/advice.ts'
+import { viewPhases } from '../../lib/show/phase-view.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { suggest } from '../../lib/suggest.ts'
-import type { Finding } from '../looks/exit-status.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { formerHolders } from '../looks/former-holders.ts'
+import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
 import { usage } from '../request/options.ts'
 import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
-import { refusalDuring } from '../rotations/refusal.ts'
-import type { Rotation } from '../rotations/rotation.ts'
-import { rotations, underWay } from '../rotations/table.ts'
-import { goBack } from './rotate-back.ts'
-import { goOn } from './rotate-forward.ts'
+import { rewritePhase } from '../rotations/rewrite.ts'
+import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
+import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
+import { formatUses, refusalDuring } from '../rotations/under-way.ts'
+import { phases } from '../tables/phases.ts'
 import { planRotation } from './rotate-plan.ts'
-import { type Run, standing, Teller, walkOf } from './rotate-run.ts'
+
+/** A rotation at work. */
+interface Run {
+  readonly request: Request
+  readonly rotation: Rotation
+  readonly rotating: Rotating
+  /** To the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
+  readonly walk: (stage: Stage | undefined) => Promise<readonly Finding[]>
+  readonly say: (text: string) => void
+}
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(request: Request): Promise<readonly Finding[]> {
-  const rotation = asked(request)
+  const rotation = namedRotation(request)
   const { install } = request.cluster
   if (!install)
     throw usageFailure(
@@ -30,19 +48,30 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
   checkConfigFile(request, clusterGraph(request.cluster))
   if (request.options.dryRun) return planRotation(request, rotation, install)
-  const teller = new Teller(request)
-  const { workspace, limits, close } = openWorkspace(request, teller.say)
+  const notes = new Notes(request)
+  const { workspace, limits, close } = openWorkspace(request, notes.say)
   const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
   let lock: Lock | undefined
   let findings: readonly Finding[]
   let failure: Failure | undefined
   try {
     workspace.auth.make()
-    lock = await lockAuth(workspace.auth, request, teller.say)
-    const walk = walkOf(request, rotating, teller, { limits, lost: lock.lost })
-    const run: Run = { request, rotation, rotating, walk, say: teller.say }
+    lock = await lockAuth(workspace.auth, request, notes.say)
+    const options = { workspace, forced: new Map(), limits, signal: request.signal, lost: lock.lost }
+    const walkTo = async (stage: Stage | undefined) => {
+      const graph = graphOf(request, rotating, stage)
+      return notes.during(viewPhases([...phases, proofPhase, rewritePhase], graph), async (reporter) => {
+        const started = performance.now()
+        const { outcomes, findings } = await walk(graph, { ...options, reporter })
+        const exit = exitStatus(findings, request.endedStatus())
+        const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
+        await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
+        return findings
+      })
+    }
+    const run: Run = { request, rotation, rotating, walk: walkTo, say: notes.say }
     refuseOther(run)
-    findings = await (request.options.undo ? goBack(run) : goOn(run))
+    findings = await (request.options.undo ? goBack(run) : goForward(run))
   } catch (error) {
     failure = asFailure(error)
     findings = [failure.kind]
@@ -50,11 +79,11 @@ export async function rotate(request: Request): Promise<readonly Finding[]> {
     await close()
     lock?.release()
   }
-  await teller.end(request.signal.aborted ? undefined : failure)
+  await notes.end(request.signal.aborted ? undefined : failure)
   return findings
 }
 
-function asked({ options: { names, finish, undo, dryRun } }: Request): Rotation {
+function namedRotation({ options: { names, finish, undo, dryRun } }: Request): Rotation {
   const [, name = '', ...more] = names
   const known = rotations.map((each) => each.name)
   if (name === '') throw usage(`rotate needs a name: ${known.join(', ')}`, 'rotate')
@@ -66,14 +95,187 @@ function asked({ options: { names, finish, undo, dryRun } }: Request): Rotation 
   return rotation
 }
 
-/** Two at once would each wait for what the other changes; one that has begun all the same is led to its end. */
+/** Two at once would each wait for what the other changes. If both are under way all the same, either may go on. */
 function refuseOther(run: Run): void {
   const { rotation, rotating } = run
-  const { workspace } = rotating
-  if (standing(run) > 0) return
-  const [other] = underWay(
-    workspace,
-    rotations.filter((each) => each !== rotation),
-  )
-  if (other) throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, workspace)
+  if (presentStage(run) > 0) return
+  const others = rotations.filter((each) => each !== rotation)
+  const [other] = underWay(rotating.workspace, others)
+  if (!other) return
+  throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, rotating.workspace)
+}
+
+/** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
+function presentStage({ request, rotation, rotating: { workspace } }: Run): number {
+  try {
+    return stageNumber(rotation, workspace)
+  } catch (error) {
+    const isUndone = request.options.undo && rotation.undoesUnclear
+    if (isUndone && error instanceof Failure && error.kind === 'refused') return 1
+    throw error
+  }
+}
+
+/** Up to the last stage but one; with --finish through the last one. */
+async function goForward(run: Run): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = run
+  const { stages, what, name } = rotation
+  const { finish } = request.options
+  const at = presentStage(run)
+  // A --finish may have been interrupted before it was proven.
+  const isOver = at === 0 && finish
+  if (isOver)
+    say(
+      `no rotation of ${what} is under way (${rotating.workspace.command(`rotate ${name}`)} begins one); the last stage of a finished one is proven again`,
+    )
+  let stage = isOver ? stages.at(-1) : stages[at - 1]
+  for (const next of [...stages.slice(isOver ? stages.length : at), undefined]) {
+    if (!isOver) say(heading(rotation, stage))
+    const findings = await run.walk(stage)
+    if (findings.length > 0 || request.signal.aborted || !next) return findings
+    if (next.isLast) for (const former of formerHolders(rotating.workspace)) say(former)
+    if (next.isLast && !finish) {
+      await sayWhatIsLeft(run, next)
+      return []
+    }
+    await refuseIfHeld(run, next)
+    await next.begin(rotating)
+    stage = next
+  }
+  return []
+}
+
+/** Of a stage, or of the state before all stages. */
+function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
+  if (!stage) return `${what}: before the rotation begins, everything must match cluster.yaml`
+  return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
+}
+
+async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
+  const held = (await next.heldBy?.(rotating)) ?? []
+  const isForced = rotating.isForced && !next.isNeverForced
+  if (held.length > 0 && !isForced)
+    throw refusal(`the old one is still used by ${held.join('; ')}`, [
+      `have them use the new one, then ${runAgain}`,
+      ...(next.isNeverForced
+        ? []
+        : [`or cut them off: ${rotating.workspace.command(`rotate ${rotation.name} --finish --force`)}`]),
+    ])
+  for (const each of held) say(`forced, although the old one is still used by ${each}`)
+}
+
+async function sayWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
+  const { command } = rotating.workspace
+  for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
+  say(`left to do: ${next.title}`)
+  say(`    ${command(`rotate ${rotation.name} --finish`)}`)
+  say('or back:')
+  say(`    ${command(`rotate ${rotation.name} --undo`)}`)
+}
+
+/** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
+async function goBack(run: Run): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = run
+  const { command } = rotating.workspace
+  const present = presentStage(run)
+  // The rest of a finished rotation is not rolled out by this.
+  if (present === 0)
+    throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
+      `to complete one that was finished or undone: ${command('bootstrap')}`,
+    ])
+  for (const stage of rotation.stages.slice(0, present).toReversed()) {
+    if (!stage.undo)
+      throw refusal(`there is no way back: ${stage.title}`, [
+        `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
+      ])
+    const isFirstStep = stage === rotation.stages[present - 1]
+    // Only a completed stage shows what depends on it.
+    if (stage.undoHeldBy || !isFirstStep) {
+      say(`back: ${heading(rotation, stage)}`)
+      const findings = await run.walk(undefined)
+      if (findings.length > 0 || request.signal.aborted) return findings
+    }
+    const held = (await stage.undoHeldBy?.(rotating)) ?? []
+    if (held.length > 0) {
+      const remains = `both stay in use, because of ${formatNames(held)}`
+      const on = `go on: ${command(`rotate ${rotation.name}`)}`
+      if (isFirstStep) throw refusal(remains, [on])
+      say(`${remains}; ${on}`)
+      return []
+    }
+    await stage.undo(rotating)
+  }
+  const findings = await run.walk(undefined)
+  if (findings.length === 0) say(`the rotation of ${rotation.what} is undone`)
+  return findings
+}
+
+function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined): Graph {
+  const targets = [...clusterGraph(request.cluster).values()]
+  const proofs = stage ? proofTargets(rotating, stage, targets) : []
+  const after = proofs.map(({ id }) => id)
+  const work = stage?.targets?.(rotating) ?? []
+  const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
+  return buildGraph([...targets, ...proofs, ...more])
+}
+
+const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
+
+function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
+  if (!prove) return []
+  const { name: phase } = proofPhase
+  const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
+  return rotating.workspace.cluster.nodes
+    .filter(({ role }) => role !== 'gateway')
+    .map((node) => ({
+      id: `${phase}/${node.name}`,
+      phase,
+      node: node.name,
+      needs: [],
+      after,
+      makes: [],
+      where: 'node',
+      // A proof may write, so it is a build.
+      check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
+      build: async (_, { signal }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      }),
+      release: (workspace) => workspace.disconnect(node),
+    }))
+}
+
+/** What is said while no walk is shown waits for the next one, or for the end. */
+class Notes {
+  readonly #request: Request
+  readonly #waiting: string[] = []
+  #reporter: Reporter | undefined
+
+  constructor(request: Request) {
+    this.#request = request
+  }
+
+  readonly say = (text: string): void => {
+    if (this.#reporter) this.#reporter.note(text)
+    else this.#waiting.push(text)
+  }
+
+  async during<T>(views: ReturnType<typeof viewPhases>, work: (reporter: Reporter) => Promise<T>): Promise<T> {
+    const reporter = await this.#request.reporterFor(views, false)
+    this.#reporter = reporter
+    for (const text of this.#waiting.splice(0)) reporter.note(text)
+    try {
+      return await work(reporter)
+    } finally {
+      this.#reporter = undefined
+    }
+  }
+
+  async end(failure: Failure | undefined): Promise<void> {
+    if (!failure && this.#waiting.length === 0) return
+    await this.during([], async (reporter) => {
+      if (failure) reporter.problem(failure)
+      const exit = failure ? exitStatus([failure.kind], this.#request.endedStatus()) : 0
+      await reporter.end(summarise(new Map(), 0, exit))
+    })
+  }
 }

@@ -12,11 +12,11 @@ import { viewPhases } from '../../lib/show/phase-view.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -44,7 +44,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
       const { formerHolders } = await import('../looks/former-holders.ts')
       for (const former of formerHolders(workspace)) reporter.note(former)
     }
-    for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
+    for (const each of await rotationsUnderWay(workspace)) reporter.note(formatUnderWay(each, workspace))
   } catch (error) {
     findings = ['failed']
     if (!signal.aborted) reporter.problem(asFailure(error))

@@ -18,10 +18,11 @@ import {
   waysOut,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { checkNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { openWorkspace, type Request } from '../request/session.ts'
+import type { UnderWay, Uses } from '../rotations/rotation.ts'
+import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
@@ -37,20 +38,20 @@ export async function status(request: Request): Promise<readonly Finding[]> {
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const rotations: Rotating[] = []
-  for (const told of await rotationsUnderWay(seen.workspace)) {
-    const uses: Uses = options.onNodes ? await askForUses(request, told.rotation) : { sentences: [] }
-    rotations.push({ ...told, ...uses })
-  }
+  for (const rotation of await rotationsUnderWay(seen.workspace))
+    rotations.push({ rotation, uses: await usesOf(request, rotation) })
   const onFolder = notesOnFolder(seen.workspace.auth)
   const findings = [
     ...findingsIn(items, nodes),
     ...onFolder.map((): Finding => 'stale'),
-    ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
+    ...rotations.flatMap(({ uses }) => uses.failure?.kind ?? []),
   ]
   if (options.json) {
     for (const message of onFolder) request.print(formatJsonLine({ type: 'note', message }))
-    for (const { rotation, sentences, failure } of rotations)
+    for (const { rotation, uses } of rotations) {
+      const { sentences, failure } = uses
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
+    }
     tellAsJson(request, items, nodes, exitStatus(findings))
   } else if (!options.quiet || findings.length > 0)
     tell(request, seen, { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) })
@@ -68,7 +69,20 @@ function findingsIn(items: readonly Item[], nodes: readonly NodeItem[]): Finding
   })
 }
 
-type Rotating = Told & Uses
+interface Rotating {
+  readonly rotation: UnderWay
+  readonly uses: Uses
+}
+
+/** Who still uses what is rotated; the nodes are queried only with --on-nodes. */
+async function usesOf(request: Request, rotation: UnderWay): Promise<Uses> {
+  const { cluster, options, signal } = request
+  if (!options.onNodes || !cluster.install) return { sentences: [] }
+  const { findUses } = await import('../rotations/table.ts')
+  const { workspace, close } = openWorkspace(request, () => {})
+  const rotating = { workspace, install: cluster.install, signal, isForced: false }
+  return findUses(rotating, rotation).finally(close)
+}
 
 interface Found {
   readonly items: readonly Item[]
@@ -98,16 +112,16 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...onFolder, ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
+  const ofRotations = rotations.flatMap(({ rotation, uses }) => [
+    formatUnderWay(rotation, workspace),
+    ...formatUses(uses),
+  ])
+  const notes = [...onFolder, ...ofRotations, ...former, ...warningsOf(own)].flatMap((text) =>
     breakLines(printable(text), width, 0, 2),
   )
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
   for (const line of [...notes, ...failures.flatMap((text) => fit(text, width))]) print(line)
-}
-
-function toldOf({ sentence, sentences, failure }: Rotating): string[] {
-  return [sentence, ...sentences, ...(failure ? [formatNotAsked(failure)] : [])]
 }
 
 function tellAsJson({ print }: Request, items: readonly Item[], nodes: readonly NodeItem[], exit: number): void {

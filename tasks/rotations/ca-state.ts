@@ -1,105 +1,185 @@
-/** The CA that takes the place of the present one: made beside it, cross-signed by it, and in the end put in its place. */
-import { createPublicKey } from 'node:crypto'
-import { type Failure, refusal } from '../../lib/failure.ts'
-import { caName, certificateFile, crossName, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
-import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Built } from '../../lib/graph/target.ts'
+/**
+ * What the CA's files in auth/ mean: how far its rotation has come, who signs, and whom kubeconfigs trust. Every run reads
+ * this; the stages are in ca.ts.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { refusal } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, certificateFile, crossName, keyFile, nextName } from '../../lib/files/names.ts'
+import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import {
-  type CaRotation,
-  caRotation,
-  caRotationFiles,
-  isCaCommonName,
-  isCross,
-  nameOfCa,
-  nextCaCommonName,
-} from '../../lib/kubernetes/rotation.ts'
-import type { Certificate } from '../../lib/pki/certificate.ts'
-import { type Pair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { isKeyOf, readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
-import { refusalDuring } from './refusal.ts'
+import type { Read, Unclear } from './rotation.ts'
 
-const next = nextName(caName)
-const [nextFile, crossFile] = [certificateFile(next), certificateFile(crossName)]
+export const caNext = nextName(caName)
+const [presentFile, nextFile, nextKeyFile, crossFile] = [
+  certificateFile(caName),
+  certificateFile(caNext),
+  keyFile(caNext),
+  certificateFile(crossName),
+]
+/** In the order in which they are made. */
+export const caRotationFiles = [nextKeyFile, nextFile, crossFile] as const
 
-/** Throws a refusal where the files do not fit together. */
-export function readRotation({ auth, now, command }: Workspace): CaRotation {
-  const rotation = caRotation((file) => auth.tryBytes(file), now)
-  if (rotation.stage !== 'unclear') return rotation
-  throw refusal(`${auth.path}: ${rotation.why}`, [
-    `restore ${rotation.file} from a backup of this folder`,
+export interface CaState {
+  /**
+   * `settled`: one CA. `both`: the next CA signs, and the present one is trusted as well. `finishing`: the next CA's
+   * certificate has replaced the present one's, its key has not yet.
+   */
+  readonly stage: 'settled' | 'both' | 'finishing'
+  /** The name of the CA that signs leaves. */
+  readonly issuer: string
+  /** Follows each leaf in its file, for clients that trust only the previous CA. */
+  readonly chain: Certificate | undefined
+  /** The names of the CAs that kubeconfigs trust. */
+  readonly trusted: readonly string[]
+}
+
+interface Files {
+  readonly present: Certificate | undefined
+  readonly next: Certificate | undefined
+  readonly nextKey: KeyObject | undefined
+  /** Of the key; without one, of the certificate. */
+  readonly nextPublic: KeyObject | undefined
+  readonly cross: Certificate | undefined
+  /** True if it is there and can't be read. */
+  isBroken(file: string): boolean
+}
+
+type Row = (Unclear | Omit<CaState, 'chain'>) & { when(files: Files): unknown }
+
+const oneCa = { issuer: caName, trusted: [caName] } as const
+const unclear = (file: string, why: string, when: Row['when']): Row => ({
+  stage: 'unclear',
+  file,
+  why: `${file} ${why}`,
+  when,
+})
+
+/** The first row that applies. A row may rely on what the rows before it have ruled out. */
+const states: readonly Row[] = [
+  unclear(nextKeyFile, 'is not an unencrypted private key', ({ isBroken }) => isBroken(nextKeyFile)),
+  unclear(nextFile, 'is not a valid certificate', ({ isBroken }) => isBroken(nextFile)),
+  unclear(crossFile, 'is not a valid certificate', ({ isBroken, nextKey }) => isBroken(crossFile) && !nextKey),
+  unclear(
+    nextFile,
+    `is not of the key in ${nextKeyFile}`,
+    ({ next, nextKey: key }) => next && key && !isKeyOf(next, key),
+  ),
+  { stage: 'finishing', ...oneCa, when: ({ nextPublic, present }) => present && nextPublic?.equals(present.publicKey) },
+  unclear(nextKeyFile, `is missing, and ${nextFile} is there`, ({ next, nextKey }) => next && !nextKey),
+  unclear(
+    nextFile,
+    `has the subject of ${presentFile}`,
+    ({ next, present }) => next && present?.subject.equals(next.subject),
+  ),
+  { stage: 'both', issuer: caNext, trusted: [caNext, caName], when: ({ nextKey }) => nextKey },
+  unclear(
+    crossFile,
+    `is not of the key of ${presentFile}`,
+    ({ cross, present }) => cross && present && !isSameKey(cross, present),
+  ),
+  { stage: 'settled', ...oneCa, when: () => true },
+]
+
+function isSameKey(one: Certificate, other: Certificate): boolean {
+  return one.publicKey.equals(other.publicKey)
+}
+
+const certificateIn = once(readCertificate)
+const keyIn = once(readPrivateKey)
+
+/** `now`: an expired chain is left out. */
+export function caState(read: Read, now: Date): CaState | Unclear {
+  const tryRead = <T>(file: string, parse: (bytes: Buffer) => T | undefined) => {
+    const bytes = read(file)
+    return bytes && parse(bytes)
+  }
+  const [next, nextKey, cross] = [
+    tryRead(nextFile, certificateIn),
+    tryRead(nextKeyFile, keyIn),
+    tryRead(crossFile, certificateIn),
+  ]
+  const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
+  const present = next || nextKey || cross ? tryRead(presentFile, certificateIn) : undefined
+  const parsed = new Map<string, unknown>([
+    [nextFile, next],
+    [nextKeyFile, nextKey],
+    [crossFile, cross],
+  ])
+  const isBroken = (file: string) => parsed.get(file) === undefined && read(file) !== undefined
+  const state = states.find(({ when }) => when({ present, next, nextKey, nextPublic, cross, isBroken }))
+  if (!state) throw new Error('no row applies')
+  const { when, ...found } = state
+  if (found.stage === 'unclear') return found
+  const signer = found.issuer === caNext ? next : present
+  const isChain = signer && cross?.subject.equals(signer.subject) && isSameKey(cross, signer) && cross.notAfter > now
+  return { ...found, chain: isChain ? cross : undefined }
+}
+
+/** Throws a refusal if the files do not fit together. */
+export function readCaState({ auth, now, command }: Workspace): CaState {
+  const state = caState((file) => auth.tryBytes(file), now)
+  if (state.stage !== 'unclear') return state
+  throw refusal(`${auth.path}: ${state.why}`, [
+    `restore ${state.file} from a backup of this folder`,
     `or go back to before the rotation: ${command('rotate ca --undo')}`,
   ])
 }
 
-export function caUnderWay(workspace: Workspace): Failure {
-  return refusalDuring('ca', 'a rotation of the CA is under way', workspace)
+/** For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them. */
+export function signingCa(auth: AuthDir, now: Date): CaState {
+  const state = caState((file) => auth.tryBytes(file), now)
+  return state.stage === 'unclear' ? { stage: 'settled', ...oneCa, chain: undefined } : state
 }
 
-/** A CA that came by a rotation has a number behind its name. */
-export function profileOf({ certificate }: Pair, asked: Profile): Profile {
-  const name = commonName(certificate)
-  const isOurs = name !== undefined && isCaCommonName(name, asked.subject.CN)
-  return isOurs ? { ...asked, subject: { ...asked.subject, CN: name } } : asked
+/** What the CA's target still has to make or remove at its stage. */
+export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState): Reason[] {
+  if (stage === 'settled') return []
+  if (stage === 'finishing') {
+    const left = [nextKeyFile, nextFile].filter((file) => auth.read(file))
+    return [{ kind: 'rotation', what: `the next CA takes the place of the present one: ${left.join(', ')}` }]
+  }
+  const { certificate: next, reasons } = readPair(auth, caNext)
+  const [present, cross] = [tryCertificate(auth, caName), tryCertificate(auth, crossName)]
+  const isCross =
+    next &&
+    present &&
+    cross?.isCa &&
+    isSameKey(cross, next) &&
+    cross.subject.equals(next.subject) &&
+    isIssuedBy(cross, present)
+  return [
+    ...reasons,
+    // A clock that was wrong made it.
+    ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
+    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: crossFile } as const]),
+  ]
 }
 
-function commonName(certificate: Certificate | undefined): string | undefined {
-  return certificate?.attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
+/** The wanted profile; a CA that a rotation has made keeps the number in its name. */
+export function caProfile(certificate: Certificate | undefined, wanted: Profile): Profile {
+  const name = certificate && commonNameOf(certificate)
+  const isOurs = name !== undefined && isCaCommonName(name, wanted.subject.CN)
+  return isOurs ? { ...wanted, subject: { ...wanted.subject, CN: name } } : wanted
 }
 
-/** What is missing beside its key. */
-export function nextReasons({ auth, now }: Workspace): Reason[] {
-  const { certificate, reasons: wrong } = readPair(auth, next)
-  const reasons = [...wrong]
-  const present = tryCertificate(auth, caName)
-  const cross = tryCertificate(auth, crossName)
-  const isRight = certificate && present && cross && isCross(cross, certificate, present) && cross.notAfter > now
-  // It was made by a clock that was wrong.
-  if (certificate && certificate.notBefore > now)
-    reasons.push({ kind: 'not-yet-valid', notBefore: certificate.notBefore })
-  return [...reasons, ...(isRight ? [] : [{ kind: 'missing', path: crossFile } as const])]
+/** Undefined if it has none. */
+export function commonNameOf({ attributes }: Certificate): string | undefined {
+  return attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
 }
 
-/** Each by itself: whichever is there already stays. */
-export async function makeNext(workspace: Workspace, asked: Profile): Promise<Built> {
-  const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
-  const { auth, now, cluster } = workspace
-  const present = readPair(auth, caName)
-  const { key, certificate: there } = readPair(auth, next)
-  const ca = present.certificate
-  if (!key || !ca) throw caUnderWay(workspace)
-  const profile = { ...asked, subject: { ...asked.subject, CN: nextCaCommonName(commonName(ca) ?? '') } }
-  const period = validityPeriod(now, cluster.certificates.caValidity)
-  if (!there || there.notBefore > now)
-    auth.write(nextFile, selfSign({ profile, ...period }, key), publicMode, { durable: true })
-  const signed = tryCertificate(auth, next)
-  const name = signed && nameOfCa(signed)
-  if (!signed || !name) throw caUnderWay(workspace)
-  const end = new Date(Math.min(signed.notAfter.getTime(), ca.notAfter.getTime()))
-  const cross = issueCertificate(
-    { profile, publicKey: createPublicKey(key), ...validityPeriod(now, cluster.certificates.caValidity, end), name },
-    readIssuer(auth),
-  )
-  auth.write(crossFile, cross, publicMode, { durable: true })
-  const { key: kind } = cluster.certificates
-  const is = { key: kind, expires: signed.notAfter, names: 0 }
-  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
+/** `Kubernetes 2` after `Kubernetes`: OpenSSL takes two CAs of one name for one. */
+export function nextCaCommonName(present: string): string {
+  const [, base = present, number = '1'] = /^(.*?)(?: (\d{1,6}))?$/.exec(present) ?? []
+  return `${base} ${Number(number) + 1}`
 }
 
-export function finishingReasons({ auth }: Workspace): Reason[] {
-  const left = caRotationFiles.filter((file) => file !== crossFile && auth.read(file))
-  return [{ kind: 'rotation', what: `the next CA takes the place of the present one: ${left.join(', ')}` }]
-}
-
-/** Its certificate is in its place already; what was there is in backup/. */
-export async function finish({ auth }: Workspace): Promise<Built> {
-  const { privateKeyPem } = await import('../../lib/pki/x509.ts')
-  const { certificate } = readPair(auth, caName)
-  const { key } = readPair(auth, next)
-  if (key && certificate?.publicKey.equals(createPublicKey(key)))
-    auth.write(keyFile(caName), privateKeyPem(key), secretMode, { durable: true })
-  auth.remove(nextFile)
-  auth.remove(keyFile(next))
-  return { change: { kind: 'made', files: pairFiles(caName), isNew: false } }
+/** True for the wanted name, and for one that rotations have made of it. */
+export function isCaCommonName(found: string, wanted: string): boolean {
+  return found === wanted || (found.startsWith(`${wanted} `) && /^ \d{1,6}$/.test(found.slice(wanted.length)))
 }

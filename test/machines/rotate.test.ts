@@ -182,7 +182,7 @@ describe('rotations on six machines', { skip }, () => {
       assert.equal(await curl(`https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
   })
 
-  test('the next service-account key is accepted before it signs; tokens of the earlier one are good until --finish', async () => {
+  test('the next service-account key is accepted before it signs; tokens of the old one are valid until --finish', async () => {
     const kidsOf = async (name: string) => (await get(name, '/openid/v1/jwks')).keys.length
     const token = async () => {
       const { status } = await get(
@@ -223,7 +223,7 @@ describe('rotations on six machines', { skip }, () => {
     const told = (await must(0, 'status', '--on-nodes')).stdout.replace(/\s+/g, ' ')
     assert.match(told, /still used by the token in Secret default\/legacy.*not seen from here: processes that read/)
     const held = await must(3, 'rotate', 'service-account', '--finish')
-    assert.match(held.stderr, /Secret default\/legacy.*signs with the next key for/s)
+    assert.match(held.stderr, /Secret default\/legacy.*has signed with the next key for/s)
     await must(0, 'rotate', 'service-account', '--finish', '--force')
     for (const name of controls) {
       assert.equal(await kidsOf(name), 1)
@@ -248,10 +248,7 @@ describe('rotations on six machines', { skip }, () => {
     })
     assert.deepEqual([...(await seals())], [['k8s:enc:aescbc:v1:key2', count]])
     // Objects are sealed by it: it stays in the list.
-    assert.match(
-      (await must(0, 'rotate', 'encryption-key', '--undo')).stdout,
-      /both stay in use.*which key2 has sealed/,
-    )
+    assert.match((await must(0, 'rotate', 'encryption-key', '--undo')).stdout, /both stay in use.*encrypted with key2/)
     assert.match(await lab.exec('cat auth/encryption-config.yaml'), /key1[\s\S]*key2/)
     await unnoticed(async () => {
       await must(0, 'rotate', 'encryption-key')
@@ -259,7 +256,7 @@ describe('rotations on six machines', { skip }, () => {
       await etcdctl('put /registry/leftover/s1 <sealed-before')
       assert.match(
         (await must(3, 'rotate', 'encryption-key', '--finish')).stderr,
-        /still used by 1 stored object, sealed by key1/,
+        /still used by 1 stored object encrypted with key1/,
       )
       await etcdctl('del /registry/leftover/s1')
       await must(0, 'rotate', 'encryption-key', '--finish')

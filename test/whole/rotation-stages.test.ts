@@ -96,7 +96,10 @@ for (const [whose, make] of origins)
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
       const refused = await harderway(place, 'rotate', 'ca')
       assert.equal(refused.status, 3)
-      assert.match(refused.stderr, /go on by ca-cross\.pem, until \d{4}-\d\d-\d\d: a second rotation ends that/)
+      assert.match(
+        refused.stderr,
+        /keep working with ca-cross\.pem, until \d{4}-\d\d-\d\d: a second rotation ends that/,
+      )
       const cross = readFileSync(file('ca-cross.pem'))
       await must('rotate', 'ca', '--force')
       await must('rotate', 'ca', '--undo')

@@ -1,0 +1,130 @@
+/**
+ * The pair that signs service-account tokens. Its certificate file holds the certificates of all accepted keys, that of the
+ * signing key first; API servers read only the keys out of them.
+ */
+import type { KeyObject } from 'node:crypto'
+import type { Change } from '../../lib/change.ts'
+import { refusal } from '../../lib/failure.ts'
+import { backUp } from '../../lib/files/backup.ts'
+import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
+import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
+import {
+  changeOfPair,
+  checkCertificate,
+  isSignedByLostCa,
+  makePair,
+  type Pair,
+  readIssuer,
+  tryCertificate,
+  validityPeriod,
+} from '../../lib/pki/pair.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
+import { formatReasons, type Reason } from '../../lib/reason.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
+import { chainOf, readTokenPair, readTokenState } from '../rotations/service-account-state.ts'
+import { refusalDuring } from '../rotations/under-way.ts'
+import type { CertRow } from '../tables/certs.ts'
+import { unitsToRestart } from '../tables/places.ts'
+
+type Irreplaceable = NonNullable<CertRow['irreplaceable']>
+
+export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build' | 'foresee'> {
+  return {
+    check: (workspace) => check(workspace, row, irreplaceable),
+    build: (workspace, work) => build(workspace, row, work),
+    foresee: (workspace, { force }) => foresee(workspace, row, force),
+  }
+}
+
+function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Look {
+  const { auth } = workspace
+  const { others, stage } = readTokenState(workspace)
+  const pair = readTokenPair(auth)
+  refuseOtherKey(workspace, row, irreplaceable, pair)
+  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands(workspace, row)) : { reasons: [] }
+  const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
+  const inFile = chainOf(pair)
+  if (!others.every((key) => inFile.some((each) => isGood(workspace, row, each, key))))
+    reasons.push({ kind: 'rotation', what: `${certificateFile(row.name)} is to hold ${others.length + 1} keys` })
+  if (stage === 'signing' && auth.read(keyFile(nextName(row.name))))
+    reasons.push({ kind: 'rotation', what: 'the next key signs already' })
+  return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
+}
+
+function demands({ auth, now, cluster }: Workspace, { profile }: CertRow) {
+  const { renewBefore } = cluster.certificates
+  return { profile, issuer: tryCertificate(auth, caName), now, renewBefore }
+}
+
+function isGood(workspace: Workspace, row: CertRow, certificate: Certificate, key: KeyObject): boolean {
+  return (
+    certificate.publicKey.equals(key) && checkCertificate(certificate, demands(workspace, row)).reasons.length === 0
+  )
+}
+
+/** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
+function refuseOtherKey(
+  workspace: Workspace,
+  { id, name, profile }: CertRow,
+  { label, loss }: Irreplaceable,
+  { key, reasons }: Pair,
+): void {
+  const { auth, command } = workspace
+  const lost = reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
+  )
+  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(certificateFile(name)) === undefined
+  const other = key ? compareKeyKind(key, profile) : []
+  if (isNew || lost.length + other.length === 0) return
+  throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
+    other.length > 0
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${keyFile(name)} and ${certificateFile(name)} from a backup or from a control node: ${fetchCommand(workspace, [keyFile(name), certificateFile(name)])}`,
+    `or give up ${loss}: ${command(`${id} --force`)}`,
+  ])
+}
+
+function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }: CertRow, force?: Force): Change {
+  const end = tryCertificate(auth, caName)?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
+  const { notAfter: expires } = validityPeriod(now, validity, end)
+  const isKeyKept = force !== 'replace' && auth.read(keyFile(name)) !== undefined
+  return changeOfPair(auth, name, { profile, expires, isKeyKept })
+}
+
+async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
+  const { auth, now, command } = workspace
+  const { name, profile, validity } = row
+  if (force === 'replace' && readTokenState(workspace).stage !== 'settled')
+    throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
+  const pair = readTokenPair(auth)
+  const old = force === 'replace' ? backUp(auth, pairFiles(name), now) : undefined
+  const key = force === 'replace' ? undefined : pair.key
+  // A new key beside the old certificate would look like a lost key.
+  if (!key) auth.remove(certificateFile(name))
+  const chain = key ? await otherCertificates(workspace, row, pair) : ''
+  const issuer = readIssuer(auth)
+  const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  if (readTokenState(workspace).stage === 'signing') auth.remove(keyFile(nextName(name)))
+  if (!old) return { change, warning: row.warning }
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
+  return { change, warning }
+}
+
+/** PEM; those that are good stay as they are. */
+async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): Promise<string> {
+  const { issueCertificate } = await import('../../lib/pki/x509.ts')
+  const { auth, now } = workspace
+  const there = chainOf(pair)
+  const issuer = readIssuer(auth)
+  const pems = readTokenState(workspace).others.map((publicKey) => {
+    const good = there.find((each) => isGood(workspace, row, each, publicKey))
+    if (good) return certificatePem(good.der)
+    return issueCertificate(
+      { profile: row.profile, publicKey, ...validityPeriod(now, row.validity, issuer.notAfter) },
+      issuer,
+    )
+  })
+  return pems.join('')
+}
