@@ -62,6 +62,8 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
 export interface Reply {
   readonly status: number
   readonly body: string
+  /** The header of that name. */
+  readonly date?: string | undefined
 }
 
 export interface PathQuestion extends Question {

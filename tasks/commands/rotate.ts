@@ -17,6 +17,7 @@ import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
 import { usage } from '../request/options.ts'
 import { authBeside, checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
+import { surveyApiServers } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
@@ -152,15 +153,26 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
-  const held = (await next.heldBy?.(rotating)) ?? []
+  const { command } = rotating.workspace
+  const { unreached, unknown } = await surveyApiServers(rotating)
+  if (unreached.length > 0)
+    throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
   const isForced = rotating.isForced && !next.isNeverForced
+  const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]
+  // The first stage only adds: it breaks nobody.
+  const unproven = next === rotation.stages[0] ? [] : unknown
+  if (unproven.length > 0 && !isForced)
+    throw refusal(`whether each API server has loaded this stage is not known: ${unproven.join('; ')}`, [
+      `start or repair it, then ${runAgain}`,
+      ...force.map((each) => `or begin the next stage all the same: ${each}`),
+    ])
+  const held = (await next.heldBy?.(rotating)) ?? []
   if (held.length > 0 && !isForced)
     throw refusal(`the old one is still used by ${held.join('; ')}`, [
       `have them use the new one, then ${runAgain}`,
-      ...(next.isNeverForced
-        ? []
-        : [`or cut them off: ${rotating.workspace.command(`rotate ${rotation.name} --finish --force`)}`]),
+      ...force.map((each) => `or cut them off: ${each}`),
     ])
+  for (const each of unproven) say(`forced, although which API servers have loaded this stage is not known: ${each}`)
   for (const each of held) say(`forced, although the old one is still used by ${each}`)
 }
 

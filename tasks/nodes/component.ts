@@ -79,7 +79,7 @@ export function isApiServer({ isDrained }: Unit): boolean {
   return isDrained === true
 }
 
-function isStore({ isQuorum }: Unit): boolean {
+export function isStore({ isQuorum }: Unit): boolean {
   return isQuorum === true
 }
 

@@ -167,7 +167,7 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const nodes = await apiServers(rotating)
   const [first] = nodes
-  if (!first) return ['whoever it may be: no API server runs that could tell']
+  if (!first) return []
   const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
   return [...(await findLegacySecrets(rotating, first)), ...found.flat()]
 }

@@ -1,6 +1,7 @@
 /** What can be rotated, a row each. */
 import { Failure, tryTo } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { surveyApiServers } from './api-servers.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
 import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
@@ -37,9 +38,11 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
   try {
     const next = rotation?.stages[stageNumber(rotation, workspace)]
     if (!rotation || !next?.isLast) return { sentences: [] }
-    const held = (await next.heldBy?.(rotating)) ?? []
+    const { unreached, unknown } = await surveyApiServers(rotating)
+    const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [
+        ...[...unreached, ...unknown].map((each) => `holds the last stage: ${each}`),
         ...held.map((each) => `the old one is still used by ${each}`),
         ...rotation.unseen(workspace.cluster).map((each) => `not seen from here: ${each}`),
       ],
