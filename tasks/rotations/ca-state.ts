@@ -46,8 +46,8 @@ interface Files {
   /** Of the key; without one, of the certificate. */
   readonly nextPublic: KeyObject | undefined
   readonly cross: Certificate | undefined
-  /** True if it is there and can't be read. */
-  isBroken(file: string): boolean
+  /** The files that are there and can't be read. */
+  readonly broken: readonly string[]
 }
 
 type Row = (Unclear | Omit<CaState, 'chain'>) & { when(files: Files): unknown }
@@ -62,31 +62,20 @@ const unclear = (file: string, why: string, when: Row['when']): Row => ({
 
 /** The first row that applies. A row may rely on what the rows before it have ruled out. */
 const states: readonly Row[] = [
-  unclear(nextKeyFile, 'is not an unencrypted private key', ({ isBroken }) => isBroken(nextKeyFile)),
-  unclear(nextFile, 'is not a valid certificate', ({ isBroken }) => isBroken(nextFile)),
-  unclear(crossFile, 'is not a valid certificate', ({ isBroken, nextKey }) => isBroken(crossFile) && !nextKey),
-  unclear(
-    nextFile,
-    `is not of the key in ${nextKeyFile}`,
-    ({ next, nextKey: key }) => next && key && !isKeyOf(next, key),
-  ),
-  { stage: 'finishing', ...oneCa, when: ({ nextPublic, present }) => present && nextPublic?.equals(present.publicKey) },
-  unclear(nextKeyFile, `is missing, and ${nextFile} is there`, ({ next, nextKey }) => next && !nextKey),
-  unclear(
-    nextFile,
-    `has the subject of ${presentFile}`,
-    ({ next, present }) => next && present?.subject.equals(next.subject),
-  ),
-  { stage: 'both', issuer: caNext, trusted: [caNext, caName], when: ({ nextKey }) => nextKey },
-  unclear(
-    crossFile,
-    `is not of the key of ${presentFile}`,
-    ({ cross, present }) => cross && present && !isSameKey(cross, present),
-  ),
+  unclear(nextKeyFile, 'is not an unencrypted private key', (f) => f.broken.includes(nextKeyFile)),
+  unclear(nextFile, 'is not a valid certificate', (f) => f.broken.includes(nextFile)),
+  unclear(crossFile, 'is not a valid certificate', (f) => f.broken.includes(crossFile) && !f.nextKey),
+  unclear(nextFile, `is not of the key in ${nextKeyFile}`, (f) => f.next && f.nextKey && !isKeyOf(f.next, f.nextKey)),
+  { stage: 'finishing', ...oneCa, when: (f) => f.present && f.nextPublic?.equals(f.present.publicKey) },
+  unclear(nextKeyFile, `is missing, and ${nextFile} is there`, (f) => f.next && !f.nextKey),
+  unclear(nextFile, `has the subject of ${presentFile}`, (f) => f.next && f.present?.subject.equals(f.next.subject)),
+  { stage: 'both', issuer: caNext, trusted: [caNext, caName], when: (f) => f.nextKey },
+  unclear(crossFile, `is not of the key of ${presentFile}`, (f) => f.cross && f.present && !isSame(f.cross, f.present)),
   { stage: 'settled', ...oneCa, when: () => true },
 ]
 
-function isSameKey(one: Certificate, other: Certificate): boolean {
+/** By its key. */
+function isSame(one: Certificate, other: Certificate): boolean {
   return one.publicKey.equals(other.publicKey)
 }
 
@@ -95,29 +84,26 @@ const keyIn = once(readPrivateKey)
 
 /** `now`: an expired chain is left out. */
 export function caState(read: Read, now: Date): CaState | Unclear {
-  const tryRead = <T>(file: string, parse: (bytes: Buffer) => T | undefined) => {
+  const broken: string[] = []
+  const parse = <T>(file: string, parser: (bytes: Buffer) => T | undefined) => {
     const bytes = read(file)
-    return bytes && parse(bytes)
+    const parsed = bytes && parser(bytes)
+    if (bytes && !parsed) broken.push(file)
+    return parsed
   }
   const [next, nextKey, cross] = [
-    tryRead(nextFile, certificateIn),
-    tryRead(nextKeyFile, keyIn),
-    tryRead(crossFile, certificateIn),
+    parse(nextFile, certificateIn),
+    parse(nextKeyFile, keyIn),
+    parse(crossFile, certificateIn),
   ]
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
-  const present = next || nextKey || cross ? tryRead(presentFile, certificateIn) : undefined
-  const parsed = new Map<string, unknown>([
-    [nextFile, next],
-    [nextKeyFile, nextKey],
-    [crossFile, cross],
-  ])
-  const isBroken = (file: string) => parsed.get(file) === undefined && read(file) !== undefined
-  const state = states.find(({ when }) => when({ present, next, nextKey, nextPublic, cross, isBroken }))
+  const present = next || nextKey || cross ? parse(presentFile, certificateIn) : undefined
+  const state = states.find(({ when }) => when({ present, next, nextKey, nextPublic, cross, broken }))
   if (!state) throw new Error('no row applies')
   const { when, ...found } = state
   if (found.stage === 'unclear') return found
   const signer = found.issuer === caNext ? next : present
-  const isChain = signer && cross?.subject.equals(signer.subject) && isSameKey(cross, signer) && cross.notAfter > now
+  const isChain = signer && cross?.subject.equals(signer.subject) && isSame(cross, signer) && cross.notAfter > now
   return { ...found, chain: isChain ? cross : undefined }
 }
 
@@ -150,7 +136,7 @@ export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState):
     next &&
     present &&
     cross?.isCa &&
-    isSameKey(cross, next) &&
+    isSame(cross, next) &&
     cross.subject.equals(next.subject) &&
     isIssuedBy(cross, present)
   return [

@@ -178,9 +178,18 @@ function unreadable(auth: Workspace['auth']): Failure {
 /** The cross certificate of the present CA, from before the next CA had one. */
 function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
   const present = tryCertificate(auth, caName)
-  return backups(auth, crossFile).find((pem) => {
-    const cross = readCertificate(pem)
-    return present && cross?.publicKey.equals(present.publicKey) && cross.subject.equals(present.subject)
+  return backedUp(
+    auth,
+    crossFile,
+    (cross) => present?.publicKey.equals(cross.publicKey) === true && cross.subject.equals(present.subject),
+  )
+}
+
+/** The newest in auth/backup that is meant. */
+function backedUp(auth: Workspace['auth'], file: string, isMeant: (held: Certificate) => boolean): Buffer | undefined {
+  return backups(auth, file).find((pem) => {
+    const held = readCertificate(pem)
+    return held && isMeant(held)
   })
 }
 
@@ -204,10 +213,7 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
   const keys = backups(auth, keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), (file) => auth.tryBytes(file)))
   const cross = tryCertificate(auth, crossName)
-  const pem = backups(auth, presentFile).find((each) => {
-    const certificate = readCertificate(each)
-    return certificate && cross && isIssuedBy(cross, certificate)
-  })
+  const pem = cross && backedUp(auth, presentFile, (each) => isIssuedBy(cross, each))
   const ca = pem && readCertificate(pem)
   if (cross && cross.notAfter > now && !(privateKey && ca))
     throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
