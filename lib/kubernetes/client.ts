@@ -63,7 +63,13 @@ export class Client {
         if (size > longestBody) asked.destroy(new Error('it sends more than an answer can be'))
         else chunks.push(chunk)
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          body: Buffer.concat(chunks).toString(),
+          date: response.headers.date,
+        }),
+      )
     })
     asked.end(text)
     return await promise
@@ -80,11 +86,19 @@ export class Client {
   /** What it answers, in the shape of the schema. Throws a Failure where it is another, as read does. */
   async readAs<Schema extends v.GenericSchema>(
     schema: Schema,
-    method: 'GET' | 'POST',
+    method: 'GET' | 'POST' | 'PUT',
     path: string,
     body?: object,
   ): Promise<v.InferOutput<Schema>> {
     return inShape(schema, await this.read(method, path, body), `${method} ${path}`)
+  }
+
+  /** By the server's own clock. Throws a Failure if it does not report one. */
+  async time(): Promise<Date> {
+    const { date } = await this.ask('GET', '/version')
+    const time = new Date(date ?? '')
+    if (!Number.isNaN(time.getTime())) return time
+    throw new Failure('its answers have no Date', { code: 'not-answered' })
   }
 
   close(): void {

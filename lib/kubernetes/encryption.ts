@@ -1,12 +1,12 @@
 /**
- * The EncryptionConfiguration of kube-apiserver. Its keys are what Secrets in etcd are sealed with: they are made
- * once, and kept whatever else changes.
+ * The EncryptionConfiguration of kube-apiserver. Its keys encrypt Secrets in etcd: they are made once, and kept whatever
+ * else changes.
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { stringify } from 'yaml'
+import { isMap, isSeq, stringify, type YAMLSeq } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
 import { editYaml, parseYaml } from '../yaml.ts'
 
@@ -19,7 +19,7 @@ export interface EncryptionConfig {
   readonly provider: string
   /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
   readonly keys: readonly Buffer[]
-  /** Every entry, with all that its resources can be sealed with. */
+  /** Every entry, with every key that its resources may be encrypted with. */
   readonly entries: readonly EncryptionEntry[]
 }
 
@@ -160,5 +160,66 @@ function parseOrNothing(text: string): unknown {
 export function addResources(text: string, resources: readonly string[]): string {
   return editYaml(text, (document) => {
     for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
+  })
+}
+
+/** The keys of the first provider, by name. The first one encrypts; all of them decrypt. */
+export interface EncryptionKeys {
+  /** Such as aescbc. */
+  readonly provider: string
+  readonly names: readonly string[]
+  /** The number of the newest key: a rotation names keys `key2`, `key3`, …; 0 if no name is like that. */
+  readonly newest: number
+  /** The number of the key that encrypts. */
+  readonly encrypting: number
+}
+
+/** Undefined for a text that is no EncryptionConfiguration, or whose first provider has no key in it. */
+export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
+  const config = readEncryptionConfig(text)
+  const names = config?.entries[0]?.keys.filter(({ provider }) => provider === config.provider).map(({ name }) => name)
+  const [first] = names ?? []
+  if (!config || !names || first === undefined) return undefined
+  return { provider: config.provider, names, newest: Math.max(...names.map(numberOf)), encrypting: numberOf(first) }
+}
+
+function numberOf(name: string): number {
+  return Number(/^key(\d{1,6})$/.exec(name)?.[1] ?? 0)
+}
+
+/** Adds a key, in base64, at the end: it decrypts, and does not encrypt yet. */
+export function addKey(text: string, secret: string): string {
+  const number = Math.max(1, readEncryptionKeys(text)?.newest ?? 0) + 1
+  return editKeys(text, (keys, create) => [...keys, create({ name: `key${number}`, secret })])
+}
+
+export function encryptWithNewest(text: string): string {
+  return editKeys(text, (keys) => keys.toSorted((one, other) => numberOf(nameOf(other)) - numberOf(nameOf(one))))
+}
+
+/** The newest key comes last: what it has encrypted can still be decrypted. */
+export function encryptWithPrevious(text: string): string {
+  return editKeys(text, (keys) => keys.toSorted((one, other) => numberOf(nameOf(one)) - numberOf(nameOf(other))))
+}
+
+/** Removes every other key. */
+export function keepKeys(text: string, names: readonly string[]): string {
+  return editKeys(text, (keys) => keys.filter((key) => names.includes(nameOf(key))))
+}
+
+function nameOf(key: unknown): string {
+  return isMap(key) ? String(key.get('name')) : ''
+}
+
+type EditKeys = (keys: unknown[], create: (value: object) => unknown) => unknown[]
+
+function editKeys(text: string, change: EditKeys): string {
+  return editYaml(text, (document) => {
+    const provider = document.getIn(['resources', 0, 'providers', 0])
+    const [pair] = isMap(provider) ? provider.items : []
+    const keys = isMap(pair?.value) ? pair.value.get('keys') : undefined
+    if (!isSeq(keys)) throw new Error('the first provider has no keys')
+    const list = keys as YAMLSeq
+    list.items = change([...list.items], (value) => document.createNode(value))
   })
 }

@@ -1,12 +1,13 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { caName, certificateFile, pairFiles, parseFileName } from '../files/names.ts'
+import { caName, certificateFile, crossName, pairFiles, parseFileName } from '../files/names.ts'
 import { readCertificate } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/private-key.ts'
 import { formatDate, printable } from '../wording.ts'
-import { readEncryptionConfig, unopenedBy } from './encryption.ts'
-import { isEarlierCa, type Read } from './rotation.ts'
-import { newestKey, readSealingKeys } from './sealing-keys.ts'
+import { readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
+
+/** Reads a file of auth/ by its name. */
+type Read = (file: string) => Buffer | undefined
 
 /** What would be lost if ours took the place of theirs. */
 export interface OtherIdentity {
@@ -38,8 +39,8 @@ export function otherIdentity(
 
 function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
-  const sealing = theirs?.keys[0]
-  if (!ours || !theirs || !sealing || !ours.keys.some((key) => key.equals(sealing))) return { besides: [] }
+  const encrypting = theirs?.keys[0]
+  if (!ours || !theirs || !encrypting || !ours.keys.some((key) => key.equals(encrypting))) return { besides: [] }
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
@@ -47,16 +48,16 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
 }
 
 /**
- * Theirs has a newer key than ours: an earlier file was restored, and objects may be sealed by that key, whatever is kept; or
- * it was just taken back, and what was kept last is what they still hold.
+ * True if theirs has a newer key than ours. Either an old file was restored here, and objects may be encrypted with that key,
+ * whatever is kept; or that key was just rolled back, and what was kept last is what they still hold.
  */
 function isBehind(our: Buffer | undefined, their: Buffer): boolean {
-  const [ours, theirs] = [our, their].map((text) => newestKey(String(text ?? '')))
+  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest)
   return theirs !== undefined && ours !== undefined && theirs > ours
 }
 
 function haveSameOrder(one: Buffer, other: Buffer): boolean {
-  const [names, others] = [one, other].map((text) => readSealingKeys(text.toString())?.names.join(' '))
+  const [names, others] = [one, other].map((text) => readEncryptionKeys(text.toString())?.names.join(' '))
   return names !== undefined && names === others
 }
 
@@ -72,10 +73,21 @@ function otherKeys(
   const isIn = (held: readonly Held[], { key }: Held) => held.some((each) => each.key.equals(key))
   const isShared = theirs?.some((each) => isIn(ours, each)) === true
   const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(each, pem) ?? [])) : []
-  const isEarlier = (key: KeyObject) => pair.includes(certificateFile(caName)) && isEarlierCa(key, read)
+  const isEarlier = (key: KeyObject) => pair.includes(certificateFile(caName)) && isPreviousCa(key, read)
   const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
   if (theirs && theirs.length > 0 && others.length === 0) return undefined
   return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
+}
+
+/** True for the key of the CA before ours: it signed the cross certificate of ours, which we hold. */
+export function isPreviousCa(key: KeyObject, read: Read): boolean {
+  const [present, cross] = [caName, crossName].map((name) => readCertificate(read(certificateFile(name)) ?? ''))
+  return (
+    present !== undefined &&
+    cross?.publicKey.equals(present.publicKey) === true &&
+    !key.equals(present.publicKey) &&
+    cross.x509.verify(key)
+  )
 }
 
 interface Held {

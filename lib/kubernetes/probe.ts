@@ -62,6 +62,8 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
 export interface Reply {
   readonly status: number
   readonly body: string
+  /** The header of that name. */
+  readonly date?: string | undefined
 }
 
 export interface PathQuestion extends Question {
@@ -144,4 +146,9 @@ export function inShape<Schema extends v.GenericSchema>(
   const parsed = v.safeParse(schema, value)
   if (parsed.success) return parsed.output
   throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
+}
+
+/** True if a server answered with one of these statuses, where another was needed. */
+export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
+  return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
 }

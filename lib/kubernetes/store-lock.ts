@@ -1,6 +1,6 @@
 /** A lock in etcd that ends by itself: a key under a lease. https://etcd.io/docs/v3.5/learning/api/ */
 import * as v from 'valibot'
-import { Failure } from '../failure.ts'
+import { inShape } from './probe.ts'
 import type { Etcd } from './stored.ts'
 
 export interface LockAsked {
@@ -64,9 +64,7 @@ async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | un
 }
 
 async function ask<T extends v.GenericSchema>(etcd: Etcd, path: string, body: object, schema: T) {
-  const answer = v.safeParse(schema, await etcd.read('POST', path, body))
-  if (answer.success) return answer.output
-  throw new Failure(`etcd does not answer ${path} as it should`, { code: 'not-answered' })
+  return inShape(schema, await etcd.read('POST', path, body), `etcd's ${path}`)
 }
 
 const encode = (text: string) => Buffer.from(text).toString('base64')

@@ -3,7 +3,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { CertificateFacts, Change, Step } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, certificateFile, keyFile, pairFiles } from '../files/names.ts'
+import { caName, certificateFile, keyFile, nextName, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { isNear } from '../wording.ts'
@@ -179,6 +179,11 @@ const readKeyOnce = once(readHeldKey)
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
   const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
   return bytes && readHeld(bytes)?.certificate
+}
+
+/** Our CA; during a rotation the next one too. */
+export function ownCas(auth: AuthDir): Certificate[] {
+  return [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
 }
 
 /** A CA with its key, which a target has just made or checked. */

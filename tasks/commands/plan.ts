@@ -11,13 +11,13 @@ import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
-import { rotationsUnderWay } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { groups, phases } from '../tables/phases.ts'
 import type { Reading } from './job.ts'
 
@@ -47,7 +47,7 @@ async function show(
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(workspace) : []
   const notes = [
     // It explains much of what follows.
-    ...(await rotationsUnderWay(workspace)).map(({ sentence }) => sentence),
+    ...(await rotationsUnderWay(workspace)).map((each) => formatUnderWay(each, workspace)),
     ...notesOnFolder(workspace.auth),
     ...former,
     ...otherWays(request, graph, forced),

@@ -8,11 +8,11 @@ import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
-import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import type { Writing } from './job.ts'
 
@@ -35,7 +35,7 @@ export async function run(request: Request): Promise<Writing> {
         for (const former of formerHolders(workspace)) reporter.note(former)
       }
       for (const note of noteOnValidity(workspace, worked.outcomes)) reporter.note(note)
-      for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
+      for (const each of await rotationsUnderWay(workspace)) reporter.note(formatUnderWay(each, workspace))
       return worked
     },
     closing: (workspace, outcomes) => ({

@@ -20,10 +20,11 @@ import {
   waysOut,
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { checkNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { openSession, type Request } from '../request/session.ts'
+import type { UnderWay, Uses } from '../rotations/rotation.ts'
+import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 import type { Reading } from './job.ts'
 import { formatStatus } from './status-table.ts'
 
@@ -49,16 +50,14 @@ async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(request, node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const rotations: Rotating[] = []
-  for (const told of await rotationsUnderWay(seen.workspace)) {
-    const uses: Uses = options.onNodes ? await askForUses(request, told.rotation) : { sentences: [] }
-    rotations.push({ ...told, ...uses })
-  }
+  for (const rotation of await rotationsUnderWay(seen.workspace))
+    rotations.push({ rotation, uses: await usesOf(request, rotation) })
   const onFolder = notesOnFolder(seen.workspace.auth)
   const wrong = [...fold(items, seen.workspace.now).wrong, ...nodes.filter((node) => !isRight(node))]
   const findings: Finding[] = [
     ...wrong.map(({ state }) => (state === 'failed' ? 'failed' : 'stale')),
     ...onFolder.map(() => 'stale' as const),
-    ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
+    ...rotations.flatMap(({ uses }) => uses.failure?.kind ?? []),
   ]
   const found = { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) }
   if (options.json) for (const line of asJson(seen, found, exitStatus(findings))) print(formatJsonLine(line))
@@ -74,7 +73,20 @@ function endOf({ end }: Item): number {
   return end?.getTime() ?? Number.POSITIVE_INFINITY
 }
 
-type Rotating = Told & Uses
+interface Rotating {
+  readonly rotation: UnderWay
+  readonly uses: Uses
+}
+
+/** Who still uses what is rotated; the nodes are queried only with --on-nodes. */
+async function usesOf(request: Request, rotation: UnderWay): Promise<Uses> {
+  const { cluster, options, signal } = request
+  if (!options.onNodes || !cluster.install) return { sentences: [] }
+  const { findUses } = await import('../rotations/table.ts')
+  const { session, close } = openSession(request, () => {})
+  const rotating = { workspace: session.workspace, install: cluster.install, signal, isForced: false }
+  return findUses(rotating, rotation).finally(close)
+}
 
 interface Found {
   readonly items: readonly Item[]
@@ -98,7 +110,7 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   const caEnds = options.nodes.length === 0 ? adviseOnCa(workspace) : undefined
   const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
   const parts = [
-    paragraphs(rotations.flatMap(formatRotating)),
+    paragraphs(rotations.flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])),
     formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, width, verbose: options.verbose }),
     items.length + nodes.length === 0
       ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
@@ -112,16 +124,12 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-function formatRotating({ sentence, sentences, failure }: Rotating): string[] {
-  return [sentence, ...sentences, ...(failure ? [formatNotAsked(failure)] : [])]
-}
-
 function asJson({ workspace }: Seen, { items, nodes, onFolder, rotations }: Found, exit: number): object[] {
   const { ours, fresh, stale, failed, endsSoon, first } = fold(items, workspace.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...onFolder.map((message) => ({ type: 'note', message })),
-    ...rotations.map(({ rotation, sentences, failure }) => ({
+    ...rotations.map(({ rotation, uses: { sentences, failure } }) => ({
       type: 'rotation',
       ...rotation,
       uses: sentences,

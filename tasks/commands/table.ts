@@ -123,8 +123,8 @@ export const commands: readonly Command[] = [
       failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
       stale: 'with --dry-run: there are stages to do',
     },
-    load: async () => (await import('./rotate/rotate.ts')).rotate,
-    loadPlan: async () => (await import('./rotate/rotate.ts')).plan,
+    load: async () => (await import('./rotate.ts')).rotate,
+    loadPlan: async () => (await import('./rotate.ts')).plan,
   },
   {
     name: 'recover',

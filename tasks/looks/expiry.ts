@@ -4,11 +4,11 @@ import { caName, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
-import { readCaRotation } from '../../lib/kubernetes/rotation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import type { Closing } from '../../lib/show/summary.ts'
 import { count } from '../../lib/wording.ts'
+import { signingCa } from '../rotations/ca-state.ts'
 import { certTable } from '../tables/certs.ts'
 
 const hour = 3_600_000
@@ -34,7 +34,7 @@ export function adviseOnCa(workspace: Workspace): CaAdvice | undefined {
   const { auth, now, command } = workspace
   const expires = tryCertificate(auth, caName)?.notAfter
   if (!expires || expires <= now || !endsSoon(workspace, expires)) return undefined
-  const isRotating = readCaRotation(auth, now).stage !== 'settled'
+  const isRotating = signingCa(auth, now).stage !== 'settled'
   return {
     expires,
     days: Math.floor((expires.getTime() - now.getTime()) / day),

@@ -79,6 +79,10 @@ export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
 }
 
+export function isStore({ unit }: Unit): boolean {
+  return unit === store
+}
+
 export async function withApi<T>(serving: Serving, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
   return withClient(serving, node, apiServer, work)
 }

@@ -10,21 +10,13 @@ import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
-import { nameInIssued, nameOfCa } from '../../lib/kubernetes/rotation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { Verdict } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
-import {
-  caUnderWay,
-  finish,
-  finishingReasons,
-  makeNext,
-  nextReasons,
-  profileOf,
-  readRotation,
-} from '../successors/next-ca.ts'
+import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
+import { refusalDuring } from '../rotations/under-way.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import {
@@ -60,10 +52,10 @@ export function caTargets(cluster: Cluster): Target[] {
 }
 
 function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
-  const rotation = readRotation(workspace)
-  if (rotation.stage === 'finishing') return { reasons: finishingReasons(workspace) }
+  const state = readCaState(workspace)
+  if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
-  const profile = profileOf(pair, asked)
+  const profile = caProfile(pair.certificate, asked)
   if (isAbsent(pair)) refuseNewCa(workspace)
   else refuseOtherCa(pair, profile, workspace, force)
   if (isAbsent(pair) && force === 'renew')
@@ -72,7 +64,7 @@ function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
   if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
   const { reasons, ...verdict } = checkTimes(pair, pair.certificate, workspace)
-  return { ...verdict, reasons: [...reasons, ...(rotation.stage === 'both' ? nextReasons(workspace) : [])] }
+  return { ...verdict, reasons: [...reasons, ...caRotationReasons(workspace, state)] }
 }
 
 function isAbsent({ reasons }: Pair): boolean {
@@ -103,20 +95,22 @@ function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Cha
 }
 
 async function build(workspace: Workspace, asked: Profile, work: Work): Promise<Built | undefined> {
-  const { stage } = readRotation(workspace)
-  if (stage === 'finishing') return finish(workspace)
+  const { stage } = readCaState(workspace)
+  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(workspace)
   if (stage === 'both') {
-    if (work.force === 'replace') throw caUnderWay(workspace)
-    if (!work.force) return makeNext(workspace, asked)
+    if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', workspace)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, asked)
   }
   return makeCa(workspace, asked, work)
 }
 
 async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built> {
-  const { generatePrivateKey, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
+  const { generatePrivateKey, issuerNameIn, issuerNameOf, privateKeyPem, selfSign } = await import(
+    '../../lib/pki/x509.ts'
+  )
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
-  const profile = force === 'replace' ? asked : profileOf(pair, asked)
+  const profile = force === 'replace' ? asked : caProfile(pair.certificate, asked)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
@@ -129,7 +123,8 @@ async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Wor
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
   const { certificate: ca } = pair
-  const name = kept && (ca ? nameOfCa(ca) : nameInIssued(readLeaves(workspace), createPublicKey(kept), profile.subject))
+  const name =
+    kept && (ca ? issuerNameOf(ca) : issuerNameIn(readLeaves(workspace), createPublicKey(kept), profile.subject))
   const pem = selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return { change }

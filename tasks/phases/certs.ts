@@ -5,7 +5,6 @@ import { caName, pairFiles } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { readCaRotation } from '../../lib/kubernetes/rotation.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -22,9 +21,10 @@ import {
 import { certificatePem } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { tokenPair } from '../successors/token-keys.ts'
+import { signingCa } from '../rotations/ca-state.ts'
 import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
+import { tokenPair } from './service-account.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 
@@ -58,7 +58,7 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
 
 async function check(workspace: Workspace, { name, profile, warning }: CertRow): Promise<Look> {
   const { auth, now, cluster } = workspace
-  const rotation = readCaRotation(auth, now)
+  const rotation = signingCa(auth, now)
   const issuer = tryCertificate(auth, rotation.issuer)
   const pair = readPair(auth, name)
   const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
@@ -68,7 +68,7 @@ async function check(workspace: Workspace, { name, profile, warning }: CertRow):
 }
 
 function foresee({ auth, now, cluster }: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {
-  const issuer = tryCertificate(auth, readCaRotation(auth, now).issuer)
+  const issuer = tryCertificate(auth, signingCa(auth, now).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
   const isKeyKept = force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
@@ -79,7 +79,7 @@ async function build({ auth, now }: Workspace, row: CertRow, { force, reasons, t
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
-  const { issuer, chain } = readCaRotation(auth, now)
+  const { issuer, chain } = signingCa(auth, now)
   const pem = chain && certificatePem(chain.der)
   const change = await makePair(auth, name, {
     profile,

@@ -1,4 +1,4 @@
-/** Phase `encryption-key`: what Secrets in etcd are sealed with, made once. */
+/** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
 
 import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -13,10 +13,10 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
-import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { refusalDuring } from '../successors/refusal.ts'
+import { readEncryptionState } from '../rotations/encryption-key-state.ts'
+import { refusalDuring } from '../rotations/under-way.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
@@ -35,7 +35,7 @@ export function encryptionKeyTargets(): Target[] {
       phase: id,
       needs: [],
       makes: [file],
-      purpose: 'seals Secrets',
+      purpose: 'encrypts Secrets',
       restarts: unitsToRestart([file]),
       where: 'auth',
       irreplaceable: 'whole',
@@ -54,7 +54,7 @@ function check(workspace: Workspace): Look<Found> {
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config) return refuseUnreadable(workspace)
-  refuseOtherSealing(config, workspace)
+  refuseOtherEncryption(config, workspace)
   const present = [...config.resources, ...config.otherResources]
   const added = resources.filter((resource) => !present.includes(resource))
   return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons, found: { added } }
@@ -66,8 +66,7 @@ function changeOf({ auth }: Workspace): Change {
 
 async function build(workspace: Workspace, { found, force }: Work<Found | undefined>): Promise<Built> {
   const { auth, cluster, now } = workspace
-  const keys = readSealingKeys(auth.tryBytes(file)?.toString() ?? '')
-  if (force === 'replace' && keys && keys.stage !== 'settled')
+  if (force === 'replace' && (readEncryptionState(workspace)?.stage ?? 'settled') !== 'settled')
     throw refusalDuring(
       'encryption-key',
       `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
@@ -89,7 +88,7 @@ function warningAfter(
 ): string | undefined {
   const readers = unitsToRestart([file]).join(', ')
   if (old)
-    return `the old key is in ${old}: Secrets sealed with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
+    return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
   return added.length > 0
     ? `requests for ${added.join(', ')} may fail until every ${readers} has loaded ${file}`
     : undefined
@@ -99,7 +98,7 @@ const giveUp = ({ command }: Workspace) =>
   `or give up every Secret that is stored: ${command('encryption-key --force')}`
 const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
 
-/** It may hold what stored Secrets are sealed with. */
+/** It may hold the key that stored Secrets are encrypted with. */
 function refuseUnreadable(workspace: Workspace): never {
   throw refusal(
     `${workspace.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
@@ -110,8 +109,8 @@ function refuseUnreadable(workspace: Workspace): never {
   )
 }
 
-/** One that seals with another provider than cluster.yaml asks for, or more resources. */
-function refuseOtherSealing(config: EncryptionConfig, workspace: Workspace): void {
+/** If it encrypts with another provider than cluster.yaml asks for, or more resources. */
+function refuseOtherEncryption(config: EncryptionConfig, workspace: Workspace): void {
   const { auth, cluster } = workspace
   const { provider, resources } = cluster.encryption
   if (config.provider !== provider)

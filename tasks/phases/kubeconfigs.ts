@@ -7,8 +7,8 @@ import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
-import { readCaRotation } from '../../lib/kubernetes/rotation.ts'
 import type { Verdict } from '../../lib/reason.ts'
+import { signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
@@ -52,12 +52,12 @@ function check(workspace: Workspace, row: CertRow): Verdict {
 
 /** Whether everything is there that a kubeconfig is made of. */
 export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean {
-  const { trusted } = readCaRotation(auth, now)
+  const { trusted } = signingCa(auth, now)
   return [...trusted.map(certificateFile), ...pairFiles(name)].every((file) => auth.tryBytes(file))
 }
 
 export function readAccess({ auth, cluster, now }: Workspace, { name, profile }: CertRow): Access {
-  const { trusted } = readCaRotation(auth, now)
+  const { trusted } = signingCa(auth, now)
   return {
     cluster: cluster.name,
     server: serverUrl(cluster),

@@ -6,10 +6,10 @@ import { refusal } from '../../lib/failure.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { Access, Fields } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, type KubeconfigFile, readTrusted } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { isEarlierCa } from '../../lib/kubernetes/rotation.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -68,7 +68,7 @@ export function refuseOtherCa(files: readonly KubeconfigFile[], workspace: Works
   const { certificate, key } = readPair(auth, caName)
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
   const isOurs = (key: KeyObject) =>
-    ours.some((our) => our.equals(key)) || isEarlierCa(key, (file) => auth.tryBytes(file))
+    ours.some((our) => our.equals(key)) || isPreviousCa(key, (file) => auth.tryBytes(file))
   if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
   const fetch = fetchCommand(workspace, pairFiles(caName))

@@ -1,5 +1,7 @@
-/** `rotate ca`: the next CA is cross-signed by the present one, so that those who trust either find every certificate right. */
-
+/**
+ * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who trust
+ * either. What its files mean is in ca-state.ts.
+ */
 import { createPublicKey } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
@@ -10,65 +12,69 @@ import {
   crossName,
   keyFile,
   kubeconfigFile,
-  nextName,
   pairFiles,
   parseFileName,
 } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { Built } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { Credentials } from '../../lib/kubernetes/probe.ts'
-import { caRotationFiles, isEarlierCa } from '../../lib/kubernetes/rotation.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { inside } from '../../lib/pki/der.ts'
 import { extensionOf } from '../../lib/pki/fields.ts'
 import { oids } from '../../lib/pki/oids.ts'
-import { readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
+import type { Profile } from '../../lib/pki/profile.ts'
+import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { credentialsOf, isApiServer } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
-import { readRotation } from '../successors/next-ca.ts'
 import { certTable } from '../tables/certs.ts'
-import { forgetEarlierCa } from './client-cas.ts'
+import { caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
+import { forgetPreviousCa } from './client-cas.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
-const next = nextName(caName)
-/** Of a certificate that is made to be refused, in milliseconds. */
+const [presentFile, nextFile, crossFile] = [
+  certificateFile(caName),
+  certificateFile(caNext),
+  certificateFile(crossName),
+]
+/** Milliseconds: the certificates that are made to be refused are valid for two of these. */
 const tenMinutes = 600_000
 
 const both: Stage = {
   name: 'both',
-  title: 'the next CA signs, the present one is trusted as well',
+  title: 'the next CA signs, and the present one is trusted as well',
   changes: (file) => {
     const { kind, name } = parseFileName(file) ?? {}
     return kind === 'kubeconfig' || (kind === 'certificate' && name !== caName && name !== 'service-account')
   },
-  proof:
-    'each server is asked twice: by somebody who trusts the present CA alone, and by one who trusts the next alone',
+  proof: 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each server',
   async begin({ workspace: { auth, cluster, now, command }, isForced }) {
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
-      throw refusal(`${certificateFile(caName)} in ${auth.path} may not sign another CA (pathlen:0)`, [
+      throw refusal(`${presentFile} in ${auth.path} may not sign another CA (pathlen:0)`, [
         `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
     const cross = tryCertificate(auth, crossName)
     if (cross && cross.notAfter > now && !isForced)
       throw refusal(
-        `pods that read the ca.crt of the CA before this one go on by ${certificateFile(crossName)}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
-        [`restart what may be such, then: ${command('rotate ca --force')}`],
+        `pods that have read the ca.crt of the previous CA keep working with ${crossFile}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
+        [`restart those pods, then: ${command('rotate ca --force')}`],
       )
-    backUp(auth, [certificateFile(crossName)], now)
-    // The rest is made of it, by whichever run comes next.
+    backUp(auth, [crossFile], now)
+    // The next run makes the rest from it.
     const key = await generatePrivateKey(cluster.certificates.key)
-    auth.write(keyFile(next), privateKeyPem(key), secretMode, { durable: true })
+    auth.write(keyFile(caNext), privateKeyPem(key), secretMode, { durable: true })
   },
   async prove(rotating, node) {
     const { workspace } = rotating
     const units = await askable(rotating, node)
     for (const unit of units)
-      for (const name of [caName, next]) {
+      for (const name of [caName, caNext]) {
         const as = ownCredentials(workspace, unit)
         const reply = await askHealth(rotating, node, unit, { ca: workspace.auth.bytes(certificateFile(name)), as })
         if (!isAccepted(reply))
@@ -78,45 +84,39 @@ const both: Stage = {
   },
   async undo({ workspace: { auth, now } }) {
     backUp(auth, caRotationFiles, now)
-    // The key last: until then it is the stage that it was.
-    auth.remove(certificateFile(next))
-    const earlier = crossOfPresent(auth)
-    if (earlier) auth.write(certificateFile(crossName), earlier, publicMode, { durable: true })
-    else auth.remove(certificateFile(crossName))
-    auth.remove(keyFile(next))
+    // The key goes last: until then the stage stays the same.
+    auth.remove(nextFile)
+    const previous = crossOfPresent(auth)
+    if (previous) auth.write(crossFile, previous, publicMode, { durable: true })
+    else auth.remove(crossFile)
+    auth.remove(keyFile(caNext))
   },
 }
 
 const finished: Stage = {
   name: 'finishing',
-  title: 'the next CA is the CA, and the earlier one opens nothing',
+  title: 'the next CA replaces the old one, which is no longer trusted',
   changes: (file) => {
     const { kind, name } = parseFileName(file) ?? {}
     return kind === 'kubeconfig' || name === caName || file === certificateFile('service-account')
   },
-  proof: 'a certificate of the earlier CA, made for this, is refused by each API server, etcd and kubelet',
+  proof: 'each API server, etcd and kubelet refuses a certificate of the old CA that is made for this test',
   isLast: true,
-  async heldBy(rotating) {
-    const asked = await Promise.all(rotating.workspace.cluster.nodes.map((node) => askable(rotating, node)))
-    return asked.some((units) => units.length > 0) ? [] : ['whoever it may be: no component runs that could tell']
-  },
   async begin({ workspace: { auth, now } }) {
     backUp(auth, pairFiles(caName), now)
-    auth.write(certificateFile(caName), auth.bytes(certificateFile(next)), publicMode, { durable: true })
+    auth.write(presentFile, auth.bytes(nextFile), publicMode, { durable: true })
   },
   async prove(rotating, node) {
-    const earlier = await madeByEarlierCa(rotating)
-    if (!earlier) return []
+    const previous = await signByPreviousCa(rotating)
+    if (!previous) return []
     const units = await askable(rotating, node)
-    for (const unit of units) {
-      const isRefused = await untilRefused(rotating, node, { unit, ...earlier })
-      if (!isRefused)
-        throw new Failure(`${unit.unit} still accepts certificates of the earlier CA`, {
+    for (const unit of units)
+      if (!(await untilRefused(rotating, node, unit, previous.as(unit.health.as))))
+        throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
           remedy: `see which CA it trusts: systemctl cat ${unit.unit}`,
         })
-    }
-    if (units.some(isApiServer)) await forgetEarlierCa(rotating, node, earlier.ca)
+    if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)
   },
 }
@@ -126,52 +126,97 @@ export const caRotation: Rotation = {
   what: 'the CA',
   stages: [both, finished],
   undoesUnclear: true,
-  stageOf: (workspace) => readRotation(workspace).stage,
+  stageOf: (workspace) => readCaState(workspace).stage,
   unseen: ({ users, install }) => [
-    ...(install === false ? [] : [...install.units].filter(([, told]) => told === false)).map(
+    ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) =>
-        `${unit}, which install.units leaves out: what it shows is of the earlier CA, and refused from then on`,
+        `${unit}, which install.units leaves out: its certificates are of the old CA, and are refused from then on`,
     ),
     ...users.map(
-      ({ name }) =>
-        `whether ${name} has the new ${kubeconfigFile(name)} already: the one before is refused from then on`,
+      ({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}: the old one is refused from then on`,
     ),
-    'kubeconfigs that were handed out: their certificates are of the earlier CA, and are refused from then on',
-    "pods that read their ca.crt once: they go on by the cross certificate until the earlier CA's end",
+    'kubeconfigs that were handed out: their certificates are of the old CA, and are refused from then on',
+    'pods that read their ca.crt only once: they keep working with the cross certificate until the old CA expires',
     'certificates that kube-controller-manager signed for CertificateSigningRequests',
   ],
 }
 
-/** The one that led to the present CA before the next one had a cross certificate. */
+/** While both CAs are in use, from the next CA's key. What is there already stays. */
+export async function makeNextCa({ auth, now, cluster }: Workspace, wanted: Profile): Promise<Built> {
+  const { certificate: present } = readPair(auth, caName)
+  const { key, certificate: there } = readPair(auth, caNext)
+  if (!key || !present) throw unreadable(auth)
+  const profile = { ...wanted, subject: { ...wanted.subject, CN: nextCaCommonName(commonNameOf(present) ?? '') } }
+  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
+  if (!there || there.notBefore > now)
+    auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
+  const next = tryCertificate(auth, caNext)
+  const name = next && issuerNameOf(next)
+  if (!next || !name) throw unreadable(auth)
+  const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
+  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name }
+  auth.write(crossFile, issueCertificate(request, readIssuer(auth)), publicMode, { durable: true })
+  const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
+  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
+}
+
+/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
+export function finishCa({ auth }: Workspace): Built {
+  const { certificate } = readPair(auth, caName)
+  const { key } = readPair(auth, caNext)
+  if (key && certificate?.publicKey.equals(createPublicKey(key)))
+    auth.write(keyFile(caName), privateKeyPem(key), secretMode, { durable: true })
+  auth.remove(nextFile)
+  auth.remove(keyFile(caNext))
+  return { change: { kind: 'made', files: pairFiles(caName), isNew: false } }
+}
+
+function unreadable(auth: Workspace['auth']): Failure {
+  return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
+}
+
+/** The cross certificate of the present CA, from before the next CA had one. */
 function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
   const present = tryCertificate(auth, caName)
-  return backups(auth, certificateFile(crossName)).find((pem) => {
-    const cross = readCertificate(pem)
-    return present && cross?.publicKey.equals(present.publicKey) && cross.subject.equals(present.subject)
+  return backedUp(
+    auth,
+    crossFile,
+    (cross) => present?.publicKey.equals(cross.publicKey) === true && cross.subject.equals(present.subject),
+  )
+}
+
+/** The newest in auth/backup that is meant. */
+function backedUp(auth: Workspace['auth'], file: string, isMeant: (held: Certificate) => boolean): Buffer | undefined {
+  return backups(auth, file).find((pem) => {
+    const held = readCertificate(pem)
+    return held && isMeant(held)
   })
 }
 
-/** Without a limit on the length of chains that leaves no room for one more CA: RFC 5280, 4.2.1.9. */
+/** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
 function maySignCas({ fields }: Certificate): boolean {
   const constraints = extensionOf(fields, oids.basicConstraints)
   const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
 
-/** PEM of that CA, and credentials as the admin's, that it has just signed; undefined where none was before ours, or its key is gone. */
-async function madeByEarlierCa({ workspace }: Rotating) {
-  const { auth, cluster } = workspace
-  const read = (file: string) => auth.tryBytes(file)
+interface PreviousCa {
+  /** PEM. */
+  readonly ca: Buffer
+  /** Credentials as those of that name, signed just now. */
+  as(name: string): Credentials
+}
+
+/** Undefined if there was no CA before ours, or its key is gone. */
+async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | undefined> {
+  const { auth, cluster, now } = workspace
   const keys = backups(auth, keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
-  const privateKey = keys.find((key) => isEarlierCa(createPublicKey(key), read))
+  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), (file) => auth.tryBytes(file)))
   const cross = tryCertificate(auth, crossName)
-  const pem = backups(auth, certificateFile(caName)).find((each) => {
-    const certificate = readCertificate(each)
-    return certificate && cross && isIssuedBy(cross, certificate)
-  })
+  const pem = cross && backedUp(auth, presentFile, (each) => isIssuedBy(cross, each))
   const ca = pem && readCertificate(pem)
-  if (cross && cross.notAfter > workspace.now && !(privateKey && ca))
-    throw new Failure(`the CA before this one is not in ${auth.path}/backup: that it opens nothing is not proven`, {
+  if (cross && cross.notAfter > now && !(privateKey && ca))
+    throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
       remedy: `restore its ca.pem and ca-key.pem there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined
@@ -179,20 +224,16 @@ async function madeByEarlierCa({ workspace }: Rotating) {
   const as = (name: string) => {
     const row = certTable(cluster).find((each) => each.name === name)
     if (!row) throw new Error(`the table has no ${name}`)
-    const certificate = issueCertificate(
-      {
-        profile: { ...row.profile, key: 'ecdsa-p256' },
-        publicKey: createPublicKey(key),
-        ...validityPeriod(new Date(), 2 * tenMinutes, ca.notAfter),
-      },
-      { subject: ca.subject, keyId: ca.subjectKeyId, privateKey },
-    )
+    const profile: Profile = { ...row.profile, key: 'ecdsa-p256' }
+    const period = validityPeriod(new Date(), 2 * tenMinutes, ca.notAfter)
+    const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey }
+    const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
     return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
   }
   return { ca: pem, as }
 }
 
-/** Throws a Failure where auth/ has none: nothing is proven then. */
+/** Throws a Failure if auth/ has none: nothing is proven then. */
 function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable): Credentials {
   const own = credentialsOf(workspace, name)
   if (own) return own
@@ -201,27 +242,23 @@ function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable)
   })
 }
 
-interface Refusing {
-  readonly unit: Askable
-  readonly as: (name: string) => Credentials
-}
-
-/** In the handshake, or by 401. */
-async function untilRefused(rotating: Rotating, node: ClusterNode, { unit, as }: Refusing): Promise<boolean> {
+/** Refused in the handshake, or by 401. */
+async function untilRefused(
+  rotating: Rotating,
+  node: ClusterNode,
+  unit: Askable,
+  previous: Credentials,
+): Promise<boolean> {
   const { workspace, signal } = rotating
-  const ca = workspace.auth.bytes(certificateFile(caName))
-  const isAnswered = async (credentials: Credentials) =>
-    askHealth(rotating, node, unit, { ca, as: credentials }).then(isAccepted, (error) => {
+  const ca = workspace.auth.bytes(presentFile)
+  const isAnswered = async (as: Credentials) =>
+    askHealth(rotating, node, unit, { ca, as }).then(isAccepted, (error) => {
       if (error instanceof Failure && !signal.aborted) return false
       throw error
     })
-  const why = await repeat(
-    reloadTime,
-    async () => ((await isAnswered(as(unit.health.as))) ? 'accepted' : undefined),
-    signal,
-  )
-  if (why !== undefined) return false
-  // That it answers at all is proof that it was the certificate.
+  const look = async () => ((await isAnswered(previous)) ? 'accepted' : undefined)
+  if ((await repeat(reloadTime, look, signal)) !== undefined) return false
+  // It answers our own certificate, so it was that certificate which it refused.
   if (!(await isAnswered(ownCredentials(workspace, unit))))
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true

@@ -1,12 +1,12 @@
 /**
- * extension-apiserver-authentication: by it aggregated API servers know whose certificates to accept. kube-apiserver only
- * ever adds to it, and takes out what has expired: after a rotation it would trust the earlier CA until its end.
- * https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
+ * The ConfigMap extension-apiserver-authentication, from which aggregated API servers read whose client certificates to accept.
+ * kube-apiserver only adds to it, and removes what has expired: after a rotation the previous CA would be trusted until it
+ * expires. https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
  */
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { inShape, readObject } from '../../lib/kubernetes/probe.ts'
+import { isAnswer } from '../../lib/kubernetes/probe.ts'
 import { readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { type Serving, withApi } from '../nodes/component.ts'
@@ -15,31 +15,30 @@ const path = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-auth
 const field = 'client-ca-file'
 const mostTries = 10
 
-/** Written back as it was read, but for that field. */
+/** Everything but that field is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
-/** Once each API server has loaded the new one alone: what is left in there is not put back. */
-export async function forgetEarlierCa(serving: Serving, node: ClusterNode, ca: Buffer): Promise<void> {
-  const earlier = readCertificate(ca)?.publicKey
-  if (!earlier) return
-  // By its key: one that was renewed is there in each of its certificates.
-  const isOf = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(earlier) === true
+/** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
+export async function forgetPreviousCa(serving: Serving, node: ClusterNode, ca: Buffer): Promise<void> {
+  const previous = readCertificate(ca)?.publicKey
+  if (!previous) return
+  // By its key: a CA that was renewed is in there with each of its certificates.
+  const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous) === true
   await withApi(serving, node, async (api) => {
-    for (let tries = 0; tries < mostTries; tries++) {
-      const read = await api.ask('GET', path)
-      // No aggregated API server was ever told of any.
-      if (read.status === 404) return
-      if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`)
-      const map = inShape(configMap, readObject(read, `GET ${path}`), `GET ${path}`)
-      const held = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
-      if (!held.some(isOf)) return
-      const left = held.filter((der) => !isOf(der)).map(certificatePem)
-      const data = { ...map.data, [field]: left.join('') }
-      // Another API server may have written it: read again.
-      const written = await api.ask('PUT', path, { ...map, data })
-      if (written.status === 200) return
-      if (written.status !== 409) throw new Failure(`PUT ${path} answers ${written.status}`)
-    }
+    for (let tries = 0; tries < mostTries; tries++)
+      try {
+        const map = await api.readAs(configMap, 'GET', path)
+        const held = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
+        if (!held.some(isPrevious)) return
+        const left = held.filter((der) => !isPrevious(der)).map(certificatePem)
+        await api.read('PUT', path, { ...map, data: { ...map.data, [field]: left.join('') } })
+        return
+      } catch (error) {
+        // No aggregated API server was given any.
+        if (isAnswer(error, 404)) return
+        // Another API server wrote it meanwhile.
+        if (!isAnswer(error, 409)) throw error
+      }
     throw new Failure(`${path} was changed by somebody else each time`, { remedy: runAgain })
   })
 }

@@ -1,4 +1,4 @@
-/** The components of a node that can be asked with our credentials, each by its own address. */
+/** The components of a node that answer to our credentials, each queried at its own address. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/kubernetes/probe.ts'
@@ -18,11 +18,11 @@ function isAskable(unit: Unit): unit is Askable {
 /** Those that are installed there, and run. */
 export async function askable({ workspace, install }: Serving, node: ClusterNode): Promise<Askable[]> {
   if (!nodeUnits(node, install).some(isAskable)) return []
-  const verdicts = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
-  return verdicts.flatMap(({ unit, isUp }) => (isUp && isAskable(unit) ? [unit] : []))
+  const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+  return checks.flatMap(({ unit, isUp }) => (isUp && isAskable(unit) ? [unit] : []))
 }
 
-/** Throws a Failure where there is no answer: the server's certificate is not of that CA, or ours was refused in the handshake. */
+/** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
 export async function askHealth(
   asking: Asking,
   node: ClusterNode,
@@ -32,12 +32,12 @@ export async function askHealth(
   return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
 }
 
-/** Whether a certificate was taken for somebody's: 403 is the answer to who may not ask. */
+/** True if the certificate was accepted: 403 is the answer to a known user without permission. */
 export function isAccepted({ status }: Reply): boolean {
   return status !== 401
 }
 
-/** Of the node, by their names; those that can be asked. */
+/** The names of the units, of those that can be queried. */
 export async function apiServersOn(serving: Serving, node: ClusterNode): Promise<string[]> {
   return (await askable(serving, node)).filter(isApiServer).map(({ unit }) => unit)
 }
@@ -49,7 +49,7 @@ export async function apiServers(serving: Serving): Promise<ClusterNode[]> {
   return nodes.filter((_, i) => runs[i])
 }
 
-/** Throws a Failure where none runs: what is stored is then not known, which is not the same as nothing. */
+/** Throws a Failure if none runs: what is stored is then not known, which is not the same as nothing. */
 export async function someApiServer(serving: Serving): Promise<ClusterNode> {
   const [node] = await apiServers(serving)
   if (node) return node

@@ -1,12 +1,11 @@
-/** Writes every stored object of encryption.resources anew, each as it is: only then its value is sealed by the key that seals now. */
+/** Rewrites every stored object of encryption.resources unchanged: only then is its value encrypted with the present key. */
 import * as v from 'valibot'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import { readObject } from '../../lib/kubernetes/probe.ts'
-import { readSealingKeys } from '../../lib/kubernetes/sealing-keys.ts'
-import { findSealed, registry, sealPrefix } from '../../lib/kubernetes/stored.ts'
+import { readEncryptionConfig, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
+import { isAnswer } from '../../lib/kubernetes/probe.ts'
+import { encryptedPrefix, findStored, registry } from '../../lib/kubernetes/stored.ts'
 import { type Serving, withApi, withStore } from '../nodes/component.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer } from './components.ts'
@@ -14,16 +13,16 @@ import { someApiServer } from './components.ts'
 export const rewritePhase = {
   name: 'rewrite',
   title: 'Stored objects',
-  makes: 'each one sealed by the key that seals now',
+  makes: 'each one encrypted with the present key',
 }
 
-/** Objects: how often it is told how far it is. */
-const toldEach = 20
+/** Objects between two reports of progress. */
+const reportEach = 20
 
-/** What others write meanwhile is sealed by that key already: twice is enough, but for who writes by another way. */
+/** What others write meanwhile is encrypted with the present key: two passes are enough, unless someone bypasses the API. */
 const passes = 3
 
-/** One of them at a time: they are as many as there are resources, and the work is etcd's. */
+/** One target a resource, one after the other: the work is etcd's. */
 export function rewriteTargets(serving: Serving): Target[] {
   const { name: phase } = rewritePhase
   return resourcesOf(serving).map(
@@ -36,7 +35,7 @@ export function rewriteTargets(serving: Serving): Target[] {
       where: 'node',
       check: async () => {
         const left = await findLeft(serving, resource)
-        const what = `${left.length} stored ${resource} are not sealed by the key that seals now`
+        const what = `${left.length} stored ${resource} are not encrypted with the present key`
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
@@ -47,9 +46,9 @@ export function rewriteTargets(serving: Serving): Target[] {
         }
         if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
         throw new Failure(
-          `${left.length} stored ${resource} are still sealed by an earlier key, ${left[0]} among them`,
+          `${left.length} stored ${resource} are still encrypted with an old key, ${left[0]} among them`,
           {
-            remedy: `see whether another program writes them past the API, then ${runAgain}`,
+            remedy: `see whether another program writes them to etcd directly, then ${runAgain}`,
           },
         )
       },
@@ -57,27 +56,30 @@ export function rewriteTargets(serving: Serving): Target[] {
   )
 }
 
-/** Of the entry whose keys are rotated: others of the file have keys of their own. */
-function resourcesOf({ workspace: { auth } }: Serving): readonly string[] {
-  return readEncryptionConfig(auth.bytes(encryptionConfig.file).toString())?.resources ?? []
+function configText({ workspace: { auth } }: Serving): string {
+  return auth.bytes(encryptionConfig.file).toString()
 }
 
-/** Each as `<namespace>/<name>`, or `<name>`. */
+/** Of the entry whose keys are rotated: other entries of the file have keys of their own. */
+function resourcesOf(serving: Serving): readonly string[] {
+  return readEncryptionConfig(configText(serving))?.resources ?? []
+}
+
+/** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */
 async function findLeft(serving: Serving, resource: string): Promise<string[]> {
-  const text = serving.workspace.auth.bytes(encryptionConfig.file).toString()
-  const keys = readSealingKeys(text)
-  if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could seal`)
-  const asked = sealPrefix({ provider: keys.provider, name: keys.names[0] ?? '' })
+  const keys = readEncryptionKeys(configText(serving))
+  if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
+  const wanted = encryptedPrefix(keys.provider, keys.names[0] ?? '')
   return withStore(serving, await someApiServer(serving), async (etcd) => {
     for (const folder of foldersOf(resource)) {
-      const found = await findSealed(etcd, folder, (seal) => seal !== asked)
+      const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)
       if (found.length > 0) return found.map((key) => key.slice(folder.length))
     }
     return []
   })
 }
 
-/** What has another name in etcd: Kubernetes' pkg/kubeapiserver/default_storage_factory_builder.go. */
+/** Resources with another folder in etcd: Kubernetes' pkg/kubeapiserver/default_storage_factory_builder.go. */
 const specialFolders: Readonly<Record<string, string>> = {
   endpoints: 'services/endpoints',
   services: 'services/specs',
@@ -86,10 +88,10 @@ const specialFolders: Readonly<Record<string, string>> = {
   'ingresses.networking.k8s.io': 'ingress',
 }
 
-/** Of groups that are Kubernetes' own: what is of another has the group's folder. */
+/** Kubernetes' own groups; a resource of another group is in the group's folder. */
 const ownGroup = /^(|apps|autoscaling|batch|extensions|policy|[a-z.]+\.k8s\.io)$/
 
-/** Some of Kubernetes' own have the group's folder too, such as apiextensions.k8s.io. */
+/** Some of Kubernetes' own are in the group's folder too, such as apiextensions.k8s.io. */
 function foldersOf(resource: string): string[] {
   const [plural, group] = split(resource)
   const own = ownGroup.test(group) ? [specialFolders[resource] ?? plural] : []
@@ -106,7 +108,7 @@ async function rewriteAll(
   serving: Serving,
   resource: string,
   names: readonly string[],
-  tellDone: (done: number) => void,
+  reportDone: (done: number) => void,
 ): Promise<void> {
   await withApi(serving, await someApiServer(serving), async (api) => {
     const folder = await apiFolder(api, resource)
@@ -119,18 +121,15 @@ async function rewriteAll(
           if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
           failures.push(error)
         })
-        if (waiting.length % toldEach === 0) tellDone(names.length - waiting.length)
+        if (waiting.length % reportEach === 0) reportDone(names.length - waiting.length)
       }
     }
     await Promise.all(Array.from({ length: 4 }, work))
     const [first] = failures
     if (first)
-      throw new Failure(
-        `${failures.length} of ${names.length} ${resource} could not be written anew: ${first.message}`,
-        {
-          remedy: `see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then ${runAgain}`,
-        },
-      )
+      throw new Failure(`${failures.length} of ${names.length} ${resource} could not be rewritten: ${first.message}`, {
+        remedy: `see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then ${runAgain}`,
+      })
   })
 }
 
@@ -150,15 +149,11 @@ function pathOf(folder: string, resource: string, stored: string): string {
   return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
 }
 
-/**
- * As it was read, with its resourceVersion. 404: it is gone; 409: somebody has written it meanwhile, and it is read again
- * by the next pass.
- */
+/** With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, and the next pass reads it again. */
 async function rewrite(api: Client, path: string): Promise<void> {
-  const read = await api.ask('GET', path)
-  if (read.status === 404) return
-  if (read.status !== 200) throw new Failure(`GET ${path} answers ${read.status}`, { code: `http-${read.status}` })
-  const written = await api.ask('PUT', path, readObject(read, `GET ${path}`))
-  if (![200, 404, 409].includes(written.status))
-    throw new Failure(`PUT ${path} answers ${written.status}`, { code: `http-${written.status}` })
+  try {
+    await api.read('PUT', path, await api.read('GET', path))
+  } catch (error) {
+    if (!isAnswer(error, 404, 409)) throw error
+  }
 }

@@ -1,9 +1,24 @@
-/** What a rotation is: its stages in order, each a state of the files in auth/, and what leads from one to the next. */
+/**
+ * What a rotation is: its stages in order. Each stage is a state of the files in auth/, which `<name>-state.ts` reads; the
+ * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
+ */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { Failure } from '../../lib/failure.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 
-/** What rotating works with; `isForced`: what still uses the old has been named, and is given up. */
+/** Reads a file of auth/ by its name. */
+export type Read = (file: string) => Buffer | undefined
+
+/** No stage: the files do not fit together. */
+export interface Unclear {
+  readonly stage: 'unclear'
+  readonly why: string
+  /** The file to restore, or to remove. */
+  readonly file: string
+}
+
+/** `isForced`: what still uses the old one has been listed, and may break. */
 export interface Rotating {
   readonly workspace: Workspace
   readonly install: Install
@@ -13,27 +28,27 @@ export interface Rotating {
 
 export interface Stage {
   readonly name: string
-  /** What is so in it, in a few words. */
+  /** What holds in it, in a few words. */
   readonly title: string
-  /** Of files in auth/: those that change when it begins. */
+  /** Whether a file of auth/ changes when the stage begins. */
   readonly changes: (file: string) => boolean
-  /** What is asked, of whom, before it counts as reached; for the plan. */
+  /** For the plan: the proof that completes the stage. */
   readonly proof: string
-  /** Begins it from the stage before: one write that counts, after what it replaces was kept. */
+  /** Begins it from the previous stage: backs up what it replaces, then one write that counts. */
   begin(rotating: Rotating): Promise<void>
-  /** Why it can't begin yet: who still uses what it ends. */
+  /** Who still uses what it ends; it can't begin while there is anyone. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
-  /** What is asked of the components of a node when they have loaded it: by which units it was answered, as it should be. */
+  /** Queries the components of a node that has loaded the stage; returns the units that gave the right answer. */
   prove?(rotating: Rotating, node: ClusterNode): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): Target[]
-  /** Leads back to the stage before; absent where there is no way back. */
+  /** Rolls back to the previous stage; absent if that is impossible. */
   undo?(rotating: Rotating): Promise<void>
-  /** Why it can't be led back. */
-  bound?(rotating: Rotating): Promise<readonly string[]>
-  /** After it the old is worth nothing: only with --finish. */
+  /** What depends on the stage by now, and would break if it were rolled back. */
+  undoHeldBy?(rotating: Rotating): Promise<readonly string[]>
+  /** After it the old one is no longer trusted: only with --finish. */
   readonly isLast?: true
-  /** What holds it back is lost by it: nothing is given up. */
+  /** What holds it back would be lost, so --force does not apply. */
   readonly isNeverForced?: true
 }
 
@@ -44,10 +59,31 @@ export interface Rotation {
   readonly what: string
   /** Those after the settled state, in order. */
   readonly stages: readonly Stage[]
-  /** The name of a stage; `settled` where none is under way. Throws a refusal where the files do not fit together. */
+  /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(workspace: Workspace): string
-  /** Whether the undo of its first stage puts in order files that do not fit together. */
+  /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
-  /** What of the old is out of sight. */
+  /** Users of the old one that can't be seen from here. */
   readonly unseen: (cluster: Cluster) => readonly string[]
+}
+
+/** A rotation that has begun, as it is reported. */
+export interface UnderWay {
+  /** As it is typed. */
+  readonly name: string
+  readonly what: string
+  /** Of the present stage. */
+  readonly title: string
+  /** The stage's number, from 1, and how many there are. */
+  readonly stage: number
+  readonly of: number
+  /** True if the old one is no longer trusted after the next stage, which only --finish does. */
+  readonly isLastNext: boolean
+}
+
+export interface Uses {
+  /** A sentence for each user of what the last stage ends, and for what can't be seen. */
+  readonly sentences: readonly string[]
+  /** Why the users are not known. */
+  readonly failure?: Failure
 }

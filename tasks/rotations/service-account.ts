@@ -1,5 +1,7 @@
-/** `rotate service-account`: the next key is accepted everywhere before it signs anywhere, and the earlier one after. */
-
+/**
+ * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the end.
+ * What its files mean is in service-account-state.ts.
+ */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -9,20 +11,18 @@ import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { tokenRotation } from '../../lib/kubernetes/rotation.ts'
 import { kidIn, kidOf } from '../../lib/kubernetes/token.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
-import { dropOtherKeys, readRotation } from '../successors/token-keys.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
+import { dropOtherKeys, readTokenState, tokenName } from './service-account-state.ts'
 
-const name = 'service-account'
-const [certificate, key] = [certificateFile(name), keyFile(name)]
-const nextKey = keyFile(nextName(name))
-/** Seconds: kubelets ask for a new token once four fifths of the 3,607 seconds of a pod's are over. */
+const [certificate, key] = [certificateFile(tokenName), keyFile(tokenName)]
+const nextKey = keyFile(nextName(tokenName))
+/** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
 
 const published: Stage = {
@@ -34,91 +34,84 @@ const published: Stage = {
     const next = await generatePrivateKey(cluster.certificates.key)
     auth.write(nextKey, privateKeyPem(next), secretMode, { durable: true })
   },
-  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys]),
-  async bound({ workspace: { auth }, isForced }) {
-    // Kept as the one that signs when that was taken back.
-    const next = readPublicKey(auth.tryBytes(nextKey))
-    const hasSigned = next && backups(auth, key).some((pem) => readPublicKey(pem)?.equals(next))
-    return hasSigned && !isForced ? ['tokens that the next key has signed already (--force gives them up)'] : []
+  prove: proveWith(refuseOtherKeys),
+  async undoHeldBy({ workspace: { auth }, isForced }) {
+    // The undo of the stage in which it signed has kept it.
+    const next = publicKeyIn(auth.tryBytes(nextKey))
+    const hasSigned = next && backups(auth, key).some((pem) => publicKeyIn(pem)?.equals(next))
+    return hasSigned && !isForced ? ['tokens that the next key has signed already (--force makes them invalid)'] : []
   },
   async undo({ workspace: { auth, now } }) {
     backUp(auth, [nextKey, certificate], now)
-    // First what is accepted: with the next key away, it would be taken for an earlier one.
-    dropOtherKeys({ auth }, name)
+    // First the certificates: with the next key gone, it would count as an old key that is still accepted.
+    dropOtherKeys({ auth })
     auth.remove(nextKey)
   },
 }
 
 const signing: Stage = {
   name: 'signing',
-  title: 'the next key signs, and the earlier one is accepted',
+  title: 'the next key signs, and the old one is still accepted',
   changes: (file) => file === key || file === certificate,
-  proof: 'a token that is asked of each API server is signed by the next key',
+  proof: 'a token that is requested from each API server is signed by the next key',
   async begin({ workspace: { auth, now } }) {
     backUp(auth, [key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
-  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),
+  prove: proveWith(refuseOtherKeys, refuseOtherSigner),
   async undo({ workspace: { auth, now } }) {
-    const present = readPublicKey(auth.tryBytes(key))
-    const [earlier] = backups(auth, key).filter((pem) => {
-      const each = readPublicKey(pem)
-      return each && present && !each.equals(present) && isAccepted({ auth }, each)
-    })
-    if (!earlier)
-      throw new Failure(`the earlier key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
+    const { others } = readTokenState({ auth })
+    const old = backups(auth, key).find((pem) => others.some((each) => publicKeyIn(pem)?.equals(each)))
+    if (!old)
+      throw new Failure(`the old key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
     backUp(auth, [key], now)
     auth.write(nextKey, auth.bytes(key), secretMode, { durable: true })
-    auth.write(key, earlier, secretMode, { durable: true })
+    auth.write(key, old, secretMode, { durable: true })
   },
 }
 
 const finished: Stage = {
   name: 'finished',
-  title: 'tokens of the earlier key are refused',
+  title: 'tokens of the old key are refused',
   changes: (file) => file === certificate,
-  proof: 'each API server publishes the one key, and a token that is asked of it is signed by it',
+  proof: 'each API server publishes the one key, and it signs a token that is requested there',
   isLast: true,
   heldBy: findOldTokens,
   async begin({ workspace: { auth, now } }) {
     backUp(auth, [certificate], now)
-    dropOtherKeys({ auth }, name)
+    dropOtherKeys({ auth })
   },
-  prove: (rotating, node) => prove(rotating, node, [refuseOtherKeys, refuseOtherSigner]),
+  prove: proveWith(refuseOtherKeys, refuseOtherSigner),
 }
 
 export const serviceAccountRotation: Rotation = {
-  name,
+  name: tokenName,
   what: 'the service-account key',
   stages: [published, signing, finished],
-  stageOf: (workspace) => readRotation(workspace, { name }).stage,
+  stageOf: (workspace) => readTokenState(workspace).stage,
   unseen: () => [
-    'processes that read their token once and never again: it is good for a year, and theirs is of the earlier key',
-    'tokens that were asked for with a longer life (kubectl create token --duration, expirationSeconds of a projected volume)',
-    'who reads /openid/v1/jwks from outside, and may keep it for an hour',
+    'processes that read their token only once: it is valid for a year, and theirs is of the old key',
+    'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
+    'who reads /openid/v1/jwks from outside the cluster, and may cache it for an hour',
   ],
 }
 
-function readPublicKey(pem: Buffer | undefined): KeyObject | undefined {
+function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
   const read = pem && readPrivateKey(pem)
   return read && createPublicKey(read)
 }
 
-function acceptedKeys({ auth }: Pick<Workspace, 'auth'>): KeyObject[] {
-  const rotation = tokenRotation((file) => auth.tryBytes(file), name)
-  const present = readPublicKey(auth.tryBytes(key))
-  return [...(present ? [present] : []), ...(rotation.stage === 'unclear' ? [] : rotation.others)]
-}
-
-function isAccepted(workspace: Pick<Workspace, 'auth'>, asked: KeyObject): boolean {
-  return acceptedKeys(workspace).some((each) => each.equals(asked))
+/** Undefined if auth/ has no key. */
+function signingKid({ auth }: Pick<Workspace, 'auth'>): string | undefined {
+  const present = publicKeyIn(auth.tryBytes(key))
+  return present && kidOf(present)
 }
 
 const jwks = v.object({ keys: v.array(v.object({ kid: v.string() })) })
 const tokenRequest = v.object({ status: v.object({ token: v.string() }) })
 const secretList = v.object({
   metadata: v.object({ continue: v.optional(v.string(), '') }),
-  // What Go has none of is null.
+  // Go writes null for an empty list.
   items: v.nullish(
     v.array(
       v.object({
@@ -131,34 +124,36 @@ const secretList = v.object({
 
 type Proof = (api: Client, workspace: Workspace) => Promise<void>
 
-async function prove(rotating: Rotating, node: ClusterNode, proofs: readonly Proof[]): Promise<string[]> {
-  const units = await apiServersOn(rotating, node)
-  if (units.length === 0) return []
-  await withApi(rotating, node, async (api) => {
-    for (const each of proofs) await each(api, rotating.workspace)
-  })
-  return units
+function proveWith(...proofs: readonly Proof[]): NonNullable<Stage['prove']> {
+  return async (rotating, node) => {
+    const units = await apiServersOn(rotating, node)
+    if (units.length === 0) return []
+    await withApi(rotating, node, async (api) => {
+      for (const each of proofs) await each(api, rotating.workspace)
+    })
+    return units
+  }
 }
 
 async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void> {
-  const asked = acceptedKeys(workspace).map(kidOf)
+  const wanted = [signingKid(workspace), ...readTokenState(workspace).others.map(kidOf)]
   const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
-  if (kids.length !== asked.length || !asked.every((kid) => kids.includes(kid)))
+  if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
     throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
       remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
     })
 }
 
-async function refuseOtherSigner(api: Client, { auth }: Workspace): Promise<void> {
-  const present = readPublicKey(auth.tryBytes(key))
-  if (!present || (await kidOfNewToken(api)) !== kidOf(present))
+async function refuseOtherSigner(api: Client, workspace: Workspace): Promise<void> {
+  const wanted = signingKid(workspace)
+  if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
     throw new Failure(`its API server signs tokens with another key than ${key}`, {
       remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
     })
 }
 
-/** Good for ten minutes, bound to nothing, and forgotten here. */
+/** Of a token that is valid for ten minutes, bound to nothing, and forgotten here. */
 async function kidOfNewToken(api: Client): Promise<string | undefined> {
   const path = '/api/v1/namespaces/kube-system/serviceaccounts/default/token'
   const { status } = await api.readAs(tokenRequest, 'POST', path, {
@@ -172,15 +167,14 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const nodes = await apiServers(rotating)
   const [first] = nodes
-  if (!first) return ['whoever it may be: no API server runs that could tell']
+  if (!first) return []
   const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
   return [...(await findLegacySecrets(rotating, first)), ...found.flat()]
 }
 
-/** Made once, and signed by nobody again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
+/** Made once, and never signed again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const present = readPublicKey(rotating.workspace.auth.tryBytes(key))
-  const kid = present && kidOf(present)
+  const kid = signingKid(rotating.workspace)
   return withApi(rotating, node, async (api) => {
     const found: string[] = []
     let page = ''
@@ -190,7 +184,7 @@ async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise
       for (const { metadata, data } of list.items ?? [])
         if (kidIn(Buffer.from(data.token, 'base64').toString()) !== kid)
           found.push(
-            `the token in Secret ${metadata.namespace}/${metadata.name}: have it made anew by taking data.token out of it`,
+            `the token in Secret ${metadata.namespace}/${metadata.name}: remove data.token from it, and it is made again`,
           )
       page = list.metadata.continue
     } while (page !== '')
@@ -203,7 +197,7 @@ const counters = new Map([
   ['serviceaccount_legacy_tokens_total', 'with the token of a Secret'],
 ])
 
-/** Since its start, which was after the next key began to sign. */
+/** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
 async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { workspace, install } = rotating
   const { units, now } = (await lookAtUnits(workspace, node, install)).places
@@ -211,18 +205,18 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
   const young =
     age < refreshTime
       ? [
-          `pods, whose tokens kubelets renew within 50 minutes: ${node.name} signs with the next key for ${Math.floor(age / 60)}`,
+          `pods, whose tokens kubelets renew within 50 minutes: ${node.name} has signed with the next key for ${Math.floor(age / 60)} minutes`,
         ]
       : []
   const metrics = await withApi(rotating, node, async (api) => {
     const { status, body } = await api.ask('GET', '/metrics')
     if (status === 200) return body
-    throw new Failure(`GET /metrics answers ${status}: who still uses the earlier key is not known`)
+    throw new Failure(`GET /metrics answers ${status}: who still uses the old key is not known`)
   })
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
-    if (count === undefined) return [`whoever it may be: ${node.name} does not count who asks ${words}`]
-    return Number(count) > 0 ? [`whoever asked ${node.name} ${count} times ${words}, since its start`] : []
+    if (count === undefined) return [`whoever it may be: ${node.name} does not count requests ${words}`]
+    return Number(count) > 0 ? [`whoever sent ${node.name} ${count} requests ${words} since its start`] : []
   })
   return [...young, ...counted]
 }

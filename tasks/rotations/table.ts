@@ -1,33 +1,21 @@
 /** What can be rotated, a row each. */
-import { tryTo } from '../../lib/failure.ts'
+import { Failure, tryTo } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { surveyApiServers } from './api-servers.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
-import type { Rotating, Rotation } from './rotation.ts'
+import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
 import { serviceAccountRotation } from './service-account.ts'
 
 export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
 
-export interface UnderWay {
-  /** As it is typed. */
-  readonly name: string
-  readonly what: string
-  /** Of the stage at hand. */
-  readonly title: string
-  /** Its number, from 1, and how many there are. */
-  readonly stage: number
-  readonly of: number
-  /** After the next one the earlier is worth nothing: it is for --finish alone. */
-  readonly isLastNext: boolean
-}
-
-/** The number of its stage, from 1; 0 where none is under way. Throws a refusal where its files do not fit together. */
+/** The number of its stage, from 1; 0 if none is under way. Throws a refusal if its files do not fit together. */
 export function stageNumber({ stages, stageOf }: Rotation, workspace: Workspace): number {
   const at = stageOf(workspace)
   return stages.findIndex(({ name }) => name === at) + 1
 }
 
-/** Throws a refusal where the files of one do not fit together. */
+/** Throws a refusal if the files of one do not fit together. */
 export function underWay(workspace: Workspace, some: readonly Rotation[] = rotations): UnderWay[] {
   return some.flatMap((rotation) => {
     const { name, what, stages } = rotation
@@ -38,26 +26,29 @@ export function underWay(workspace: Workspace, some: readonly Rotation[] = rotat
   })
 }
 
-/** For a look: files that do not fit together are told by the target that they belong to. */
+/** For a look: the target of files that do not fit together reports them. */
 export function rotationsIn(workspace: Workspace): UnderWay[] {
   return tryTo(() => underWay(workspace)) ?? []
 }
 
-/** A sentence for each. */
-export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Workspace): string {
-  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
-  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
-}
-
-/** A sentence for each who still uses what `--finish` ends, and for what is out of sight; none where a stage comes before that. */
-export async function tellUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<string[]> {
+/** Queries the components. Finds nothing while another stage comes before the last one. */
+export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<Uses> {
   const { workspace } = rotating
   const rotation = rotations.find((each) => each.name === name)
-  const next = rotation?.stages[stageNumber(rotation, workspace)]
-  if (!rotation || !next?.isLast) return []
-  const held = (await next.heldBy?.(rotating)) ?? []
-  return [
-    ...held.map((each) => `the earlier one is still used by ${each}`),
-    ...rotation.unseen(workspace.cluster).map((each) => `what is not seen from here: ${each}`),
-  ]
+  try {
+    const next = rotation?.stages[stageNumber(rotation, workspace)]
+    if (!rotation || !next?.isLast) return { sentences: [] }
+    const { unreached, unknown } = await surveyApiServers(rotating)
+    const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
+    return {
+      sentences: [
+        ...[...unreached, ...unknown].map((each) => `holds the last stage: ${each}`),
+        ...held.map((each) => `the old one is still used by ${each}`),
+        ...rotation.unseen(workspace.cluster).map((each) => `not seen from here: ${each}`),
+      ],
+    }
+  } catch (error) {
+    if (error instanceof Failure) return { sentences: [], failure: error }
+    throw error
+  }
 }

@@ -10,22 +10,8 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /** From the lowest up. */
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/remote', 'lib/graph', 'lib/show'],
-  ...[
-    'tasks/tables',
-    'tasks/nodes',
-    'tasks/successors',
-    'tasks/phases',
-    'tasks/rotations',
-    'tasks/request',
-    'tasks/looks',
-  ],
-  ...[
-    'tasks/commands/init',
-    'tasks/commands/recover',
-    'tasks/commands/rotate',
-    'tasks/commands/verify',
-    'tasks/commands/report',
-  ],
+  ...['tasks/tables', 'tasks/nodes', 'tasks/rotations', 'tasks/phases', 'tasks/request', 'tasks/looks'],
+  ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/verify', 'tasks/commands/report'],
   ...['tasks/commands', 'tasks'],
 ]
 

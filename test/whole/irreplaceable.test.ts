@@ -550,7 +550,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.deepEqual(files, old)
       assert.match(
         ran.stdout,
-        /Secrets sealed with it can't be read.*npm run bootstrap -- --replace-identity, then restart kube-apiserver everywhere/,
+        /Secrets encrypted with it can't be read.*npm run bootstrap -- --replace-identity, then restart kube-apiserver everywhere/,
       )
       assert.ok(ran.stdout.includes(folder))
       assert.ok(otherIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))

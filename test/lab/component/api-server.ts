@@ -5,6 +5,7 @@ import { publishClientCAs } from './client-cas.ts'
 import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
 import { readCertificates, type User } from './identity.ts'
+import { publishIdentity } from './identity-lease.ts'
 import { answerFor, apiVersion, findResource, parseBody, resources } from './resources.ts'
 import { readSealing } from './sealing.ts'
 import { ServiceAccounts } from './service-accounts.ts'
@@ -56,6 +57,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     setInterval(() => server.closeIdleConnections(), 20)
   })
   watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => void publishClientCAs(api.store, pem))
+  publishIdentity(api.store)
   server.listen(port, flags.get('bind-address'), () => log(`Serving securely on port ${port}`))
 }
 

@@ -37,7 +37,7 @@ export function findResource(path: string): Asked | undefined {
   return { resource, namespace, name }
 }
 
-const unplayed = ['watch', 'labelSelector', 'dryRun', 'resourceVersionMatch']
+const unplayed = ['watch', 'dryRun', 'resourceVersionMatch']
 
 export async function answerFor(store: Store, asked: Asked, request: Request): Promise<Answer> {
   const query = request.url.searchParams
@@ -50,6 +50,7 @@ export async function answerFor(store: Store, asked: Asked, request: Request): P
         body: select(
           await store.list(asked, Number(query.get('limit') ?? 0), query.get('continue') ?? ''),
           query.get('fieldSelector') ?? '',
+          query.get('labelSelector') ?? '',
         ),
       }
     case 'GET one':
@@ -65,12 +66,16 @@ export async function answerFor(store: Store, asked: Asked, request: Request): P
   }
 }
 
-/** By the type of Secrets alone. */
-function select(list: Thing, selector: string): Thing {
-  const [, type] = /^type=(.+)$/.exec(selector) ?? []
-  if (selector !== '' && type === undefined) throw new StatusError(501, 'NotImplemented', 'only type= is played')
-  const items = list.items as readonly Thing[]
-  return type === undefined ? list : { ...list, items: items.filter((each) => each.type === type) }
+/** By the type of Secrets, and by one label's value. */
+function select(list: Thing, fields: string, label: string): Thing {
+  const [, type] = /^type=(.+)$/.exec(fields) ?? []
+  const [, name, value] = /^([^=,]+)=([^=,]+)$/.exec(label) ?? []
+  if (fields !== '' && type === undefined) throw new StatusError(501, 'NotImplemented', 'only type= is played')
+  if (label !== '' && name === undefined) throw new StatusError(501, 'NotImplemented', 'only NAME=VALUE is played')
+  const items = (list.items as readonly Thing[])
+    .filter((each) => type === undefined || each.type === type)
+    .filter(({ metadata }) => name === undefined || metadata?.labels?.[name] === value)
+  return { ...list, items }
 }
 
 /** What kubectl's typed commands send (`create secret`, `create token`) is protobuf; its `create -f` and `--raw` send JSON. */

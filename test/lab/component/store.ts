@@ -9,6 +9,7 @@ import { StatusError } from './status.ts'
 export interface Metadata {
   readonly name?: string
   readonly namespace?: string
+  readonly labels?: Readonly<Record<string, string>>
   readonly uid?: string
   readonly resourceVersion?: string
   readonly creationTimestamp?: string

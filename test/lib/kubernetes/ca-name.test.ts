@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { test } from 'node:test'
-import { nameInIssued, nameOfCa } from '../../../lib/kubernetes/rotation.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import {
   encodeSubject,
   generatePrivateKey,
   type IssuerName,
   issueCertificate,
+  issuerNameIn,
+  issuerNameOf,
   selfSign,
 } from '../../../lib/pki/x509.ts'
 import { attribute, sequence } from '../../support/altered.ts'
@@ -41,7 +42,7 @@ function leaf(name: IssuerName, privateKey: KeyObject = key as KeyObject): Certi
 }
 
 function made(...leaves: readonly Certificate[]): IssuerName | undefined {
-  return nameInIssued(leaves, publicKey, caProfile.subject)
+  return issuerNameIn(leaves, publicKey, caProfile.subject)
 }
 
 test('what a CA issued names it by its bytes, and so does its certificate that is made anew from them', () => {
@@ -79,8 +80,8 @@ test('a name that is not asked for is not kept', () => {
 test('a name that Go would not read is not kept, neither of a certificate nor of what it issued', () => {
   const subject = { ...caProfile.subject, CN: 'kube_ca' }
   const refused = nameOf(0x13, 'kube_ca')
-  assert.equal(nameInIssued([leaf({ subject: refused, keyId })], publicKey, subject), undefined)
+  assert.equal(issuerNameIn([leaf({ subject: refused, keyId })], publicKey, subject), undefined)
   const ca = (name: Buffer) => read(selfSign({ profile: caProfile, ...times, name: { subject: name, keyId } }, key))
-  assert.equal(nameOfCa(ca(refused)), undefined)
-  assert.deepEqual(nameOfCa(ca(utf8)), { subject: utf8, keyId })
+  assert.equal(issuerNameOf(ca(refused)), undefined)
+  assert.deepEqual(issuerNameOf(ca(utf8)), { subject: utf8, keyId })
 })

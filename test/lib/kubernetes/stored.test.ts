@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { countSeals, findSealed, readSeal, registry } from '../../../lib/kubernetes/stored.ts'
+import { countEncrypted, findStored, readEncryptedBy, registry } from '../../../lib/kubernetes/stored.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const header = { cluster_id: '1', revision: '7' }
@@ -24,7 +24,7 @@ describe('what is stored', () => {
       { header, kvs: [kv(`${secrets}a`), kv(`${secrets}b`, 'k8s\0plain')], more: true },
       { header, kvs: [kv(`${secrets}c`)] },
     )
-    const found = await findSealed(pages, secrets, (seal) => seal === 'k8s:enc:aescbc:v1:key1:')
+    const found = await findStored(pages, secrets, (prefix) => prefix === 'k8s:enc:aescbc:v1:key1:')
     assert.deepEqual(found, [`${secrets}a`, `${secrets}c`])
     assert.deepEqual(
       pages.asked.map((each) => Buffer.from((each as { key: string }).key, 'base64').toString()),
@@ -32,13 +32,13 @@ describe('what is stored', () => {
     )
   })
 
-  test('is counted by what has sealed it, over all pages', async () => {
+  test('is counted by the key that encrypted it, over all pages', async () => {
     const pages = etcd(
       { header, kvs: [kv(`${secrets}a`), kv(`${secrets}b`, 'k8s\0plain')], more: true },
       { header, kvs: [kv(`${secrets}c`), kv(`${secrets}d`, 'k8s:enc:aescbc:v1:key2:\x00')] },
     )
     assert.deepEqual(
-      await countSeals(pages),
+      await countEncrypted(pages),
       new Map([
         ['k8s:enc:aescbc:v1:key1:', 2],
         ['', 1],
@@ -48,7 +48,7 @@ describe('what is stored', () => {
   })
 
   test('is nothing where a whole answer has no keys', async () => {
-    assert.deepEqual(await findSealed(etcd({ header }), secrets, all), [])
+    assert.deepEqual(await findStored(etcd({ header }), secrets, all), [])
   })
 
   const unproven: Readonly<Record<string, readonly unknown[]>> = {
@@ -70,13 +70,13 @@ describe('what is stored', () => {
   }
   for (const [title, answers] of Object.entries(unproven))
     test(`is not known by ${title}`, async () => {
-      await assert.rejects(findSealed(etcd(...answers), secrets, all), Failure)
-      await assert.rejects(countSeals(etcd(...answers)), Failure)
+      await assert.rejects(findStored(etcd(...answers), secrets, all), Failure)
+      await assert.rejects(countEncrypted(etcd(...answers)), Failure)
     })
 
   test('is not known where all of etcd is empty, or has nothing under that key', async () => {
-    await assert.rejects(countSeals(etcd({ header })), Failure)
-    await assert.rejects(readSeal(etcd({ header }), `${secrets}a`), Failure)
-    await assert.rejects(readSeal(etcd({}), `${secrets}a`), Failure)
+    await assert.rejects(countEncrypted(etcd({ header })), Failure)
+    await assert.rejects(readEncryptedBy(etcd({ header }), `${secrets}a`), Failure)
+    await assert.rejects(readEncryptedBy(etcd({}), `${secrets}a`), Failure)
   })
 })

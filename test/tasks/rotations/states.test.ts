@@ -2,16 +2,12 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { before, describe, test } from 'node:test'
-import {
-  caRotation,
-  isCaCommonName,
-  isEarlierCa,
-  nextCaCommonName,
-  tokenRotation,
-} from '../../../lib/kubernetes/rotation.ts'
+import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
 import { validityPeriod } from '../../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { caState, isCaCommonName, nextCaCommonName } from '../../../tasks/rotations/ca-state.ts'
+import { tokenState } from '../../../tasks/rotations/service-account-state.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
 
 type Files = Readonly<Record<string, Buffer>>
@@ -70,7 +66,7 @@ describe('of a CA', () => {
   test(`each of ${all.length} sets`, () => {
     const counts = new Map<string, number>()
     for (const kinds of all) {
-      const rotation = caRotation(read(filesOf(kinds)), now)
+      const rotation = caState(read(filesOf(kinds)), now)
       const words = JSON.stringify(kinds)
       counts.set(rotation.stage, (counts.get(rotation.stage) ?? 0) + 1)
       const [present, next, nextKey, cross] = ['ca.pem', 'ca-next.pem', 'ca-next-key.pem', 'ca-cross.pem'].map(
@@ -99,19 +95,19 @@ describe('of a CA', () => {
 
   test('a chain that has expired is not asked for', () => {
     const files = filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-new' })
-    const rotation = caRotation(read(files), new Date(now.getTime() + 2 * year))
+    const rotation = caState(read(files), new Date(now.getTime() + 2 * year))
     assert.deepEqual(rotation, { stage: 'settled', issuer: 'ca', chain: undefined, trusted: ['ca'] })
   })
 
-  test('the earlier CA is known by the cross certificate, and no other is', () => {
+  test('only the CA that signed the cross certificate counts as the previous one', () => {
     const keyOf = (name: string) => createPublicKey(made[`${name}-key`] ?? '')
     const files = read(filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-new' }))
     assert.deepEqual(
-      ['old', 'new', 'other'].map((name) => isEarlierCa(keyOf(name), files)),
+      ['old', 'new', 'other'].map((name) => isPreviousCa(keyOf(name), files)),
       [true, false, false],
     )
     const foreign = read(filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-other' }))
-    assert.equal(isEarlierCa(keyOf('old'), foreign), false)
+    assert.equal(isPreviousCa(keyOf('old'), foreign), false)
   })
 
   test('its common name is counted up, and taken for the one that is asked for', () => {
@@ -155,8 +151,12 @@ describe('of the key that signs tokens', () => {
         certificates === ''
           ? undefined
           : Buffer.concat(certificates.split(' ').map((name) => made[name] ?? Buffer.alloc(0)))
-      const files = { 'sa-key.pem': bytes(key), 'sa-next-key.pem': bytes(next), 'sa.pem': pems }
-      const rotation = tokenRotation((file) => files[file as keyof typeof files], 'sa')
+      const files = {
+        'service-account-key.pem': bytes(key),
+        'service-account-next-key.pem': bytes(next),
+        'service-account.pem': pems,
+      }
+      const rotation = tokenState((file) => files[file as keyof typeof files])
       const words = JSON.stringify({ key, next, certificates })
       const held = certificates.split(' ').filter((name) => keys[name])
       if (next === 'junk') assert.equal(rotation.stage, 'unclear', words)

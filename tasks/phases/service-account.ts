@@ -1,18 +1,15 @@
 /**
- * The pair that service-account tokens are signed with. Its file has the certificates of all keys that are accepted, that
- * of the key that signs first: nobody reads more than the keys out of them.
+ * The pair that signs service-account tokens. Its certificate file holds the certificates of all accepted keys, that of the
+ * signing key first; API servers read only the keys out of them.
  */
-
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/backup.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
-import { publicMode } from '../../lib/files/plain-file.ts'
 import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { type TokenRotation, tokenRotation } from '../../lib/kubernetes/rotation.ts'
-import { type Certificate, compareKeyKind, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkCertificate,
@@ -20,16 +17,16 @@ import {
   makePair,
   type Pair,
   readIssuer,
-  readPair,
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
+import { chainOf, readTokenPair, readTokenState } from '../rotations/service-account-state.ts'
+import { refusalDuring } from '../rotations/under-way.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import { refusalDuring } from './refusal.ts'
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
@@ -43,27 +40,17 @@ export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Targ
 
 function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Look {
   const { auth } = workspace
-  const { others, stage } = readRotation(workspace, row)
-  const pair = withItsOwn(readPair(auth, row.name))
+  const { others, stage } = readTokenState(workspace)
+  const pair = readTokenPair(auth)
   refuseOtherKey(workspace, row, irreplaceable, pair)
   const verdict = pair.certificate ? checkCertificate(pair.certificate, demands(workspace, row)) : { reasons: [] }
   const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
-  const file = certificateFile(row.name)
   const inFile = chainOf(pair)
-  const wanting = others.filter((key) => !inFile.some((each) => isGood(workspace, row, each, key)))
-  if (wanting.length > 0) reasons.push({ kind: 'rotation', what: `${file} is to hold ${others.length + 1} keys` })
+  if (!others.every((key) => inFile.some((each) => isGood(workspace, row, each, key))))
+    reasons.push({ kind: 'rotation', what: `${certificateFile(row.name)} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(keyFile(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
   return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
-}
-
-/** Throws a refusal where the files do not fit together. */
-export function readRotation({ auth }: Workspace, { name }: Pick<CertRow, 'name'>): TokenRotation {
-  const rotation = tokenRotation((file) => auth.tryBytes(file), name)
-  if (rotation.stage !== 'unclear') return rotation
-  throw refusal(`${auth.path}: ${rotation.why}`, [
-    `restore it from a backup, or remove it if it was never deployed: rm ${auth.path}/${rotation.file}`,
-  ])
 }
 
 function demands({ auth, now, cluster }: Workspace, { profile }: CertRow) {
@@ -77,26 +64,7 @@ function isGood(workspace: Workspace, row: CertRow, certificate: Certificate, ke
   )
 }
 
-function chainOf({ chain }: Pair): Certificate[] {
-  return chain.flatMap((der) => readDerCertificate(der) ?? [])
-}
-
-/** Where the key that signs has just been changed, its certificate is not yet the first. */
-function withItsOwn(pair: Pair): Pair {
-  const { certificate, key, reasons } = pair
-  const isAway = reasons.some(({ kind }) => kind === 'key-mismatch')
-  const own = key && isAway ? chainOf(pair).find(({ publicKey }) => publicKey.equals(createPublicKey(key))) : undefined
-  if (!own || !certificate) return pair
-  const what = 'the certificate of the key that signs does not come first'
-  return {
-    key,
-    certificate: own,
-    chain: [certificate.der, ...pair.chain.filter((der) => !der.equals(own.der))],
-    reasons: [...reasons.filter(({ kind }) => kind !== 'key-mismatch'), { kind: 'rotation', what }],
-  }
-}
-
-/** Replacing the key makes every token in the cluster invalid, and with them whatever runs with one. */
+/** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
 function refuseOtherKey(
   workspace: Workspace,
   { id, name, profile }: CertRow,
@@ -128,9 +96,9 @@ function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }:
 async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
   const { auth, now, command } = workspace
   const { name, profile, validity } = row
-  if (force === 'replace' && readRotation(workspace, row).stage !== 'settled')
+  if (force === 'replace' && readTokenState(workspace).stage !== 'settled')
     throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
-  const pair = withItsOwn(readPair(auth, name))
+  const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, pairFiles(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
   // A new key beside the old certificate would look like a lost key.
@@ -138,7 +106,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   const chain = key ? await otherCertificates(workspace, row, pair) : ''
   const issuer = readIssuer(auth)
   const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
-  if (readRotation(workspace, row).stage === 'signing') auth.remove(keyFile(nextName(name)))
+  if (readTokenState(workspace).stage === 'signing') auth.remove(keyFile(nextName(name)))
   if (!old) return { change, warning: row.warning }
   const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
   return { change, warning }
@@ -150,7 +118,7 @@ async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair)
   const { auth, now } = workspace
   const there = chainOf(pair)
   const issuer = readIssuer(auth)
-  const pems = readRotation(workspace, row).others.map((publicKey) => {
+  const pems = readTokenState(workspace).others.map((publicKey) => {
     const good = there.find((each) => isGood(workspace, row, each, publicKey))
     if (good) return certificatePem(good.der)
     return issueCertificate(
@@ -159,14 +127,4 @@ async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair)
     )
   })
   return pems.join('')
-}
-
-/** With the certificate of the key that signs alone: tokens of all others are worth nothing then. Throws a Failure where it is not there. */
-export function dropOtherKeys({ auth }: Pick<Workspace, 'auth'>, name: string): void {
-  const { certificate, key } = withItsOwn(readPair(auth, name))
-  if (!certificate || !key)
-    throw new Failure(`${certificateFile(name)} in ${auth.path} can't be read any more`, {
-      remedy: runAgain,
-    })
-  auth.write(certificateFile(name), certificatePem(certificate.der), publicMode, { durable: true })
 }

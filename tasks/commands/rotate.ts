@@ -1,0 +1,304 @@
+/** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
+import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
+import { caName, certificateFile } from '../../lib/files/names.ts'
+import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { adviseAfter } from '../../lib/show/advice.ts'
+import { viewPhases } from '../../lib/show/phase-view.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { type Summary, summarise } from '../../lib/show/summary.ts'
+import { suggest } from '../../lib/suggest.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { exitStatus, type Finding } from '../looks/exit-status.ts'
+import { formerHolders } from '../looks/former-holders.ts'
+import { walk } from '../looks/walk.ts'
+import { clusterGraph } from '../phases/table.ts'
+import { commandOf } from '../request/command.ts'
+import { usage } from '../request/options.ts'
+import { authBeside, type Request } from '../request/session.ts'
+import { surveyApiServers } from '../rotations/api-servers.ts'
+import { rewritePhase } from '../rotations/rewrite.ts'
+import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
+import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
+import { formatUses, refusalDuring } from '../rotations/under-way.ts'
+import { phases } from '../tables/phases.ts'
+import type { Reading, Writing } from './job.ts'
+import { planRotation } from './rotate-plan.ts'
+
+/** A rotation at work. */
+interface Run {
+  readonly request: Request
+  readonly rotation: Rotation
+  readonly rotating: Rotating
+  /** To the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
+  readonly walk: (stage: Stage | undefined) => Promise<readonly Finding[]>
+  readonly say: (text: string) => void
+}
+
+/** Throws a usage Failure before anything is printed or changed. */
+export function rotate(request: Request): Writing {
+  const { rotation, install, graph } = checked(request)
+  const notes = new Notes(request)
+  return {
+    graph,
+    reporter: notes,
+    work: async (session) => {
+      const { workspace } = session
+      const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
+      const walkTo = (stage: Stage | undefined) => {
+        const graph = graphOf(request, rotating, stage)
+        return notes.during(viewPhases([...phases, proofPhase, rewritePhase], graph), async (reporter) => {
+          const started = performance.now()
+          const { outcomes, findings } = await walk(graph, { ...session, forced: new Map(), reporter })
+          const exit = exitStatus(findings, request.endedStatus())
+          const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
+          await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
+          return findings
+        })
+      }
+      const run: Run = { request, rotation, rotating, walk: walkTo, say: notes.note }
+      refuseOther(run)
+      return { outcomes: new Map(), findings: await (request.options.undo ? goBack(run) : goForward(run)) }
+    },
+  }
+}
+
+/** The same, with --dry-run. */
+export function plan(request: Request): Reading {
+  const { rotation, install, graph } = checked(request)
+  return {
+    graph,
+    read: async ({ workspace }) => {
+      const at = stageNumber(rotation, workspace)
+      return () => planRotation(request, rotation, { install, at })
+    },
+  }
+}
+
+function checked(request: Request) {
+  const rotation = namedRotation(request)
+  const { install } = request.cluster
+  if (!install)
+    throw usageFailure(
+      'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
+      `set install: guide, then: ${commandOf(request, 'bootstrap')}`,
+    )
+  const auth = authBeside(request.file)
+  if (!auth.read(certificateFile(caName)))
+    throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
+  return { rotation, install, graph: clusterGraph(request.cluster) }
+}
+
+function namedRotation({ options: { names, finish, undo, dryRun } }: Request): Rotation {
+  const [, name = '', ...more] = names
+  const known = rotations.map((each) => each.name)
+  if (name === '') throw usage(`rotate needs a name: ${known.join(', ')}`, 'rotate')
+  if (more.length > 0) throw usage(`rotate takes one name at a time, not ${[name, ...more].join(', ')}`, 'rotate')
+  const rotation = rotations.find((each) => each.name === name)
+  if (!rotation) throw usage(`rotate ${name}: ${suggest(name, known) || `it can be ${known.join(', ')}`}`, 'rotate')
+  if (finish && undo) throw usage("--finish and --undo can't be combined", 'rotate')
+  if (dryRun && undo) throw usage("--undo and --dry-run can't be combined", 'rotate')
+  return rotation
+}
+
+/** Two at once would each wait for what the other changes. If both are under way all the same, either may go on. */
+function refuseOther(run: Run): void {
+  const { rotation, rotating } = run
+  if (presentStage(run) > 0) return
+  const others = rotations.filter((each) => each !== rotation)
+  const [other] = underWay(rotating.workspace, others)
+  if (!other) return
+  throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, rotating.workspace)
+}
+
+/** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
+function presentStage({ request, rotation, rotating: { workspace } }: Run): number {
+  try {
+    return stageNumber(rotation, workspace)
+  } catch (error) {
+    const isUndone = request.options.undo && rotation.undoesUnclear
+    if (isUndone && error instanceof Failure && error.kind === 'refused') return 1
+    throw error
+  }
+}
+
+/** Up to the last stage but one; with --finish through the last one. */
+async function goForward(run: Run): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = run
+  const { stages, what, name } = rotation
+  const { finish } = request.options
+  const at = presentStage(run)
+  // A --finish may have been interrupted before it was proven.
+  const isOver = at === 0 && finish
+  if (isOver)
+    say(
+      `no rotation of ${what} is under way (${rotating.workspace.command(`rotate ${name}`)} begins one); the last stage of a finished one is proven again`,
+    )
+  let stage = isOver ? stages.at(-1) : stages[at - 1]
+  for (const next of [...stages.slice(isOver ? stages.length : at), undefined]) {
+    if (!isOver) say(heading(rotation, stage))
+    const findings = await run.walk(stage)
+    if (findings.length > 0 || request.signal.aborted || !next) return findings
+    if (next.isLast) for (const former of formerHolders(rotating.workspace)) say(former)
+    if (next.isLast && !finish) {
+      await sayWhatIsLeft(run, next)
+      return []
+    }
+    await refuseIfHeld(run, next)
+    await next.begin(rotating)
+    stage = next
+  }
+  return []
+}
+
+/** Of a stage, or of the state before all stages. */
+function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
+  if (!stage) return `${what}: before the rotation begins, everything must match cluster.yaml`
+  return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
+}
+
+async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
+  const { command } = rotating.workspace
+  const { unreached, unknown } = await surveyApiServers(rotating)
+  if (unreached.length > 0)
+    throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
+  const isForced = rotating.isForced && !next.isNeverForced
+  const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]
+  // The first stage only adds: it breaks nobody.
+  const unproven = next === rotation.stages[0] ? [] : unknown
+  if (unproven.length > 0 && !isForced)
+    throw refusal(`whether each API server has loaded this stage is not known: ${unproven.join('; ')}`, [
+      `start or repair it, then ${runAgain}`,
+      ...force.map((each) => `or begin the next stage all the same: ${each}`),
+    ])
+  const held = (await next.heldBy?.(rotating)) ?? []
+  if (held.length > 0 && !isForced)
+    throw refusal(`the old one is still used by ${held.join('; ')}`, [
+      `have them use the new one, then ${runAgain}`,
+      ...force.map((each) => `or cut them off: ${each}`),
+    ])
+  for (const each of unproven) say(`forced, although which API servers have loaded this stage is not known: ${each}`)
+  for (const each of held) say(`forced, although the old one is still used by ${each}`)
+}
+
+async function sayWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
+  const { command } = rotating.workspace
+  for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
+  say(`left to do: ${next.title}`)
+  say(`    ${command(`rotate ${rotation.name} --finish`)}`)
+  say('or back:')
+  say(`    ${command(`rotate ${rotation.name} --undo`)}`)
+}
+
+/** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
+async function goBack(run: Run): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = run
+  const { command } = rotating.workspace
+  const present = presentStage(run)
+  // The rest of a finished rotation is not rolled out by this.
+  if (present === 0)
+    throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
+      `to complete one that was finished or undone: ${command('bootstrap')}`,
+    ])
+  for (const stage of rotation.stages.slice(0, present).toReversed()) {
+    if (!stage.undo)
+      throw refusal(`there is no way back: ${stage.title}`, [
+        `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
+      ])
+    const isFirstStep = stage === rotation.stages[present - 1]
+    // Only a completed stage shows what depends on it.
+    if (stage.undoHeldBy || !isFirstStep) {
+      say(`back: ${heading(rotation, stage)}`)
+      const findings = await run.walk(undefined)
+      if (findings.length > 0 || request.signal.aborted) return findings
+    }
+    const held = (await stage.undoHeldBy?.(rotating)) ?? []
+    if (held.length > 0) {
+      const remains = `both stay in use, because of ${formatNames(held)}`
+      const on = `go on: ${command(`rotate ${rotation.name}`)}`
+      if (isFirstStep) throw refusal(remains, [on])
+      say(`${remains}; ${on}`)
+      return []
+    }
+    await stage.undo(rotating)
+  }
+  const findings = await run.walk(undefined)
+  if (findings.length === 0) say(`the rotation of ${rotation.what} is undone`)
+  return findings
+}
+
+function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined): Graph {
+  const targets = [...clusterGraph(request.cluster).values()]
+  const proofs = stage ? proofTargets(rotating, stage, targets) : []
+  const after = proofs.map(({ id }) => id)
+  const work = stage?.targets?.(rotating) ?? []
+  const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
+  return buildGraph([...targets, ...proofs, ...more])
+}
+
+const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
+
+function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
+  if (!prove) return []
+  const { name: phase } = proofPhase
+  const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
+  return rotating.workspace.cluster.nodes
+    .filter(({ role }) => role !== 'gateway')
+    .map((node) => ({
+      id: `${phase}/${node.name}`,
+      phase,
+      node: node.name,
+      needs: [],
+      after,
+      makes: [],
+      where: 'node',
+      // A proof may write, so it is a build.
+      check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
+      build: async (_, { signal }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      }),
+      release: (workspace) => workspace.disconnect(node),
+    }))
+}
+
+/** What is said while no walk is shown waits for the next one, or for the end. */
+class Notes {
+  readonly #request: Request
+  readonly #waiting: string[] = []
+  #reporter: Reporter | undefined
+  #failure: Failure | undefined
+
+  constructor(request: Request) {
+    this.#request = request
+  }
+
+  readonly note = (text: string): void => {
+    if (this.#reporter) this.#reporter.note(text)
+    else this.#waiting.push(text)
+  }
+
+  /** Reported at the end. */
+  readonly problem = (failure: Failure): void => {
+    this.#failure = failure
+  }
+
+  async during<T>(views: ReturnType<typeof viewPhases>, work: (reporter: Reporter) => Promise<T>): Promise<T> {
+    const reporter = await this.#request.reporterFor(views, false)
+    this.#reporter = reporter
+    for (const text of this.#waiting.splice(0)) reporter.note(text)
+    try {
+      return await work(reporter)
+    } finally {
+      this.#reporter = undefined
+    }
+  }
+
+  async end(summary: Summary): Promise<void> {
+    const failure = this.#failure
+    if (!failure && this.#waiting.length === 0) return
+    await this.during([], async (reporter) => {
+      if (failure) reporter.problem(failure)
+      await reporter.end(summary)
+    })
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * The API servers that the cluster has, whatever cluster.yaml says: each renews a lease of its own in kube-system (Kubernetes 1.26
+ * and later), and each control node's etcd is a member. One that the rotation does not reach could not decrypt what the next key
+ * encrypts, or refuses what the next CA or key has signed.
+ * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
+ */
+import * as v from 'valibot'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
+import { isApiServer, isStore, type Serving, withApi, withStore } from '../nodes/component.ts'
+import { nodeFailure } from '../nodes/node-failure.ts'
+import { runCommand } from '../nodes/places.ts'
+import { reloadTime, repeat } from '../nodes/repeat.ts'
+import { nodeUnits } from '../tables/places.ts'
+import { apiServers } from './components.ts'
+
+export interface Survey {
+  /** API servers, or etcd members, that the rotation does not reach; each with what to do. */
+  readonly unreached: readonly string[]
+  /** Why it is not known which API servers there are. */
+  readonly unknown: readonly string[]
+}
+
+/** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
+const leaseTime = 60_000
+
+const leaseList = v.object({
+  // Go writes null for an empty list.
+  items: v.nullish(
+    v.array(
+      v.object({
+        metadata: v.object({ name: v.string(), labels: v.optional(v.record(v.string(), v.string()), {}) }),
+        spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+      }),
+    ),
+  ),
+})
+const memberList = v.object({
+  members: v.pipe(
+    v.array(
+      v.object({
+        ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+        name: v.optional(v.string(), ''),
+        peerURLs: v.optional(v.array(v.string()), []),
+      }),
+    ),
+    v.minLength(1),
+  ),
+})
+const versionInfo = v.object({ major: v.string(), minor: v.string() })
+
+export type Lease = NonNullable<v.InferOutput<typeof leaseList>['items']>[number]
+export type Member = v.InferOutput<typeof memberList>['members'][number]
+
+/** A control node, and what its machine calls itself, which is the label of its API server's lease. */
+export interface Control {
+  readonly node: Pick<ClusterNode, 'name' | 'ips'>
+  readonly hostname: string
+}
+
+/** Throws a Failure if a component that runs does not answer. */
+export async function surveyApiServers(serving: Serving): Promise<Survey> {
+  const { workspace, install, signal } = serving
+  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  if (!controls.some((node) => nodeUnits(node, install).some(isApiServer)))
+    return {
+      unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
+      unknown: [],
+    }
+  const nodes = await apiServers(serving)
+  const [first] = nodes
+  if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
+  const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(serving, node) })))
+  const hasLeases = await withApi(serving, first, async (api) => {
+    const { major, minor } = await api.readAs(versionInfo, 'GET', '/version')
+    return Number(major) > 1 || Number.parseInt(minor, 10) >= 26
+  })
+  let leases: Lease[] = []
+  let silent: Control[] = []
+  if (hasLeases)
+    // One that was just started renews its lease after it is ready.
+    await repeat(
+      reloadTime,
+      async () => {
+        leases = await readLiveLeases(serving, first)
+        silent = running.filter(({ hostname }) => !leases.some((lease) => hostnameOf(lease) === hostname))
+        return silent[0]?.hostname
+      },
+      signal,
+    )
+  const hasStore = nodeUnits(first, install).some(isStore)
+  const members = hasStore ? await readMembers(serving, first) : []
+  const unknown = silent.map(
+    ({ node }) =>
+      `the API server of ${node.name} has renewed no lease in kube-system for a minute: see the clocks of the control nodes, and its feature gate APIServerIdentity`,
+  )
+  if (!hasLeases && !hasStore)
+    unknown.push('API servers before Kubernetes 1.26 renew no lease, and install.units leaves out etcd')
+  return { unreached: [...strangersIn(leases, running), ...foreignMembers(members, controls)], unknown }
+}
+
+/** The API servers among the leases that run on no machine of these. */
+export function strangersIn(leases: readonly Lease[], running: readonly Control[]): string[] {
+  const known = new Set(running.map(({ hostname }) => hostname))
+  return leases
+    .filter((lease) => !known.has(hostnameOf(lease)))
+    .map(
+      (lease) =>
+        `an API server on ${printable(hostnameOf(lease) || 'a machine without a name')} (lease ${printable(lease.metadata.name)}), which runs as no unit that cluster.yaml names: stop it there and wait 60 s, or add it to cluster.yaml`,
+    )
+}
+
+/** The members of etcd that are on none of the control nodes. */
+export function foreignMembers(members: readonly Member[], controls: readonly Control['node'][]): string[] {
+  const isOurs = ({ name, peerURLs }: Member) =>
+    controls.some(
+      (node) => node.name === name || peerURLs.some((url) => [node.name, ...node.ips].includes(hostIn(url) ?? '')),
+    )
+  return members
+    .filter((member) => !isOurs(member))
+    .map(
+      ({ ID, name, peerURLs }) =>
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which is no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add it to cluster.yaml`,
+    )
+}
+
+/** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
+export function isLive({ spec: { renewTime } }: Lease, now: Date): boolean {
+  const renewed = Date.parse(renewTime ?? '')
+  return Number.isNaN(renewed) || now.getTime() - renewed <= leaseTime
+}
+
+function hostnameOf({ metadata: { labels } }: Lease): string {
+  return labels['kubernetes.io/hostname'] ?? ''
+}
+
+async function readLiveLeases(serving: Serving, node: ClusterNode): Promise<Lease[]> {
+  const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
+  const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
+  return withApi(serving, node, async (api) => {
+    const now = await api.time()
+    const { items } = await api.readAs(leaseList, 'GET', path)
+    return (items ?? []).filter((lease) => isLive(lease, now))
+  })
+}
+
+function readMembers(serving: Serving, node: ClusterNode): Promise<Member[]> {
+  return withStore(
+    serving,
+    node,
+    async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
+  )
+}
+
+/** As the kernel has it, where kube-apiserver reads it. */
+async function readHostname({ workspace }: Serving, node: ClusterNode): Promise<string> {
+  const { status, said } = await runCommand(workspace, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
+  if (status === 0 && said.trim() !== '') return said.trim()
+  throw nodeFailure(node, 'its hostname could not be read', { code: 'not-looked-at', remedy: 'see there: hostname' })
+}
+
+/** Undefined if it is no URL. */
+function hostIn(url: string): string | undefined {
+  return URL.parse(url)?.hostname.replace(/^\[|\]$/g, '')
+}

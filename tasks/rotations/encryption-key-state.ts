@@ -1,0 +1,30 @@
+/**
+ * What the keys in encryption-config.yaml mean: their order says how far the rotation of the encryption key has come. Every run
+ * reads this; the stages are in encryption-key.ts.
+ */
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
+import { encryptionConfig } from '../tables/files.ts'
+
+export interface EncryptionState extends EncryptionKeys {
+  /**
+   * `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest key encrypts, and the
+   * previous ones decrypt.
+   */
+  readonly stage: 'settled' | 'added' | 'first'
+}
+
+/** The first row that applies. */
+const states: readonly { readonly stage: EncryptionState['stage']; when(keys: EncryptionKeys): boolean }[] = [
+  { stage: 'settled', when: ({ names }) => names.length === 1 },
+  { stage: 'added', when: ({ newest, encrypting }) => newest > encrypting },
+  { stage: 'first', when: () => true },
+]
+
+/** Undefined without a file, or if it holds no key that can be rotated. */
+export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionState | undefined {
+  const text = auth.tryBytes(encryptionConfig.file)?.toString()
+  const keys = text === undefined ? undefined : readEncryptionKeys(text)
+  const state = keys && states.find(({ when }) => when(keys))
+  return state && { ...keys, stage: state.stage }
+}

@@ -1,0 +1,34 @@
+/** The rotations that are under way, for commands that report them beside their own work. */
+import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readCaState } from './ca-state.ts'
+import { readEncryptionState } from './encryption-key-state.ts'
+import type { UnderWay, Uses } from './rotation.ts'
+import { readTokenState } from './service-account-state.ts'
+
+const states = [readCaState, readTokenState, readEncryptionState]
+
+/** Loads the stages only if a rotation is under way: most runs do without. */
+export async function rotationsUnderWay(workspace: Workspace): Promise<UnderWay[]> {
+  const stages = states.map((read) => tryTo(() => read(workspace)?.stage) ?? 'settled')
+  if (stages.every((stage) => stage === 'settled')) return []
+  const { rotationsIn } = await import('./table.ts')
+  return rotationsIn(workspace)
+}
+
+export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Workspace): string {
+  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
+}
+
+export function formatUses({ sentences, failure }: Uses): string[] {
+  return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
+}
+
+/** What is refused while the rotation of that name is under way, with each way out. */
+export function refusalDuring(name: string, what: string, { command }: Pick<Workspace, 'command'>): Failure {
+  return refusal(what, [
+    `finish it: ${command(`rotate ${name} --finish`)}`,
+    `or take it back: ${command(`rotate ${name} --undo`)}`,
+  ])
+}

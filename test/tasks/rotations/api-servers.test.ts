@@ -1,0 +1,55 @@
+/** Which API servers a rotation does not reach, from what etcd and the API servers themselves report. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { foreignMembers, isLive, type Lease, type Member, strangersIn } from '../../../tasks/rotations/api-servers.ts'
+
+const now = new Date('2026-11-26T12:00:00Z')
+const control0 = { name: 'control0', ips: ['192.168.1.11', 'fd00::11'] }
+const control1 = { name: 'control1', ips: ['192.168.1.12'] }
+const lease = (hostname: string | undefined, renewTime?: string | null): Lease => ({
+  metadata: { name: `apiserver-of-${hostname}`, labels: hostname ? { 'kubernetes.io/hostname': hostname } : {} },
+  spec: { renewTime },
+})
+const member = (name: string, ...peerURLs: string[]): Member => ({ ID: '10501334649042878790', name, peerURLs })
+
+test('an API server is live for a minute after its last renewal, by the clock of the one that answers', () => {
+  const isLiveAt = (renewTime: string | null | undefined) => isLive(lease('control0', renewTime), now)
+  assert.equal(isLiveAt('2026-11-26T11:59:55.000000Z'), true)
+  assert.equal(isLiveAt('2026-11-26T11:59:00.000000Z'), true)
+  assert.equal(isLiveAt('2026-11-26T11:58:59.000000Z'), false)
+  assert.equal(isLiveAt('2026-11-26T12:00:30.000000Z'), true, 'a clock that is ahead')
+  for (const unread of ['soon', '', null, undefined])
+    assert.equal(isLiveAt(unread), true, 'what can not be read proves nothing')
+})
+
+test('a lease belongs to the machine that it names; a unit of another name is a stranger', () => {
+  const running = [{ node: control0, hostname: 'c0.example.org' }]
+  assert.deepEqual(strangersIn([lease('c0.example.org')], running), [])
+  const [one, other, ...more] = strangersIn([lease('c0.example.org'), lease('control1'), lease(undefined)], running)
+  assert.match(one ?? '', /^an API server on control1 \(lease apiserver-of-control1\)/)
+  assert.match(other ?? '', /^an API server on a machine without a name/)
+  assert.deepEqual(more, [])
+})
+
+test('a name that a cluster reports moves no cursor', () => {
+  const [text = ''] = strangersIn([lease('\u001b[2J')], [])
+  assert.ok(!text.includes('\u001b'))
+})
+
+test('a member of etcd is a control node by an address of its peer URLs, or by its name', () => {
+  const controls = [control0, control1]
+  const ours = [
+    member('control0', 'https://10.9.9.9:2380'),
+    member('', 'https://192.168.1.12:2380'),
+    member('infra0', 'https://[fd00::11]:2380'),
+    member('infra1', 'https://control1:2380'),
+  ]
+  assert.deepEqual(foreignMembers(ours, controls), [])
+  const [text = '', ...more] = foreignMembers([...ours, member('control2', 'https://192.168.1.13:2380')], controls)
+  assert.match(
+    text,
+    /^the etcd member control2 \(https:\/\/192\.168\.1\.13:2380\).* etcdctl member remove 91bc3c398fb3c146;/,
+  )
+  assert.deepEqual(more, [])
+  assert.equal(foreignMembers([member('', 'no address')], controls).length, 1)
+})
