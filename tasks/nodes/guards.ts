@@ -193,7 +193,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   )
 }
 
-function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
+export function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
   const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
   return pem ? readCertificates(pem) : []
 }

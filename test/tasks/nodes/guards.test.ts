@@ -14,6 +14,7 @@ import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
+import { guardMachine } from '../../../tasks/nodes/machine.ts'
 import { nodeFiles } from '../../../tasks/tables/files.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { parsed } from '../../support/bad-files.ts'
@@ -101,7 +102,15 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     folder,
   )
   const folderSeen: FolderSeen = {
-    ...{ path: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], uptime: undefined, isDrained: false },
+    ...{
+      path: '/home/ubuntu',
+      open: undefined,
+      uid: 0,
+      leftovers: [],
+      uptime: undefined,
+      isDrained: false,
+      addresses: new Set(),
+    },
     ...own,
   }
   return { folder: folderSeen, places: seen }
@@ -118,6 +127,64 @@ const refusalOf = (work: () => unknown) => {
 }
 const said = (look: NodeLook, workspace = at(), node = control) =>
   refusalOf(() => guardIdentity(workspace, node, look))?.message.replace(` than ${auth.path}`, '')
+
+describe('the machine that ssh reaches', () => {
+  const worker = nodeOf('w0')
+  const withAddresses = (look: NodeLook, ...addresses: string[]): NodeLook => ({
+    ...look,
+    folder: { ...look.folder, addresses: new Set(addresses) },
+  })
+  const refusal = (look: NodeLook, node = worker) => refusalOf(() => guardMachine(at(), node, look, []))
+  /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
+  const asControl = (from: AuthDir) => {
+    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
+    const [ca, certificate, key] = ['ca.pem', 'c0.pem', 'c0-key.pem'].map((name) => bytesOf(from, name))
+    if (!ca || !certificate || !key) return assert.fail()
+    const kubeconfig = Buffer.from(formatKubeconfig({ ca, certificate, key, ...names }))
+    const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
+    assert.ok(look.places && !(look.places instanceof Failure))
+    const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
+    const places = { ...look.places, files: new Map([...look.places.files].filter(([path]) => !own.has(path))) }
+    return { folder: { ...look.folder, files: new Map() }, places }
+  }
+
+  test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
+    const failure = refusal(asControl(auth))
+    assert.match(String(failure?.message), /w0: .* holds the certificate of c0, and none of w0$/)
+    assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
+    assert.equal(failure?.kind, 'refused')
+    assert.equal(refusal(asControl(others)), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3', '10.0.0.2')), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3'))?.kind, 'refused')
+  })
+
+  test('is that node where it has its address, whatever else it has', () => {
+    assert.equal(refusal(withAddresses(lookAt(worker), '10.0.0.3', '10.0.0.2')), undefined)
+    assert.match(String(refusal(withAddresses(lookAt(worker), '10.0.0.2'))), /is c0: it has the address 10\.0\.0\.2/)
+  })
+
+  test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
+    const loaded = {
+      isLoaded: true,
+      active: 'active',
+      sub: 'running',
+      isStopping: false,
+      started: 1,
+      account: undefined,
+    }
+    const look = lookAt(worker)
+    assert.ok(look.places && !(look.places instanceof Failure))
+    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', loaded]]) } }
+    const warning = (seen: NodeLook) => guardMachine(at(), worker, seen, [])
+    assert.match(
+      String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
+      /does not have the address 10\.0\.0\.3/,
+    )
+    assert.match(String(warning(running)), /could not be looked at/)
+    assert.equal(warning(withAddresses(running, '10.0.0.3')), undefined)
+    assert.equal(warning(look), undefined)
+  })
+})
 
 describe("another cluster's identity", () => {
   test('is not on a node that has ours', () => {
