@@ -10,6 +10,7 @@ import type { FileState } from '../../../lib/files/place.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
+import { addKey, keepKeys, sealWithNewest } from '../../../lib/kubernetes/sealing-keys.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
@@ -259,13 +260,99 @@ describe("another cluster's identity", () => {
   })
 })
 
-describe('with --replace-identity', () => {
-  /** An auth/ of its own, with ours. */
-  const ownAuth = (t: TestContext) => {
-    const own = temporaryAuth(t)
-    cpSync(auth.path, own.path, { recursive: true })
-    return new AuthDir(own.path)
+/** An auth/ of its own, with ours. */
+const ownAuth = (t: TestContext) => {
+  const own = temporaryAuth(t)
+  cpSync(auth.path, own.path, { recursive: true })
+  return new AuthDir(own.path)
+}
+
+describe('an earlier identity of ours', () => {
+  /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
+  const replaceAll = (own: AuthDir, ...files: string[]) => {
+    backUp(own, files, now)
+    for (const file of files) own.write(file, bytesOf(others, file), 0o600)
   }
+  const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
+    refusalOf(() => guardIdentity(at({}, own), control, lookAt(control, folder, places, own)))
+  const expected = {
+    'ca-key.pem': { files: ['ca.pem', 'ca-key.pem'], label: 'CA', loss: /^- certificates .* are refused afterwards$/m },
+    'service-account-key.pem': {
+      ...{ files: ['service-account.pem', 'service-account-key.pem'], label: 'service-account key' },
+      loss: /^- tokens .* are refused afterwards$/m,
+    },
+  }
+  for (const [name, { files, label, loss }] of Object.entries(expected))
+    test(`is called so, and can only be overwritten: ${name}`, (t) => {
+      const own = ownAuth(t)
+      const old = bytesOf(own, name)
+      replaceAll(own, ...files)
+      const folder = join(own.path, 'backup', '2026-11-24T12-00-00-000Z')
+      for (const [there, places] of [
+        [{ [name]: old }, {}],
+        [{}, { [`${kubernetes}/${name}`]: old }],
+      ] as const) {
+        const failure = refusalFor(own, there, places)
+        const held = Object.keys({ ...there, ...places }).join()
+        const message = `c0 holds an earlier ${label} (${held}) of ours, replaced on 2026-11-24 (${folder})`
+        assert.deepEqual([failure?.kind, failure?.message], ['refused', message])
+        assert.match(String(failure?.remedy), /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
+        assert.match(String(failure?.remedy), loss)
+        assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
+      }
+      const overwrite = at({ replaceIdentity: true }, own)
+      assert.equal(guardIdentity(overwrite, control, lookAt(control, { [name]: old }, {}, own)).length, 1)
+    })
+
+  test('is called so after a finished rotation of the encryption key, and what is lost is said', (t) => {
+    const own = ownAuth(t)
+    const write = (text: string) => {
+      backUp(own, [encryption], now)
+      own.write(encryption, text, 0o600)
+    }
+    const old = bytesOf(own, encryption)
+    write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64')))
+    write(sealWithNewest(bytesOf(own, encryption).toString()))
+    write(keepKeys(bytesOf(own, encryption).toString(), ['key2']))
+    const failure = refusalFor(own, { [encryption]: old })
+    assert.match(
+      String(failure?.message),
+      /holds an earlier encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/,
+    )
+    assert.match(String(failure?.remedy), /^- what its API server has encrypted with that key since then is lost/m)
+    assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
+  })
+
+  test('is none where what was kept is newer, as where an old file was restored over it', (t) => {
+    for (const name of ['ca-key.pem', 'service-account-key.pem']) {
+      const own = ownAuth(t)
+      const files = [name.replace('-key', ''), name]
+      replaceAll(own, ...files)
+      const newer = bytesOf(own, name)
+      backUp(own, files, new Date(now.getTime() + 1000))
+      for (const file of files) own.write(file, bytesOf(auth, file), 0o600)
+      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 holds another .* than /)
+    }
+    const own = ownAuth(t)
+    const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
+    own.write(encryption, keepKeys(addKey(old, newer), ['key2']), 0o600)
+    const kept = bytesOf(own, encryption)
+    backUp(own, [encryption], now)
+    own.write(encryption, old, 0o600)
+    assert.match(String(refusalFor(own, { [encryption]: kept })?.remedy), /scp/)
+  })
+
+  test('beside another that was never ours is no way to overwrite both', (t) => {
+    const own = ownAuth(t)
+    const old = bytesOf(own, 'ca-key.pem')
+    replaceAll(own, 'ca.pem', 'ca-key.pem')
+    const stranger = bytesOf(others, 'service-account-key.pem')
+    const failure = refusalFor(own, { 'ca-key.pem': old, 'service-account-key.pem': stranger })
+    assert.match(String(failure?.message), /^c0 holds another CA .*, service-account key .* than /)
+  })
+})
+
+describe('with --replace-identity', () => {
   const [path, name] = [`${kubernetes}/ca-key.pem`, 'ca-key.pem'] as const
 
   test('what another identity has in the folder and in a place is kept, each as it was, and never taken for ours', (t) => {
