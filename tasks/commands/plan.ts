@@ -7,6 +7,7 @@ import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
@@ -22,14 +23,35 @@ import { groups, phases } from '../tables/phases.ts'
 export async function plan(request: Request): Promise<readonly Finding[]> {
   const all = clusterGraph(request.cluster)
   const { ids, forced } = select(request, all)
-  const graph = closure(all, ids)
+  const whole = closure(all, ids)
+  const graph = request.options.offline ? withoutLooks(whole) : whole
   const views = viewPhases(phases, graph)
   const refusals = await askNodes(request, graph)
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
-  const notes = [...notesOnFolder(seen.workspace.auth), ...former, ...otherWays(request, graph, forced)]
+  const notes = [
+    ...notesOnFolder(seen.workspace.auth),
+    ...notLookedAt(whole, graph),
+    ...former,
+    ...otherWays(request, graph, forced),
+  ]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
+}
+
+/** cluster.yaml may be a stranger's, and what looks at nodes runs commands that it names: docs/safety.md. */
+function withoutLooks(graph: Graph): Graph {
+  return new Map([...graph].filter(([, { where }]) => where === 'auth'))
+}
+
+function notLookedAt(whole: Graph, graph: Graph): string[] {
+  const left = [...whole.values()].filter(({ id }) => !graph.has(id))
+  const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
+  const parts = [
+    ...(nodes.length > 0 ? [formatNames(nodes)] : []),
+    ...(left.some(({ where }) => where === 'user') ? ['your kubeconfig'] : []),
+  ]
+  return parts.length > 0 ? [`not looked at (--offline): ${parts.join('; ')}`] : []
 }
 
 /** What is to be replaced can be rotated. */

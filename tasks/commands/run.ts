@@ -15,6 +15,7 @@ import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
 import { phases } from '../tables/phases.ts'
@@ -22,6 +23,7 @@ import { phases } from '../tables/phases.ts'
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<readonly Finding[]> {
   const { cluster, options, signal, reporterFor } = request
+  if (options.offline && !options.dryRun) throw usage('--offline can only be used with --dry-run')
   if (options.dryRun) return (await import('./plan.ts')).plan(request)
   const started = performance.now()
   const graph = clusterGraph(cluster)

@@ -17,6 +17,10 @@ interface Option {
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
+  offline: {
+    type: 'boolean',
+    help: '--dry-run: by auth/ and cluster.yaml alone; no ssh, and no file that cluster.yaml names',
+  },
   node: {
     type: 'string',
     multiple: true,
@@ -98,6 +102,7 @@ export function parseOptions(args: readonly string[]) {
     concurrency: values.concurrency === undefined ? undefined : wholeNumber(String(values.concurrency)),
     waitNodes: values['wait-nodes'] === undefined ? 0 : duration(String(values['wait-nodes'])),
     dryRun: flag('dry-run'),
+    offline: flag('offline'),
     force: flag('force'),
     renew: flag('renew'),
     replaceIdentity: flag('replace-identity'),
