@@ -45,11 +45,19 @@ function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>)
 /** As a folder's name. */
 export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
-/** The kept files of that name, the latest first. */
-export function backups(auth: AuthDir, name: string): Buffer[] {
+/** The folders in auth/backup/ of files that were replaced, by their time, the latest first. */
+export function backupFolders(auth: AuthDir): string[] {
   return auth
     .names('backup')
     .filter((folder) => /^\d{4}-\d\d-\d\dT/.test(folder))
     .reverse()
-    .flatMap((time) => auth.tryBytes(join('backup', time, name)) ?? [])
+}
+
+export function readBackup(auth: AuthDir, folder: string, name: string): Buffer | undefined {
+  return auth.tryBytes(join('backup', folder, name))
+}
+
+/** The kept files of that name, the latest first. */
+export function backups(auth: AuthDir, name: string): Buffer[] {
+  return backupFolders(auth).flatMap((folder) => readBackup(auth, folder, name) ?? [])
 }

@@ -1,7 +1,7 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { caName, certificateFile, crossName, pairFiles, parseFileName } from '../files/names.ts'
-import { readCertificate } from '../pki/certificate.ts'
+import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/private-key.ts'
 import { formatDate, printable } from '../wording.ts'
 import { readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
@@ -37,6 +37,21 @@ export function otherIdentity(
     : otherKeys(file, pairFiles(name), read, theirs, kept)
 }
 
+/**
+ * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both keys.
+ * A key that was kept need not be older: an earlier file may have been restored over it.
+ */
+export function isOlder(file: string, read: Read, theirs: Buffer, kept: Kept): boolean {
+  const { kind, name = '' } = parseFileName(file) ?? {}
+  if (kind === 'encryption-config') return isBehind(theirs, read(file))
+  const [ours] = readCertificates(read(certificateFile(name)) ?? '')
+  const earlier = kept(certificateFile(name)).flatMap((pem) => readCertificates(pem))
+  const keys = keysIn(file, theirs) ?? []
+  const isDated = ({ key }: Held) =>
+    earlier.some(({ publicKey, notBefore }) => ours && publicKey.equals(key) && notBefore < ours.notBefore)
+  return keys.length > 0 && keys.every(isDated)
+}
+
 function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
   const encrypting = theirs?.keys[0]
@@ -51,7 +66,7 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
  * True if theirs has a newer key than ours. Either an old file was restored here, and objects may be encrypted with that key,
  * whatever is kept; or that key was just rolled back, and what was kept last is what they still hold.
  */
-function isBehind(our: Buffer | undefined, their: Buffer): boolean {
+function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest)
   return theirs !== undefined && ours !== undefined && theirs > ours
 }

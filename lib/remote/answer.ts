@@ -1,5 +1,6 @@
 /** Reads the answer of a look at a node: records, each read by one row of a table. Pure. */
 import { createHash } from 'node:crypto'
+import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
 import { notWhole, readAnswer } from './frame.ts'
@@ -20,6 +21,8 @@ export interface FolderSeen extends Seen {
   readonly uptime: Uptime | undefined
   /** True where a run that was killed left the node drained. */
   readonly isDrained: boolean
+  /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
+  readonly addresses: ReadonlySet<string>
 }
 
 export interface UnitState {
@@ -80,6 +83,7 @@ interface Draft {
   readonly files: Map<string, FileState>
   readonly content: { readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
+  readonly addresses: Set<string>
   readonly folders: Set<string>
   readonly real: Map<string, string>
   readonly links: string[]
@@ -97,6 +101,7 @@ const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
 const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...parts: string[]) => void])[] = [
   [/^(uid|now) (\d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^(folder|open) (\/.*)$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^address ([\d.]{7,15}|[0-9a-f]{32})$/, addAddress],
   [/^exists (\/.*)$/, ({ folders }, _, folder = '') => folders.add(folder)],
   [/^(absent|drained)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^(uptime) ([0-9a-f-]{36} \d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
@@ -118,6 +123,10 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
   [/^rows \d+$/, () => {}],
 ]
+
+function addAddress({ addresses }: Draft, _: string, text = ''): void {
+  addresses.add(text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))
+}
 
 function addLeftover({ leftovers }: Draft, _: string, age?: string, leftover = ''): void {
   leftovers.push({ name: leftover, age: Number(age) })
@@ -169,7 +178,7 @@ export function parseFolder(output: string, nonce: string): FolderSeen {
 
 export function readFolderRecords(records: readonly string[]): FolderSeen {
   const draft = readRecords(records)
-  const { single, leftovers } = draft
+  const { single, leftovers, addresses } = draft
   if (single.has('folder') === single.has('absent')) throw notWhole()
   const [boot, seconds] = single.get('uptime')?.split(' ') ?? []
   return {
@@ -179,6 +188,7 @@ export function readFolderRecords(records: readonly string[]): FolderSeen {
     leftovers,
     uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
     isDrained: single.has('drained'),
+    addresses,
     ...seen(draft),
   }
 }
@@ -213,8 +223,8 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
 
 function readRecords(records: readonly string[]): Draft {
   const draft: Draft = {
-    ...{ single: new Map(), files: new Map(), content: [], leftovers: [], folders: new Set(), real: new Map() },
-    ...{ links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
+    ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
+    ...{ real: new Map(), links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
   }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))

@@ -150,6 +150,24 @@ say_folder() {
   say_files
 }`
 
+/**
+ * `say_addresses` prints the machine's own addresses, as the kernel has them: iproute2 may be missing. An IPv6 address is
+ * printed without colons; link-local ones are left out.
+ */
+const addressFunction = `say_addresses() {
+  addresses=$(cat /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null) || :
+  while read -r word value rest; do
+    case $word,$value,$rest in
+      '|--',*) at=$value ;;
+      /32,host,LOCAL) say address "$at" ;;
+      fe80*) ;;
+      ????????????????????????????????,??,*) say address "$word" ;;
+    esac
+  done <<ADDRESSES
+$addresses
+ADDRESSES
+}`
+
 /** Functions for scripts that look at a folder, perhaps after they changed it. */
 export const lookFunctions = `${fileFunctions}\n${folderFunctions}`
 
@@ -167,6 +185,8 @@ function folderScript({ directory, expected }: FolderQuery, nonce: string): stri
   return wholeScript(
     openAnswer(nonce),
     lookFunctions,
+    addressFunction,
+    'say_addresses',
     `if cd -- ${word} 2>/dev/null; then`,
     '  say_folder',
     ...[...expected].map(([name, digest]) => `  differs ${quote(name)} ${quote(digest)}`),

@@ -7,6 +7,7 @@ import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHolders } from '../looks/former-holders.ts'
@@ -25,7 +26,8 @@ import type { Reading } from './job.ts'
 export function plan(request: Request): Reading {
   const all = clusterGraph(request.cluster)
   const selection = select(request, all)
-  const graph = closure(all, selection.ids)
+  const whole = closure(all, selection.ids)
+  const graph = request.options.offline ? withoutLooks(whole) : whole
   const views = viewPhases(phases, graph)
   return {
     graph,
@@ -33,28 +35,47 @@ export function plan(request: Request): Reading {
       const refusals = await findOtherCluster(session.workspace, graph, session.limits.node)
       if (refusals.length > 0) return () => refuse(request, views, refusals)
       const seen = await look(session, { graph, views, forced: selection.forced, foresees: true })
-      return () => show(request, seen, { all, selection })
+      return () => show(request, seen, { all, whole, selection })
     },
   }
 }
 
-async function show(
-  request: Request,
-  seen: Seen,
-  { all, selection: { ids, forced } }: { readonly all: Graph; readonly selection: Selection },
-): Promise<readonly Finding[]> {
+interface Wanted {
+  readonly all: Graph
+  /** What a run would reach. */
+  readonly whole: Graph
+  readonly selection: Selection
+}
+
+async function show(request: Request, seen: Seen, { all, whole, selection: { ids, forced } }: Wanted) {
   const { graph, workspace, outcomes } = seen
   const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(workspace) : []
   const notes = [
     // It explains much of what follows.
     ...(await rotationsUnderWay(workspace)).map((each) => formatUnderWay(each, workspace)),
     ...notesOnFolder(workspace.auth),
+    ...notLookedAt(whole, graph),
     ...former,
     ...otherWays(request, graph, forced),
     ...noteOnValidity(workspace, outcomes),
   ]
   const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
+}
+
+/** cluster.yaml may be a stranger's, and what looks at nodes runs commands that it names: docs/safety.md. */
+function withoutLooks(graph: Graph): Graph {
+  return new Map([...graph].filter(([, { where }]) => where === 'auth'))
+}
+
+function notLookedAt(whole: Graph, graph: Graph): string[] {
+  const left = [...whole.values()].filter(({ id }) => !graph.has(id))
+  const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
+  const parts = [
+    ...(nodes.length > 0 ? [formatNames(nodes)] : []),
+    ...(left.some(({ where }) => where === 'user') ? ['your kubeconfig'] : []),
+  ]
+  return parts.length > 0 ? [`not looked at (--offline): ${parts.join('; ')}`] : []
 }
 
 /** Whatever is replaced could be rotated instead. */

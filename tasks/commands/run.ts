@@ -10,6 +10,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
@@ -19,6 +20,7 @@ import type { Writing } from './job.ts'
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<Writing> {
   const { options, signal } = request
+  if (options.offline) throw usage('--offline can only be used with --dry-run')
   const graph = clusterGraph(request.cluster)
   const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)

@@ -50,7 +50,7 @@ export const run: Command = {
   operands: 'NAME...',
   does: 'a phase, a target such as node-certs/worker0, or certs; with whatever it needs',
   options: [
-    ...(['dry-run', 'node', 'force', 'renew', 'replace-identity', 'prune'] as const),
+    ...(['dry-run', 'offline', 'node', 'force', 'renew', 'replace-identity', 'prune'] as const),
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {

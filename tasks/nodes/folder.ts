@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { certificateFile, fileMode, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { certificateFile, fileMode, parseFileName } from '../../lib/files/names.ts'
 import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -15,6 +15,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { formatOthers, guardIdentity, guardNewer, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
+import { guardMachine, pairsIn } from './machine.ts'
 import { nodeFailure } from './node-failure.ts'
 
 export type NodeReason = Reason & { kind: 'on-node' }
@@ -43,6 +44,7 @@ export function checkNode(
   names: Names,
   isForced: boolean,
 ): NodeVerdict {
+  const unproven = guardMachine(workspace, node, look, names.together)
   const others = guardIdentity(workspace, node, look)
   if (!isForced) guardNewer(workspace, node, look)
   const { folder } = look
@@ -57,6 +59,7 @@ export function checkNode(
   }
   refuseUnseen(look, [...wrong.missing, ...wrong.differ])
   const warnings = [
+    unproven,
     others.length > 0 &&
       `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
     !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
@@ -115,12 +118,9 @@ function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, togethe
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ cluster }: Workspace, { files }: FolderSeen, { together }: Names): string[] {
+function neighboursIn({ cluster }: Workspace, folder: FolderSeen, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
-  return [...files.keys()].flatMap((file) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    return kind === 'certificate' && others.has(name) && files.has(keyFile(name)) ? [name] : []
-  })
+  return pairsIn(folder).filter((name) => others.has(name))
 }
 
 function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {

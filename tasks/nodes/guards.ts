@@ -5,11 +5,12 @@
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
-import { backups, keepFound } from '../../lib/files/backup.ts'
-import { parseFileName } from '../../lib/files/names.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { backupFolders, backups, keepFound, readBackup } from '../../lib/files/backup.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { isOlder, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -57,6 +58,8 @@ export interface Other {
   readonly held: Held
   readonly label: string | undefined
   readonly why: readonly string[]
+  /** The folder of auth/backup that has it, if ours has replaced it: the node is back from an old snapshot. */
+  readonly replaced: string | undefined
 }
 
 /** Finds identities other than ours: components that run with them would break with ours. */
@@ -69,9 +72,16 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
     const other = bytes ? otherIdentity(file, read, bytes, kept) : { besides: [] }
+    if (!other) return []
     const why = bytes ? [] : [whyNotCompared(state)]
-    return other ? [{ held: each, label: identityFiles.get(file), why: [...why, ...other.besides] }] : []
+    const replaced = bytes && isOlder(file, read, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
+    return [{ held: each, label: identityFiles.get(file), why: [...why, ...other.besides], replaced }]
   })
+}
+
+/** The latest backup that has all of it. */
+function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | undefined {
+  return backupFolders(auth).find((folder) => !otherIdentity(file, (name) => readBackup(auth, folder, name), theirs))
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
@@ -117,12 +127,45 @@ interface OtherPlace {
 function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: readonly Other[]): Failure {
   const { auth } = workspace
   const labels = [...new Set(others.map(({ label }) => label))]
+  const folders = others.map(({ replaced }) => replaced)
+  if (folders.every((folder) => folder !== undefined))
+    return earlierIdentityRefused(workspace, { node, others }, folders)
   return sharedRefusal<OtherPlace>(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
     what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
     place: { node, others },
     waysOut: (places) => waysOutOfOther(workspace, places),
   })
+}
+
+/** The key that a rotation has replaced is never taken back from a node: what is encrypted or issued since needs the present one. */
+function earlierIdentityRefused(workspace: Workspace, place: OtherPlace, folders: readonly string[]): Failure {
+  const { auth, command, cluster } = workspace
+  const [latest = ''] = folders.toSorted().reverse()
+  const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
+  const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
+  return sharedRefusal<OtherPlace>(
+    `${place.node.name} holds an earlier ${formatOthers(place.others)} of ours, ${replaced}`,
+    {
+      what: `an earlier ${labels} of ours, ${replaced}`,
+      who: place.node.name,
+      place,
+      waysOut: (places) => [
+        `as after an old snapshot of the machine: overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
+        ...new Set(places.flatMap(({ others }) => others.map(({ held }) => lossOf(held.file)))),
+      ],
+    },
+  )
+}
+
+/** What no longer works once an earlier key is overwritten that was in use again. */
+function lossOf(file: string): string {
+  const { kind, name } = parseFileName(file) ?? {}
+  if (kind === 'encryption-config')
+    return 'what its API server has encrypted with that key since then is lost with it: read those Secrets through that API server first, and create them again afterwards'
+  return name === caName
+    ? 'certificates that were issued there since then are refused afterwards'
+    : 'tokens that were signed there since then are refused afterwards'
 }
 
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
@@ -193,7 +236,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   )
 }
 
-function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
+export function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
   const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
   return pem ? readCertificates(pem) : []
 }

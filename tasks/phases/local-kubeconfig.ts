@@ -1,5 +1,7 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { replaceFile, secretMode } from '../../lib/files/plain-file.ts'
@@ -62,8 +64,40 @@ function check(workspace: Workspace, names: Names, access: Access | undefined): 
     return lockedBy(held)
   }
   refuse(files, workspace, names, access)
-  if (left !== undefined) return lockedBy(left)
-  return { reasons: access ? reasonsOf(files, access) : [] }
+  const warning = warningOf(files, names)
+  if (left !== undefined) return { ...lockedBy(left), warning }
+  return { reasons: access ? reasonsOf(files, access) : [], warning }
+}
+
+/** The admin's key could be committed by an ordinary `git add`. */
+function warningOf(files: readonly KubeconfigFile[], { user }: Names): string | undefined {
+  const isThere = ({ mode }: KubeconfigFile) => mode !== undefined
+  const holder = files.find(({ content }) => content.users.has(user)) ?? files.find(isThere) ?? files.at(-1)
+  const tree = holder && workTreeOf(dirname(holder.real))
+  if (!holder || tree === undefined) return undefined
+  switch (askGit(tree, holder.real)) {
+    case 'ignored':
+      return undefined
+    case 'not ignored':
+      return `${holder.real} is in the git work tree ${tree}, which does not ignore it: git add would stage the admin's key; add it to .gitignore`
+    default:
+      return `${holder.real} is in ${tree}, which has a .git, and whether git ignores it could not be looked at: the admin's key should not be committed`
+  }
+}
+
+function workTreeOf(folder: string): string | undefined {
+  if (existsSync(join(folder, '.git'))) return folder
+  return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
+}
+
+/** https://git-scm.com/docs/git-check-ignore#_exit_status: what is tracked is not ignored. */
+function askGit(tree: string, path: string): 'ignored' | 'not ignored' | 'unknown' {
+  // A hook that calls us has set GIT_DIR. core.fsmonitor of a stranger's repository may be a command.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
+  const args = ['-c', 'core.fsmonitor=false', 'check-ignore', '-q', '--', path]
+  const { status } = spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 })
+  if (status === 0) return 'ignored'
+  return status === 1 ? 'not ignored' : 'unknown'
 }
 
 function refuse(files: readonly KubeconfigFile[], workspace: Workspace, names: Names, access?: Access): void {

@@ -22,6 +22,10 @@ interface Option {
 const table = {
   config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
+  offline: {
+    type: 'boolean',
+    help: 'with --dry-run: by auth/ and cluster.yaml alone; no ssh, and no file that cluster.yaml names',
+  },
   node: {
     type: 'string',
     as: 'nodes',

@@ -56,6 +56,19 @@ describe('what units read, on six machines', { skip }, () => {
   })
   after(() => lab?.stop())
 
+  test('two hosts that are swapped, and tidy homes: neither machine is changed, and no key is copied', async () => {
+    await tidyHomes()
+    const swapped: Readonly<Record<string, string>> = { control0: 'worker0', worker0: 'control0' }
+    const nodes = lab.all.map(({ name, role, ip }) => ({ name, role, ip, host: swapped[name] ?? name }))
+    lab.write(...running({}, [['nodes'], nodes]))
+    await mustRefuse(/control0: the machine that ssh reaches as worker0 is worker0[\s\S]*correct host/, 'bootstrap')
+    for (const name of ['control0', 'worker0'])
+      assert.equal(await on(name, 'find /home/ubuntu -name "*.pem"'), '', `${name} got files`)
+    // Once they are corrected, each has its own address: no warning either.
+    lab.write(...running())
+    assert.doesNotMatch(printed(await must(0, 'bootstrap')), /does not have the address|addresses of/)
+  })
+
   test('an auth/ without its encryption config, and tidy homes: no new key is made', async () => {
     await tidyHomes()
     renameSync(auth('encryption-config.yaml'), auth('..', 'kept.yaml'))

@@ -565,7 +565,12 @@ real -f -- "$@"`,
           lab.sshConfig,
           stanza.slice(0, stanza.indexOf('Host worker0')).replace('Host control0', 'Host alias'),
         )
-        writeNode(1, { host: 'alias' })
+        // Addresses that this machine has, as one that is two nodes has both.
+        const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
+        write([
+          ['nodes'],
+          nodes.map((node, i) => ({ ...node, ip: `127.0.0.${i + 1}`, ...(i === 1 && { host: 'alias' }) })),
+        ])
         assertStatus(await deploy(), 0)
         const ran = await deploy('--prune')
         assertStatus(ran, 0)

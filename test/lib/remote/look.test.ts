@@ -47,6 +47,30 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.deepEqual([path, files.size], [home, 0])
     })
 
+    test("lists the machine's own addresses, as the kernel has them", (t) => {
+      const kernel = `Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+Local:
+     +-- 127.0.0.0/8 2 0 2
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 192.168.1.14
+           /32 link UNICAST
+           /32 host LOCAL
+        |-- 192.168.1.255
+           /32 link BROADCAST
+fd000000000000000000000000000014 02 40 00 80     eth0
+fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
+      const listing = (script: string) => look(scratch(t), '~/not/there', {}, { path: fakeTool(t, 'cat', script) })
+      const { addresses } = listing(`printf '%s\\n' '${kernel}'`)
+      assert.deepEqual([...addresses], ['127.0.0.1', '192.168.1.14', 'fd00::14'])
+      assert.deepEqual([...listing('exit 1').addresses], [])
+    })
+
     test('tells mode, owner and digest of certificates, kubeconfigs and the encryption config', (t) => {
       const home = scratch(t)
       const modes = { 'ca.pem': 0o644, 'a-key.pem': 0o600, 'a.kubeconfig': 0o777, 'encryption-config.yaml': 0o4755 }

@@ -8,7 +8,7 @@ import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']
-const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
+const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run', '--offline']
 
 const ofRotate = ['--force', '--dry-run']
 

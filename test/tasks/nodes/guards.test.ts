@@ -8,12 +8,13 @@ import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { backUp, backups } from '../../../lib/files/backup.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
+import { guardMachine } from '../../../tasks/nodes/machine.ts'
 import { nodeFiles } from '../../../tasks/tables/files.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { parsed } from '../../support/bad-files.ts'
@@ -101,7 +102,15 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     folder,
   )
   const folderSeen: FolderSeen = {
-    ...{ path: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], uptime: undefined, isDrained: false },
+    ...{
+      path: '/home/ubuntu',
+      open: undefined,
+      uid: 0,
+      leftovers: [],
+      uptime: undefined,
+      isDrained: false,
+      addresses: new Set(),
+    },
     ...own,
   }
   return { folder: folderSeen, places: seen }
@@ -118,6 +127,64 @@ const refusalOf = (work: () => unknown) => {
 }
 const said = (look: NodeLook, workspace = at(), node = control) =>
   refusalOf(() => guardIdentity(workspace, node, look))?.message.replace(` than ${auth.path}`, '')
+
+describe('the machine that ssh reaches', () => {
+  const worker = nodeOf('w0')
+  const withAddresses = (look: NodeLook, ...addresses: string[]): NodeLook => ({
+    ...look,
+    folder: { ...look.folder, addresses: new Set(addresses) },
+  })
+  const refusal = (look: NodeLook, node = worker) => refusalOf(() => guardMachine(at(), node, look, []))
+  /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
+  const asControl = (from: AuthDir) => {
+    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
+    const [ca, certificate, key] = ['ca.pem', 'c0.pem', 'c0-key.pem'].map((name) => bytesOf(from, name))
+    if (!ca || !certificate || !key) return assert.fail()
+    const kubeconfig = Buffer.from(formatKubeconfig({ ca, certificate, key, ...names }))
+    const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
+    assert.ok(look.places && !(look.places instanceof Failure))
+    const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
+    const places = { ...look.places, files: new Map([...look.places.files].filter(([path]) => !own.has(path))) }
+    return { folder: { ...look.folder, files: new Map() }, places }
+  }
+
+  test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
+    const failure = refusal(asControl(auth))
+    assert.match(String(failure?.message), /w0: .* holds the certificate of c0, and none of w0$/)
+    assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
+    assert.equal(failure?.kind, 'refused')
+    assert.equal(refusal(asControl(others)), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3', '10.0.0.2')), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3'))?.kind, 'refused')
+  })
+
+  test('is that node where it has its address, whatever else it has', () => {
+    assert.equal(refusal(withAddresses(lookAt(worker), '10.0.0.3', '10.0.0.2')), undefined)
+    assert.match(String(refusal(withAddresses(lookAt(worker), '10.0.0.2'))), /is c0: it has the address 10\.0\.0\.2/)
+  })
+
+  test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
+    const loaded = {
+      isLoaded: true,
+      active: 'active',
+      sub: 'running',
+      isStopping: false,
+      started: 1,
+      account: undefined,
+    }
+    const look = lookAt(worker)
+    assert.ok(look.places && !(look.places instanceof Failure))
+    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', loaded]]) } }
+    const warning = (seen: NodeLook) => guardMachine(at(), worker, seen, [])
+    assert.match(
+      String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
+      /does not have the address 10\.0\.0\.3/,
+    )
+    assert.match(String(warning(running)), /could not be looked at/)
+    assert.equal(warning(withAddresses(running, '10.0.0.3')), undefined)
+    assert.equal(warning(look), undefined)
+  })
+})
 
 describe("another cluster's identity", () => {
   test('is not on a node that has ours', () => {
@@ -192,13 +259,99 @@ describe("another cluster's identity", () => {
   })
 })
 
-describe('with --replace-identity', () => {
-  /** An auth/ of its own, with ours. */
-  const ownAuth = (t: TestContext) => {
-    const own = temporaryAuth(t)
-    cpSync(auth.path, own.path, { recursive: true })
-    return new AuthDir(own.path)
+/** An auth/ of its own, with ours. */
+const ownAuth = (t: TestContext) => {
+  const own = temporaryAuth(t)
+  cpSync(auth.path, own.path, { recursive: true })
+  return new AuthDir(own.path)
+}
+
+describe('an earlier identity of ours', () => {
+  /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
+  const replaceAll = (own: AuthDir, ...files: string[]) => {
+    backUp(own, files, now)
+    for (const file of files) own.write(file, bytesOf(others, file), 0o600)
   }
+  const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
+    refusalOf(() => guardIdentity(at({}, own), control, lookAt(control, folder, places, own)))
+  const expected = {
+    'ca-key.pem': { files: ['ca.pem', 'ca-key.pem'], label: 'CA', loss: /^- certificates .* are refused afterwards$/m },
+    'service-account-key.pem': {
+      ...{ files: ['service-account.pem', 'service-account-key.pem'], label: 'service-account key' },
+      loss: /^- tokens .* are refused afterwards$/m,
+    },
+  }
+  for (const [name, { files, label, loss }] of Object.entries(expected))
+    test(`is called so, and can only be overwritten: ${name}`, (t) => {
+      const own = ownAuth(t)
+      const old = bytesOf(own, name)
+      replaceAll(own, ...files)
+      const folder = join(own.path, 'backup', '2026-11-24T12-00-00-000Z')
+      for (const [there, places] of [
+        [{ [name]: old }, {}],
+        [{}, { [`${kubernetes}/${name}`]: old }],
+      ] as const) {
+        const failure = refusalFor(own, there, places)
+        const held = Object.keys({ ...there, ...places }).join()
+        const message = `c0 holds an earlier ${label} (${held}) of ours, replaced on 2026-11-24 (${folder})`
+        assert.deepEqual([failure?.kind, failure?.message], ['refused', message])
+        assert.match(String(failure?.remedy), /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
+        assert.match(String(failure?.remedy), loss)
+        assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
+      }
+      const overwrite = at({ replaceIdentity: true }, own)
+      assert.equal(guardIdentity(overwrite, control, lookAt(control, { [name]: old }, {}, own)).length, 1)
+    })
+
+  test('is called so after a finished rotation of the encryption key, and what is lost is said', (t) => {
+    const own = ownAuth(t)
+    const write = (text: string) => {
+      backUp(own, [encryption], now)
+      own.write(encryption, text, 0o600)
+    }
+    const old = bytesOf(own, encryption)
+    write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64')))
+    write(encryptWithNewest(bytesOf(own, encryption).toString()))
+    write(keepKeys(bytesOf(own, encryption).toString(), ['key2']))
+    const failure = refusalFor(own, { [encryption]: old })
+    assert.match(
+      String(failure?.message),
+      /holds an earlier encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/,
+    )
+    assert.match(String(failure?.remedy), /^- what its API server has encrypted with that key since then is lost/m)
+    assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
+  })
+
+  test('is none where what was kept is newer, as where an old file was restored over it', (t) => {
+    for (const name of ['ca-key.pem', 'service-account-key.pem']) {
+      const own = ownAuth(t)
+      const files = [name.replace('-key', ''), name]
+      replaceAll(own, ...files)
+      const newer = bytesOf(own, name)
+      backUp(own, files, new Date(now.getTime() + 1000))
+      for (const file of files) own.write(file, bytesOf(auth, file), 0o600)
+      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 holds another .* than /)
+    }
+    const own = ownAuth(t)
+    const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
+    own.write(encryption, keepKeys(addKey(old, newer), ['key2']), 0o600)
+    const kept = bytesOf(own, encryption)
+    backUp(own, [encryption], now)
+    own.write(encryption, old, 0o600)
+    assert.match(String(refusalFor(own, { [encryption]: kept })?.remedy), /scp/)
+  })
+
+  test('beside another that was never ours is no way to overwrite both', (t) => {
+    const own = ownAuth(t)
+    const old = bytesOf(own, 'ca-key.pem')
+    replaceAll(own, 'ca.pem', 'ca-key.pem')
+    const stranger = bytesOf(others, 'service-account-key.pem')
+    const failure = refusalFor(own, { 'ca-key.pem': old, 'service-account-key.pem': stranger })
+    assert.match(String(failure?.message), /^c0 holds another CA .*, service-account key .* than /)
+  })
+})
+
+describe('with --replace-identity', () => {
   const [path, name] = [`${kubernetes}/ca-key.pem`, 'ca-key.pem'] as const
 
   test('what another identity has in the folder and in a place is kept, each as it was, and never taken for ours', (t) => {

@@ -293,6 +293,14 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         foreign.replace('contexts:', 'contexts:\n- {name: one, context: {cluster: two}}'),
         /not a valid kubeconfig/,
       ],
+      'where two clusters have one name': [
+        foreign.replace('clusters:', 'clusters:\n- {name: one, cluster: {server: "https://x:1"}}'),
+        /not a valid kubeconfig/,
+      ],
+      'where two users have one name': [
+        foreign.replace('users:', 'users:\n- {name: one, user: {token: def}}'),
+        /not a valid kubeconfig/,
+      ],
       'where it has two documents': [`${foreign}---\n${foreign}`, /not a valid kubeconfig/],
       'where an entry of ours is an alias': [
         'clusters:\n- {name: one, cluster: &all {server: "https://x:1"}}\n- {name: kubenet, cluster: *all}\n',
@@ -467,6 +475,61 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       await run(folder, 'local-kubeconfig')
       write(`${config}.lock`, '')
       assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
+    })
+  })
+
+  describe('in a git work tree', { skip: needs('git') }, () => {
+    const inTree = (t: Parameters<typeof scratch>[0]) => {
+      const { folder } = place(t, [['localKubeconfig', 'path'], './kubeconfig'])
+      const git = (...args: string[]) => {
+        const { status, stderr } = spawnSync('git', args, { cwd: folder, encoding: 'utf8' })
+        assert.equal(status, 0, stderr)
+      }
+      const warnings = async (...args: string[]) => {
+        const ran = await run(folder, 'local-kubeconfig', ...args)
+        assert.equal(ran.status, args.includes('--dry-run') ? 4 : 0, ran.output)
+        return ran.events.flatMap(({ warning }) => (typeof warning === 'string' ? [warning] : []))
+      }
+      return { folder, git, warnings }
+    }
+
+    test('that does not ignore it: the plan and the run say that the key would be staged', async (t) => {
+      const { folder, git, warnings } = inTree(t)
+      git('init', '-q')
+      const expected = new RegExp(
+        `^${folder}/kubeconfig is in the git work tree ${folder}, .* would stage the admin's key`,
+      )
+      for (const args of [['--dry-run'], [], []]) {
+        const [warning, ...more] = await warnings(...args)
+        assert.match(String(warning), expected)
+        assert.deepEqual(more, [])
+      }
+    })
+
+    test('that ignores it: nothing is said, unless it is tracked already', async (t) => {
+      const { folder, git, warnings } = inTree(t)
+      git('init', '-q')
+      write(join(folder, '.gitignore'), 'kubeconfig\n')
+      assert.deepEqual(await warnings(), [])
+      git('add', '-f', 'kubeconfig')
+      assert.equal((await warnings()).length, 1)
+    })
+
+    test('that git refuses to read: that could not be looked at', async (t) => {
+      const { folder, warnings } = inTree(t)
+      write(join(folder, '.git'), 'gitdir: /nowhere\n')
+      assert.match((await warnings()).join(), /has a \.git, and whether git ignores it could not be looked at/)
+    })
+
+    test('that names a command to watch its files: the command is not run', async (t) => {
+      const { folder, git, warnings } = inTree(t)
+      git('init', '-q')
+      write(join(folder, 'watch'), '#!/bin/sh\n: > "$(dirname "$0")/was-run"\n', 0o755)
+      git('config', 'core.fsmonitor', join(folder, 'watch'))
+      git('add', 'cluster.yaml')
+      rmSync(join(folder, 'was-run'), { force: true })
+      assert.equal((await warnings()).length, 1)
+      assert.ok(!existsSync(join(folder, 'was-run')))
     })
   })
 

@@ -1,0 +1,162 @@
+/** ssh reaches another node than cluster.yaml means. Each node of the lab has a kernel that lists addresses of its own. */
+import assert from 'node:assert/strict'
+import { readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { type Lab, startLab } from '../lab/lab.ts'
+import {
+  type Edit,
+  harderway,
+  idsOf,
+  labEdits,
+  makePlace,
+  messageOf,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
+import { fakeTool } from '../support/node-files.ts'
+import { needs } from '../support/parts.ts'
+import { stateOf } from '../support/state.ts'
+
+const addresses = { control0: '192.168.1.11', worker0: '192.168.1.14', worker1: 'fd00::15' }
+type Name = keyof typeof addresses
+const names = Object.keys(addresses) as Name[]
+const roles = { control0: 'control', worker0: 'worker', worker1: 'worker' }
+/** As /proc/net/if_inet6 has fd00::15. */
+const inet6 = 'fd000000000000000000000000000015 02 40 00 80 eth0'
+
+describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
+  let place: string
+  let lab: Lab
+  const home = (name: Name) => lab.node(name).home
+  const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
+  const files = (name: Name) => readdirSync(home(name)).filter((file) => !file.startsWith('.'))
+  const deploy = (...args: string[]) => harderway(place, 'deploy', '--json', ...args)
+  /** With something else said of some of them. */
+  const write = (changes: Partial<Record<Name, object>> = {}, ...more: Edit[]) => {
+    const nodes = names.map((name) => ({ name, role: roles[name], ip: addresses[name], ...changes[name] }))
+    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), [['nodes'], nodes], ...more])
+  }
+  /** What its kernel lists. */
+  const withKernel = async (t: TestContext, kernels: Partial<Record<Name, string>>, work: () => Promise<void>) => {
+    const toolFor = (text: string) =>
+      fakeTool(t, 'cat', `case "$*" in *fib_trie*) printf '%s\\n' '${text}' ;; *) real "$@" ;; esac`)
+    for (const [name, text] of Object.entries(kernels))
+      await lab.node(name).restart({ env: { PATH: `${toolFor(text)}:${process.env.PATH}` } })
+    try {
+      await work()
+    } finally {
+      for (const name of Object.keys(kernels)) await lab.node(name).restart({ env: {} })
+    }
+  }
+  const local = (address: string) => `Local:\n     |-- ${address}\n        /32 host LOCAL`
+  const own = { control0: local(addresses.control0), worker0: local(addresses.worker0), worker1: inet6 }
+  /** Those nodes are refused with exit 3, and nothing is copied to them. */
+  const assertRefused = (ran: Ran, before: ReturnType<typeof homes>, ...refused: Name[]) => {
+    assertStatus(ran, 3)
+    assert.deepEqual(
+      idsOf(ran, 'failed'),
+      refused.map((name) => `deploy/${name}`),
+    )
+    for (const name of refused) assert.deepEqual(homes()[name], before[name])
+  }
+
+  before(async () => {
+    place = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+  })
+  beforeEach(() => {
+    for (const name of names) for (const file of files(name)) rmSync(join(home(name), file), { recursive: true })
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  test('because two hosts are swapped, a first deploy copies nothing to either of them', async (t) => {
+    await withKernel(t, own, async () => {
+      write({ control0: { host: 'worker0' }, worker0: { host: 'control0' } })
+      const ran = await deploy()
+      assertStatus(ran, 3)
+      assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0', 'deploy/worker0'])
+      assert.deepEqual([files('control0'), files('worker0')], [[], []])
+      assert.ok(files('worker1').includes('worker1.pem'))
+      assert.match(
+        String(messageOf(ran, 'deploy/control0')),
+        /reaches as worker0 is worker0: it has the address 192\.168\.1\.14, and not 192\.168\.1\.11/,
+      )
+      // Overwriting another identity is no answer to that.
+      assertStatus(await deploy('--replace-identity'), 3)
+      assert.deepEqual(files('worker0'), [])
+    })
+  })
+
+  test('because a line was copied, by an IPv6 address, that node alone is refused', async (t) => {
+    await withKernel(t, own, async () => {
+      write({ worker0: { host: 'worker1' } })
+      const ran = await deploy('--node', 'worker0')
+      assertStatus(ran, 3)
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /has the address fd00::15, and not 192\.168\.1\.14/)
+      assert.deepEqual(files('worker1'), [])
+    })
+  })
+
+  describe('and it was deployed to before,', () => {
+    beforeEach(async () => {
+      write()
+      assertStatus(await deploy(), 0)
+    })
+
+    test('its addresses tell nothing: the other pair that it holds does', async () => {
+      const [before, swapped] = [homes(), { worker0: { host: 'worker1' }, worker1: { host: 'worker0' } }]
+      write(swapped)
+      const ran = await deploy()
+      assertRefused(ran, before, 'worker0', 'worker1')
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /holds the certificate of worker1, and none of worker0/)
+      for (const args of [['--prune'], ['--force']]) assertRefused(await deploy(...args), before, 'worker0', 'worker1')
+    })
+
+    test('the names of two nodes are swapped on purpose: --replace-identity says so', async (t) => {
+      await withKernel(t, own, async () => {
+        const before = homes()
+        const [worker0, worker1] = [
+          { name: 'worker1', host: 'worker0' },
+          { name: 'worker0', host: 'worker1' },
+        ]
+        write({ worker0, worker1 })
+        assertRefused(await deploy(), before, 'worker0', 'worker1')
+        assertStatus(await deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity'), 0)
+        assert.ok(files('worker0').includes('worker1-key.pem'))
+        assertStatus(await deploy(), 0)
+      })
+    })
+
+    test('a node that is renamed in cluster.yaml is deployed to', async () => {
+      write({ worker0: { name: 'renamed', host: 'worker0' } })
+      assertStatus(await deploy(), 0)
+      assert.ok(files('worker0').includes('renamed-key.pem'))
+    })
+
+    test('a machine that is two nodes has the addresses of both', async (t) => {
+      const both = `${local(addresses.worker0)}\n${inet6}`
+      await withKernel(t, { worker0: both }, async () => {
+        write({ worker1: { host: 'worker0', directory: '~/second' } })
+        assertStatus(await deploy(), 0)
+        write({ worker1: { host: 'worker0', directory: home('worker0') } })
+        assertStatus(await deploy(), 0)
+        assert.ok(files('worker0').includes('worker1-key.pem'))
+      })
+    })
+
+    test('a virtual address that the machine also has proves nothing', async (t) => {
+      await withKernel(t, { control0: `${local('192.168.1.14')}\n${local('10.0.0.5')}` }, async () => {
+        write({ worker0: { role: 'gateway' } }, [['api', 'virtualIP'], '192.168.1.14'])
+        assertStatus(await deploy('--node', 'control0'), 0)
+      })
+    })
+  })
+})
+
+function assertStatus(ran: Ran, status: number): void {
+  assert.equal(ran.status, status, ran.stdout + ran.stderr)
+}
