@@ -13,7 +13,7 @@ import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
 import { formatCommand } from './request/command.ts'
-import { type Ending, type Host, type Output, watchEndings } from './request/host.ts'
+import { type Ending, type Host, watchEndings } from './request/host.ts'
 import { findLostOptions } from './request/npm-options.ts'
 import type { Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
@@ -21,11 +21,13 @@ import { groups, phases } from './tables/phases.ts'
 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
-  if (host.stdout.isTTY) sizeTerminal(host.stdout)
+  const { stdout } = host
+  // A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown.
+  if (stdout.isTTY) Object.assign(stdout, { rows: stdout.rows || 24, columns: stdout.columns || 80 })
   const ending = watchEndings(host)
   const findings = await respond(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
-  await new Promise<void>((resolve) => host.stdout.write('', () => resolve()))
+  await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   const failure = ending.failure()
   if (failure) createPrinter(host).printFitted((await import('../lib/show/reporter.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
@@ -76,7 +78,8 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
     cwd,
     now,
     clone: cloneElsewhere(env),
-    pathOf: (path) => pathOf(path, host),
+    // npm runs scripts in the package's folder; INIT_CWD is the user's current folder.
+    pathOf: (path) => resolve(env.INIT_CWD ?? cwd(), path),
     signal: ending.signal,
     endedStatus: ending.status,
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan, printer),
@@ -174,12 +177,6 @@ async function createProgress(
   return isPlan ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
-/** A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown. */
-function sizeTerminal(terminal: Output): void {
-  terminal.rows ||= 24
-  terminal.columns ||= 80
-}
-
 function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
   return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
 }
@@ -187,11 +184,6 @@ function detailOf({ verbose, quiet }: Options): 'verbose' | 'normal' | 'quiet' {
 function cloneElsewhere({ INIT_CWD }: NodeJS.ProcessEnv): string | undefined {
   const clone = dirname(String(findPackageJSON(import.meta.url)))
   return INIT_CWD !== undefined && relative(clone, INIT_CWD).startsWith('..') ? clone : undefined
-}
-
-/** npm runs scripts in the package's folder; INIT_CWD is the user's current folder. */
-function pathOf(path: string, { env, cwd }: Pick<Host, 'env' | 'cwd'>): string {
-  return resolve(env.INIT_CWD ?? cwd(), path)
 }
 
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */

@@ -5,7 +5,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
 
 /** A stream, which may be a terminal. */
-export interface Output extends Writable {
+interface Output extends Writable {
   isTTY?: boolean
   rows?: number
   columns?: number
