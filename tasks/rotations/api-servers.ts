@@ -47,7 +47,6 @@ const memberList = v.object({
     v.minLength(1),
   ),
 })
-const versionInfo = v.object({ major: v.string(), minor: v.string() })
 
 export type Lease = NonNullable<v.InferOutput<typeof leaseList>['items']>[number]
 export type Member = v.InferOutput<typeof memberList>['members'][number]
@@ -71,32 +70,23 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   const [first] = nodes
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
   const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(serving, node) })))
-  const hasLeases = await withApi(serving, first, async (api) => {
-    const { major, minor } = await api.readAs(versionInfo, 'GET', '/version')
-    return Number(major) > 1 || Number.parseInt(minor, 10) >= 26
-  })
   let leases: Lease[] = []
   let silent: Control[] = []
-  if (hasLeases)
-    // One that was just started renews its lease after it is ready.
-    await repeat(
-      reloadTime,
-      async () => {
-        leases = await readLiveLeases(serving, first)
-        silent = running.filter(({ hostname }) => !leases.some((lease) => hostnameOf(lease) === hostname))
-        return silent[0]?.hostname
-      },
-      signal,
-    )
-  const hasStore = nodeUnits(first, install).some(isStore)
-  const members = hasStore ? await readMembers(serving, first) : []
-  const unknown = silent.map(
-    ({ node }) =>
-      `the API server of ${node.name} has renewed no lease in kube-system for a minute: see the clocks of the control nodes, and its feature gate APIServerIdentity`,
-  )
-  if (!hasLeases && !hasStore)
-    unknown.push('API servers before Kubernetes 1.26 renew no lease, and install.units leaves out etcd')
-  return { unreached: [...strangersIn(leases, running), ...foreignMembers(members, controls)], unknown }
+  const look = async () => {
+    leases = await readLiveLeases(serving, first)
+    silent = running.filter(({ hostname }) => !leases.some((lease) => hostnameOf(lease) === hostname))
+    return silent[0]?.hostname
+  }
+  // One that was just started renews its lease after it is ready.
+  await repeat(reloadTime, look, signal)
+  const members = nodeUnits(first, install).some(isStore) ? await readMembers(serving, first) : []
+  return {
+    unreached: [...strangersIn(leases, running), ...foreignMembers(members, controls)],
+    unknown: silent.map(
+      ({ node }) =>
+        `the API server of ${node.name} has renewed no lease in kube-system for a minute: that needs Kubernetes 1.26, its feature gate APIServerIdentity, and clocks that agree`,
+    ),
+  }
 }
 
 /** The API servers among the leases that run on no machine of these. */
