@@ -62,8 +62,8 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
 }
 
 /**
- * Theirs has a newer key than ours: an earlier file was restored, and objects may be sealed by that key, whatever is kept; or
- * it was just taken back, and what was kept last is what they still hold.
+ * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that key,
+ * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((text) => newestKey(String(text ?? '')))
