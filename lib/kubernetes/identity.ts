@@ -63,8 +63,8 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
 }
 
 /**
- * True if theirs has a newer key than ours. Either an old file was restored here, and objects may be encrypted with that key,
- * whatever is kept; or that key was just rolled back, and what was kept last is what they still hold.
+ * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that key,
+ * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest)

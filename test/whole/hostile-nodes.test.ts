@@ -21,6 +21,8 @@ import { after, before, beforeEach, describe, test } from 'node:test'
 import { stringify } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { backUp } from '../../lib/files/backup.ts'
+import { addKey, keepKeys } from '../../lib/kubernetes/sealing-keys.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { certTable } from '../../tasks/tables/certs.ts'
@@ -462,6 +464,30 @@ real -f -- "$@"`,
         copyFileSync(join(auth(other), name), join(home(), name))
       assertStatus(await deploy(), 0)
     })
+  })
+
+  test('is back from a snapshot of before a finished rotation: its key is only overwritten, and kept', async () => {
+    const own = new AuthDir(auth())
+    const old = readFileSync(join(auth(), config), 'utf8')
+    backUp(own, [config], new Date('2026-11-20T12:00:00Z'))
+    const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64')), ['key2'])
+    writeFileSync(join(auth(), config), rotated)
+    const before = homes()
+    const ran = await deploy()
+    assertStatus(ran, 3)
+    const { message, remedy } = ran.events.find(({ id, type }) => id === 'deploy/control0' && type === 'failed') ?? {}
+    const kept = join(auth(), 'backup/2026-11-20T12-00-00-000Z')
+    assert.equal(
+      message,
+      `control0 holds an earlier encryption key (${config}) of ours, replaced on 2026-11-20 (${kept})`,
+    )
+    assert.doesNotMatch(String(remedy), /scp|recover/)
+    assert.deepEqual(homes(), before)
+    const [, command = ''] = /overwrite it: npm run task -- (.*)/.exec(String(remedy)) ?? []
+    assertStatus(await harderway(place, ...command.split(' ')), 0)
+    assert.equal(readFileSync(join(home(), config), 'utf8'), rotated)
+    const [folder = ''] = readdirSync(join(auth(), 'backup')).filter((name) => name.startsWith('control0-'))
+    assert.equal(readFileSync(join(auth(), 'backup', folder, config), 'utf8'), old)
   })
 
   describe('holds what ours does not', () => {

@@ -415,7 +415,10 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
 
       for (const [what, ca] of [
         ['the same CA beside another', (access: Access) => dataOf(Buffer.concat([otherCa, access.ca]))],
-        ['a CA that can not be there', () => 'certificate-authority: gone.pem'],
+        [
+          'a file that does not exist: kubectl reports it only when it connects, and overwrites it',
+          () => 'certificate-authority: gone.pem',
+        ],
         ['what is no certificate', () => dataOf(Buffer.from('nothing'))],
       ] as const)
         test(`but not where it names ${what}`, async (t) => {
