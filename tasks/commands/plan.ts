@@ -10,7 +10,7 @@ import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { formerHolders } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
-import { notesOnFolder } from '../looks/walk.ts'
+import { notesOnAddresses, notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
@@ -27,8 +27,10 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   const refusals = await askNodes(request, graph)
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
-  const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(seen.workspace) : []
-  const notes = [...notesOnFolder(seen.workspace.auth), ...former, ...otherWays(request, graph, forced)]
+  const onNodes = ids.some((id) => graph.get(id)?.where === 'node')
+    ? [...notesOnAddresses(request.cluster), ...formerHolders(seen.workspace)]
+    : []
+  const notes = [...notesOnFolder(seen.workspace.auth), ...onNodes, ...otherWays(request, graph, forced)]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })
 }
 

@@ -13,7 +13,7 @@ import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
-import { walk } from '../looks/walk.ts'
+import { notesOnAddresses, walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { select } from '../request/selection.ts'
 import { checkConfigFile, lockAuth, openWorkspace, type Request } from '../request/session.ts'
@@ -42,7 +42,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     if (outcomes.size === 0) reporter.note('no file was made or changed')
     else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
       const { formerHolders } = await import('../looks/former-holders.ts')
-      for (const former of formerHolders(workspace)) reporter.note(former)
+      for (const note of [...notesOnAddresses(cluster), ...formerHolders(workspace)]) reporter.note(note)
     }
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {

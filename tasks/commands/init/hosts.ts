@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { userInfo } from 'node:os'
 import pLimit from 'p-limit'
-import { addressBytes, canonicalAddress } from '../../../lib/address.ts'
+import { addressBytes, canonicalAddress, specialUse } from '../../../lib/address.ts'
 import { isErrno, usageFailure } from '../../../lib/failure.ts'
 import { printConfig } from '../../../lib/remote/effective.ts'
 import type { ConfigUse } from '../../../lib/remote/ssh-command.ts'
@@ -65,7 +65,8 @@ async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host>
   const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
   return {
     // What was given as an address is what is meant.
-    addresses: isItself && addressBytes(host) ? addresses : addresses.filter(isOthers),
+    addresses:
+      isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
     user: isItself && user === userInfo().username ? undefined : user,
   }
 }
@@ -79,13 +80,4 @@ async function resolve(hostname: string): Promise<string[]> {
     if (isErrno(error)) return []
     throw error
   }
-}
-
-/** Whether other nodes would reach the same machine by it: not loopback, link-local or unspecified (RFC 6890). */
-function isOthers(address: string): boolean {
-  const bytes = addressBytes(address)
-  if (!bytes) return false
-  const [one = 0, two = 0] = bytes
-  if (bytes.length === 4) return one !== 127 && one !== 0 && !(one === 169 && two === 254)
-  return address !== '::1' && address !== '::' && !(one === 0xfe && (two & 0xc0) === 0x80)
 }

@@ -144,3 +144,23 @@ describe('auth/', { concurrency: 2 }, () => {
   spoiled('has a bad cluster.yaml', 2, (place) => writeFileSync(join(place, 'cluster.yaml'), 'name: 1'), ['certs'])
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
 })
+
+test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
+  skip: needs('ssh'),
+}, async (t) => {
+  const { place } = makeFolder(t, [
+    [['nodes'], [nodes[0], { name: 'worker0', role: 'worker', ip: '127.0.0.2' }]],
+    [['api', 'virtualIP'], '127.0.0.1'],
+    [['ssh', 'configFile'], './ssh_config'],
+  ])
+  writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
+  const warning = 'warning: no other machine reaches a loopback address: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)'
+  for (const [task, count] of [
+    ['deploy', 1],
+    ['deploy --dry-run', 1],
+    ['certs', 0],
+  ] as const) {
+    const { stdout } = await harderway(place, ...task.split(' '))
+    assert.equal(stdout.split('\n').filter((line) => line.includes(warning)).length, count, `${task}: ${stdout}`)
+  }
+})
