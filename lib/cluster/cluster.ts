@@ -162,10 +162,11 @@ function complete(input: ClusterInput) {
       context: localKubeconfig.context ?? name,
       user: localKubeconfig.user ?? 'admin',
     },
-    nodes: nodes.map(({ ip, ips = [], host, directory, ...node }) => ({
+    nodes: nodes.map(({ ip, ips = [], host, user, directory, ...node }) => ({
       ...node,
       ips: ip === undefined ? ips : [ip],
       host: host ?? node.name,
+      user: user ?? ssh.user,
       directory: directory ?? ssh.directory,
     })),
   }

@@ -58,8 +58,7 @@ function explained(
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node, places) as Failure }
   const failure = nodeFailure(node, `can't become root (${install.sudo}): ${places.what}`, {
     code: 'no-root',
-    remedy:
-      'let ssh.user run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false',
+    remedy: `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false`,
   })
   return { ...look, places: failure }
 }

@@ -13,6 +13,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     ips: [ip],
     sans: [],
     host: name,
+    user: 'ubuntu',
     directory: '~',
   })
   assert.deepEqual(parsed(guide), {
@@ -57,7 +58,7 @@ test('name, api.virtualIP and nodes are enough: the rest has its default', () =>
     install: false,
     users: [],
     localKubeconfig: { path: undefined, context: 'home', user: 'admin' },
-    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', directory: '~' }],
+    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', user: 'ubuntu', directory: '~' }],
   })
 })
 
@@ -65,9 +66,9 @@ test('a section with everything in it commented out has its defaults', () => {
   assert.deepEqual(parsed(`${minimal}subject:\n  # country: PL\nssh:\n`), parsed(minimal))
 })
 
-test('a node may say where ssh finds it, in which folder, and under what other names it is known', () => {
+test('a node may say where ssh finds it, who logs in, in which folder, and under what other names it is known', () => {
   const node =
-    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, directory: /srv/c0 }'
+    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, user: root, directory: /srv/c0 }'
   assert.deepEqual(parsed(edited('{ name: c0, role: control, ip: 10.0.0.2 }', node)).nodes, [
     {
       name: 'c0',
@@ -76,6 +77,7 @@ test('a node may say where ssh finds it, in which folder, and under what other n
       sans: ['c0.example.org'],
       host: 'c0-ssh',
       port: 22022,
+      user: 'root',
       directory: '/srv/c0',
     },
   ])

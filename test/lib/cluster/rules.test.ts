@@ -116,7 +116,7 @@ testBadFiles({
     RemoteCommand: id
     ConnectTimeout: 5
 `,
-    "7:5: ssh.options.User can't be set here: set ssh.user",
+    "7:5: ssh.options.User can't be set here: set ssh.user, or user of the node",
     "8:5: ssh.options.port can't be set here: set port of the node",
     "9:5: ssh.options.HostName can't be set here: set host of the node",
     "10:5: ssh.options.BatchMode can't be set here: harderway sets it itself",
