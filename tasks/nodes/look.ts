@@ -128,8 +128,8 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
 }
 
 /**
- * Queries the content of identity files, even if they do not belong on the node or are missing in auth/, and of certificates and
- * kubeconfigs, to see whether they are newer than ours.
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
+ * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
  */
 function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
@@ -140,7 +140,7 @@ function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
     }),
     ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? noDigest]),
   ])
-  return { directory: node.directory, expected }
+  return { directory: node.directory, expected, hasOthers: true }
 }
 
 /** The same for places. The content of a leaf's key is never needed. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -33,7 +34,7 @@ const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
 const isRoot = process.getuid?.() === 0
 const whole = { recursive: true, preserveTimestamps: true }
 
-describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   let place: string
   let lab: Lab
   const auth = () => join(place, 'auth')
@@ -222,6 +223,47 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: a folder is in the place of worker0\.pem in /)
     assert.ok(readdirSync(home('worker0')).every((name) => !name.startsWith('.harderway')))
     rmSync(path, { recursive: true })
+  })
+
+  test('what is left of a node that was renamed is removed with --prune, and a certificate of others is not', async () => {
+    const renamed = five.map((node) => (node.name === 'worker1' ? { ...node, name: 'third', host: 'worker1' } : node))
+    const old = ['worker1.pem', 'worker1-key.pem', 'worker1.kubeconfig']
+    const folder = home('worker1')
+    const proxy = join(auth(), 'kube-proxy')
+    // One of another CA, one of ours that is no node's, and keys beside them.
+    const others = {
+      'prometheus.pem': readFileSync(join(lab.node('worker1').home, 'ca.pem')),
+      'prometheus-key.pem': 'a key',
+      'mine.pem': execFileSync('openssl', [
+        ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', '/dev/null'],
+        ...['-subj', '/O=system:nodes/CN=system:node:mine', '-days', '9'],
+      ]),
+      'mine-key.pem': 'a key',
+      'mine.kubeconfig': 'a kubeconfig',
+      'proxy.pem': readFileSync(`${proxy}.pem`),
+    }
+    for (const [name, text] of Object.entries(others)) writeFileSync(join(folder, name), text)
+    // The notice on a former node advises to remove these.
+    for (const file of old) rmSync(join(auth(), file))
+    write(renamed)
+    const told = await harderway(place, 'deploy', '--json')
+    assertStatus(told, 0)
+    const { warning } = told.events.find(({ id, type }) => id === 'deploy/third' && type === 'built') ?? {}
+    assert.match(
+      String(warning),
+      /^third holds worker1\.pem, worker1-key\.pem, worker1\.kubeconfig, which do .*: --prune/,
+    )
+    assert.ok(old.every((file) => existsSync(join(folder, file))))
+    assertStatus(await harderway(place, 'deploy', '--prune'), 0)
+    const left = readdirSync(folder)
+    assert.deepEqual(
+      left.filter((file) => file.startsWith('worker1')),
+      [],
+    )
+    for (const name of [...Object.keys(others), 'third.pem', 'third-key.pem', 'third.kubeconfig'])
+      assert.ok(left.includes(name), name)
+    assert.deepEqual(idsOf(await harderway(place, 'deploy', '--prune', '--json'), 'built'), [])
+    for (const name of Object.keys(others)) rmSync(join(folder, name))
   })
 
   test('files of others in the same folder are left as they are', async () => {
