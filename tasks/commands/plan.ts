@@ -8,7 +8,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { formerHolders } from '../looks/former-holders.ts'
+import { formerHoldersNote } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
 import { notesOnAddresses, notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
@@ -28,7 +28,7 @@ export async function plan(request: Request): Promise<readonly Finding[]> {
   if (refusals.length > 0) return refuse(request, views, refusals)
   const seen = await look(request, { graph, views, forced, foresees: true })
   const onNodes = ids.some((id) => graph.get(id)?.where === 'node')
-    ? [...notesOnAddresses(request.cluster), ...formerHolders(seen.workspace)]
+    ? [...notesOnAddresses(request.cluster), ...formerHoldersNote(seen.workspace)]
     : []
   const notes = [...notesOnFolder(seen.workspace.auth), ...onNodes, ...otherWays(request, graph, forced)]
   return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced) })

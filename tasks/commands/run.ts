@@ -41,8 +41,8 @@ export async function run(request: Request): Promise<readonly Finding[]> {
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
     if (outcomes.size === 0) reporter.note('no file was made or changed')
     else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-      const { formerHolders } = await import('../looks/former-holders.ts')
-      for (const note of [...notesOnAddresses(cluster), ...formerHolders(workspace)]) reporter.note(note)
+      const { formerHoldersNote } = await import('../looks/former-holders.ts')
+      for (const note of [...notesOnAddresses(cluster), ...formerHoldersNote(workspace)]) reporter.note(note)
     }
     for (const { sentence } of await rotationsUnderWay(workspace)) reporter.note(sentence)
   } catch (error) {

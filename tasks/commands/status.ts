@@ -6,7 +6,7 @@ import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { formerHolders } from '../looks/former-holders.ts'
+import { formatFormer, formerHolders } from '../looks/former-holders.ts'
 import {
   firstEnd,
   type Item,
@@ -98,9 +98,12 @@ function tell(
   const former = options.nodes.length === 0 ? formerHolders(workspace) : []
   if (items.length + nodes.length === 0)
     print(`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`)
-  const notes = [...onFolder, ...rotations.flatMap(toldOf), ...former, ...warningsOf(own)].flatMap((text) =>
-    breakLines(printable(text), width, 0, 2),
-  )
+  const notes = [
+    ...[...onFolder, ...rotations.flatMap(toldOf), ...warningsOf(own)].flatMap((text) =>
+      breakLines(printable(text), width, 0, 2),
+    ),
+    ...former.flatMap((each) => fit(printable(formatFormer(each)), width)),
+  ]
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
   for (const line of [...notes, ...failures.flatMap((text) => fit(text, width))]) print(line)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { warningsOf } from '../../../lib/show/reporter.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../../lib/wording.ts'
-import { formerHolders } from '../../looks/former-holders.ts'
+import { formatFormer, formerHolders } from '../../looks/former-holders.ts'
 import { firstEnd, type Item, isOurs, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
 import { notesOnFolder } from '../../looks/walk.ts'
 import { formatUnderWay, rotationsIn } from '../../rotations/table.ts'
@@ -110,7 +110,7 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
 
 /** What no run changes. */
 function showKnown({ workspace, outcomes }: ReportData): string {
-  const lines = [...warningsOf(outcomes), ...formerHolders(workspace)]
+  const lines = [...warningsOf(outcomes), ...formerHolders(workspace).map((former) => formatFormer(former))]
   return lines.length === 0 ? '' : listLines('known', lines)
 }
 

@@ -1,7 +1,7 @@
 /** The way on: from where a rotation stands, one stage after the other, each begun when the one before is proven. */
 import { Failure, refusal, runAgain } from '../../../lib/failure.ts'
 import type { Finding } from '../../looks/exit-status.ts'
-import { formerHolders } from '../../looks/former-holders.ts'
+import { formerHoldersNote } from '../../looks/former-holders.ts'
 import { formatNotAsked } from '../../looks/under-way.ts'
 import type { Stage } from '../../rotations/rotation.ts'
 import { tellUses } from '../../rotations/table.ts'
@@ -61,7 +61,7 @@ async function tellWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pr
     return [formatNotAsked(error)]
   })
   for (const sentence of sentences) say(sentence)
-  for (const former of formerHolders(rotating.workspace)) say(former)
+  for (const note of formerHoldersNote(rotating.workspace)) say(note)
   say(`left to do: ${next.title}`)
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
   say('or back:')

@@ -367,9 +367,26 @@ test('a node that was taken out of cluster.yaml is named, with what is still hel
   ]
   writeCluster(place, edits)
   const ran = await harderway(place, 'deploy')
+  const note = /^not in cluster\.yaml any more: worker2; what is left to do about that: npm run task -- status$/m
+  assert.match(ran.stdout, note)
+  assert.doesNotMatch(ran.stdout, /kubectl delete/)
+  assert.match((await harderway(place, 'deploy', '--dry-run')).stdout.replaceAll(/\s+/g, ' '), /any more: worker2; /)
+  const auth = join(place, 'auth')
+  const { stdout } = await harderway(place, 'status')
+  const lines = stdout.slice(stdout.indexOf('worker2 is')).trimEnd().split('\n')
   assert.match(
-    ran.stdout,
-    /^worker2 is no longer in cluster\.yaml: worker2\.pem, worker2-key\.pem, worker2\.kubeconfig in \S+, and what it still holds of them, are valid until \d{4}-\d\d-\d\d\. .* rm \S+worker2\.pem .*kubectl delete node worker2\. If it was a control node, it also holds the keys of the CA, .*: wipe it, or npm run task -- rotate ca$/m,
+    lines.slice(0, 2).join(''),
+    /^worker2 is no longer in cluster\.yaml, and its certificate is valid until \d{4}-/,
+  )
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('      ')).map((line) => line.trim()),
+    [
+      `(cd ${place} && ssh -o ConnectTimeout=1 ubuntu@worker2 'rm -f worker2.pem worker2-key.pem worker2.kubeconfig')`,
+      'npm run task -- deploy --prune',
+      'kubectl delete node worker2',
+      `rm ${auth}/worker2.pem ${auth}/worker2-key.pem ${auth}/worker2.kubeconfig`,
+      'npm run task -- rotate ca',
+    ],
   )
   rmSync(place, { recursive: true, force: true })
 })
