@@ -24,12 +24,21 @@ export interface SharedCause<Place = unknown> {
   remedyFor(places: readonly Place[]): string
 }
 
+/** A place in a file, for a tool that shows it there; lines and columns count from 1. */
+export interface Mistake {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
 interface FailureDetails {
   readonly kind?: FailureKind
   readonly node?: string | undefined
   readonly remedy?: string | undefined
   readonly code?: string | undefined
   readonly shared?: SharedCause
+  readonly mistakes?: readonly Mistake[]
   readonly cause?: unknown
 }
 
@@ -44,6 +53,8 @@ export class Failure extends Error {
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   readonly shared: SharedCause | undefined
+  /** Of a file that its user wrote; the message has them too. */
+  readonly mistakes: readonly Mistake[]
 
   constructor(what: string, options: FailureDetails = {}) {
     const { node, cause } = options
@@ -55,6 +66,7 @@ export class Failure extends Error {
     this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
     this.code = options.code
     this.shared = options.shared
+    this.mistakes = options.mistakes ?? []
   }
 
   /** The same, with what differs. */

@@ -1,5 +1,7 @@
 /** Text formatting shared by all output. Pure. */
 
+import type { Mistake } from './failure.ts'
+
 const hour = 3_600_000
 
 export function formatDate(date: Date): string {
@@ -63,6 +65,16 @@ export function groupAlike<T>(items: Iterable<T>, key: (item: T) => unknown): [T
 /** As one word for a POSIX shell. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/**
+ * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
+ * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
+ */
+export function formatAnnotation({ file, line, column, message }: Mistake): string {
+  const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
+  const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
+  return `::error file=${property(file)},line=${line},col=${column}::${data(printable(message))}`
 }
 
 /**

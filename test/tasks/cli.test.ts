@@ -318,6 +318,28 @@ test('in GitHub Actions nothing that a file says becomes a command of the runner
   assert.doesNotMatch(stdout + stderr, /^\s*(::|##\[)/m)
 })
 
+test('in GitHub Actions each mistake in cluster.yaml is an annotation of its line, and no text in it a command', async (t) => {
+  const folder = join(place(t), 'a,b:c%')
+  mkdirSync(folder)
+  const text = clusterOf(1)
+    .replace('virtualIP: 192.168.1.21', 'virtualIP: "\\n::stop-commands::x%"')
+    .concat('nodez: 1\n')
+  writeFileSync(join(folder, 'cluster.yaml'), text)
+  const file = join(folder, 'cluster.yaml').replace('a,b:c%', 'a%2Cb%3Ac%25')
+  for (const args of [['ca'], ['ca', '--json']]) {
+    const { status, stderr } = await run(folder, args, { GITHUB_ACTIONS: 'true' })
+    assert.equal(status, 2)
+    assert.deepEqual(
+      stderr.split('\n').filter((line) => /^\s*(::|##\[)/.test(line)),
+      [
+        `::error file=${file},line=3,col=18::api.virtualIP "\\n::stop-commands::x%25" is not an IP address, such as 192.168.1.11`,
+        `::error file=${file},line=${text.split('\n').length - 1},col=1::nodez is an unknown key in cluster.yaml: did you mean nodes?`,
+      ],
+    )
+    assert.doesNotMatch((await run(folder, args)).stderr, /^::/m)
+  }
+})
+
 test('--list tells every phase and what it makes, --help every option, without a cluster.yaml', async (t) => {
   const folder = scratch(t)
   const list = await run(folder, ['--list'])
