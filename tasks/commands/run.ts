@@ -4,13 +4,13 @@ import type { Lock } from '../../lib/files/lock.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Force, TargetId } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { rotationsUnderWay } from '../looks/under-way.ts'
 import { notesOnAddresses, walk } from '../looks/walk.ts'
@@ -61,6 +61,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
           ...tellHeld(workspace, wanted, outcomes),
           ...tellUsers(workspace, outcomes),
           ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
+          ...tellNewIdentity(workspace, wanted, outcomes),
         ],
     nextToExpire: nextToExpire(workspace, wanted),
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
@@ -102,6 +103,34 @@ function tellEarlier(
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isMadeAnew))
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
+}
+
+/**
+ * A run that deploys has looked at the control nodes before it made a CA, a service-account key or an encryption key. Any other
+ * can't know whether the cluster has one already.
+ */
+function tellNewIdentity(
+  { auth, cluster, command, now }: Workspace,
+  graph: Graph,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+) {
+  const made = [...graph.values()].filter(({ id, irreplaceable }) => {
+    const outcome = outcomes.get(id)
+    return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
+  })
+  if (made.length === 0) return []
+  const away = quote(`${auth.path}-${formatDate(now)}`)
+  const control = cluster.nodes.find(({ role }) => role === 'control')?.name
+  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${control}`)}`
+  const hasLooked = [...graph.values()].some(({ where }) => where === 'node')
+  return [
+    `back up ${auth.path} (docs/backup.md): it is the only copy`,
+    ...(hasLooked
+      ? []
+      : [
+          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
+        ]),
+  ]
 }
 
 /** What was asked for, but that what is lost by a replacement is not replaced twice, and a CA is not renewed twice. */

@@ -145,6 +145,20 @@ describe('auth/', { concurrency: 2 }, () => {
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
 })
 
+test('a run that makes a CA is followed by a backup, and where no node was looked at by the question what auth/ was', async (t) => {
+  const { place, auth } = makeFolder(t)
+  const toDo = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('To do'))
+  const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
+  assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
+  const [, recover] = /^To do {6}new identity: ca, service-account; if .* was lost: (.*)$/.exec(lost ?? '') ?? []
+  assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\d && npm run task -- recover --node control0$/)
+  assert.deepEqual(more, [])
+  const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
+  assert.match(key.join('\n'), /^To do {6}back up .*\nTo do {6}new identity: encryption-key; /)
+  for (const again of ['certs', 'encryption-key'])
+    assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
+})
+
 test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
   skip: needs('ssh'),
 }, async (t) => {
