@@ -24,12 +24,21 @@ export interface SharedCause<Place = unknown> {
   remedyFor(places: readonly Place[]): string
 }
 
+/** A place in a file, for a tool that shows it there; lines and columns count from 1. */
+export interface Mistake {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
 interface FailureDetails {
   readonly kind?: FailureKind
   readonly node?: string | undefined
   readonly remedy?: string | undefined
   readonly code?: string | undefined
   readonly shared?: SharedCause
+  readonly mistakes?: readonly Mistake[]
   readonly cause?: unknown
 }
 
@@ -44,6 +53,8 @@ export class Failure extends Error {
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   readonly shared: SharedCause | undefined
+  /** Of a file that its user wrote; the message has them too. */
+  readonly mistakes: readonly Mistake[]
 
   constructor(what: string, options: FailureDetails = {}) {
     const { node, cause } = options
@@ -55,6 +66,7 @@ export class Failure extends Error {
     this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
     this.code = options.code
     this.shared = options.shared
+    this.mistakes = options.mistakes ?? []
   }
 
   /** The same, with what differs. */
@@ -122,10 +134,24 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
         code: code.toLowerCase(),
         cause: error,
         remedy,
+        ...sharedByFolder(code, dirname(path), why),
       })
     }
     throw error
   }
+}
+
+/** What a full or read-only disk does to one file it does to every other: reported once for the folder. */
+function sharedByFolder(code: string, folder: string, why: string): { shared?: SharedCause } {
+  const see = diskRemedies[code]
+  if (see === undefined) return {}
+  return { shared: { what: why, who: folder, place: folder, remedyFor: () => see(quote(folder)) } }
+}
+
+const diskRemedies: Readonly<Record<string, (folder: string) => string>> = {
+  ENOSPC: (folder) => `free some space there: df -h ${folder}; then ${runAgain}`,
+  EDQUOT: (folder) => `free some space there, or have your quota raised: df -h ${folder}; then ${runAgain}`,
+  EROFS: (folder) => `see what is mounted there: findmnt -T ${folder}; mount it read-write, then ${runAgain}`,
 }
 
 /** Whose the file is, or the lowest folder above it that can be seen; in a folder of ours it is root's after a run by sudo. */
@@ -134,7 +160,11 @@ function describeOwner(path: string): { whose: string; remedy?: string } {
   let at = resolve(path)
   while (ownerOf(at) === undefined && at !== dirname(at)) at = dirname(at)
   const owner = ownerOf(at)
-  if (!me || owner === undefined || owner === me) return { whose: '' }
+  if (!me || owner === undefined) return { whose: '' }
+  if (owner === me) {
+    const isReadOnly = (lstatSync(at).mode & 0o200) === 0
+    return { whose: '', ...(isReadOnly && { remedy: `make it writable: chmod u+w ${quote(at)}; then ${runAgain}` }) }
+  }
   const whose = `, ${at === resolve(path) ? 'it' : at} is ${owner === 0 ? 'root' : `user ${owner}`}'s`
   if (ownerOf(dirname(at)) !== me) return { whose }
   return { whose, remedy: `if a run by sudo made it: sudo chown -R ${me}:${process.getgid?.()} ${quote(at)}` }

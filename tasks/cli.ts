@@ -4,11 +4,11 @@ import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { Cluster } from '../lib/cluster/cluster.ts'
-import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
+import { asFailure, doing, type Failure, type Mistake, tryTo, usageFailure } from '../lib/failure.ts'
 import { fit } from '../lib/paragraph.ts'
 import type { PhaseView } from '../lib/show/phase-view.ts'
 import type { Reporter } from '../lib/show/reporter.ts'
-import { quote, withoutCommands } from '../lib/wording.ts'
+import { formatAnnotation, quote, withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { exitStatus, type Finding } from './looks/exit-status.ts'
@@ -105,11 +105,9 @@ async function createRequest(call: Call): Promise<Request> {
   }
 }
 
-async function reportFailure(
-  failure: Failure,
-  args: readonly string[],
-  { print, printFitted }: Printer,
-): Promise<void> {
+async function reportFailure(failure: Failure, args: readonly string[], printer: Printer): Promise<void> {
+  const { print, printFitted, annotate } = printer
+  for (const mistake of failure.mistakes) annotate(mistake)
   if (args.includes('--json')) (await import('../lib/show/json-lines.ts')).createJsonLines(print).problem(failure)
   else printFitted((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
@@ -238,6 +236,10 @@ function createPrinter({ env, stdout, stderr }: Host) {
     print,
     printSafe: (line: string) => print(withoutRunnerCommands(line)),
     printError,
+    /** For GitHub alone, which takes it from either output. */
+    annotate: (mistake: Mistake) => {
+      if (env.GITHUB_ACTIONS === 'true') stderr.write(`${formatAnnotation(mistake)}\n`)
+    },
     printFitted: (text: string) => printError(fit(text, stderr.columns || Number.POSITIVE_INFINITY).join('\n')),
     /** Whether lines can be redrawn. */
     isLive: () => Boolean(stdout.isTTY) && env.TERM !== 'dumb',

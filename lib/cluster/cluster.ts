@@ -7,6 +7,7 @@ import { parseYaml } from '../yaml.ts'
 import { type Path, type Problem, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, type providers } from './schema.ts'
+import { type SyntaxProblem, syntaxProblems } from './syntax.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
 export type Provider = (typeof providers)[number]
@@ -65,25 +66,14 @@ function validate(value: unknown, known: Known) {
 
 type ParsedYaml =
   | { readonly document: Document; readonly value: unknown }
-  | { readonly errors: readonly { offset: number; message: string }[] }
+  | { readonly errors: readonly SyntaxProblem[] }
 
 function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     const document = parseYaml(text, { lineCounter })
-    const [error] = document.errors
-    // After one syntax error the parser's further errors are consequences of it.
-    if (error) {
-      const isSecond = error.code === 'MULTIPLE_DOCS'
-      return {
-        errors: [
-          {
-            offset: error.pos[0],
-            message: isSecond ? 'a second document begins (---): a file holds one cluster' : oneLine(error.message),
-          },
-        ],
-      }
-    }
+    const errors = syntaxProblems(text, document)
+    if (errors.length > 0) return { errors }
     if (document.contents === null)
       return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
     // What it is instead is not shown: with a wrong --config it may be a key.
@@ -92,7 +82,7 @@ function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
     if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
-    // Aliases that multiply, or that have no anchor.
+    // Aliases that multiply.
     if (error instanceof ReferenceError)
       return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
     if (error instanceof RangeError) return { errors: [{ offset: 0, message: 'is nested too deeply' }] }
@@ -172,10 +162,11 @@ function complete(input: ClusterInput) {
       context: localKubeconfig.context ?? name,
       user: localKubeconfig.user ?? 'admin',
     },
-    nodes: nodes.map(({ ip, ips = [], host, directory, ...node }) => ({
+    nodes: nodes.map(({ ip, ips = [], host, user, directory, ...node }) => ({
       ...node,
       ips: ip === undefined ? ips : [ip],
       host: host ?? node.name,
+      user: user ?? ssh.user,
       directory: directory ?? ssh.directory,
     })),
   }

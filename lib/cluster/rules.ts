@@ -1,5 +1,5 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
-import { addressBytes, canonicalAddress, isInside, parseCidr } from '../address.ts'
+import { addressBytes, canonicalAddress, isInside, parseCidr, specialUse } from '../address.ts'
 import { parseDuration } from '../duration.ts'
 import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
@@ -39,6 +39,8 @@ export function clusterProblems(value: unknown, { reservedNames, units }: Known)
     ...nodeProblems(list(raw.nodes).map(map), reservedNames),
     ...userProblems(raw, reservedNames),
     ...serviceAddressProblems(raw),
+    ...specialAddressProblems(raw),
+    ...virtualIPProblems(raw),
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
@@ -84,23 +86,55 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   return []
 }
 
-/** kube-proxy treats these addresses as Services, so no machine can be reached by them. */
-function serviceAddressProblems(raw: Raw): Problem[] {
-  const { serviceCIDR = defaults.serviceCIDR } = map(raw.network)
-  const blocks = [serviceCIDR].flat().map((text) => [textOf(text), parseCidr(textOf(text))] as const)
-  const addresses: [Path, unknown][] = [
+/** Of the nodes and of the load balancer, as they are written. */
+function machineAddresses(raw: Raw): [Path, unknown][] {
+  return [
     [['api', 'virtualIP'], map(raw.api).virtualIP],
     ...list(raw.nodes).flatMap((node, i): [Path, unknown][] => [
       [['nodes', i, 'ip'], map(node).ip],
       ...list(map(node).ips).map((ip, j): [Path, unknown] => [['nodes', i, 'ips', j], ip]),
     ]),
   ]
-  return addresses.flatMap(([path, address]) => {
+}
+
+/** kube-proxy treats these addresses as Services, so no machine can be reached by them. */
+function serviceAddressProblems(raw: Raw): Problem[] {
+  const { serviceCIDR = defaults.serviceCIDR } = map(raw.network)
+  const blocks = [serviceCIDR].flat().map((text) => [textOf(text), parseCidr(textOf(text))] as const)
+  return machineAddresses(raw).flatMap(([path, address]) => {
     const inside = blocks.find(([, cidr]) => typeof cidr !== 'string' && isInside(textOf(address), cidr))
     return inside
       ? [{ path, message: `${shown(address)} lies in network.serviceCIDR ${inside[0]}: give one outside of it` }]
       : []
   })
+}
+
+/** A cluster on one machine may use loopback addresses. */
+function specialAddressProblems(raw: Raw): Problem[] {
+  return machineAddresses(raw).flatMap(([path, address]) => {
+    const use = specialUse(textOf(address))
+    return use === undefined || use === 'loopback'
+      ? []
+      : [{ path, message: `${shown(address)} is ${article(use)} ${use} address: give one that other machines reach` }]
+  })
+}
+
+function article(word: string): string {
+  return /^[aeiou]/.test(word) ? 'an' : 'a'
+}
+
+/** A control node serves the API itself, and a gateway passes it on; on a worker nothing listens on its port. */
+function virtualIPProblems(raw: Raw): Problem[] {
+  const virtualIP = canonicalAddress(textOf(map(raw.api).virtualIP))
+  const worker = list(raw.nodes)
+    .map(map)
+    .find(
+      ({ role, ip, ips }) =>
+        role === 'worker' && [ip, ...list(ips)].some((each) => canonicalAddress(textOf(each)) === virtualIP),
+    )
+  if (!worker || !addressBytes(virtualIP)) return []
+  const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker: give the load balancer's, or that of a control node`
+  return [{ path: ['api', 'virtualIP'], message }]
 }
 
 /** What is drained by one command is undrained by another, and both by a gateway. */

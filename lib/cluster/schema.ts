@@ -43,6 +43,9 @@ export const defaults = {
   serviceCIDR: '10.32.0.0/16',
 } as const
 
+/** Who logs in on a node. */
+const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
+
 const node = object({
   name: nodeName,
   role: oneOf('role', roles),
@@ -55,6 +58,7 @@ const node = object({
     ),
   ),
   port: v.optional(integer(1, 65535)),
+  user: v.optional(login),
   directory: v.optional(nodeDirectory),
 })
 
@@ -169,10 +173,7 @@ export const clusterSchema = object({
   ),
   ssh: v.optional(
     object({
-      user: v.optional(
-        checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s)),
-        'ubuntu',
-      ),
+      user: v.optional(login, 'ubuntu'),
       directory: v.optional(nodeDirectory, '~'),
       concurrency: v.optional(integer(1, 1000), 16),
       configFile: v.optional(path),

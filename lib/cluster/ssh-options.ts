@@ -4,7 +4,7 @@ import { type Problem, type Raw, shown, textOf } from './problem.ts'
 /** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(
   Object.entries({
-    user: 'set ssh.user',
+    user: 'set ssh.user, or user of the node',
     port: 'set port of the node',
     hostname: 'set host of the node',
     nohostauthenticationforlocalhost: 'host keys are always checked',

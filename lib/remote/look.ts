@@ -3,7 +3,7 @@
  * read our files. Pure; answer.ts reads the answers.
  */
 import { addressBytes } from '../address.ts'
-import { certificateFile, encryptionConfigFile, kubeconfigFile } from '../files/names.ts'
+import { certificateFile, encryptionConfigFile, keyFile, kubeconfigFile } from '../files/names.ts'
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer, sayFunction } from './frame.ts'
@@ -17,6 +17,8 @@ export interface FolderQuery {
   readonly directory: string
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
+  /** The answer also includes the content of every other certificate there. */
+  readonly hasOthers?: boolean
 }
 
 export interface PlacesQuery {
@@ -180,7 +182,7 @@ export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined,
  * A folder counts as absent only if its nearest existing parent can be entered. The look fails if any other folder can't be
  * entered or listed, or if a tool fails.
  */
-function folderScript({ directory, expected }: FolderQuery, nonce: string): string {
+function folderScript({ directory, expected, hasOthers = false }: FolderQuery, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(nonce),
@@ -190,6 +192,7 @@ function folderScript({ directory, expected }: FolderQuery, nonce: string): stri
     `if cd -- ${word} 2>/dev/null; then`,
     '  say_folder',
     ...[...expected].map(([name, digest]) => `  differs ${quote(name)} ${quote(digest)}`),
+    ...(hasOthers ? otherCertificates([...expected.keys()]) : []),
     'else',
     `  f=${word}`,
     '  while [ ! -e "$f" ] && [ ! -L "$f" ]; do f=$(dirname -- "$f"); done',
@@ -201,6 +204,16 @@ function folderScript({ directory, expected }: FolderQuery, nonce: string): stri
     'fi',
     closeAnswer(nonce),
   )
+}
+
+/** After the expected files, so that these come first in what may be printed of all. */
+function otherCertificates(expected: readonly string[]): string[] {
+  return [
+    `  for f in ${certificateFile('*')}; do`,
+    `    case $f in ${keyFile('*')}|*[!A-Za-z0-9._-]*) continue ;; esac`,
+    `    case ${quote(` ${expected.join(' ')} `)} in *" $f "*) ;; *) differs "$f" ${noDigest} ;; esac`,
+    '  done',
+  ]
 }
 
 export function makeFolderScript(directory: string, nonce: string): string {

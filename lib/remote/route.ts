@@ -49,7 +49,7 @@ export async function findRoute(
   const { exitCode, stdout, stderr } = await printConfig(use, [...options, '--', node.host, 'sh -s'], run)
   if (exitCode !== 0) throw unusable(node.name, stderr)
   const config = parseSshConfig(stdout)
-  const login = `${use.ssh.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
+  const login = `${node.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
   const host = sshHost(use, { destination: node.port === undefined ? login : `ssh://${login}` })
   const command = trustingCommand(config)
   if (command !== undefined) throw unchecked(node.name, host, command)

@@ -1,5 +1,5 @@
 /** What the user's own ssh configuration says of a host, and what of it is not followed. Pure. */
-import type { Cluster } from '../cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 
 /** As `ssh -G` prints what is in force: each option in lower case, with its values. */
 export type SshConfig = ReadonlyMap<string, readonly string[]>
@@ -52,8 +52,8 @@ export function formatOptions(options: Iterable<readonly [string, string]>): str
 
 /** For every connection to a node. The path to the control socket is absolute, and without a blank. */
 export function connectionOptions(
-  { user, options }: Cluster['ssh'],
-  port: number | undefined,
+  { options }: Pick<Cluster['ssh'], 'options'>,
+  { user, port }: Pick<ClusterNode, 'user' | 'port'>,
   controlPath: string,
 ): string[] {
   const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: String(port) }), ControlPath: controlPath }

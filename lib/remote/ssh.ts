@@ -62,7 +62,7 @@ export class Ssh {
 
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
     const controlPath = `${this.#sockets}/${number}`
-    const options = connectionOptions(this.#cluster.ssh, node.port, controlPath)
+    const options = connectionOptions(this.#cluster.ssh, node, controlPath)
     const route = await findRoute(node, options, this.#use, this.#run)
     const { config } = route
     return new Connection({

@@ -9,7 +9,7 @@ import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf 
 import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
 /** Of the terminal, for what is told below the finished tree. */
-const closingRows = 8
+const closingRows = 12
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80

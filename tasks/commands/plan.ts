@@ -10,9 +10,9 @@ import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
-import { formerHolders } from '../looks/former-holders.ts'
+import { formerHoldersNote } from '../looks/former-holders.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
-import { notesOnFolder } from '../looks/walk.ts'
+import { notesOnAddresses, notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
@@ -49,13 +49,13 @@ interface Wanted {
 
 async function show(request: Request, seen: Seen, { all, whole, selection: { ids, forced } }: Wanted) {
   const { graph, workspace, outcomes } = seen
-  const former = ids.some((id) => graph.get(id)?.where === 'node') ? formerHolders(workspace) : []
+  const reachesNodes = ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
     // It explains much of what follows.
     ...(await rotationsUnderWay(workspace)).map((each) => formatUnderWay(each, workspace)),
     ...notesOnFolder(workspace.auth),
     ...notLookedAt(whole, graph),
-    ...former,
+    ...(reachesNodes ? [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)] : []),
     ...otherWays(request, graph, forced),
     ...noteOnValidity(workspace, outcomes),
   ]

@@ -10,7 +10,7 @@ import { type Summary, summarise } from '../../lib/show/summary.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { formerHolders } from '../looks/former-holders.ts'
+import { formerHoldersNote } from '../looks/former-holders.ts'
 import { walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { commandOf } from '../request/command.ts'
@@ -139,7 +139,7 @@ async function goForward(run: Run): Promise<readonly Finding[]> {
     if (!isOver) say(heading(rotation, stage))
     const findings = await run.walk(stage)
     if (findings.length > 0 || request.signal.aborted || !next) return findings
-    if (next.isLast) for (const former of formerHolders(rotating.workspace)) say(former)
+    if (next.isLast) for (const note of formerHoldersNote(rotating.workspace)) say(note)
     if (next.isLast && !finish) {
       await sayWhatIsLeft(run, next)
       return []

@@ -2,13 +2,13 @@
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Force, TargetId } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
-import { walk } from '../looks/walk.ts'
+import { notesOnAddresses, walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
@@ -33,8 +33,9 @@ export async function run(request: Request): Promise<Writing> {
       const worked = await walk(wanted, { ...session, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-        const { formerHolders } = await import('../looks/former-holders.ts')
-        for (const former of formerHolders(workspace)) reporter.note(former)
+        const { formerHoldersNote } = await import('../looks/former-holders.ts')
+        for (const note of [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)])
+          reporter.note(note)
       }
       for (const note of noteOnValidity(workspace, worked.outcomes)) reporter.note(note)
       for (const each of await rotationsUnderWay(workspace)) reporter.note(formatUnderWay(each, workspace))
@@ -48,6 +49,7 @@ export async function run(request: Request): Promise<Writing> {
             ...adviseHeld(workspace, wanted, outcomes),
             ...adviseUsers(workspace, outcomes),
             ...adviseOthers(workspace, { all: graph, wanted }, outcomes),
+            ...adviseNewIdentity(workspace, wanted, outcomes),
           ],
       nextToExpire: nextToExpire(workspace, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined,
@@ -90,6 +92,34 @@ function adviseOthers(
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
+}
+
+/**
+ * A run that deploys has looked at the control nodes before it made a CA, a service-account key or an encryption key. Any other
+ * can't know whether the cluster has one already.
+ */
+function adviseNewIdentity(
+  { auth, cluster, command, now }: Workspace,
+  graph: Graph,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+) {
+  const made = [...graph.values()].filter(({ id, irreplaceable }) => {
+    const outcome = outcomes.get(id)
+    return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
+  })
+  if (made.length === 0) return []
+  const away = quote(`${auth.path}-${formatDate(now)}`)
+  const control = cluster.nodes.find(({ role }) => role === 'control')?.name
+  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${control}`)}`
+  const hasLooked = [...graph.values()].some(({ where }) => where === 'node')
+  return [
+    `back up ${auth.path} (docs/backup.md): it is the only copy`,
+    ...(hasLooked
+      ? []
+      : [
+          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
+        ]),
+  ]
 }
 
 /** The same command, but no replacement or renewal twice; where all forced files are made, a plain run does the rest. */

@@ -8,7 +8,7 @@ import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
-import { formerHolders } from '../looks/former-holders.ts'
+import { formatFormer, formerHolders } from '../looks/former-holders.ts'
 import {
   fold,
   type Item,
@@ -106,8 +106,9 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
     : { items, nodes }
   const isShown = (target?: Target) => target && isWanted(request, target.node) && (!options.quiet || isOurs(target))
   const own = new Map([...outcomes].filter(([id]) => isShown(graph.get(id))))
-  const others = options.nodes.length === 0 ? [...formerHolders(workspace), ...noteOnValidity(workspace, own)] : []
-  const caEnds = options.nodes.length === 0 ? adviseOnCa(workspace) : undefined
+  const isWhole = options.nodes.length === 0
+  const former = isWhole ? formerHolders(workspace) : []
+  const caEnds = isWhole ? adviseOnCa(workspace) : undefined
   const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
   const parts = [
     paragraphs(rotations.flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])),
@@ -116,7 +117,8 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
       ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
       : [],
     [
-      ...paragraphs([...onFolder, ...others, ...warningsOf(own)]),
+      ...paragraphs([...onFolder, ...(isWhole ? noteOnValidity(workspace, own) : []), ...warningsOf(own)]),
+      ...former.flatMap((each) => fit(printable(formatFormer(each)), width)),
       ...formatFailures(own).flatMap((text) => fit(text, width)),
     ],
     paragraphs(caEnds ? [formatCaAdvice(caEnds, now)] : []).map((line) => styleText('bold', line)),

@@ -1,11 +1,14 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 
+import { specialUse } from '../../lib/address.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { TargetId } from '../../lib/graph/target.ts'
 import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
 
 export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
@@ -45,6 +48,17 @@ export function notesOnFolder(auth: AuthDir): string[] {
   // An empty folder, as in a new clone, holds nothing that others could read.
   const holds = auth.names().some((name) => !name.startsWith('.'))
   return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
+/** Of a run that deploys: a cluster on one machine may have loopback addresses, any other can't work with them. */
+export function notesOnAddresses({ api, nodes }: Cluster): string[] {
+  const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
+  const found = [
+    ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
+    ...loopback([api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
+  ]
+  if (found.length === 0) return []
+  return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
 }
 
 /** Before anything is written there. */

@@ -32,7 +32,7 @@ export async function swap(
   const there = seen.path === undefined ? await makeFolder(workspace, node) : seen
   const { path: folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
-  if (wanted.size > 0) refuseOpenFolder(workspace, node, there)
+  if (wanted.size > 0) refuseOpenFolder(node, there)
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(node)
     .filter((name) => wanted.has(name))
@@ -59,9 +59,9 @@ export async function swap(
 }
 
 /** Others could take the copied files, or redirect the path that scp writes to. */
-function refuseOpenFolder({ cluster }: Workspace, node: ClusterNode, { open }: FolderSeen): void {
+function refuseOpenFolder(node: ClusterNode, { open }: FolderSeen): void {
   if (open === undefined) return
-  const { user } = cluster.ssh
+  const { user } = node
   throw nodeFailure(
     node,
     `${open} there may be changed by others than ${user}: keys are not copied to where they could be taken`,

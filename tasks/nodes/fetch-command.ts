@@ -34,7 +34,7 @@ export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly 
     // The node has just been queried, so its key is known. Never fetch from an impostor, whatever is configured.
     ...['-o', 'StrictHostKeyChecking=yes'],
     ...(node?.port === undefined ? [] : ['-P', String(node.port)]),
-    ...names.map((name) => `${cluster.ssh.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
+    ...names.map((name) => `${node?.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
     auth.path,
   ]
   return move + typedCommand('scp', { folder: dirname(auth.path), ssh: cluster.ssh }, words)

@@ -3,15 +3,17 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { certificateFile, fileMode, parseFileName } from '../../lib/files/names.ts'
+import { certificateFile, fileMode, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
 import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { DriftKind, Reason } from '../../lib/reason.ts'
 import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { nodeUser } from '../tables/certs.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { formatOthers, guardIdentity, guardNewer, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
@@ -48,7 +50,7 @@ export function checkNode(
   const others = guardIdentity(workspace, node, look)
   if (!isForced) guardNewer(workspace, node, look)
   const { folder } = look
-  const foreign = foreignFiles(node, folder, names)
+  const foreign = [...foreignFiles(node, folder, names), ...formerNodeFiles(workspace, folder)]
   const neighbours = neighboursIn(workspace, folder, names)
   const prunes = workspace.options.prune && neighbours.length === 0
   const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(workspace), folder.uptime))
@@ -115,6 +117,19 @@ function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, togethe
   return [...files].flatMap(([name, { kind }]) =>
     known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
   )
+}
+
+/** Files of nodes that cluster.yaml does not have any more: a node was renamed, or the machine was another one before. */
+function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: FolderSeen): string[] {
+  const names = new Set(cluster.nodes.map(({ name }) => name))
+  const cas = ownCas(auth)
+  return [...contents].flatMap(([file, bytes]) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    const certificate = kind === 'certificate' && !names.has(name) ? readCertificate(bytes) : undefined
+    if (!certificate?.attributes.includes(`CN=${nodeUser(name)}`)) return []
+    if (!cas.some((ca) => isIssuedBy(certificate, ca))) return []
+    return [...pairFiles(name), kubeconfigFile(name)].filter((each) => (files.get(each)?.kind ?? 'folder') !== 'folder')
+  })
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */

@@ -58,8 +58,7 @@ function explained(
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node, places) as Failure }
   const failure = nodeFailure(node, `can't become root (${install.sudo}): ${places.what}`, {
     code: 'no-root',
-    remedy:
-      'let ssh.user run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false',
+    remedy: `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false`,
   })
   return { ...look, places: failure }
 }
@@ -129,8 +128,8 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
 }
 
 /**
- * Queries the content of identity files, even if they do not belong on the node or are missing in auth/, and of certificates and
- * kubeconfigs, to see whether they are newer than ours.
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
+ * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
  */
 function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
   const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
@@ -141,7 +140,7 @@ function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
     }),
     ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? noDigest]),
   ])
-  return { directory: node.directory, expected }
+  return { directory: node.directory, expected, hasOthers: true }
 }
 
 /** The same for places. The content of a leaf's key is never needed. */

@@ -18,6 +18,9 @@ import { certTable } from '../tables/certs.ts'
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (workspace: Workspace) =>
   `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
+/** What is missing; a file that is there would be in the way. */
+const recoverMissing = (workspace: Workspace) =>
+  `restore ${certificate} and ${key} from a backup or from a control node: ${recoverCommand(workspace)}`
 const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
 export const renew = ({ command }: Workspace) =>
@@ -58,8 +61,7 @@ export function refuseNewCa(workspace: Workspace): void {
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
-      restore(workspace),
-      `or take all that is missing from a control node: ${recoverCommand(workspace)}`,
+      recoverMissing(workspace),
       startOver(workspace),
     ])
 }
@@ -71,7 +73,10 @@ export function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace
     (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
   )
   if (broken.length > 0)
-    throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [restore(workspace), startOver(workspace)])
+    throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [
+      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(workspace) : restore(workspace),
+      startOver(workspace),
+    ])
   const asked = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key

@@ -36,8 +36,9 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
 }
 
 /** By cluster.yaml alone: the same folder may have other names. */
-function folderOf({ host, port = 22, directory }: ClusterNode): string {
-  return [host, port, directory.replace(/(.)\/$/, '$1')].join(' ')
+function folderOf({ host, port = 22, user, directory }: ClusterNode): string {
+  const home = directory.startsWith('~') ? user : ''
+  return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
 
 export function installTargets({ install, nodes }: Cluster): Target[] {

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
-import { doing, type Failure, usageFailure } from '../../lib/failure.ts'
+import { doing, Failure, usageFailure } from '../../lib/failure.ts'
 import { withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
 import { formatCommand } from './command.ts'
@@ -31,10 +31,16 @@ export function readCluster(file: string, shown: Shown): ClusterFile {
     const excerpt = !shown.isPlain && isLastThere && formatExcerpt(text, problem, shown.width)
     return [`${file}:${line}:${column}: ${message}`, excerpt].filter(Boolean).join('\n')
   }
+  const wrong = (said: string, problems: readonly PlacedProblem[]) =>
+    new Failure(said, { kind: 'usage', mistakes: problems.map((problem) => ({ file, ...problem })) })
   if ('problems' in parsed)
-    throw usageFailure(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'))
+    throw wrong(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'), parsed.problems)
   const { cluster, problemAt } = parsed
-  return { cluster, mistake: (path, message) => usageFailure(format(problemAt(path, message))) }
+  const mistake = (path: Path, message: string) => {
+    const problem = problemAt(path, message)
+    return wrong(format(problem), [problem])
+  }
+  return { cluster, mistake }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

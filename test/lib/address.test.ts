@@ -9,6 +9,7 @@ import {
   formatAddress,
   isInside,
   parseCidr,
+  specialUse,
 } from '../../lib/address.ts'
 
 const bytes4 = fc.uint8Array({ minLength: 4, maxLength: 4 })
@@ -186,4 +187,19 @@ test('an address lies in a block just where its first bits are those of the bloc
       assert.equal(isInside(formatAddress(other), { network, prefix }), bit >= prefix)
     }),
   )
+})
+
+test('an address of special use is recognised by its first and last, and its neighbours are not', () => {
+  const rows: [string, string[], string[]][] = [
+    ['unspecified', ['0.0.0.0', '0.255.255.255', '::'], ['1.0.0.0']],
+    ['loopback', ['127.0.0.0', '127.255.255.255', '::1', '::ffff:127.0.0.1'], ['126.255.255.255', '128.0.0.0', '::2']],
+    ['link-local', ['169.254.0.0', '169.254.255.255', 'fe80::', 'febf::1'], ['169.253.0.1', '169.255.0.1', 'fec0::1']],
+    ['multicast', ['224.0.0.0', '239.255.255.255', 'ff00::', 'ff02::1'], ['223.255.255.255', '240.0.0.0', 'fdff::1']],
+    ['broadcast', ['255.255.255.255'], ['255.255.255.254']],
+  ]
+  for (const [use, inside, outside] of rows) {
+    for (const address of inside) assert.equal(specialUse(address), use, address)
+    for (const address of outside) assert.equal(specialUse(address), undefined, address)
+  }
+  assert.equal(specialUse('no address'), undefined)
 })

@@ -1,11 +1,15 @@
 /** Mistakes in our own code: one line for people, and for whoever mends it where they were made. */
 import assert from 'node:assert/strict'
+import { chmodSync, chownSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { asFailure, Failure, stackOf } from '../../lib/failure.ts'
+import { asFailure, doing, Failure, stackOf } from '../../lib/failure.ts'
 import { createJsonLines } from '../../lib/show/json-lines.ts'
 import { createLines, type LinesOptions } from '../../lib/show/lines.ts'
+import { formatFailures } from '../../lib/show/reporter.ts'
 import { summarise } from '../../lib/show/summary.ts'
 import { fakeTarget, runFakes } from '../support/fake-target.ts'
+import { scratch } from '../support/scratch.ts'
 
 function readDeep(): never {
   throw new RangeError('deep\x1b[2J')
@@ -89,4 +93,50 @@ test('what nobody has made a mistake in has no stack: a Failure, what the system
   for (const error of [new Failure('no room', { cause: new Error('no') }), errno, 'just text', undefined])
     assert.equal(stackOf(asFailure(error)), undefined)
   assert.deepEqual([asFailure(errno).code, asFailure('just text').code], ['eacces', 'bug'])
+})
+
+const systemError = (code: string, errno: number) => Object.assign(new Error(code), { code, errno })
+
+for (const [code, errno, what, remedy] of [
+  ['ENOSPC', -28, 'no space left on device', 'free some space there: df -h /a/auth; then run the same command again'],
+  [
+    'EROFS',
+    -30,
+    'read-only file system',
+    'see what is mounted there: findmnt -T /a/auth; mount it read-write, then run the same command again',
+  ],
+] as const)
+  test(`${code} of many files in a folder is reported once, with what to do`, async () => {
+    const fail = (name: string) =>
+      doing('write', `/a/auth/${name}`, () => {
+        throw systemError(code, errno)
+      })
+    const fakes = ['ca.pem', 'b.pem', 'c.pem'].map((name) => fakeTarget(name, { build: async () => fail(name) }))
+    assert.deepEqual(formatFailures(await runFakes(fakes).outcomes), [`${what}: /a/auth\n    ${remedy}`])
+    const one = formatFailures(await runFakes(fakes.slice(0, 1)).outcomes)
+    assert.deepEqual(one, [`ca.pem: can't write /a/auth/ca.pem: ${what}\n    ${remedy}`])
+  })
+
+test('a folder of its user that he may not write to is named with the chmod', (t) => {
+  const folder = scratch(t)
+  const uid = process.getuid?.() || 4242
+  if (process.getuid?.() === 0) chownSync(folder, uid, uid)
+  const { getuid } = process
+  process.getuid = () => uid
+  t.after(() => {
+    if (getuid) process.getuid = getuid
+  })
+  const remedyOf = () => {
+    try {
+      return doing('write', join(folder, 'ca.pem'), () => {
+        throw systemError('EACCES', -13)
+      })
+    } catch (error) {
+      return (error as Failure).remedy
+    }
+  }
+  chmodSync(folder, 0o500)
+  assert.equal(remedyOf(), `make it writable: chmod u+w ${folder}; then run the same command again`)
+  chmodSync(folder, 0o700)
+  assert.equal(remedyOf(), undefined)
 })

@@ -5,7 +5,7 @@ import { nodeUnits } from '../../tasks/tables/places.ts'
 /** The cells of each row; in the first column of a unit's first row stands its name. */
 export function placeTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
-  const node = { ips: [], sans: [], host: '', directory: '~', port: undefined }
+  const node = { ips: [], sans: [], host: '', user: '', directory: '~', port: undefined }
   const units = roles.flatMap((role) =>
     nodeUnits({ ...node, name: '<node>', role } satisfies ClusterNode, { units: new Map() }).map((unit) => ({
       role,

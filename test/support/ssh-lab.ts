@@ -70,8 +70,9 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
   const value = {
     name: 'kubenet',
     api: { virtualIP: '192.168.1.21' },
-    ssh: { configFile: './ssh_config', user: userInfo().username, options },
-    nodes: [{ name, role: 'control', ip: '192.168.1.11' }],
+    // No node lets this user in: the node's own counts.
+    ssh: { configFile: './ssh_config', user: 'stranger', options },
+    nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
   const parsed = parseCluster(Buffer.from(JSON.stringify(value)), { reservedNames: new Set(), units: new Map() })
   if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))

@@ -334,6 +334,28 @@ test('in GitHub Actions nothing that a file says becomes a command of the runner
   assert.doesNotMatch(stdout + stderr, /^\s*(::|##\[)/m)
 })
 
+test('in GitHub Actions each mistake in cluster.yaml is an annotation of its line, and no text in it a command', async (t) => {
+  const folder = join(place(t), 'a,b:c%')
+  mkdirSync(folder)
+  const text = clusterOf(1)
+    .replace('virtualIP: 192.168.1.21', 'virtualIP: "\\n::stop-commands::x%"')
+    .concat('nodez: 1\n')
+  writeFileSync(join(folder, 'cluster.yaml'), text)
+  const file = join(folder, 'cluster.yaml').replace('a,b:c%', 'a%2Cb%3Ac%25')
+  for (const args of [['ca'], ['ca', '--json']]) {
+    const { status, stderr } = await run(folder, args, { GITHUB_ACTIONS: 'true' })
+    assert.equal(status, 2)
+    assert.deepEqual(
+      stderr.split('\n').filter((line) => /^\s*(::|##\[)/.test(line)),
+      [
+        `::error file=${file},line=3,col=18::api.virtualIP "\\n::stop-commands::x%25" is not an IP address, such as 192.168.1.11`,
+        `::error file=${file},line=${text.split('\n').length - 1},col=1::nodez is an unknown key in cluster.yaml: did you mean nodes?`,
+      ],
+    )
+    assert.doesNotMatch((await run(folder, args)).stderr, /^::/m)
+  }
+})
+
 test('--list shows every phase and command, --help every option, without a cluster.yaml', async (t) => {
   const folder = scratch(t)
   const list = await run(folder, ['--list'])
@@ -374,9 +396,10 @@ test('--json prints an object on every line, the summary last, with the exit sta
   }
 })
 
-test('--quiet prints nothing where all is well', async (t) => {
+test('--quiet prints nothing where all is well, and the first time what is left to do', async (t) => {
   const folder = place(t)
-  assert.deepEqual(await run(folder, [...local, '--quiet']), { status: 0, stdout: '', stderr: '' })
+  const first = await run(folder, [...local, '--quiet'])
+  assert.match(first.stdout, /^(To do .*\n){2}$/)
   assert.deepEqual(await run(folder, [...local, '--quiet']), { status: 0, stdout: '', stderr: '' })
 })
 
@@ -419,7 +442,7 @@ test('without --config the cluster.yaml is the one of the folder that the comman
 test('a phase alone that makes something anew says that it is in use elsewhere', async (t) => {
   const folder = place(t)
   const first = await run(folder, ['certs'])
-  assert.doesNotMatch(first.stdout, /^To do/m)
+  assert.doesNotMatch(first.stdout, /^To do.*earlier files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
   assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the earlier files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)

@@ -11,7 +11,7 @@ import { readCertificate } from '../../lib/pki/certificate.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
-import { formerHolders } from '../../tasks/looks/former-holders.ts'
+import { formatFormer, formerHolders } from '../../tasks/looks/former-holders.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
 import { minimal, parsed, testBadFiles } from '../support/bad-files.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/cluster-auth.ts'
@@ -216,9 +216,9 @@ test('a user that was taken out of cluster.yaml is told, with what still works a
   const told = stdout.replaceAll(/\s+/g, ' ')
   assert.match(
     told,
-    /jane is no longer in cluster\.yaml: jane\.pem, jane-key\.pem, jane\.kubeconfig in \S+, and every copy of them, are good until \d{4}-\d\d-\d\d, since nothing revokes a certificate before it expires\. Until then, take away in RBAC what is bound to jane, devs, and ops \(who stays needs another group\): kubectl get rolebindings,clusterrolebindings -A -o wide \| grep -wF -e jane -e devs -e ops/,
+    /jane is no longer in cluster\.yaml, and every copy of the certificate is valid until \d{4}-\d\d-\d\d, since nothing revokes it before it expires: 1\. remove what RBAC binds to jane, devs, and ops \(who stays needs another group\): kubectl get rolebindings,clusterrolebindings -A -o wide \| grep -wF -e jane -e devs -e ops 2\. remove its files here, which also ends this notice: rm \S+\/jane\.pem \S+\/jane-key\.pem \S+\/jane\.kubeconfig/,
   )
-  assert.match(told, /joe is no longer in cluster\.yaml: .* bound to joe: kubectl .* grep -wF -e joe/)
+  assert.match(told, /joe is no longer in cluster\.yaml, .* binds to joe: kubectl .* grep -wF -e joe/)
 })
 
 test('who left is told by its certificate alone: as expired where it is, and not at all where the CA never signed it', async (t) => {
@@ -230,10 +230,13 @@ test('who left is told by its certificate alone: as expired where it is, and not
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
   auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
-  const toldAt = (at: Date) => formerHolders({ auth, cluster, now: at, command: (task) => task })
+  const toldAt = (at: Date) =>
+    formerHolders({ auth, cluster, now: at, command: (task) => task }).map((each) =>
+      formatFormer(each).replaceAll(/\s+/g, ' '),
+    )
   assert.match(
     toldAt(now).join('\n'),
-    /^jane is no longer in cluster\.yaml: jane\.pem, jane-key\.pem in \S+, and every copy .*$/,
+    /^jane is no longer in cluster\.yaml, and every copy .* rm \S+jane\.pem \S+jane-key\.pem$/,
   )
   const kubeconfig = formatKubeconfig({
     ...{ cluster: 'a', server: 'https://a:6443', user: 'jane', context: 'default' },
@@ -244,7 +247,7 @@ test('who left is told by its certificate alone: as expired where it is, and not
   auth.write('jane.kubeconfig', kubeconfig, 0o600)
   const whole = toldAt(now)
   auth.remove('jane.pem')
-  assert.match(toldAt(now).join('\n'), /^jane is no longer in cluster\.yaml: jane-key\.pem, jane\.kubeconfig in /)
+  assert.match(toldAt(now).join('\n'), /^jane is no longer .* rm \S+jane-key\.pem \S+jane\.kubeconfig$/)
   auth.write(
     'jane.pem',
     certificatePem(readCertificate(readClientCertificate(kubeconfig) ?? '')?.der ?? Buffer.of()),
@@ -254,6 +257,6 @@ test('who left is told by its certificate alone: as expired where it is, and not
   auth.remove('jane.kubeconfig')
   const later = new Date(now.getTime() + day)
   assert.deepEqual(toldAt(later), [
-    `jane is no longer in cluster.yaml: jane.pem, jane-key.pem in ${auth.path} expired on 2026-11-25`,
+    `jane is no longer in cluster.yaml, and every copy of the certificate expired on 2026-11-25: 1. remove its files here, which also ends this notice: rm ${auth.path}/jane.pem ${auth.path}/jane-key.pem`,
   ])
 })

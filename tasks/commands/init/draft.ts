@@ -8,6 +8,8 @@ export interface DraftNode {
   readonly role: ClusterNode['role']
   /** For ssh, where that is not the name. */
   readonly host?: string | undefined
+  /** Who logs in there, where that is not ssh.user. */
+  readonly user?: string | undefined
   readonly ips: readonly string[]
   readonly sans: readonly string[]
 }
@@ -45,13 +47,14 @@ export function newDraft(name: string): Draft {
 }
 
 /** As it stands in cluster.yaml. */
-export function plainNode({ name, role, host, ips, sans }: DraftNode) {
+export function plainNode({ name, role, host, user, ips, sans }: DraftNode) {
   const [ip, ...more] = ips
   return {
     name,
     role,
     ...(more.length > 0 ? { ips } : { ip }),
     ...(host !== undefined && { host }),
+    ...(user !== undefined && { user }),
     ...(sans.length > 0 && { sans }),
   }
 }

@@ -2,15 +2,15 @@
 import { lookup } from 'node:dns/promises'
 import { userInfo } from 'node:os'
 import pLimit from 'p-limit'
-import { addressBytes, canonicalAddress } from '../../../lib/address.ts'
+import { addressBytes, canonicalAddress, specialUse } from '../../../lib/address.ts'
 import { isErrno, usageFailure } from '../../../lib/failure.ts'
 import { printConfig } from '../../../lib/remote/effective.ts'
 import type { ConfigUse } from '../../../lib/remote/ssh-command.ts'
 import { first, parseSshConfig } from '../../../lib/remote/ssh-config.ts'
-import { formatNames, groupAlike } from '../../../lib/wording.ts'
+import { groupAlike } from '../../../lib/wording.ts'
 import type { Call } from '../../request/session.ts'
-import { type Asked, wrong } from './asked.ts'
-import type { Draft, DraftNode } from './draft.ts'
+import type { Asked } from './asked.ts'
+import type { Draft } from './draft.ts'
 
 interface Host {
   readonly addresses: readonly string[]
@@ -21,35 +21,33 @@ interface Host {
 /** Processes at once. */
 const concurrency = 16
 
-/** With what is not known yet, as far as it is found. Throws a usage Failure where cluster.yaml can't say it. */
+/** With what is not known yet, as far as it is found. Throws a usage Failure where ssh can't read its configuration. */
 export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: Call): Promise<Draft> {
   const limit = pLimit(concurrency)
   const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
   const hosts = await Promise.all(
     draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, call))) })),
   )
-  const nodes = hosts.map(({ node, addresses }) => (node.ips.length > 0 ? node : { ...node, ips: addresses }))
+  const login = user ?? mostCommon(hosts.flatMap((host) => host.user ?? [])) ?? draft.ssh.user
+  const nodes = hosts.map(({ node, addresses, user: own = login }) => ({
+    ...node,
+    ips: node.ips.length > 0 ? node.ips : addresses,
+    user: user === undefined && own !== login ? own : undefined,
+  }))
   // One control node needs no load balancer: where there is none, the API has its address.
   const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
   const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
   return {
     ...draft,
     api: { ...draft.api, virtualIP },
-    ssh: { ...draft.ssh, user: user ?? commonUser(hosts) ?? draft.ssh.user },
+    ssh: { ...draft.ssh, user: login },
     nodes,
   }
 }
 
-function commonUser(hosts: readonly { readonly node: DraftNode; readonly user: string | undefined }[]) {
-  const [first, ...others] = groupAlike(
-    hosts.filter(({ user }) => user !== undefined),
-    ({ user }) => user,
-  )
-  if (others.length === 0) return first?.[0].user
-  const each = [first, ...others].map(
-    (group) => `${group?.[0].user} on ${formatNames(group?.map(({ node }) => node.name) ?? [])}`,
-  )
-  throw wrong(`ssh logs in as ${each.join(', as ')}, and cluster.yaml has one user for all: give --user`)
+/** Of equally common ones the first. */
+function mostCommon(names: readonly string[]): string | undefined {
+  return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
 }
 
 /** The name has been checked: it is no option to ssh. */
@@ -65,7 +63,8 @@ async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host>
   const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
   return {
     // What was given as an address is what is meant.
-    addresses: isItself && addressBytes(host) ? addresses : addresses.filter(isOthers),
+    addresses:
+      isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
     user: isItself && user === userInfo().username ? undefined : user,
   }
 }
@@ -79,13 +78,4 @@ async function resolve(hostname: string): Promise<string[]> {
     if (isErrno(error)) return []
     throw error
   }
-}
-
-/** Whether other nodes would reach the same machine by it: not loopback, link-local or unspecified (RFC 6890). */
-function isOthers(address: string): boolean {
-  const bytes = addressBytes(address)
-  if (!bytes) return false
-  const [one = 0, two = 0] = bytes
-  if (bytes.length === 4) return one !== 127 && one !== 0 && !(one === 169 && two === 254)
-  return address !== '::1' && address !== '::' && !(one === 0xfe && (two & 0xc0) === 0x80)
 }

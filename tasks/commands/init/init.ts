@@ -7,7 +7,7 @@ import type { Problem } from '../../../lib/cluster/problem.ts'
 import { doing, usageFailure } from '../../../lib/failure.ts'
 import { caName, certificateFile } from '../../../lib/files/names.ts'
 import { formatJsonLine } from '../../../lib/show/json-lines.ts'
-import { printable, quote } from '../../../lib/wording.ts'
+import { formatNames, groupAlike, printable, quote } from '../../../lib/wording.ts'
 import type { Finding } from '../../looks/exit-status.ts'
 import { formatCommand } from '../../request/command.ts'
 import type { Call } from '../../request/session.ts'
@@ -47,11 +47,23 @@ function tell(draft: Draft, text: string, asked: Asked, { options, print, clone,
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${asked.file} is written; ssh logs in as ${draft.ssh.user}`)
+    say(`${asked.file} is written; ssh logs in as ${formatLogins(draft)}`)
   }
   for (const { line, what } of missing) say(`${asked.file}:${line}: missing: ${what}`)
   if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
   return missing.length > 0 ? ['stale'] : []
+}
+
+/** "admin, as root on worker0" */
+function formatLogins({ ssh, nodes }: Draft): string {
+  const others = groupAlike(
+    nodes.filter(({ user }) => user !== undefined),
+    ({ user }) => user,
+  )
+  return [
+    ssh.user,
+    ...others.map((group) => `as ${group[0].user} on ${formatNames(group.map(({ name }) => name))}`),
+  ].join(', ')
 }
 
 function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {

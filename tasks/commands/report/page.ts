@@ -5,7 +5,7 @@ import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../looks/expiry.ts'
-import { formerHolders } from '../../looks/former-holders.ts'
+import { formatFormer, formerHolders } from '../../looks/former-holders.ts'
 import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } from '../../looks/inventory.ts'
 import { notesOnFolder } from '../../looks/walk.ts'
 import { rotationsIn } from '../../rotations/table.ts'
@@ -108,7 +108,7 @@ function showKnown({ workspace, outcomes }: ReportData): string {
   const lines = [
     ...(caEnds ? [formatCaAdvice(caEnds, workspace.now)] : []),
     ...warningsOf(outcomes),
-    ...formerHolders(workspace),
+    ...formerHolders(workspace).map((former) => formatFormer(former)),
     ...noteOnValidity(workspace, outcomes),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)

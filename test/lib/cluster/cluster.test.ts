@@ -13,6 +13,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     ips: [ip],
     sans: [],
     host: name,
+    user: 'ubuntu',
     directory: '~',
   })
   assert.deepEqual(parsed(guide), {
@@ -57,7 +58,7 @@ test('name, api.virtualIP and nodes are enough: the rest has its default', () =>
     install: false,
     users: [],
     localKubeconfig: { path: undefined, context: 'home', user: 'admin' },
-    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', directory: '~' }],
+    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', user: 'ubuntu', directory: '~' }],
   })
 })
 
@@ -65,9 +66,9 @@ test('a section with everything in it commented out has its defaults', () => {
   assert.deepEqual(parsed(`${minimal}subject:\n  # country: PL\nssh:\n`), parsed(minimal))
 })
 
-test('a node may say where ssh finds it, in which folder, and under what other names it is known', () => {
+test('a node may say where ssh finds it, who logs in, in which folder, and under what other names it is known', () => {
   const node =
-    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, directory: /srv/c0 }'
+    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, user: root, directory: /srv/c0 }'
   assert.deepEqual(parsed(edited('{ name: c0, role: control, ip: 10.0.0.2 }', node)).nodes, [
     {
       name: 'c0',
@@ -76,6 +77,7 @@ test('a node may say where ssh finds it, in which folder, and under what other n
       sans: ['c0.example.org'],
       host: 'c0-ssh',
       port: 22022,
+      user: 'root',
       directory: '/srv/c0',
     },
   ])
@@ -165,7 +167,7 @@ testBadFiles({
   'a name without a value is missing': [edited('name: kubenet', 'name:'), '1:1: name is missing'],
   'a list that does not end is named where it should have': [
     'name: [\napi: }\n',
-    '2:1: Flow sequence in block collection must be sufficiently indented and end with a ]',
+    '2:1: a ] is missing before this line',
   ],
   'a key that is indented less than its neighbours is a mistake': [
     `${minimal}network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x\n`,
@@ -173,7 +175,7 @@ testBadFiles({
   ],
   'a colon inside a value must be in quotes': [
     `${minimal}subject: { state: a: b }\n`,
-    '5:19: Block collections are not allowed within flow collections',
+    '5:19: a value with ": " in it needs quotes: "a: b"',
   ],
   'a tab does not indent': ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1: Tabs are not allowed as indentation'],
   'a key may not stand twice in the file': [`${minimal}name: other\n`, '5:1: Map keys must be unique'],
@@ -190,7 +192,54 @@ testBadFiles({
   ],
   'an alias needs an anchor': [
     'name: *x\n',
-    "1:1: can't be read as YAML: Unresolved alias (the anchor must be set before the alias): x",
+    '1:7: a value that begins with * needs quotes: "*x" (as an alias it needs the anchor &x above it)',
+  ],
+  'each wildcard needs quotes': [
+    edited('virtualIP: 10.0.0.1', 'virtualIP: 10.0.0.1, extraSANs: [*.example.org]').concat(
+      'encryption: {resources: [*.*]}\n',
+    ),
+    '2:41: a value that begins with * needs quotes: "*.example.org"',
+    '5:26: a value that begins with * needs quotes: "*.*"',
+  ],
+  'a wildcard alone needs quotes': [
+    `${minimal}encryption: {resources: [*]}\n`,
+    '5:26: a value that begins with * needs quotes: "*"',
+  ],
+  'a missing comma is named where it is missing': [
+    edited('role: control,', 'role: control'),
+    '4:31: a comma is missing before ip',
+  ],
+  'a comma may also be missing after a quoted value, and before a line end': [
+    edited('name: c0,', 'name: "c0"\n    '),
+    '5:6: a comma is missing before this',
+  ],
+  'a comma that is missing in a list is named too': [
+    edited('virtualIP: 10.0.0.1', 'virtualIP: 10.0.0.1, extraSANs: ["a" "b"]'),
+    '2:45: a comma is missing before this',
+  ],
+  'a template has to be rendered first': [
+    edited('name: kubenet', 'name: {{ name }}'),
+    '1:7: a template was not rendered here; if the value itself is meant, it needs quotes: "{{ name }}"',
+  ],
+  'a template may begin with a statement': [
+    `{% if x %}\n${minimal}{% endif %}\n`,
+    '1:1: a template was not rendered here; if the value itself is meant, it needs quotes: "{% if x %}"',
+  ],
+  'merge keys are no part of YAML 1.2': [
+    minimal.replace('- {', '- &c0 {').concat('  - {<<: *c0, name: c1}\n'),
+    '5:6: << merges no keys here: write the keys out',
+  ],
+  'a reserved character begins no value': [
+    edited('name: kubenet', 'name: @kubenet # mine'),
+    '1:7: a value that begins with @ needs quotes: "@kubenet"',
+  ],
+  'a quote that is not closed is named where it begins': [
+    edited('name: kubenet', 'name: "kubenet'),
+    '1:7: the quote that begins here is not closed',
+  ],
+  'what could be a key is not repeated': [
+    `name: @${'k'.repeat(50)}\n`,
+    '1:7: a value that begins with @ needs quotes: "@…"',
   ],
 })
 

@@ -83,6 +83,24 @@ testBadFiles({
   'an address beside the block, and one of the default block where another is given, are none of a service': [
     `${edited('10.0.0.2', '10.32.0.7').replace('10.0.0.1', '10.41.0.0')}network: { serviceCIDR: 10.40.0.0/16 }\n`,
   ],
+  'no machine is reached by an unspecified, link-local, multicast or broadcast address': [
+    `${edited('10.0.0.1', '0.0.0.0').replace(
+      'ip: 10.0.0.2',
+      'ips: [169.254.1.1, "fe80::1", 224.0.0.1]',
+    )}  - { name: w0, role: worker, ips: [255.255.255.255, "ff02::1", "::"] }\n`,
+    '2:19: api.virtualIP "0.0.0.0" is an unspecified address: give one that other machines reach',
+    '4:38: nodes[0].ips[0] "169.254.1.1" is a link-local address: give one that other machines reach',
+    '4:51: nodes[0].ips[1] "fe80::1" is a link-local address: give one that other machines reach',
+    '4:62: nodes[0].ips[2] "224.0.0.1" is a multicast address: give one that other machines reach',
+    '5:37: nodes[1].ips[0] "255.255.255.255" is a broadcast address: give one that other machines reach',
+    '5:54: nodes[1].ips[1] "ff02::1" is a multicast address: give one that other machines reach',
+    '5:65: nodes[1].ips[2] "::" is an unspecified address: give one that other machines reach',
+  ],
+  "the virtual IP is no worker's": [
+    `${edited('10.0.0.1', '"FD00::3"')}  - { name: w0, role: worker, ips: [10.0.0.3, "fd00:0::3"] }\n`,
+    `2:19: api.virtualIP "fd00::3" is the address of "w0", a worker: give the load balancer's, or that of a control node`,
+  ],
+  "the virtual IP may be a control node's or a gateway's": [edited('10.0.0.1', '10.0.0.2')],
   'with a service block that is none, no address is in it': [
     `${edited('10.0.0.2', '10.32.0.7')}network: { serviceCIDR: 10.32.0.1/16 }\n`,
     '5:25: network.serviceCIDR "10.32.0.1/16" is an address inside a block: write it as 10.32.0.0/16',
@@ -98,7 +116,7 @@ testBadFiles({
     RemoteCommand: id
     ConnectTimeout: 5
 `,
-    "7:5: ssh.options.User can't be set here: set ssh.user",
+    "7:5: ssh.options.User can't be set here: set ssh.user, or user of the node",
     "8:5: ssh.options.port can't be set here: set port of the node",
     "9:5: ssh.options.HostName can't be set here: set host of the node",
     "10:5: ssh.options.BatchMode can't be set here: harderway sets it itself",

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
@@ -75,6 +76,11 @@ describe('a node is given nothing of this machine, whatever ssh_config says', { 
       lines.filter((line) => line.includes('secret')),
       [],
     )
+  })
+
+  test('no other user than its own, although ssh.user and ssh_config name others', async () => {
+    const said = await at.run('node', 'id -un', { config: at.host('node', 'User somebody') })
+    assert.equal(String(said).trim(), userInfo().username)
   })
 
   test('what a ProxyCommand needs of the environment is there all the same', async () => {

@@ -54,6 +54,8 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     const { status, stdout } = await harderway(place, 'bootstrap')
     assert.equal(status, 0, stdout)
     assert.doesNotMatch(stdout, /replaced|restart/)
+    assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m)
+    assert.doesNotMatch(stdout, /auth\/ was lost/)
     assert.match(
       stdout,
       /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; a run from \d{4}-\d\d-\d\d on renews it\n[^\n]+ in \d+\.\d s\n$/,

@@ -144,3 +144,37 @@ describe('auth/', { concurrency: 2 }, () => {
   spoiled('has a bad cluster.yaml', 2, (place) => writeFileSync(join(place, 'cluster.yaml'), 'name: 1'), ['certs'])
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
 })
+
+test('a run that makes a CA is followed by a backup, and where no node was looked at by the question what auth/ was', async (t) => {
+  const { place, auth } = makeFolder(t)
+  const toDo = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('To do'))
+  const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
+  assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
+  const [, recover] = /^To do {6}new identity: ca, service-account; if .* was lost: (.*)$/.exec(lost ?? '') ?? []
+  assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\d && npm run task -- recover --node control0$/)
+  assert.deepEqual(more, [])
+  const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
+  assert.match(key.join('\n'), /^To do {6}back up .*\nTo do {6}new identity: encryption-key; /)
+  for (const again of ['certs', 'encryption-key'])
+    assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
+})
+
+test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
+  skip: needs('ssh'),
+}, async (t) => {
+  const { place } = makeFolder(t, [
+    [['nodes'], [nodes[0], { name: 'worker0', role: 'worker', ip: '127.0.0.2' }]],
+    [['api', 'virtualIP'], '127.0.0.1'],
+    [['ssh', 'configFile'], './ssh_config'],
+  ])
+  writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
+  const warning = 'warning: no other machine reaches a loopback address: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)'
+  for (const [task, count] of [
+    ['deploy', 1],
+    ['deploy --dry-run', 1],
+    ['certs', 0],
+  ] as const) {
+    const { stdout } = await harderway(place, ...task.split(' '))
+    assert.equal(stdout.split('\n').filter((line) => line.includes(warning)).length, count, `${task}: ${stdout}`)
+  }
+})

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -33,7 +34,7 @@ const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
 const isRoot = process.getuid?.() === 0
 const whole = { recursive: true, preserveTimestamps: true }
 
-describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   let place: string
   let lab: Lab
   const auth = () => join(place, 'auth')
@@ -224,6 +225,47 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     rmSync(path, { recursive: true })
   })
 
+  test('what is left of a node that was renamed is removed with --prune, and a certificate of others is not', async () => {
+    const renamed = five.map((node) => (node.name === 'worker1' ? { ...node, name: 'third', host: 'worker1' } : node))
+    const old = ['worker1.pem', 'worker1-key.pem', 'worker1.kubeconfig']
+    const folder = home('worker1')
+    const proxy = join(auth(), 'kube-proxy')
+    // One of another CA, one of ours that is no node's, and keys beside them.
+    const others = {
+      'prometheus.pem': readFileSync(join(lab.node('worker1').home, 'ca.pem')),
+      'prometheus-key.pem': 'a key',
+      'mine.pem': execFileSync('openssl', [
+        ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', '/dev/null'],
+        ...['-subj', '/O=system:nodes/CN=system:node:mine', '-days', '9'],
+      ]),
+      'mine-key.pem': 'a key',
+      'mine.kubeconfig': 'a kubeconfig',
+      'proxy.pem': readFileSync(`${proxy}.pem`),
+    }
+    for (const [name, text] of Object.entries(others)) writeFileSync(join(folder, name), text)
+    // The notice on a former node advises to remove these.
+    for (const file of old) rmSync(join(auth(), file))
+    write(renamed)
+    const told = await harderway(place, 'deploy', '--json')
+    assertStatus(told, 0)
+    const { warning } = told.events.find(({ id, type }) => id === 'deploy/third' && type === 'built') ?? {}
+    assert.match(
+      String(warning),
+      /^third holds worker1\.pem, worker1-key\.pem, worker1\.kubeconfig, which do .*: --prune/,
+    )
+    assert.ok(old.every((file) => existsSync(join(folder, file))))
+    assertStatus(await harderway(place, 'deploy', '--prune'), 0)
+    const left = readdirSync(folder)
+    assert.deepEqual(
+      left.filter((file) => file.startsWith('worker1')),
+      [],
+    )
+    for (const name of [...Object.keys(others), 'third.pem', 'third-key.pem', 'third.kubeconfig'])
+      assert.ok(left.includes(name), name)
+    assert.deepEqual(idsOf(await harderway(place, 'deploy', '--prune', '--json'), 'built'), [])
+    for (const name of Object.keys(others)) rmSync(join(folder, name))
+  })
+
   test('files of others in the same folder are left as they are', async () => {
     const theirs = { 'notes.txt': 'a', 'other.pem': 'b', 'other.kubeconfig': 'c', '.profile': 'd' }
     for (const [name, text] of Object.entries(theirs)) writeFileSync(join(home('worker0'), name), text, { mode: 0o640 })
@@ -325,9 +367,26 @@ test('a node that was taken out of cluster.yaml is named, with what is still hel
   ]
   writeCluster(place, edits)
   const ran = await harderway(place, 'deploy')
+  const note = /^not in cluster\.yaml any more: worker2; what is left to do about that: npm run task -- status$/m
+  assert.match(ran.stdout, note)
+  assert.doesNotMatch(ran.stdout, /kubectl delete/)
+  assert.match((await harderway(place, 'deploy', '--dry-run')).stdout.replaceAll(/\s+/g, ' '), /any more: worker2; /)
+  const auth = join(place, 'auth')
+  const { stdout } = await harderway(place, 'status')
+  const lines = stdout.slice(stdout.indexOf('worker2 is')).trimEnd().split('\n')
   assert.match(
-    ran.stdout,
-    /^worker2 is no longer in cluster\.yaml: worker2\.pem, worker2-key\.pem, worker2\.kubeconfig in \S+, and what it still holds of them, are valid until \d{4}-\d\d-\d\d\. .* rm \S+worker2\.pem .*kubectl delete node worker2\. If it was a control node, it also holds the keys of the CA, .*: wipe it, or npm run task -- rotate ca$/m,
+    lines.slice(0, 2).join(''),
+    /^worker2 is no longer in cluster\.yaml, and its certificate is valid until +\d{4}-/,
+  )
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('      ')).map((line) => line.trim()),
+    [
+      `(cd ${place} && ssh -o ConnectTimeout=1 ubuntu@worker2 'rm -f worker2.pem worker2-key.pem worker2.kubeconfig')`,
+      'npm run task -- deploy --prune',
+      'kubectl delete node worker2',
+      `rm ${auth}/worker2.pem ${auth}/worker2-key.pem ${auth}/worker2.kubeconfig`,
+      'npm run task -- rotate ca',
+    ],
   )
   rmSync(place, { recursive: true, force: true })
 })

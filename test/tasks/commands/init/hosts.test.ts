@@ -159,6 +159,22 @@ test('who logs in is the one whom ssh names for all of them, else whom --user na
     assert.match((await make(t, ['--control', `a=${host}`])).text, /^ {2}user: ubuntu$/m, host)
 })
 
+test('users that differ become users of the nodes: the most common is that of the others', { skip }, async (t) => {
+  const config = ['one', 'two', 'two', 'three']
+    .map((user, i) => `Host ${'abcd'[i]}\n  HostName 10.0.0.${i + 1}\n  User ${user}\n`)
+    .join('')
+  const args = ['--control', 'a', '--worker', 'b,c,d,e=10.0.0.5']
+  const { status, text, printed, cluster } = await make(t, args, config)
+  assert.equal(status, 0)
+  assert.deepEqual(
+    [cluster().ssh.user, cluster().nodes.map(({ user }) => user)],
+    ['two', ['one', 'two', 'two', 'three', 'two']],
+  )
+  assert.match(text, /^ {2}- \{ name: a, role: control, ip: 10\.0\.0\.1, user: one \}$/m)
+  assert.match(text, /^ {2}- \{ name: b, role: worker, ip: 10\.0\.0\.2 \}$/m)
+  assert.match(printed.join('\n'), /ssh logs in as two, as one on a, as three on d$/m)
+})
+
 test('an ssh_config in the folder is named relative to it, so that both can be moved', { skip }, async (t) => {
   const folder = scratch(t)
   mkdirSync(join(folder, 'kubenet'))

@@ -82,11 +82,6 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: str
   ['a --from without a CA', ['a', '--from', '.', ...rest], '--from .: no ca.pem that can be read is in there'],
   ['a folder that is a file', ['cfg/a', ...rest], /^can't (read|make) \S+\/cfg\/a.*: not a directory$/],
   [
-    'two users of ssh',
-    ['a', '--worker', 'worker0', ...rest],
-    /^ssh logs in as a on control0, as b on worker0, .*--user$/,
-  ],
-  [
     'an address twice',
     ['a', '--worker', 'worker0,worker1', '--user', 'u', ...rest],
     /^--worker worker1: "10\.0\.0\.12" is /,

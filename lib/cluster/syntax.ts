@@ -1,0 +1,131 @@
+/** What keeps a text from being YAML, or means something else in YAML than its writer meant: mostly missing quotes. Pure. */
+import { type Document, isScalar, visit, type YAMLParseError } from 'yaml'
+import { withoutKeys } from '../wording.ts'
+import { shown } from './problem.ts'
+
+/** `offset` counts characters from the start of the text. */
+export interface SyntaxProblem {
+  readonly offset: number
+  readonly message: string
+}
+
+/** After one syntax error the parser's further errors are consequences of it, so only one is returned. */
+export function syntaxProblems(text: string, document: Document.Parsed): SyntaxProblem[] {
+  const { errors } = document
+  if (errors.length === 0) return [...mergeKeys(document), ...unresolvedAliases(document)]
+  const [error] = [...errors.filter(({ code }) => code === 'BLOCK_IN_FLOW'), ...errors]
+  return error ? [templateProblem(text, errors) ?? describe(text, document, error)] : []
+}
+
+function describe(
+  text: string,
+  document: Document.Parsed,
+  { code, message, pos: [offset] }: YAMLParseError,
+): SyntaxProblem {
+  const rest = text.slice(offset)
+  const [, bracket] = /^Flow .* end with a ([\]}])$/.exec(message) ?? []
+  if (bracket !== undefined) return { offset, message: `a ${bracket} is missing before this line` }
+  if (/^Missing closing .quote$/.test(message))
+    return { offset: lastQuote(document) ?? offset, message: 'the quote that begins here is not closed' }
+  if (/^Missing , /.test(message)) return { offset, message: 'a comma is missing before this' }
+  switch (code) {
+    case 'MULTIPLE_DOCS':
+      return { offset, message: 'a second document begins (---): a file holds one cluster' }
+    case 'BLOCK_IN_FLOW':
+      return missingComma(rest, offset) ?? { offset, message: needsQuotes(flowValue(rest), 'with ": " in it') }
+    case 'BLOCK_AS_IMPLICIT_KEY':
+      return { offset, message: needsQuotes(lineValue(rest), 'with ": " in it') }
+    case 'BAD_ALIAS':
+      return { offset, message: needsQuotes(flowValue(rest), 'that begins with *') }
+    case 'BAD_SCALAR_START':
+      return { offset, message: needsQuotes(flowValue(rest), `that begins with ${rest[0]}`) }
+    case 'MULTILINE_IMPLICIT_KEY':
+      return { offset, message: 'a colon and a blank are missing after this key' }
+    case 'NON_STRING_KEY':
+      return { offset, message: 'a key has to be text' }
+    default:
+      return { offset, message: message.replace(/\s+/g, ' ').trim() }
+  }
+}
+
+/** `{role: control ip: 10.0.0.1}`: to YAML that is a map with the key "control ip" inside a map on one line. */
+function missingComma(rest: string, offset: number): SyntaxProblem | undefined {
+  const [, before, key] = /^((?:"[^"]*"|'[^']*'|[^\s,[\]{}]+)\s+)([\w.-]+):\s/.exec(rest) ?? []
+  return before === undefined
+    ? undefined
+    : { offset: offset + before.length, message: `a comma is missing before ${key}` }
+}
+
+/** A template's `{{ x }}` is a map inside a map to YAML, and its `{% if x %}` begins with a reserved character. */
+function templateProblem(text: string, errors: readonly YAMLParseError[]): SyntaxProblem | undefined {
+  for (const { code, pos } of errors) {
+    if (code !== 'NON_STRING_KEY' && code !== 'BAD_SCALAR_START') continue
+    for (const offset of [pos[0] - 1, pos[0]]) {
+      const [placeholder] = /^\{(\{.*?\}|%.*?%)\}[^\s,\]}]*/.exec(text.slice(Math.max(0, offset))) ?? []
+      if (placeholder !== undefined)
+        return {
+          offset: Math.max(0, offset),
+          message: `a template was not rendered here; if the value itself is meant, it needs quotes: ${quoted(placeholder)}`,
+        }
+    }
+  }
+  return undefined
+}
+
+function lastQuote(document: Document.Parsed): number | undefined {
+  let last: number | undefined
+  visit(document, {
+    Scalar: (_, { type = '', range }) => {
+      if (type.startsWith('QUOTE_')) last = range?.[0]
+    },
+  })
+  return last
+}
+
+/** YAML 1.2 has no merge keys; with the usual parsers they would also multiply. */
+function mergeKeys(document: Document.Parsed): SyntaxProblem[] {
+  const found: SyntaxProblem[] = []
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (isScalar(key) && key.value === '<<')
+        found.push({ offset: key.range?.[0] ?? 0, message: '<< merges no keys here: write the keys out' })
+    },
+  })
+  return found
+}
+
+function unresolvedAliases(document: Document.Parsed): SyntaxProblem[] {
+  const anchors = new Set<string>()
+  const found: SyntaxProblem[] = []
+  visit(document, {
+    Node: (_, node) => {
+      if ('anchor' in node && node.anchor !== undefined) anchors.add(node.anchor)
+    },
+    Alias: (_, { source, range }) => {
+      if (anchors.has(source)) return
+      const isName = /^[\w-]+$/.test(source)
+      const alias = isName ? ` (as an alias it needs the anchor &${withoutKeys(source.slice(0, 60))} above it)` : ''
+      found.push({ offset: range?.[0] ?? 0, message: `${needsQuotes(`*${source}`, 'that begins with *')}${alias}` })
+    },
+  })
+  return found
+}
+
+function needsQuotes(value: string, which: string): string {
+  return `a value ${which} needs quotes: ${quoted(value)}`
+}
+
+/** With a wrong --config the value may be a key. */
+function quoted(value: string): string {
+  return withoutKeys(shown(value))
+}
+
+/** Up to what ends a value inside [] or {}. */
+function flowValue(rest: string): string {
+  return lineValue(/^[^,\]}\r\n]*/.exec(rest)?.[0] ?? '')
+}
+
+/** Up to a comment or the end of the line. */
+function lineValue(rest: string): string {
+  return (/^.*?(?=\s+#|\r?$)/m.exec(rest)?.[0] ?? '').trim()
+}
