@@ -716,7 +716,7 @@ test(
     const { lines, isCursorShown } = showOn(size, stdout)
     assert.match(
       lines.join(' '),
-      /^1 of 16 items is not as cluster\.yaml asks .*, in\s+\d+d\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
+      /^1 of 16 items differs from cluster\.yaml .*, in\s+\d+d\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
     )
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')
