@@ -258,7 +258,7 @@ describe('rotations on six machines', { skip }, () => {
     await must(0, 'bootstrap', '--dry-run')
   })
 
-  test('the next encryption key opens before it seals, and every stored Secret is sealed by it in the end', async () => {
+  test('the next encryption key decrypts before it encrypts, and every stored Secret is encrypted with it in the end', async () => {
     const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
     const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
     // More than are read at once.

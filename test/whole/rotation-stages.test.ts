@@ -37,12 +37,12 @@ for (const [whose, make] of origins)
       cpSync(file('ca.pem'), join(place, name))
       return join(place, name)
     }
-    const describeCluster = (nodes: readonly GuideNode[]) =>
+    const describeCluster = (nodes: readonly GuideNode[], install: unknown = 'guide') =>
       writeCluster(place, [
         ...labEdits(lab),
         [['certificates', 'key'], 'ecdsa-p256'],
         [['nodes'], nodes],
-        [['install'], 'guide'],
+        [['install'], install],
       ])
     /** Throws unless both find the certificate right for those who trust that CA alone. */
     const verify = (trusted: string, name: string) => {
@@ -156,6 +156,12 @@ for (const [whose, make] of origins)
         assert.equal(status, 3, stdout + stderr)
         assert.match(stderr, unknown)
       }
+      describeCluster(all, { layout: 'guide', units: { 'kube-apiserver': false } })
+      const unreached = await harderway(place, 'rotate', 'ca', '--force')
+      assert.equal(unreached.status, 3)
+      assert.match(unreached.stderr, /kube-apiserver on each control node: install\.units .* leaves it out/)
+      assert.ok(!existsSync(file('ca-next-key.pem')))
+      describeCluster(all)
       await must('rotate', 'ca', '--force')
       await held('rotate', 'ca', '--finish')
       await must('rotate', 'ca', '--undo')
