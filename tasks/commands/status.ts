@@ -1,6 +1,8 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 
+import { caName, pairFiles } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { breakLines, fit } from '../../lib/paragraph.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
@@ -20,6 +22,7 @@ import {
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { askForUses, formatNotAsked, rotationsUnderWay, type Told, type Uses } from '../looks/under-way.ts'
 import { notesOnFolder } from '../looks/walk.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatStatus } from './status-table.ts'
@@ -48,7 +51,8 @@ export async function status(request: Request): Promise<readonly Finding[]> {
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
   if (options.json) {
-    for (const message of onFolder) request.print(formatJsonLine({ type: 'note', message }))
+    for (const message of [...noteOnLoss(seen.workspace), ...onFolder])
+      request.print(formatJsonLine({ type: 'note', message }))
     for (const { rotation, sentences, failure } of rotations)
       request.print(formatJsonLine({ type: 'rotation', ...rotation, uses: sentences, message: failure?.message }))
     tellAsJson(request, items, nodes, exitStatus(findings))
@@ -87,6 +91,7 @@ function tell(
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
   const { now } = workspace
+  for (const text of noteOnLoss(workspace)) print(breakLines(text, width, 0, 2).join('\n'))
   for (const line of formatStatus({ ...shown, counted: items, ...ways, now, width, verbose: options.verbose }))
     print(line)
   const counted = options.quiet ? items.filter(isOurs) : items
@@ -107,6 +112,13 @@ function tell(
   const failures = formatFailures(own)
   if (notes.length + failures.length > 0) print('')
   for (const line of [...notes, ...failures.flatMap((text) => fit(text, width))]) print(line)
+}
+
+/** Before all that is missing: for a cluster that runs, nothing of it should be made again. */
+function noteOnLoss(workspace: Workspace): string[] {
+  const { auth } = workspace
+  if (pairFiles(caName).some((file) => auth.read(file) !== undefined)) return []
+  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(workspace)}`]
 }
 
 function toldOf({ sentence, sentences, failure }: Rotating): string[] {
