@@ -1,6 +1,8 @@
 /** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
+import { caName, pairFiles } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import { breakLines, fit } from '../../lib/paragraph.ts'
 import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
@@ -21,6 +23,7 @@ import {
 } from '../looks/inventory.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { notesOnFolder } from '../looks/walk.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
 import { checkNodes } from '../request/selection.ts'
 import { openSession, type Request } from '../request/session.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
@@ -111,6 +114,7 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   const caEnds = isWhole ? adviseOnCa(workspace) : undefined
   const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
   const parts = [
+    paragraphs(noteOnLoss(workspace)),
     paragraphs(rotations.flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])),
     formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, width, verbose: options.verbose }),
     items.length + nodes.length === 0
@@ -126,11 +130,18 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
+/** Before all that is missing: in a cluster that runs, nothing of it may be made again. */
+function noteOnLoss(workspace: Workspace): string[] {
+  const { auth } = workspace
+  if (pairFiles(caName).some((file) => auth.read(file) !== undefined)) return []
+  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(workspace)}`]
+}
+
 function asJson({ workspace }: Seen, { items, nodes, onFolder, rotations }: Found, exit: number): object[] {
   const { ours, fresh, stale, failed, endsSoon, first } = fold(items, workspace.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...onFolder.map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(workspace), ...onFolder].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ rotation, uses: { sentences, failure } }) => ({
       type: 'rotation',
       ...rotation,

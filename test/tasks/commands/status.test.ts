@@ -290,6 +290,18 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
       assert.deepEqual([ran.status, itemsOf(ran).length, itemOf(ran, 'local-kubeconfig')], [0, 16, undefined])
     })
 
+    test('begins with recover where auth/ has no CA: what is missing may have been lost', async (t) => {
+      const { place } = copied(t)
+      const first =
+        /^\S+\/auth has no CA; if this cluster runs already, restore it first: npm run task -- recover --node control0/
+      assert.doesNotMatch((await statusAt(place, 1)).stdout, / has no CA/)
+      rmSync(join(place, 'auth'), { recursive: true })
+      const { status, stdout } = await statusAt(place, 1)
+      assert.equal(status, 4)
+      assert.match(stdout.replaceAll(/\n +/g, ' '), first)
+      assert.match(String((await statusAt(place, 1, '--json')).events[0]?.message), first)
+    })
+
     test('makes --quiet say nothing: the exit status is 0', async (t) => {
       const { place } = copied(t)
       rmSync(join(place, 'home/.kube'), { recursive: true })
