@@ -5,7 +5,7 @@ import { Failure } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
+import { ask, type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
 import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
 
 export interface Asking {
@@ -39,6 +39,20 @@ function wayTo(
 export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
   // On the loopback address it serves a self-signed certificate.
   return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
+}
+
+/** Undefined if the unit is healthy. 403 means that we were recognised, but have no permission. */
+export async function whyUnhealthy(asking: Asking, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+  if (!health) return undefined
+  try {
+    const { status } = await ask(healthQuestion(asking, node, health))
+    if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
+    return `${health.path} answers ${status}`
+  } catch (error) {
+    asking.signal?.throwIfAborted()
+    if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
+    throw error
+  }
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {
