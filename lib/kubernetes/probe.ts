@@ -28,7 +28,7 @@ function inTime(signal?: AbortSignal): AbortSignal {
 
 /** Loads what a probe needs while something else is waited for: most runs ask nobody, and do without. */
 export function prepareProbe(): void {
-  void import('node:tls')
+  void import('node:https')
 }
 
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
