@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { UnitState } from '../../lib/remote/answer.ts'
 import { nodeUnits, type Unit } from '../tables/places.ts'
 import { notHealthy, type On } from './restart.ts'
-import { isInstalled, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
+import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
 
 /** Seconds that a process which was started meanwhile has to be healthy, at least. */
 const shortest = 10
@@ -17,7 +17,7 @@ export interface Watch {
   readonly before: UnitsFound
   /** Those that were restarted since by this run. */
   readonly restarted: readonly Unit[]
-  /** Units with another main process than before, as they were when they were first seen healthy with it. */
+  /** Units that were restarted by anybody, as they were when they were first seen healthy. */
   readonly since: ReadonlyMap<string, UnitState>
 }
 
@@ -49,7 +49,9 @@ export async function waitUntilSteady(on: On, before: UnitsFound, restarted: rea
 /** Judges one look by those before it. */
 export function watch({ units, before, restarted, since }: Watch, seen: UnitsFound): Steadiness {
   const state = ({ unit }: Unit) => seen.places.units.get(unit)
-  const isNew = (unit: Unit) => !isSame(before.places.units.get(unit.unit), state(unit))
+  // A run that was killed may have restarted a unit beside whose files it has left the old ones.
+  const isNew = (unit: Unit) =>
+    !isSame(before.places.units.get(unit.unit), state(unit)) || keptFor(unit, before.places).length > 0
   // What others on the node restart for, as a lost lease, shows in the restarts too: then how long it stays up decides.
   const explained = units.filter(
     (unit) => isNew(unit) && (restarted.includes(unit) || whyUnsteady(unit, before) === undefined),
@@ -60,10 +62,9 @@ export function watch({ units, before, restarted, since }: Watch, seen: UnitsFou
   for (const unit of units.filter((each) => isInstalled(each, seen.places))) {
     const [now, first] = [state(unit), since.get(unit.unit)]
     const hasChanged = first !== undefined && !isSame(first, now)
-    const why =
-      whyUnsteady(unit, found) ?? (hasChanged ? 'it was healthy, and has been started again since' : undefined)
-    if (why !== undefined) unsteady ??= [unit, why]
-    if (now === undefined || whyUnsteady(unit, found) !== undefined || !isNew(unit)) continue
+    const why = whyUnsteady(unit, found)
+    if (why !== undefined || hasChanged) unsteady ??= [unit, why ?? 'it was healthy, and has been started again since']
+    if (why !== undefined || now === undefined || !isNew(unit)) continue
     const begun = hasChanged ? now : (first ?? now)
     next.set(unit.unit, begun)
     left = Math.max(left, holdOf(now) - (ageOf(now) - ageOf(begun)))

@@ -61,9 +61,10 @@ export async function lookAtUnits(
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const [served, unhealthy] = await Promise.all([
-      lookAtPorts(workspace, node, asked, places),
+      lookAtPorts(workspace, node, asked),
       lookAtHealth(workspace, node, asked),
     ])
+    refuseUnreached(node, asked, { places, served, unhealthy })
     return {
       look,
       places,
@@ -122,16 +123,10 @@ function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
 
-async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: PlacesSeen) {
+async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[]) {
   const ports = units.flatMap(({ serves }) => serves.map(({ port }) => port))
   const shown = ports.map(async (port): Promise<[number, Shown]> => [port, await readShown({ workspace }, node, port)])
-  const served = new Map(await Promise.all(shown))
-  if (ports.length > 0 && ports.every((port) => served.get(port) === 'nothing'))
-    refuseUnreached(
-      node,
-      ports.find((port) => look.listening.has(port)),
-    )
-  return served
+  return new Map(await Promise.all(shown))
 }
 
 async function lookAtHealth(workspace: Workspace, node: ClusterNode, units: readonly Unit[]) {
@@ -139,8 +134,18 @@ async function lookAtHealth(workspace: Workspace, node: ClusterNode, units: read
   return new Map((await Promise.all(asked)).flatMap(([unit, why]) => (why === undefined ? [] : [[unit, why] as const])))
 }
 
-/** Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. */
-function refuseUnreached(node: ClusterNode, port: number | undefined): void {
+/**
+ * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a Failure
+ * if no port answers through ssh, though a process listens.
+ */
+function refuseUnreached(
+  node: ClusterNode,
+  units: readonly Unit[],
+  { places, served, unhealthy }: Pick<UnitsFound, 'places' | 'served' | 'unhealthy'>,
+): void {
+  const isReached = [...served.values()].some((shown) => shown !== 'nothing')
+  if (isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
+  const port = [...served.keys()].find((each) => places.listening.has(each))
   if (port === undefined) return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {

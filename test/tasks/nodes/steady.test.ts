@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { FileState } from '../../../lib/files/place.ts'
 import type { NodeLook, UnitState } from '../../../lib/remote/answer.ts'
+import { oldSuffix } from '../../../lib/remote/look.ts'
 import { type Watch, watch } from '../../../tasks/nodes/steady.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { nodeUnits, type Unit } from '../../../tasks/tables/places.ts'
@@ -84,6 +86,15 @@ describe('before the turn of a node is over', () => {
   test('one that ended because another was restarted is waited for in the same way', () => {
     const fallen = (age: number) => anew(age, { restarts: 1 })
     assert.deepEqual(watched([], old, fallen(1), fallen(11)), [10, 0])
+  })
+
+  test('one that a killed run may have restarted is waited for by the next run', () => {
+    const files = new Map([[`/var/lib/kube-proxy/kubeconfig${oldSuffix}`, {} as FileState]])
+    const left = { ...old, places: { ...old.places, files } }
+    assert.deepEqual(
+      watched([], left, look({ process: process(1, 5003) }), look({ process: process(1, 5013) })),
+      [10, 0],
+    )
   })
 
   test('one that was ending again and again before is not healthy after ten seconds', () => {
