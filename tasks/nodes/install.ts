@@ -51,7 +51,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
     if (before.standing === 'without a quorum') await loadUnproven(on, stale, restarted)
     else await loadAll(on, stale, before.standing, restarted)
     on.tell({ doing: 'checking again' })
-    if (before.standing !== 'without a quorum') await refuseUnloaded(on, found, restarted, paths)
+    if (before.standing !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
@@ -181,15 +181,19 @@ function isUndrained(error: unknown): boolean {
   return error instanceof Failure && error.code === 'not-undrained'
 }
 
+interface Loaded {
+  readonly before: UnitsFound
+  readonly stale: readonly Stale[]
+  readonly restarted: readonly Unit[]
+  /** Real paths of the files that were replaced. */
+  readonly paths: readonly string[]
+}
+
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function refuseUnloaded(
-  on: On,
-  before: UnitsFound,
-  restarted: readonly Unit[],
-  paths: readonly string[],
-): Promise<void> {
+async function refuseUnloaded(on: On, { before, stale, restarted, paths }: Loaded): Promise<void> {
   const { workspace, node, install } = on
-  const found = await waitUntilSteady(on, before, restarted)
+  const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
+  const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))

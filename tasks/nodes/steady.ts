@@ -15,8 +15,8 @@ export interface Watch {
   readonly units: readonly Unit[]
   /** The look before anything was changed. */
   readonly before: UnitsFound
-  /** Those that were restarted since by this run. */
-  readonly restarted: readonly Unit[]
+  /** Those that this run has restarted since, or given other files. */
+  readonly renewed: readonly Unit[]
   /** Units that were restarted by anybody, as they were when they were first seen healthy. */
   readonly since: ReadonlyMap<string, UnitState>
 }
@@ -32,12 +32,12 @@ export interface Steadiness {
 }
 
 /** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
-export async function waitUntilSteady(on: On, before: UnitsFound, restarted: readonly Unit[]): Promise<UnitsFound> {
+export async function waitUntilSteady(on: On, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
   const { workspace, node, install, signal } = on
   const units = nodeUnits(node, install)
   const until = performance.now() + install.timeout
   for (let since: Watch['since'] = new Map(); ; ) {
-    const next = watch({ units, before, restarted, since }, await lookAtUnits(workspace, node, install))
+    const next = watch({ units, before, renewed, since }, await lookAtUnits(workspace, node, install))
     const { unsteady, left } = next
     if (unsteady === undefined && left <= 0) return next.found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
@@ -47,14 +47,14 @@ export async function waitUntilSteady(on: On, before: UnitsFound, restarted: rea
 }
 
 /** Judges one look by those before it. */
-export function watch({ units, before, restarted, since }: Watch, seen: UnitsFound): Steadiness {
+export function watch({ units, before, renewed, since }: Watch, seen: UnitsFound): Steadiness {
   const state = ({ unit }: Unit) => seen.places.units.get(unit)
   // A run that was killed may have restarted a unit beside whose files it has left the old ones.
   const isNew = (unit: Unit) =>
     !isSame(before.places.units.get(unit.unit), state(unit)) || keptFor(unit, before.places).length > 0
   // What others on the node restart for, as a lost lease, shows in the restarts too: then how long it stays up decides.
   const explained = units.filter(
-    (unit) => isNew(unit) && (restarted.includes(unit) || whyUnsteady(unit, before) === undefined),
+    (unit) => isNew(unit) && (renewed.includes(unit) || whyUnsteady(unit, before) === undefined),
   )
   const found = withoutRestarts(seen, explained)
   const next = new Map<string, UnitState>()

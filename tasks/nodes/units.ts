@@ -231,9 +231,10 @@ function checkUnit(
   const isAsked = places.length === 0 && workspace.pending?.has(certificateFile(unit.health?.as ?? '')) !== true
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
   if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
-  // systemd starts it, or has given it up. One that it starts again and again gains nothing from one more start.
-  const hasFailed = seen.units.get(unit.unit)?.active === 'failed'
-  const restarts = up && (hasFailed || notLoaded.length > 0 || readAtStart.some(isPlaced))
+  // One that systemd starts again and again gains nothing from a start with the same files.
+  const active = seen.units.get(unit.unit)?.active ?? 'active'
+  const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
+  const restarts = up && (isStarted || notLoaded.length > 0 || readAtStart.some(isPlaced))
   return {
     kind: 'unit',
     unit: unit.unit,

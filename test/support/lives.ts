@@ -3,11 +3,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Machine } from '../lab/machines/machine.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { eventually } from './eventually.ts'
-import { messageOf } from './harderway.ts'
+import { idsOf, messageOf } from './harderway.ts'
 
 /** Seconds that a process lives; 'slow' is one that does not serve yet. */
 type Life = number | 'slow'
-const lives: readonly Life[] = [0, 0.05, 1, 4, 15, 'slow']
+const lives = [0, 0.05, 1, 4, 15]
+/** Seconds between two looks, at most. */
+const longest = 16
 
 const kubeconfig = '/var/lib/kube-proxy/kubeconfig'
 const healthy = "require('node:http').createServer((_, answer) => answer.end('ok')).listen(10256, '127.0.0.1')"
@@ -40,23 +42,25 @@ interface Sweep {
   readonly random: () => number
 }
 
-/** What looks that found everything up to date said, and of how many. */
-export async function sweepLives(lab: Machines, { looks, restartsAfter, random }: Sweep) {
-  const fresh: string[] = []
-  const [machine] = lab.all
-  if (machine === undefined) throw new Error('no machine')
-  for (const life of lives) {
-    await live(machine, life, restartsAfter)
-    // Before its first end nothing tells it from a healthy one.
-    if (life !== 'slow')
-      await eventually(async () => {
-        if ((await restartsOf(machine)) === 0) throw new Error('it has not ended yet')
-      })
-    for (let look = 0; look < looks; look++) {
-      await delay(random() * 1000 * ((life === 'slow' ? 0 : life) + restartsAfter))
-      const ran = await lab.run('install', '--node', machine.name, '--dry-run', '--json')
-      if (ran.status !== 4) fresh.push(`${life} s: ${ran.status} ${messageOf(ran, `install/${machine.name}`)}`)
-    }
+/** Each life on a machine of its own; returns what looks that found one of them up to date said. */
+export async function sweepLives(lab: Machines, { looks, restartsAfter, random }: Sweep): Promise<string[]> {
+  const machines = lab.all.filter(({ role }) => role !== 'gateway')
+  if (machines.length !== lives.length) throw new Error(`${machines.length} machines for ${lives.length} lives`)
+  const living = machines.map((machine, i) => ({ machine, life: lives[i] ?? 0 }))
+  await Promise.all(living.map(({ machine, life }) => live(machine, life, restartsAfter)))
+  // Before its first end nothing tells it from a healthy one.
+  for (const { machine } of living)
+    await eventually(async () => {
+      if ((await restartsOf(machine)) === 0) throw new Error(`${machine.name} has not ended yet`)
+    })
+  const wrong: string[] = []
+  for (let look = 0; look < looks; look++) {
+    await delay(random() * 1000 * longest)
+    const ran = await lab.run('install', '--dry-run', '--json')
+    const stale = idsOf(ran, 'stale')
+    for (const { machine, life } of living)
+      if (!stale.includes(`install/${machine.name}`))
+        wrong.push(`${life} s, look ${look}: ${ran.status} ${messageOf(ran, `install/${machine.name}`)}`)
   }
-  return { fresh, looks: looks * lives.length }
+  return wrong
 }

@@ -42,9 +42,8 @@ export interface Machines extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Boots the guide's machines, or those of them that are named. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up. */
-export async function startMachines(...names: readonly string[]): Promise<Machines> {
-  const nodes = guide.filter(({ name }) => names.length === 0 || names.includes(name))
+/** Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up. */
+export async function startMachines(): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
   mkdirSync(dir)
@@ -56,8 +55,8 @@ export async function startMachines(...names: readonly string[]): Promise<Machin
   }
   try {
     namespace = await openNamespace(place)
-    const all = await bootAll(namespace, dir, nodes)
-    return assemble({ place, dir, nodes, namespace, all, stop })
+    const all = await bootAll(namespace, dir)
+    return assemble({ place, dir, namespace, all, stop })
   } catch (error) {
     await stop()
     throw error
@@ -69,11 +68,11 @@ async function makeTree(): Promise<string> {
   return (await run('sh', [join(import.meta.dirname, 'tree.sh')])).stdout.trim()
 }
 
-async function bootAll(namespace: Namespace, dir: string, nodes: typeof guide): Promise<Machine[]> {
+async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
   const tree = await makeTree()
   const clientKey = join(dir, 'client_key')
   await Promise.all([makeKey(clientKey), ...guide.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
-  const all = nodes.map(({ name, role, ip }) => {
+  const all = guide.map(({ name, role, ip }) => {
     const addresses = {
       address: `${ip}/24`,
       loopback: role === 'control' ? [`${virtualIP}/32`] : [],
@@ -96,15 +95,14 @@ async function bootAll(namespace: Namespace, dir: string, nodes: typeof guide): 
 interface Parts {
   readonly place: string
   readonly dir: string
-  readonly nodes: typeof guide
   readonly namespace: Namespace
   readonly all: readonly Machine[]
   readonly stop: () => Promise<void>
 }
 
-function assemble({ place, dir, nodes, namespace, all, stop }: Parts): Machines {
+function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
   const write = (...edits: Edit[]) =>
-    writeCluster(place, [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], nodes], ...edits])
+    writeCluster(place, [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide], ...edits])
   write()
   // nsenter goes to the folder / with its mounts.
   const within = [...namespace.outside, 'env', `--chdir=${place}`]

@@ -34,10 +34,10 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
 }
 
 /** What each look after the first says: seconds left, or why the unit is not healthy. */
-function watched(restarted: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
+function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let since: Watch['since'] = new Map()
   return looks.map((seen) => {
-    const next = watch({ units, before, restarted, since }, seen)
+    const next = watch({ units, before, renewed, since }, seen)
     since = next.since
     return next.unsteady?.[1] ?? next.left
   })
@@ -101,7 +101,7 @@ describe('before the turn of a node is over', () => {
     const before = look({ restarts: 7, process: process(1, 3) })
     const [reason] = watched([], before, anew(11, { restarts: 8 }))
     assert.equal(reason, 'it ended, and systemd restarted it 11 s ago (restarts: 8)')
-    // A restart of ours loads other files.
+    // Other files may be what it lacked.
     assert.deepEqual(watched([proxy], before, anew(1, { restarts: 7 }), anew(11, { restarts: 7 })), [10, 0])
   })
 

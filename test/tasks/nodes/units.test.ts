@@ -251,6 +251,14 @@ describe("the check of a node's units", () => {
       'kubelet: it is failed (failed): restart',
       'kube-proxy: it is activating (auto-restart): looked at again',
     ],
+    'systemd starts it again and again, with an old file': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { active: 'activating', sub: 'auto-restart', process: undefined })
+        file(found, `${kubelet}w0.pem`, { sha256: 'x' })
+      },
+      'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+    ],
     'systemd restarted it less than five minutes ago': [
       'w0',
       (found) => {
