@@ -62,6 +62,8 @@ export async function readServed({ open, as, signal }: Question): Promise<Buffer
 export interface Reply {
   readonly status: number
   readonly body: string
+  /** DER of the certificate that the server showed; undefined without TLS. */
+  readonly served?: Buffer | undefined
 }
 
 export interface PathQuestion extends Question {
@@ -86,6 +88,7 @@ export async function ask(question: PathQuestion): Promise<Reply> {
   // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
   const headers = { connection: 'keep-alive' }
   const common = { host: address, path, signal: inTime(signal), headers } as const
+  let served: Buffer | undefined
   const dial = () => {
     const socket = connect({
       socket: stream,
@@ -95,6 +98,9 @@ export async function ask(question: PathQuestion): Promise<Reply> {
     })
     // Also after the answer: its stream is destroyed before it has come to an end.
     socket.on('error', refuse)
+    socket.on('secureConnect', () => {
+      served = socket.getPeerCertificate().raw
+    })
     return socket
   }
   const request = isPlain
@@ -109,7 +115,7 @@ export async function ask(question: PathQuestion): Promise<Reply> {
       body += chunk
       if (body.length > longestBody) request.destroy(new Error('it sends more than an answer can be'))
     })
-    response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+    response.on('end', () => resolve({ status: response.statusCode ?? 0, body, served }))
   })
   request.end()
   try {

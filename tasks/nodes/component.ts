@@ -41,16 +41,23 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
 }
 
-/** Undefined if the unit is healthy. 403 means that we were recognised, but have no permission. */
-export async function whyUnhealthy(asking: Asking, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
-  if (!health) return undefined
+/** What a unit answers to the question about its health. */
+export interface HealthSeen {
+  /** Undefined if it is healthy. */
+  readonly why: string | undefined
+  /** DER of the certificate that it showed with its answer. */
+  readonly served?: Buffer | undefined
+}
+
+/** 403 means that we were recognised, but have no permission. */
+export async function readHealth(asking: Asking, node: ClusterNode, health: Health): Promise<HealthSeen> {
   try {
-    const { status } = await ask(healthQuestion(asking, node, health))
-    if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
-    return `${health.path} answers ${status}`
+    const { status, served } = await ask(healthQuestion(asking, node, health))
+    const isHealthy = status === 200 || (status === 403 && health.as !== undefined)
+    return { why: isHealthy ? undefined : `${health.path} answers ${status}`, served }
   } catch (error) {
     asking.signal?.throwIfAborted()
-    if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
+    if (error instanceof Failure) return { why: `${health.path} does not answer: ${error.message}` }
     throw error
   }
 }

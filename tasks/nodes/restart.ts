@@ -6,7 +6,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../tables/places.ts'
-import { type Asking, readShown, whyUnhealthy } from './component.ts'
+import { type Asking, readHealth, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
@@ -84,8 +84,9 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
   return shown !== 'nothing' && ours?.equals(shown) === true
 }
 
-export function whyNotHealthy(on: On, node: ClusterNode, unit: Unit): Promise<string | undefined> {
-  return whyUnhealthy(asking(on), node, unit)
+/** Undefined if the unit is healthy. */
+export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+  return health && (await readHealth(asking(on), node, health)).why
 }
 
 /** Uses the connection of the node that is being built, whichever node is queried. */

@@ -10,8 +10,8 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
-import { nodeUnits, type Unit } from '../tables/places.ts'
-import { addressOf, readShown, type Shown, whyUnhealthy } from './component.ts'
+import { type Health, nodeUnits, type Port, type Unit } from '../tables/places.ts'
+import { addressOf, readHealth, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestOf, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -60,10 +60,7 @@ export async function lookAtUnits(
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
-    const [served, unhealthy] = await Promise.all([
-      lookAtPorts(workspace, node, asked),
-      lookAtHealth(workspace, node, asked),
-    ])
+    const { served, unhealthy } = await lookAtAnswers(workspace, node, asked)
     refuseUnreached(node, asked, { places, served, unhealthy })
     return {
       look,
@@ -123,15 +120,26 @@ function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
 
-async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[]) {
-  const ports = units.flatMap(({ serves }) => serves.map(({ port }) => port))
-  const shown = ports.map(async (port): Promise<[number, Shown]> => [port, await readShown({ workspace }, node, port)])
-  return new Map(await Promise.all(shown))
-}
+type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
 
-async function lookAtHealth(workspace: Workspace, node: ClusterNode, units: readonly Unit[]) {
-  const asked = units.map(async (unit) => [unit.unit, await whyUnhealthy({ workspace }, node, unit)] as const)
-  return new Map((await Promise.all(asked)).flatMap(([unit, why]) => (why === undefined ? [] : [[unit, why] as const])))
+async function lookAtAnswers(workspace: Workspace, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
+  const served = new Map<number, Shown>()
+  const unhealthy = new Map<string, string>()
+  const shown = async ({ port }: Port) => served.set(port, await readShown({ workspace }, node, port))
+  const healthOf = async ({ unit, serves }: Unit, health: Health) => {
+    const seen = await readHealth({ workspace }, node, health)
+    if (seen.why !== undefined) unhealthy.set(unit, seen.why)
+    const own = serves.find(({ port }) => port === health.port)
+    // A server that is not trusted gives no answer, and still shows a certificate.
+    if (own && seen.served) served.set(own.port, seen.served)
+    else if (own) await shown(own)
+  }
+  const look = ({ health, ...unit }: Unit) => [
+    health && healthOf(unit, health),
+    ...unit.serves.filter(({ port }) => port !== health?.port).map(shown),
+  ]
+  await Promise.all(units.flatMap(look))
+  return { served, unhealthy }
 }
 
 /**
@@ -141,7 +149,7 @@ async function lookAtHealth(workspace: Workspace, node: ClusterNode, units: read
 function refuseUnreached(
   node: ClusterNode,
   units: readonly Unit[],
-  { places, served, unhealthy }: Pick<UnitsFound, 'places' | 'served' | 'unhealthy'>,
+  { places, served, unhealthy }: Answers & Pick<UnitsFound, 'places'>,
 ): void {
   const isReached = [...served.values()].some((shown) => shown !== 'nothing')
   if (isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
