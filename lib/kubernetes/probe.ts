@@ -28,7 +28,7 @@ function inTime(signal?: AbortSignal): AbortSignal {
 
 /** Loads what a probe needs while something else is waited for: most runs ask nobody, and do without. */
 export function prepareProbe(): void {
-  void import('node:tls')
+  void import('node:https')
 }
 
 /** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
@@ -64,6 +64,8 @@ export interface Reply {
   readonly body: string
   /** The header of that name. */
   readonly date?: string | undefined
+  /** DER of the certificate that the server showed; undefined without TLS. */
+  readonly served?: Buffer | undefined
 }
 
 export interface PathQuestion extends Question {
@@ -88,6 +90,7 @@ export async function ask(question: PathQuestion): Promise<Reply> {
   // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
   const headers = { connection: 'keep-alive' }
   const common = { host: address, path, signal: inTime(signal), headers } as const
+  let served: Buffer | undefined
   const dial = () => {
     const socket = connect({
       socket: stream,
@@ -97,6 +100,9 @@ export async function ask(question: PathQuestion): Promise<Reply> {
     })
     // Also after the answer: its stream is destroyed before it has come to an end.
     socket.on('error', refuse)
+    socket.on('secureConnect', () => {
+      served = socket.getPeerCertificate().raw
+    })
     return socket
   }
   const request = isPlain
@@ -111,7 +117,7 @@ export async function ask(question: PathQuestion): Promise<Reply> {
       body += chunk
       if (body.length > longestBody) request.destroy(new Error('it sends more than an answer can be'))
     })
-    response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+    response.on('end', () => resolve({ status: response.statusCode ?? 0, body, served }))
   })
   request.end()
   try {

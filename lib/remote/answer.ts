@@ -34,10 +34,27 @@ export interface UnitState {
   readonly sub: string
   /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
   readonly isStopping: boolean
-  /** When its main process was started, in seconds since 1970 by the node's clock; undefined where it never started. */
+  /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined where it never started. */
   readonly started: number | undefined
+  /** Undefined where it has none, as a container that something else runs; 'gone' where it has just ended. */
+  readonly process: UnitProcess | 'gone' | undefined
+  /** How often systemd has restarted it by itself since it was last started by somebody. */
+  readonly restarts: number
+  /** Seconds that systemd waits before it restarts it. */
+  readonly restartsAfter: number
   /** Undefined where the node does not know its user. */
   readonly account: Account | undefined
+}
+
+/** The main process of a unit. */
+interface UnitProcess {
+  readonly id: number
+  /** By SIGSTOP, or a debugger. */
+  readonly isStopped: boolean
+  /** Seconds since its start, by a clock that nobody sets. */
+  readonly age: number
+  /** Its start, in seconds since 1970 by the node's present clock. */
+  readonly started: number
 }
 
 /** The places where the units of a node read our files, as root sees them. */
@@ -91,6 +108,8 @@ interface Draft {
   readonly listening: Set<number>
   readonly accounts: Map<string, Account>
   readonly shown: (readonly [string, string])[]
+  /** By their ids: state and start, in ticks since boot. */
+  readonly processes: Map<string, readonly [state: string, ticks: number]>
 }
 
 /** A file of the folder by its name, any other by its absolute path. */
@@ -120,6 +139,11 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
   [/^port (\d{1,5})$/, ({ listening }, _, port) => listening.add(Number(port))],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
+  [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [
+    /^process (\d{1,10}) ([A-Za-z]) (\d{1,15})$/,
+    ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
+  ],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
   [/^rows \d+$/, () => {}],
 ]
@@ -225,6 +249,7 @@ function readRecords(records: readonly string[]): Draft {
   const draft: Draft = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
     ...{ real: new Map(), links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
+    processes: new Map(),
   }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
@@ -247,20 +272,24 @@ function decode(lines: readonly string[], digest: string | undefined): Buffer {
 }
 
 /** systemd prints the properties of one unit after the other, in its own order. */
-function readStates({ shown, accounts }: Draft): Map<string, UnitState> {
+function readStates(draft: Draft): Map<string, UnitState> {
+  const { shown } = draft
   const size = shownProperties.length
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
     Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
   )
-  return new Map(blocks.map((block) => readState(block, accounts)))
+  return new Map(blocks.map((block) => readState(block, draft)))
 }
 
-function readState(block: Record<string, string>, accounts: Draft['accounts']): [string, UnitState] {
-  const { Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp } = block
+type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
+
+function readState(block: Block, draft: Draft): [string, UnitState] {
+  const { Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } = block
   const { User, Group, SupplementaryGroups } = block
   if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
   if (Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups }).includes(undefined))
     throw notWhole()
+  if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
   return [
     Id.slice(0, -'.service'.length),
     {
@@ -269,9 +298,43 @@ function readState(block: Record<string, string>, accounts: Draft['accounts']): 
       sub: SubState,
       isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
       started: readStart(ExecMainStartTimestamp ?? ''),
-      account: User === '' ? root : accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+      process: readProcess(MainPID ?? '', draft),
+      restarts: Number(NRestarts),
+      restartsAfter: readSpan(RestartUSec ?? ''),
+      account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
     },
   ]
+}
+
+/** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
+const ticksPerSecond = 100
+
+function readProcess(id: string, { single, processes }: Draft): UnitState['process'] {
+  if (!/^\d{1,10}$/.test(id)) throw notWhole()
+  if (id === '0') return undefined
+  const [now = Number.NaN, ticksNow = Number.NaN] = must(single.get('clock')).split(' ').map(Number)
+  const [state = '', ticks = 0] = processes.get(id) ?? []
+  // A zombie, until systemd has noticed.
+  if (state === '' || 'ZXx'.includes(state)) return 'gone'
+  const age = (ticksNow - ticks) / ticksPerSecond
+  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
+}
+
+/** Seconds, by the unit that systemd prints: systemd.time(7). */
+const spans: Readonly<Record<string, number>> = {
+  ...{ us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, d: 86_400, w: 604_800, month: 2_629_800, y: 31_557_600 },
+}
+
+/** "1min 30s", "100ms", "0", "infinity" */
+function readSpan(text: string): number {
+  if (text === 'infinity') return Number.POSITIVE_INFINITY
+  if (text === '0') return 0
+  const parts = text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part))
+  return parts.reduce((sum, part) => {
+    const seconds = Number(part?.[1]) * (spans[part?.[2] ?? ''] ?? Number.NaN)
+    if (Number.isNaN(seconds)) throw notWhole()
+    return sum + seconds
+  }, 0)
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

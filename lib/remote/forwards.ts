@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from 'node:net'
 import { addAbortSignal } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 
 export class Forwards {
   readonly #path: string
@@ -38,7 +39,7 @@ export class Forwards {
   async #forward(to: string): Promise<string> {
     const path = `${this.#path}-${this.#count++}`
     this.#wanted.push('-L', `${path}:${to}`)
-    this.#asking ??= Promise.resolve().then(() => {
+    this.#asking ??= setImmediate().then(() => {
       this.#asking = undefined
       return this.#ask(this.#wanted.splice(0))
     })

@@ -293,7 +293,7 @@ function kernelAddresses(address: string): string[] {
 /** The properties that `systemctl show` prints for each unit: systemctl(1). */
 export const shownProperties = [
   ...['Id', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
-  ...['User', 'Group', 'SupplementaryGroups'],
+  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups'],
 ] as const
 
 /**
@@ -351,6 +351,26 @@ const accountFunction = `say_account() {
   say account "$uid" "$gids" "$key"
 }`
 
+/**
+ * `read_stat FILE` sets $state and $ticks to the state of a process and the time of its start since boot: proc_pid_stat(5). That
+ * clock is never set, runs while a computer sleeps, and is the same in every container. The start of a new subshell is the time
+ * now.
+ */
+const processFunctions = `read_stat() {
+  { read -r stat < "$1"; } 2>/dev/null || return 1
+  # A program's name may hold blanks and parentheses.
+  set -- \${stat##*) }
+  state=$1 ticks=\${20}
+}
+say_clock() {
+  ticks=$(read_stat /proc/self/stat; printf %s "$ticks")
+  say clock "$(date +%s)" "$ticks"
+}
+say_process() {
+  case $pid in ''|0) return 0 ;; esac
+  if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; fi
+}`
+
 /** The last line of its output is the number of the others. */
 function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
   const folders = foldersOf(places)
@@ -358,20 +378,22 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
   const names = units.map((unit) => `${unit}.service`).join(' ')
   const shown = [
-    'accounts= user= group= others=',
+    'accounts= user= group= others= pid=',
     `shown=$(systemctl show --timestamp=us+utc ${properties} -- ${names})`,
     'while read -r line; do',
     '  case $line in',
     `    User=*) user=\${line#*=} ;;`,
     `    Group=*) group=\${line#*=} ;;`,
     `    SupplementaryGroups=*) others=\${line#*=} ;;`,
-    '    "") say_account; user= group= others= ; continue ;;',
+    `    MainPID=*) pid=\${line#*=} ;;`,
+    '    "") say_account; say_process; user= group= others= pid= ; continue ;;',
     '  esac',
     '  say show "$line"',
     'done <<SHOWN',
     '$shown',
     '',
     'SHOWN',
+    'say_clock',
   ]
   return [
     shellStart,
@@ -379,6 +401,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     fileFunctions,
     resolveFunctions,
     accountFunction,
+    processFunctions,
     ...(units.length > 0 ? shown : []),
     `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
     'set -- ; expected= resolved=" "',

@@ -5,7 +5,7 @@ import { Failure } from '../../lib/failure.ts'
 import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
+import { ask, type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
 import { apiServer, type Health, nodeUnits, store, type Unit } from '../tables/places.ts'
 
 export interface Asking {
@@ -39,6 +39,27 @@ function wayTo(
 export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
   // On the loopback address it serves a self-signed certificate.
   return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
+}
+
+/** What a unit answers to the question about its health. */
+export interface HealthSeen {
+  /** Undefined if it is healthy. */
+  readonly why: string | undefined
+  /** DER of the certificate that it showed with its answer. */
+  readonly served?: Buffer | undefined
+}
+
+/** 403 means that we were recognised, but have no permission. */
+export async function readHealth(asking: Asking, node: ClusterNode, health: Health): Promise<HealthSeen> {
+  try {
+    const { status, served } = await ask(healthQuestion(asking, node, health))
+    const isHealthy = status === 200 || (status === 403 && health.as !== undefined)
+    return { why: isHealthy ? undefined : `${health.path} answers ${status}`, served }
+  } catch (error) {
+    asking.signal?.throwIfAborted()
+    if (error instanceof Failure) return { why: `${health.path} does not answer: ${error.message}` }
+    throw error
+  }
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {

@@ -13,23 +13,16 @@ import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
 import { forgetOld, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
-import {
-  type On,
-  restart,
-  restartUnproven,
-  waitUntilHealthy,
-  waitUntilServed,
-  waitUntilShown,
-  whyNotHealthy,
-} from './restart.ts'
+import { type On, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
+import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
   keptFor,
-  lookAtUnits,
   type UnitCheck,
   type UnitsFound,
   type WantedPlace,
   wantedAt,
+  whyUnsteady,
 } from './units.ts'
 
 /** `found` must come from a look made just now. */
@@ -58,7 +51,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
     if (before.standing === 'without a quorum') await loadUnproven(on, stale, restarted)
     else await loadAll(on, stale, before.standing, restarted)
     on.tell({ doing: 'checking again' })
-    if (before.standing !== 'without a quorum') await refuseUnloaded(on, restarted, paths)
+    if (before.standing !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
@@ -109,21 +102,19 @@ interface Before {
   readonly kept: readonly string[]
 }
 
-async function lookBefore(on: On, stale: readonly Stale[], { places }: UnitsFound): Promise<Before> {
+async function lookBefore(on: On, stale: readonly Stale[], found: UnitsFound): Promise<Before> {
   const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
   return {
-    isHealthy: await wereHealthy(on, stale),
+    isHealthy: wereHealthy(stale, found),
     standing: quorum ? await standingOf(on, quorum) : 'healthy',
     quorum: quorum?.unit,
-    kept: stale.flatMap(({ unit }) => keptFor(unit, places)),
+    kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
   }
 }
 
 /** A unit that was not healthy gains nothing from its old files. */
-async function wereHealthy(on: On, stale: readonly Stale[]): Promise<boolean> {
-  const up = stale.filter(({ isUp }) => isUp)
-  const whys = await Promise.all(up.map(({ unit, reason }) => reason.state ?? whyNotHealthy(on, on.node, unit)))
-  return whys.every((why) => why === undefined)
+function wereHealthy(stale: readonly Stale[], found: UnitsFound): boolean {
+  return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
 }
 
 /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
@@ -143,6 +134,9 @@ function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: r
 async function loadAll(on: On, stale: readonly Stale[], standing: Standing, restarted: Unit[]): Promise<void> {
   const load = async (own: On, { unit, reason, isUp }: Stale) => {
     if (!isUp) return
+    // Nothing that a restart would load: the unit is only waited for.
+    if (!reason.restarts && reason.places.length + reason.notServed.length === 0)
+      return await waitUntilHealthy(own, unit)
     if (await isReloaded(own, unit, reason)) return
     await guarded(own, unit, standing === 'healthy', async () => {
       restarted.push(unit)
@@ -187,13 +181,19 @@ function isUndrained(error: unknown): boolean {
   return error instanceof Failure && error.code === 'not-undrained'
 }
 
+interface Loaded {
+  readonly before: UnitsFound
+  readonly stale: readonly Stale[]
+  readonly restarted: readonly Unit[]
+  /** Real paths of the files that were replaced. */
+  readonly paths: readonly string[]
+}
+
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function refuseUnloaded(
-  { workspace, node, install }: On,
-  restarted: readonly Unit[],
-  paths: readonly string[],
-): Promise<void> {
-  const found = await lookAtUnits(workspace, node, install)
+async function refuseUnloaded(on: On, { before, stale, restarted, paths }: Loaded): Promise<void> {
+  const { workspace, node, install } = on
+  const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
+  const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))

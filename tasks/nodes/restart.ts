@@ -3,11 +3,10 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { ask } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../tables/places.ts'
-import { type Asking, healthQuestion, readShown } from './component.ts'
+import { type Asking, readHealth, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
@@ -85,23 +84,14 @@ async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Prom
   return shown !== 'nothing' && ours?.equals(shown) === true
 }
 
+/** Undefined if the unit is healthy. */
+export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+  return health && (await readHealth(asking(on), node, health)).why
+}
+
 /** Uses the connection of the node that is being built, whichever node is queried. */
 function asking({ workspace, signal, node }: On): Asking {
   return { workspace, signal, through: node }
-}
-
-/** Undefined if the unit is healthy. 403 means that we were recognised, but have no permission. */
-export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
-  if (!health) return undefined
-  try {
-    const { status } = await ask(healthQuestion(asking(on), node, health))
-    if (status === 200 || (status === 403 && health.as !== undefined)) return undefined
-    return `${health.path} answers ${status}`
-  } catch (error) {
-    on.signal.throwIfAborted()
-    if (error instanceof Failure) return `${health.path} does not answer: ${error.message}`
-    throw error
-  }
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
@@ -116,7 +106,7 @@ async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
   if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
 }
 
-async function notHealthy(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
+export async function notHealthy(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
   const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =

@@ -1,7 +1,7 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { runAgain, tryToAwait } from '../../lib/failure.ts'
-import { fileMode } from '../../lib/files/names.ts'
+import { certificateFile, fileMode } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -10,8 +10,8 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
-import { nodeUnits, type Unit } from '../tables/places.ts'
-import { addressOf, readShown, type Shown } from './component.ts'
+import { type Health, nodeUnits, type Port, type Unit } from '../tables/places.ts'
+import { addressOf, readHealth, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestOf, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -22,6 +22,8 @@ export interface UnitsFound {
   readonly places: PlacesSeen
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
+  /** Why a unit that runs is not healthy, by its name. */
+  readonly unhealthy: ReadonlyMap<string, string>
   readonly leftOver: readonly LeftOver[]
 }
 
@@ -57,10 +59,14 @@ export async function lookAtUnits(
     const look = await lookWhenSettled(workspace, node, install, first)
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
+    const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
+    const { served, unhealthy } = await lookAtAnswers(workspace, node, asked)
+    refuseUnreached(node, asked, { places, served, unhealthy })
     return {
       look,
       places,
-      served: await lookAtPorts(workspace, node, units, places),
+      served,
+      unhealthy,
       leftOver: findLeftOver(workspace, node, install, places),
     }
   } catch (error) {
@@ -108,23 +114,46 @@ function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [lin
   }
 }
 
-/** Looks only at the ports of units that have finished their start. */
-async function lookAtPorts(workspace: Workspace, node: ClusterNode, units: readonly Unit[], look: PlacesSeen) {
-  const ports = units
-    .filter((unit) => isInstalled(unit, look) && look.units.get(unit.unit)?.active === 'active')
-    .flatMap(({ serves }) => serves.map(({ port }) => port))
-  const shown = ports.map(async (port): Promise<[number, Shown]> => [port, await readShown({ workspace }, node, port)])
-  const served = new Map(await Promise.all(shown))
-  if (ports.length > 0 && ports.every((port) => served.get(port) === 'nothing'))
-    refuseUnreached(
-      node,
-      ports.find((port) => look.listening.has(port)),
-    )
-  return served
+/** True if it has finished its start, and has a process that can answer. */
+function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
+  const { active, process } = units.get(unit) ?? {}
+  return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
 
-/** Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. */
-function refuseUnreached(node: ClusterNode, port: number | undefined): void {
+type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
+
+async function lookAtAnswers(workspace: Workspace, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
+  const served = new Map<number, Shown>()
+  const unhealthy = new Map<string, string>()
+  const shown = async ({ port }: Port) => served.set(port, await readShown({ workspace }, node, port))
+  const healthOf = async ({ unit, serves }: Unit, health: Health) => {
+    const seen = await readHealth({ workspace }, node, health)
+    if (seen.why !== undefined) unhealthy.set(unit, seen.why)
+    const own = serves.find(({ port }) => port === health.port)
+    // A server that is not trusted gives no answer, and still shows a certificate.
+    if (own && seen.served) served.set(own.port, seen.served)
+    else if (own) await shown(own)
+  }
+  const look = ({ health, ...unit }: Unit) => [
+    health && healthOf(unit, health),
+    ...unit.serves.filter(({ port }) => port !== health?.port).map(shown),
+  ]
+  await Promise.all(units.flatMap(look))
+  return { served, unhealthy }
+}
+
+/**
+ * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a Failure
+ * if no port answers through ssh, though a process listens.
+ */
+function refuseUnreached(
+  node: ClusterNode,
+  units: readonly Unit[],
+  { places, served, unhealthy }: Answers & Pick<UnitsFound, 'places'>,
+): void {
+  const isReached = [...served.values()].some((shown) => shown !== 'nothing')
+  if (isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
+  const port = [...served.keys()].find((each) => places.listening.has(each))
   if (port === undefined) return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
@@ -175,7 +204,7 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
   })
 }
 
-function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
+export function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
   const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
   // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
@@ -191,9 +220,10 @@ function checkUnit(
   workspace: Workspace,
   unit: Unit,
   { drain }: Install,
-  { places: seen, served }: UnitsFound,
+  found: UnitsFound,
   drifts: ReadonlyMap<string, readonly Drift[]>,
 ): UnitReason | undefined {
+  const { places: seen, served } = found
   const up = isUp(unit, seen)
   const places = unit.files.flatMap(({ path }) => driftAt(path, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
@@ -205,11 +235,14 @@ function checkUnit(
     const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
     return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
-  const active = seen.units.get(unit.unit)?.active
-  const isActive = unit.bundle !== undefined || !up || active === 'active'
-  const state = stateOf(unit, seen, isActive ? ports.filter(({ port }) => served.get(port) === 'nothing') : [])
+  // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
+  const isAsked = places.length === 0 && workspace.pending?.has(certificateFile(unit.health?.as ?? '')) !== true
+  const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
   if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
-  const restarts = up && (!isActive || notLoaded.length > 0 || readAtStart.some(isPlaced))
+  // One that systemd starts again and again gains nothing from a start with the same files.
+  const active = seen.units.get(unit.unit)?.active ?? 'active'
+  const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
+  const restarts = up && (isStarted || notLoaded.length > 0 || readAtStart.some(isPlaced))
   return {
     kind: 'unit',
     unit: unit.unit,
@@ -222,20 +255,50 @@ function checkUnit(
   }
 }
 
-/** True if started after the last change of the file, by the node's own clock. A start in the future proves nothing. */
+/** Seconds: the node's clock is read with that precision. */
+const sameClock = 2
+
+/**
+ * True if started after the last change of the file. The node's clock may have been set since the start, before or after the
+ * change: then it must be so by the clock of the start and by the present one. A start in the future proves nothing.
+ */
 function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boolean {
-  const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
+  const { process, started: unitStarted } = places.units.get(unit) ?? {}
+  const started = bundle === undefined ? unitStarted : fileAt(places, bundle)?.changed
   const changed = fileAt(places, path)?.changed
-  return changed === undefined || (started !== undefined && started > changed && started <= places.now + 1)
+  if (changed === undefined) return true
+  if (started === undefined || started <= changed || started > places.now + 1) return false
+  const byPresentClock = typeof process === 'object' ? process.started : started
+  return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }
 
 /** Undefined if there is nothing to report. */
-function stateOf(unit: Unit, places: PlacesSeen, silent: Unit['serves']): string | undefined {
-  const { active, sub, isLoaded } = places.units.get(unit.unit) ?? {}
-  if (unit.bundle === undefined && !isLoaded) return 'it runs, and systemd can not use its unit file'
-  if (unit.bundle === undefined && isUp(unit, places) && active !== 'active') return `it is ${active} (${sub})`
+function stateOf(unit: Unit, found: UnitsFound): string | undefined {
+  const { places } = found
+  if (unit.bundle === undefined && !places.units.get(unit.unit)?.isLoaded)
+    return 'it runs, and systemd can not use its unit file'
+  return (
+    whyUnsteady(unit, found) ?? (keptFor(unit, places).length > 0 ? 'a previous run did not see it healthy' : undefined)
+  )
+}
+
+/** Seconds: a unit that systemd restarted later than that may be about to end again. */
+export const settlingTime = 300
+
+/** Why a unit that runs, or tries to, is not healthy, or may not stay so. Only time, or its owner, changes that. */
+export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {
+  const state = places.units.get(unit.unit)
+  if (unit.bundle !== undefined || state === undefined || !isUp(unit, places)) return undefined
+  const { active, sub, process, restarts, started = 0 } = state
+  if (active !== 'active') return `it is ${active} (${sub})`
+  if (process === 'gone') return 'its main process has just ended'
+  if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
+  const age = process?.age ?? places.now - started
+  if (restarts > 0 && age < settlingTime)
+    return `it ended, and systemd restarted it ${Math.max(0, Math.floor(age))} s ago (restarts: ${restarts})`
+  const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
   if (silent.length > 0) return `no certificate is served on ${silent.map(({ port }) => port).join(', ')}`
-  return keptFor(unit, places).length > 0 ? 'a previous run did not see it healthy' : undefined
+  return unhealthy.get(unit.unit)
 }
 
 /** Real paths of its files beside which a previous run has left something. */

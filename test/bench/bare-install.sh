@@ -1,6 +1,7 @@
 #!/bin/sh
 # An install as one would write it: the same files to the same places, the same units restarted one after the other, each
-# waited for by the same question. Run in the folder of auth/, where the machines are; connections are shared.
+# waited for by the same question, and each node looked at again after ten seconds, the workers at once. Run in the folder
+# of auth/, where the machines are; connections are shared.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -11,6 +12,7 @@ asks="curl -sf -o /dev/null --cacert auth/ca.pem"
 until_well() { until "$@"; do sleep 0.25; done; }
 on() { name=$1; shift; ssh $options "ubuntu@$name" "$@"; }
 local_health() { on "$1" "until curl -skf -o /dev/null $2; do sleep 0.25; done"; }
+stays() { on "$1" "systemctl -q is-active $2"; }
 restart() { on "$1" "sudo -n systemctl restart $2"; }
 
 node() { # name address
@@ -38,6 +40,8 @@ for i in 0 1 2; do
   restart $name kube-scheduler
   local_health $name https://127.0.0.1:10259/healthz
   node $name $ip
+  sleep 10
+  stays $name "kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy"
 done
 for i in 0 1; do
   name=worker$i
@@ -46,4 +50,6 @@ for i in 0 1; do
     cp $name.kubeconfig /var/lib/kubelet/kubeconfig; cp kube-proxy.kubeconfig /var/lib/kube-proxy/kubeconfig'"
   node $name 192.168.1.1$((i + 4))
 done
+sleep 10
+for i in 0 1; do stays worker$i "kubelet kube-proxy"; done
 (cd auth && scp $(echo "$options" | sed 's#lab/#../lab/#') ca.pem ubuntu@gateway:)

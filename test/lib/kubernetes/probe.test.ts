@@ -61,13 +61,15 @@ describe('a question to a component, through a stream of its own', () => {
   })
   const refused = (pattern: RegExp) => (error: unknown) => error instanceof Failure && pattern.test(error.message)
 
-  test('gets the answer, whether the server then closes or not', async (t) => {
+  test('gets the answer and the certificate, whether the server then closes or not', async (t) => {
+    const served = new X509Certificate(auth.bytes('server.pem')).raw
     for (const connection of ['close', 'keep-alive']) {
       const server = createServer({ ...options(), requestCert: true }, (request, response) => {
         response.writeHead(request.url === '/healthz' ? 200 : 404, { connection }).end('ok')
       })
       const port = await listen(t, server)
-      for (let i = 0; i < 5; i++) assert.deepEqual(await ask(question(port)), { status: 200, body: 'ok' }, connection)
+      for (let i = 0; i < 5; i++)
+        assert.deepEqual(await ask(question(port)), { status: 200, body: 'ok', served }, connection)
     }
   })
 
@@ -76,7 +78,7 @@ describe('a question to a component, through a stream of its own', () => {
       t,
       createPlain((_, response) => response.end('ok')),
     )
-    assert.deepEqual(await ask(question(port, { isPlain: true })), { status: 200, body: 'ok' })
+    assert.deepEqual(await ask(question(port, { isPlain: true })), { status: 200, body: 'ok', served: undefined })
   })
 
   test('refuses a server of another CA or address, and tells what one refuses', async (t) => {

@@ -14,6 +14,9 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
     SubState: 'running',
     Job: '',
     ExecMainStartTimestamp: 'Wed 2026-11-25 11:40:18.123456 UTC',
+    MainPID: '0',
+    NRestarts: '0',
+    RestartUSec: '100ms',
     User: '',
     Group: '',
     SupplementaryGroups: '',
@@ -32,14 +35,16 @@ const records = counted([
   'port 2379',
   'exists /etc/etcd',
   'account 990 991 5 etcd:pki:ssl more',
-  ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more' }),
+  ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' }),
+  'process 41 S 1000',
   ...shown('kubelet', {
     LoadState: 'not-found',
     ActiveState: 'inactive',
     SubState: 'dead',
     ExecMainStartTimestamp: '',
   }),
-  ...shown('kube-proxy', { User: 'nobody-knows' }),
+  ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
+  'clock 1795607000 3050',
   'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
   'link 1000 /etc/etcd/kubernetes.pem',
   fileLine,
@@ -64,12 +69,14 @@ describe('the answer to a look at places', () => {
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.listening], [2379])
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
-    const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: start + 0.123456 }
-    const dead = { isLoaded: false, active: 'inactive', sub: 'dead', isStopping: false, started: undefined }
+    const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
+    const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
+    const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
+    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
     assert.deepEqual(Object.fromEntries(seen.units), {
-      etcd: { ...running, account: { uid: 990, gids: [991, 5] } },
+      etcd: { ...running, process: main, account: { uid: 990, gids: [991, 5] } },
       kubelet: { ...dead, account: { uid: 0, gids: [0] } },
-      'kube-proxy': { ...running, account: undefined },
+      'kube-proxy': { ...running, restarts: 3, restartsAfter: 65, account: undefined },
     })
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
     assert.deepEqual(seen.links, ['/etc/etcd/kubernetes.pem'])
@@ -103,12 +110,28 @@ describe('the answer to a look at places', () => {
     }
   })
 
+  test('has the state of the main process of each unit', () => {
+    const rows: [record: string[], found: unknown][] = [
+      [['process 7 R 1'], false],
+      [['process 7 S 1'], false],
+      [['process 7 T 1'], true],
+      [['process 7 t 1'], true],
+      [['process 7 Z 1'], 'gone'],
+      [[], 'gone'],
+    ]
+    for (const [process, found] of rows) {
+      const lines = counted(['now 1', ...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2'])
+      const main = parsePlaces(framed(lines), nonce).units.get('etcd')?.process
+      assert.equal(typeof main === 'object' ? main.isStopped : main, found, process.join())
+    }
+  })
+
   test('is refused where any line of it is missing or repeated', () => {
     for (const [i, record] of records.entries()) {
       // The count of the frame is that of before.
       assert.throws(() => parsePlaces(framed(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
       // What there may be any number of is counted by the frame alone.
-      if (!/^(now|show) /.test(record)) continue
+      if (!/^(now|show|clock) /.test(record)) continue
       const without = records.filter((_, j) => j !== i)
       assert.throws(() => parsePlaces(framed(without), nonce), isFailure('no-answer'), record)
       assert.throws(() => parsePlaces(framed([...records, record]), nonce), isFailure('no-answer'), record)
@@ -128,6 +151,10 @@ describe('the answer to a look at places', () => {
     'a file is given twice': counted([...records.slice(0, -1), fileLine]),
     'a content is given twice': counted([...records.slice(0, -1), 'content /etc/etcd/ca.pem', ' 78']),
     'a content is another': records.map((line) => (line === ' 78' ? ' 79' : line)),
+    'a process has no state': records.map((line) => line.replace('process 41 S', 'process 41')),
+    'a process is given twice': counted([...records.slice(0, -1), 'process 41 S 1000']),
+    'a number of restarts is none': records.map((line) => line.replace('NRestarts=3', 'NRestarts=[not set]')),
+    'a span of time is none': records.map((line) => line.replace('RestartUSec=1min 5s', 'RestartUSec=5 parsecs')),
     'a property of a unit has another name': records.map((line) => line.replace('User=etcd', 'Owner=etcd')),
   }
   for (const [what, lines] of Object.entries(wrong))

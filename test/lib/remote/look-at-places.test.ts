@@ -1,12 +1,25 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  lchownSync,
+  mkdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
+import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
 import { lookScript, newSuffix, oldSuffix, type PlacesQuery, placesScript } from '../../../lib/remote/look.ts'
+import { eventually } from '../../support/eventually.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -159,13 +172,52 @@ inEachShell(({ did, run }) => {
     })
   })
 
+  const properties = (unit: string, [user, group, others]: readonly string[], pid = 0) =>
+    [
+      `Id=${unit}.service`,
+      ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
+      ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
+      ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, ''],
+    ].join('\n')
+
+  describe('the main process of a unit', () => {
+    const processOf = (t: TestContext, pid: number) => {
+      const text = properties('a', ['', '', ''], pid)
+      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
+      return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+    }
+
+    test('has the age that its start gives it', { skip: platform !== 'linux' && 'needs /proc' }, (t) => {
+      const atLeast = process.uptime()
+      const own = processOf(t, process.pid)
+      assert.ok(typeof own === 'object' && own.id === process.pid && !own.isStopped, JSON.stringify(own))
+      // In hundredths of a second, each rounded down.
+      assert.ok(own.age >= atLeast - 0.02, `${own.age} s, and ran for ${atLeast} s before`)
+    })
+
+    test('is stopped, and then gone', { skip: platform !== 'linux' && 'needs /proc' }, async (t) => {
+      // Its name is made to mislead.
+      const copy = join(scratch(t), ') R (')
+      copyFileSync(realpathSync('/bin/sleep'), copy)
+      chmodSync(copy, 0o755)
+      const child = spawn(copy, ['600'], { argv0: 'sleep' })
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      child.kill('SIGSTOP')
+      const stopped = await eventually(() => {
+        const found = processOf(t, child.pid ?? 0)
+        assert.ok(typeof found === 'object' && found.isStopped, JSON.stringify(found))
+        return found
+      })
+      const own = processOf(t, process.pid)
+      assert.ok(typeof own === 'object' && stopped.age < own.age)
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+      assert.equal(processOf(t, child.pid ?? 0), 'gone')
+    })
+  })
+
   describe('the user that a unit runs as', () => {
-    const properties = (unit: string, [user, group, others]: readonly string[]) =>
-      [
-        `Id=${unit}.service`,
-        ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
-        ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, ''],
-      ].join('\n')
     /** The accounts of units a, b, … that have these users, groups and further groups. */
     const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {
       const names = units.map((_, i) => String.fromCharCode(97 + i))

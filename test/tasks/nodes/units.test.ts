@@ -29,7 +29,8 @@ const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name
 const [placed, started, now] = [1000, 2000, 3000]
 const root = { uid: 0, gids: [0] } as const
 const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
-const healthy: UnitState = { ...running, started, account: root }
+const main = { id: 7, isStopped: false, age: now - started, started }
+const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
 
 describe("the check of a node's units", () => {
   let at: Workspace
@@ -69,6 +70,7 @@ describe("the check of a node's units", () => {
           serves.map(({ port, name: leaf }) => [port, tryCertificate(at.auth, leaf)?.x509.raw ?? 'nothing']),
         ),
       ),
+      unhealthy: new Map(),
       leftOver: [],
     }
     change(found)
@@ -89,6 +91,7 @@ describe("the check of a node's units", () => {
       real: Map<string, string>
     }
     served: Map<number, Buffer | 'nothing'>
+    unhealthy: Map<string, string>
   }
   const file = (found: Mutable, path: string, change: Partial<FileState>) =>
     found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
@@ -205,6 +208,30 @@ describe("the check of a node's units", () => {
       (found) => file(found, `${kubelet}kubeconfig`, { changed: now + 3600 }),
       'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
     ],
+    // The clock was two hours ahead at the start, and is right again; the file was changed after that.
+    'one was changed since the start, by the present clock alone': [
+      'w0',
+      (found) =>
+        state(found, 'kubelet', {
+          started: placed + 1,
+          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
+        }),
+      'kubelet: kubeconfig written but not loaded: restart',
+    ],
+    // The clock was behind at the start and at the change, and has been set forward.
+    'one was changed since the start, by the clock of the start alone': [
+      'w0',
+      (found) => state(found, 'kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
+      'kubelet: kubeconfig written but not loaded: restart',
+    ],
+    'the clock was set since the start, and the file was there before it by both clocks': [
+      'w0',
+      (found) => state(found, 'kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
+    ],
+    'the clocks differ by no more than the second in which they are read': [
+      'w0',
+      (found) => state(found, 'kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
+    ],
     'another certificate is served': [
       'w0',
       (found) => found.served.set(10250, Buffer.from('x')),
@@ -215,14 +242,57 @@ describe("the check of a node's units", () => {
       (found) => found.served.set(10250, 'nothing'),
       'kubelet: no certificate is served on 10250: looked at again',
     ],
-    'it failed, or falls over again and again': [
+    'systemd has given it up, or starts it again and again': [
       'w0',
       (found) => {
         state(found, 'kubelet', { active: 'failed', sub: 'failed' })
         state(found, 'kube-proxy', { active: 'activating', sub: 'auto-restart' })
       },
       'kubelet: it is failed (failed): restart',
-      'kube-proxy: it is activating (auto-restart): restart',
+      'kube-proxy: it is activating (auto-restart): looked at again',
+    ],
+    'systemd starts it again and again, with an old file': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { active: 'activating', sub: 'auto-restart', process: undefined })
+        file(found, `${kubelet}w0.pem`, { sha256: 'x' })
+      },
+      'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+    ],
+    'systemd restarted it less than five minutes ago': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { restarts: 3, process: { ...main, age: 299.5 } })
+        state(found, 'kube-proxy', { restarts: 1, process: { ...main, age: 300 } })
+      },
+      'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
+    ],
+    'systemd restarted it, and it has no process of its own': [
+      'w0',
+      (found) => state(found, 'kubelet', { restarts: 3, process: undefined, started: now - 20 }),
+      'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
+    ],
+    'its process is stopped, or has just ended': [
+      'w0',
+      (found) => {
+        state(found, 'kubelet', { process: { ...main, isStopped: true } })
+        state(found, 'kube-proxy', { process: 'gone' })
+      },
+      'kubelet: its main process is stopped (SIGSTOP): looked at again',
+      'kube-proxy: its main process has just ended: looked at again',
+    ],
+    'it does not answer that it is healthy': [
+      'w0',
+      (found) => found.unhealthy.set('kube-proxy', '/healthz answers 500'),
+      'kube-proxy: /healthz answers 500: looked at again',
+    ],
+    'it is not healthy with the old file': [
+      'w0',
+      (found) => {
+        found.unhealthy.set('kubelet', '/healthz answers 500')
+        file(found, `${kubelet}w0.pem`, { sha256: 'x' })
+      },
+      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
     ],
     'its owner has stopped it: what is not loaded does not matter': [
       'w0',

@@ -1,0 +1,85 @@
+/** On a real machine: a unit that does not stay up is not healthy, and a run waits for it and does not restart it. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { messageOf, type Ran } from '../support/harderway.ts'
+import { live, restartsOf, sweepLives } from '../support/lives.ts'
+import { running, skip } from '../support/running.ts'
+
+describe('a unit that does not stay up', { skip }, () => {
+  let lab: Machines
+  const node = 'control0'
+  const on = (command: string) => lab.machine(node).exec(command)
+  const must = async (status: number, ...args: string[]): Promise<Ran> => {
+    const ran = await lab.run(...args, '--node', node, '--json')
+    assert.equal(ran.status, status, ran.stdout + ran.stderr)
+    return ran
+  }
+  const write = (timeout: string) => lab.write(...running({ timeout, drain: '', undrain: '' }))
+  const mainOf = () => on('systemctl show --value -p MainPID kube-proxy')
+  const path = '/var/lib/kube-proxy/kubeconfig'
+  /** As a new change of the file. */
+  const unload = () => on(`chmod 400 ${path} && chmod 600 ${path}`)
+
+  before(async () => {
+    lab = await startMachines()
+    write('1s')
+    const ran = await lab.run('bootstrap')
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    await live(lab.machine(node), 86_400, 1)
+  })
+  after(() => lab?.stop())
+
+  test('one that stays up is up to date after the first look, and the second', async () => {
+    write('30s')
+    await must(0, 'install')
+    await must(0, 'install', '--dry-run')
+    await unload()
+    const ran = await must(0, 'install')
+    assert.match(ran.stdout, /"restarts":\["kube-proxy"\]/)
+    // systemd counts from a restart of ours.
+    await must(0, 'install', '--dry-run')
+    write('1s')
+  })
+
+  test('one that is stopped by a signal is waited for, and not restarted', async () => {
+    const main = await mainOf()
+    await on(`kill -STOP ${main}`)
+    const planned = await must(4, 'install', '--dry-run')
+    assert.match(String(messageOf(planned, `install/${node}`)), /kube-proxy: its main process is stopped \(SIGSTOP\)/)
+    const ran = await must(1, 'install')
+    assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy: \/healthz does not answer/)
+    assert.equal(await mainOf(), main)
+    await on(`kill -CONT ${main}`)
+    await must(0, 'install', '--dry-run')
+  })
+
+  test('one that is healthy after our restart, and dead six seconds later, stops the run', async () => {
+    await live(lab.machine(node), 6, 1)
+    await unload()
+    const ran = await must(1, 'install')
+    assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy: it /)
+  })
+
+  test('one that ends again and again is waited for, and not restarted', async () => {
+    await live(lab.machine(node), 1, 1)
+    const restarts = await restartsOf(lab.machine(node))
+    const ran = await must(1, 'install')
+    assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy/)
+    // A restart of ours would have set it to 0.
+    assert.ok((await restartsOf(lab.machine(node))) > restarts)
+  })
+
+  test('one that does not serve yet is not up to date', async () => {
+    await live(lab.machine(node), 'slow', 1)
+    const planned = await must(4, 'install', '--dry-run')
+    assert.match(String(messageOf(planned, `install/${node}`)), /kube-proxy: \/healthz does not answer/)
+  })
+
+  test('no look finds one up to date that ends after 0, 0.05, 1, 4 or 15 s', async () => {
+    const moments = fc.sample(fc.double({ min: 0, max: 1, noNaN: true }), { seed: 24, numRuns: 6 })
+    const random = () => moments.shift() ?? 0
+    assert.deepEqual(await sweepLives(lab, { looks: 6, restartsAfter: 1, random }), [])
+  })
+})
