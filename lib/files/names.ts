@@ -46,3 +46,8 @@ export function isNameOfKey(name: string): boolean {
 export function fileMode(file: string): number {
   return parseFileName(file)?.kind === 'certificate' ? publicMode : secretMode
 }
+
+/** The file with certificate and key of a kubeconfig that names its pair by file: one rename replaces both. */
+export function clientPairFile(kubeconfig: string): string {
+  return `${parseFileName(kubeconfig)?.name}-client.pem`
+}

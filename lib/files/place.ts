@@ -43,6 +43,8 @@ export interface Wanted {
   readonly path: string
   /** In hex; undefined if auth/ does not have the file yet. It is compared once auth/ does. */
   readonly sha256: string | undefined
+  /** The digest of other content that serves its readers as well. */
+  readonly accepted?: string | undefined
   /** In a plan: the file would be made again, so whatever is there differs. */
   readonly isPending?: boolean
   readonly isSecret: boolean
@@ -63,7 +65,8 @@ export function compare(wanted: readonly Wanted[], { files }: Pick<Seen, 'files'
 function driftsOf(file: Wanted, there: FileState | undefined): DriftKind[] {
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
-  if (file.isPending || (file.sha256 !== undefined && there.sha256 !== file.sha256)) return ['differs']
+  const isRight = there.sha256 !== undefined && [file.sha256, file.accepted].includes(there.sha256)
+  if (file.isPending || (file.sha256 !== undefined && !isRight)) return ['differs']
   return accessDrifts(file, there)
 }
 

@@ -78,6 +78,35 @@ export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 
   return ca && certificate && key && { ca, certificate, key }
 }
 
+/**
+ * What a component reads of a kubeconfig: the kubeconfig, which names the pair by a file in the same folder, or that file. client-go
+ * reloads a pair that is named by file (client-go/transport/cert_rotation.go); it never reloads an embedded one.
+ */
+export type Part = 'kubeconfig' | 'pair'
+
+const embedded = ['certificate', 'key'].map((part) => new RegExp(`^( *client-${part})-data: (.*)$`, 'gm'))
+
+/** Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. places.ts does the same on a node. */
+export function partOf(text: string, part: Part, pairFile: string): Buffer | undefined {
+  const lines = embedded.map((line) => [...text.matchAll(line)])
+  if (lines.some(({ length }) => length !== 1)) return undefined
+  const pems = lines.map(([match]) => Buffer.from(match?.[2] ?? '', 'base64'))
+  if (part === 'pair') return Buffer.concat(pems.flatMap((pem) => [pem, Buffer.from('\n')]))
+  return Buffer.from(embedded.reduce((changed, line) => changed.replace(line, `$1: ${pairFile}`), text))
+}
+
+/** The kubeconfig that both parts were made of; undefined if they are not such parts. */
+export function joinParts(text: string, pair: Buffer): string | undefined {
+  const pem = pair.toString('latin1')
+  const at = pem.search(/\n-----BEGIN [A-Z ]*PRIVATE KEY-----/)
+  if (at < 0 || !pem.endsWith('\n')) return undefined
+  const data = [pem.slice(0, at), pem.slice(at + 1, -1)].map((each) => Buffer.from(each, 'latin1').toString('base64'))
+  return ['certificate', 'key'].reduce(
+    (joined, part, i) => joined.replace(new RegExp(`^( *client-${part}): .*$`, 'm'), `$1-data: ${data[i]}`),
+    text,
+  )
+}
+
 export interface Server {
   /** Name of the cluster entry. */
   readonly cluster: string

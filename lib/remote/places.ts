@@ -1,5 +1,7 @@
 /** Scripts that change the files where units of a node read them, as root. Pure. */
+import { clientPairFile } from '../files/names.ts'
 import type { Access, FileState } from '../files/place.ts'
+import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { closeAnswer, openAnswer } from './frame.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
@@ -14,7 +16,9 @@ export interface PlacesChange {
     readonly file: string
     /** Absolute, as the node resolves it. */
     readonly path: string
-    /** SHA-256 in hex. */
+    /** What of it belongs there; undefined: all. */
+    readonly part?: Part | undefined
+    /** SHA-256 of what belongs there, in hex. */
     readonly digest: string
   } & Access)[]
   /** Absolute: files that must not have changed since the look. */
@@ -52,14 +56,15 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
     `leave() { rm -f -- ${all(newSuffix)} $made || true; answer "$@"; }`,
     'undo() {',
     '  why=undone',
-    ...each(({ path }) => `  back ${quote(path)} || why=half`),
+    // In reverse, so that what names another file is never there without it.
+    ...each(({ path }) => `  back ${quote(path)} || why=half`).toReversed(),
     // What could not be put back is still beside its place.
     '  [ $why = undone ] || made=',
     `  leave $why "$1"`,
     '}',
     ...each(
-      ({ file, path, digest, uid, gid, mode }) =>
-        `write ${quote(file)} ${quote(path)} ${digest} ${uid}:${gid} ${mode.toString(8)}`,
+      ({ file, path, part = 'file', digest, uid, gid, mode }) =>
+        `write ${quote(file)} ${quote(path)} ${digest} ${uid}:${gid} ${mode.toString(8)} ${part} ${quote(clientPairFile(file))}`,
     ),
     ...each(({ path }) => `keep ${quote(path)}`),
     ...each(({ path }) => `said=$(mv -fT -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
@@ -77,6 +82,14 @@ const answerFunction = `answer() { printf '%s\n' "$*"; exit 0; }`
  */
 const placeFunctions = [
   answerFunction,
+  // As partOf does. That it did so is seen by the digest.
+  'made_of() {',
+  '  case $2 in',
+  '    file) cat < "$1" ;;',
+  `    kubeconfig) sed "s/^\\( *client-[a-z]*\\)-data: .*/\\1: $3/" < "$1" ;;`,
+  `    pair) for p in certificate key; do sed -n "s/^ *client-$p-data: //p" < "$1" | base64 -d; echo; done ;;`,
+  '  esac',
+  '}',
   'write() {',
   `  new=$2${newSuffix}`,
   '  rm -rf -- "$new"',
@@ -84,7 +97,7 @@ const placeFunctions = [
   '  status=0',
   // The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
   '  said=$( {',
-  '    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && cat < "$1" >&8 && sync -- "$new" &&',
+  '    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && made_of "$1" "$6" "$7" >&8 && sync -- "$new" &&',
   '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
   '    chown -- "$4" /proc/self/fd/8 && chmod -- "$5" /proc/self/fd/8',
   '  } 2>&1) || status=$?',
@@ -107,10 +120,12 @@ const placeFunctions = [
 
 /** Puts the old files back; a file without an old one stays. It answers `done`, or a Stop. */
 export function putBackScript({ source, sudo, paths }: KeptFiles, nonce: string): string {
-  const back = paths.map(
-    (path) =>
-      `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -fT -- "$f${oldSuffix}" "$f"; fi`,
-  )
+  const back = paths
+    .toReversed()
+    .map(
+      (path) =>
+        `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -fT -- "$f${oldSuffix}" "$f"; fi`,
+    )
   return answering(sudo, [...lockedIn(source), ...back, 'answer done'].join('\n'), nonce)
 }
 

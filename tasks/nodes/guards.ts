@@ -237,6 +237,8 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
 }
 
 export function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
-  const pem = parseFileName(name)?.kind === 'kubeconfig' ? readClientCertificate(String(bytes ?? '')) : bytes
-  return pem ? readCertificates(pem) : []
+  if (!bytes) return []
+  // Where units read, its pair may be in a file of its own.
+  const isKubeconfig = parseFileName(name)?.kind === 'kubeconfig'
+  return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
 }

@@ -13,7 +13,15 @@ import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
 import { forgetOld, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
-import { type On, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
+import {
+  type On,
+  proveClient,
+  restart,
+  restartUnproven,
+  waitUntilHealthy,
+  waitUntilServed,
+  waitUntilShown,
+} from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
@@ -80,12 +88,12 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
-export function asForced({ unit, reason, isUp }: UnitCheck, { drain }: Install): UnitCheck {
+export function asForced({ unit, reason, isUp, reloadsBy }: UnitCheck, { drain }: Install): UnitCheck {
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
   const isDrained = restarts && unit.isDrained === true && drain !== ''
-  return { unit, isUp, reason: { ...none, ...reason, places, restarts, isDrained } }
+  return { unit, isUp, reloadsBy, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
 
 /** A unit that differs from what is wanted. */
@@ -137,12 +145,14 @@ async function loadAll(on: On, stale: readonly Stale[], standing: Standing, rest
     // Nothing that a restart would load: the unit is only waited for.
     if (!reason.restarts && reason.places.length + reason.notServed.length === 0)
       return await waitUntilHealthy(own, unit)
-    if (await isReloaded(own, unit, reason)) return
-    await guarded(own, unit, standing === 'healthy', async () => {
-      restarted.push(unit)
-      await restart(own, unit)
-      if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
-    })
+    if (!(await isReloaded(own, unit, reason)))
+      await guarded(own, unit, standing === 'healthy', async () => {
+        restarted.push(unit)
+        await restart(own, unit)
+        if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
+      })
+    const pairs = unit.files.filter(({ part, path }) => part === 'pair' && reason.places.some((at) => at.path === path))
+    for (const { file } of pairs) await proveClient(own, file)
   }
   for (const verdict of stale.filter(({ unit }) => unit.isQueried)) await load(on, verdict)
   const others = stale.filter(({ unit }) => !unit.isQueried)

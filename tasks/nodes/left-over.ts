@@ -9,7 +9,7 @@ import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { isRunning, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { formerPlaces } from '../tables/places.ts'
-import { digestOf } from './look.ts'
+import { digestAt } from './look.ts'
 
 export interface LeftOver {
   readonly path: string
@@ -26,15 +26,15 @@ export function findLeftOver(
   places: PlacesSeen,
 ): LeftOver[] {
   const { files, contents } = places
-  const there = formerPlaces(node, install).flatMap(({ file, path, unit }) => {
-    const at = realPath(places, path)
-    const digest = files.get(at)?.sha256
-    return digest === undefined ? [] : [{ file, path: at, unit, digest }]
+  const there = formerPlaces(node, install).flatMap((place) => {
+    const path = realPath(places, place.path)
+    const digest = files.get(path)?.sha256
+    return digest === undefined ? [] : [{ ...place, path, digest }]
   })
   const isUsed = (path: string) => there.some((each) => each.path === path && isRunning(places, each.unit))
   const unique = [...new Map(there.map((each) => [each.path, each])).values()]
   return unique
-    .filter(({ file, path, digest }) => digest === digestOf(workspace, file) || isOurs(workspace, file, path, contents))
+    .filter((each) => each.digest === digestAt(workspace, each) || isOurs(workspace, each.file, each.path, contents))
     .map(({ path, digest }) => ({ path, digest, isInUse: isUsed(path) }))
 }
 
@@ -48,7 +48,7 @@ function isOurs(
   if (bytes.length === 0) return false
   const { kind, name = '' } = parseFileName(file) ?? {}
   if (kind === 'certificate' || kind === 'kubeconfig') {
-    const certificate = readCertificate((kind === 'certificate' ? bytes : readClientCertificate(`${bytes}`)) ?? '')
+    const certificate = readCertificate(kind === 'certificate' ? bytes : (readClientCertificate(`${bytes}`) ?? bytes))
     return certificate !== undefined && ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
   }
   // A key that has been replaced since is recognised by the certificate beside it.

@@ -2,13 +2,14 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { parseFileName } from '../../lib/files/names.ts'
+import { clientPairFile, parseFileName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
 import { type FolderQuery, lookScript, makeFolderScript, noDigest, type PlacesQuery } from '../../lib/remote/look.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { formerPlaces, nodeUnits } from '../tables/places.ts'
+import { formerPlaces, nodeUnits, type Place } from '../tables/places.ts'
 import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'
 
@@ -18,6 +19,14 @@ export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest(
 export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
   const bytes = auth.tryBytes(name)
   return bytes && sha256(bytes)
+}
+
+/** The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part. */
+export function digestAt(workspace: Pick<Workspace, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
+  if (!part) return digestOf(workspace, file)
+  const bytes = workspace.auth.tryBytes(file)
+  const made = bytes && partOf(bytes.toString(), part, clientPairFile(file))
+  return made && sha256(made)
 }
 
 /**
@@ -148,9 +157,9 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
   const { install } = workspace.cluster
   if (!install) return undefined
   const units = nodeUnits(node, install)
-  const expected = ({ file, path }: { file: string; path: string }): [string, string] => {
-    const isLeafKey = parseFileName(file)?.kind === 'key' && !identityFiles.has(file)
-    return [path, isLeafKey ? '' : (digestOf(workspace, file) ?? noDigest)]
+  const expected = (place: Place): [string, string] => {
+    const isLeafKey = parseFileName(place.file)?.kind === 'key' && !identityFiles.has(place.file)
+    return [place.path, isLeafKey ? '' : (digestAt(workspace, place) ?? noDigest)]
   }
   const former = formerPlaces(node, install)
   return {
@@ -164,7 +173,7 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
     former: {
       units: [...new Set(former.map(({ unit }) => unit))],
       // Files of ours, keys too, are recognised by content.
-      paths: new Map(former.map(({ file, path }) => [path, digestOf(workspace, file) ?? noDigest])),
+      paths: new Map(former.map((place) => [place.path, digestAt(workspace, place) ?? noDigest])),
     },
     address: addressOf(node),
     ports: units.flatMap(({ serves }) => serves.map(({ port }) => port)),

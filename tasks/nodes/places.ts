@@ -34,7 +34,8 @@ export async function placeFiles(
   refuseFolders(node, wanted, seen)
   const files = wanted.map((each) => {
     const { uid, gid, mode } = accessFor(each, seen.get(each.path))
-    return { file: each.file, path: each.path, digest: each.sha256 ?? '', uid, gid, mode }
+    const { file, path, part } = each
+    return { file, path, part, digest: each.sha256 ?? '', uid, gid, mode }
   })
   const isGuarded = ({ file }: WantedPlace) => identityFiles.has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]

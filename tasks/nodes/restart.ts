@@ -1,12 +1,14 @@
 /** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { ask } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
-import type { Port, Unit } from '../tables/places.ts'
-import { type Asking, readHealth, readShown } from './component.ts'
+import { nodeUnits, type Port, type Unit } from '../tables/places.ts'
+import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
@@ -92,6 +94,34 @@ export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit)
 /** Uses the connection of the node that is being built, whichever node is queried. */
 function asking({ workspace, signal, node }: On): Asking {
   return { workspace, signal, through: node }
+}
+
+/**
+ * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. Throws
+ * a Failure if none does.
+ */
+export async function proveClient(on: On, kubeconfig: string): Promise<void> {
+  const { workspace, node, signal } = on
+  const as = readEmbedded(workspace.auth.bytes(kubeconfig).toString())
+  const whys: string[] = []
+  for (const each of workspace.cluster.nodes) {
+    const health = nodeUnits(each, { units: new Map() }).find(isApiServer)?.health
+    if (!health) continue
+    try {
+      const { status } = await ask({ ...healthQuestion({ ...asking(on), through: node }, each, health), as })
+      if (status !== 401) return
+      whys.push(`${each.name} answers 401`)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof Failure)) throw error
+      whys.push(`${each.name}: ${error.what}`)
+    }
+  }
+  throw new Failure(`no API server accepts the client certificate in ${kubeconfig}: ${whys.join('; ')}`, {
+    node: node.name,
+    code: 'not-accepted',
+    remedy: runAgain,
+  })
 }
 
 async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {

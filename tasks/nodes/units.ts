@@ -1,19 +1,22 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
+import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { runAgain, tryToAwait } from '../../lib/failure.ts'
-import { certificateFile, fileMode } from '../../lib/files/names.ts'
+import { caName, certificateFile, fileMode, keyFile, nextName, parseFileName } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
+import { readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
-import { type Health, nodeUnits, type Port, type Unit } from '../tables/places.ts'
+import { type Health, nodeUnits, type Place, type Port, type Unit } from '../tables/places.ts'
 import { addressOf, readHealth, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
-import { asUnknown, digestOf, lookAtNode, placesOf } from './look.ts'
+import { asUnknown, digestAt, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
 import { repeat } from './repeat.ts'
 
@@ -34,6 +37,8 @@ export interface UnitCheck {
   readonly reason: UnitReason | undefined
   /** True if it runs, or tries to. */
   readonly isUp: boolean
+  /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
+  readonly reloadsBy: number | undefined
 }
 
 /** Looks with one command. The units are undefined if they could not be looked at. */
@@ -177,18 +182,20 @@ export function checkUnitsOf(
     unit,
     reason: checkUnit(workspace, unit, install, found, drifts),
     isUp: isUp(unit, places),
+    reloadsBy: reloadsBy(unit, places),
   }))
 }
 
-export type WantedPlace = Wanted & { readonly file: string; readonly readers: readonly Account[] }
+export type WantedPlace = Wanted & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
 /** Each file once, even if several units read it, by several paths. */
 export function wantedAt(workspace: Workspace, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
   const all = units.flatMap(({ unit, files }) =>
-    files.map(({ file, path }) => ({ file, path: realPath(places, path), unit })),
+    files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
   )
-  return [...Map.groupBy(all, ({ path }) => path)].map(([path, [row, ...others]]) => {
-    const file = row?.file ?? ''
+  return [...Map.groupBy(all, ({ path }) => path).values()].flatMap(([row, ...others]) => {
+    if (!row) return []
+    const { file, path, part } = row
     const there = places.files.get(path)
     // If the node does not know the unit's user, the file's present owner is accepted.
     const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
@@ -196,13 +203,40 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
     return {
       file,
       path,
-      sha256: digestOf(workspace, file),
-      isPending: workspace.pending?.has(file) === true,
+      part,
+      sha256: digestAt(workspace, row),
+      accepted: holdsSameKeys(workspace, row, places) ? there?.sha256 : undefined,
+      isPending: isPending(workspace, row),
       isSecret: fileMode(file) === secretMode,
-      readers: [row, ...others].map((each) => accountOf(each?.unit ?? '')),
+      readers: [row, ...others].map(({ unit }) => accountOf(unit)),
     }
   })
 }
+
+function holdsSameKeys({ auth }: Workspace, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
+  const [ours, theirs] = [auth.tryBytes(file), contents.get(path)].map((pem) => (isOfKeys && pem ? keysOf(pem) : []))
+  return ours !== undefined && ours.length > 0 && isDeepStrictEqual(ours, theirs)
+}
+
+/** Of all certificates in the file, whatever their order. */
+function keysOf(pem: Buffer): string[] {
+  const keys = readCertificates(pem).map(({ publicKey }) =>
+    publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+  )
+  return [...new Set(keys)].toSorted()
+}
+
+/** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
+function isPending({ auth, cluster, pending = none }: Workspace, { file, part, isOfKeys }: Place): boolean {
+  if (!pending.has(file)) return false
+  if (isOfKeys) return pending.has(keyFile(parseFileName(file)?.name ?? ''))
+  if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(certificateFile(name))))
+    return true
+  const { host, port } = cluster.api
+  return !isDeepStrictEqual(readServer(`${auth.tryBytes(file)}`), { cluster: cluster.name, host, port })
+}
+
+const none: ReadonlySet<string> = new Set()
 
 export function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
@@ -225,7 +259,7 @@ function checkUnit(
 ): UnitReason | undefined {
   const { places: seen, served } = found
   const up = isUp(unit, seen)
-  const places = unit.files.flatMap(({ path }) => driftAt(path, seen, drifts))
+  const places = unit.files.flatMap((place) => driftAt(place, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
   const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
   const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, seen)) : []
@@ -272,6 +306,22 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boo
   return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }
 
+/** Seconds: client-go polls the file of a pair every five minutes (cert_rotation.go); the rest is a margin. */
+const pollTime = 330
+
+/**
+ * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
+ * by the clock of the start, too.
+ */
+function reloadsBy(unit: Unit, places: PlacesSeen): number | undefined {
+  const { process, started } = places.units.get(unit.unit) ?? {}
+  const pair = unit.files.find(({ by, path }) => by === 'poll' && !isLoaded(unit, path, places))
+  if (!pair || !isUp(unit, places)) return undefined
+  const byClockOfStart = typeof process === 'object' && started !== undefined ? started + process.age : places.now
+  const left = (fileAt(places, pair.path)?.changed ?? 0) + pollTime - Math.min(places.now, byClockOfStart)
+  return left > 0 ? places.now + left : undefined
+}
+
 /** Undefined if there is nothing to report. */
 function stateOf(unit: Unit, found: UnitsFound): string | undefined {
   const { places } = found
@@ -308,11 +358,13 @@ export function keptFor({ files }: Unit, places: PlacesSeen): string[] {
 }
 
 function driftAt(
-  path: string,
+  { path, part }: Place,
   places: PlacesSeen,
   drifts: ReadonlyMap<string, readonly Drift[]>,
 ): UnitReason['places'] {
   const found = drifts.get(realPath(places, path)) ?? []
+  const content = part === 'kubeconfig' && places.contents.get(realPath(places, path))
+  if (content && readClientCertificate(content.toString())) return [{ path, what: 'embeds its pair' }]
   if (found.length > 0) return found.map(({ what }) => ({ path, what }))
   // The clock was set back: no start could be later, so every run would restart the unit.
   return (fileAt(places, path)?.changed ?? 0) > places.now + 1 ? [{ path, what: 'dated in the future' }] : []

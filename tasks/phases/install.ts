@@ -72,15 +72,27 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
     ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
+  const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const warning = warningOf(node, installed, left)
   return {
     reasons,
     // A unit that is not installed has nothing to load.
     isFinal: installed.length === 0,
     units: installed.map(({ unit }) => unit.unit),
-    note: installed.length === 0 ? 'not installed yet' : `${names} up to date`,
+    note: [
+      installed.length === 0 ? 'not installed yet' : `${names} up to date`,
+      ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
+    ].join('; '),
     ...(warning !== undefined && { warning }),
   }
+}
+
+/** "kubelet, kube-proxy reload their client certificate by 15:20", in local time. */
+function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {
+  const seconds = Math.max(...units.map(({ reloadsBy = now }) => reloadsBy)) - now
+  const by = new Date(Date.now() + seconds * 1000)
+  const time = [by.getHours(), by.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':')
+  return `${formatNames(units.map(({ unit }) => unit.unit))}: new client certificate in use by ${time}`
 }
 
 function warningOf(

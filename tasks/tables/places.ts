@@ -7,11 +7,13 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import {
   caName,
   certificateFile,
+  clientPairFile,
   encryptionConfigFile,
   keyFile,
   kubeconfigFile,
   pairFiles,
 } from '../../lib/files/names.ts'
+import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 
 type Role = ClusterNode['role']
 
@@ -20,8 +22,12 @@ export interface Place {
   readonly file: string
   /** Absolute, on the node. */
   readonly path: string
-  /** Read again while the unit runs; else only at its start. */
-  readonly by: 'itself' | 'restart'
+  /** When the unit reads a new file: at once, or by client-go's poll, or only at its start. */
+  readonly by: 'itself' | 'poll' | 'restart'
+  /** The part of the kubeconfig that is there; without one, the whole file. */
+  readonly part?: Part | undefined
+  /** The unit reads nothing but the public keys in it: another certificate over the same key changes nothing for it. */
+  readonly isOfKeys?: true
 }
 
 /** A port where a unit shows a certificate. */
@@ -77,6 +83,17 @@ const kubernetes = '/var/lib/kubernetes'
 
 /** The units that are queried for more than their health. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
+/** So that a new pair is reloaded without a restart. */
+const byFile = (file: string, path: string): Place[] => [
+  // The pair first: at every moment the kubeconfig names a file that is there.
+  { file, path: besideKubeconfig(path, file), by: 'poll', part: 'pair' },
+  { file, path, by: 'restart', part: 'kubeconfig' },
+]
+
+/** client-go resolves a relative path from the kubeconfig's own folder. */
+function besideKubeconfig(path: string, file: string): string {
+  return path.replace(/[^/]*$/, () => clientPairFile(file))
+}
 
 const guide: readonly Row[] = [
   // ldirectord checks the API servers against the certificates that its system trusts.
@@ -104,7 +121,10 @@ const guide: readonly Row[] = [
     unit: apiServer,
     on: ['control'],
     files: [
-      ...places(kubernetes, 'restart', ca, tokenCertificate, tokenKey, encryptionConfigFile),
+      ...places(kubernetes, 'restart', ca),
+      // keyutil.PublicKeysFromFile of client-go
+      { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
+      ...places(kubernetes, 'restart', tokenKey, encryptionConfigFile),
       ...places(kubernetes, 'itself', apiCertificate, apiKey),
     ],
     serves: [{ port: 6443, name: 'kubernetes' }],
@@ -115,14 +135,17 @@ const guide: readonly Row[] = [
   {
     unit: 'kube-controller-manager',
     on: ['control'],
-    files: places(kubernetes, 'restart', ca, keyFile(caName), tokenKey, kubeconfigFile('kube-controller-manager')),
+    files: [
+      ...places(kubernetes, 'restart', ca, keyFile(caName), tokenKey),
+      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
+    ],
     serves: [],
     health: { port: 10257, path: '/healthz', isLocal: true },
   },
   {
     unit: 'kube-scheduler',
     on: ['control'],
-    files: places(kubernetes, 'restart', kubeconfigFile('kube-scheduler')),
+    files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
     serves: [],
     health: { port: 10259, path: '/healthz', isLocal: true },
   },
@@ -132,7 +155,7 @@ const guide: readonly Row[] = [
     files: [
       ...places(kubernetes, 'itself', ca),
       ...places('/var/lib/kubelet', 'itself', certificateFile(own), keyFile(own)),
-      { file: kubeconfigFile(own), path: '/var/lib/kubelet/kubeconfig', by: 'restart' },
+      ...byFile(kubeconfigFile(own), '/var/lib/kubelet/kubeconfig'),
     ],
     serves: [{ port: 10250, name: own }],
     health: { port: 10250, path: '/healthz', as: 'kubernetes' },
@@ -140,7 +163,7 @@ const guide: readonly Row[] = [
   {
     unit: 'kube-proxy',
     on: ['control', 'worker'],
-    files: [{ file: kubeconfigFile('kube-proxy'), path: '/var/lib/kube-proxy/kubeconfig', by: 'restart' }],
+    files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
     serves: [],
     health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
   },
@@ -148,7 +171,7 @@ const guide: readonly Row[] = [
 
 /** What cluster.yaml may name: each unit, with its files. */
 export const knownUnits: ReadonlyMap<string, readonly string[]> = new Map(
-  guide.map(({ unit, files }) => [unit, files.map(({ file }) => file)]),
+  guide.map(({ unit, files }) => [unit, [...new Set(files.map(({ file }) => file))]]),
 )
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
@@ -157,11 +180,11 @@ export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 
   return guide.flatMap(({ on, ...row }): Unit[] => {
     const told = units.get(row.unit)
     if (told === false || !on.includes(role)) return []
-    const files = row.files.map((place) => ({
-      ...place,
-      file: itsOwn(place.file),
-      path: told?.files[place.file] ?? itsOwn(place.path),
-    }))
+    const files = row.files.map((place) => {
+      const file = itsOwn(place.file)
+      const path = told?.files[place.file] ?? itsOwn(place.path)
+      return { ...place, file, path: place.part === 'pair' ? besideKubeconfig(path, file) : path }
+    })
     const restart = told?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
     return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
   })

@@ -247,14 +247,13 @@ describe('what units read, on six machines', { skip }, () => {
 
   test('what a killed run left, and a unit does not start with: the old files are tried, and the unit is healthy with them', async () => {
     const place = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
-    await on('control0', `cp ${place} /root/good; cp -p ${place} ${place}.harderway-old`)
+    await on(
+      'control0',
+      `cp ${place} /root/new; echo '# old' >>${place}; cp ${place} /root/good; cp -p ${place} ${place}.harderway-old`,
+    )
     const program = '/usr/local/bin/kube-scheduler'
     await on('control0', `cp ${program} /root/scheduler; sed -i '2i cmp -s /root/good ${place} || exit 1' ${program}`)
-    await must(0, 'component-certs/kube-scheduler', '--force')
-    await must(0, 'kubeconfigs/kube-scheduler')
-    await must(0, 'deploy')
-    lab.machine('control0').write(place, await lab.exec('cat auth/kube-scheduler.kubeconfig'), 0o600)
-    await on('control0', 'systemctl restart kube-scheduler || true')
+    await on('control0', `cp /root/new ${place}; systemctl restart kube-scheduler || true`)
     lab.write(...running({ timeout: '5s' }))
     const ran = await lab.run('install', '--node', 'control0', '--json')
     assert.equal(ran.status, 1, printed(ran))

@@ -36,6 +36,11 @@ const restartsIn = ({ events }: Ran) =>
 const stepsOf = ({ events }: Ran, id: string) =>
   events.flatMap((event) => (event.type === 'step' && event.id === id ? [event.step] : []))
 const controls = ['install/control0', 'install/control1', 'install/control2']
+const clients = [
+  ...['kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'].flatMap((unit) => everywhere(unit)),
+  ...['kubelet', 'kube-proxy'].flatMap((unit) => everywhere(unit, 'worker')),
+].toSorted()
+const ofComponents = [...controls, 'install/worker0', 'install/worker1']
 const everyInstall = [...controls, 'install/gateway', 'install/worker0', 'install/worker1']
 
 describe('install on six machines', { skip }, () => {
@@ -67,12 +72,17 @@ describe('install on six machines', { skip }, () => {
     for (const { name } of lab.all) await rights(name, true)
   })
 
-  test("finds the guide's own set-up right, and starts nothing anew", async () => {
+  test("makes the guide's kubeconfigs name their pairs by file, with one restart of those who read them", async () => {
     await installAll(lab)
     const starts = await readStarts(lab)
-    const ran = await must(0, 'install')
-    assert.deepEqual(installs(ran, 'fresh'), everyInstall)
-    assert.deepEqual(await startedSince(lab, starts), [])
+    const planned = await must(4, 'install', '--dry-run')
+    assert.deepEqual(installs(await must(0, 'install'), 'built'), ofComponents)
+    assert.deepEqual(await startedSince(lab, starts), clients)
+    assert.deepEqual(restartsIn(planned), clients)
+    const again = await readStarts(lab)
+    assert.deepEqual(installs(await must(0, 'install'), 'fresh'), everyInstall)
+    assert.deepEqual(await startedSince(lab, again), [])
+    await assertNothingLeft(lab)
   })
 
   test('says where it may not become root, and what to do, once for all such nodes', async () => {
@@ -100,7 +110,21 @@ describe('install on six machines', { skip }, () => {
     const nodes = lab.all.map(({ name, role, ip }) => ({ name, role: name === 'worker1' ? 'gateway' : role, ip }))
     const told = (word: string) => `echo ${word} "$NODE $ADDRESS" >>told`
     lab.write(...running({ drain: told('drain'), undrain: told('undrain') }), [['nodes'], nodes])
-    await must(0, 'install', '--node', 'control0', '--node', 'control1', '--force')
+    const ran = await must(0, 'install', '--node', 'control0', '--node', 'control1', '--force')
+    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 11), [
+      { doing: 'installing', files: 20 },
+      { doing: 'restarting', unit: 'etcd' },
+      { doing: 'waiting for', unit: 'etcd', path: '/health' },
+      { doing: 'draining', node: 'control0' },
+      { doing: 'restarting', unit: 'kube-apiserver' },
+      { doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' },
+      { doing: 'undraining', node: 'control0' },
+      // None of these queries another: at once.
+      ...['kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'].map((unit) => ({
+        doing: 'restarting',
+        unit,
+      })),
+    ])
     const expected = ['control0 192.168.1.11', 'control1 192.168.1.12'].flatMap((name) => [
       `drain ${name}`,
       `undrain ${name}`,
@@ -136,12 +160,14 @@ describe('install on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test("a kubelet's pair is taken up by itself, and its kubeconfig by a restart of that kubelet alone", async () => {
+  test("a kubelet's pairs are reloaded without a restart", async () => {
     const starts = await readStarts(lab)
     await must(0, 'node-certs/worker0', '--force')
     const ran = await must(0, 'bootstrap')
     assert.deepEqual(installs(ran, 'built'), ['install/worker0'])
-    assert.deepEqual(await startedSince(lab, starts), ['worker0 kubelet'])
+    assert.deepEqual(await startedSince(lab, starts), [])
+    const pair = await on('worker0', 'cat /var/lib/kubelet/worker0-client.pem')
+    assert.equal(pair, await lab.exec('cat auth/worker0.pem; echo; cat auth/worker0-key.pem; echo'))
     assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
   })
 
@@ -159,61 +185,46 @@ describe('install on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     assert.deepEqual(installs(await must(0, 'install'), 'built'), controls)
     assert.deepEqual(await startedSince(lab, starts), everywhere('kube-scheduler'))
-    assert.equal(await on('control2', `cat ${other} /root/asked`), await lab.exec('cat auth/kube-scheduler.kubeconfig'))
+    assert.match(await on('control2', `cat ${other} /root/asked`), /client-key: kube-scheduler-client\.pem/)
     for (const { name } of lab.of('control')) await on(name, `rm ${other}`)
   })
 
-  test('renews all of it: everything is loaded, no request fails, and etcd keeps its majority', async () => {
-    // Both are needed for that: docs/install.md.
-    const delay = `sed -i 's/--v=2/--shutdown-delay-duration=3s/' /etc/systemd/system/kube-apiserver.service; systemctl daemon-reload; systemctl restart kube-apiserver`
-    for (const { name } of lab.of('control')) {
-      await on(name, delay)
-      await allWell(lab)
-    }
-    await on('worker1', 'systemctl stop kube-proxy')
+  test('renews every certificate: no process is restarted, and no request fails', async () => {
     lab.write(...running())
-    const starts = await readStarts(lab)
+    await must(0, 'install')
+    await on('worker1', 'systemctl stop kube-proxy')
     await using probing = probe(lab)
-    await must(0, 'certs', '--force')
-    const planned = restartsIn(await must(4, 'bootstrap', '--dry-run'))
-    const ran = await must(0, 'bootstrap')
+    const starts = await readStarts(lab)
+    for (let renewals = 0; renewals < 3; renewals++) {
+      await must(0, 'certs', '--force')
+      assert.deepEqual(restartsIn(await must(4, 'bootstrap', '--dry-run')), [])
+      const ran = await must(0, 'bootstrap')
+      assert.deepEqual(installs(ran, 'built'), ofComponents)
+      assert.deepEqual(await startedSince(lab, starts), [])
+      assert.match(JSON.stringify(ran.events), /worker1: kube-proxy is installed, and does not run/)
+    }
     const { counts, failures, cut } = await probing.end()
-    // No etcd is restarted.
     assert.deepEqual([failures, cut], [[], 0])
     assert.ok(
       counts.every((count) => count > 10),
       counts.join(),
     )
-    const units = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
-    const expected = [
-      ...units.flatMap((unit) => everywhere(unit)),
-      ...everywhere('kubelet', 'worker'),
-      'worker0 kube-proxy',
-    ]
-    assert.deepEqual(await startedSince(lab, starts), expected.toSorted())
-    assert.deepEqual(planned, expected.toSorted())
-    assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 10), [
-      { doing: 'installing', files: 11 },
-      { doing: 'waiting for', unit: 'etcd', path: '/health' },
-      { doing: 'draining', node: 'control0' },
-      { doing: 'restarting', unit: 'kube-apiserver' },
-      { doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' },
-      { doing: 'undraining', node: 'control0' },
-      // None of these asks another: at once.
-      ...units.slice(1).map((unit) => ({ doing: 'restarting', unit })),
-    ])
     for (const { name } of lab.of('control'))
       for (const port of [6443, 2379, 2380])
         assert.equal(await shownBy(lab, name, port), await fingerprint(lab, 'kubernetes'), `${name}:${port}`)
-    // What its owner has stopped stays so, with the new file in its place.
+    // A unit that its owner has stopped stays so, with the new pair in its place.
     assert.equal(await on('worker1', 'systemctl is-active kube-proxy || true'), 'inactive\n')
     assert.equal(
-      await on('worker1', 'cat /var/lib/kube-proxy/kubeconfig'),
-      await lab.exec('cat auth/kube-proxy.kubeconfig'),
+      await on('worker1', 'cat /var/lib/kube-proxy/kube-proxy-client.pem'),
+      await lab.exec('cat auth/kube-proxy.pem; echo; cat auth/kube-proxy-key.pem; echo'),
     )
-    assert.match(JSON.stringify(ran.events), /worker1: kube-proxy is installed, and does not run/)
     await on('worker1', 'systemctl start kube-proxy')
-    assert.deepEqual(installs(await must(0, 'install', '--dry-run'), 'fresh'), everyInstall)
+    const settled = await must(0, 'install', '--dry-run')
+    assert.deepEqual(installs(settled, 'fresh'), everyInstall)
+    assert.match(
+      String(messageOf(settled, 'install/worker0')),
+      /up to date; kubelet, kube-proxy: new client certificate in use by \d\d:\d\d/,
+    )
     await assertNothingLeft(lab)
   })
 
@@ -221,7 +232,8 @@ describe('install on six machines', { skip }, () => {
     const unit = '/etc/systemd/system/kube-scheduler.service'
     const place = 'cat /var/lib/kubernetes/kube-scheduler.kubeconfig'
     await on('control0', `sed -i.good 's/--v=2/--no-such-flag/' ${unit}; systemctl daemon-reload`)
-    await must(0, 'component-certs/kube-scheduler', '--force')
+    for (const { name } of lab.of('control'))
+      await on(name, "echo '# old' >>/var/lib/kubernetes/kube-scheduler.kubeconfig")
     lab.write(...running({ timeout: '5s' }))
     const [starts, old] = [await readStarts(lab), await on('control0', place)]
     const ran = await must(1, 'bootstrap')
@@ -251,7 +263,10 @@ describe('install on six machines', { skip }, () => {
     const place = 'cat /var/lib/kubernetes/kube-controller-manager.kubeconfig /var/lib/kube-proxy/kubeconfig'
     await on('control0', `sed -i.good 's/--v=2/--no-such-flag/' ${unit}; systemctl daemon-reload`)
     const names = ['kube-controller-manager', 'kube-scheduler', 'kube-proxy']
-    await must(0, ...names.map((name) => `component-certs/${name}`), '--force')
+    await on(
+      'control0',
+      "for f in /var/lib/kubernetes/kube-*.kubeconfig /var/lib/kube-proxy/kubeconfig; do echo '# old' >>$f; done",
+    )
     lab.write(...running({ timeout: '5s' }))
     const starts = async (name: string) => (await lab.machine('control0').journal(name)).split('\nStarted ').length
     const before = [await on('control0', place), ...(await Promise.all(names.map(starts)))]

@@ -2,6 +2,9 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { nodeUnits } from '../../tasks/tables/places.ts'
 
+const parts = { pair: ', its pair', kubeconfig: ', without it' } as const
+const reads = { itself: 'reloads', poll: 'reloads within 5 min', restart: 'needs a restart' } as const
+
 /** The cells of each row; in the first column of a unit's first row stands its name. */
 export function placeTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
@@ -13,12 +16,12 @@ export function placeTable(): string[][] {
     })),
   )
   return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
-    (same[0]?.unit.files ?? []).map(({ file, path, by }) => [
+    (same[0]?.unit.files ?? []).map(({ file, path, by, part, isOfKeys }) => [
       `\`${same[0]?.unit.unit}\``,
       same.map(({ role }) => role).join(', '),
-      `\`${file}\``,
+      `\`${file}\`${part ? parts[part] : ''}`,
       `\`${path}\``,
-      by === 'itself' ? 'reloads' : 'needs a restart',
+      isOfKeys ? 'needs a restart for other keys' : reads[by],
     ]),
   )
 }

@@ -4,6 +4,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { joinParts } from '../../../lib/kubernetes/kubeconfig.ts'
 import { realPath } from '../../../lib/remote/answer.ts'
 import { whyNotCompared } from '../../nodes/guards.ts'
 import { placesOf, readNode } from '../../nodes/look.ts'
@@ -65,18 +66,28 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   )
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
-  const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path] as const)))
+  const placed = units.flatMap(({ files }) => files)
+  const pathsOf = (isPair: boolean) =>
+    new Map(placed.filter(({ part }) => (part === 'pair') === isPair).map(({ file, path }) => [file, path]))
+  const [pathOf, pairPathOf] = [pathsOf(false), pathsOf(true)]
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of nodeFiles(node)) {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
-    const bytes = place ? places.contents.get(at) : look.folder.contents.get(name)
+    const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
+    const bytes = place ? whole(places.contents.get(at), pair) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
   return { where: node.name, files, unread, listening: places.listening }
+}
+
+/** A kubeconfig with its pair, which units read from a file of its own. */
+function whole(text: Buffer | undefined, pair: Buffer | undefined): Buffer | undefined {
+  const joined = text && pair && joinParts(text.toString(), pair)
+  return joined === undefined ? text : Buffer.from(joined)
 }
 
 export function readFolder(path: string, names: readonly string[]): Holding {

@@ -1,12 +1,17 @@
-/** A client of the API by a kubeconfig as it was at the start, as client-go has it where certificates are embedded. */
+/**
+ * A client of the API by a kubeconfig as it was at the start. As in client-go (transport/cert_rotation.go), an embedded pair stays
+ * the same; a pair that is named by file is read for each new connection, and every five minutes connections with an old one end.
+ */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
-import { createSecureContext } from 'node:tls'
+import { dirname, resolve } from 'node:path'
+import { connect, createSecureContext } from 'node:tls'
 import { parse } from 'yaml'
 import { log } from './watched.ts'
 
 /** Milliseconds. */
 const limit = 10_000
+const pollInterval = 300_000
 
 export class ApiClient {
   readonly #server: string
@@ -17,14 +22,36 @@ export class ApiClient {
   constructor(path: string) {
     const { clusters, users } = parse(readFileSync(path, 'utf8')) ?? {}
     const { server, 'certificate-authority-data': ca } = clusters?.[0]?.cluster ?? {}
-    const { 'client-certificate-data': cert, 'client-key-data': key } = users?.[0]?.user ?? {}
-    if (![server, ca, cert, key].every((value) => typeof value === 'string'))
+    if (![server, ca].every((value) => typeof value === 'string'))
       throw new Error(`invalid configuration: no configuration has been provided in ${path}`)
-    const [caPem, certPem, keyPem] = [ca, cert, key].map((data: string) => Buffer.from(data, 'base64'))
-    const access = { ca: caPem, cert: certPem, key: keyPem }
-    createSecureContext(access)
+    const user = users?.[0]?.user ?? {}
+    const read = () => ({
+      cert: readPart(dirname(path), user, 'client-certificate'),
+      key: readPart(dirname(path), user, 'client-key'),
+    })
+    const trust = Buffer.from(ca, 'base64')
+    createSecureContext({ ca: trust, ...read() })
     this.#server = server
-    this.#agent = new Agent({ ...access, keepAlive: true })
+    this.#agent = new Agent({ keepAlive: true })
+    this.#agent.createConnection = (options) => connect({ ...(options as object), ca: trust, ...read() })
+    if ('client-certificate' in user) this.#endOldConnections(read)
+  }
+
+  #endOldConnections(read: () => { cert: Buffer; key: Buffer }): void {
+    let { cert } = read()
+    const poll = () => {
+      try {
+        const now = read()
+        if (now.cert.equals(cert)) return
+        createSecureContext(now)
+        cert = now.cert
+        log('Certificate rotation detected, shutting down client connections to start using new credentials')
+        this.#agent.destroy()
+      } catch (error) {
+        log(`Loading the client certificate failed: ${error}`)
+      }
+    }
+    setInterval(poll, pollInterval).unref()
   }
 
   /** The status, and the body where it is JSON; rejects where the server can't be reached, or is not trusted. */
@@ -62,6 +89,14 @@ export class ApiClient {
     }
     once()
   }
+}
+
+/** Embedded, or in a file that is named from the kubeconfig's folder on. */
+function readPart(folder: string, user: Record<string, unknown>, name: string): Buffer {
+  const [data, file] = [user[`${name}-data`], user[name]]
+  if (typeof data === 'string') return Buffer.from(data, 'base64')
+  if (typeof file === 'string') return readFileSync(resolve(folder, file))
+  throw new Error(`invalid configuration: ${name} is missing`)
 }
 
 /** Throws unless it is a success; 404 and 409 are the caller's. */

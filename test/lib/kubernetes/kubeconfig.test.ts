@@ -9,6 +9,8 @@ import {
   type Access,
   compareKubeconfig,
   formatKubeconfig,
+  joinParts,
+  partOf,
   scalarText,
   serverUrl,
 } from '../../../lib/kubernetes/kubeconfig.ts'
@@ -82,6 +84,50 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
     const json = kubectl(home, ['config', 'view', '--raw', '-o', 'json', `--kubeconfig=${join(home, 'kubeconfig')}`])
     const { preferences, ...data } = JSON.parse(json)
     assert.deepEqual(data, parse(text))
+  })
+})
+
+describe('the parts that a component reads', () => {
+  const pair = partOf(text, 'pair', 'client.pem') ?? Buffer.alloc(0)
+
+  test('are the same access, as kubectl reads them', { skip: needs('kubectl') }, (t) => {
+    const home = scratch(t)
+    writeFileSync(join(home, 'kubeconfig'), partOf(text, 'kubeconfig', 'client.pem') ?? '')
+    writeFileSync(join(home, 'client.pem'), pair)
+    const file = `--kubeconfig=${join(home, 'kubeconfig')}`
+    const whole = parse(kubectl(home, ['config', 'view', '--raw', '--flatten', file]))
+    // One file with both stands for each of them.
+    assert.deepEqual(
+      [whole.users[0].user['client-certificate-data'], whole.users[0].user['client-key-data']],
+      [pair.toString('base64'), pair.toString('base64')],
+    )
+    const { users, ...rest } = parse(text)
+    delete whole.users
+    delete whole.preferences
+    assert.deepEqual(whole, rest)
+  })
+
+  test('hold the certificate and the key, byte for byte, and make the kubeconfig again', () => {
+    assert.equal(pair.toString(), `${access.certificate}\n${access.key}\n`)
+    const kubeconfig = `${partOf(text, 'kubeconfig', 'client.pem')}`
+    assert.ok(!kubeconfig.includes(access.key.toString('base64')))
+    assert.equal(joinParts(kubeconfig, pair), text)
+    for (const end of ['', '\n', '\n\n']) {
+      const odd = formatKubeconfig({
+        ...access,
+        certificate: Buffer.from(`${access.certificate.toString().trim()}${end}`),
+        key: Buffer.from(`${access.key.toString().trim()}${end}`),
+      })
+      const [one, other] = (['kubeconfig', 'pair'] as const).map((part) => partOf(odd, part, 'x.pem'))
+      assert.equal(joinParts(`${one}`, other ?? Buffer.alloc(0)), odd)
+    }
+  })
+
+  test('are not made of a kubeconfig that kubectl did not write', () => {
+    const others = [stringify(parse(text), { defaultStringType: 'QUOTE_DOUBLE', lineWidth: 60 }), `${text}${text}`, '']
+    for (const other of [...others, JSON.stringify(parse(text))])
+      assert.equal(partOf(other, 'pair', 'x.pem'), undefined, other.slice(0, 200))
+    assert.equal(joinParts(text, Buffer.from('no pair')), undefined)
   })
 })
 

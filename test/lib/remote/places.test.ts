@@ -15,6 +15,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import { parsePlaces } from '../../../lib/remote/answer.ts'
 import { readAnswer } from '../../../lib/remote/frame.ts'
 import { newSuffix, oldSuffix, placesScript } from '../../../lib/remote/look.ts'
@@ -105,6 +106,30 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
       const synced = names.map((name) => `-- ${join(folder, name)}${newSuffix} old kubernetes.pem`)
       assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [...synced, `-- ${folder} new kubernetes.pem`])
+    })
+
+    test('makes the two parts of a kubeconfig, and puts both back', (t) => {
+      const [source, folder] = [scratch(t), scratch(t)]
+      const text = formatKubeconfig({
+        ...{ cluster: 'c', server: 'https://c:6443', user: 'u', context: 'c', ca: Buffer.from('ca') },
+        ...{ certificate: Buffer.from('leaf\ncross\n'), key: Buffer.from('key without an end') },
+      })
+      writeFileSync(join(source, 'u.kubeconfig'), text)
+      writeFileSync(join(folder, 'kubeconfig'), text)
+      const parts = (['pair', 'kubeconfig'] as const).map((part) => {
+        const bytes = partOf(text, part, 'u-client.pem') ?? Buffer.alloc(0)
+        const path = join(folder, part === 'pair' ? 'u-client.pem' : 'kubeconfig')
+        return { file: 'u.kubeconfig', path, part, digest: sha256(`${bytes}`), bytes, uid: 0, gid: 0, mode: 0o600 }
+      })
+      const change: PlacesChange = { source, sudo: '', files: parts, unchanged: [], seen: new Map() }
+      assert.deepEqual(place(change), ['placed'])
+      for (const { path, bytes } of parts) assert.equal(readFileSync(path, 'utf8'), `${bytes}`)
+      const paths = parts.map(({ path }) => path)
+      assert.deepEqual(answer(putBackScript({ source, sudo: '', paths }, nonce)), ['done'])
+      assert.equal(readFileSync(join(folder, 'kubeconfig'), 'utf8'), text)
+      // What was deployed since is another.
+      writeFileSync(join(source, 'u.kubeconfig'), text.replace('client-key-data', 'client-key'))
+      assert.match(place(change).join(), /^source /)
     })
 
     test('forgets nothing of a file that is another by now', (t) => {

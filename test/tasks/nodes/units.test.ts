@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import { fileMode, keyFile, parseFileName } from '../../../lib/files/names.ts'
+import { fileMode, keyFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { FileState } from '../../../lib/files/place.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answer.ts'
 import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
-import { digestOf } from '../../../tasks/nodes/look.ts'
-import { checkUnitsOf, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { digestAt } from '../../../tasks/nodes/look.ts'
+import { checkUnitsOf, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
+import { certTable } from '../../../tasks/tables/certs.ts'
 import { formerPlaces, nodeUnits } from '../../../tasks/tables/places.ts'
 import { parsed } from '../../support/bad-files.ts'
 import { makeEverything, temporaryAuth } from '../../support/cluster-auth.ts'
@@ -35,23 +39,27 @@ const healthy: UnitState = { ...running, started, process: main, restarts: 0, re
 describe("the check of a node's units", () => {
   let at: Workspace
   /** As all should be, with what differs. */
-  const judge = (name: string, change: (found: Mutable) => void = () => {}) => {
+  const judge = (
+    name: string,
+    change: (found: Mutable) => void = () => {},
+    inspect: (checks: readonly UnitCheck[]) => void = () => {},
+  ) => {
     const node = nodeOf(name)
     const units = nodeUnits(node, install)
     const files = units
       .flatMap(({ files: places }) => places)
-      .map(({ file, path }) => {
+      .map((place) => {
         const placedFile = {
           kind: 'file' as const,
-          mode: fileMode(file),
+          mode: fileMode(place.file),
           uid: 0,
           gid: 0,
           size: 1,
           changed: placed,
-          sha256: digestOf(at, file),
+          sha256: digestAt(at, place),
           lines: '',
         }
-        return [path, placedFile] as const
+        return [place.path, placedFile] as const
       })
     const found: Mutable = {
       places: {
@@ -75,9 +83,9 @@ describe("the check of a node's units", () => {
     }
     change(found)
     const look = { folder: {} as FolderSeen, places: found.places }
-    const checks = new Map(
-      checkUnitsOf(at, node, install, { ...found, look }).map(({ unit, reason }) => [unit.unit, reason]),
-    )
+    const all = checkUnitsOf(at, node, install, { ...found, look })
+    inspect(all)
+    const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
       const reason = checks.get(unit)
       return checks.has(unit) ? (reason ? [formatReason(reason)] : []) : ['not installed']
@@ -88,6 +96,7 @@ describe("the check of a node's units", () => {
       units: Map<string, UnitState>
       folders: Set<string>
       files: Map<string, FileState>
+      contents: Map<string, Buffer>
       real: Map<string, string>
     }
     served: Map<number, Buffer | 'nothing'>
@@ -101,7 +110,9 @@ describe("the check of a node's units", () => {
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(async () => {
     await makeEverything(auth, cluster)
-    at = { auth, cluster } as unknown as Workspace
+    at = { auth, cluster, now: new Date() } as unknown as Workspace
+    for (const row of certTable(cluster).filter(({ isClient }) => isClient))
+      auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(at, row)), secretMode)
   })
 
   test('finds nothing where all matches', () => {
@@ -116,11 +127,61 @@ describe("the check of a node's units", () => {
       assert.deepEqual(judge('c0'), [
         'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
         'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
-        'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
+        'kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes: reloaded without a restart',
       ])
+      const scheduler = (name: string, ...more: string[]) => {
+        at = { ...at, pending: new Set(['kube-scheduler.kubeconfig', ...more]) }
+        return judge(name).filter((line) => line.startsWith('kube-scheduler'))
+      }
+      const restart =
+        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart'
+      assert.deepEqual(scheduler('c0', 'ca.pem'), [restart])
+      at = { ...at, cluster: { ...cluster, api: { ...cluster.api, port: 443 } } }
+      assert.deepEqual(scheduler('c0'), [restart])
     } finally {
       at = settled
     }
+  })
+
+  describe('a new client certificate is in use', () => {
+    const pair = `/var/lib/kubelet/w0-client.pem`
+    const reloadsBy = (changed: number, change: (found: Mutable) => void = () => {}) => {
+      let by: number | undefined
+      judge(
+        'w0',
+        (found) => {
+          file(found, pair, { changed })
+          change(found)
+        },
+        (checks) => {
+          by = checks.find(({ unit }) => unit.unit === 'kubelet')?.reloadsBy
+        },
+      )
+      return by
+    }
+
+    test('at once by a unit that was started since, else five and a half minutes later', () => {
+      assert.equal(reloadsBy(started - 1), undefined)
+      assert.equal(reloadsBy(now - 330), undefined)
+      assert.equal(reloadsBy(now - 329), now + 1)
+      assert.equal(reloadsBy(now), now + 330)
+    })
+
+    test('by no unit that its owner has stopped', () => {
+      const stop = (found: Mutable) => state(found, 'kubelet', { active: 'inactive', sub: 'dead' })
+      assert.equal(reloadsBy(now, stop), undefined)
+    })
+
+    test('without a restart, and not before its place has it', () => {
+      assert.deepEqual(
+        judge('w0', (found) => file(found, pair, { changed: now })),
+        [],
+      )
+      assert.deepEqual(
+        judge('w0', (found) => file(found, pair, { sha256: 'x' })),
+        ['kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart'],
+      )
+    })
   })
 
   const etcd = '/etc/etcd/'
@@ -169,8 +230,8 @@ describe("the check of a node's units", () => {
       'c0',
       (found) => {
         state(found, 'kube-controller-manager', { account: { uid: 990, gids: [991] } })
-        for (const name of ['ca-key.pem', 'kube-controller-manager.kubeconfig'])
-          file(found, `/var/lib/kubernetes/${name}`, { uid: 990 })
+        const own = ['ca-key.pem', 'kube-controller-manager.kubeconfig', 'kube-controller-manager-client.pem']
+        for (const name of own) file(found, `/var/lib/kubernetes/${name}`, { uid: 990 })
       },
       'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
       'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
@@ -198,6 +259,32 @@ describe("the check of a node's units", () => {
       'w0',
       (found) => file(found, `${kubelet}kubeconfig`, { changed: started + 0.001 }),
       'kubelet: kubeconfig written but not loaded: restart',
+    ],
+    'a kubeconfig is still the one that the guide copies': [
+      'w0',
+      (found) => {
+        const bytes = auth.bytes('kube-proxy.kubeconfig')
+        found.places.contents.set('/var/lib/kube-proxy/kubeconfig', bytes)
+        file(found, '/var/lib/kube-proxy/kubeconfig', { sha256: 'x' })
+        found.places.files.delete('/var/lib/kube-proxy/kube-proxy-client.pem')
+      },
+      'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig embeds its pair in /var/lib/kube-proxy: restart',
+    ],
+    'only the keys of a certificate are read, and they are ours': [
+      'c0',
+      (found) => {
+        const bytes = Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')])
+        found.places.contents.set('/var/lib/kubernetes/service-account.pem', bytes)
+        file(found, '/var/lib/kubernetes/service-account.pem', { sha256: 'x' })
+      },
+    ],
+    'they are other keys': [
+      'c0',
+      (found) => {
+        found.places.contents.set('/var/lib/kubernetes/service-account.pem', auth.bytes('kubernetes.pem'))
+        file(found, '/var/lib/kubernetes/service-account.pem', { sha256: 'x' })
+      },
+      'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
     ],
     'one was changed since, that is read anew': [
       'w0',
