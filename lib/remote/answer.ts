@@ -55,6 +55,10 @@ interface UnitProcess {
   readonly age: number
   /** Its start, in seconds since 1970 by the node's present clock. */
   readonly started: number
+  /** Absolute paths that its command line, or its --config file, names; none if it names none, or not in a way that we read. */
+  readonly kubeconfigs: readonly string[]
+  /** It gets its client certificate from the cluster by itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
+  readonly rotatesItself: boolean
 }
 
 /** The places where the units of a node read our files, as root sees them. */
@@ -110,6 +114,8 @@ interface Draft {
   readonly shown: (readonly [string, string])[]
   /** By their ids: state and start, in ticks since boot. */
   readonly processes: Map<string, readonly [state: string, ticks: number]>
+  readonly flags: { readonly process: string; readonly name: string; readonly value: string }[]
+  readonly settings: { readonly config: string; readonly name: string; readonly value: string }[]
 }
 
 /** A file of the folder by its name, any other by its absolute path. */
@@ -143,6 +149,14 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [
     /^process (\d{1,10}) ([A-Za-z]) (\d{1,15})$/,
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
+  ],
+  [
+    /^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig) ([\w./-]*)$/,
+    ({ flags }, _, process = '', name = '', value = '') => flags.push({ process, name, value }),
+  ],
+  [
+    /^setting ([\w./-]+):\s*(kubeconfig|rotateCertificates):\s*"?([\w./-]+)"?\s*$/,
+    ({ settings }, _, config = '', name = '', value = '') => settings.push({ config, name, value }),
   ],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
   [/^rows \d+$/, () => {}],
@@ -249,7 +263,7 @@ function readRecords(records: readonly string[]): Draft {
   const draft: Draft = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
     ...{ real: new Map(), links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
-    processes: new Map(),
+    ...{ processes: new Map(), flags: [], settings: [] },
   }
   for (const record of records) {
     const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
@@ -309,7 +323,8 @@ function readState(block: Block, draft: Draft): [string, UnitState] {
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
 const ticksPerSecond = 100
 
-function readProcess(id: string, { single, processes }: Draft): UnitState['process'] {
+function readProcess(id: string, draft: Draft): UnitState['process'] {
+  const { single, processes } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
   const [now = Number.NaN, ticksNow = Number.NaN] = must(single.get('clock')).split(' ').map(Number)
@@ -317,7 +332,20 @@ function readProcess(id: string, { single, processes }: Draft): UnitState['proce
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone'
   const age = (ticksNow - ticks) / ticksPerSecond
-  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
+  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age, ...readCredentials(id, draft) }
+}
+
+function readCredentials(id: string, { flags, settings }: Draft) {
+  const own = flags.filter(({ process }) => process === id)
+  const configured = settings.filter(({ config }) =>
+    own.some(({ name, value }) => name === 'config' && value === config),
+  )
+  const named = [...own, ...configured]
+  const isFlag = ({ name, value }: { name: string; value: string }) => name === 'bootstrap-kubeconfig' && value !== ''
+  return {
+    kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
+    rotatesItself: named.some((each) => isFlag(each) || (each.name === 'rotateCertificates' && each.value === 'true')),
+  }
 }
 
 /** Seconds, by the unit that systemd prints: systemd.time(7). */

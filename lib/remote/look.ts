@@ -368,7 +368,40 @@ say_clock() {
 }
 say_process() {
   case $pid in ''|0) return 0 ;; esac
-  if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; fi
+  if read_stat "/proc/$pid/stat"; then
+    say process "$pid" "$state" "$ticks"
+    processes="$processes /proc/$pid/cmdline"
+  fi
+}`
+
+/** The flags of the units' main processes that say which credentials they use, and the lines of their --config files. */
+const argumentFunctions = `say_flag() {
+  case $1,$2 in
+    *[!A-Za-z0-9,./_-]*) ;;
+    --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*) say flag "$process" "\${1#--}" "$2" ;;
+  esac
+}
+say_flags() {
+  [ -n "$processes" ] || return 0
+  process= configs= name=
+  # One process for all; a header tells them apart.
+  flags=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\\0' '\\n')
+  while read -r flag; do
+    case $flag in
+      '==> /proc/'*) process=\${flag#==> /proc/} process=\${process%%/*} name= ;;
+      --*=*) say_flag "\${flag%%=*}" "\${flag#*=}"; name= ;;
+      --*) name=$flag ;;
+      *) [ -z "$name" ] || say_flag "$name" "$flag"; name= ;;
+    esac
+  done <<FLAGS
+$flags
+FLAGS
+  [ -n "$configs" ] || return 0
+  settings=$(grep -sE '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$' -- $configs /dev/null) || return 0
+  while read -r setting; do say setting "$setting"; done <<SETTINGS
+$settings
+SETTINGS
 }`
 
 /** The last line of its output is the number of the others. */
@@ -378,7 +411,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
   const names = units.map((unit) => `${unit}.service`).join(' ')
   const shown = [
-    'accounts= user= group= others= pid=',
+    'accounts= user= group= others= pid= processes=',
     `shown=$(systemctl show --timestamp=us+utc ${properties} -- ${names})`,
     'while read -r line; do',
     '  case $line in',
@@ -394,6 +427,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     '',
     'SHOWN',
     'say_clock',
+    'say_flags',
   ]
   return [
     shellStart,
@@ -402,6 +436,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     resolveFunctions,
     accountFunction,
     processFunctions,
+    argumentFunctions,
     ...(units.length > 0 ? shown : []),
     `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
     'set -- ; expected= resolved=" "',

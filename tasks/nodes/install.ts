@@ -88,12 +88,13 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
-export function asForced({ unit, reason, isUp, reloadsBy }: UnitCheck, { drain }: Install): UnitCheck {
+export function asForced({ reason, ...check }: UnitCheck, { drain }: Install): UnitCheck {
+  const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
   const isDrained = restarts && unit.isDrained === true && drain !== ''
-  return { unit, isUp, reloadsBy, reason: { ...none, ...reason, places, restarts, isDrained } }
+  return { ...check, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
 
 /** A unit that differs from what is wanted. */

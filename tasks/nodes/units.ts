@@ -39,6 +39,8 @@ export interface UnitCheck {
   readonly isUp: boolean
   /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
   readonly reloadsBy: number | undefined
+  /** The kubeconfig that its process reads, if it is not the one in its place. */
+  readonly otherKubeconfig: string | undefined
 }
 
 /** Looks with one command. The units are undefined if they could not be looked at. */
@@ -176,13 +178,16 @@ export function checkUnitsOf(
   found: UnitsFound,
 ): UnitCheck[] {
   const { places } = found
-  const units = nodeUnits(node, install).filter((unit) => isInstalled(unit, places))
+  const units = nodeUnits(node, install)
+    .filter((unit) => isInstalled(unit, places))
+    .map((unit) => (rotatesItself(unit, places) ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit))
   const drifts = Map.groupBy(compare(wantedAt(workspace, units, places), places), ({ path }) => path)
   return units.map((unit) => ({
     unit,
     reason: checkUnit(workspace, unit, install, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
+    otherKubeconfig: otherKubeconfig(unit, places),
   }))
 }
 
@@ -237,6 +242,20 @@ function isPending({ auth, cluster, pending = none }: Workspace, { file, part, i
 }
 
 const none: ReadonlySet<string> = new Set()
+
+/** True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. */
+export function rotatesItself({ unit }: Unit, { units }: PlacesSeen): boolean {
+  const { process } = units.get(unit) ?? {}
+  return typeof process === 'object' && process.rotatesItself
+}
+
+function otherKubeconfig({ unit, files }: Unit, places: PlacesSeen): string | undefined {
+  const { process } = places.units.get(unit) ?? {}
+  const ours = files.find(({ part }) => part === 'kubeconfig')?.path
+  const named = typeof process === 'object' ? process.kubeconfigs : []
+  if (ours === undefined || named.some((path) => [ours, realPath(places, ours)].includes(path))) return undefined
+  return named[0]
+}
 
 export function isInstalled({ unit, bundle, files }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))

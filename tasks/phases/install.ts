@@ -7,7 +7,7 @@ import type { Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
-import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, rotatesItself, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
 export interface InstallFound {
@@ -73,7 +73,8 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  const warning = warningOf(node, installed, left)
+  const rotating = installed.flatMap(({ unit }) => (rotatesItself(unit, found.places) ? [unit.unit] : []))
+  const warning = warningOf(node, installed, { left, rotating })
   return {
     reasons,
     // A unit that is not installed has nothing to load.
@@ -87,7 +88,7 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
   }
 }
 
-/** "kubelet, kube-proxy reload their client certificate by 15:20", in local time. */
+/** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */
 function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {
   const seconds = Math.max(...units.map(({ reloadsBy = now }) => reloadsBy)) - now
   const by = new Date(Date.now() + seconds * 1000)
@@ -98,12 +99,20 @@ function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFo
 function warningOf(
   { name }: ClusterNode,
   installed: readonly UnitCheck[],
-  leftOver: readonly LeftOver[],
+  { left: leftOver, rotating }: { readonly left: readonly LeftOver[]; readonly rotating: readonly string[] },
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   const [inUse, left] = [leftOver.filter(({ isInUse }) => isInUse), leftOver.filter(({ isInUse }) => !isInUse)]
   const paths = (some: readonly LeftOver[]) => formatNames(some.map(({ path }) => path))
+  const elsewhere = installed.flatMap(({ unit: { unit }, otherKubeconfig }) =>
+    otherKubeconfig === undefined
+      ? []
+      : [`${name}: ${unit} reads ${otherKubeconfig}, which is not installed: set its place in install.units`],
+  )
   const warnings = [
+    ...elsewhere,
+    rotating.length > 0 &&
+      `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,
     left.length > 0 && `${name} holds ${paths(left)}, not for its role: --prune removes what is ours`,
     inUse.length > 0 &&

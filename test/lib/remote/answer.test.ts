@@ -45,6 +45,12 @@ const records = counted([
   }),
   ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
   'clock 1795607000 3050',
+  'flag 41 config /etc/config.yaml',
+  'flag 41 kubeconfig /a/kubeconfig',
+  'flag 41 bootstrap-kubeconfig ',
+  'setting /etc/config.yaml:kubeconfig: "/b/kubeconfig"',
+  'setting /etc/config.yaml:rotateCertificates: true',
+  'setting /etc/other.yaml:kubeconfig: /c/kubeconfig',
   'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
   'link 1000 /etc/etcd/kubernetes.pem',
   fileLine,
@@ -72,7 +78,8 @@ describe('the answer to a look at places', () => {
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
-    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
+    const credentials = { kubeconfigs: ['/a/kubeconfig', '/b/kubeconfig'], rotatesItself: true }
+    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5, ...credentials }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: { ...running, process: main, account: { uid: 990, gids: [991, 5] } },
       kubelet: { ...dead, account: { uid: 0, gids: [0] } },

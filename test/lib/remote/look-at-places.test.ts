@@ -217,6 +217,31 @@ inEachShell(({ did, run }) => {
     })
   })
 
+  test('the kubeconfigs that a process is told are read', {
+    skip: platform !== 'linux' && 'needs /proc',
+  }, async (t) => {
+    const config = join(scratch(t), 'config.yaml')
+    writeFileSync(config, 'clientConnection:\n  kubeconfig: "/b/kubeconfig"\nrotateCertificates: false\nsecret: x\n')
+    const credentialsOf = async (...args: string[]) => {
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      const path = fakeTool(
+        t,
+        'systemctl',
+        `cat <<'SHOWN'\n${properties('a', ['', '', ''], child.pid).trimEnd()}\nSHOWN`,
+      )
+      const found = look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+      return typeof found === 'object' ? [found.kubeconfigs, found.rotatesItself] : found
+    }
+    assert.deepEqual(await credentialsOf('--kubeconfig=/a/k', `--config=${config}`), [['/a/k', '/b/kubeconfig'], false])
+    assert.deepEqual(await credentialsOf('--v', '2', '--kubeconfig', '/a/k'), [['/a/k'], false])
+    assert.deepEqual(await credentialsOf('--kubeconfig=', '--bootstrap-kubeconfig=/a/b'), [[], true])
+    assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], false])
+    writeFileSync(config, 'rotateCertificates: true\n')
+    assert.deepEqual(await credentialsOf('--config', config), [[], true])
+  })
+
   describe('the user that a unit runs as', () => {
     /** The accounts of units a, b, … that have these users, groups and further groups. */
     const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {

@@ -12,7 +12,8 @@ const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const units = nodeUnits(worker, { units: new Map() })
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
-const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000 })
+const credentials = { kubeconfigs: [], rotatesItself: false }
+const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, ...credentials })
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
   ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },

@@ -33,7 +33,7 @@ const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name
 const [placed, started, now] = [1000, 2000, 3000]
 const root = { uid: 0, gids: [0] } as const
 const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
-const main = { id: 7, isStopped: false, age: now - started, started }
+const main = { id: 7, isStopped: false, age: now - started, started, kubeconfigs: [], rotatesItself: false }
 const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
 
 describe("the check of a node's units", () => {
@@ -165,6 +165,24 @@ describe("the check of a node's units", () => {
       assert.equal(reloadsBy(now - 330), undefined)
       assert.equal(reloadsBy(now - 329), now + 1)
       assert.equal(reloadsBy(now), now + 330)
+    })
+
+    test('by the clock of the start, too, if it was set since', () => {
+      const step = (seconds: number) => (found: Mutable) =>
+        state(found, 'kubelet', { process: { ...main, age: now - started - seconds, started: started + seconds } })
+      assert.equal(reloadsBy(now - 400, step(0)), undefined)
+      assert.equal(reloadsBy(now - 400, step(300)), now + 230)
+      assert.equal(reloadsBy(now - 400, step(-300)), undefined)
+    })
+
+    test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
+      const rotates = (found: Mutable) => {
+        state(found, 'kubelet', { process: { ...main, rotatesItself: true } })
+        file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
+        file(found, pair, { sha256: 'x' })
+      }
+      assert.equal(reloadsBy(now, rotates), undefined)
+      assert.deepEqual(judge('w0', rotates), [])
     })
 
     test('by no unit that its owner has stopped', () => {
