@@ -2,6 +2,7 @@
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.ts'
@@ -34,9 +35,11 @@ export async function run(request: Request): Promise<readonly Finding[]> {
 
   let outcomes: ReadonlyMap<TargetId, Outcome> = new Map()
   let findings: readonly Finding[] = ['failed']
+  let wasWide = false
   let lock: Lock | undefined
   try {
     auth.make()
+    wasWide = auth.isWide()
     lock = await lockAuth(auth, request, reporter.note)
     ;({ outcomes, findings } = await walk(wanted, { workspace, forced, limits, signal, lost: lock.lost, reporter }))
     if (outcomes.size === 0) reporter.note('no file was made or changed')
@@ -62,6 +65,7 @@ export async function run(request: Request): Promise<readonly Finding[]> {
           ...tellUsers(workspace, outcomes),
           ...tellEarlier(workspace, { all: graph, wanted }, outcomes),
           ...tellNewIdentity(workspace, wanted, outcomes),
+          ...(wasWide ? tellExposed(workspace, wanted, outcomes) : []),
         ],
     nextToExpire: nextToExpire(workspace, wanted),
     goOn: signal.aborted ? workspace.command(sameAgain(options, forced, outcomes)) : undefined,
@@ -130,6 +134,25 @@ function tellNewIdentity(
       : [
           `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
         ]),
+  ]
+}
+
+/** Repaired by now; whoever has read a key still has it. */
+function tellExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+  const exposed = [...graph.values()].flatMap((target) => {
+    const outcome = outcomes.get(target.id)
+    const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
+      reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
+    )
+    // Nothing revokes what a CA has signed, so that a leaf's key is replaced with its CA.
+    return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
+  })
+  if (exposed.length === 0) return []
+  const identities = [...new Set(exposed.map(({ identity }) => identity))]
+  const rotations = identities.map((identity) => command(`rotate ${identity}`)).join(', ')
+  const needs = cluster.install ? '' : ' (with install in cluster.yaml: docs/rotation.md)'
+  return [
+    `others on this machine could read ${formatNames(exposed.flatMap(({ files }) => files))} in ${auth.path}; if anybody else logs in here, replace them: ${rotations}${needs}`,
   ]
 }
 
