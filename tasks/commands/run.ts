@@ -1,5 +1,6 @@
 /** One run: a walk over the graph, and what it reports at its end. */
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.ts'
@@ -12,7 +13,7 @@ import { notesOnAddresses, walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import { authBeside, type Request } from '../request/session.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import type { Writing } from './job.ts'
@@ -24,6 +25,7 @@ export async function run(request: Request): Promise<Writing> {
   const graph = clusterGraph(request.cluster)
   const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)
+  const wasWide = authBeside(request.file).isWide()
   const reporter = await request.reporterFor(viewPhases(phases, wanted), false)
   return {
     graph: wanted,
@@ -50,6 +52,7 @@ export async function run(request: Request): Promise<Writing> {
             ...adviseUsers(workspace, outcomes),
             ...adviseOthers(workspace, { all: graph, wanted }, outcomes),
             ...adviseNewIdentity(workspace, wanted, outcomes),
+            ...(wasWide ? adviseExposed(workspace, wanted, outcomes) : []),
           ],
       nextToExpire: nextToExpire(workspace, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined,
@@ -119,6 +122,25 @@ function adviseNewIdentity(
       : [
           `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
         ]),
+  ]
+}
+
+/** Repaired by now; whoever has read a key still has it. */
+function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+  const exposed = [...graph.values()].flatMap((target) => {
+    const outcome = outcomes.get(target.id)
+    const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
+      reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
+    )
+    // Nothing revokes what a CA has signed, so that a leaf's key is replaced with its CA.
+    return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
+  })
+  if (exposed.length === 0) return []
+  const identities = [...new Set(exposed.map(({ identity }) => identity))]
+  const rotations = identities.map((identity) => command(`rotate ${identity}`)).join(', ')
+  const needs = cluster.install ? '' : ' (with install in cluster.yaml: docs/rotation.md)'
+  return [
+    `others on this machine could read ${formatNames(exposed.flatMap(({ files }) => files))} in ${auth.path}; if anybody else logs in here, replace them: ${rotations}${needs}`,
   ]
 }
 

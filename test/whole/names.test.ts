@@ -344,7 +344,7 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
 
     before(async () => {
       const nodes = directories.map((name, i) => ({
-        ...{ name: `n${i}`, role: i === 0 ? 'control' : 'worker', ip: `192.168.1.${i + 1}`, host: 'control0' },
+        ...{ name: `n${i}`, role: i === 0 ? 'control' : 'worker', ip: `192.168.2.${i + 1}`, host: 'control0' },
         directory: `~/${name}`,
       }))
       writeCluster(place, [...edits, ...labEdits(lab), [['nodes'], nodes], [['ssh', 'concurrency'], 4]])

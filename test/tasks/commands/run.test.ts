@@ -1,6 +1,6 @@
 /** What runs leave in auth/: what they made, and nothing besides; and what leaves it as it was. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { type Edit, harderway, idsOf, writeCluster } from '../../support/harderway.ts'
@@ -157,6 +157,37 @@ test('a run that makes a CA is followed by a backup, and where no node was looke
   assert.match(key.join('\n'), /^To do {6}back up .*\nTo do {6}new identity: encryption-key; /)
   for (const again of ['certs', 'encryption-key'])
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
+})
+
+test('keys that others could read are repaired, and replacing them is left to do; in a closed folder nobody could', async (t) => {
+  const { place, auth } = makeFolder(t)
+  await harderway(place, ...phases)
+  const exposed = async () => {
+    const { status, stdout } = await harderway(place, ...phases)
+    assert.equal(status, 0)
+    return stdout.split('\n').filter((line) => line.startsWith('To do'))
+  }
+  chmodSync(join(auth, 'ca-key.pem'), 0o644)
+  assert.deepEqual(await exposed(), [])
+  for (const file of ['ca-key.pem', 'worker0-key.pem', 'worker0.pem', 'encryption-config.yaml'])
+    chmodSync(join(auth, file), 0o777)
+  chmodSync(auth, 0o777)
+  const files = `ca-key.pem, worker0-key.pem, encryption-config.yaml in ${auth}`
+  const [withoutInstall, ...more] = await exposed()
+  assert.ok(
+    withoutInstall?.startsWith(`To do      others on this machine could read ${files}; `) === true,
+    withoutInstall ?? '',
+  )
+  assert.match(
+    `${withoutInstall}`,
+    /: npm run task -- rotate ca, npm run task -- rotate encryption-key \(with install in /,
+  )
+  assert.deepEqual(more, [])
+  assert.deepEqual(await exposed(), [])
+  writeCluster(place, [...edits, [['install'], 'guide']])
+  chmodSync(join(auth, 'encryption-config.yaml'), 0o640)
+  chmodSync(auth, 0o750)
+  assert.match((await exposed()).join(), /: npm run task -- rotate encryption-key$/)
 })
 
 test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
