@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { messageOf, type Ran } from '../support/harderway.ts'
-import { live, restartsOf, sweepLives } from '../support/lives.ts'
+import { live, restartsOf, sweepLives, untilRestarted } from '../support/lives.ts'
 import { running, skip } from '../support/running.ts'
 
 describe('a unit that does not stay up', { skip }, () => {
@@ -48,6 +48,8 @@ describe('a unit that does not stay up', { skip }, () => {
     await on(`kill -STOP ${main}`)
     const planned = await must(4, 'install', '--dry-run')
     assert.match(String(messageOf(planned, `install/${node}`)), /kube-proxy: its main process is stopped \(SIGSTOP\)/)
+    const status = await lab.run('status', '--on-nodes')
+    assert.match(status.stdout, /kube-proxy: its main process is stopped/)
     const ran = await must(1, 'install')
     assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy: \/healthz does not answer/)
     assert.equal(await mainOf(), main)
@@ -59,12 +61,12 @@ describe('a unit that does not stay up', { skip }, () => {
     await live(lab.machine(node), 6, 1)
     await unload()
     const ran = await must(1, 'install')
-    assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy: it /)
+    assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy: /)
   })
 
   test('one that ends again and again is waited for, and not restarted', async () => {
     await live(lab.machine(node), 1, 1)
-    const restarts = await restartsOf(lab.machine(node))
+    const restarts = await untilRestarted(lab.machine(node))
     const ran = await must(1, 'install')
     assert.match(String(messageOf(ran, `install/${node}`)), /kube-proxy is not healthy/)
     // A restart of ours would have set it to 0.

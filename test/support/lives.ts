@@ -24,7 +24,10 @@ function commandOf(life: Life): string {
 /** A kube-proxy that serves what it is asked for its health, until its life is over, in seconds. */
 export async function live(machine: Machine, life: Life, restartsAfter: number): Promise<void> {
   const service = [`ExecStart=/usr/bin/env ${commandOf(life)}`, 'Restart=always', `RestartSec=${restartsAfter}`]
-  machine.write('/etc/systemd/system/kube-proxy.service', ['[Service]', ...service, ''].join('\n'))
+  machine.write(
+    '/etc/systemd/system/kube-proxy.service',
+    ['[Unit]', 'StartLimitIntervalSec=0', '[Service]', ...service, ''].join('\n'),
+  )
   await machine.exec(`mkdir -p /var/lib/kube-proxy; [ -e ${kubeconfig} ] || cp /home/ubuntu/kube-proxy.kubeconfig ${kubeconfig}
     systemctl daemon-reload; systemctl restart kube-proxy`)
 }
@@ -32,6 +35,15 @@ export async function live(machine: Machine, life: Life, restartsAfter: number):
 /** How often systemd has restarted it. */
 export async function restartsOf(machine: Machine): Promise<number> {
   return Number(await machine.exec('systemctl show --value -p NRestarts kube-proxy'))
+}
+
+/** Before its first end nothing tells it from a healthy one. Returns how often systemd has restarted it. */
+export function untilRestarted(machine: Machine): Promise<number> {
+  return eventually(async () => {
+    const restarts = await restartsOf(machine)
+    if (restarts === 0) throw new Error(`${machine.name} has not ended yet`)
+    return restarts
+  })
 }
 
 interface Sweep {
@@ -48,11 +60,7 @@ export async function sweepLives(lab: Machines, { looks, restartsAfter, random }
   if (machines.length !== lives.length) throw new Error(`${machines.length} machines for ${lives.length} lives`)
   const living = machines.map((machine, i) => ({ machine, life: lives[i] ?? 0 }))
   await Promise.all(living.map(({ machine, life }) => live(machine, life, restartsAfter)))
-  // Before its first end nothing tells it from a healthy one.
-  for (const { machine } of living)
-    await eventually(async () => {
-      if ((await restartsOf(machine)) === 0) throw new Error(`${machine.name} has not ended yet`)
-    })
+  for (const { machine } of living) await untilRestarted(machine)
   const wrong: string[] = []
   for (let look = 0; look < looks; look++) {
     await delay(random() * 1000 * longest)
