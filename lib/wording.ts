@@ -1,7 +1,5 @@
 /** Text formatting shared by all output. Pure. */
 
-import type { Mistake } from './failure.ts'
-
 const minute = 60_000
 const hour = 60 * minute
 const day = 24 * hour
@@ -104,11 +102,18 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
+interface Annotation {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
 /**
  * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
  */
-export function formatAnnotation({ file, line, column, message }: Mistake): string {
+export function formatAnnotation({ file, line, column, message }: Annotation): string {
   const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
   const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
   return `::error file=${property(file)},line=${line},col=${column}::${data(printable(message))}`

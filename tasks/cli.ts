@@ -47,7 +47,7 @@ async function respond(args: readonly string[], host: Host, ending: Ending): Pro
     const { command } = line
     if (command.auth === 'has none yet') return await (await command.load())(call)
     const request = await createRequest(call)
-    return await (await import('./commands/job.ts')).perform(command, request)
+    return await (await import('./commands/perform.ts')).perform(command, request)
   } catch (error) {
     const failure = asFailure(error)
     if (!ending.signal.aborted) await reportFailure(failure, args, printer)

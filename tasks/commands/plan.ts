@@ -11,6 +11,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { exitStatus, type Finding } from '../looks/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
 import { formerHoldersNote } from '../looks/former-holders.ts'
+import type { Reading } from '../looks/job.ts'
 import { look, type Seen, tell } from '../looks/look.ts'
 import { notesOnAddresses, notesOnFolder } from '../looks/walk.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
@@ -20,7 +21,6 @@ import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { groups, phases } from '../tables/phases.ts'
-import type { Reading } from './job.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export function plan(request: Request): Reading {

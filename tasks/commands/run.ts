@@ -9,6 +9,7 @@ import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
+import type { Writing } from '../looks/job.ts'
 import { notesOnAddresses, walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { usage } from '../request/options.ts'
@@ -16,7 +17,6 @@ import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
-import type { Writing } from './job.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(request: Request): Promise<Writing> {

@@ -21,6 +21,7 @@ import {
   takeNodeInventory,
   waysOut,
 } from '../looks/inventory.ts'
+import type { Reading } from '../looks/job.ts'
 import { look, type Seen, wholeCluster } from '../looks/look.ts'
 import { notesOnFolder } from '../looks/walk.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
@@ -28,7 +29,6 @@ import { checkNodes } from '../request/selection.ts'
 import { openSession, type Request } from '../request/session.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
-import type { Reading } from './job.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */

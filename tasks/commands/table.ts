@@ -1,8 +1,8 @@
 /** The commands, a row each, read by the parser, its errors and --help. A new command is a row here, and a file. */
 import type { Finding } from '../looks/exit-status.ts'
+import type { Reading, Writing } from '../looks/job.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
-import type { Reading, Writing } from './job.ts'
 
 interface Row {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */

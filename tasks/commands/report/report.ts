@@ -4,10 +4,10 @@ import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/json-lines.ts'
 import { printable } from '../../../lib/wording.ts'
 import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
+import type { Writing } from '../../looks/job.ts'
 import { look, wholeCluster } from '../../looks/look.ts'
 import { commandOf } from '../../request/command.ts'
 import { authBeside, type Request } from '../../request/session.ts'
-import type { Writing } from '../job.ts'
 
 interface Format {
   readonly file: string

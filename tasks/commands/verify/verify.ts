@@ -18,6 +18,7 @@ import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../li
 import { formatReasons, type Reason, type Verdict } from '../../../lib/reason.ts'
 import { viewPhases } from '../../../lib/show/phase-view.ts'
 import type { Finding } from '../../looks/exit-status.ts'
+import type { Reading } from '../../looks/job.ts'
 import { readLocalPair } from '../../looks/local-pair.ts'
 import { look, type Seen, tell } from '../../looks/look.ts'
 import { commandOf } from '../../request/command.ts'
@@ -26,7 +27,6 @@ import type { Request } from '../../request/session.ts'
 import { type Arrow, arrowTable, type Client } from '../../tables/arrows.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig } from '../../tables/files.ts'
-import type { Reading } from '../job.ts'
 
 /** Throws a usage Failure for a node that has no part in it. */
 export function verify(request: Request): Reading {
