@@ -56,7 +56,7 @@ export async function planRotation(
 function plannedUnits(node: ClusterNode, install: Install, stage: Stage): UnitPlan[] {
   const deployed = new Set(nodeFiles(node))
   return nodeUnits(node, install).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
-    const changed = files.filter(({ file }) => deployed.has(file) && stage.changes(file))
+    const changed = files.filter(({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file))
     if (changed.length === 0) return []
     const restarts = changed.some(({ by }) => by === 'restart')
     return [
