@@ -78,7 +78,9 @@ function printedBy(file: string): string[] {
 
 /** From a page: without what is left to its reader, and without npm's part. */
 function shownBy(page: string): string[] {
-  const typed = read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#)\n]*)|(?=[`,\s]))/g)
+  const typed = read(page).matchAll(
+    /npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#)\n]*)|(?=[`,\s]))/g,
+  )
   return [...typed].flatMap(([, script, words = '']) => {
     if (words.includes('…') || (script === 'task' && words === '')) return []
     const [said = ''] = words.replace(/\\$/, '').split(/ {2,}/)
