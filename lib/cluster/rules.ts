@@ -1,8 +1,8 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, parseCidr, specialUse } from '../address.ts'
-import { parseDuration } from '../duration.ts'
 import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
+import { parseDuration } from '../wording.ts'
 import {
   duplicates,
   list,

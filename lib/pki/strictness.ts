@@ -4,11 +4,9 @@
  */
 
 import { addressBytes } from '../address.ts'
-import { type Der, hex, inside, readDer } from './der.ts'
+import { type Der, hex, inside, oids, readDer } from './der.ts'
 import { isAscii, isName, isPositive, isWellFormed } from './encodings.ts'
-import { type Extension, type Fields, isCaIn, listedIn } from './fields.ts'
-import { oids } from './oids.ts'
-import { signatureAlgorithms } from './signature.ts'
+import { type Extension, type Fields, isCaIn, listedIn, signatureAlgorithms } from './fields.ts'
 
 type Rule = readonly [what: string, isBroken: (fields: Fields) => boolean]
 

@@ -1,9 +1,9 @@
 /** What every view of a run has in common: the tree, plain lines and --json read the same events. */
-import type { Step } from '../change.ts'
+
 import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../graph/executor.ts'
 import type { Graph } from '../graph/graph.ts'
-import type { Target, TargetId } from '../graph/target.ts'
+import type { Step, Target, TargetId } from '../graph/target.ts'
 import { groupAlike, printable } from '../wording.ts'
 import { ofKind } from './outcome.ts'
 import type { Summary } from './summary.ts'

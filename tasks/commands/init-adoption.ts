@@ -1,12 +1,12 @@
 /** What the files of an auth/ tell of the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../lib/address.ts'
-import { parseDuration } from '../../lib/duration.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../lib/pki/profile.ts'
+import { parseDuration } from '../../lib/wording.ts'
 import { apiSans, clusterCerts, nodeNames, nodeUser } from '../tables/certs.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { type Draft, type DraftNode, newDraft } from './init-draft.ts'

@@ -1,10 +1,9 @@
 /** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { breakLines } from '../../lib/paragraph.ts'
-import { formatJsonLine } from '../../lib/show/json-lines.ts'
-import { formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
-import type { Finding } from '../request/exit-status.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
+import { breakLines, formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
 import { commandOf } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
 import type { Request } from '../request/session.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
 import { nodeFiles } from '../tables/files.ts'

@@ -1,6 +1,5 @@
 /** The commands, a row each, read by the parser, its errors and --help. A new command is a row here, and a file. */
-import type { Finding } from '../request/exit-status.ts'
-import type { Reading, Writing } from '../request/job.ts'
+import type { Finding, Reading, Writing } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
 

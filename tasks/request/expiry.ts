@@ -1,5 +1,5 @@
 /** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
-import { formatDuration } from '../../lib/duration.ts'
+
 import { caName, parseFileName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
@@ -7,7 +7,7 @@ import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import type { Closing } from '../../lib/show/summary.ts'
-import { count } from '../../lib/wording.ts'
+import { count, formatDuration } from '../../lib/wording.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { certTable } from '../tables/certs.ts'
 

@@ -8,7 +8,7 @@ import { areChecks, type PhaseView, viewPhases } from '../../lib/show/reporter.t
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { phases } from '../tables/phases.ts'
-import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
+import { exitStatus, type Finding, findingsOf } from './job.ts'
 import type { Request, Session } from './session.ts'
 
 interface Asked {

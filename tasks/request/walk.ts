@@ -8,7 +8,7 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { TargetId } from '../../lib/graph/target.ts'
 import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { type Finding, findingsOf } from './exit-status.ts'
+import { type Finding, findingsOf } from './job.ts'
 
 interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
   /** Aborted when the lock is lost. */

@@ -1,7 +1,7 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
 import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
-import { formatJsonLine } from '../../../lib/show/json-lines.ts'
+import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
 import { commandOf } from '../../request/host.ts'
 import {
