@@ -18,7 +18,7 @@ import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { nodeFailure, stopFailure } from './node-failure.ts'
+import { folderInTheWay, nodeFailure, stopFailure } from './node-failure.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
@@ -126,12 +126,7 @@ async function copyArchive(
   }
 }
 
-/** A rename replaces a file or a symbolic link, never a folder. */
 function refuseFolders(node: ClusterNode, { files, path }: FolderSeen): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
-  if (inTheWay.length === 0) return
-  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${path}`, {
-    code: 'not-replaced',
-    remedy: `move it away; then ${runAgain}`,
-  })
+  if (inTheWay.length > 0) throw folderInTheWay(node, `${formatNames(inTheWay)} in ${path}`)
 }
