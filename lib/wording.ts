@@ -1,4 +1,5 @@
 /** Text formatting shared by all output. Pure. */
+import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 const hour = 60 * minute
@@ -125,4 +126,39 @@ export function formatAnnotation({ file, line, column, message }: Annotation): s
  */
 export function withoutCommands(text: string): string {
   return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
+}
+
+/** Broken between words; the first line begins at the one column, the others at the other. */
+export function breakLines(text: string, width: number, first: number, others: number): string[] {
+  // An option stays with what it follows: the first line of a command, copied alone, would run without it.
+  const [head = '', ...words] = text.split(/ (?!--)/)
+  const lines: string[] = []
+  let line = ' '.repeat(first) + head
+  for (const word of words) {
+    const isTooLong = stripVTControlCharacters(line).length + 1 + stripVTControlCharacters(word).length > width
+    if (isTooLong && word !== '') {
+      lines.push(line.trimEnd())
+      line = ' '.repeat(others) + word
+    } else line += ` ${word}`
+  }
+  return [...lines, line]
+}
+
+/** Each line broken, but for what is to be typed, which begins with four blanks and is copied as it is. */
+export function fit(text: string, width: number): string[] {
+  return text.split('\n').flatMap((line) => (line.startsWith('    ') ? [line] : breakLines(line, width, 0, 2)))
+}
+
+const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }
+
+/** Of milliseconds: "10y", "36h" */
+export function formatDuration(milliseconds: number): string {
+  const [unit, length] = Object.entries(units).find(([, each]) => milliseconds % each === 0) ?? ['s', units.s]
+  return `${Math.round(milliseconds / length)}${unit}`
+}
+
+/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN where it is none. */
+export function parseDuration(text: string): number {
+  const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
+  return Number(count) * units[unit as keyof typeof units]
 }

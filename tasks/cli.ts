@@ -5,17 +5,13 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, type Mistake, tryTo, usageFailure } from '../lib/failure.ts'
-import { fit } from '../lib/paragraph.ts'
-import type { PhaseView } from '../lib/show/phase-view.ts'
-import type { Reporter } from '../lib/show/reporter.ts'
-import { formatAnnotation, quote, withoutCommands } from '../lib/wording.ts'
+import type { PhaseView, Reporter } from '../lib/show/reporter.ts'
+import { fit, formatAnnotation, quote, withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
-import { exitStatus, type Finding } from './looks/exit-status.ts'
-import { formatCommand } from './request/command.ts'
-import { type Ending, type Host, watchEndings } from './request/host.ts'
-import { findLostOptions } from './request/npm-options.ts'
-import type { Options } from './request/options.ts'
+import { type Ending, formatCommand, type Host, watchEndings } from './request/host.ts'
+import { exitStatus, type Finding } from './request/job.ts'
+import { findLostOptions, type Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
 import { groups, phases } from './tables/phases.ts'
 
@@ -108,7 +104,7 @@ async function createRequest(call: Call): Promise<Request> {
 async function reportFailure(failure: Failure, args: readonly string[], printer: Printer): Promise<void> {
   const { print, printFitted, annotate } = printer
   for (const mistake of failure.mistakes) annotate(mistake)
-  if (args.includes('--json')) (await import('../lib/show/json-lines.ts')).createJsonLines(print).problem(failure)
+  if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
   else printFitted((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
 
@@ -134,13 +130,13 @@ async function createReporter(
 ): Promise<Reporter> {
   const { print, printSafe } = printer
   if (options.json) {
-    const { createJsonLines } = await import('../lib/show/json-lines.ts')
+    const { createJsonLines } = await import('../lib/show/lines.ts')
     const lines = createJsonLines(print)
     return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(print, views, lines) : lines
   }
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
-  const { createPlanLines } = await import('../lib/show/plan-lines.ts')
+  const { createPlanLines } = await import('../lib/show/plan.ts')
   return createPlanLines(
     {
       phases: views,
@@ -209,7 +205,7 @@ function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
 
 async function list(json: boolean): Promise<string> {
   if (!json) return (await import('./commands/help.ts')).listText()
-  const { formatJsonLine } = await import('../lib/show/json-lines.ts')
+  const { formatJsonLine } = await import('../lib/show/lines.ts')
   return [
     ...phases.map(({ name, title, makes }) => formatJsonLine({ type: 'phase', name, title, makes })),
     ...commands.flatMap(({ name, does }) => (name === '' ? [] : formatJsonLine({ type: 'command', name, does }))),

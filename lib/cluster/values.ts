@@ -1,8 +1,8 @@
 /** Kinds of values in cluster.yaml, each with what would be right in its message: names, addresses, durations, paths. */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
-import { parseDuration } from '../duration.ts'
 import { suggest } from '../suggest.ts'
+import { parseDuration } from '../wording.ts'
 import { shown, textOf } from './problem.ts'
 
 const label = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'

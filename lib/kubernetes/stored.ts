@@ -1,4 +1,7 @@
-/** What is stored in etcd, read by its JSON gateway: which key each value is encrypted with. Values are never passed on. */
+/**
+ * What is stored in etcd, read by its JSON gateway: which key each value is encrypted with. Values are never passed on. And a lock
+ * there that expires by itself, a key under a lease: https://etcd.io/docs/v3.5/learning/api/
+ */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import { inShape } from './probe.ts'
@@ -86,3 +89,73 @@ function prefixOf(value: string): string {
 function endOf(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
 }
+
+interface LockAsked {
+  readonly key: string
+  /** Who may take it over from an earlier one of itself: a word. */
+  readonly owner: string
+  /** For people: where the owner is. */
+  readonly host: string
+  /** Until it ends, if it is not given back. */
+  readonly seconds: number
+}
+
+/** `lease`: it is ours until that is given back; `host`: it is another's, who is there. */
+type LockTaken = { readonly lease: string } | { readonly host: string }
+
+/** Throws a Failure where etcd does not answer as it should: then it is not ours. */
+export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: LockAsked): Promise<LockTaken> {
+  const { ID: lease } = await ask(etcd, '/v3/lease/grant', { TTL: seconds }, granted)
+  const own = { key: encode(key), value: encode(`${owner} ${host}`), lease }
+  const isAbsent = { key: own.key, target: 'CREATE', result: 'EQUAL', create_revision: '0' }
+  let holder = await putIf(etcd, own, isAbsent)
+  if (holder !== undefined && decode(holder).toString().startsWith(`${owner} `))
+    holder = await putIf(etcd, own, { key: own.key, target: 'VALUE', result: 'EQUAL', value: holder })
+  if (holder === undefined) return { lease }
+  await giveBackStoreLock(etcd, lease)
+  return {
+    host: decode(holder)
+      .toString()
+      .replace(/^\S* ?/, ''),
+  }
+}
+
+export async function giveBackStoreLock(etcd: Etcd, lease: string): Promise<void> {
+  await ask(etcd, '/v3/lease/revoke', { ID: lease }, v.object({}))
+}
+
+interface Put {
+  readonly key: string
+  readonly value: string
+  readonly lease: string
+}
+
+const granted = v.object({ ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })
+const decided = v.object({
+  succeeded: v.optional(v.boolean(), false),
+  responses: v.optional(
+    v.array(
+      v.object({
+        response_range: v.optional(v.object({ kvs: v.optional(v.array(v.object({ value: v.string() })), []) })),
+      }),
+    ),
+    [],
+  ),
+})
+
+/** Undefined where it was put; else the value that is there, in base64. */
+async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | undefined> {
+  const asked = {
+    compare: [compare],
+    success: [{ request_put: put }],
+    failure: [{ request_range: { key: put.key } }],
+  }
+  const { succeeded, responses } = await ask(etcd, '/v3/kv/txn', asked, decided)
+  return succeeded ? undefined : (responses[0]?.response_range?.kvs[0]?.value ?? '')
+}
+
+async function ask<T extends v.GenericSchema>(etcd: Etcd, path: string, body: object, schema: T) {
+  return inShape(schema, await etcd.read('POST', path, body), `etcd's ${path}`)
+}
+
+const encode = (text: string) => Buffer.from(text).toString('base64')

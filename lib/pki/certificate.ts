@@ -2,13 +2,11 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, hex, inside } from './der.ts'
+import { bitsOf, type Der, hex, inside, oids } from './der.ts'
 import { plainAttributes, readTime } from './encodings.ts'
-import { extensionOf, type Fields, isCaIn, listedIn, readFields } from './fields.ts'
-import { oids } from './oids.ts'
-import { blocksIn } from './pem.ts'
+import { extensionOf, type Fields, isCaIn, listedIn, readFields, verifySignature } from './fields.ts'
+import { blocksIn } from './private-key.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
-import { verifySignature } from './signature.ts'
 import { findRefusals } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.

@@ -76,3 +76,34 @@ export const hex = ({ content }: Der): string => content.toString('hex')
 export function bitsOf(element: Der | undefined): Buffer {
   return expect(element, 0x03).content.subarray(1)
 }
+
+/** Object identifiers in hex, as they stand in DER (2.5.4.3 is 550403): RFC 5280, RFC 3279 (keys), RFC 4055 (RSA) and RFC 5758 (ECDSA). */
+export const oids = {
+  C: '550406',
+  ST: '550408',
+  L: '550407',
+  O: '55040a',
+  OU: '55040b',
+  CN: '550403',
+  subjectKeyIdentifier: '551d0e',
+  keyUsage: '551d0f',
+  subjectAltName: '551d11',
+  basicConstraints: '551d13',
+  nameConstraints: '551d1e',
+  crlDistributionPoints: '551d1f',
+  certificatePolicies: '551d20',
+  authorityKeyIdentifier: '551d23',
+  extKeyUsage: '551d25',
+  authorityInfoAccess: '2b06010505070101',
+  anyExtendedKeyUsage: '551d2500',
+  serverAuth: '2b06010505070301',
+  clientAuth: '2b06010505070302',
+  rsaEncryption: '2a864886f70d010101',
+  ecPublicKey: '2a8648ce3d0201',
+  rsaWithSha256: '2a864886f70d01010b',
+  rsaWithSha384: '2a864886f70d01010c',
+  rsaWithSha512: '2a864886f70d01010d',
+  ecdsaWithSha256: '2a8648ce3d040302',
+  ecdsaWithSha384: '2a8648ce3d040303',
+  ecdsaWithSha512: '2a8648ce3d040304',
+} as const

@@ -1,7 +1,6 @@
 /** The values inside of a certificate, and whether Go reads them: X.690 (DER), more strictly than OpenSSL does. Pure. */
 import { isUtf8 } from 'node:buffer'
-import { type Der, hex, inside } from './der.ts'
-import { oids } from './oids.ts'
+import { type Der, hex, inside, oids } from './der.ts'
 
 /** Of every element in it. Times are read by readTime; what is in octet strings is not looked at. */
 export function isWellFormed(element: Der): boolean {

@@ -1,14 +1,15 @@
-/** The way to a node, as the user's ssh configuration has it: read from `ssh -G` before ssh connects. */
+/** The way to a node, as the user's ssh configuration has it: `ssh -G` prints it, and connects to nothing. */
+
 import { statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
+import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
-import { printConfig } from './effective.ts'
-import { type SshUse, typedCommand } from './ssh-command.ts'
+import { type ConfigUse, fileWords, type SshUse, typedCommand } from './ssh-command.ts'
 import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from './ssh-config.ts'
 
 /** A host that a failure may be about: the node, or the last jump host on the way to it. */
@@ -132,4 +133,26 @@ function unusable(node: string, stderr: string): Failure {
     code: 'ssh-unusable',
     shared: { what, who: node, place: undefined, remedyFor },
   })
+}
+
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const answerTime = 30_000
+
+/** Throws where ssh can't be started, or does not answer in time. */
+export async function printConfig(
+  use: ConfigUse,
+  words: readonly string[],
+  { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
+): Promise<ProcessOutput> {
+  const command = ['ssh', '-G', ...fileWords(use), ...words]
+  const limit = AbortSignal.timeout(answerTime)
+  const signal = AbortSignal.any([aborted, limit])
+  const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
+  aborted.throwIfAborted()
+  if (limit.aborted)
+    throw new Failure(`ssh does not say how it would connect: it is still at it after ${answerTime / 1000} s`, {
+      code: 'timed-out',
+      remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+    })
+  return printed
 }

@@ -1,7 +1,7 @@
 /** Words for what is being done with a target, and for what became of it. Pure. */
-import type { Change, Step } from '../change.ts'
+
 import type { Outcome } from '../graph/executor.ts'
-import type { TargetId } from '../graph/target.ts'
+import type { Change, Step, TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, formatDate, formatDates, formatNames } from '../wording.ts'
 

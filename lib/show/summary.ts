@@ -2,12 +2,11 @@
 import { styleText } from 'node:util'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
-import { breakLines } from '../paragraph.ts'
 import { isRepair } from '../reason.ts'
-import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { breakLines, capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
 import { labelOf, ofKind } from './outcome.ts'
-import type { PhaseView } from './phase-view.ts'
+import type { PhaseView } from './reporter.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 

@@ -3,8 +3,7 @@ import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { summarise } from '../../lib/show/summary.ts'
 import { printable } from '../../lib/wording.ts'
-import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import type { Reading, Worked, Writing } from '../looks/job.ts'
+import { exitStatus, type Finding, type Reading, type Worked, type Writing } from '../request/job.ts'
 import { checkConfigFile, lockAuth, openSession, type Request, readUnlocked } from '../request/session.ts'
 import type { ClusterCommand } from './table.ts'
 
@@ -69,7 +68,7 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
 async function announce({ cluster, file, options, print }: Request): Promise<void> {
   const { name, nodes } = cluster
   if (options.json) {
-    const { formatJsonLine } = await import('../../lib/show/json-lines.ts')
+    const { formatJsonLine } = await import('../../lib/show/lines.ts')
     print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
   } else if (!options.quiet) print(printable(`${name}: ${file}, ${nodes.length} node${nodes.length === 1 ? '' : 's'}`))
 }

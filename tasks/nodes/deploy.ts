@@ -11,16 +11,14 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatReason } from '../../lib/reason.ts'
 import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
-import { readAnswer } from '../../lib/remote/frame.ts'
-import { discardScript, type Stop, tryScript } from '../../lib/remote/shell.ts'
+import { discardScript, readAnswer, type Stop, tryScript } from '../../lib/remote/shell.ts'
 import { stagingName } from '../../lib/remote/staging.ts'
-import { archiveName, type Swap, swapScript } from '../../lib/remote/swap.ts'
-import { buildTar } from '../../lib/remote/tar.ts'
+import { archiveName, buildTar, type Swap, swapScript } from '../../lib/remote/swap.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { nodeFailure, stopFailure } from './node-failure.ts'
+import { folderInTheWay, nodeFailure, stopFailure } from './node-failure.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
@@ -128,12 +126,7 @@ async function copyArchive(
   }
 }
 
-/** A rename replaces a file or a symbolic link, never a folder. */
 function refuseFolders(node: ClusterNode, { files, path }: FolderSeen): void {
   const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
-  if (inTheWay.length === 0) return
-  throw nodeFailure(node, `a folder is in the place of ${formatNames(inTheWay)} in ${path}`, {
-    code: 'not-replaced',
-    remedy: `move it away; then ${runAgain}`,
-  })
+  if (inTheWay.length > 0) throw folderInTheWay(node, `${formatNames(inTheWay)} in ${path}`)
 }

@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { backupTime } from '../../lib/files/backup.ts'
+import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { quote } from '../../lib/wording.ts'

@@ -1,8 +1,8 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
-import type { Change, Step } from '../../lib/change.ts'
+
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Built, Work } from '../../lib/graph/target.ts'
+import type { Built, Change, Step, Work } from '../../lib/graph/target.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'

@@ -1,6 +1,6 @@
 /** Files left over from another role where units read: ours by content, or signed by our CA. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { backups } from '../../lib/files/backup.ts'
+import { backups } from '../../lib/files/auth-dir.ts'
 import { certificateFile, parseFileName } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'

@@ -12,6 +12,14 @@ export function nodeFailure({ name }: ClusterNode, what: string, { code, remedy 
   return new Failure(what, { node: name, code, remedy })
 }
 
+/** A rename replaces a file or a symbolic link, never a folder. */
+export function folderInTheWay(node: ClusterNode, path: string): Failure {
+  return nodeFailure(node, `a folder is in the place of ${path}`, {
+    code: 'not-replaced',
+    remedy: `move it away; then ${runAgain}`,
+  })
+}
+
 /** Why a script that changes files on a node stopped; the caller knows what may have changed. */
 export function stopFailure(node: ClusterNode, why: Exclude<Stop, 'changed'>, said: string): Failure {
   switch (why) {

@@ -3,7 +3,6 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
 import { folderOf } from '../../lib/remote/look.ts'
 import {
   commandScript,
@@ -13,11 +12,12 @@ import {
   putBackScript,
   removeScript,
 } from '../../lib/remote/places.ts'
+import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
-import { nodeFailure, stopFailure } from './node-failure.ts'
+import { folderInTheWay, nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
@@ -31,7 +31,8 @@ export async function placeFiles(
   if (wanted.length === 0) return
   if (folder.path === undefined)
     throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: runAgain })
-  refuseFolders(node, wanted, seen)
+  const folderThere = wanted.find(({ path }) => seen.get(path)?.kind === 'folder')
+  if (folderThere) throw folderInTheWay(node, folderThere.path)
   const files = wanted.map((each) => {
     const { uid, gid, mode } = accessFor(each, seen.get(each.path))
     const { file, path, part } = each
@@ -42,16 +43,6 @@ export async function placeFiles(
   const change = { source: folder.path, sudo, files, unchanged, seen }
   const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript(change, nonce))
   if (first !== 'placed') throw whyStopped(node, first, said)
-}
-
-/** A rename replaces a file or a symbolic link, never a folder. */
-function refuseFolders(node: ClusterNode, wanted: readonly WantedPlace[], seen: UnitsFound['places']['files']): void {
-  const folder = wanted.find(({ path }) => seen.get(path)?.kind === 'folder')
-  if (folder === undefined) return
-  throw nodeFailure(node, `a folder is in the place of ${folder.path}`, {
-    code: 'not-replaced',
-    remedy: `move it away; then ${runAgain}`,
-  })
 }
 
 /** Throws a Failure where they are not back. */

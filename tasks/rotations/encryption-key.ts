@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { backUp } from '../../lib/files/backup.ts'
+import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { breakLines } from '../../lib/paragraph.ts'
+import { breakLines } from '../../lib/wording.ts'
 
 test('a text that fits is one line, after its indent', () => {
   assert.deepEqual(breakLines('kubernetes.pem: new', 80, 2, 4), ['  kubernetes.pem: new'])

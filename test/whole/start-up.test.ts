@@ -35,7 +35,7 @@ function assertAtMost(most: number, files: readonly string[]): void {
 
 test('--version loads the command line, and no package', async (t) => {
   const { ours, packages } = await loadedBy(place(t), '--version')
-  assertAtMost(17, ours)
+  assertAtMost(11, ours)
   assert.deepEqual([...packages], [])
 })
 
@@ -44,7 +44,7 @@ test('a run with nothing to do loads what reads, and nothing that makes, connect
   const made = await loadedBy(folder, ...local)
   assert.ok(made.packages.has('node-forge'), 'what makes certificates is counted too')
   const { ours, packages } = await loadedBy(folder, ...local)
-  assertAtMost(81, ours)
+  assertAtMost(69, ours)
   assert.deepEqual([...packages].toSorted(), ['p-limit', 'valibot', 'yaml', 'yocto-queue'])
   assert.deepEqual(
     ours.filter((file) =>

@@ -3,7 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Certificate, compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
-import { oids } from '../../../lib/pki/oids.ts'
+import { oids } from '../../../lib/pki/der.ts'
 import { isKeyOf } from '../../../lib/pki/private-key.ts'
 import type { Profile } from '../../../lib/pki/profile.ts'
 import {

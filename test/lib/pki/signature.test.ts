@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
-import { readFields } from '../../../lib/pki/fields.ts'
-import { verifySignature } from '../../../lib/pki/signature.ts'
+import { readFields, verifySignature } from '../../../lib/pki/fields.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate } from '../../../lib/pki/x509.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, RunEvent } from '../../../lib/graph/executor.ts'
-import { createJsonLines } from '../../../lib/show/json-lines.ts'
+import { createJsonLines } from '../../../lib/show/lines.ts'
 import { summarise } from '../../../lib/show/summary.ts'
 
 function json() {

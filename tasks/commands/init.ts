@@ -1,0 +1,208 @@
+/** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
+import { accessSync, constants, linkSync, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
+import type { Problem } from '../../lib/cluster/problem.ts'
+import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
+import { caName, certificateFile } from '../../lib/files/names.ts'
+import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import { formatCommand } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
+import type { Call } from '../request/session.ts'
+import { known } from '../tables/files.ts'
+import { adopt } from './init-adoption.ts'
+import {
+  type Asked,
+  type Draft,
+  type DraftNode,
+  findHosts,
+  findMissing,
+  formatCluster,
+  formatWord,
+  newDraft,
+  parseAsked,
+  plainCluster,
+  wrong,
+} from './init-draft.ts'
+
+/** Throws a Failure before anything is written. */
+export async function init(call: Call): Promise<readonly Finding[]> {
+  const asked = parseAsked(call)
+  refuseExisting(asked.file)
+  const begun = beginDraft(asked)
+  // Before ssh is handed a name out of it.
+  checkDraft(begun, asked)
+  const draft = await findHosts(begun, asked, call)
+  checkDraft(draft, asked)
+  call.signal.throwIfAborted()
+  return tell(draft, write(draft, asked), asked, call)
+}
+
+/** cluster.yaml, which comes last: while it is not there, the same command may be given again. */
+function write(draft: Draft, { folder, file }: Asked): string {
+  makeFolder(folder)
+  addFile(join(folder, '.gitignore'), 'auth/\n')
+  const text = formatCluster(draft, schemaPath(folder))
+  if (!addFile(file, text)) throw exists(file)
+  return text
+}
+
+function tell(draft: Draft, text: string, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
+  const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
+  const missing = findMissing(text)
+  if (!options.quiet) {
+    for (const { name, role, ips } of draft.nodes)
+      say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
+    say(`${asked.file} is written; ssh logs in as ${formatLogins(draft)}`)
+  }
+  for (const { line, what } of missing) say(`${asked.file}:${line}: missing: ${what}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
+  return missing.length > 0 ? ['stale'] : []
+}
+
+/** "admin, as root on worker0" */
+function formatLogins({ ssh, nodes }: Draft): string {
+  const others = groupAlike(
+    nodes.filter(({ user }) => user !== undefined),
+    ({ user }) => user,
+  )
+  return [
+    ssh.user,
+    ...others.map((group) => `as ${group[0].user} on ${formatNames(group.map(({ name }) => name))}`),
+  ].join(', ')
+}
+
+function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {
+  const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
+  const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
+  return formatCommand(task, { config, clone })
+}
+
+/** Throws a usage Failure. */
+function beginDraft(asked: Asked): Draft {
+  const adopted = adopt(asked.auth)
+  if (!adopted && asked.from !== undefined)
+    throw usageFailure(`--from ${asked.from}: no ${certificateFile(caName)} that can be read is in there`)
+  const name = asked.name ?? adopted?.name ?? asked.folderName
+  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is no DNS name: give --name`)
+  const draft = adopted ?? newDraft(name)
+  const nodes = mergeNodes(draft.nodes, asked.nodes)
+  if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
+  return {
+    ...draft,
+    name,
+    api: { ...draft.api, virtualIP: asked.virtualIP ?? draft.api.virtualIP },
+    ssh: { ...draft.ssh, user: asked.user ?? draft.ssh.user, configFile: configFile(asked) },
+    nodes,
+  }
+}
+
+/** A node's role is in no certificate: where it is named, that is right. A gateway has none. */
+function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): DraftNode[] {
+  const named = (name: string) => asked.find((node) => node.name === name)
+  return [
+    ...known.map((node) => ({ ...node, host: named(node.name)?.host, role: named(node.name)?.role ?? node.role })),
+    ...asked.filter(({ name }) => known.every((node) => node.name !== name)),
+  ]
+}
+
+/** Relative where it is inside the folder, so that both can be moved together. */
+function configFile({ folder, sshConfig }: Asked): string | undefined {
+  if (sshConfig === undefined) return undefined
+  doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
+  if (!statSync(sshConfig).isFile()) throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
+  const path = relative(folder, sshConfig)
+  return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
+}
+
+/** Throws a usage Failure with all that is wrong, apart from what is not known yet. */
+function checkDraft(draft: Draft, asked: Asked): void {
+  const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
+  if (problems.length === 0) return
+  const lines = problems.map(
+    (problem) => `${sourceOf(problem, draft, asked)}: ${problem.message}${hintOf(problem, draft)}`,
+  )
+  throw wrong([...new Set(lines)].join('\n'))
+}
+
+/** Of a name that is none in Kubernetes, and may be one for ssh: a full name, an address, an alias with a dot. */
+function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): string {
+  const { name = '', host } = (section === 'nodes' && nodes[Number(key)]) || {}
+  const isHost = part === 'name' && host === undefined && /[.:_]/.test(name) && /^[\w.:-]+$/.test(name)
+  return isHost ? `; if ssh knows it by that, write NAME=${name}` : ''
+}
+
+function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Draft): boolean {
+  if (more.length > 0) return false
+  if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
+  return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
+}
+
+function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
+  const [section, key, part] = path
+  const node = section === 'nodes' && typeof key === 'number' ? draft.nodes[key] : undefined
+  const typed = node && asked.nodes.find(({ name, role }) => name === node.name && role === node.role)
+  if (typed) return `--${typed.role} ${formatWord(typed)}`
+  switch ([section, part === undefined ? key : ''].filter((word) => word !== undefined).join('.')) {
+    case 'nodes':
+      return '--control'
+    case 'name':
+      return `--name ${draft.name}`
+    case 'api.virtualIP':
+      return `--virtual-ip ${draft.api.virtualIP}`
+    case 'ssh.user':
+      return `--user ${draft.ssh.user}`
+    case 'ssh.configFile':
+      return `--ssh-config ${draft.ssh.configFile}`
+    default:
+      return `${asked.auth}: ${formatPath(path)}`
+  }
+}
+
+/** Throws a usage Failure where anything has that name, a symbolic link too. */
+function refuseExisting(file: string): void {
+  if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
+}
+
+/** With parents; throws a usage Failure where something else stands there. */
+function makeFolder(folder: string): void {
+  doing('make', folder, () => makeFolders(folder), 'usage')
+}
+
+/** Whether it is new: whole, or not there at all. */
+function addFile(file: string, text: string): boolean {
+  const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
+  return doing('write', file, () => {
+    try {
+      rmSync(beside, { force: true })
+      writeFileSync(beside, text, { flag: 'wx' })
+      // A hard link replaces nothing, as a rename would: link(2).
+      linkSync(beside, file)
+      return true
+    } catch (error) {
+      if (isErrno(error, 'EEXIST')) return false
+      throw error
+    } finally {
+      rmSync(beside, { force: true })
+    }
+  })
+}
+
+function exists(file: string) {
+  return usageFailure(
+    `${file} is there already: nothing was written`,
+    `to begin anew, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
+  )
+}
+
+/** From the folder, which is there, to the schema of the harderway that runs. */
+function schemaPath(folder: string): string {
+  const path = relative(
+    realpathSync(folder),
+    join(realpathSync(dirname(String(findPackageJSON(import.meta.url)))), 'cluster.schema.json'),
+  )
+  return path.startsWith(`..${sep}`) ? path : `./${path}`
+}

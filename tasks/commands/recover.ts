@@ -1,0 +1,307 @@
+/** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
+import { X509Certificate } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, usageFailure } from '../../lib/failure.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import {
+  caName,
+  certificateFile,
+  crossName,
+  fileMode,
+  keyFile,
+  kubeconfigFile,
+  nextName,
+  pairFiles,
+  parseFileName,
+} from '../../lib/files/names.ts'
+import type { PlainFile } from '../../lib/files/plain-file.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { certificatePem } from '../../lib/pki/private-key.ts'
+import { formatReason, formatReasons, type Reason } from '../../lib/reason.ts'
+import { count, formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
+import { readShown, type Shown } from '../nodes/component.ts'
+import { clusterGraph } from '../phases/table.ts'
+import type { Writing } from '../request/job.ts'
+import { usage } from '../request/options.ts'
+import { checkNodes } from '../request/selection.ts'
+import type { Request, Session } from '../request/session.ts'
+import { closeFolder } from '../request/walk.ts'
+import { caRotationFiles } from '../rotations/ca-state.ts'
+import { clusterCerts } from '../tables/certs.ts'
+import { nodeUnits } from '../tables/places.ts'
+import {
+  readFolder,
+  readNodes,
+  refuseDisagreement,
+  refuseNothing,
+  refusePresent,
+  refuseWrong,
+  type Sources,
+} from './recover-sources.ts'
+
+/** Throws a usage Failure before anything is changed. */
+export async function recover(request: Request): Promise<Writing> {
+  const source = sourceOf(request)
+  const { pathOf, signal } = request
+  const graph = clusterGraph(request.cluster)
+  const targets = [...graph.values()].filter(({ where }) => where === 'auth')
+  const read = async ({ workspace, limits }: Session): Promise<Sources> => {
+    if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
+    return { main: readFolder(pathOf(source), [...targets.flatMap(({ makes }) => makes), ...rotationFiles]) }
+  }
+  return {
+    ...(typeof source !== 'string' && { graph }),
+    reporter: await request.reporterFor([], false),
+    work: async (session) => {
+      const taken = await checkFound(session.workspace, targets, await read(session))
+      signal.throwIfAborted()
+      take(session.workspace, taken)
+      return { outcomes: new Map(), findings: [] }
+    },
+  }
+}
+
+/** The folder, or the control node. Throws a usage Failure where it is not one of them. */
+function sourceOf({ options: { nodes, from }, cluster }: Request): string | ClusterNode {
+  const [name, ...more] = nodes
+  if (more.length > 0 || (name === undefined) === (from === undefined))
+    throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')
+  if (from !== undefined) return from
+  checkNodes(cluster, nodes)
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const node = controls.find((each) => each.name === name)
+  if (node) return node
+  throw usageFailure(
+    `--node ${name}: no control node: only they hold the CA's key`,
+    `one of: ${controls.map(({ name }) => name).join(', ')}`,
+  )
+}
+
+/** Each is whole, or not there: this may be killed at any moment, and run again. */
+function take({ auth, note }: Workspace, { files, notes }: Taken): void {
+  closeFolder(auth, note)
+  const missing = [...files].filter(([name]) => !auth.tryBytes(name))
+  for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
+  const present = files.size - missing.length
+  note(
+    `${auth.path}: restored ${count(missing.length, 'file')}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
+  )
+  for (const each of notes) note(each)
+}
+
+interface Taken {
+  /** In the order in which they are to be written. */
+  readonly files: ReadonlyMap<string, Buffer>
+  readonly notes: readonly string[]
+}
+
+const caFile = certificateFile(caName)
+const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
+
+/** Of auth/, beside what targets make. A node has none of them. */
+const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
+
+/** For checks, which only read. Its path is where the files are from, as their messages name it. */
+class FilesInMemory extends AuthDir {
+  readonly #files: ReadonlyMap<string, Buffer>
+
+  constructor(path: string, files: ReadonlyMap<string, Buffer>) {
+    super(path)
+    this.#files = files
+  }
+
+  override read(name: string): PlainFile | undefined {
+    const bytes = this.#files.get(name)
+    return bytes && { kind: 'file', bytes, mode: fileMode(name), modified: 0 }
+  }
+
+  override names(folder = '.'): string[] {
+    return folder === '.' ? [...this.#files.keys()] : []
+  }
+}
+
+/** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. */
+async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
+  const { main, nodes, node } = sources
+  refuseNothing(workspace, main)
+  const unread = [...main.unread].map(([name, why]) => `${name} could not be read (${why})`)
+  refuseWrong(workspace, main, unread)
+  const files = gather(workspace, targets, sources)
+  const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, files) }
+  const others = workspace.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)
+  const holdings = others.flatMap(({ name }) => nodes?.get(name) ?? [])
+  refuseDisagreement(found, main, holdings)
+  const ca = tryCertificate(found.auth, caName)
+  // While the next CA of a rotation signs, its leaves are of this cluster as well.
+  const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  const [names, wrong, anew]: [string[], string[], Anew[]] = [[], [], []]
+  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => parseFileName(file)?.name)) {
+    const { files: own, wrong: why, anew: later } = await checkPart(found, part, cas)
+    if (why.length === 0) {
+      names.push(...own)
+      anew.push(...later)
+    } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
+    else anew.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
+  }
+  refuseWrong(workspace, main, wrong)
+  const served = node && (await describeServed(found, node, main.listening, cas))
+  refuseWrong(workspace, main, served?.foreign ?? [])
+  const taken = inWritingOrder(names, files)
+  refusePresent(workspace, main, taken)
+  return { files: taken, notes: [...(served?.notes ?? []), ...describeAnew(anew), `now: ${nextOf(workspace, ca)}`] }
+}
+
+function holdingOf({ main, nodes }: Sources, node: string | undefined) {
+  return node === undefined || !nodes ? main : nodes.get(node)
+}
+
+/** What is in auth/ already completes it; the pair of a client that is nowhere else is taken out of its kubeconfig. */
+function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
+  const files = new Map<string, Buffer>()
+  const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
+  for (const { makes, node } of [...targets, { makes: rotationFiles, node: undefined }])
+    for (const name of makes) add(name, holdingOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
+  for (const [file, text] of [...files]) {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    if (kind !== 'kubeconfig' || pairFiles(name).every((each) => files.has(each))) continue
+    const embedded = readEmbedded(text.toString())
+    add(certificateFile(name), embedded?.certificate)
+    add(keyFile(name), embedded?.key)
+  }
+  // Once a rotation of the CA is finished, its cross certificate follows every leaf.
+  const ca = readCertificate(files.get(caFile) ?? '')
+  const cross = chainsIn(sources).find(
+    ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
+  )
+  add(certificateFile(crossName), cross && Buffer.from(certificatePem(cross.der)))
+  return files
+}
+
+/** Of CAs. */
+function chainsIn({ main }: Sources): Certificate[] {
+  return [...main.files.values()].flatMap((bytes) => readCertificates(bytes).slice(1)).filter(({ isCa }) => isCa)
+}
+
+/** What the next run makes. */
+type Anew = readonly [file: string, why: string]
+
+interface Checked {
+  readonly files: readonly string[]
+  /** In words: what no new file repairs. */
+  readonly wrong: readonly string[]
+  readonly anew: readonly Anew[]
+}
+
+/**
+ * A certificate with its key and its kubeconfig, or another file: taken together or not at all. A CA that has expired, or is
+ * to be reissued over its key, is that of the cluster: it is checked as for its renewal.
+ */
+async function checkPart(
+  found: Workspace,
+  part: readonly [Target, ...Target[]],
+  cas: readonly Certificate[],
+): Promise<Checked> {
+  const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
+  if (files.size === 0 && !part[0].irreplaceable)
+    return { files: [], wrong: [], anew: [[part[0].makes[0] ?? '', 'not found']] }
+  const [wrong, anew]: [string[], Anew[]] = [[], []]
+  for (const target of part) {
+    const [file = ''] = target.makes
+    try {
+      const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
+      wrong.push(...reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
+      if (reasons.length > 0) anew.push([file, formatReasons(reasons)])
+      // A kubeconfig that differs from ours may name a program that kubectl would run here.
+      if (reasons.some(({ kind }) => kind === 'content-changed')) files.delete(file)
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      wrong.push(error.message)
+    }
+  }
+  return { files: [...files], wrong, anew }
+}
+
+/** Undefined where the next run repairs it. */
+function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: readonly Certificate[]) {
+  const { name = '' } = parseFileName(file) ?? {}
+  const own = tryCertificate(auth, name)
+  switch (reason.kind) {
+    case 'missing':
+      return reason.path === kubeconfigFile(name) ? undefined : formatReason(reason)
+    case 'unreadable':
+    case 'key-mismatch':
+      return formatReason(reason)
+    case 'other-issuer':
+      return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
+    case 'content-changed': {
+      const embedded = readCertificate(readEmbedded(String(auth.tryBytes(file)))?.certificate ?? '')
+      const isOwn = own && embedded?.der.equals(own.der)
+      return isOwn ? undefined : `${file} holds another pair than ${certificateFile(name)}`
+    }
+    default:
+      return undefined
+  }
+}
+
+/**
+ * A run that comes between two of them finds certificates without their CA, or a CA without its key, and makes nothing:
+ * the first file is a certificate, and the last is the key of the CA.
+ */
+function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  const ofCa = pairFiles(caName)
+  const all = [...names.filter((name) => !ofCa.includes(name)), ...rotationFiles, ...ofCa]
+  return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
+}
+
+function describeAnew(anew: readonly Anew[]): string[] {
+  return groupAlike(anew, ([, why]) => why).map(
+    (group) => `made anew by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
+  )
+}
+
+function nextOf({ command, now }: Workspace, ca: Certificate | undefined): string {
+  const end = ca?.notAfter ?? now
+  if (end > now) return command('bootstrap')
+  return `${command('ca --renew')} (the CA expired on ${formatDate(end)}), then ${command('bootstrap')}`
+}
+
+const name = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
+const file = certificateFile(name)
+
+interface Served {
+  /** What no CA of `cas` has signed. */
+  readonly foreign: readonly string[]
+  readonly notes: readonly string[]
+}
+
+/** In words, of the ports where the cluster's certificate belongs and a process listens. */
+async function describeServed(
+  found: Workspace,
+  node: ClusterNode,
+  listening: ReadonlySet<number>,
+  cas: readonly Certificate[],
+): Promise<Served> {
+  const units = nodeUnits(node, found.cluster.install || { units: new Map() })
+  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
+  const open = ports.filter((port) => listening.has(port))
+  const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))
+  const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
+  const own = tryCertificate(found.auth, name)?.der
+  const describe = (what: string, is: (each: Shown) => boolean) => {
+    const some = open.filter((_, i) => is(served[i] ?? 'nothing'))
+    const at = formatNames(some.map(String))
+    return some.length > 0 ? [`${node.name}: what runs there on port ${at} serves ${what}`] : []
+  }
+  return {
+    foreign: describe('a certificate that its CA did not sign', (each) => each !== 'nothing' && !isOurs(each)),
+    notes: [
+      ...describe(`another certificate of its CA than ${file}, which it has not loaded`, (each) =>
+        each !== 'nothing' && isOurs(each) && own?.equals(each) === false),
+      ...describe(`no certificate through ssh, to compare ${file} with`, (each) => each === 'nothing'),
+    ],
+  }
+}

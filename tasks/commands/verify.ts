@@ -1,0 +1,220 @@
+/** `verify`: every handshake of the cluster is tried between the files in auth/, in memory. */
+import { createPublicKey, sign, verify as verifySignature } from 'node:crypto'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { providers } from '../../lib/cluster/schema.ts'
+import { Failure } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
+import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { readPrivateKey } from '../../lib/pki/private-key.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
+import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import { viewPhases } from '../../lib/show/reporter.ts'
+import { commandOf } from '../request/host.ts'
+import { readLocalPair } from '../request/inventory.ts'
+import type { Finding, Reading } from '../request/job.ts'
+import { look, type Seen, tell } from '../request/look.ts'
+import { selectNodes } from '../request/selection.ts'
+import type { Request } from '../request/session.ts'
+import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
+import { certTable } from '../tables/certs.ts'
+import { encryptionConfig } from '../tables/files.ts'
+
+/** Throws a usage Failure for a node that has no part in it. */
+export function verify(request: Request): Reading {
+  const { cluster, options } = request
+  const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
+  return {
+    graph,
+    read: async (session) => {
+      const seen = await look(session, { graph, views: viewPhases(arrowKinds, graph) })
+      return () => show(request, seen)
+    },
+  }
+}
+
+async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
+  const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
+  return tell(request, seen, { isPlan: false, toDo })
+}
+
+const api = 'kubernetes'
+const day = 86_400_000
+
+/** The part of a target's id before the slash, in display order. */
+const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
+  { name: 'etcd', title: 'etcd: peers and API server' },
+  { name: 'kubelets', title: 'API server to kubelets' },
+  { name: 'clients', title: 'Clients to API server' },
+  { name: 'keys', title: 'Tokens and Secrets' },
+  { name: 'strangers', title: 'Clients that must be refused' },
+]
+
+function arrowTargets(cluster: Cluster): Target[] {
+  const arrows = arrowTable(cluster).map(
+    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
+  )
+  const token: Target = { ...base('keys/service-account-token'), check: checkToken }
+  const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
+  const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
+  return [...arrows, ...local, token, seal]
+}
+
+function base(id: string, node?: string): Omit<Target, 'check'> {
+  const [phase = id] = id.split('/')
+  return { id, phase, node, needs: [], makes: [], where: 'auth' }
+}
+
+async function checkArrow(
+  workspace: Workspace,
+  { client, server, dialled, strict = false, expected }: Arrow,
+): Promise<Verdict> {
+  const { auth } = workspace
+  const missing = missingFiles(auth, filesOf(client, server))
+  if (missing.length > 0) return { reasons: missing }
+  for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
+  const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
+  for (const name of dialled) {
+    const met = await shakeHands({ ...parties, dialled: name, strict })
+    const isRight =
+      expected === 'refused' ? 'refused' in met : 'seen' in met && formatSeen(met.seen) === formatSeen(expected)
+    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen) + (met.why && ` (${met.why})`)
+    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${formatSeen(expected)}`
+    if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
+  }
+  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(expected) }
+}
+
+function refuseBrokenPair(auth: AuthDir, name: string): void {
+  const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
+  if (broken.length > 0) throw new Failure(formatReasons(broken))
+}
+
+function formatSeen(seen: Identity | undefined): string {
+  return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
+}
+
+function filesOf(client: Client, server: string): string[] {
+  if (client === 'nobody') return pairFiles(server)
+  if (typeof client === 'string') return [...pairFiles(server), ...pairFiles(caName)]
+  return [
+    ...pairFiles(server),
+    ...pairFiles(client.name),
+    ...(client.in === 'pem' ? [] : [kubeconfigFile(client.name)]),
+  ]
+}
+
+function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
+  return [...new Set([certificateFile(caName), ...names])]
+    .filter((name) => !auth.tryBytes(name))
+    .map((path) => ({ kind: 'missing', path }))
+}
+
+function partyOf(auth: AuthDir, name: string): Party {
+  const ca = auth.bytes(certificateFile(caName))
+  return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
+}
+
+async function clientOf(workspace: Workspace, client: Client): Promise<Party | undefined> {
+  const { auth, now, cluster } = workspace
+  if (client === 'nobody') return undefined
+  if (typeof client === 'string') return stranger(auth, client, now, cluster)
+  const pair = partyOf(auth, client.name)
+  if (client.in === 'pem') return pair
+  const file = kubeconfigFile(client.name)
+  const embedded = readEmbedded(auth.bytes(file).toString())
+  if (!embedded)
+    throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
+      remedy: workspace.command('kubeconfigs'),
+    })
+  const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
+  if (!same)
+    throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
+      remedy: workspace.command('kubeconfigs'),
+    })
+  return embedded
+}
+
+/** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
+async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
+  const missing = missingFiles(auth, pairFiles(api))
+  if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
+  const { user } = cluster.localKubeconfig
+  const client = readLocalPair({ cluster, kubeconfigs })
+  if (!client) return { reasons: [], note: 'not in your kubeconfig' }
+  if (readPair(auth, api).reasons.some(({ kind }) => kind !== 'wrong-mode')) return { reasons: [], note: 'not tried' }
+  const met = await shakeHands({
+    server: partyOf(auth, api),
+    client,
+    dialled: cluster.api.host,
+    strict: false,
+  })
+  if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
+  const why = 'refused' in met ? met.refused : met.why
+  const isOver = (tryCertificate(auth, caName)?.notAfter ?? now) < now
+  return {
+    reasons: [],
+    note: 'not accepted',
+    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command(isOver ? 'ca --renew' : 'local-kubeconfig')}`,
+  }
+}
+
+/** An admin made up in memory: by another CA of the same name, or by ours and expired yesterday. */
+async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
+  const admin = certTable(cluster).find(({ name }) => name === 'admin')?.profile
+  if (!admin) throw new Error('the table has no admin')
+  const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
+  const ours = readIssuer(auth)
+  const issuer = kind === 'expired' ? ours : { ...ours, privateKey: otherCaKey }
+  const period = {
+    notBefore: new Date(now.getTime() - 2 * day),
+    notAfter: new Date(now.getTime() + (kind === 'expired' ? -day : day)),
+  }
+  const certificate = issueCertificate(
+    { profile: { ...admin, key: 'ecdsa-p256' }, publicKey: createPublicKey(key), ...period },
+    issuer,
+  )
+  return { ca: auth.bytes(certificateFile(caName)), certificate, key: privateKeyPem(key) }
+}
+
+/** A JWT (RFC 7519) signed as kube-controller-manager does, verified as kube-apiserver does. */
+function checkToken({ auth, command }: Workspace): Verdict {
+  const [certificateName, keyName] = [certificateFile('service-account'), keyFile('service-account')]
+  const missing = missingFiles(auth, [certificateName, keyName])
+  if (missing.length > 0) return { reasons: missing }
+  const key = readPrivateKey(auth.bytes(keyName))
+  const certificate = readCertificate(auth.bytes(certificateName))
+  if (!key || !certificate) throw new Failure(`${keyName} or ${certificateName} can't be read`)
+  const { refusals } = certificate
+  if (refusals.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refusals)}`)
+  const bits = { secp384r1: '384' }[String(key.asymmetricKeyDetails?.namedCurve)] ?? '256'
+  const alg = `${key.asymmetricKeyType === 'ec' ? 'ES' : 'RS'}${bits}`
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')
+  const signed = Buffer.from(`${encode({ alg })}.${encode({ sub: 'system:serviceaccount:default:default' })}`)
+  const [hash, dsaEncoding] = [`sha${bits}`, 'ieee-p1363' as const]
+  const signature = sign(hash, signed, { key, dsaEncoding })
+  if (!verifySignature(hash, signed, { key: certificate.publicKey, dsaEncoding }, signature))
+    throw new Failure(`what ${keyName} signs does not verify with ${certificateName}`, {
+      remedy: command('component-certs/service-account'),
+    })
+  return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
+}
+
+function checkSeal(auth: AuthDir): Verdict {
+  const { file: name } = encryptionConfig
+  const file = auth.tryBytes(name)
+  if (!file) return { reasons: [{ kind: 'missing', path: name }] }
+  const config = readEncryptionConfig(file.toString())
+  // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
+  if (!config || !providers.some((keyed) => keyed === config.provider))
+    throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
+  return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
+}

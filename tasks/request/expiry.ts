@@ -1,0 +1,61 @@
+/** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
+
+import { caName, parseFileName } from '../../lib/files/names.ts'
+import type { Outcome } from '../../lib/graph/executor.ts'
+import type { Target, TargetId } from '../../lib/graph/target.ts'
+import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import type { CaAdvice } from '../../lib/show/advice.ts'
+import type { Closing } from '../../lib/show/summary.ts'
+import { count, formatDuration } from '../../lib/wording.ts'
+import { signingCa } from '../rotations/ca-state.ts'
+import { certTable } from '../tables/certs.ts'
+
+const hour = 3_600_000
+const day = 24 * hour
+
+/** Of the run's own certificates. */
+export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Target>): Closing['nextToExpire'] {
+  const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
+    return at ? [{ name, at }] : []
+  })
+  if (dated.length === 0) return undefined
+  const { name, at } = dated.reduce((first, each) => (each.at < first.at ? each : first))
+  // What expires with its CA would not last longer if it were reissued.
+  const end = tryCertificate(auth, caName)?.notAfter
+  const isRenewed = end !== undefined && at < end
+  return { name, at, renewsFrom: isRenewed ? new Date(at.getTime() - cluster.certificates.renewBefore) : undefined }
+}
+
+/** If the CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
+export function adviseOnCa(workspace: Workspace): CaAdvice | undefined {
+  const { auth, now, command } = workspace
+  const expires = tryCertificate(auth, caName)?.notAfter
+  if (!expires || expires <= now || !endsSoon(workspace, expires)) return undefined
+  const isRotating = signingCa(auth, now).stage !== 'settled'
+  return {
+    expires,
+    days: Math.floor((expires.getTime() - now.getTime()) / day),
+    commands: isRotating ? [command('rotate ca --finish')] : [command('ca --renew'), command('bootstrap')],
+  }
+}
+
+/** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
+export function noteOnValidity(
+  { auth, cluster, command }: Workspace,
+  outcomes: ReadonlyMap<TargetId, Outcome>,
+): string[] {
+  const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
+    const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
+    const isFresh = outcomes.get(id)?.kind === 'fresh'
+    // Other tools backdate by some minutes.
+    return isFresh && notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
+  })
+  if (longer.length === 0) return []
+  const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
+  const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
+  const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'was' : 'were'} issued for longer than validity in cluster.yaml (${validity})`
+  return [`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`]
+}

@@ -1,0 +1,135 @@
+/** Who has a certificate in auth/ and is not in cluster.yaml any more: machines and people keep what they hold. */
+import { dirname } from 'node:path'
+import { tryTo } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { folderWord } from '../../lib/remote/shell.ts'
+import { typedCommand } from '../../lib/remote/ssh-command.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { certTable, nodeUser } from '../tables/certs.ts'
+
+interface FormerHolder {
+  readonly name: string
+  readonly heading: string
+  /** What to do, in this order. */
+  readonly steps: readonly Step[]
+}
+
+interface Step {
+  readonly what: string
+  /** To be typed as it is. */
+  readonly command: string
+}
+
+type Seen = Pick<Workspace, 'auth' | 'cluster' | 'now' | 'command'>
+
+export function formerHolders(seen: Seen): FormerHolder[] {
+  const { auth, cluster } = seen
+  const known = new Set(certTable(cluster).map(({ name }) => name))
+  const ca = tryCertificate(auth, caName)
+  const files = auth.names()
+  const names = new Set(files.flatMap((file) => parseFileName(file)?.name ?? []))
+  return [...names].flatMap((name) => {
+    const certificate = known.has(name)
+      ? undefined
+      : (tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name))
+    if (!certificate) return []
+    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
+    const former = { name, held, certificate }
+    if (certificate.attributes.includes(`CN=${nodeUser(name)}`)) return [formerNode(seen, former)]
+    const isUser = !certificate.isCa && certificate.attributes.includes(`CN=${name}`)
+    return ca && isUser && isIssuedBy(certificate, ca) ? [formerUser(seen, former)] : []
+  })
+}
+
+/** For a run: one line, as status has the rest. */
+export function formerHoldersNote(seen: Seen): string[] {
+  const names = formerHolders(seen).map(({ name }) => name)
+  if (names.length === 0) return []
+  return [
+    `not in cluster.yaml any more: ${formatNames(names)}; what is left to do about that: ${seen.command('status')}`,
+  ]
+}
+
+/** The heading, then its steps with numbers, each command on a line of its own. */
+export function formatFormer({ heading, steps }: FormerHolder): string {
+  return [`${heading}:`, ...steps.flatMap(({ what, command }, i) => [`  ${i + 1}. ${what}:`, `      ${command}`])].join(
+    '\n',
+  )
+}
+
+/** If the certificate itself was removed, and the kubeconfig was not. */
+function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | undefined {
+  const text = tryTo(() => auth.tryBytes(kubeconfigFile(name)))
+  const pem = text && readClientCertificate(text.toString())
+  return pem && readCertificate(pem)
+}
+
+interface Former {
+  readonly name: string
+  /** Its files in auth/. */
+  readonly held: readonly string[]
+  readonly certificate: Certificate
+}
+
+/** The machine is not looked at: it may be gone, or somebody else's by now. */
+function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHolder {
+  const { auth, cluster, command } = seen
+  const role = cluster.nodes.find((node) => node.name === name)?.role
+  const gone = role ? `${name} is a ${role} now, which has no certificate` : `${name} is no longer in cluster.yaml`
+  const { user, directory } = cluster.ssh
+  const remove = `rm -f ${[...pairFiles(name), kubeconfigFile(name)].join(' ')}`
+  const there = directory === '~' ? remove : `cd ${folderWord(directory)} && ${remove}`
+  const use = { folder: dirname(auth.path), ssh: cluster.ssh }
+  return {
+    name,
+    heading: `${gone}, and its certificate ${untilWhen(seen, certificate)}`,
+    steps: [
+      {
+        what: 'remove its files on the machine',
+        command: typedCommand('ssh', use, [`${user}@${name}`], { rest: quote(there) }),
+      },
+      ...(role
+        ? []
+        : [{ what: 'or, if the machine has another name in cluster.yaml now', command: command('deploy --prune') }]),
+      { what: 'remove it from the cluster', command: `kubectl delete node ${name}` },
+      removal(auth, held),
+      {
+        what: 'if it was a control node and is not wiped, it also holds the keys of the CA, the service accounts and stored Secrets',
+        command: command('rotate ca'),
+      },
+    ],
+  }
+}
+
+/** Kubernetes reads no list of revoked certificates, so only RBAC can cut a person off. */
+function formerUser(seen: Seen, { name, held, certificate }: Former): FormerHolder {
+  const groups = certificate.attributes.filter((each) => each.startsWith('O=')).map((each) => each.slice(2))
+  const bound = new Intl.ListFormat('en').format([name, ...groups])
+  const search = [name, ...groups].map((subject) => `-e ${quote(subject)}`).join(' ')
+  const isExpired = certificate.notAfter <= seen.now
+  const unbind = {
+    what: `remove what RBAC binds to ${bound}${groups.length > 0 ? ' (who stays needs another group)' : ''}`,
+    command: `kubectl get rolebindings,clusterrolebindings -A -o wide | grep -wF ${search}`,
+  }
+  return {
+    name,
+    heading: `${name} is no longer in cluster.yaml, and every copy of the certificate ${untilWhen(seen, certificate)}${isExpired ? '' : ', since nothing revokes it before it expires'}`,
+    steps: [...(isExpired ? [] : [unbind]), removal(seen.auth, held)],
+  }
+}
+
+function untilWhen({ now }: Seen, { notAfter }: Certificate): string {
+  return `${notAfter <= now ? 'expired on' : 'is valid until'} ${formatDate(notAfter)}`
+}
+
+function removal({ path }: AuthDir, held: readonly string[]): Step {
+  return {
+    what: 'remove its files here, which also ends this notice',
+    command: `rm ${held.map((file) => quote(`${path}/${file}`)).join(' ')}`,
+  }
+}

@@ -1,0 +1,282 @@
+/** A row for everything that was made, and one for each node: its state, why, and until when. And what they come to. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { tryTo } from '../../lib/failure.ts'
+import { caName, parseFileName } from '../../lib/files/names.ts'
+import type { Outcome } from '../../lib/graph/executor.ts'
+import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/graph/target.ts'
+import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
+import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { formatReasons, ownReasons, type Reason, type UnitReason, type Verdict } from '../../lib/reason.ts'
+import { count, formatNames } from '../../lib/wording.ts'
+import { nodeFiles } from '../tables/files.ts'
+import { nodeUnits } from '../tables/places.ts'
+import type { Seen } from './look.ts'
+
+export type State = 'fresh' | 'stale' | 'failed'
+
+/** What is right or not, and why. */
+interface Row {
+  readonly state: State
+  /** Why it is not fresh, or what to know of it. */
+  readonly why: string
+}
+
+export interface Item extends Row {
+  readonly id: TargetId
+  readonly phase: string
+  readonly where: Where
+  readonly node: string | undefined
+  /** Without the ending of its file. */
+  readonly name: string
+  readonly files: readonly string[]
+  readonly purpose: string
+  /** The certificate, or the one in the kubeconfig. */
+  readonly certificate: Certificate | undefined
+  /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
+  readonly issuer: string | undefined
+  /** The effective expiry: the earliest along the chain. */
+  readonly end: Date | undefined
+  /** Whether it expires within certificates.renewBefore. */
+  readonly endsSoon: boolean
+  /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
+  readonly onNodes: ReadonlyMap<string, OnNode>
+}
+
+type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
+
+/** What a report is made of. */
+export interface ReportData extends Seen {
+  readonly items: readonly Item[]
+  /** Empty if no node was inspected. */
+  readonly nodes: readonly NodeItem[]
+}
+
+/** Undefined where it was not looked at, as install is not unless cluster.yaml has it. */
+export type Rollout = Readonly<Record<'deployed' | 'installed' | 'loaded', boolean | undefined>>
+
+export interface NodeItem extends Row, Rollout {
+  readonly node: string
+}
+
+/** The user's own kubeconfig is shown, and does not count. */
+export function isOurs({ where }: { readonly where?: Where }): boolean {
+  return where !== 'user'
+}
+
+export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { readonly endsSoon?: boolean }): boolean {
+  return state === 'fresh' && !endsSoon
+}
+
+/** What rows come to. The user's own kubeconfig is left out. */
+export function fold<R extends Row & Partial<Pick<Item, 'where' | 'end' | 'endsSoon'>>>(rows: readonly R[], now: Date) {
+  const ours = rows.filter(isOurs)
+  const of = (state: State) => ours.filter((row) => row.state === state)
+  const dated = ours.filter(({ end }) => end !== undefined)
+  const expired = dated.filter(({ end }) => end && end <= now)
+  const left = dated.filter((row) => !expired.includes(row))
+  return {
+    ours,
+    fresh: of('fresh'),
+    stale: of('stale'),
+    failed: of('failed'),
+    wrong: ours.filter((row) => !isRight(row)),
+    endsSoon: ours.filter(({ endsSoon }) => endsSoon),
+    expired,
+    /** Of all, expired or not. */
+    first: firstToEnd(dated),
+    /** Of those that have not expired. */
+    next: firstToEnd(left),
+  }
+}
+
+function firstToEnd<R extends { readonly end?: Date | undefined }>(dated: readonly R[]) {
+  const least = dated.reduce((least, { end }) => Math.min(least, Number(end)), Number.POSITIVE_INFINITY)
+  if (dated.length === 0) return undefined
+  return { end: new Date(least), rows: dated.filter(({ end }) => Number(end) === least) }
+}
+
+/** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */
+export function formatRollout(nodes: readonly NodeItem[]): string {
+  const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
+    const known = nodes.filter((node) => node[state] !== undefined)
+    const of = state === 'deployed' ? count(known.length, 'node') : known.length
+    return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
+  })
+  const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
+  const rest = unknown > 0 ? `${count(unknown, 'node')} could not be looked at` : ''
+  return [counts.join(', '), rest].filter(Boolean).join('; ')
+}
+
+/** What shows what would be done, and what does it, to type. Bootstrap renews no CA, and all that it issued expires with it. */
+export function waysOut({ command }: Workspace, inventory: readonly Item[]): { plan: string; run: string } {
+  const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
+  return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
+    ? { plan: command('ca --renew --dry-run'), run: `${renewal}, then ${bootstrap}` }
+    : { plan: command('bootstrap --dry-run'), run: bootstrap }
+}
+
+export function takeInventory(seen: Seen): Item[] {
+  const { workspace, graph, outcomes } = seen
+  const ca = tryCertificate(workspace.auth, caName)
+  const holders = findHolders(seen)
+  return [...graph.values()]
+    .filter(({ where }) => where !== 'node')
+    .map((target) => {
+      const { id, phase, where, node, makes: files, purpose = '' } = target
+      const [file = ''] = files
+      const outcome = outcomes.get(id)
+      const isFresh = outcome?.kind === 'fresh'
+      const { certificate, ca: itsCa = ca } = readChain(workspace, target, isFresh)
+      const issuer = certificate && nameIssuer(certificate, ca, isFresh)
+      const chain = [certificate, issuer === 'ca' ? itsCa : undefined]
+      const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
+      const isEndingSoon = end !== undefined && endsSoon(workspace, end)
+      return {
+        ...{ id, phase, where, node, name: parseFileName(file)?.name ?? nameInPhase(target), files, purpose },
+        certificate,
+        issuer,
+        end,
+        endsSoon: isEndingSoon,
+        state: stateOf(outcome),
+        why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
+        onNodes: new Map((holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)])),
+      }
+    })
+}
+
+function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
+  const { auth } = workspace
+  const { kind, name = '' } = parseFileName(file) ?? {}
+  // A fresh kubeconfig holds the very files beside it, and need not be parsed.
+  if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
+  const embedded =
+    where === 'user' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+  return {
+    certificate: embedded && readCertificate(embedded.certificate),
+    ca: embedded && readCertificate(embedded.ca),
+  }
+}
+
+function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
+  // What is fresh has just been found to be signed by it.
+  if (ca && isFresh && !certificate.isCa) return 'ca'
+  if (certificate.subject.equals(certificate.issuer) && certificate.x509.verify(certificate.publicKey)) return 'itself'
+  return ca && isIssuedBy(certificate, ca)
+    ? 'ca'
+    : (attributesIn(certificate.x509.issuer).find((each) => each.startsWith('CN=')) ?? 'nobody')
+}
+
+function stateOf(outcome: Outcome | undefined): State {
+  if (outcome?.kind === 'fresh') return 'fresh'
+  return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
+}
+
+function explain(outcome: Outcome | undefined): string {
+  switch (outcome?.kind) {
+    case 'stale':
+      return explainReasons(outcome.reasons)
+    case 'failed':
+      return outcome.failure.message
+    case 'cancelled':
+      return outcome.because.length === 0 ? 'not inspected' : `depends on ${formatNames(outcome.because)}`
+    default:
+      return ''
+  }
+}
+
+/** status builds nothing, so a dry run's "will be made" is shown as "depends on". */
+function explainReasons(reasons: readonly Reason[]): string {
+  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
+  return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
+    .filter(Boolean)
+    .join('; ')
+}
+
+/** The nodes that were inspected, by the file that belongs on them. */
+function findHolders(seen: Seen) {
+  const held = inspectedNodes(seen).flatMap((each) => nodeFiles(each.node).map((file) => ({ ...each, file })))
+  return Map.groupBy(held, ({ file }) => file)
+}
+
+function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
+  if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
+  const found = outcome.reasons.find((reason) => reason.kind === 'on-node')
+  if (!found) return 'same'
+  if (files.some((file) => found.missing.includes(file))) return 'missing'
+  const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]
+  return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
+}
+
+/** With what became of their targets: deploy, and install if cluster.yaml has it. */
+function inspectedNodes({ workspace, graph, outcomes }: Seen) {
+  const targets = [...graph.values()].filter(({ where }) => where === 'node')
+  const byNode = Map.groupBy(targets, ({ node }) => node)
+  return workspace.cluster.nodes.flatMap((node) => {
+    const [deploy, install] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
+    return deploy ? [{ node, deploy, install }] : []
+  })
+}
+
+export function takeNodeInventory(seen: Seen): NodeItem[] {
+  const { install: settings } = seen.workspace.cluster
+  return inspectedNodes(seen).map(({ node, deploy, install }) => {
+    const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(node, outcome) : []))
+    const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
+    const shown = states.filter(({ state }) => !worst || state !== 'fresh')
+    // Where no unit is due, nothing is there to be installed or loaded.
+    const isDue = settings !== false && nodeUnits(node, settings).length > 0
+    return {
+      node: node.name,
+      state: worst?.state ?? 'fresh',
+      why: [...new Set(shown.map(({ why }) => why))].join('; '),
+      deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
+      ...(isDue ? unitsOf(install) : { installed: undefined, loaded: undefined }),
+    }
+  })
+}
+
+function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
+  const answer = (isWrong: (reason: UnitReason) => boolean) =>
+    answerOf(
+      install,
+      ({ reasons, units = [] }) =>
+        units.length > 0 && !reasons.some((reason) => reason.kind === 'unit' && isWrong(reason)),
+    )
+  return { installed: answer(({ places }) => places.length > 0), loaded: answer(() => true) }
+}
+
+/** A refusal is an answer: what is there is not ours. */
+function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolean): boolean | undefined {
+  if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
+  return outcome?.kind === 'failed' && outcome.failure.kind === 'refused' ? false : undefined
+}
+
+/** By what is on the node alone: stale files of auth/ have rows of their own. */
+function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
+  if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
+  const reasons = ownReasons(outcome.reasons)
+  if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
+  if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
+  return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
+}
+
+/** What kubectl would use as our user against our cluster; undefined where it is not all there. */
+export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
+  if (!cluster.localKubeconfig) return undefined
+  const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
+  const find = (list: 'clusters' | 'users', name: string, field: string) => {
+    const data = findEntry(files, list, name)?.[field]
+    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
+  }
+  const { user } = cluster.localKubeconfig
+  const [ca, certificate, key] = [
+    find('clusters', cluster.name, 'certificate-authority-data'),
+    find('users', user, 'client-certificate-data'),
+    find('users', user, 'client-key-data'),
+  ]
+  return ca && certificate && key && { ca, certificate, key }
+}

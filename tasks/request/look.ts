@@ -1,0 +1,90 @@
+/** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
+import { execute, type Outcome, type RunEvent } from '../../lib/graph/executor.ts'
+import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
+import type { Force, TargetId } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { CaAdvice } from '../../lib/show/advice.ts'
+import { areChecks, type PhaseView, viewPhases } from '../../lib/show/reporter.ts'
+import { type Follows, summarise } from '../../lib/show/summary.ts'
+import { clusterGraph } from '../phases/table.ts'
+import { phases } from '../tables/phases.ts'
+import { exitStatus, type Finding, findingsOf } from './job.ts'
+import type { Request, Session } from './session.ts'
+
+interface Asked {
+  readonly graph: Graph
+  /** As progress shows them. */
+  readonly views: readonly PhaseView[]
+  readonly forced?: ReadonlyMap<TargetId, Force>
+  /** For a plan. */
+  readonly foresees?: boolean
+}
+
+export interface Seen {
+  readonly workspace: Workspace
+  readonly graph: Graph
+  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly views: readonly PhaseView[]
+  /** In the order in which they happened. */
+  readonly events: readonly RunEvent[]
+  readonly seconds: number
+}
+
+/** All of auth/; with --on-nodes the nodes too, or those of --node. */
+export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Asked {
+  // Targets that a run would not reach are read too.
+  const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
+  const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
+  const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
+  const graph = closure(all, ids)
+  return { graph, views: viewPhases(phases, graph) }
+}
+
+export async function look(
+  session: Session,
+  { graph, views, forced = new Map(), foresees = false }: Asked,
+): Promise<Seen> {
+  const { limits, signal } = session
+  const started = performance.now()
+  const reporter = await session.progressFor(views)
+  const workspace = { ...session.workspace, note: reporter.note }
+  const events: RunEvent[] = []
+  const emit = (event: RunEvent) => {
+    events.push(event)
+    reporter.event(event)
+  }
+  const outcomes = await execute(graph, { workspace, dryRun: true, foresees, forced, limits, signal, emit })
+  await reporter.end(summarise(outcomes, 0, 0))
+  return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
+}
+
+interface Telling {
+  readonly isPlan: boolean
+  readonly notes?: readonly string[]
+  readonly follows?: Follows | undefined
+  readonly toDo?: readonly string[]
+  readonly caEnds?: CaAdvice | undefined
+}
+
+/** Shows the events and the end as a run would. Returns the findings. */
+export async function tell(
+  { reporterFor, endedStatus }: Request,
+  { workspace, views, events, outcomes, seconds }: Seen,
+  { isPlan, notes = [], follows, toDo = [], caEnds }: Telling,
+): Promise<readonly Finding[]> {
+  const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
+  const reporter = await reporterFor(views, isPlan)
+  for (const event of events) reporter.event(event)
+  for (const note of notes) reporter.note(note)
+  const closing = {
+    advice: [],
+    toDo,
+    nextToExpire: undefined,
+    caEnds,
+    now: workspace.now,
+    follows,
+    areChecks: views.length > 0 && views.every(areChecks),
+  }
+  await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus()), closing))
+  return findings
+}

@@ -1,0 +1,67 @@
+/** One walk over targets while auth/ is locked: the refusals first, then the builds. */
+import { specialUse } from '../../lib/address.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { asFailure } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { TargetId } from '../../lib/graph/target.ts'
+import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { type Finding, findingsOf } from './job.ts'
+
+interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
+  /** Aborted when the lock is lost. */
+  readonly lost: AbortSignal
+  readonly reporter: Reporter
+}
+
+interface Walked {
+  /** Empty if the walk was refused. */
+  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly findings: readonly Finding[]
+}
+
+export async function walk(graph: Graph, { lost, reporter, ...options }: Walking): Promise<Walked> {
+  const { workspace, forced, limits, signal } = options
+  const { auth } = workspace
+  const deploys = [...graph.values()].some(({ where }) => where === 'node')
+  const refusals = [
+    ...(await findRefusals(graph, workspace, forced)),
+    ...(deploys
+      ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(workspace, graph, limits.node)
+      : []),
+  ]
+  for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
+  if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
+  closeFolder(auth, reporter.note)
+  const ended = AbortSignal.any([signal, lost])
+  const outcomes = await execute(graph, { ...options, dryRun: false, signal: ended, emit: reporter.event })
+  if (!lost.aborted) return { outcomes, findings: findingsOf(outcomes.values()) }
+  reporter.problem(asFailure(lost.reason))
+  return { outcomes, findings: ['failed'] }
+}
+
+/** What a run will repair. */
+export function notesOnFolder(auth: AuthDir): string[] {
+  // An empty folder, as in a new clone, holds nothing that others could read.
+  const holds = auth.names().some((name) => !name.startsWith('.'))
+  return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
+/** Of a run that deploys: a cluster on one machine may have loopback addresses, any other can't work with them. */
+export function notesOnAddresses({ api, nodes }: Cluster): string[] {
+  const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
+  const found = [
+    ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
+    ...loopback([api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
+  ]
+  if (found.length === 0) return []
+  return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
+}
+
+/** Before anything is written there. */
+export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
+  auth.keepOutOfGit()
+  if (auth.tightenFolder()) note(`${auth.path} was accessible to others: its mode is now 0700`)
+}

@@ -1,0 +1,196 @@
+/** The cluster.yaml that init reads out of an auth/ finds all of it fresh, whoever made it. */
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { ecdsa, genauth } from '../../guide/genauth.ts'
+import { type Edit, harderway, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
+import { callInit, readCluster } from '../../support/init-call.ts'
+import { openssl } from '../../support/openssl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const skip = needs('ssh')
+
+/** With nothing but a wrong mode, which the guide's scripts leave. */
+async function assertFresh(folder: string, count: number): Promise<void> {
+  mkdirSync(join(folder, 'home'), { recursive: true })
+  const ran = await harderway(folder, ...phases, '--dry-run', '--json')
+  const stale = ran.events.filter(({ type }) => type !== 'fresh' && type !== 'started')
+  const wrong = stale.filter(
+    ({ type, message }) => type === 'failed' || (type === 'stale' && !/ mode /.test(`${message}`)),
+  )
+  assert.deepEqual([wrong, ran.stderr], [[], ''])
+  assert.equal(ran.events.at(-1)?.targets, count)
+}
+
+const clusterIn = (folder: string) => readCluster(readFileSync(join(folder, 'cluster.yaml')))
+
+describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 'kubectl', 'ssh') }, () => {
+  let origin: string
+  before(async () => {
+    origin = makePlace()
+    await genauth(join(origin, 'auth'), { key: ecdsa })
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copy = (t: TestContext) => {
+    const place = scratch(t)
+    cpSync(join(origin, 'auth'), join(place, 'old/auth'), { recursive: true })
+    return place
+  }
+
+  test('in the folder: every node, subject, kind of key and address of it', async (t) => {
+    const place = copy(t)
+    const { status, printed } = await callInit(place, ['old'])
+    assert.equal(status, 0)
+    assert.equal(printed.at(-1), 'now: npm run bootstrap -- --dry-run --config old/cluster.yaml')
+    const found = clusterIn(join(place, 'old'))
+    const asked = readCluster(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
+    for (const key of ['name', 'domain', 'subject', 'api', 'network', 'encryption', 'nodes'] as const)
+      assert.deepEqual(found[key], asked[key], key)
+    assert.equal(found.certificates.key, 'ecdsa-p256')
+    await assertFresh(join(place, 'old'), 24)
+  })
+
+  test('elsewhere: recover takes it over into the new folder, and all of it is fresh there', async (t) => {
+    const place = copy(t)
+    const { printed } = await callInit(place, ['new', '--from', 'old/auth'])
+    assert.equal(printed.at(-1), 'now: npm run task -- recover --from old/auth --config new/cluster.yaml')
+    mkdirSync(join(place, 'home'))
+    const recovered = await harderway(place, 'recover', '--from', 'old/auth', '--config', 'new/cluster.yaml')
+    assert.equal(recovered.status, 0, recovered.stdout + recovered.stderr)
+    await assertFresh(join(place, 'new'), 24)
+  })
+
+  test('what is named beside it is added: a gateway, and the name that ssh has for a node', async (t) => {
+    const place = copy(t)
+    await callInit(place, ['old', '--gateway', 'lb=10.0.0.1', '--worker', 'worker0=10.0.0.9,worker3=10.0.0.3'])
+    assert.deepEqual(
+      clusterIn(join(place, 'old'))
+        .nodes.slice(3)
+        .map(({ name, role, host, ips }) => [name, role, host, ips[0]]),
+      [
+        ['worker0', 'worker', '10.0.0.9', '192.168.1.14'],
+        ['worker1', 'worker', 'worker1', '192.168.1.15'],
+        ['worker2', 'worker', 'worker2', '192.168.1.16'],
+        ['worker3', 'worker', '10.0.0.3', '10.0.0.3'],
+        ['lb', 'gateway', '10.0.0.1', '10.0.0.1'],
+      ],
+    )
+  })
+
+  test('a certificate that is nothing of a cluster makes no user and no node', {
+    skip: needs('openssl'),
+  }, async (t) => {
+    const place = copy(t)
+    const to = (name: string) => join(place, 'old/auth', name)
+    openssl(
+      'req',
+      '-x509',
+      '-newkey',
+      'ed25519',
+      '-nodes',
+      '-subj',
+      '/CN=stray',
+      '-keyout',
+      to('k'),
+      '-out',
+      to('stray.pem'),
+    )
+    await callInit(place, ['old'])
+    const { users, nodes } = clusterIn(join(place, 'old'))
+    assert.deepEqual([users, nodes.length], [[], 6])
+  })
+
+  test('another name of the cluster is one of its kubeconfigs alone: the domain in the certificates stays', async (t) => {
+    const place = copy(t)
+    await callInit(place, ['old', '--name', 'other'])
+    const { name, domain } = clusterIn(join(place, 'old'))
+    assert.deepEqual([name, domain], ['other', 'kubenet'])
+  })
+
+  test('without its kubeconfigs, and without what is sealed, the rest is read all the same', async (t) => {
+    const place = copy(t)
+    for (const name of [
+      'admin',
+      'kube-proxy',
+      'kube-scheduler',
+      'kube-controller-manager',
+      'control0',
+      'control1',
+      'control2',
+    ])
+      rmSync(join(place, `old/auth/${name}.kubeconfig`))
+    for (const i of [0, 1, 2]) rmSync(join(place, `old/auth/worker${i}.kubeconfig`))
+    rmSync(join(place, 'old/auth/encryption-config.yaml'))
+    await callInit(place, ['old', '--name', 'kubenet'])
+    assert.equal(clusterIn(join(place, 'old')).nodes.length, 6)
+  })
+})
+
+const rich: readonly Edit[] = [
+  [['name'], 'prod'],
+  [['domain'], 'example.org'],
+  [['subject'], { organization: 'Ærø: "Kubernetes" # 1', country: 'NO' }],
+  [['certificates'], { key: 'ecdsa-p384', validity: '1y', caValidity: '3y', renewBefore: '10d' }],
+  [['api'], { host: 'api', port: 443, virtualIP: '10.0.0.21', extraSANs: ['*.example.org', '203.0.113.7'] }],
+  [['network'], { serviceCIDR: ['10.96.0.0/12', 'fd00:10:96::/112'], clusterDomain: 'k8s.local' }],
+  [['encryption'], { provider: 'secretbox', resources: ['secrets', 'configmaps'] }],
+  [['users'], [{ name: 'jane', groups: ['devs', 'on call'], validity: '90d' }, { name: 'joe' }]],
+  [
+    ['nodes'],
+    [
+      { name: 'c0', role: 'control', ips: ['10.0.0.1', 'fd00::1'], sans: ['c0.other.org'] },
+      { name: 'w0', role: 'worker', ip: 'fd00::2' },
+    ],
+  ],
+]
+
+const lonely: readonly Edit[] = [
+  ...oneOfEach,
+  [['api'], { host: 'fd00::1', virtualIP: 'fd00::1' }],
+  [['network'], { serviceCIDR: 'fd00:1::/108' }],
+  [['certificates'], { key: 'ecdsa-p256', validity: '20d', caValidity: '25d', renewBefore: '5d' }],
+  [['nodes'], [{ name: 'only', role: 'control', ip: 'fd00::1' }]],
+]
+
+for (const [what, edits, count] of [
+  ['two families, users, names of its own', rich, 20],
+  ['one node, an API that is called by its address', lonely, 14],
+] as const)
+  test(`an auth/ of harderway's own, with ${what}`, { skip }, async (t) => {
+    const place = scratch(t)
+    for (const folder of ['home', 'old']) mkdirSync(join(place, folder))
+    writeCluster(place, edits)
+    const made = await harderway(place, ...phases)
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+    renameSync(join(place, 'auth'), join(place, 'old/auth'))
+    assert.equal((await callInit(place, ['old'])).status, 0)
+    await assertFresh(join(place, 'old'), count)
+    const [found, asked] = [clusterIn(join(place, 'old')), clusterIn(place)]
+    for (const key of ['name', 'domain', 'subject', 'api', 'encryption', 'users', 'nodes'] as const)
+      assert.deepEqual(found[key], asked[key], key)
+    const { renewBefore: _, ...certificates } = found.certificates
+    assert.deepEqual({ ...certificates, renewBefore: asked.certificates.renewBefore }, asked.certificates)
+  })
+
+test('a CA whose kind of key no cluster.yaml can ask for is told', { skip: skip || needs('openssl') }, async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'auth'))
+  const to = (name: string) => join(place, 'auth', name)
+  const request = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=Kubernetes']
+  openssl(...request, '-keyout', to('ca-key.pem'), '-out', to('ca.pem'))
+  const { status, stderr } = await callInit(place, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])
+  assert.equal(status, 2)
+  assert.match(stderr, /^\S+\/auth: certificates\.key: "ed25519" is not a kind of key: known are rsa-2048, /)
+})
+
+test('an auth/ that holds no certificate of a CA tells nothing, and is no hindrance', { skip }, async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'auth'))
+  writeFileSync(join(place, 'auth/ca.pem'), 'nonsense')
+  await callInit(place, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])
+  assert.equal(clusterIn(place).name, 'x')
+})

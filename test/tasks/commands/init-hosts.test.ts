@@ -1,0 +1,224 @@
+/** What init finds out about the nodes that are named: by ssh's configuration, /etc/hosts and DNS. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { entry } from '../../support/harderway.ts'
+import { callInit, type Inited, readCluster } from '../../support/init-call.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const skip = needs('ssh')
+
+interface Made extends Inited {
+  readonly text: string
+  readonly folder: string
+  cluster(): Cluster
+}
+
+async function make(t: TestContext, args: readonly string[], config = ''): Promise<Made> {
+  const folder = scratch(t)
+  const inited = await callInit(folder, ['kubenet', ...args], config)
+  const bytes = readFileSync(join(folder, 'kubenet/cluster.yaml'))
+  return { ...inited, text: bytes.toString(), folder, cluster: () => readCluster(bytes) }
+}
+
+const addresses = ({ nodes }: Cluster) => Object.fromEntries(nodes.map(({ name, ips }) => [name, ips]))
+
+const behindJump = `Host jump
+  HostName jump.example.org
+  User me
+Host control? worker? gateway
+  User admin
+  ProxyJump jump
+  Port 2222
+${['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
+  .map((name, i) => `Host ${name}\n  HostName 10.0.0.${11 + i}\n`)
+  .join('')}`
+
+test('seven aliases behind a jump host: all that cluster.yaml needs, and nothing that ssh knows itself', {
+  skip,
+}, async (t) => {
+  const all = ['--control', 'control0,control1,control2', '--worker', 'worker0,worker1,worker2', '--gateway', 'gateway']
+  const { status, printed, text, cluster, folder } = await make(t, [...all, '--virtual-ip', '10.0.0.21'], behindJump)
+  assert.equal(status, 0)
+  const { name, domain, api, ssh, nodes } = cluster()
+  assert.deepEqual([name, domain, api.virtualIP], ['kubenet', 'kubenet', '10.0.0.21'])
+  assert.deepEqual([ssh.user, ssh.configFile], ['admin', join(folder, 'cfg')])
+  assert.deepEqual(
+    nodes.map(({ name, role, ips, host, port }) => [name, role, ips[0], host, port]),
+    [
+      ...[0, 1, 2].map((i) => [`control${i}`, 'control', `10.0.0.${11 + i}`, `control${i}`, undefined]),
+      ...[0, 1, 2].map((i) => [`worker${i}`, 'worker', `10.0.0.${14 + i}`, `worker${i}`, undefined]),
+      ['gateway', 'gateway', '10.0.0.17', 'gateway', undefined],
+    ],
+  )
+  assert.match(text, /^ {2}- \{ name: control0, role: control, ip: 10\.0\.0\.11 \}$/m)
+  assert.deepEqual(printed.slice(-2), [
+    `${join(folder, 'kubenet/cluster.yaml')} is written; ssh logs in as admin`,
+    'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
+  ])
+})
+
+test('the folder gets a cluster.yaml and a .gitignore, and nothing else; the first line leads to the schema', {
+  skip,
+}, async (t) => {
+  const { folder, text } = await make(t, ['--control', 'c=10.0.0.1'])
+  const made = join(folder, 'kubenet')
+  assert.deepEqual(readdirSync(made).toSorted(), ['.gitignore', 'cluster.yaml'])
+  assert.equal(readFileSync(join(made, '.gitignore'), 'utf8'), 'auth/\n')
+  const [, schema = ''] = /^# yaml-language-server: \$schema=(\S+)\n/.exec(text) ?? []
+  assert.equal(JSON.parse(readFileSync(join(made, schema), 'utf8')).type, 'object')
+})
+
+test('one node needs no more than its name', { skip }, async (t) => {
+  const { status, cluster } = await make(t, ['--control', 'only'], 'Host only\n  HostName 10.0.0.1\n')
+  assert.equal(status, 0)
+  const { api, nodes, ssh } = cluster()
+  assert.deepEqual([api.virtualIP, nodes.length, ssh.user], ['10.0.0.1', 1, userInfo().username])
+})
+
+test('IPv6 addresses are written in one spelling, and a virtual IP of that family is taken', { skip }, async (t) => {
+  const config = 'Host c0\n  HostName fd00:0:0::11\nHost c1\n  HostName FD00::\n'
+  const { cluster } = await make(t, ['--control', 'c0,c1', '--virtual-ip', 'FD00::21', '--user', 'u'], config)
+  assert.deepEqual(addresses(cluster()), { c0: ['fd00::11'], c1: ['fd00::'] })
+  assert.equal(cluster().api.virtualIP, 'fd00::21')
+})
+
+test('a node that ssh knows by another name keeps that as its host', { skip }, async (t) => {
+  const config = 'Host k8s_C.0\n  HostName 10.0.0.1\n'
+  const { cluster } = await make(
+    t,
+    ['--control', 'c0=k8s_C.0', '--worker', 'w0=10.0.0.2', '--virtual-ip', '10.0.0.9'],
+    config,
+  )
+  assert.deepEqual(
+    cluster().nodes.map(({ name, host, ips }) => [name, host, ips]),
+    [
+      ['c0', 'k8s_C.0', ['10.0.0.1']],
+      ['w0', '10.0.0.2', ['10.0.0.2']],
+    ],
+  )
+})
+
+test('what is not found is left open, named, and what every other command then says', { skip }, async (t) => {
+  const config =
+    'Host c0\n  HostName no-such-host.invalid\nHost c1\n  HostName 127.0.0.1\nHost w0\n  HostName fe80::1\n'
+  const made = await make(t, ['--control', 'c0,c1', '--worker', 'w0'], config)
+  assert.equal(made.status, 4)
+  const file = join(made.folder, 'kubenet/cluster.yaml')
+  const lineOf = (start: string) => made.text.split('\n').findIndex((line) => line.startsWith(start)) + 1
+  assert.deepEqual(
+    made.printed.filter((line) => line.includes('missing')),
+    [
+      `${file}:${lineOf('  virtualIP:')}: missing: where the load balancer is`,
+      ...['c0', 'c1', 'w0'].map((name) => `${file}:${lineOf(`  - { name: ${name},`)}: missing: the address of ${name}`),
+    ],
+  )
+  assert.throws(made.cluster, {
+    message: [
+      'api.virtualIP is missing',
+      ...[0, 1, 2].map((i) => `nodes[${i}] has no address: give ip, or ips for dual-stack`),
+    ].join('\n'),
+  })
+  assert.match(made.text, /^ {2}- \{ name: c0, role: control, ip: \} # MISSING: the address of c0$/m)
+})
+
+test('--quiet tells what is missing alone, --json a line for each thing', { skip }, async (t) => {
+  const args = ['--control', 'c=no-such-host.invalid', '--virtual-ip', '10.0.0.9']
+  const quiet = await make(t, [...args, '--quiet'])
+  assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: missing: the address of c$/)
+  const { printed } = await make(t, [...args, '--json'])
+  assert.deepEqual(
+    printed.map((line) => Object.keys(JSON.parse(line))),
+    printed.map(() => ['type', 'message']),
+  )
+})
+
+test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
+  for (const [given, written] of [
+    ['127.0.0.1', '127.0.0.1'],
+    ['0:0::1', '::1'],
+  ] as const) {
+    const { cluster } = await make(t, ['--control', `c=${given}`])
+    assert.deepEqual(addresses(cluster()), { c: [written] })
+  }
+})
+
+test('who logs in is the one whom ssh names for all of them, else whom --user names, else ubuntu', {
+  skip,
+}, async (t) => {
+  const config = 'Host a\n  HostName 10.0.0.1\n  User one\nHost b\n  HostName 10.0.0.2\n  User two\n'
+  const userOf = async (args: readonly string[], config: string) => (await make(t, args, config)).cluster().ssh.user
+  assert.equal(await userOf(['--control', 'a'], config), 'one')
+  assert.equal(await userOf(['--control', 'a', '--worker', 'b', '--user', 'three'], config), 'three')
+  for (const host of ['10.0.0.1', 'FD00:0::1', 'No-Such-Host.Invalid'])
+    assert.match((await make(t, ['--control', `a=${host}`])).text, /^ {2}user: ubuntu$/m, host)
+})
+
+test('users that differ become users of the nodes: the most common is that of the others', { skip }, async (t) => {
+  const config = ['one', 'two', 'two', 'three']
+    .map((user, i) => `Host ${'abcd'[i]}\n  HostName 10.0.0.${i + 1}\n  User ${user}\n`)
+    .join('')
+  const args = ['--control', 'a', '--worker', 'b,c,d,e=10.0.0.5']
+  const { status, text, printed, cluster } = await make(t, args, config)
+  assert.equal(status, 0)
+  assert.deepEqual(
+    [cluster().ssh.user, cluster().nodes.map(({ user }) => user)],
+    ['two', ['one', 'two', 'two', 'three', 'two']],
+  )
+  assert.match(text, /^ {2}- \{ name: a, role: control, ip: 10\.0\.0\.1, user: one \}$/m)
+  assert.match(text, /^ {2}- \{ name: b, role: worker, ip: 10\.0\.0\.2 \}$/m)
+  assert.match(printed.join('\n'), /ssh logs in as two, as one on a, as three on d$/m)
+})
+
+test('an ssh_config in the folder is named relative to it, so that both can be moved', { skip }, async (t) => {
+  const folder = scratch(t)
+  mkdirSync(join(folder, 'kubenet'))
+  writeFileSync(join(folder, 'kubenet/ssh'), 'Host c\n  HostName 10.0.0.1\n')
+  await callInit(folder, ['kubenet', '--control', 'c', '--ssh-config', 'kubenet/ssh'])
+  assert.equal(readCluster(readFileSync(join(folder, 'kubenet/cluster.yaml'))).ssh.configFile, './ssh')
+})
+
+test('a .gitignore that is there stays as it is, and so does every other file', { skip }, async (t) => {
+  const folder = scratch(t)
+  writeFileSync(join(folder, '.gitignore'), 'theirs\n')
+  await callInit(folder, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])
+  assert.equal(readFileSync(join(folder, '.gitignore'), 'utf8'), 'theirs\n')
+  assert.deepEqual(readdirSync(folder).toSorted(), ['.gitignore', 'cfg', 'cluster.yaml'])
+})
+
+test('of two at once in one folder, one writes, and the other says that there is one', { skip }, async (t) => {
+  const folder = scratch(t)
+  const both = ['c', 'd'].map((name) => callInit(folder, ['new', '--control', `${name}=10.0.0.1`]))
+  const ended = await Promise.all(both)
+  assert.deepEqual(ended.map(({ status }) => status).toSorted(), [0, 2])
+  const { nodes } = readCluster(readFileSync(join(folder, 'new/cluster.yaml')))
+  assert.equal(nodes[0]?.name, ended[0]?.status === 0 ? 'c' : 'd')
+  assert.deepEqual(readdirSync(join(folder, 'new')).toSorted(), ['.gitignore', 'cluster.yaml'])
+})
+
+const canMount = process.getuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0
+
+test('names that ssh does not know are those of /etc/hosts, both families of one that has both', {
+  skip: skip || (!canMount && 'no leave to mount'),
+}, (t) => {
+  const folder = scratch(t)
+  writeFileSync(join(folder, 'empty'), '')
+  writeFileSync(join(folder, 'hosts'), '10.0.0.1 c0.lan c0\nfd00::1 c0\n10.0.0.2 w0\n127.0.1.1 w1\n')
+  const script = 'mount --bind hosts /etc/hosts && exec "$0" "$@"'
+  const args = ['init', 'new', '--control', 'c0', '--worker', 'w0,w1', '--ssh-config', 'empty']
+  const ran = spawnSync('unshare', ['-m', 'sh', '-ec', script, process.execPath, entry, ...args], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH, HOME: folder },
+  })
+  assert.equal(ran.status, 4, ran.stderr)
+  assert.match(
+    ran.stdout,
+    /^c0 +control +(10\.0\.0\.1, fd00::1|fd00::1, 10\.0\.0\.1)\nw0 +worker +10\.0\.0\.2\nw1 +worker +address unknown$/m,
+  )
+})

@@ -1,0 +1,141 @@
+/** What init refuses, in the words of the command line; and that nothing is written then. */
+import assert from 'node:assert/strict'
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { callInit } from '../../support/init-call.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+/** What is said of it, with what to do in lines of its own. */
+async function refused(...given: Parameters<typeof callInit>) {
+  const { status, printed, stderr } = await callInit(...given)
+  assert.deepEqual([status, printed], [2, []])
+  const [message = '', remedy = ''] = stderr.trimEnd().split('\n    ')
+  return { message, remedy }
+}
+
+const aliases = `Host control0
+  HostName 10.0.0.11
+  User a
+Host worker0 worker1
+  HostName 10.0.0.12
+  User b
+`
+const label = 'is not a node name: one DNS label of lower-case letters, digits and hyphens'
+const rest = ['--control', 'control0', '--virtual-ip', '10.0.0.21']
+
+const rows: readonly (readonly [what: string, args: readonly string[], said: string | RegExp])[] = [
+  ['no folder', rest, /^give one folder, which gets a cluster\.yaml$/],
+  ['two folders', ['a', 'b', ...rest], /^give one folder, .*: not a and b$/],
+  ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config names a cluster\.yaml that is there: /],
+  ['no node', ['a'], 'no node is named: give --control a,b,c --worker d,e'],
+  ['no control node', ['a', '--worker', 'w'], '--control: has no node with role: control'],
+  ['a comma at the end', ['a', '--control', 'x,'], '--control x,: a name is empty between the commas'],
+  ['a blank between names', ['a', '--control', 'x, y'], `--control  y: " y" ${label}`],
+  ['a name in capitals', ['a', '--control', 'Control0'], /^--control Control0: .* capitals, .*: write control0$/],
+  [
+    'a full name',
+    ['a', '--control', 'c0.example.org'],
+    `--control c0.example.org: "c0.example.org" ${label}; if ssh knows it by that, write NAME=c0.example.org`,
+  ],
+  ['a user before the name', ['a', '--control', 'me@c0'], `--control me@c0: "me@c0" ${label}`],
+  [
+    'an address as a name',
+    ['a', '--control', '10.0.0.11'],
+    `--control 10.0.0.11: "10.0.0.11" ${label}; if ssh knows it by that, write NAME=10.0.0.11`,
+  ],
+  ['an option to ssh as a name', ['a', '--control', 'c,-oProxyCommand=touch x'], /^--control -oProxyCommand=touch x: /],
+  [
+    'an option to ssh as a host',
+    ['a', '--control', 'c=-oProxyCommand=touch x'],
+    /^--control c=.* is not a host for ssh/,
+  ],
+  ['a command in a host', ['a', '--control', 'c=$(touch x)'], /^--control c=\$\(touch x\): .* is not a host for ssh/],
+  ['an empty host', ['a', '--control', 'c='], '--control c=: a name is empty between the commas'],
+  ['a name twice', ['a', '--control', 'c', '--worker', 'c'], '--worker c: "c" is the name of another node too'],
+  ['a name of our files', ['a', '--control', 'admin'], /^--control admin: .* would collide with the cluster's own$/],
+  ['a virtual IP that is a name', ['a', '--control', 'c', '--virtual-ip', 'lb'], /^--virtual-ip lb: "lb" is not an IP/],
+  [
+    'a service as virtual IP',
+    ['a', '--control', 'c', '--virtual-ip', '10.32.0.9'],
+    /^--virtual-ip .* lies in network\./,
+  ],
+  [
+    'a name of the cluster that is none',
+    ['a', '--name', 'a b', ...rest],
+    /^--name a b: "a b" is not a kubeconfig name/,
+  ],
+  [
+    'a name that is no domain',
+    ['a', '--name', 'A', ...rest],
+    /^--name A: "A" is also the domain, but is not a DNS name/,
+  ],
+  [
+    'a folder whose name can be none',
+    ['My_Cluster', ...rest],
+    /^the folder's name, My_Cluster, is no DNS name: give --name$/,
+  ],
+  ['a user that is none', ['a', '--user', 'a b', ...rest], /^--user a b: "a b" is not a user name/],
+  ['an ssh_config that is not there', ['a', '--ssh-config', 'none', ...rest], /^can't read \S+\/none: no such file/],
+  ['an ssh_config that is a folder', ['a', '--ssh-config', '.', ...rest], /^--ssh-config \S+ is not a plain file$/],
+  ['a --from without a CA', ['a', '--from', '.', ...rest], '--from .: no ca.pem that can be read is in there'],
+  ['a folder that is a file', ['cfg/a', ...rest], /^can't (read|make) \S+\/cfg\/a.*: not a directory$/],
+  [
+    'an address twice',
+    ['a', '--worker', 'worker0,worker1', '--user', 'u', ...rest],
+    /^--worker worker1: "10\.0\.0\.12" is /,
+  ],
+]
+
+for (const [what, args, said] of rows)
+  test(`${what} is refused, and nothing is written`, { skip: needs('ssh') }, async (t) => {
+    const folder = scratch(t)
+    const failure = await refused(folder, args, aliases)
+    if (typeof said === 'string') assert.equal(failure.message, said)
+    else assert.match(failure.message, said)
+    assert.deepEqual(readdirSync(folder), ['cfg'])
+  })
+
+test('an ssh_config that ssh refuses is told as ssh says it', { skip: needs('ssh') }, async (t) => {
+  const folder = scratch(t)
+  const failure = await refused(folder, ['a', ...rest], 'Nonsense yes\n')
+  assert.deepEqual(readdirSync(folder), ['cfg'])
+  assert.match(
+    failure.message,
+    /^control0: ssh can't be used \(\S+\/cfg: line 1: Bad configuration option: nonsense\)$/,
+  )
+})
+
+test('all that is wrong is told at once', async (t) => {
+  const failure = await refused(scratch(t), [
+    'a',
+    '--control',
+    'A,b.c',
+    '--virtual-ip',
+    'x',
+    '--user',
+    '-'.repeat(0) || ' ',
+  ])
+  assert.deepEqual(
+    failure.message
+      .split('\n')
+      .map((line) => line.split(':')[0])
+      .toSorted(),
+    ['--control A', '--control b.c', '--user  ', '--virtual-ip x'].toSorted(),
+  )
+})
+
+for (const [what, put] of [
+  ['a cluster.yaml', (path: string) => writeFileSync(path, 'theirs')],
+  ['a link to nothing', (path: string) => symlinkSync('nowhere', path)],
+  ['a folder', (path: string) => mkdirSync(path)],
+] as const)
+  test(`where ${what} has that name already, nothing is written`, async (t) => {
+    const folder = scratch(t)
+    put(join(folder, 'cluster.yaml'))
+    const failure = await refused(folder, ['.', ...rest])
+    assert.match(failure.message, /\/cluster\.yaml is there already: nothing was written$/)
+    assert.match(failure.remedy, /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
+    assert.deepEqual(readdirSync(folder).toSorted(), ['cfg', 'cluster.yaml'])
+  })

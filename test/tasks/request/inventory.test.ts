@@ -1,0 +1,95 @@
+/** Deployed, installed and loaded: what a node's outcomes come to, and the metrics of it. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Failure, refusal } from '../../../lib/failure.ts'
+import type { Outcome } from '../../../lib/graph/executor.ts'
+import { buildGraph } from '../../../lib/graph/graph.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { UnitReason } from '../../../lib/reason.ts'
+import { formatMetrics } from '../../../tasks/commands/report/report.ts'
+import { formatRollout, takeNodeInventory } from '../../../tasks/request/inventory.ts'
+import type { Seen } from '../../../tasks/request/look.ts'
+import { parsed } from '../../support/bad-files.ts'
+import { now, temporaryAuth } from '../../support/cluster-auth.ts'
+import { onNode } from '../../support/fake-plan.ts'
+import { fakeTarget } from '../../support/fake-target.ts'
+
+const clusterWith = (install: string) =>
+  parsed(`name: kubenet
+api: { virtualIP: 10.0.0.1 }
+install: ${install}
+nodes:
+  - { name: c0, role: control, ip: 10.0.0.2 }
+`)
+const guide = clusterWith('guide')
+const without = clusterWith('false')
+const unitless = clusterWith(
+  `{ units: { ${['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'].map((unit) => `${unit}: false`).join(', ')} } }`,
+)
+
+const same: Outcome = { kind: 'fresh', reasons: [] }
+const units = ['etcd', 'kubelet']
+const unit = (told: Partial<UnitReason>): Outcome => ({
+  ...{ kind: 'stale', units },
+  reasons: [
+    { kind: 'unit', unit: 'etcd', places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false, ...told },
+  ],
+})
+
+function seen(deploy: Outcome, install: Outcome | undefined, cluster = guide): Seen {
+  const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
+  const outcomes = new Map([['deploy/c0', deploy], ...(install ? [['install/c0', install] as const] : [])])
+  const graph = buildGraph([...outcomes.keys()].map((id) => target(id.slice(0, id.indexOf('/')))))
+  return { workspace: { cluster, now } as Workspace, graph, outcomes, views: [], events: [], seconds: 0 }
+}
+
+for (const [title, found, expected] of [
+  ['everything is loaded', seen(same, { ...same, units }), [true, true, true]],
+  ['a unit has not loaded a file', seen(same, unit({ notLoaded: ['/etc/etcd/ca.pem'] })), [true, true, false]],
+  ['a unit is not healthy', seen(same, unit({ state: 'it is failed (failed)' })), [true, true, false]],
+  [
+    'a file is not where its unit reads it',
+    seen(same, unit({ places: [{ path: '/etc/etcd/ca.pem', what: 'differs' }] })),
+    [true, false, false],
+  ],
+  ['no unit is installed', seen(same, { ...same, units: [], note: 'not installed yet' }), [true, false, false]],
+  [
+    'a file differs in its folder',
+    seen({ kind: 'stale', ...onNode({ differ: ['ca.pem'] }) }, unit({ notServed: [6443] })),
+    [false, true, false],
+  ],
+  [
+    'auth/ itself would change, which is no fault of the node',
+    seen({ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, { ...same, units }),
+    [true, true, true],
+  ],
+  [
+    'it could not be looked at',
+    seen({ kind: 'failed', failure: new Failure('refused') }, { kind: 'cancelled', because: ['deploy/c0'] }),
+    [undefined, undefined, undefined],
+  ],
+  [
+    'it holds another identity',
+    seen(
+      { kind: 'failed', failure: refusal('it holds another CA', []) },
+      { kind: 'failed', failure: refusal('its units have another CA', []) },
+    ),
+    [false, false, false],
+  ],
+  ['cluster.yaml has no install', seen(same, undefined, without), [true, undefined, undefined]],
+  ['cluster.yaml leaves every unit out', seen(same, { ...same, units: [] }, unitless), [true, undefined, undefined]],
+] as const)
+  test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, (t) => {
+    const [node] = takeNodeInventory(found)
+    assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
+    const workspace = { ...found.workspace, auth: temporaryAuth(t) }
+    const text = formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
+    const values = ['deployed', 'installed', 'loaded'].map(
+      (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
+    )
+    assert.deepEqual(
+      values,
+      expected.map((each) => (each === undefined ? undefined : String(Number(each)))),
+    )
+    assert.equal(formatRollout([]), '')
+  })

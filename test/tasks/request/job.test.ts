@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import type { Outcome } from '../../../lib/graph/executor.ts'
+import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/job.ts'
+
+test('where nothing was found the exit status is 0', () => {
+  assert.equal(exitStatus([]), 0)
+})
+
+test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale last', () => {
+  const order: readonly [Finding | 'signal', number][] = [
+    ['usage', 2],
+    ['signal', 130],
+    ['refused', 3],
+    ['failed', 1],
+    ['stale', 4],
+  ]
+  for (const [i, [first, status]] of order.entries()) {
+    const all = order.slice(i).map(([finding]) => finding)
+    const ended = all.includes('signal') ? 130 : undefined
+    const findings = all.filter((finding) => finding !== 'signal')
+    assert.equal(exitStatus(findings, ended), status, first)
+    assert.equal(exitStatus(findings.toReversed(), ended), status, first)
+  }
+})
+
+const outcomes: readonly [Outcome, Finding[]][] = [
+  [{ kind: 'fresh', reasons: [] }, []],
+  [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, ['stale']],
+  [{ kind: 'cancelled', because: ['ca'] }, ['failed']],
+  [{ kind: 'failed', failure: new Failure('it broke') }, ['failed']],
+  [{ kind: 'failed', failure: new Failure('not this one', { kind: 'refused' }) }, ['refused']],
+  // The usage was not bad: a target has been reached.
+  [{ kind: 'failed', failure: new Failure('asked for what can not be', { kind: 'usage' }) }, ['failed']],
+]
+
+for (const [outcome, findings] of outcomes)
+  test(`a target that is ${JSON.stringify(outcome)} counts as ${findings.join() || 'nothing'}`, () => {
+    assert.deepEqual(findingsOf([outcome]), findings)
+  })
