@@ -1,7 +1,7 @@
-/** Which ssh options may stand in cluster.yaml. Pure. */
+/** Which ssh options may be set in cluster.yaml. Pure. */
 import { type Problem, type Raw, shown, textOf } from './problem.ts'
 
-/** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
+/** ssh options that harderway sets itself, or that would break what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(
   Object.entries({
     user: 'set ssh.user, or user of the node',

@@ -25,7 +25,7 @@ const day = 86_400_000
 testBadFiles({
   'the group that nothing can hold back is refused, with the reason': [
     `${minimal}users: [{ name: jane, groups: [devs, "system:masters"] }]\n`,
-    '5:38: users[0].groups[1] "system:masters" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
+    '5:38: users[0].groups[1] "system:masters" bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
   ],
   'a user is none of the components': [
     `${minimal}users: [{ name: "system:kube-scheduler" }]\n`,
@@ -34,7 +34,7 @@ testBadFiles({
   'a user has no name of another file, of a node or of another user': [
     `${minimal}users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]\n`,
     `5:17: users[0].name "admin" can't be a user's name: its files would collide with the cluster's own`,
-    '5:34: users[1].name "c0" is the name of a node, whose files are called so',
+    '5:34: users[1].name "c0" is the name of a node, whose files have that name',
     `5:48: users[2].name "joe-key" can't be a user's name: its files would collide with the cluster's own`,
     '5:82: users[4].name "joe" is the name of another user too',
   ],
