@@ -7,7 +7,7 @@ import { readPlainFile, secretMode } from './plain-file.ts'
 
 /**
  * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to copy.
- * Files that were kept at the same time before stay.
+ * Files already kept at the same time stay.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = backupTime(now)
@@ -42,7 +42,7 @@ function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>)
   for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
 }
 
-/** As a folder's name. */
+/** The time as a folder's name. */
 export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
 /** The folders in auth/backup/ of files that were replaced, by their time, the latest first. */
