@@ -38,7 +38,7 @@ export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
   return inOrder(wanted, asked)
 }
 
-/** Depth first along needs and after; edges to what is not among the targets don't count. */
+/** Depth first along needs and after; edges to other targets are ignored. */
 function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
   const ordered = new Map<TargetId, Target>()
   const visiting: TargetId[] = []
@@ -55,7 +55,7 @@ function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
   return ordered
 }
 
-/** All that ends before it begins. */
+/** The targets that must end before it begins. */
 export function edgesOf({ needs, after = [] }: Target): readonly TargetId[] {
   return after.length === 0 ? needs : [...needs, ...after]
 }
