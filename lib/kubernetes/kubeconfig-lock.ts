@@ -13,7 +13,7 @@ export async function whileLocked(
 ): Promise<void> {
   const locks: Lock[] = []
   try {
-    // kubectl locks the name that it was given; of several names of one file, who may write it holds the file's own too.
+    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we may.
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) locks.push(await lock(path, options))

@@ -114,7 +114,7 @@ export interface Server {
   readonly port: number
 }
 
-/** Where its first cluster is; undefined where it does not say so as ours do. */
+/** The server of its first cluster; undefined if it is not written as in ours. */
 export function readServer(text: string): Server | undefined {
   const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ name?: unknown; cluster?: Fields }] }
   const [{ name, cluster } = {}] = Array.isArray(clusters) ? clusters : []
@@ -131,7 +131,7 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
+/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each may cost the parser as much as the whole text. */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
     const document = parseYaml(text, { merge: true })

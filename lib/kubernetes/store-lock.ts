@@ -1,22 +1,22 @@
-/** A lock in etcd that ends by itself: a key under a lease. https://etcd.io/docs/v3.5/learning/api/ */
+/** A lock in etcd that expires by itself: a key under a lease. https://etcd.io/docs/v3.5/learning/api/ */
 import * as v from 'valibot'
 import { inShape } from './probe.ts'
 import type { Etcd } from './stored.ts'
 
 export interface LockAsked {
   readonly key: string
-  /** Who may take it over from an earlier one of itself: a word. */
+  /** A word that names the owner: the same owner may take over its own previous lock. */
   readonly owner: string
   /** For people: where the owner is. */
   readonly host: string
-  /** Until it ends, if it is not given back. */
+  /** Seconds until it expires, if it is not released. */
   readonly seconds: number
 }
 
-/** `lease`: it is ours until that is given back; `host`: it is another's, who is there. */
+/** `lease`: it is ours until the lease is revoked; `host`: another owner holds it, on that host. */
 export type LockTaken = { readonly lease: string } | { readonly host: string }
 
-/** Throws a Failure where etcd does not answer as it should: then it is not ours. */
+/** Throws a Failure if etcd does not answer as expected: then the lock is not ours. */
 export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: LockAsked): Promise<LockTaken> {
   const { ID: lease } = await ask(etcd, '/v3/lease/grant', { TTL: seconds }, granted)
   const own = { key: encode(key), value: encode(`${owner} ${host}`), lease }
@@ -52,7 +52,7 @@ const decided = v.object({
   ),
 })
 
-/** Undefined where it was put; else the value that is there, in base64. */
+/** Undefined if it was put; else the value that exists, in base64. */
 async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | undefined> {
   const asked = {
     compare: [compare],

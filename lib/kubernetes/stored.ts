@@ -11,10 +11,10 @@ export interface Etcd {
 /** Where kube-apiserver keeps objects: its --etcd-prefix. */
 export const registry = '/registry/'
 
-/** Objects at once: of a megabyte and a half each at the most. */
+/** Objects per query, of at most a megabyte and a half each. */
 const page = 25
 
-/** How a value begins that the key has encrypted: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+/** The prefix of a value that is encrypted with the key: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
 export function encryptedPrefix(provider: string, name: string): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
@@ -26,7 +26,7 @@ const rangeSchema = v.object({
   more: v.optional(v.boolean(), false),
 })
 
-/** The keys in etcd, below a folder, of the values whose prefix is meant; '' stands for not encrypted. Sorted. */
+/** The sorted keys in etcd, below a folder, of values with a matching prefix; '' stands for not encrypted. */
 export async function findStored(etcd: Etcd, folder: string, isMeant: (prefix: string) => boolean): Promise<string[]> {
   const found: string[] = []
   for await (const { key, encryptedBy } of list(etcd, folder)) if (isMeant(encryptedBy)) found.push(key)
@@ -82,7 +82,7 @@ function prefixOf(value: string): string {
   return /^k8s:enc:[^:]+:[^:]+:[^:]+:/.exec(start)?.[0] ?? ''
 }
 
-/** The key after all that begin so. */
+/** The first key after all that begin with the prefix. */
 function endOf(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
 }
