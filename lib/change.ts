@@ -1,24 +1,24 @@
-/** What a build makes, or what a dry run says that it would make: facts where it is made, text where it is shown. */
+/** What a build makes, or would make in a dry run: facts here, text where it is shown. */
 
 export type Change =
   | {
       readonly kind: 'made'
-      /** Files of auth/ that are written anew. */
+      /** Files of auth/ that are written. */
       readonly files: readonly string[]
       /** Nothing was there before. */
       readonly isNew: boolean
-      /** What was made under the one that was there is worthless from then on. */
+      /** Whatever was made with the replaced one stops working. */
       readonly isReplaced?: true
-      /** What the certificate says. */
+      /** Facts about the certificate. */
       readonly is?: CertificateFacts | undefined
-      /** What the one said that it replaces. */
+      /** Facts about the certificate that it replaces. */
       readonly was?: CertificateFacts | undefined
     }
   /** In the folder of a node. */
   | { readonly kind: 'deployed'; readonly files: readonly string[]; readonly removed: readonly string[] }
   /** Absolute paths on a node, and the units there that were restarted, in that order. */
   | { readonly kind: 'installed'; readonly paths: readonly string[]; readonly restarts: readonly string[] }
-  /** What a stage of a rotation promises, by the answers of these units of a node. */
+  /** The promise of a rotation stage, proven by the answers of these units of a node. */
   | { readonly kind: 'proven'; readonly units: readonly string[] }
   /** Stored objects, each as it was. */
   | { readonly kind: 'rewritten'; readonly objects: number }

@@ -17,7 +17,7 @@ export function breakLines(text: string, width: number, first: number, others: n
   return [...lines, line]
 }
 
-/** Each line broken, but for what is to be typed, which begins with four blanks and is copied as it is. */
+/** Breaks each line, except commands to type, which begin with four blanks and are copied as they are. */
 export function fit(text: string, width: number): string[] {
   return text.split('\n').flatMap((line) => (line.startsWith('    ') ? [line] : breakLines(line, width, 0, 2)))
 }

@@ -1,4 +1,4 @@
-/** Reads a certificate, and says in what it differs from what is asked. Pure. */
+/** Reads a certificate, and compares it with the wanted profile. Pure. */
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
@@ -110,7 +110,7 @@ function formatSan({ tag, content }: Der): string {
 }
 
 /**
- * Of x509.subject or x509.issuer. OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone:
+ * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay escaped:
  * none is ever wanted.
  */
 export function attributesIn(name: string | undefined): string[] {
@@ -131,7 +131,7 @@ function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
   return certificate.issuer.equals(by.subject) && (hasKeyIdOf(certificate, by) || certificate.x509.checkIssued(by.x509))
 }
 
-/** What OpenSSL's X509_check_issued requires where nothing but a key identifier names the issuer: it is that of one that may sign. */
+/** As OpenSSL's X509_check_issued requires if only a key identifier names the issuer: it is that of a certificate that may sign. */
 function hasKeyIdOf({ fields, refusals, authorityKeyId }: Certificate, by: Certificate): boolean {
   const named = extensionOf(fields, oids.authorityKeyIdentifier)
   const isAlone = refusals.length + by.refusals.length === 0 && named !== undefined && inside(named).length === 1

@@ -38,19 +38,19 @@ export function listedIn(fields: Fields, id: string): Der[] {
   return list ? inside(list) : []
 }
 
-/** By its basic constraints. */
+/** Whether it is a CA, by its basic constraints. */
 export function isCaIn(fields: Fields): boolean {
   return listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff'
 }
 
-/** Throws a RangeError where the bytes are anything but one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
+/** Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
 export function readFields(bytes: Buffer): Fields {
   const [tbs, outerAlgorithm, signature, ...behind] = inside(onlyOne(readDer(bytes)), 0x30)
   const all = inside(tbs, 0x30)
   const version = all[0]?.tag === 0xa0 ? readVersion(all.shift()) : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, extensions, ...more] = all
   if (behind.length + more.length > 0) throw new RangeError('more fields than a certificate has')
-  // RFC 5280, 4.1.1.2: the same algorithm inside of what is signed and outside.
+  // RFC 5280, 4.1.1.2: the same algorithm inside the signed part and outside.
   if (!outerAlgorithm || !algorithm?.bytes.equals(outerAlgorithm.bytes)) throw new RangeError('two algorithms')
   return {
     signed: expect(tbs, 0x30),

@@ -4,11 +4,11 @@
 const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]*\n)-----END \1-----[ \t]*(?=\r?\n|$)/g
 const begin = /-----BEGIN ([^\n]*?)-----/g
 
-/** The DER of what a text holds under labels that end so; none where one of them is damaged. */
+/** The DER of the blocks whose label ends with `label`; none if one of them is damaged. */
 export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVATE KEY'): Buffer[] {
   const text = typeof pem === 'string' ? pem : Buffer.from(pem.buffer, pem.byteOffset, pem.length).toString('latin1')
   const blocks = [...text.matchAll(block)].filter(([, found = '']) => isMeant(found, label))
-  // One with headers, or with anything else that is read in more than one way.
+  // A block with headers, or in a form that programs read in more than one way.
   if ([...text.matchAll(begin)].filter(([, found = '']) => isMeant(found, label)).length !== blocks.length) return []
   const decoded = blocks.map(([, , body = '']) => decode(body))
   return decoded.every((der) => der !== undefined) ? decoded : []
@@ -24,7 +24,7 @@ export function certificatePem(der: Buffer): string {
   return pemOf('CERTIFICATE', der)
 }
 
-/** `EC PRIVATE KEY` is a private key; an `X509 CERTIFICATE` is nothing to Go. */
+/** `EC PRIVATE KEY` is a private key; Go ignores an `X509 CERTIFICATE`. */
 function isMeant(found: string, label: string): boolean {
   return found === label || (label === 'PRIVATE KEY' && found.endsWith(` ${label}`))
 }

@@ -1,10 +1,10 @@
-/** Reads a private key, and says whether a certificate is of it. Pure. */
+/** Reads a private key, and checks whether a certificate belongs to it. Pure. */
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import type { Certificate } from './certificate.ts'
 import { blocksIn, pemOf } from './pem.ts'
 
 export interface HeldKey {
-  /** As OpenSSL reads it: a plain one only where it is asked for, 0.02 ms each. */
+  /** As OpenSSL reads it; a key in plain form only on first use, 0.02 ms each. */
   readonly key: KeyObject
   isOf(certificate: Certificate): boolean
 }
@@ -27,7 +27,7 @@ export function readHeldKey(pem: Uint8Array | string): HeldKey | undefined {
   }
 }
 
-/** The type prime-field of RFC 3279, 2.3.5: only the parameters of a curve that is not named have it. */
+/** The type prime-field of RFC 3279, 2.3.5: only explicit curve parameters have it. */
 const explicitCurve = Buffer.from('06072a8648ce3d0101', 'hex')
 
 function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
@@ -38,7 +38,7 @@ function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefin
 
 /** RFC 5915: version 1, the private key, prime256v1, an uncompressed point. */
 const plainForm = /^30770201010420(.{64})a00a06082a8648ce3d030107a144034200(04.{128})$/
-/** Of a SubjectPublicKeyInfo with such a point: RFC 5480. */
+/** The start of a SubjectPublicKeyInfo with such a point: RFC 5480. */
 const spkiBegin = '3059301306072a8648ce3d020106082a8648ce3d030107034200'
 
 /** A P-256 key byte for byte as cfssl and harderway write it, whose halves belong together: so OpenSSL reads it too. */
@@ -60,14 +60,14 @@ function readPlain(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
   }
 }
 
-/** Uncompressed. Throws where the secret is none of the curve. */
+/** The uncompressed point. Throws if the secret is not valid for the curve. */
 function publicPoint(curve: string, secret: Buffer): Buffer {
   const made = createECDH(curve)
   made.setPrivateKey(secret)
   return made.getPublicKey()
 }
 
-/** OpenSSL believes the public half that stands beside the private one. What it would sign with a damaged key, nobody accepts. */
+/** OpenSSL does not check that both halves belong together. Nobody would accept what a damaged key signs. */
 function isWhole(key: KeyObject): boolean {
   const jwk = key.export({ format: 'jwk' })
   const bytes = (part: string | undefined) => Buffer.from(part ?? '', 'base64url')

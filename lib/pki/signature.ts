@@ -4,7 +4,7 @@ import { hex } from './der.ts'
 import type { Fields } from './fields.ts'
 import { oids } from './oids.ts'
 
-/** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL behind the OID, RFC 5758 nothing. */
+/** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL after the OID, RFC 5758 nothing. */
 export const signatureAlgorithms: ReadonlyMap<string, { readonly hash: string; readonly key: string }> = new Map([
   [`0609${oids.rsaWithSha256}0500`, { hash: 'sha256', key: 'rsa' }],
   [`0609${oids.rsaWithSha384}0500`, { hash: 'sha384', key: 'rsa' }],
@@ -19,12 +19,12 @@ interface Signed {
   readonly fields: Fields
 }
 
-/** As `x509.verify` says, which is asked itself wherever something is unusual or wrong. */
+/** The result of `x509.verify`, which is called itself wherever something is unusual or wrong. */
 export async function verifySignature(of: Signed, key: KeyObject): Promise<boolean> {
   return (await isPlainlySigned(of.fields, key)) || of.x509.verify(key)
 }
 
-/** By one of these algorithms, with a key of its kind. */
+/** True if it is signed with one of these algorithms and a key of its kind. */
 async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean> {
   const { signed, algorithm, signature } = fields
   const known = signatureAlgorithms.get(hex(algorithm))
@@ -36,11 +36,11 @@ async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean>
   })
 }
 
-/** As many are begun at once: a thread that is woken for each that comes alone costs 0.05 ms. */
+/** So many are started at once: waking a thread for each one alone costs 0.05 ms. */
 const enough = 64
 let waiting: (() => void)[] = []
 
-/** Until enough have come, or no more do in this turn of the event loop. */
+/** Waits until enough have come, or until no more come in this turn of the event loop. */
 function untilEnough(): Promise<void> {
   return new Promise((resolve) => {
     if (waiting.push(resolve) === 1) setImmediate(resume)

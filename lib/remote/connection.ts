@@ -16,7 +16,7 @@ import { type Route, refuseUnkept } from './route.ts'
 import { formatOptions } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
 
-/** Milliseconds: for one command or copy that is given no time of its own. */
+/** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
@@ -49,7 +49,7 @@ export class Connection {
   readonly #forwards: Forwards
   #isOpen = false
   #wasTried = false
-  /** Nothing is sent to a node that the next run would not know again. */
+  /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
 
   constructor(parts: ConnectionParts) {
@@ -58,7 +58,7 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
-  /** A command was begun there. */
+  /** Whether a command was started there. */
   get wasReached(): boolean {
     return this.#isOpen
   }
@@ -97,8 +97,8 @@ export class Connection {
   }
 
   /**
-   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure where it
-   * can't be had; where nothing is reached, the stream ends.
+   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure if ssh
+   * does not forward it; if nothing listens there, the stream ends.
    */
   tunnel(host: string, port: number): Promise<Duplex> {
     return this.#forwards.open(`${bracketed(host)}:${port}`, this.#parts.signal)
@@ -106,7 +106,7 @@ export class Connection {
 
   async #askForwards(words: readonly string[]): Promise<void> {
     const { controlPath, node } = this.#parts
-    // Without a configuration: what that forwards would be asked for too.
+    // Without a configuration: its own forwards would be requested too.
     const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
     if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
     await this.run(':')
@@ -114,7 +114,7 @@ export class Connection {
     if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
   }
 
-  /** Does something on a connection that is open, even though the run has been ended. Never throws. */
+  /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
   async tidy(script: string): Promise<void> {
     if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
   }
@@ -133,7 +133,7 @@ export class Connection {
     return { output, timedOut: deadline.aborted }
   }
 
-  /** Undefined where it can't be started. */
+  /** Undefined if it can't be started. */
   async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
     const { folder: cwd, env } = this.#parts
     const deadline = AbortSignal.timeout(5000)
@@ -159,7 +159,7 @@ export class Connection {
     const { stderr, exitCode, signal: killed } = output
     const { signal, node, route, folder } = this.#parts
     signal.throwIfAborted()
-    // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
+    // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
     const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
     const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
     const said = isSilent ? await this.#askAgain() : stderr
@@ -174,7 +174,7 @@ export class Connection {
     return isUp
   }
 
-  /** ssh's full stderr: a persistent master hides what its jump host's ssh says. */
+  /** ssh's full stderr: a persistent master hides what its jump host's ssh prints. */
   async #askAgain(): Promise<string> {
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
     const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output

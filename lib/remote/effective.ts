@@ -1,4 +1,4 @@
-/** What is in force for a host, as ssh itself says it: `ssh -G` connects to nothing. */
+/** The configuration in effect for a host, from ssh itself: `ssh -G` does not connect. */
 import type { ProcessOutput } from 'zx/core'
 import { Failure } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
@@ -8,7 +8,7 @@ import { type ConfigUse, fileWords } from './ssh-command.ts'
 /** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
 const timeLimit = 30_000
 
-/** Throws where ssh can't be started, or does not answer in time. */
+/** Throws if ssh can't be started, or does not finish in time. */
 export async function printConfig(
   use: ConfigUse,
   words: readonly string[],

@@ -1,4 +1,4 @@
-/** The connections of one run, one to a node, as many at once to one host as its sshd takes. */
+/** The connections of one run: one per node, and as many to one host at once as its sshd accepts. */
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import pLimit, { type LimitFunction } from 'p-limit'
@@ -91,12 +91,12 @@ export class Ssh {
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
     await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
-    // A master that was told to end removes its socket meanwhile: rmSync would stop at that, and leave the folder.
+    // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }
 }
 
-/** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
+/** OpenSSH copies by SFTP from 9.0, and from 8.7 with an option; before, by a protocol that interprets paths. */
 async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
   const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
   const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []

@@ -1,4 +1,4 @@
-/** The lines of the tree, worked out from what is known of each target, to fit the rows there are. Pure. */
+/** The lines of the tree, computed from what is known of each target, to fit the available rows. Pure. */
 import type { Outcome } from '../graph/executor.ts'
 import { nameInPhase, type Target } from '../graph/target.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
@@ -10,7 +10,7 @@ export interface Line {
   readonly level: 0 | 1
   readonly mark: Mark
   readonly text: string
-  /** Shown after the text, less loud. */
+  /** Shown after the text, dimmed. */
   readonly note: string
 }
 
@@ -23,9 +23,9 @@ export function layOut(phases: readonly PhaseState[], rows: number, isVerbose = 
 }
 
 /**
- * Failed targets, then those that are not as asked, then those that are built or looked at, are shown as long as there is
- * room; then whole groups, the active phases' first and the latest before the earlier, where all that is left of the group
- * fits. What is fresh is in its phase's line.
+ * Failed targets, then stale ones, then those that are being built or checked, are shown as long as there is
+ * room; then whole groups, the active phases' first and the latest before the previous, if all that is left of the group
+ * fits. Fresh targets are in their phase's line.
  */
 function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: boolean): Map<PhaseState, Target[]> {
   const groups = phases.filter(({ view }) => view.targets.length > 1)
@@ -90,7 +90,7 @@ function formatState(state: TargetState | undefined): string {
   return typeof state === 'object' ? formatStep(state) : (state ?? '')
 }
 
-/** What is only checked has done its work where it is fresh. */
+/** A target that is only checked is done if it is fresh. */
 function markOf(state: TargetState | undefined, { build }: Target): Mark {
   if (state === undefined) return 'waiting'
   if (!isOutcome(state)) return 'active'

@@ -90,7 +90,7 @@ function paint(mark: keyof typeof colours, text: string = mark): string {
   return styleText(colours[mark], text)
 }
 
-/** Of what another run will have to make, nothing is known but that it will. */
+/** Of what another run will have to make, only the targets are known. */
 function formatFollows({ command, phases, restarts, areYours }: Follows, width: number, list: ListNames): string[] {
   const entry = (mark: '~' | '↻', text: string) => breakLines(`${paint(mark)} ${text}`, width, 2, 6)
   return [

@@ -1,4 +1,4 @@
-/** What a dry run found, as a plan: what would be there, what was, what would be restarted. Pure. */
+/** What a dry run found, as a plan: what there would be, what there was, what would be restarted. Pure. */
 
 import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
@@ -17,21 +17,21 @@ type Mark = '+' | '~' | '-'
 export interface Entry {
   readonly phase: PhaseView
   readonly targets: readonly Target[]
-  /** Of the files that they make, else of the targets. */
+  /** The files that they make; without files, the targets. */
   readonly names: readonly string[]
   readonly mark: Mark
   /** Why; empty where nothing was there. */
   readonly why: string
-  /** Facts of what would be there, with what was. */
+  /** Facts about what there would be, and what there was. */
   readonly facts: string
   /** Copied to a node. */
   readonly copied: readonly string[]
-  /** Put where its units read them. */
+  /** Installed where its units read them. */
   readonly installed: readonly string[]
   readonly removed: readonly string[]
   /** Restarted, in this order or at once. */
   readonly restarts: readonly string[]
-  /** Units that read what is replaced at their start alone, on nodes where nothing is restarted by us. */
+  /** Units that read the replaced files only at their start, on nodes where we restart nothing. */
   readonly yours: readonly string[]
 }
 
@@ -57,7 +57,7 @@ export function planEntries(
 }
 
 export function countEntries(entries: readonly Entry[]) {
-  /** Of each target, so many. */
+  /** An entry's number counts for each of its targets. */
   const sum = (each: (entry: Entry) => number) =>
     entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
   return {
@@ -94,7 +94,7 @@ function entryOf(phase: PhaseView, target: Target, { reasons, change }: Stale, w
   }
 }
 
-/** Of the files that are written; of a mode, which is set without that, its own. */
+/** The files that are written, or whose mode is set. */
 function namesOf(target: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
   if (target.where === 'auth' && isRepair(reasons)) return reasons.map(({ path }) => path)
   return [(change?.kind === 'made' ? change.files[0] : target.makes[0]) ?? nameInPhase(target)]
@@ -109,7 +109,7 @@ function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Targe
   return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
 }
 
-/** Why a unit is restarted for which nothing is put in place. */
+/** Why a unit is restarted for which nothing is installed. */
 function unloaded(reasons: readonly Reason[]): string {
   return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
 }

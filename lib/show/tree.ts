@@ -1,4 +1,4 @@
-/** The live tree: listr2 draws it, a task a phase; the executor has the work done, and tells of it by events. */
+/** The live tree: listr2 draws it, one task per phase; the executor does the work, and reports it by events. */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import { fit } from '../paragraph.ts'
@@ -8,7 +8,7 @@ import { type PhaseProgress, type PhaseView, trackPhases } from './phase-view.ts
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
-/** Of the terminal, for what is told below the finished tree. */
+/** Terminal rows for what is printed below the finished tree. */
 const closingRows = 12
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */

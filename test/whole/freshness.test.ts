@@ -78,7 +78,7 @@ const rows: readonly Row[] = [
     title: 'usages that are not those asked for',
     spoil: (auth) => sign(auth, 'worker0', { extendedKeyUsage: 'serverAuth' }),
     built: worker0,
-    reason: 'made: usages are not those asked for',
+    reason: 'made: usages are not the wanted ones',
   },
   {
     title: 'another kind of key',

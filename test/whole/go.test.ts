@@ -365,7 +365,7 @@ const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
     title: 'for signatures of other kinds',
     alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
     go: /parent certificate cannot sign|signed by unknown authority/,
-    why: /usages are not those asked for/,
+    why: /usages are not the wanted ones/,
   },
 ]
 

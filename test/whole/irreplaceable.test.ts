@@ -186,7 +186,7 @@ const rows: readonly Row[] = [
       const extension = 'basicConstraints=critical,CA:FALSE'
       openssl('req', '-x509', '-new', '-key', key, '-out', out, '-subj', subject, '-days', '90', '-addext', extension)
     },
-    said: /auth: usages are not those asked for$/,
+    said: /auth: usages are not the wanted ones$/,
     ways: [giveUp.renew],
     byHand: /reissue the CA certificate over the same key/,
   },

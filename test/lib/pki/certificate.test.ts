@@ -100,9 +100,9 @@ test('another kind of key is named', () => {
 
 test('a CA where a leaf is asked for has other usages, and the other way round', () => {
   assert.deepEqual(compareWithProfile(ca, { ...caProfile, isCa: false }).map(formatReason), [
-    'usages are not those asked for',
+    'usages are not the wanted ones',
   ])
-  assert.deepEqual(changes({ isCa: true }), ['usages are not those asked for'])
+  assert.deepEqual(changes({ isCa: true }), ['usages are not the wanted ones'])
 })
 
 test('a server certificate that is none of a client has other usages', (t) => {
@@ -127,8 +127,8 @@ test('a server certificate that is none of a client has other usages', (t) => {
     )
     return compareWithProfile(read(pem), leafProfile()).map(formatReason)
   }
-  assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not those asked for'])
-  assert.deepEqual(said(), ['usages are not those asked for'])
+  assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not the wanted ones'])
+  assert.deepEqual(said(), ['usages are not the wanted ones'])
   assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), [])
 })
 

@@ -83,7 +83,7 @@ test('a subject, names and a kind of key that are no longer asked for are named'
 
 test('usages that are no longer asked for are named', async (t) => {
   const auth = await freshAuth(t)
-  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not those asked for'])
+  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not the wanted ones'])
 })
 
 test('another CA of the same name has not issued it', async (t) => {

@@ -36,7 +36,7 @@ for (const [outcome, text] of [
   [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, still expires 2036-11-23'],
   [
     built({ kind: 'forced' }, { ...made(false, '2028-10-30', '2027-11-25'), isReplaced: true }),
-    'REPLACED: what was made under the earlier one is worthless',
+    'REPLACED: what was made with the old one no longer works',
   ],
   [built(moreNames, made(false, '2028-10-30', '2028-10-30')), 'reissued, expires 2028-10-30: SAN added: 192.168.1.22'],
   [built(changedUser, made(false)), 'updated: server, users changed'],
@@ -48,7 +48,7 @@ for (const [outcome, text] of [
   [built(missing, installed(['/a'], [])), '1 file installed'],
   [built(missing, installed([], ['etcd', 'kubelet', 'kube-proxy'])), '3 units restarted'],
   [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
-  [built(missing, { kind: 'proven', units: [] }), 'nothing to be asked there'],
+  [built(missing, { kind: 'proven', units: [] }), 'nothing to query there'],
   [built(missing, { kind: 'rewritten', objects: 120 }), '120 written anew'],
   [built({ kind: 'rotation', what: 'each answers' }), 'done'],
   [{ kind: 'fresh', reasons: [] }, 'fresh'],
