@@ -1,7 +1,7 @@
 /** --help, of everything and of one command, and --list: all of it is read from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
-import { type Finding, statuses } from '../looks/exit-status.ts'
 import { formatCommand } from '../request/command.ts'
+import { type Finding, statuses } from '../request/exit-status.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { groups, type Phase, phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, run } from './table.ts'

@@ -8,13 +8,13 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { adviseOnCa, nextToExpire, noteOnValidity } from '../looks/expiry.ts'
-import type { Writing } from '../looks/job.ts'
-import { notesOnAddresses, walk } from '../looks/walk.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
+import type { Writing } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
+import { notesOnAddresses, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
@@ -35,7 +35,7 @@ export async function run(request: Request): Promise<Writing> {
       const worked = await walk(wanted, { ...session, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-        const { formerHoldersNote } = await import('../looks/former-holders.ts')
+        const { formerHoldersNote } = await import('../request/former-holders.ts')
         for (const note of [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)])
           reporter.note(note)
       }

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import { breakLines } from '../../lib/paragraph.ts'
 import { capital, count, foldAlike, formatDate, formatLeft, formatNames, printable } from '../../lib/wording.ts'
-import { fold, formatRollout, type Item, isRight, type NodeItem, type State } from '../looks/inventory.ts'
+import { fold, formatRollout, type Item, isRight, type NodeItem, type State } from '../request/inventory.ts'
 
 /** Rows that are not right are folded where more of them are alike, or there are more in all. */
 const [mostAlike, mostRows] = [2, 60]

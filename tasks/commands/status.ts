@@ -8,9 +8,10 @@ import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/json-lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
-import { exitStatus, type Finding } from '../looks/exit-status.ts'
-import { adviseOnCa, noteOnValidity } from '../looks/expiry.ts'
-import { formatFormer, formerHolders } from '../looks/former-holders.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
+import { exitStatus, type Finding } from '../request/exit-status.ts'
+import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
+import { formatFormer, formerHolders } from '../request/former-holders.ts'
 import {
   fold,
   type Item,
@@ -20,13 +21,12 @@ import {
   takeInventory,
   takeNodeInventory,
   waysOut,
-} from '../looks/inventory.ts'
-import type { Reading } from '../looks/job.ts'
-import { look, type Seen, wholeCluster } from '../looks/look.ts'
-import { notesOnFolder } from '../looks/walk.ts'
-import { recoverCommand } from '../nodes/fetch-command.ts'
+} from '../request/inventory.ts'
+import type { Reading } from '../request/job.ts'
+import { look, type Seen, wholeCluster } from '../request/look.ts'
 import { checkNodes } from '../request/selection.ts'
 import { openSession, type Request } from '../request/session.ts'
+import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 import { formatStatus } from './status-table.ts'

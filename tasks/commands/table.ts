@@ -1,6 +1,6 @@
 /** The commands, a row each, read by the parser, its errors and --help. A new command is a row here, and a file. */
-import type { Finding } from '../looks/exit-status.ts'
-import type { Reading, Writing } from '../looks/job.ts'
+import type { Finding } from '../request/exit-status.ts'
+import type { Reading, Writing } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
 
@@ -79,7 +79,7 @@ export const commands: readonly Command[] = [
     options: ['node', 'no-lock-wait'],
     auth: 'reads',
     findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
-    load: async () => (await import('./verify/verify.ts')).verify,
+    load: async () => (await import('./verify.ts')).verify,
   },
   {
     name: 'status',
@@ -136,7 +136,7 @@ export const commands: readonly Command[] = [
       refused: 'auth/ holds something else, or what was found does not fit together; nothing was taken',
       failed: 'the node or the folder could not be read',
     },
-    load: async () => (await import('./recover/recover.ts')).recover,
+    load: async () => (await import('./recover.ts')).recover,
   },
   {
     name: 'init',
@@ -158,6 +158,6 @@ export const commands: readonly Command[] = [
       failed: 'the folder could not be written',
       stale: 'cluster.yaml is written, and what is missing in it is listed',
     },
-    load: async () => (await import('./init/init.ts')).init,
+    load: async () => (await import('./init.ts')).init,
   },
 ]

@@ -4,7 +4,7 @@ import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/fil
 import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, printable } from '../../../lib/wording.ts'
-import type { Item } from '../../looks/inventory.ts'
+import type { Item } from '../../request/inventory.ts'
 import { phases } from '../../tables/phases.ts'
 
 /** With more leaves than this in a phase, they are folded away. */

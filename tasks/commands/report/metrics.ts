@@ -2,7 +2,7 @@
  * Expiries as metrics, for the textfile collector of Prometheus' node_exporter:
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-import { type Item, isOurs, type ReportData, type Rollout } from '../../looks/inventory.ts'
+import { type Item, isOurs, type ReportData, type Rollout } from '../../request/inventory.ts'
 import { rotations, rotationsIn } from '../../rotations/table.ts'
 
 type Labels = Readonly<Record<string, string>>

@@ -3,10 +3,10 @@ import { Failure, usageFailure } from '../../../lib/failure.ts'
 import { publicMode } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/json-lines.ts'
 import { printable } from '../../../lib/wording.ts'
-import { type ReportData, takeInventory, takeNodeInventory } from '../../looks/inventory.ts'
-import type { Writing } from '../../looks/job.ts'
-import { look, wholeCluster } from '../../looks/look.ts'
 import { commandOf } from '../../request/command.ts'
+import { type ReportData, takeInventory, takeNodeInventory } from '../../request/inventory.ts'
+import type { Writing } from '../../request/job.ts'
+import { look, wholeCluster } from '../../request/look.ts'
 import { authBeside, type Request } from '../../request/session.ts'
 
 interface Format {

@@ -2,7 +2,7 @@
 import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
-import type { Item } from '../../looks/inventory.ts'
+import type { Item } from '../../request/inventory.ts'
 import { phaseTitles } from '../../tables/phases.ts'
 import { certified } from './certificates.ts'
 

@@ -6,13 +6,13 @@ import type { Outcome } from '../../lib/graph/executor.ts'
 import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, ownReasons, type Reason, type UnitReason, type Verdict } from '../../lib/reason.ts'
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { readLocalPair } from './local-pair.ts'
 import type { Seen } from './look.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
@@ -262,4 +262,21 @@ function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
   return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
+}
+
+/** What kubectl would use as our user against our cluster; undefined where it is not all there. */
+export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
+  if (!cluster.localKubeconfig) return undefined
+  const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
+  const find = (list: 'clusters' | 'users', name: string, field: string) => {
+    const data = findEntry(files, list, name)?.[field]
+    return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
+  }
+  const { user } = cluster.localKubeconfig
+  const [ca, certificate, key] = [
+    find('clusters', cluster.name, 'certificate-authority-data'),
+    find('users', user, 'client-certificate-data'),
+    find('users', user, 'client-key-data'),
+  ]
+  return ca && certificate && key && { ca, certificate, key }
 }

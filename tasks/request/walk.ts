@@ -1,5 +1,4 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
-
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { asFailure } from '../../lib/failure.ts'
@@ -11,13 +10,13 @@ import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './exit-status.ts'
 
-export interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
+interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
   /** Aborted when the lock is lost. */
   readonly lost: AbortSignal
   readonly reporter: Reporter
 }
 
-export interface Walked {
+interface Walked {
   /** Empty if the walk was refused. */
   readonly outcomes: ReadonlyMap<TargetId, Outcome>
   readonly findings: readonly Finding[]

@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { findProblems } from '../../../../lib/cluster/cluster.ts'
-import { type Draft, newDraft, plainCluster } from '../../../../tasks/commands/init/draft.ts'
-import { formatCluster } from '../../../../tasks/commands/init/text.ts'
-import { known } from '../../../../tasks/tables/files.ts'
-import { readCluster } from '../../../support/init-call.ts'
+import { findProblems } from '../../../lib/cluster/cluster.ts'
+import { type Draft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
+import { known } from '../../../tasks/tables/files.ts'
+import { readCluster } from '../../support/init-call.ts'
 
 const begun = newDraft('kubenet')
 const draft: Draft = {

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { ecdsa, genauth } from '../../../guide/genauth.ts'
-import { type Edit, harderway, makePlace, oneOfEach, writeCluster } from '../../../support/harderway.ts'
-import { callInit, readCluster } from '../../../support/init-call.ts'
-import { openssl } from '../../../support/openssl.ts'
-import { needs } from '../../../support/parts.ts'
-import { scratch } from '../../../support/scratch.ts'
+import { ecdsa, genauth } from '../../guide/genauth.ts'
+import { type Edit, harderway, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
+import { callInit, readCluster } from '../../support/init-call.ts'
+import { openssl } from '../../support/openssl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const skip = needs('ssh')
@@ -47,7 +47,7 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     assert.equal(status, 0)
     assert.equal(printed.at(-1), 'now: npm run bootstrap -- --dry-run --config old/cluster.yaml')
     const found = clusterIn(join(place, 'old'))
-    const asked = readCluster(readFileSync(new URL('../../../../cluster.yaml', import.meta.url)))
+    const asked = readCluster(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
     for (const key of ['name', 'domain', 'subject', 'api', 'network', 'encryption', 'nodes'] as const)
       assert.deepEqual(found[key], asked[key], key)
     assert.equal(found.certificates.key, 'ecdsa-p256')

@@ -1,7 +1,8 @@
-/** What was found, as the auth/ that it would be: its targets check it as every run checks auth/. Writes nothing. */
-
-import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
+/** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
+import { X509Certificate } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, usageFailure } from '../../lib/failure.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
   caName,
   certificateFile,
@@ -12,23 +13,87 @@ import {
   nextName,
   pairFiles,
   parseFileName,
-} from '../../../lib/files/names.ts'
-import type { PlainFile } from '../../../lib/files/plain-file.ts'
-import type { Target } from '../../../lib/graph/target.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
-import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../../lib/pki/pair.ts'
-import { certificatePem } from '../../../lib/pki/pem.ts'
-import { formatReason, formatReasons, type Reason } from '../../../lib/reason.ts'
-import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
-import { caRotationFiles } from '../../rotations/ca-state.ts'
-import { clusterCerts } from '../../tables/certs.ts'
-import type { Sources } from './holding.ts'
-import { refuseDisagreement, refuseNothing, refusePresent, refuseWrong } from './refusals.ts'
-import { describeServed } from './served.ts'
+} from '../../lib/files/names.ts'
+import type { PlainFile } from '../../lib/files/plain-file.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
+import { formatReason, formatReasons, type Reason } from '../../lib/reason.ts'
+import { count, formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
+import { readShown, type Shown } from '../nodes/component.ts'
+import { clusterGraph } from '../phases/table.ts'
+import type { Writing } from '../request/job.ts'
+import { usage } from '../request/options.ts'
+import { checkNodes } from '../request/selection.ts'
+import type { Request, Session } from '../request/session.ts'
+import { closeFolder } from '../request/walk.ts'
+import { caRotationFiles } from '../rotations/ca-state.ts'
+import { clusterCerts } from '../tables/certs.ts'
+import { nodeUnits } from '../tables/places.ts'
+import {
+  readFolder,
+  readNodes,
+  refuseDisagreement,
+  refuseNothing,
+  refusePresent,
+  refuseWrong,
+  type Sources,
+} from './recover-sources.ts'
 
-export interface Taken {
+/** Throws a usage Failure before anything is changed. */
+export async function recover(request: Request): Promise<Writing> {
+  const source = sourceOf(request)
+  const { pathOf, signal } = request
+  const graph = clusterGraph(request.cluster)
+  const targets = [...graph.values()].filter(({ where }) => where === 'auth')
+  const read = async ({ workspace, limits }: Session): Promise<Sources> => {
+    if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
+    return { main: readFolder(pathOf(source), [...targets.flatMap(({ makes }) => makes), ...rotationFiles]) }
+  }
+  return {
+    ...(typeof source !== 'string' && { graph }),
+    reporter: await request.reporterFor([], false),
+    work: async (session) => {
+      const taken = await checkFound(session.workspace, targets, await read(session))
+      signal.throwIfAborted()
+      take(session.workspace, taken)
+      return { outcomes: new Map(), findings: [] }
+    },
+  }
+}
+
+/** The folder, or the control node. Throws a usage Failure where it is not one of them. */
+function sourceOf({ options: { nodes, from }, cluster }: Request): string | ClusterNode {
+  const [name, ...more] = nodes
+  if (more.length > 0 || (name === undefined) === (from === undefined))
+    throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')
+  if (from !== undefined) return from
+  checkNodes(cluster, nodes)
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const node = controls.find((each) => each.name === name)
+  if (node) return node
+  throw usageFailure(
+    `--node ${name}: no control node: only they hold the CA's key`,
+    `one of: ${controls.map(({ name }) => name).join(', ')}`,
+  )
+}
+
+/** Each is whole, or not there: this may be killed at any moment, and run again. */
+function take({ auth, note }: Workspace, { files, notes }: Taken): void {
+  closeFolder(auth, note)
+  const missing = [...files].filter(([name]) => !auth.tryBytes(name))
+  for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
+  const present = files.size - missing.length
+  note(
+    `${auth.path}: restored ${count(missing.length, 'file')}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
+  )
+  for (const each of notes) note(each)
+}
+
+interface Taken {
   /** In the order in which they are to be written. */
   readonly files: ReadonlyMap<string, Buffer>
   readonly notes: readonly string[]
@@ -38,7 +103,7 @@ const caFile = certificateFile(caName)
 const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
 
 /** Of auth/, beside what targets make. A node has none of them. */
-export const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
+const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
 
 /** For checks, which only read. Its path is where the files are from, as their messages name it. */
 class FilesInMemory extends AuthDir {
@@ -60,7 +125,7 @@ class FilesInMemory extends AuthDir {
 }
 
 /** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. */
-export async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
+async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
   const { main, nodes, node } = sources
   refuseNothing(workspace, main)
   const unread = [...main.unread].map(([name, why]) => `${name} could not be read (${why})`)
@@ -79,7 +144,7 @@ export async function checkFound(workspace: Workspace, targets: readonly Target[
     if (why.length === 0) {
       names.push(...own)
       anew.push(...later)
-    } else if (sourceOf(sources, part[0].node) === main) wrong.push(...why)
+    } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
     else anew.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
   }
   refuseWrong(workspace, main, wrong)
@@ -90,7 +155,7 @@ export async function checkFound(workspace: Workspace, targets: readonly Target[
   return { files: taken, notes: [...(served?.notes ?? []), ...describeAnew(anew), `now: ${nextOf(workspace, ca)}`] }
 }
 
-function sourceOf({ main, nodes }: Sources, node: string | undefined) {
+function holdingOf({ main, nodes }: Sources, node: string | undefined) {
   return node === undefined || !nodes ? main : nodes.get(node)
 }
 
@@ -99,7 +164,7 @@ function gather({ auth }: Workspace, targets: readonly Target[], sources: Source
   const files = new Map<string, Buffer>()
   const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
   for (const { makes, node } of [...targets, { makes: rotationFiles, node: undefined }])
-    for (const name of makes) add(name, sourceOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
+    for (const name of makes) add(name, holdingOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
   for (const [file, text] of [...files]) {
     const { kind, name = '' } = parseFileName(file) ?? {}
     if (kind !== 'kubeconfig' || pairFiles(name).every((each) => files.has(each))) continue
@@ -202,4 +267,41 @@ function nextOf({ command, now }: Workspace, ca: Certificate | undefined): strin
   const end = ca?.notAfter ?? now
   if (end > now) return command('bootstrap')
   return `${command('ca --renew')} (the CA expired on ${formatDate(end)}), then ${command('bootstrap')}`
+}
+
+const name = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
+const file = certificateFile(name)
+
+interface Served {
+  /** What no CA of `cas` has signed. */
+  readonly foreign: readonly string[]
+  readonly notes: readonly string[]
+}
+
+/** In words, of the ports where the cluster's certificate belongs and a process listens. */
+async function describeServed(
+  found: Workspace,
+  node: ClusterNode,
+  listening: ReadonlySet<number>,
+  cas: readonly Certificate[],
+): Promise<Served> {
+  const units = nodeUnits(node, found.cluster.install || { units: new Map() })
+  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
+  const open = ports.filter((port) => listening.has(port))
+  const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))
+  const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
+  const own = tryCertificate(found.auth, name)?.der
+  const describe = (what: string, is: (each: Shown) => boolean) => {
+    const some = open.filter((_, i) => is(served[i] ?? 'nothing'))
+    const at = formatNames(some.map(String))
+    return some.length > 0 ? [`${node.name}: what runs there on port ${at} serves ${what}`] : []
+  }
+  return {
+    foreign: describe('a certificate that its CA did not sign', (each) => each !== 'nothing' && !isOurs(each)),
+    notes: [
+      ...describe(`another certificate of its CA than ${file}, which it has not loaded`, (each) =>
+        each !== 'nothing' && isOurs(each) && own?.equals(each) === false),
+      ...describe(`no certificate through ssh, to compare ${file} with`, (each) => each === 'nothing'),
+    ],
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
-import { exitStatus, type Finding, findingsOf } from '../../../tasks/looks/exit-status.ts'
+import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/exit-status.ts'
 
 test('where nothing was found the exit status is 0', () => {
   assert.equal(exitStatus([]), 0)

@@ -12,7 +12,7 @@ import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { certTable, nodeUser } from '../tables/certs.ts'
 
-export interface FormerHolder {
+interface FormerHolder {
   readonly name: string
   readonly heading: string
   /** What to do, in this order. */

@@ -1,23 +1,32 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-
-import { accessSync, constants, statSync } from 'node:fs'
-import { basename, isAbsolute, join, relative } from 'node:path'
-import { findProblems, formatPath } from '../../../lib/cluster/cluster.ts'
-import type { Problem } from '../../../lib/cluster/problem.ts'
-import { doing, usageFailure } from '../../../lib/failure.ts'
-import { caName, certificateFile } from '../../../lib/files/names.ts'
-import { formatJsonLine } from '../../../lib/show/json-lines.ts'
-import { formatNames, groupAlike, printable, quote } from '../../../lib/wording.ts'
-import type { Finding } from '../../looks/exit-status.ts'
-import { formatCommand } from '../../request/command.ts'
-import type { Call } from '../../request/session.ts'
-import { known } from '../../tables/files.ts'
-import { adopt } from './adoption.ts'
-import { type Asked, formatWord, parseAsked, wrong } from './asked.ts'
-import { type Draft, type DraftNode, newDraft, plainCluster } from './draft.ts'
-import { addFile, exists, makeFolder, refuseExisting, schemaPath } from './folder.ts'
-import { findHosts } from './hosts.ts'
-import { findMissing, formatCluster } from './text.ts'
+import { accessSync, constants, linkSync, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
+import type { Problem } from '../../lib/cluster/problem.ts'
+import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
+import { caName, certificateFile } from '../../lib/files/names.ts'
+import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
+import { formatJsonLine } from '../../lib/show/json-lines.ts'
+import { formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import { formatCommand } from '../request/command.ts'
+import type { Finding } from '../request/exit-status.ts'
+import type { Call } from '../request/session.ts'
+import { known } from '../tables/files.ts'
+import { adopt } from './init-adoption.ts'
+import {
+  type Asked,
+  type Draft,
+  type DraftNode,
+  findHosts,
+  findMissing,
+  formatCluster,
+  formatWord,
+  newDraft,
+  parseAsked,
+  plainCluster,
+  wrong,
+} from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(call: Call): Promise<readonly Finding[]> {
@@ -151,4 +160,49 @@ function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
     default:
       return `${asked.auth}: ${formatPath(path)}`
   }
+}
+
+/** Throws a usage Failure where anything has that name, a symbolic link too. */
+function refuseExisting(file: string): void {
+  if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
+}
+
+/** With parents; throws a usage Failure where something else stands there. */
+function makeFolder(folder: string): void {
+  doing('make', folder, () => makeFolders(folder), 'usage')
+}
+
+/** Whether it is new: whole, or not there at all. */
+function addFile(file: string, text: string): boolean {
+  const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
+  return doing('write', file, () => {
+    try {
+      rmSync(beside, { force: true })
+      writeFileSync(beside, text, { flag: 'wx' })
+      // A hard link replaces nothing, as a rename would: link(2).
+      linkSync(beside, file)
+      return true
+    } catch (error) {
+      if (isErrno(error, 'EEXIST')) return false
+      throw error
+    } finally {
+      rmSync(beside, { force: true })
+    }
+  })
+}
+
+function exists(file: string) {
+  return usageFailure(
+    `${file} is there already: nothing was written`,
+    `to begin anew, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
+  )
+}
+
+/** From the folder, which is there, to the schema of the harderway that runs. */
+function schemaPath(folder: string): string {
+  const path = relative(
+    realpathSync(folder),
+    join(realpathSync(dirname(String(findPackageJSON(import.meta.url)))), 'cluster.schema.json'),
+  )
+  return path.startsWith(`..${sep}`) ? path : `./${path}`
 }

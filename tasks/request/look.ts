@@ -7,11 +7,11 @@ import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { type Follows, summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
-import type { Request, Session } from '../request/session.ts'
 import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './exit-status.ts'
+import type { Request, Session } from './session.ts'
 
-export interface Asked {
+interface Asked {
   readonly graph: Graph
   /** As progress shows them. */
   readonly views: readonly PhaseView[]

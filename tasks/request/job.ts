@@ -5,8 +5,8 @@ import type { TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import type { Closing } from '../../lib/show/summary.ts'
-import type { Session } from '../request/session.ts'
 import type { Finding } from './exit-status.ts'
+import type { Session } from './session.ts'
 
 /** Works while no other run can change auth/. */
 export interface Writing {

@@ -5,11 +5,11 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import type { Cluster } from '../../../../lib/cluster/cluster.ts'
-import { entry } from '../../../support/harderway.ts'
-import { callInit, type Inited, readCluster } from '../../../support/init-call.ts'
-import { needs } from '../../../support/parts.ts'
-import { scratch } from '../../../support/scratch.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { entry } from '../../support/harderway.ts'
+import { callInit, type Inited, readCluster } from '../../support/init-call.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
 
 const skip = needs('ssh')
 

@@ -1,0 +1,218 @@
+/** What the files of an auth/ tell of the cluster that they were made for. Reads only. */
+import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../lib/address.ts'
+import { parseDuration } from '../../lib/duration.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
+import { keyKindOf } from '../../lib/pki/profile.ts'
+import { apiSans, clusterCerts, nodeNames, nodeUser } from '../tables/certs.ts'
+import { encryptionConfig } from '../tables/files.ts'
+import { type Draft, type DraftNode, newDraft } from './init-draft.ts'
+
+const apiName = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
+const clients = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
+const ownNames = new Set(clusterCerts.map(({ name }) => name))
+
+/** Undefined where it has no certificate of a CA. What it does not tell has its default. */
+export function adopt(path: string): Draft | undefined {
+  const auth = new AuthDir(path)
+  const all = readAll(auth)
+  const ca = all.get(caName)
+  if (!ca) return undefined
+  const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
+  const own = named.filter(({ name }) => ownNames.has(name))
+  const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
+  // What else has a certificate in there may be anything: a user has a kubeconfig too.
+  const users = named.filter(
+    ({ name, certificate }) =>
+      !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name && auth.read(kubeconfigFile(name)),
+  )
+  const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
+    (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
+  )[0]
+  const draft = newDraft(server?.cluster ?? 'kubernetes')
+  const sealed = readEncryptionConfig(textOf(auth, encryptionConfig.file))
+  return {
+    ...draft,
+    subject: readSubject(ca),
+    certificates: {
+      key: keyKindOf(ca.publicKey),
+      ...readValidity(
+        {
+          ca,
+          leaves: [...own.filter(({ name }) => name !== caName), ...nodes].map(({ certificate }) => certificate),
+          users: users.map(({ certificate }) => certificate),
+        },
+        draft.certificates,
+      ),
+    },
+    ...readApiNames(draft, { server, sans: all.get(apiName)?.sans ?? [], nodes }),
+    encryption: sealed ? { provider: sealed.provider, resources: sealed.resources } : draft.encryption,
+    users: users.map(({ name, certificate }) => ({
+      name,
+      groups: valuesOf(certificate, 'O'),
+      validity: format(hoursOf(certificate)),
+    })),
+  }
+}
+
+function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {
+  const found = auth.names().flatMap((file): [string, Certificate][] => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    const bytes = kind === 'certificate' ? auth.tryBytes(file) : undefined
+    const certificate = bytes && readCertificate(bytes)
+    return certificate ? [[name, certificate]] : []
+  })
+  return new Map(found)
+}
+
+function textOf(auth: AuthDir, file: string): string {
+  return auth.tryBytes(file)?.toString() ?? ''
+}
+
+function valuesOf({ attributes }: Certificate, name: string): string[] {
+  return attributes.filter((each) => each.startsWith(`${name}=`)).map((each) => each.slice(name.length + 1))
+}
+
+function readSubject(ca: Certificate): Draft['subject'] {
+  const [country, state, locality, organization, organizationalUnit] = ['C', 'ST', 'L', 'O', 'OU'].map(
+    (name) => valuesOf(ca, name)[0],
+  )
+  return { country, state, locality, organization, organizationalUnit }
+}
+
+const hour = 3_600_000
+
+interface Issued {
+  readonly ca: Certificate
+  /** Without the users'. */
+  readonly leaves: readonly Certificate[]
+  readonly users: readonly Certificate[]
+}
+
+/** Leaves that were cut to the end of their CA are valid for less than what was asked: the longest counts. */
+function readValidity({ ca, leaves, users }: Issued, usual: Draft['certificates']) {
+  const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf))
+  const shortest = Math.min(longest, ...[ca, ...users].map(hoursOf))
+  return {
+    validity: leaves.length > 0 ? format(longest) : usual.validity,
+    caValidity: format(hoursOf(ca)),
+    // It has to be less than each of them.
+    renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
+  }
+}
+
+/** To the hour: a CA and its leaves are not of the same second. */
+function hoursOf({ notBefore, notAfter }: Certificate): number {
+  return Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
+}
+
+/** `10y`, `400d` or `36h`. */
+function format(hours: number): string {
+  const whole = Math.max(1, Math.floor(hours))
+  if (whole % 24 !== 0) return `${whole}h`
+  return whole % (365 * 24) === 0 ? `${whole / 365 / 24}y` : `${whole / 24}d`
+}
+
+interface Names {
+  /** As kubeconfigs have it. */
+  readonly server: { readonly host: string; readonly port: number } | undefined
+  /** Of the API server's certificate. */
+  readonly sans: readonly string[]
+  /** With those of its own certificate. */
+  readonly nodes: readonly { readonly name: string; readonly sans: readonly string[] }[]
+}
+
+const service = 'kubernetes.default.svc'
+
+export function readApiNames(
+  draft: Draft,
+  { server, sans, nodes: found }: Names,
+): Pick<Draft, 'domain' | 'api' | 'network' | 'nodes'> {
+  const domain = readDomain(found) ?? draft.name
+  const nodes = found.map((node) => readNode(node, { domain, api: sans }))
+  const { host, port } = server ?? draft.api
+  const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
+  const network = { serviceCIDRs: [], clusterDomain }
+  const usual = new Set(apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
+  const left = sans.filter((san) => !usual.has(san) && isName(san))
+  const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
+  const firsts = new Set(blocks.map(firstOf))
+  const [virtualIP, ...others] = left.filter((san) => addressBytes(san) && !firsts.has(san))
+  const names = left.filter((san) => !addressBytes(san))
+  return {
+    domain,
+    api: {
+      host,
+      port,
+      // Where the API is called by an address, that is the load balancer's.
+      virtualIP: virtualIP ?? (addressBytes(host) ? host : undefined),
+      extraSANs: [...names, ...others],
+    },
+    network: { serviceCIDR: blocks.length > 1 ? blocks : (blocks[0] ?? draft.network.serviceCIDR), clusterDomain },
+    nodes,
+  }
+}
+
+/** What follows the name of each node. */
+function readDomain(nodes: Names['nodes']): string | undefined {
+  const domainsOf = ({ name, sans }: Names['nodes'][number]) =>
+    sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1))
+  const [first, ...others] = nodes.map(domainsOf)
+  return first?.find((domain) => others.every((each) => each.includes(domain)))
+}
+
+/** A control node is one that the API server's certificate is for; of its addresses, those that stand there too. */
+function readNode(
+  { name, sans }: Names['nodes'][number],
+  { domain, api }: { readonly domain: string; readonly api: readonly string[] },
+): DraftNode {
+  const isControl = api.includes(name)
+  const ips = sans.filter((san) => addressBytes(san) && (!isControl || api.includes(san)))
+  const own = new Set(nodeNames(name, ips, domain))
+  return { name, role: isControl ? 'control' : 'worker', ips, sans: sans.filter((san) => !own.has(san) && isName(san)) }
+}
+
+function readClusterDomain(sans: readonly string[]): string | undefined {
+  const domains = sans.filter((san) => san.startsWith(`${service}.`)).map((san) => san.slice(service.length + 1))
+  return domains.find((domain) => domain !== 'cluster')
+}
+
+/**
+ * Of each family at most one: the first address is in the certificate, and the length of the prefix is nowhere. What is
+ * made is the same with any.
+ */
+function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
+  const others = [...left, ...nodes.flatMap(({ ips }) => ips)]
+  const isFree = (block: string) => {
+    const cidr = parseCidr(block)
+    return typeof cidr !== 'string' && others.every((each) => each === firstAddress(cidr) || !isInside(each, cidr))
+  }
+  const blocks = left.flatMap((address) =>
+    [usual, ...blocksWithFirst(address)].filter((block) => firstOf(block) === address),
+  )
+  const free = blocks.filter(isFree)
+  return [free.find((block) => !block.includes(':')), free.find((block) => block.includes(':'))].filter(
+    (block) => block !== undefined,
+  )
+}
+
+function blocksWithFirst(address: string): string[] {
+  const bytes = Buffer.from(addressBytes(address) ?? [])
+  const last = bytes.length - 1
+  bytes[last] = (bytes[last] ?? 0) - 1
+  const prefixes = bytes.length === 4 ? [16, 24] : [112]
+  return bytes.length === 0 ? [] : prefixes.map((prefix) => `${formatAddress(bytes)}/${prefix}`)
+}
+
+function firstOf(block: string): string | undefined {
+  const cidr = parseCidr(block)
+  return typeof cidr === 'string' ? undefined : firstAddress(cidr)
+}
+
+/** A name of another type than DNS says which: cluster.yaml can't ask for it. */
+function isName(san: string): boolean {
+  return addressBytes(san) !== undefined || !san.includes(':')
+}

@@ -1,0 +1,305 @@
+/** A cluster.yaml before it is text: what is not known yet is undefined. Pure. */
+import { lookup } from 'node:dns/promises'
+import { userInfo } from 'node:os'
+import { basename, join } from 'node:path'
+import pLimit from 'p-limit'
+import * as v from 'valibot'
+import { stringify } from 'yaml'
+import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { clusterSchema, keyKinds, providers } from '../../lib/cluster/schema.ts'
+import { isDnsName } from '../../lib/cluster/values.ts'
+import { isErrno, usageFailure } from '../../lib/failure.ts'
+import { printConfig } from '../../lib/remote/effective.ts'
+import type { ConfigUse } from '../../lib/remote/ssh-command.ts'
+import { first, parseSshConfig } from '../../lib/remote/ssh-config.ts'
+import { groupAlike } from '../../lib/wording.ts'
+import { usage } from '../request/options.ts'
+import type { Call } from '../request/session.ts'
+
+export interface DraftNode {
+  readonly name: string
+  readonly role: ClusterNode['role']
+  /** For ssh, where that is not the name. */
+  readonly host?: string | undefined
+  /** Who logs in there, where that is not ssh.user. */
+  readonly user?: string | undefined
+  readonly ips: readonly string[]
+  readonly sans: readonly string[]
+}
+
+export interface Draft {
+  readonly name: string
+  readonly domain: string | undefined
+  readonly subject: Readonly<Record<'country' | 'state' | 'locality' | 'organization' | 'organizationalUnit', Text>>
+  readonly certificates: Readonly<Record<'key' | 'validity' | 'caValidity' | 'renewBefore', string>>
+  readonly api: Readonly<{ host: string; port: number; virtualIP: Text; extraSANs: readonly string[] }>
+  readonly network: Readonly<{ serviceCIDR: string | readonly string[]; clusterDomain: string }>
+  readonly encryption: Readonly<{ provider: string; resources: readonly string[] }>
+  readonly ssh: Readonly<{ user: string; directory: string; configFile: Text }>
+  readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
+  readonly nodes: readonly DraftNode[]
+}
+
+type Text = string | undefined
+
+/** With every default of cluster.yaml. */
+export function newDraft(name: string): Draft {
+  const { subject, certificates, api, network, encryption, ssh } = clusterSchema.entries
+  return {
+    name,
+    domain: undefined,
+    subject: v.getDefaults(subject.wrapped),
+    certificates: v.getDefaults(certificates.wrapped),
+    api: v.getDefaults(api),
+    network: v.getDefaults(network.wrapped),
+    encryption: v.getDefaults(encryption.wrapped),
+    ssh: v.getDefaults(ssh.wrapped),
+    users: [],
+    nodes: [],
+  }
+}
+
+/** As it stands in cluster.yaml. */
+function plainNode({ name, role, host, user, ips, sans }: DraftNode) {
+  const [ip, ...more] = ips
+  return {
+    name,
+    role,
+    ...(more.length > 0 ? { ips } : { ip }),
+    ...(host !== undefined && { host }),
+    ...(user !== undefined && { user }),
+    ...(sans.length > 0 && { sans }),
+  }
+}
+
+/** As YAML would be read. */
+export function plainCluster({ nodes, ssh: { user, configFile, directory }, ...draft }: Draft): object {
+  return { ...draft, ssh: { user, configFile, directory }, nodes: nodes.map(plainNode) }
+}
+
+/** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
+export function formatCluster(draft: Draft, schema: string): string {
+  const { name, domain, subject, certificates, api, network, encryption, ssh, users, nodes } = draft
+  return `# yaml-language-server: $schema=${encodeURI(schema)}
+# Every key, its default and its rules: docs/cluster-yaml.md of harderway.
+${line('name', name, 'of the cluster, in every kubeconfig')}
+${line('domain', domain ?? name, 'nodes are also <node>.<domain>')}
+subject: # of every certificate; can't be changed once there is a CA
+${section(formatSubject(subject))}
+certificates:
+${section([
+  line('key', certificates.key, `${keyKinds.join(' | ')}; can't be changed once there is a CA`),
+  line('validity', certificates.validity, 'also 365d, 8760h'),
+  line('caValidity', certificates.caValidity),
+  line('renewBefore', certificates.renewBefore, 'with less than this left, a certificate is issued again'),
+])}
+api:
+${section([
+  line('host', api.host, 'https://<host>:<port> in every kubeconfig'),
+  line('port', api.port),
+  line('virtualIP', api.virtualIP, api.virtualIP === undefined ? 'MISSING: where the load balancer is' : ''),
+  line('extraSANs', api.extraSANs, 'more names or addresses of the API'),
+])}
+network:
+${section([
+  line('serviceCIDR', network.serviceCIDR, "has to be kube-apiserver's --service-cluster-ip-range"),
+  line('clusterDomain', network.clusterDomain),
+])}
+encryption: # of what is in etcd
+${section([
+  line('provider', encryption.provider, `${providers.join(' | ')}; can't be changed once there are Secrets`),
+  line('resources', encryption.resources),
+])}
+ssh: # aliases, ports and jump hosts are those of your ssh configuration
+${section([
+  line('user', ssh.user),
+  ssh.configFile === undefined ? '# configFile: ./ssh_config # ssh -F' : line('configFile', ssh.configFile, 'ssh -F'),
+  line('directory', ssh.directory, 'where files go on a node'),
+])}
+# localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
+# install: guide # on to where the guide's units read the files; restarts what has to be: docs/install.md
+${formatUsers(users)}
+nodes:
+${section(nodes.map(formatNode))}
+`
+}
+
+function formatSubject(subject: Draft['subject']): string[] {
+  const open = Object.entries(subject).flatMap(([key, value]) => (value === undefined ? [key] : []))
+  return [
+    ...Object.entries(subject).flatMap(([key, value]) => (value === undefined ? [] : [line(key, value)])),
+    ...(open.length > 0 ? [`# also: ${open.join(', ')}`] : []),
+  ]
+}
+
+function formatUsers(users: Draft['users']): string {
+  return users.length > 0
+    ? `users: # besides admin\n${section(users.map((user) => `- ${text(user)}`))}`
+    : '# users: # besides admin\n#   - { name: jane, groups: [devs], validity: 90d }'
+}
+
+function formatNode(node: DraftNode): string {
+  const plain = plainNode(node)
+  return node.ips.length > 0
+    ? `- ${text(plain)}`
+    : `- ${text({ ...plain, ip: null })} # MISSING: the address of ${node.name}`
+}
+
+/** What `formatCluster` left blank in this text. */
+export function findMissing(text: string): { line: number; what: string }[] {
+  return text.split('\n').flatMap((each, i) => {
+    const [, what] = / # MISSING: (.*)$/.exec(each) ?? []
+    return what === undefined ? [] : [{ line: i + 1, what }]
+  })
+}
+
+function section(lines: readonly string[]): string {
+  return lines.map((each) => `  ${each}`).join('\n')
+}
+
+function line(key: string, value: unknown, note = ''): string {
+  return [`${key}:`, text(value), note && `# ${note}`].filter(Boolean).join(' ')
+}
+
+/** On one line. */
+function text(value: unknown): string {
+  if (value === undefined) return ''
+  const flowCollectionPadding = !Array.isArray(value)
+  return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
+}
+
+export interface Asked {
+  /** Absolute. */
+  readonly folder: string
+  /** The cluster.yaml to be written: absolute, and as it is typed. */
+  readonly file: string
+  readonly typedFile: string
+  /** An auth/ that may be there: absolute. */
+  readonly auth: string
+  /** As it was named: then it must be one. */
+  readonly from: string | undefined
+  readonly name: string | undefined
+  /** Undefined where it can't be a cluster's. */
+  readonly folderName: string | undefined
+  readonly nodes: readonly DraftNode[]
+  readonly virtualIP: string | undefined
+  readonly user: string | undefined
+  /** Absolute. */
+  readonly sshConfig: string | undefined
+}
+
+const roles = ['control', 'worker', 'gateway'] as const
+
+/** Throws a usage Failure. */
+export function parseAsked({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Asked {
+  const { names, config, from, name, sshConfig, virtualIP, user } = options
+  const [typed, ...more] = names.slice(1)
+  if (typed === undefined || typed === '' || more.length > 0)
+    throw wrong(
+      `give one folder, which gets a cluster.yaml${more.length > 0 ? `: not ${[typed, ...more].join(' and ')}` : ''}`,
+    )
+  if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
+  const folder = pathOf(typed)
+  const own = basename(folder)
+  return {
+    folder,
+    file: join(folder, 'cluster.yaml'),
+    typedFile: join(typed, 'cluster.yaml'),
+    auth: from === undefined ? join(folder, 'auth') : pathOf(from),
+    from,
+    name,
+    folderName: isDnsName(own) ? own : undefined,
+    nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
+    virtualIP,
+    user,
+    sshConfig: sshConfig === undefined ? undefined : pathOf(sshConfig),
+  }
+}
+
+/** `control0,control1`; a node that ssh knows by another name than Kubernetes is `NAME=HOST`. */
+function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
+  return list.split(',').map((word) => {
+    const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
+    if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty between the commas`)
+    return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
+  })
+}
+
+/** As it is typed. */
+export function formatWord({ name, host }: DraftNode): string {
+  return host === undefined ? name : `${name}=${host}`
+}
+
+/** With init's own help. */
+export function wrong(message: string) {
+  return usage(message, 'init')
+}
+
+interface Host {
+  readonly addresses: readonly string[]
+  /** Undefined where ssh has nothing to say of this host, and would take the user's own name. */
+  readonly user: string | undefined
+}
+
+/** Processes at once. */
+const concurrency = 16
+
+/** With what is not known yet, as far as it is found. Throws a usage Failure where ssh can't read its configuration. */
+export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: Call): Promise<Draft> {
+  const limit = pLimit(concurrency)
+  const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
+  const hosts = await Promise.all(
+    draft.nodes.map(async (node) => ({ node, ...(await limit(() => findHost(node.host ?? node.name, use, call))) })),
+  )
+  const login = user ?? mostCommon(hosts.flatMap((host) => host.user ?? [])) ?? draft.ssh.user
+  const nodes = hosts.map(({ node, addresses, user: own = login }) => ({
+    ...node,
+    ips: node.ips.length > 0 ? node.ips : addresses,
+    user: user === undefined && own !== login ? own : undefined,
+  }))
+  // One control node needs no load balancer: where there is none, the API has its address.
+  const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
+  const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
+  return {
+    ...draft,
+    api: { ...draft.api, virtualIP },
+    ssh: { ...draft.ssh, user: login },
+    nodes,
+  }
+}
+
+/** Of equally common ones the first. */
+function mostCommon(names: readonly string[]): string | undefined {
+  return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
+}
+
+/** The name has been checked: it is no option to ssh. */
+async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host> {
+  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], call)
+  if (exitCode !== 0)
+    throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
+  const config = parseSshConfig(stdout)
+  const hostname = first(config, 'hostname') ?? host
+  const user = first(config, 'user')
+  // As ssh writes what it has not been told to replace.
+  const isItself = hostname === canonicalAddress(host.toLowerCase())
+  const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
+  return {
+    // What was given as an address is what is meant.
+    addresses:
+      isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
+    user: isItself && user === userInfo().username ? undefined : user,
+  }
+}
+
+/** By /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
+async function resolve(hostname: string): Promise<string[]> {
+  try {
+    const found = await lookup(hostname, { all: true })
+    return [...new Set(found.map(({ address }) => canonicalAddress(address)))]
+  } catch (error) {
+    if (isErrno(error)) return []
+    throw error
+  }
+}
