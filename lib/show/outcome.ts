@@ -90,7 +90,7 @@ function formatBuilt({ reasons, change }: OfKind<'built'>): string {
     case 'proven':
       return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to query there'
     case 'rewritten':
-      return `${change.objects} written anew`
+      return `${change.objects} rewritten`
     case undefined:
       return 'done'
     default:

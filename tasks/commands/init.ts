@@ -33,7 +33,7 @@ export async function init(call: Call): Promise<readonly Finding[]> {
   const asked = parseAsked(call)
   refuseExisting(asked.file)
   const begun = beginDraft(asked)
-  // Before ssh is handed a name out of it.
+  // Before a name from it is passed to ssh.
   checkDraft(begun, asked)
   const draft = await findHosts(begun, asked, call)
   checkDraft(draft, asked)
@@ -41,7 +41,7 @@ export async function init(call: Call): Promise<readonly Finding[]> {
   return tell(draft, write(draft, asked), asked, call)
 }
 
-/** cluster.yaml, which comes last: while it is not there, the same command may be given again. */
+/** cluster.yaml is written last: until it exists, the same command may be run again. */
 function write(draft: Draft, { folder, file }: Asked): string {
   makeFolder(folder)
   addFile(join(folder, '.gitignore'), 'auth/\n')
@@ -85,9 +85,9 @@ function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: strin
 function beginDraft(asked: Asked): Draft {
   const adopted = adopt(asked.auth)
   if (!adopted && asked.from !== undefined)
-    throw usageFailure(`--from ${asked.from}: no ${certificateFile(caName)} that can be read is in there`)
+    throw usageFailure(`--from ${asked.from}: it has no ${certificateFile(caName)} that can be read`)
   const name = asked.name ?? adopted?.name ?? asked.folderName
-  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is no DNS name: give --name`)
+  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is not a DNS name: give --name`)
   const draft = adopted ?? newDraft(name)
   const nodes = mergeNodes(draft.nodes, asked.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
@@ -100,7 +100,7 @@ function beginDraft(asked: Asked): Draft {
   }
 }
 
-/** A node's role is in no certificate: where it is named, that is right. A gateway has none. */
+/** No certificate has a node's role: the command line decides. A gateway has no certificate. */
 function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): DraftNode[] {
   const named = (name: string) => asked.find((node) => node.name === name)
   return [
@@ -109,7 +109,7 @@ function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): D
   ]
 }
 
-/** Relative where it is inside the folder, so that both can be moved together. */
+/** Relative if it is inside the folder, so that both can be moved together. */
 function configFile({ folder, sshConfig }: Asked): string | undefined {
   if (sshConfig === undefined) return undefined
   doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
@@ -118,7 +118,7 @@ function configFile({ folder, sshConfig }: Asked): string | undefined {
   return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
 }
 
-/** Throws a usage Failure with all that is wrong, apart from what is not known yet. */
+/** Throws a usage Failure with every problem except values that are not known yet. */
 function checkDraft(draft: Draft, asked: Asked): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
@@ -128,7 +128,7 @@ function checkDraft(draft: Draft, asked: Asked): void {
   throw wrong([...new Set(lines)].join('\n'))
 }
 
-/** Of a name that is none in Kubernetes, and may be one for ssh: a full name, an address, an alias with a dot. */
+/** A hint for a name that Kubernetes refuses but ssh may know: a full name, an address, an alias with a dot. */
 function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): string {
   const { name = '', host } = (section === 'nodes' && nodes[Number(key)]) || {}
   const isHost = part === 'name' && host === undefined && /[.:_]/.test(name) && /^[\w.:-]+$/.test(name)
@@ -162,17 +162,17 @@ function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
   }
 }
 
-/** Throws a usage Failure where anything has that name, a symbolic link too. */
+/** Throws a usage Failure if anything has that name, even a symbolic link. */
 function refuseExisting(file: string): void {
   if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
 }
 
-/** With parents; throws a usage Failure where something else stands there. */
+/** With parents; throws a usage Failure if something else is there. */
 function makeFolder(folder: string): void {
   doing('make', folder, () => makeFolders(folder), 'usage')
 }
 
-/** Whether it is new: whole, or not there at all. */
+/** Returns whether it is new. The file is complete, or does not exist. */
 function addFile(file: string, text: string): boolean {
   const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
   return doing('write', file, () => {
@@ -193,12 +193,12 @@ function addFile(file: string, text: string): boolean {
 
 function exists(file: string) {
   return usageFailure(
-    `${file} is there already: nothing was written`,
-    `to begin anew, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
+    `${file} exists already: nothing was written`,
+    `to start over, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
   )
 }
 
-/** From the folder, which is there, to the schema of the harderway that runs. */
+/** The path from the existing folder to the schema of the running harderway. */
 function schemaPath(folder: string): string {
   const path = relative(
     realpathSync(folder),

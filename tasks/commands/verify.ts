@@ -28,7 +28,7 @@ import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
 import { certTable } from '../tables/certs.ts'
 import { encryptionConfig } from '../tables/files.ts'
 
-/** Throws a usage Failure for a node that has no part in it. */
+/** Throws a usage Failure for a node without connections. */
 export function verify(request: Request): Reading {
   const { cluster, options } = request
   const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
@@ -43,7 +43,7 @@ export function verify(request: Request): Reading {
 
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
+  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
   return tell(request, seen, { isPlan: false, toDo })
 }
 
@@ -144,7 +144,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
   return embedded
 }
 
-/** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
+/** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
   const missing = missingFiles(auth, pairFiles(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -168,7 +168,7 @@ async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspac
   }
 }
 
-/** An admin made up in memory: by another CA of the same name, or by ours and expired yesterday. */
+/** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
 async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
   const admin = certTable(cluster).find(({ name }) => name === 'admin')?.profile
   if (!admin) throw new Error('the table has no admin')

@@ -243,11 +243,11 @@ test('problems at one place of cluster.yaml are reported with one caret, and wha
 test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {
   const folder = place(t)
   mkdirSync(join(folder, 'auth'), { recursive: true })
-  writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
+  writeFileSync(join(folder, 'auth', 'worker0.pem'), 'issued by a previous CA')
   for (const args of [local, [...local, '--json'], [...local, '--dry-run'], [...local, '--force']]) {
     const { status, stdout, stderr } = await run(folder, args)
     assert.equal(status, 3, stdout)
-    assert.match(stdout + stderr, /worker0\.pem, made under an earlier CA/)
+    assert.match(stdout + stderr, /worker0\.pem, issued by a previous CA/)
     assert.match(stdout + stderr, /npm run task -- ca --force/)
     assert.deepEqual(readdirSync(join(folder, 'auth')), ['worker0.pem'])
   }
@@ -304,7 +304,7 @@ test('the plan of another CA has all that another run then has to make, and of a
   const replaced = await planOf('ca', '--force')
   assert.match(
     replaced.plan,
-    /^what was made under the present ca is worthless then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
+    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
   )
   assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
   const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
@@ -442,9 +442,9 @@ test('without --config the cluster.yaml is the one of the folder that the comman
 test('a phase alone that makes something anew says that it is in use elsewhere', async (t) => {
   const folder = place(t)
   const first = await run(folder, ['certs'])
-  assert.doesNotMatch(first.stdout, /^To do.*earlier files/m)
+  assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the earlier files until then$/m)
+  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the old files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch((await run(folder, ['ca', '--force'])).stdout, /^To do/m, 'its warning names another command')
 })

@@ -168,7 +168,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     await lab.node('worker1').start()
     assert.equal(ran.status, 0, ran.stdout)
     assertBack('worker1')
-    assert.match(ran.stdout, /made anew by the next bootstrap: worker1\.pem: not found/)
+    assert.match(ran.stdout, /made again by the next bootstrap: worker1\.pem: not found/)
     const next = await harderway(place, 'bootstrap', '--json')
     assert.equal(next.status, 0, next.stdout)
     assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
@@ -191,7 +191,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(await built(), [])
     rmSync(auth, { recursive: true })
     // Its key was in the auth/ that is lost: the present CA signs again.
-    assert.match(told(await recover('--node', 'control1')), /made anew by the next bootstrap: .*admin\.pem/)
+    assert.match(told(await recover('--node', 'control1')), /made again by the next bootstrap: .*admin\.pem/)
     assert.ok((await built()).includes('component-certs/admin'))
     openssl('verify', '-CAfile', join(auth, 'ca.pem'), join(auth, 'admin.pem'))
     await must('rotate', 'ca')
@@ -208,7 +208,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.equal(ran.status, 0, told(ran))
     assert.match(
       told(ran),
-      /made anew by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
+      /made again by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
     )
     assertBack('worker1')
   })
@@ -365,8 +365,8 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     writeCluster(place, [...edits, [['api', 'extraSANs'], ['10.1.1.1']]])
     const ran = await recover('--from', backup)
     assert.equal(ran.status, 0, told(ran))
-    assert.match(told(ran), /made anew by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
-    assert.match(told(ran), /made anew by the next bootstrap: admin\.kubeconfig: clusters changed/)
+    assert.match(told(ran), /made again by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
+    assert.match(told(ran), /made again by the next bootstrap: admin\.kubeconfig: clusters changed/)
     assert.deepEqual([existsSync(join(auth, 'kubernetes.pem')), existsSync(join(auth, file))], [true, false])
   })
 

@@ -1,4 +1,4 @@
-/** Each certificate, with what stands in it, and the tree of who signed whom. Certificates only: no key is in a page. */
+/** Each certificate with its content, and the tree of who signed whom. Only certificates: the page has no key. */
 import { html } from 'ghtml'
 import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
@@ -53,7 +53,7 @@ export function showCertificates(items: readonly Item[]): string {
 !${certified(items).map(showCertificate)}</div>`
 }
 
-/** Of RFC 5280, 4.2.1.12. */
+/** RFC 5280, 4.2.1.12. */
 const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
 
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {

@@ -1,4 +1,4 @@
-/** Who holds which private key, and what it lets a thief do: the reach of a stolen machine. */
+/** Who holds which private key, and what an attacker who has it can do. */
 import { html } from 'ghtml'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { parseFileName } from '../../../lib/files/names.ts'
@@ -15,7 +15,7 @@ interface Key {
   readonly isGrave?: boolean
 }
 
-/** The gravest first, then a node's own, then the rest, in the order of the tables. */
+/** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster): Key[] {
   const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
   const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isGrave: true }]
@@ -59,7 +59,7 @@ export function showKeys(cluster: Cluster): string {
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
 `
   })
-  return html`<p>By the roles in cluster.yaml. Under each machine stands the worst that its thief could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+  return html`<p>By the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
 <thead><tr><th scope="col">Machine</th>!${columns.map(({ name }) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>

@@ -1,4 +1,4 @@
-/** What ends when: a bar from beginning to end, for all that begin and end together; a table that reads well without its bars. */
+/** What expires when: one bar for all certificates with the same dates, in a table that is readable without its bars. */
 import { html } from 'ghtml'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { formatDate, formatLeft, formatNames, groupAlike } from '../../../lib/wording.ts'
@@ -30,7 +30,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     (part) => html`<span style="left:${percent(part)}">${formatDate(new Date(first + part * span))}</span>`,
   )
   const headings = ['Certificates', 'Effective expiry', 'Left']
-  // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
+  // The roles are for narrow pages, whose CSS lays rows out as blocks: a browser would drop their table meaning.
   return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>

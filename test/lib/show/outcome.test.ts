@@ -49,7 +49,7 @@ for (const [outcome, text] of [
   [built(missing, installed([], ['etcd', 'kubelet', 'kube-proxy'])), '3 units restarted'],
   [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
   [built(missing, { kind: 'proven', units: [] }), 'nothing to query there'],
-  [built(missing, { kind: 'rewritten', objects: 120 }), '120 written anew'],
+  [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
   [built({ kind: 'rotation', what: 'each answers' }), 'done'],
   [{ kind: 'fresh', reasons: [] }, 'fresh'],
   [{ kind: 'fresh', reasons: [], until: at('2036-11-22') }, 'expires 2036-11-22'],

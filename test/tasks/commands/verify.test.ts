@@ -314,7 +314,7 @@ describe('verify looks, and no more', () => {
     const spoiled = stateOf(place)
     const told = await harderway(place, 'verify')
     assert.equal(told.status, 1)
-    assert.match(told.stdout, /^To do +npm run task -- status: what is wrong with a file, and what mends it$/m)
+    assert.match(told.stdout, /^To do +npm run task -- status: what is wrong with a file, and what repairs it$/m)
     assert.deepEqual(stateOf(place), spoiled)
     assert.equal((await harderway(place, 'kubeconfigs')).status, 0)
   })
