@@ -23,7 +23,7 @@ export function formatCommand(
   return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
 }
 
-/** To be typed in the folder of this call, for the same cluster.yaml. */
+/** To type in the folder of this call, for the same cluster.yaml. */
 export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
   return formatCommand(task, { config, clone })
 }

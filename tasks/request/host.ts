@@ -1,4 +1,4 @@
-/** What a call of the program finds around it, and what ends it early. The entry passes the process; tests pass their own. */
+/** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
 import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'

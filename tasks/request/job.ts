@@ -1,4 +1,4 @@
-/** What a command does once nothing is wrong with its request: it works while it holds auth/, or reads while nobody does. */
+/** What a command does once its request is valid: it works while it holds auth/, or reads while nobody does. */
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { TargetId } from '../../lib/graph/target.ts'
@@ -20,7 +20,7 @@ export interface Writing {
 }
 
 interface Locked extends Session {
-  /** Aborted where the lock is lost. */
+  /** Aborted if the lock is lost. */
   readonly lost: AbortSignal
 }
 

@@ -1,5 +1,5 @@
 /**
- * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment
+ * `npm run bootstrap --dry-run`: without the `--`, npm takes the option as its own, and the script gets an environment
  * variable in place of it, as it does for each line of an .npmrc (npm 10 and 11). Pure.
  * https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
  */

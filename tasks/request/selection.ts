@@ -1,4 +1,4 @@
-/** From the names on the command line to targets. Pure. */
+/** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Graph } from '../../lib/graph/graph.ts'

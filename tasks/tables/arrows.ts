@@ -5,7 +5,7 @@ import type { Identity } from '../../lib/pki/handshake.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { certTable } from './certs.ts'
 
-/** A client by its file name; `in` says whether what counts is its .pem files or its kubeconfig. */
+/** A client by its file name; `in`: whether its .pem files or its kubeconfig are used. */
 export type Client =
   | { readonly name: string; readonly in: 'pem' | 'kubeconfig' }
   | 'nobody'
@@ -72,12 +72,12 @@ export function arrowTable(cluster: Cluster): Arrow[] {
           node,
           client: { name, in: 'kubeconfig' },
           server: api,
-          // People come through the load balancer too.
+          // People connect through the load balancer too.
           dialled: name === 'admin' || phase === 'user-certs' ? [endpoint.host, ...outside] : [endpoint.host],
           expected: identities.get(name),
         }),
       ),
-    // A pod shows a token in place of a certificate.
+    // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: inside, expected: undefined },
     ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
