@@ -119,7 +119,7 @@ function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, togethe
   )
 }
 
-/** Files of nodes that cluster.yaml does not have any more: a node was renamed, or the machine was another one before. */
+/** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
 function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: FolderSeen): string[] {
   const names = new Set(cluster.nodes.map(({ name }) => name))
   const cas = ownCas(auth)
@@ -142,7 +142,7 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
   const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
   return neighbours.length === 0
     ? `${holds}: --prune removes it`
-    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
+    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
 }
 
 const thisRun = randomBytes(4).toString('hex')

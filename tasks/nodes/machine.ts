@@ -1,4 +1,4 @@
-/** Checks that the machine that ssh reaches is the node that cluster.yaml means: by its addresses, and by whose pair it holds. */
+/** Checks that the machine that ssh reaches is the node in cluster.yaml: by its addresses, and by whose pair it holds. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { certificateFile, keyFile, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
@@ -11,7 +11,7 @@ import { certificatesIn, type Held, heldOn } from './guards.ts'
 import { digestOf } from './look.ts'
 
 /**
- * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if nobody can tell. `together`: nodes
+ * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided. `together`: nodes
  * that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the provider.
  */
 export function guardMachine(

@@ -38,7 +38,7 @@ export async function findOtherCluster(
   const asked = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.
-  workspace.note(`looking for an earlier ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
+  workspace.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
   const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, asked))))
   const holding = controls.filter((_, i) => (held[i]?.length ?? 0) > 0)
   if (holding[0]) {

@@ -46,7 +46,7 @@ async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<voi
   try {
     await work()
   } finally {
-    // A lease that can't be given back expires.
+    // A lease that can't be revoked expires.
     if (turn) await giveBack(on, turn).catch(() => {})
   }
 }

@@ -1,4 +1,4 @@
-/** Why the CA in auth/ is not worked with, nor another one made: each throws a refusal that names the ways out. */
+/** Refusals to use the CA in auth/, or to make another one. Each throws a refusal that names the ways out. */
 
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
@@ -18,7 +18,7 @@ import { certTable } from '../tables/certs.ts'
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 const restore = (workspace: Workspace) =>
   `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
-/** What is missing; a file that is there would be in the way. */
+/** For missing files: a file that exists would be in the way. */
 const recoverMissing = (workspace: Workspace) =>
   `restore ${certificate} and ${key} from a backup or from a control node: ${recoverCommand(workspace)}`
 const startOver = ({ command }: Workspace) =>
@@ -55,12 +55,12 @@ export function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
     ])
 }
 
-/** Without a CA, whatever was issued under an earlier one would become worthless. */
+/** With a new CA, whatever a previous one issued would stop working. */
 export function refuseNewCa(workspace: Workspace): void {
   const { auth } = workspace
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
   if (made.length > 0)
-    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, issued by a previous CA`, [
       recoverMissing(workspace),
       startOver(workspace),
     ])
@@ -82,18 +82,18 @@ export function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace
     : pair.key
       ? compareKeyKind(pair.key, profile)
       : []
-  // What it may be used for is no part of the identity.
+  // Its usages are not part of the identity.
   const isRenewable = asked.every(({ kind }) => kind === 'usages-changed')
   if (asked.length === 0 || (isRenewable && force === 'renew')) return
   if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(asked)}`, [renew(workspace)])
   const keep = 'change cluster.yaml to match the CA'
-  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+  throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(asked)}`, [
     keep,
     startOver(workspace),
   ])
 }
 
-/** Nothing that it issues would be taken by anybody. */
+/** Nobody would accept what it issues. */
 export function refuseUntimely({ notBefore, notAfter }: Certificate, workspace: Workspace): void {
   const { now, auth } = workspace
   if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])

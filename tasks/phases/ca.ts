@@ -1,4 +1,4 @@
-/** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+/** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
 
 import { createPublicKey } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
@@ -76,9 +76,9 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const { auth } = workspace
   refuseUntimely(ca, workspace)
   const end = `the CA expires on ${formatDate(notAfter)}`
-  // Within renewBefore, each command says so itself.
+  // Within renewBefore, every command reports it anyway.
   if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // cfssl gives a CA five years where none are asked for, whatever it issues.
+  // By default cfssl gives a CA five years, whatever the validity of its leaves.
   const leaf = certificateFile('kubernetes')
   const issued = tryCertificate(auth, 'kubernetes')
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
@@ -115,7 +115,7 @@ async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Wor
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
   const old = force && backUp(auth, [certificate, key, certificateFile(crossName)], now)
-  // It would lead to another CA than the one that is there then.
+  // It would lead to the CA that is being replaced.
   if (!kept) auth.remove(certificateFile(crossName))
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
@@ -130,7 +130,7 @@ async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Wor
   if (!old) return { change }
   const warning =
     force === 'renew'
-      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which tells what is to be restarted'}`
+      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
       : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
   return { change, warning }
 }

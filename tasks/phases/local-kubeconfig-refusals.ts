@@ -14,7 +14,7 @@ import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 
-/** What is in auth/ says what cluster.yaml asks for, and nothing else: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
+/** Files in auth/ contain only what cluster.yaml wants: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
 export function refuseOwnFiles({ auth, kubeconfigs }: Workspace): void {
   const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
   if (own === undefined) return
@@ -41,14 +41,14 @@ export function refuseOtherContext(
     ])
 }
 
-/** What another context of the user's relies on is not overwritten. */
+/** Entries that another context of the user's uses are not overwritten. */
 export function refuseConflicts(files: readonly KubeconfigFile[], access: Access): void {
   const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
   for (const entry of entriesOf(access)) {
     const found = findEntry(files, entry.list, entry.name)
     if (entry.list === 'contexts' || !found || isCurrent(found, entry)) continue
     const isUser = entry.list === 'users'
-    // A user may serve several contexts of our cluster; a cluster of our name is ours where our context is there.
+    // A user may serve several contexts of our cluster; a cluster of our name is ours if our context exists.
     const isConflict = isUser
       ? ({ user, cluster }: Fields) => user === access.user && cluster !== access.cluster
       : ({ cluster }: Fields) => cluster === access.cluster && !findEntry(files, 'contexts', access.context)

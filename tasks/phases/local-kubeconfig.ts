@@ -37,7 +37,7 @@ export function localWork(names: Names, admin: CertRow) {
   }
 }
 
-/** Where there is no reason of its own yet, the entries will be in the first file that exists, else in the last of the list. */
+/** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
 function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built['change'] {
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
   const paths = kubeconfigs()
@@ -121,7 +121,7 @@ function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
   return [...changed, ...open]
 }
 
-/** Whether others can read our key in it; a file without our key is for the user to show to whom he wants. */
+/** Whether others can read our key in it; a file without our key is up to the user. */
 function isOpen({ mode = 0, content }: KubeconfigFile, { user }: Access): boolean {
   return (mode & 0o077) !== 0 && content.users.has(user)
 }
@@ -136,13 +136,13 @@ async function build(workspace: Workspace, access: Access, signal: AbortSignal):
     // Read again under the lock.
     const files = readKubeconfigs(workspace.kubeconfigs())
     refuse(files, workspace, access, access)
-    // All of them before the first is written: one may be refused.
+    // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
   })
 }
 
-/** Throws a refusal where it can't be had without touching what is not ours. */
+/** Throws a refusal if it can't be changed without touching entries that are not ours. */
 function changedText({ path, text }: KubeconfigFile, changes: readonly Change[]): string {
   const changed = applyChanges(text, changes)
   if (changed !== undefined) return changed

@@ -94,19 +94,19 @@ const rows: readonly Row[] = [
     ...ca,
     title: 'a CA that is missing while certificates made under it are there',
     spoil: (auth) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(auth, name))),
-    said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, issued by a previous CA$/,
   },
   {
     ...ca,
     title: 'a CA that is missing while one certificate is there',
     spoil: (auth) => keepOnly(auth, 'control0.pem'),
-    said: /has no ca\.pem and ca-key\.pem, but control0\.pem, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but control0\.pem, issued by a previous CA$/,
   },
   {
     ...ca,
     title: 'a CA that is missing while one kubeconfig is there',
     spoil: (auth) => keepOnly(auth, 'kube-proxy.kubeconfig'),
-    said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, issued by a previous CA$/,
   },
   { ...ca, title: 'a CA without its key', spoil: spoilFile('ca-key.pem', removed), said: /: ca-key\.pem missing$/ },
   {
@@ -619,7 +619,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.equal(backupIn(auth).files['ca.pem'], old['ca.pem'])
       assert.match(
         String(ran.events.find(({ type }) => type === 'built')?.warning),
-        /npm run bootstrap, which tells what is to be restarted/,
+        /npm run bootstrap, which lists what to restart/,
       )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)

@@ -205,7 +205,7 @@ test('a group that is taken from a user is told: copies of the earlier certifica
   assert.deepEqual(idsOf(ran, 'built'), ['user-certs/jane'])
   assert.match(
     JSON.stringify(ran.events),
-    /copies of the earlier certificate are of ops until \d{4}-\d\d-\d\d: nothing revokes/,
+    /copies of the old certificate are in ops until \d{4}-\d\d-\d\d: nothing revokes/,
   )
   assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
 })
