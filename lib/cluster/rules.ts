@@ -149,12 +149,12 @@ function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[])
 }
 
 function unitProblems(units: Raw, known: Known['units']): Problem[] {
-  return Object.entries(units).flatMap(([unit, told]): Problem[] => {
+  return Object.entries(units).flatMap(([unit, override]): Problem[] => {
     const files = known.get(unit)
     const path = ['install', 'units', unit]
     if (!files)
       return [{ path, at: 'key', message: `is not a unit of the layout: ${suggest(unit, [...known.keys()])}` }]
-    return Object.keys(map(map(told).files))
+    return Object.keys(map(map(override).files))
       .filter((file) => !files.includes(file))
       .map((file) => ({
         path: [...path, 'files', file],

@@ -25,7 +25,7 @@ export function buildGraph(targets: readonly Target[]): Graph {
 
 /** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
 export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
-  const asked = [...ids]
+  const roots = [...ids]
   const wanted = new Map<TargetId, Target>()
   const reach = (id: TargetId): void => {
     const target = graph.get(id)
@@ -34,8 +34,8 @@ export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
     wanted.set(id, target)
     target.needs.forEach(reach)
   }
-  asked.forEach(reach)
-  return inOrder(wanted, asked)
+  roots.forEach(reach)
+  return inOrder(wanted, roots)
 }
 
 /** Depth first along needs and after; edges to other targets are ignored. */

@@ -52,15 +52,15 @@ export class Client {
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
     const ended = AbortSignal.any([signal, AbortSignal.timeout(patience)])
-    const asked = send({ agent: this.#agent, host, method, path, headers, signal: ended })
-    asked.on('error', (error) => reject(notAnswered(error)))
-    asked.on('response', (response) => {
+    const outgoing = send({ agent: this.#agent, host, method, path, headers, signal: ended })
+    outgoing.on('error', (error) => reject(notAnswered(error)))
+    outgoing.on('response', (response) => {
       const chunks: Buffer[] = []
       let size = 0
       response.on('error', (error) => reject(notAnswered(error)))
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
-        if (size > longestBody) asked.destroy(new Error('it sends more than an answer can be'))
+        if (size > longestBody) outgoing.destroy(new Error('it sends more than an answer can be'))
         else chunks.push(chunk)
       })
       response.on('end', () =>
@@ -71,7 +71,7 @@ export class Client {
         }),
       )
     })
-    asked.end(text)
+    outgoing.end(text)
     return await promise
   }
 

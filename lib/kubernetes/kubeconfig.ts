@@ -53,14 +53,14 @@ export function scalarText(text: string): string {
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
 export function compareKubeconfig(text: string, access: Access): string[] | undefined {
-  const askedText = formatKubeconfig(access)
-  if (text === askedText) return []
-  const [found, asked] = [parseFields(text), parseFields(askedText)]
-  if (!found || !asked || Object.keys(found).length === 0) return undefined
+  const wantedText = formatKubeconfig(access)
+  if (text === wantedText) return []
+  const [found, wanted] = [parseFields(text), parseFields(wantedText)]
+  if (!found || !wanted || Object.keys(found).length === 0) return undefined
   // kubectl up to 1.33 writes it, and nothing reads it.
   delete found.preferences
-  return [...new Set([...Object.keys(asked), ...Object.keys(found)])].filter(
-    (key) => !isDeepStrictEqual(found[key], asked[key]),
+  return [...new Set([...Object.keys(wanted), ...Object.keys(found)])].filter(
+    (key) => !isDeepStrictEqual(found[key], wanted[key]),
   )
 }
 

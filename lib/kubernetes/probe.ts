@@ -133,25 +133,25 @@ export function notAnswered(error: Error): Failure {
 }
 
 /** The JSON object of an answer. Throws a Failure that quotes nothing: it may hold a Secret. */
-export function readObject({ body }: Reply, asked: string): object {
+export function readObject({ body }: Reply, source: string): object {
   try {
     const value: unknown = JSON.parse(body)
     if (typeof value === 'object' && value !== null) return value
   } catch {
     // The parser's message quotes the text.
   }
-  throw new Failure(`${asked} does not answer with a JSON object`, { code: 'not-answered' })
+  throw new Failure(`${source} does not answer with a JSON object`, { code: 'not-answered' })
 }
 
 /** Throws a Failure that quotes nothing. */
 export function inShape<Schema extends v.GenericSchema>(
   schema: Schema,
   value: unknown,
-  asked: string,
+  source: string,
 ): v.InferOutput<Schema> {
   const parsed = v.safeParse(schema, value)
   if (parsed.success) return parsed.output
-  throw new Failure(`${asked} answers in an unexpected form`, { code: 'not-answered' })
+  throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })
 }
 
 /** True if a server answered with one of these statuses, where another was expected. */

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { inShape } from './probe.ts'
 import type { Etcd } from './stored.ts'
 
-export interface LockAsked {
+export interface StoreLock {
   readonly key: string
   /** A word that names the owner: the same owner may take over its own previous lock. */
   readonly owner: string
@@ -17,7 +17,7 @@ export interface LockAsked {
 export type LockTaken = { readonly lease: string } | { readonly host: string }
 
 /** Throws a Failure if etcd does not answer as expected: then the lock is not ours. */
-export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: LockAsked): Promise<LockTaken> {
+export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: StoreLock): Promise<LockTaken> {
   const { ID: lease } = await ask(etcd, '/v3/lease/grant', { TTL: seconds }, granted)
   const own = { key: encode(key), value: encode(`${owner} ${host}`), lease }
   const isAbsent = { key: own.key, target: 'CREATE', result: 'EQUAL', create_revision: '0' }
@@ -54,12 +54,12 @@ const decided = v.object({
 
 /** Undefined if it was put; else the value that exists, in base64. */
 async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | undefined> {
-  const asked = {
+  const transaction = {
     compare: [compare],
     success: [{ request_put: put }],
     failure: [{ request_range: { key: put.key } }],
   }
-  const { succeeded, responses } = await ask(etcd, '/v3/kv/txn', asked, decided)
+  const { succeeded, responses } = await ask(etcd, '/v3/kv/txn', transaction, decided)
   return succeeded ? undefined : (responses[0]?.response_range?.kvs[0]?.value ?? '')
 }
 

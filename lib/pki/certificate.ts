@@ -147,19 +147,19 @@ export function compareWithProfile(certificate: Certificate, profile: Profile): 
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
-export function compareSubject(attributes: readonly string[], asked: Subject): Reason[] {
-  const changed = difference(attributes, subjectAttributes(asked))
+export function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
+  const changed = difference(attributes, subjectAttributes(wanted))
   return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
-export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[] {
+export function compareKeyKind(key: KeyObject, { key: wanted }: Profile): Reason[] {
   const was = keyKindOf(key)
-  return was === asked ? [] : [{ kind: 'key-kind-changed', was, asked }]
+  return was === wanted ? [] : [{ kind: 'key-kind-changed', was, asked: wanted }]
 }
 
 /** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
-function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, asked: Profile): boolean {
-  if (isCa !== asked.isCa) return false
+function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: Profile): boolean {
+  if (isCa !== wanted.isCa) return false
   if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
@@ -173,9 +173,9 @@ function subjectAttributes(subject: Subject): string[] {
 
 function difference(
   has: readonly string[],
-  asked: readonly string[],
+  wanted: readonly string[],
 ): { added: string[]; removed: string[] } | undefined {
-  const added = asked.filter((item) => !has.includes(item))
-  const removed = has.filter((item) => !asked.includes(item))
+  const added = wanted.filter((item) => !has.includes(item))
+  const removed = has.filter((item) => !wanted.includes(item))
   return added.length + removed.length > 0 ? { added, removed } : undefined
 }

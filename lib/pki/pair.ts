@@ -64,8 +64,8 @@ export interface Demands {
 
 export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
-  const asked = demands.chain ? [demands.chain.der] : []
-  const isChained = chain.length === asked.length && asked.every((der, i) => chain[i]?.equals(der))
+  const wanted = demands.chain ? [demands.chain.der] : []
+  const isChained = chain.length === wanted.length && wanted.every((der, i) => chain[i]?.equals(der))
   const { reasons: own, ...verdict } = checkCertificate(certificate, demands)
   return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
 }
@@ -76,10 +76,10 @@ export function checkCertificate(certificate: Certificate, demands: Demands): Ve
   // Before there is a CA, a dry run says that it will be made.
   const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands
   const issued: Reason[] = isIssued ? [] : [{ kind: 'other-issuer' }]
-  const asked = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
+  const differences = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
   const { notAfter: until } = certificate
   const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
-  return { reasons: [...asked, ...timeReasons(certificate, demands)], until, renewsFrom }
+  return { reasons: [...differences, ...timeReasons(certificate, demands)], until, renewsFrom }
 }
 
 /** A leaf limited by its CA's expiry would not last longer if it were reissued. */

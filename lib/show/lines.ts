@@ -30,7 +30,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     if (detail === 'verbose' || kind === 'failed') return true
     return (kind !== 'fresh' || !build) && room-- > 0
   }
-  const tell = (target: Target, outcome: Outcome, others: Outcome[]) => {
+  const show = (target: Target, outcome: Outcome, others: Outcome[]) => {
     if (isTold(target, outcome)) say(formatEnd(target.id, outcome))
     else others.push(outcome)
     if ('warning' in outcome && outcome.warning) say(`warning ${target.id}: ${outcome.warning}`)
@@ -40,7 +40,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
       const { target, phase } = progress.apply(event) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
       const others = counted.get(phase) ?? []
-      tell(target, event.outcome, others)
+      show(target, event.outcome, others)
       if (phase.left === 0 && others.length > 0)
         say(`${phase.view.title}: ${summariseGroup(others, areChecks(phase.view))}`)
     },

@@ -140,7 +140,7 @@ function without(names: readonly string[], others: readonly string[]): string[] 
 
 function fold(entries: readonly Entry[]): Entry[] {
   const nameOf = ({ targets: [target] }: Entry) => (target ? nameInPhase(target) : '')
-  const textOf = ({ phase, targets, names, ...told }: Entry) => JSON.stringify(told)
+  const textOf = ({ phase, targets, names, ...rest }: Entry) => JSON.stringify(rest)
   return foldAlike(entries, nameOf, textOf).map(({ group, shared }) => ({
     ...group[0],
     targets: group.flatMap(({ targets }) => targets),
@@ -160,8 +160,8 @@ export function createPlanJson(
   return {
     ...progress,
     end: async (summary) => {
-      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
-        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
+      for (const { phase, targets, names, ...rest } of planEntries(phases, summary.outcomes))
+        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...rest }))
       await progress.end(summary)
     },
   }

@@ -30,11 +30,11 @@ export function helpText(): string {
 /** `names`: the words before --help; the phases among them are explained. */
 export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
-  const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
+  const named = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
   return [
     ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
-    ...(isRun ? ['', ...formatPhases(asked)] : []),
+    ...(isRun ? ['', ...formatPhases(named)] : []),
     ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, helpWith(name, command)))],
     ...['', formatCommon(command)],
     ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],

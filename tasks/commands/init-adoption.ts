@@ -33,7 +33,7 @@ export function adopt(path: string): Draft | undefined {
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]
   const draft = newDraft(server?.cluster ?? 'kubernetes')
-  const sealed = readEncryptionConfig(textOf(auth, encryptionConfig.file))
+  const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
     ...draft,
     subject: readSubject(ca),
@@ -49,7 +49,7 @@ export function adopt(path: string): Draft | undefined {
       ),
     },
     ...readApiNames(draft, { server, sans: all.get(apiName)?.sans ?? [], nodes }),
-    encryption: sealed ? { provider: sealed.provider, resources: sealed.resources } : draft.encryption,
+    encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
     users: users.map(({ name, certificate }) => ({
       name,
       groups: valuesOf(certificate, 'O'),

@@ -169,7 +169,7 @@ function text(value: unknown): string {
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
 }
 
-export interface Asked {
+export interface Requested {
   /** Absolute. */
   readonly folder: string
   /** The cluster.yaml to write: absolute, and as it is typed. */
@@ -192,7 +192,7 @@ export interface Asked {
 const roles = ['control', 'worker', 'gateway'] as const
 
 /** Throws a usage Failure. */
-export function parseAsked({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Asked {
+export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Requested {
   const { names, config, from, name, sshConfig, virtualIP, user } = options
   const [typed, ...more] = names.slice(1)
   if (typed === undefined || typed === '' || more.length > 0)
@@ -246,7 +246,7 @@ interface Host {
 const concurrency = 16
 
 /** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
-export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: Call): Promise<Draft> {
+export async function findHosts(draft: Draft, { user, sshConfig }: Requested, call: Call): Promise<Draft> {
   const limit = pLimit(concurrency)
   const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
   const hosts = await Promise.all(

@@ -15,7 +15,7 @@ import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt } from './init-adoption.ts'
 import {
-  type Asked,
+  type Requested,
   type Draft,
   type DraftNode,
   findHosts,
@@ -23,26 +23,26 @@ import {
   formatCluster,
   formatWord,
   newDraft,
-  parseAsked,
+  parseRequested,
   plainCluster,
   wrong,
 } from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(call: Call): Promise<readonly Finding[]> {
-  const asked = parseAsked(call)
-  refuseExisting(asked.file)
-  const begun = beginDraft(asked)
+  const requested = parseRequested(call)
+  refuseExisting(requested.file)
+  const begun = beginDraft(requested)
   // Before a name from it is passed to ssh.
-  checkDraft(begun, asked)
-  const draft = await findHosts(begun, asked, call)
-  checkDraft(draft, asked)
+  checkDraft(begun, requested)
+  const draft = await findHosts(begun, requested, call)
+  checkDraft(draft, requested)
   call.signal.throwIfAborted()
-  return tell(draft, write(draft, asked), asked, call)
+  return report(draft, write(draft, requested), requested, call)
 }
 
 /** cluster.yaml is written last: until it exists, the same command may be run again. */
-function write(draft: Draft, { folder, file }: Asked): string {
+function write(draft: Draft, { folder, file }: Requested): string {
   makeFolder(folder)
   addFile(join(folder, '.gitignore'), 'auth/\n')
   const text = formatCluster(draft, schemaPath(folder))
@@ -50,16 +50,16 @@ function write(draft: Draft, { folder, file }: Asked): string {
   return text
 }
 
-function tell(draft: Draft, text: string, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
+function report(draft: Draft, text: string, requested: Requested, { options, print, clone, cwd }: Call): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = findMissing(text)
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${asked.file} is written; ssh logs in as ${formatLogins(draft)}`)
+    say(`${requested.file} is written; ssh logs in as ${formatLogins(draft)}`)
   }
-  for (const { line, what } of missing) say(`${asked.file}:${line}: missing: ${what}`)
-  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
+  for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 
@@ -75,42 +75,42 @@ function formatLogins({ ssh, nodes }: Draft): string {
   ].join(', ')
 }
 
-function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {
+function nextCommand({ file, typedFile, from }: Requested, cwd: string, clone: string | undefined): string {
   const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, { config, clone })
 }
 
 /** Throws a usage Failure. */
-function beginDraft(asked: Asked): Draft {
-  const adopted = adopt(asked.auth)
-  if (!adopted && asked.from !== undefined)
-    throw usageFailure(`--from ${asked.from}: it has no ${certificateFile(caName)} that can be read`)
-  const name = asked.name ?? adopted?.name ?? asked.folderName
-  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is not a DNS name: give --name`)
+function beginDraft(requested: Requested): Draft {
+  const adopted = adopt(requested.auth)
+  if (!adopted && requested.from !== undefined)
+    throw usageFailure(`--from ${requested.from}: it has no ${certificateFile(caName)} that can be read`)
+  const name = requested.name ?? adopted?.name ?? requested.folderName
+  if (name === undefined) throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
   const draft = adopted ?? newDraft(name)
-  const nodes = mergeNodes(draft.nodes, asked.nodes)
+  const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
   return {
     ...draft,
     name,
-    api: { ...draft.api, virtualIP: asked.virtualIP ?? draft.api.virtualIP },
-    ssh: { ...draft.ssh, user: asked.user ?? draft.ssh.user, configFile: configFile(asked) },
+    api: { ...draft.api, virtualIP: requested.virtualIP ?? draft.api.virtualIP },
+    ssh: { ...draft.ssh, user: requested.user ?? draft.ssh.user, configFile: configFile(requested) },
     nodes,
   }
 }
 
 /** No certificate has a node's role: the command line decides. A gateway has no certificate. */
-function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): DraftNode[] {
-  const named = (name: string) => asked.find((node) => node.name === name)
+function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]): DraftNode[] {
+  const named = (name: string) => requested.find((node) => node.name === name)
   return [
     ...known.map((node) => ({ ...node, host: named(node.name)?.host, role: named(node.name)?.role ?? node.role })),
-    ...asked.filter(({ name }) => known.every((node) => node.name !== name)),
+    ...requested.filter(({ name }) => known.every((node) => node.name !== name)),
   ]
 }
 
 /** Relative if it is inside the folder, so that both can be moved together. */
-function configFile({ folder, sshConfig }: Asked): string | undefined {
+function configFile({ folder, sshConfig }: Requested): string | undefined {
   if (sshConfig === undefined) return undefined
   doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
   if (!statSync(sshConfig).isFile()) throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
@@ -119,11 +119,11 @@ function configFile({ folder, sshConfig }: Asked): string | undefined {
 }
 
 /** Throws a usage Failure with every problem except values that are not known yet. */
-function checkDraft(draft: Draft, asked: Asked): void {
+function checkDraft(draft: Draft, requested: Requested): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map(
-    (problem) => `${sourceOf(problem, draft, asked)}: ${problem.message}${hintOf(problem, draft)}`,
+    (problem) => `${sourceOf(problem, draft, requested)}: ${problem.message}${hintOf(problem, draft)}`,
   )
   throw wrong([...new Set(lines)].join('\n'))
 }
@@ -141,10 +141,10 @@ function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Dra
   return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
 }
 
-function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
+function sourceOf({ path }: Problem, draft: Draft, requested: Requested): string {
   const [section, key, part] = path
   const node = section === 'nodes' && typeof key === 'number' ? draft.nodes[key] : undefined
-  const typed = node && asked.nodes.find(({ name, role }) => name === node.name && role === node.role)
+  const typed = node && requested.nodes.find(({ name, role }) => name === node.name && role === node.role)
   if (typed) return `--${typed.role} ${formatWord(typed)}`
   switch ([section, part === undefined ? key : ''].filter((word) => word !== undefined).join('.')) {
     case 'nodes':
@@ -158,7 +158,7 @@ function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
     case 'ssh.configFile':
       return `--ssh-config ${draft.ssh.configFile}`
     default:
-      return `${asked.auth}: ${formatPath(path)}`
+      return `${requested.auth}: ${formatPath(path)}`
   }
 }
 

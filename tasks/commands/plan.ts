@@ -15,7 +15,7 @@ import { exitStatus, type Finding } from '../request/exit-status.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import type { Reading } from '../request/job.ts'
-import { look, type Seen, tell } from '../request/look.ts'
+import { look, type Seen, showLook } from '../request/look.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
@@ -60,7 +60,7 @@ async function show(request: Request, seen: Seen, { all, whole, selection: { ids
     ...noteOnValidity(workspace, outcomes),
   ]
   const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
-  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
+  return showLook(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */

@@ -138,21 +138,21 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  const [names, wrong, anew]: [string[], string[], Anew[]] = [[], [], []]
+  const [names, wrong, remade]: [string[], string[], Remade[]] = [[], [], []]
   for (const part of groupAlike(targets, ({ makes: [file = ''] }) => parseFileName(file)?.name)) {
-    const { files: own, wrong: why, anew: later } = await checkPart(found, part, cas)
+    const { files: own, wrong: why, remade: later } = await checkPart(found, part, cas)
     if (why.length === 0) {
       names.push(...own)
-      anew.push(...later)
+      remade.push(...later)
     } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
-    else anew.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
+    else remade.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
   }
   refuseWrong(workspace, main, wrong)
   const served = node && (await describeServed(found, node, main.listening, cas))
   refuseWrong(workspace, main, served?.foreign ?? [])
   const taken = inWritingOrder(names, files)
   refusePresent(workspace, main, taken)
-  return { files: taken, notes: [...(served?.notes ?? []), ...describeAnew(anew), `now: ${nextOf(workspace, ca)}`] }
+  return { files: taken, notes: [...(served?.notes ?? []), ...describeRemade(remade), `now: ${nextOf(workspace, ca)}`] }
 }
 
 function holdingOf({ main, nodes }: Sources, node: string | undefined) {
@@ -187,13 +187,13 @@ function chainsIn({ main }: Sources): Certificate[] {
 }
 
 /** A file that the next run makes. */
-type Anew = readonly [file: string, why: string]
+type Remade = readonly [file: string, why: string]
 
 interface Checked {
   readonly files: readonly string[]
   /** Problems that no new file repairs, in words. */
   readonly wrong: readonly string[]
-  readonly anew: readonly Anew[]
+  readonly remade: readonly Remade[]
 }
 
 /**
@@ -207,14 +207,14 @@ async function checkPart(
 ): Promise<Checked> {
   const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
   if (files.size === 0 && !part[0].irreplaceable)
-    return { files: [], wrong: [], anew: [[part[0].makes[0] ?? '', 'not found']] }
-  const [wrong, anew]: [string[], Anew[]] = [[], []]
+    return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
+  const [wrong, remade]: [string[], Remade[]] = [[], []]
   for (const target of part) {
     const [file = ''] = target.makes
     try {
       const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
       wrong.push(...reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
-      if (reasons.length > 0) anew.push([file, formatReasons(reasons)])
+      if (reasons.length > 0) remade.push([file, formatReasons(reasons)])
       // A kubeconfig that differs from ours may name a program that kubectl would run here.
       if (reasons.some(({ kind }) => kind === 'content-changed')) files.delete(file)
     } catch (error) {
@@ -222,7 +222,7 @@ async function checkPart(
       wrong.push(error.message)
     }
   }
-  return { files: [...files], wrong, anew }
+  return { files: [...files], wrong, remade }
 }
 
 /** Undefined if the next run repairs it. */
@@ -257,8 +257,8 @@ function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buf
   return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
 }
 
-function describeAnew(anew: readonly Anew[]): string[] {
-  return groupAlike(anew, ([, why]) => why).map(
+function describeRemade(remade: readonly Remade[]): string[] {
+  return groupAlike(remade, ([, why]) => why).map(
     (group) => `made again by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
   )
 }

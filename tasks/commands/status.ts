@@ -34,11 +34,11 @@ import { formatStatus } from './status-table.ts'
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export function status(request: Request): Reading {
   checkNodes(request.cluster, request.options.nodes)
-  const asked = wholeCluster(request)
+  const scope = wholeCluster(request)
   return {
-    graph: asked.graph,
+    graph: scope.graph,
     read: async (session) => {
-      const seen = await look(session, asked)
+      const seen = await look(session, scope)
       return () => show(request, seen)
     },
   }

@@ -21,7 +21,7 @@ import { commandOf } from '../request/command.ts'
 import type { Finding } from '../request/exit-status.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Reading } from '../request/job.ts'
-import { look, type Seen, tell } from '../request/look.ts'
+import { look, type Seen, showLook } from '../request/look.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
@@ -44,7 +44,7 @@ export function verify(request: Request): Reading {
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
   const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
-  return tell(request, seen, { isPlan: false, toDo })
+  return showLook(request, seen, { isPlan: false, toDo })
 }
 
 const api = 'kubernetes'
@@ -64,9 +64,9 @@ function arrowTargets(cluster: Cluster): Target[] {
     (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
-  const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
+  const encryption: Target = { ...base('keys/encryption'), check: ({ auth }) => checkEncryption(auth) }
   const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
-  return [...arrows, ...local, token, seal]
+  return [...arrows, ...local, token, encryption]
 }
 
 function base(id: string, node?: string): Omit<Target, 'check'> {
@@ -209,7 +209,7 @@ function checkToken({ auth, command }: Workspace): Verdict {
   return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
 }
 
-function checkSeal(auth: AuthDir): Verdict {
+function checkEncryption(auth: AuthDir): Verdict {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }

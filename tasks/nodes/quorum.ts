@@ -94,11 +94,11 @@ function giveBack(on: On, { lease }: { readonly lease: string }): Promise<void> 
 }
 
 async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string])[]> {
-  const asked = membersOf(on).others.map(async (other) => {
+  const checks = membersOf(on).others.map(async (other) => {
     const why = await whyNotHealthy(on, other, unit)
     return why === undefined ? [] : [[other.name, why] as const]
   })
-  return (await Promise.all(asked)).flat()
+  return (await Promise.all(checks)).flat()
 }
 
 /**

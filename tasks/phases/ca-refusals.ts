@@ -77,17 +77,17 @@ export function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace
       broken.every(({ kind }) => kind === 'missing') ? recoverMissing(workspace) : restore(workspace),
       startOver(workspace),
     ])
-  const asked = pair.certificate
+  const differences = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key
       ? compareKeyKind(pair.key, profile)
       : []
   // Its usages are not part of the identity.
-  const isRenewable = asked.every(({ kind }) => kind === 'usages-changed')
-  if (asked.length === 0 || (isRenewable && force === 'renew')) return
-  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(asked)}`, [renew(workspace)])
+  const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
+  if (differences.length === 0 || (isRenewable && force === 'renew')) return
+  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(differences)}`, [renew(workspace)])
   const keep = 'change cluster.yaml to match the CA'
-  throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(asked)}`, [
+  throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(differences)}`, [
     keep,
     startOver(workspace),
   ])

@@ -51,11 +51,11 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
+function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
   const state = readCaState(workspace)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
-  const profile = caProfile(pair.certificate, asked)
+  const profile = caProfile(pair.certificate, wanted)
   if (isAbsent(pair)) refuseNewCa(workspace)
   else refuseOtherCa(pair, profile, workspace, force)
   if (isAbsent(pair) && force === 'renew')
@@ -87,30 +87,30 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   return { reasons, until: notAfter, warning }
 }
 
-function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Change {
+function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
   const { auth, now, cluster } = workspace
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(key) !== undefined
-  return changeOfPair(auth, caName, { profile: asked, expires, isKeyKept })
+  return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, asked: Profile, work: Work): Promise<Built | undefined> {
+async function build(workspace: Workspace, wanted: Profile, work: Work): Promise<Built | undefined> {
   const { stage } = readCaState(workspace)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(workspace)
   if (stage === 'both') {
     if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', workspace)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, asked)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, wanted)
   }
-  return makeCa(workspace, asked, work)
+  return makeCa(workspace, wanted, work)
 }
 
-async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built> {
+async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Work): Promise<Built> {
   const { generatePrivateKey, issuerNameIn, issuerNameOf, privateKeyPem, selfSign } = await import(
     '../../lib/pki/x509.ts'
   )
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
-  const profile = force === 'replace' ? asked : caProfile(pair.certificate, asked)
+  const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })

@@ -36,7 +36,7 @@ export interface CertUse {
   /** What its user should know in any case. */
   readonly warning?: string | undefined
   /** Whether the whole cluster is lost with the key. */
-  readonly isGrave?: true
+  readonly isCritical?: true
   /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
 }
@@ -66,7 +66,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
     purpose: 'signs the rest',
     power: 'becomes anyone: signs certificates for any user and any server',
-    isGrave: true,
+    isCritical: true,
     irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
   },
   // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
@@ -79,7 +79,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair },
     purpose: 'API, etcd',
     power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
-    isGrave: true,
+    isCritical: true,
   },
   {
     phase: 'component-certs',
@@ -90,7 +90,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: kubeconfig },
     purpose: 'administrators',
     power: 'does everything through the API, bypassing RBAC',
-    isGrave: true,
+    isCritical: true,
   },
   {
     phase: 'component-certs',
@@ -131,7 +131,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair },
     purpose: 'signs tokens',
     power: 'signs a token for any service account',
-    isGrave: true,
+    isCritical: true,
     irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
   },
 ]

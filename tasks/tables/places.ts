@@ -178,14 +178,14 @@ export const knownUnits: ReadonlyMap<string, readonly string[]> = new Map(
 export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 'units'>): Unit[] {
   const itsOwn = (text: string) => text.replace(own, name)
   return guide.flatMap(({ on, ...row }): Unit[] => {
-    const told = units.get(row.unit)
-    if (told === false || !on.includes(role)) return []
+    const override = units.get(row.unit)
+    if (override === false || !on.includes(role)) return []
     const files = row.files.map((place) => {
       const file = itsOwn(place.file)
-      const path = told?.files[place.file] ?? itsOwn(place.path)
+      const path = override?.files[place.file] ?? itsOwn(place.path)
       return { ...place, file, path: place.part === 'pair' ? besideKubeconfig(path, file) : path }
     })
-    const restart = told?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
+    const restart = override?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
     return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
   })
 }

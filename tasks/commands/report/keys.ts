@@ -12,15 +12,15 @@ const encryption = encryptionConfig.label
 interface Key {
   readonly name: string
   readonly power: string
-  readonly isGrave?: boolean
+  readonly isCritical?: boolean
 }
 
 /** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster): Key[] {
   const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
-  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isGrave: true }]
+  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
-  const rank = ({ name, isGrave }: Key) => (isGrave ? 0 : name === own ? 1 : 2)
+  const rank = ({ name, isCritical }: Key) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
 }
 
@@ -53,7 +53,7 @@ export function showKeys(cluster: Cluster): string {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
-        ? html`<td class="${key.isGrave ? 'grave' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
         : '<td></td>',
     )
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
