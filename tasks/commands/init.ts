@@ -15,7 +15,6 @@ import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt } from './init-adoption.ts'
 import {
-  type Requested,
   type Draft,
   type DraftNode,
   findHosts,
@@ -25,6 +24,7 @@ import {
   newDraft,
   parseRequested,
   plainCluster,
+  type Requested,
   wrong,
 } from './init-draft.ts'
 
@@ -87,7 +87,8 @@ function beginDraft(requested: Requested): Draft {
   if (!adopted && requested.from !== undefined)
     throw usageFailure(`--from ${requested.from}: it has no ${certificateFile(caName)} that can be read`)
   const name = requested.name ?? adopted?.name ?? requested.folderName
-  if (name === undefined) throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
+  if (name === undefined)
+    throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
   const draft = adopted ?? newDraft(name)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')

@@ -24,18 +24,18 @@ import type { Reading } from '../request/job.ts'
 import { look, type Seen, showLook } from '../request/look.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
 import { certTable } from '../tables/certs.ts'
+import { type Client, type Connection, connectionTable } from '../tables/connections.ts'
 import { encryptionConfig } from '../tables/files.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export function verify(request: Request): Reading {
   const { cluster, options } = request
-  const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
+  const graph = buildGraph(selectNodes(cluster, connectionTargets(cluster), options))
   return {
     graph,
     read: async (session) => {
-      const seen = await look(session, { graph, views: viewPhases(arrowKinds, graph) })
+      const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
       return () => show(request, seen)
     },
   }
@@ -51,7 +51,7 @@ const api = 'kubernetes'
 const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
-const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
+const connectionKinds: readonly { readonly name: string; readonly title: string }[] = [
   { name: 'etcd', title: 'etcd: peers and API server' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
@@ -59,14 +59,17 @@ const arrowKinds: readonly { readonly name: string; readonly title: string }[] =
   { name: 'strangers', title: 'Clients that must be refused' },
 ]
 
-function arrowTargets(cluster: Cluster): Target[] {
-  const arrows = arrowTable(cluster).map(
-    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
+function connectionTargets(cluster: Cluster): Target[] {
+  const connections = connectionTable(cluster).map(
+    (connection): Target => ({
+      ...base(connection.id, connection.node),
+      check: (workspace) => checkConnection(workspace, connection),
+    }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
   const encryption: Target = { ...base('keys/encryption'), check: ({ auth }) => checkEncryption(auth) }
   const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
-  return [...arrows, ...local, token, encryption]
+  return [...connections, ...local, token, encryption]
 }
 
 function base(id: string, node?: string): Omit<Target, 'check'> {
@@ -74,9 +77,9 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
   return { id, phase, node, needs: [], makes: [], where: 'auth' }
 }
 
-async function checkArrow(
+async function checkConnection(
   workspace: Workspace,
-  { client, server, dialled, strict = false, expected }: Arrow,
+  { client, server, dialled, strict = false, expected }: Connection,
 ): Promise<Verdict> {
   const { auth } = workspace
   const missing = missingFiles(auth, filesOf(client, server))

@@ -774,7 +774,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const { lines, isCursorShown } = showOn(size, stdout)
   assert.equal(isCursorShown, true)
   assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig  ended in the middle')),
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig  interrupted: the next run')),
     lines.join('\n'),
   )
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))

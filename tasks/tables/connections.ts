@@ -12,7 +12,7 @@ export type Client =
   | 'of another CA'
   | 'expired'
 
-export interface Arrow {
+export interface Connection {
   readonly id: string
   readonly node?: string | undefined
   readonly client: Client
@@ -28,14 +28,14 @@ export interface Arrow {
 const api = 'kubernetes'
 const etcd = { server: api, strict: true }
 
-export function arrowTable(cluster: Cluster): Arrow[] {
+export function connectionTable(cluster: Cluster): Connection[] {
   const { nodes, api: endpoint, network } = cluster
   const kubelets = nodes.filter(({ role }) => role !== 'gateway')
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: Client = { name: api, in: 'pem' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
   const seenApi = identities.get(api)
-  const strangers = (id: string, to: Pick<Arrow, 'server' | 'strict' | 'dialled'>): Arrow[] =>
+  const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
     (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
       ...to,
       id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
@@ -55,7 +55,7 @@ export function arrowTable(cluster: Cluster): Arrow[] {
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
     ...kubelets.map(
-      ({ name, ips }): Arrow => ({
+      ({ name, ips }): Connection => ({
         id: `kubelets/${name}`,
         node: name,
         client: apiServer,
@@ -67,7 +67,7 @@ export function arrowTable(cluster: Cluster): Arrow[] {
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node, phase }): Arrow => ({
+        ({ name, node, phase }): Connection => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },
