@@ -123,7 +123,7 @@ test('the local phases make their files, and exit with 0; a second run makes not
   assert.equal((await run(folder, [...local, '--dry-run'])).status, 0)
 })
 
-test('nobody waits for a pipe in the place of a key: --force tells it, and replaces nothing', async (t) => {
+test('a pipe in the place of a key blocks nobody: --force reports it, and replaces nothing', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, ['certs'])).status, 0)
   const [auth, key] = [join(folder, 'auth'), join(folder, 'auth/ca-key.pem')]
@@ -253,7 +253,7 @@ test('what would be replaced and may not be exits with 3, is reported with each 
   }
 })
 
-test('a dry run of an empty folder exits with 4, tells of every phase what is new, and makes nothing at all', async (t) => {
+test('a dry run of an empty folder exits with 4, lists what is new in every phase, and makes nothing', async (t) => {
   const folder = place(t)
   const { status, stdout } = await run(folder, [...local, '--dry-run'])
   assert.equal(status, 4)
@@ -396,7 +396,7 @@ test('--json prints an object on every line, the summary last, with the exit sta
   }
 })
 
-test('--quiet prints nothing where all is well, and the first time what is left to do', async (t) => {
+test('--quiet prints nothing if everything is in order, and the first time what is left to do', async (t) => {
   const folder = place(t)
   const first = await run(folder, [...local, '--quiet'])
   assert.match(first.stdout, /^(To do .*\n){2}$/)
@@ -439,7 +439,7 @@ test('without --config the cluster.yaml is the one of the folder that the comman
   assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
 })
 
-test('a phase alone that makes something anew says that it is in use elsewhere', async (t) => {
+test('a phase alone that makes something again reports that it is in use elsewhere', async (t) => {
   const folder = place(t)
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do.*old files/m)
@@ -539,7 +539,7 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))
 })
 
-test('a renewal of the CA that was ended before it began is asked for again', async (t) => {
+test('a renewal of the CA that was interrupted before it began is suggested again', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, ['ca'])).status, 0)
   const release = await holdAuth(folder)
@@ -606,7 +606,7 @@ test('bad usage is 2, even where its words can not be written', hasFull, async (
   assert.equal(status, 2)
 })
 
-test('--version tells the version in package.json, and needs no cluster.yaml', async (t) => {
+test('--version prints the version in package.json, and needs no cluster.yaml', async (t) => {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
 })

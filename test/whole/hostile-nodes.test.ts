@@ -246,7 +246,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       })
   })
 
-  describe('does not do what it is told', () => {
+  describe('does not follow instructions', () => {
     const pairs = ['ca', 'kubernetes', 'service-account', 'control0']
     const assertPairs = () => {
       for (const name of pairs) {

@@ -378,7 +378,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('a CA of which only a foreign key is left is refused while certificates of the earlier one are there', async (t) => {
+  test('a CA of which only a foreign key is left is refused while certificates of the old CA are there', async (t) => {
     const { place, auth } = spoiled(t, (folder) => {
       foreign(join(folder, 'ca-key.pem'), folder)
       rmSync(join(folder, 'ca.pem'))
@@ -606,7 +606,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
   })
 
   describe('ca --renew', () => {
-    test('certifies the same key and subject anew; what was issued before stays valid, kubeconfigs follow', async (t) => {
+    test('certifies the same key and subject again; what was issued before stays valid, kubeconfigs follow', async (t) => {
       const { place, auth } = spoiled(t, (folder) => recertify(folder, -4000, 20))
       const [old, subject] = [filesIn(auth, ['ca.pem', 'ca-key.pem']), certificateIn(auth, 'ca').subject]
       const others = stateOf(auth, (name) => name !== 'ca.pem')
@@ -886,7 +886,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.ok(readdirSync(join(fetched, 'auth')).includes('ca-key.pem'))
   })
 
-  test('that is a worker or a gateway is asked for the CA alone', async () => {
+  test('that is a worker or a gateway is checked only for the CA', async () => {
     const homes = ['worker0', 'gateway'].map((name) => lab.node(name).home)
     for (const folder of homes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const state = homes.map((folder) => stateOf(folder))
@@ -932,7 +932,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.doesNotMatch(said, /move ours/)
   })
 
-  test('that has the renewed or the earlier certificate of the same CA has the same identity', async () => {
+  test('that has the renewed or the old certificate of the same CA has the same identity', async () => {
     assertStatus(await harderway(place, 'ca', '--renew'), 0)
     const ran = await harderway(place, 'bootstrap', '--json')
     assertStatus(ran, 0)

@@ -136,7 +136,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(onNodes(), before)
   })
 
-  test('an impostor with another host key is asked for nothing by any command, whatever the ssh configuration trusts', async () => {
+  test('no command sends anything to an impostor with another host key, whatever the ssh configuration trusts', async () => {
     const config = join(place, 'trusting')
     writeFileSync(config, `StrictHostKeyChecking no\n${readFileSync(lab.sshConfig, 'utf8')}`)
     writeCluster(place, [...edits, [['ssh', 'configFile'], config], [['install'], 'guide']])
@@ -162,7 +162,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     }
   })
 
-  test('recover leaves out a worker that is down, says so, and the next bootstrap makes its certificate anew', async () => {
+  test('recover leaves out a worker that is down and reports it; the next bootstrap makes its certificate again', async () => {
     await lab.node('worker1').stop()
     const ran = await recover('--node', 'control1', '--json')
     await lab.node('worker1').start()
@@ -290,7 +290,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       assertBack()
     })
 
-  test('recover --from brings a backup back by the same checks, with no node asked', async () => {
+  test('recover --from restores a backup with the same checks, and contacts no node', async () => {
     const backup = join(place, 'backup')
     cpSync(made, backup, { recursive: true })
     await Promise.all(lab.nodes.map((node) => node.stop()))
@@ -357,7 +357,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertRefused(await recover('--from', backup), /ca-key\.pem could not be read \(not a plain file\)/)
   })
 
-  test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
+  test('recover takes files that differ from cluster.yaml by now, and lists what is made again', async () => {
     const backup = join(place, 'older')
     cpSync(made, backup, { recursive: true })
     const [file, ours] = ['admin.kubeconfig', readFileSync(join(made, 'admin.kubeconfig'), 'utf8')]

@@ -197,7 +197,7 @@ test("a group that is Kubernetes' own is a warning, in the run that asks for it 
   assert.ok(status.stdout.replaceAll(/\s+/g, ' ').includes(warning), status.stdout)
 })
 
-test('a group that is taken from a user is told: copies of the earlier certificate have it', async (t) => {
+test('a group that is taken from a user is reported: copies of the old certificate have it', async (t) => {
   const { place: its } = copyPlace(t, place, [...edits, [['users'], [{ ...jane, groups: ['devs'] }]]])
   const plan = await harderway(its, 'user-certs', '--dry-run', '--json')
   assert.equal(messageOf(plan, 'user-certs/jane'), 'to make: subject removed: O=ops')
@@ -210,7 +210,7 @@ test('a group that is taken from a user is told: copies of the earlier certifica
   assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
 })
 
-test('a user that was taken out of cluster.yaml is told, with what still works and how it is cut off', async (t) => {
+test('a user that was removed from cluster.yaml is reported, with what still works and how to cut it off', async (t) => {
   const { place: its } = copyPlace(t, place, [...edits, [['users'], []]])
   const { stdout } = await harderway(its, 'status')
   const told = stdout.replaceAll(/\s+/g, ' ')
@@ -221,7 +221,7 @@ test('a user that was taken out of cluster.yaml is told, with what still works a
   assert.match(told, /joe is no longer in cluster\.yaml, .* binds to joe: kubectl .* grep -wF -e joe/)
 })
 
-test('who left is told by its certificate alone: as expired where it is, and not at all where the CA never signed it', async (t) => {
+test('a former user is recognised by its certificate: reported as expired if it is, and not at all if the CA never signed it', async (t) => {
   const auth = temporaryAuth(t)
   const cluster = parsed(`${minimal}certificates: { key: ecdsa-p256 }\n`)
   await makeEverything(auth, cluster)

@@ -166,7 +166,7 @@ test('the help of phases says what each of them makes', () => {
   assert.match(helpOf(run, ['bootstrap']), /^Phases: ca, /m)
 })
 
-test('the help of a command tells its exit statuses, and no others', () => {
+test('the help of a command lists its exit statuses, and no others', () => {
   const statuses = (help: string) => [...help.matchAll(/(\d+)(?= [^;]+[;.])/g)].map(([, number]) => number)
   const told = (name: string) => {
     const help = helpOf(commands.find((command) => command.name === name) ?? run).replace(/\s+/g, ' ')

@@ -107,7 +107,7 @@ test('an ssh_config that ssh refuses is told as ssh says it', { skip: needs('ssh
   )
 })
 
-test('all that is wrong is told at once', async (t) => {
+test('all mistakes are reported at once', async (t) => {
   const failure = await refused(scratch(t), [
     'a',
     '--control',

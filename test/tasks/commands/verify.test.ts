@@ -242,7 +242,7 @@ for (const [kind, provider] of clusters) {
     })
 
     if (isFull)
-      test('tells of every connection in plain lines too', async () => {
+      test('lists every connection in plain lines too', async () => {
         const { status, stdout } = await harderway(origin, 'verify')
         assert.equal(status, 0, stdout)
         const { length } = Object.keys(connections)
@@ -305,7 +305,7 @@ describe('verify looks, and no more', () => {
   })
   after(() => rmSync(place, { recursive: true, force: true }))
 
-  test('nothing is written, touched or removed, whether all is well or not', async () => {
+  test('nothing is written, touched or removed, whether everything is in order or not', async () => {
     const seen = stateOf(place)
     assert.equal((await harderway(place, 'verify')).status, 0)
     assert.deepEqual(stateOf(place), seen)
@@ -319,7 +319,7 @@ describe('verify looks, and no more', () => {
     assert.equal((await harderway(place, 'kubeconfigs')).status, 0)
   })
 
-  test('an empty folder stays empty, and is told to lack everything', async () => {
+  test('an empty folder stays empty, and everything is reported missing', async () => {
     const empty = makePlace()
     writeCluster(empty, edits)
     const seen = stateOf(empty)

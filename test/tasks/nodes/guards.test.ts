@@ -278,7 +278,7 @@ describe('an old identity of ours', () => {
     },
   }
   for (const [name, { files, label, loss }] of Object.entries(expected))
-    test(`is called so, and can only be overwritten: ${name}`, (t) => {
+    test(`is reported as old, and can only be overwritten: ${name}`, (t) => {
       const own = ownAuth(t)
       const old = bytesOf(own, name)
       replaceAll(own, ...files)
@@ -299,7 +299,7 @@ describe('an old identity of ours', () => {
       assert.equal(guardIdentity(overwrite, control, lookAt(control, { [name]: old }, {}, own)).length, 1)
     })
 
-  test('is called so after a finished rotation of the encryption key, and what is lost is said', (t) => {
+  test('is reported as old after a finished rotation of the encryption key, with what would be lost', (t) => {
     const own = ownAuth(t)
     const write = (text: string) => {
       backUp(own, [encryption], now)
