@@ -162,7 +162,7 @@ const rows: readonly Row[] = [
     title: 'a CA with another subject',
     spoil: () => {},
     edits: [[['subject', 'organization'], 'Elsewhere']],
-    said: /is not what cluster\.yaml asks for: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
+    said: /differs from cluster\.yaml: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
     byHand: /change cluster\.yaml to match the CA/,
   },
   {
@@ -174,7 +174,7 @@ const rows: readonly Row[] = [
       rmSync(join(auth, 'service-account.pem'))
     },
     edits: [[['certificates', 'key'], 'ecdsa-p384']],
-    said: /is not what cluster\.yaml asks for: key is ecdsa-p256, not ecdsa-p384$/,
+    said: /differs from cluster\.yaml: key is ecdsa-p256, not ecdsa-p384$/,
     byHand: /change cluster\.yaml to match the CA/,
   },
   {
