@@ -1,7 +1,10 @@
 /** The user's own kubeconfigs on this machine: kubectl's list, in its order. */
+
+import { accessSync, constants } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { refusal } from '../failure.ts'
-import { followLinks, type PlainFile, readPlainFile } from '../files/plain-file.ts'
+import { doing, refusal } from '../failure.ts'
+import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
+import { followLinks, makeFolders, type PlainFile, readPlainFile } from '../files/plain-file.ts'
 import type { Access, Fields } from './kubeconfig.ts'
 import {
   type Change,
@@ -93,4 +96,39 @@ export function readTrusted(files: readonly KubeconfigFile[], cluster: string): 
   // Relative to the kubeconfig that names it, as in kubectl.
   const file = readPlainFile(followLinks(resolve(dirname(at.path), path)))
   return file?.kind === 'file' ? file.bytes : undefined
+}
+
+/** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does. */
+export async function whileLocked(
+  paths: readonly string[],
+  options: Pick<LockOptions, 'signal' | 'onWait'>,
+  work: () => void,
+): Promise<void> {
+  const locks: Lock[] = []
+  try {
+    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we may.
+    const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
+    // Always in the same order, as kubectl does, so that two runs can't deadlock.
+    for (const path of [...names].toSorted()) locks.push(await lock(path, options))
+    work()
+  } finally {
+    for (const each of locks.reverse()) each.release()
+  }
+}
+
+function mayWriteBeside(path: string): boolean {
+  try {
+    accessSync(dirname(path), constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Milliseconds. */
+const [wait, waitForQuiet] = [60_000, 10_000]
+
+async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
+  doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
+  return takeLock(`${path}.lock`, { ...options, wait, waitForQuiet })
 }

@@ -12,7 +12,7 @@ import { attributesIn, type Certificate, compareSubject } from './certificate.ts
 import { bitsOf, inside, readDer } from './der.ts'
 import { isName } from './encodings.ts'
 import { oids } from './oids.ts'
-import { certificatePem } from './pem.ts'
+import { certificatePem } from './private-key.ts'
 import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1

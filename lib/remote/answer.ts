@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
-import { notWhole, readAnswer } from './frame.ts'
 import { shownProperties } from './look.ts'
+import { notWhole, readAnswer } from './shell.ts'
 import type { Leftover, Uptime } from './staging.ts'
 
 /** A node's folder, as the login user sees it. */

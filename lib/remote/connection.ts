@@ -2,8 +2,10 @@
  * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
  * ssh and scp, with the user's configuration, agent and known_hosts.
  */
-import type { Duplex } from 'node:stream'
-import { setTimeout as delay } from 'node:timers/promises'
+
+import { connect, type Socket } from 'node:net'
+import { addAbortSignal, type Duplex } from 'node:stream'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
 import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
@@ -11,7 +13,6 @@ import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached } from '../failure.ts'
 import { spawn } from '../process.ts'
 import { printable } from '../wording.ts'
-import { Forwards } from './forwards.ts'
 import { type Route, refuseUnkept } from './route.ts'
 import { formatOptions } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
@@ -21,7 +22,7 @@ const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
 
-export interface ConnectionParts {
+interface ConnectionParts {
   readonly node: ClusterNode
   readonly route: Route
   readonly args: readonly string[]
@@ -179,5 +180,51 @@ export class Connection {
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
     const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output
     return exitCode === 255 ? stderr : ''
+  }
+}
+
+/**
+ * Ports of a node that its connection forwards, each to a socket that only this user may use (ssh -O forward), so that a
+ * repeated query starts no process.
+ */
+class Forwards {
+  readonly #path: string
+  readonly #ask: (words: readonly string[]) => Promise<void>
+  /** The path of the socket by its target, `address:port`. */
+  readonly #sockets = new Map<string, Promise<string>>()
+  #count = 0
+  readonly #wanted: string[] = []
+  #asking: Promise<void> | undefined
+
+  /** The paths of sockets begin with `path`; `ask` runs ssh with these options. */
+  constructor(path: string, ask: (words: readonly string[]) => Promise<void>) {
+    this.#path = path
+    this.#ask = ask
+  }
+
+  /** `to` is `address:port`. Rejects if ssh does not forward it. */
+  async open(to: string, signal: AbortSignal): Promise<Socket> {
+    const path = this.#sockets.get(to) ?? this.#forward(to)
+    this.#sockets.set(to, path)
+    const forget = () => this.#sockets.delete(to)
+    try {
+      // If the connection was reopened since, the socket is dead.
+      return addAbortSignal(signal, connect(await path)).on('error', forget)
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+
+  /** Ports that are wanted at the same time share one command. */
+  async #forward(to: string): Promise<string> {
+    const path = `${this.#path}-${this.#count++}`
+    this.#wanted.push('-L', `${path}:${to}`)
+    this.#asking ??= setImmediate().then(() => {
+      this.#asking = undefined
+      return this.#ask(this.#wanted.splice(0))
+    })
+    await this.#asking
+    return path
   }
 }

@@ -6,8 +6,7 @@ import { addressBytes } from '../address.ts'
 import { certificateFile, encryptionConfigFile, keyFile, kubeconfigFile } from '../files/names.ts'
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
-import { closeAnswer, openAnswer, sayFunction } from './frame.ts'
-import { bothScripts, folderWord, shellStart, wholeScript } from './shell.ts'
+import { bothScripts, closeAnswer, folderWord, openAnswer, sayFunction, shellStart, wholeScript } from './shell.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'

@@ -3,9 +3,8 @@ import { clientPairFile } from '../files/names.ts'
 import type { Access, FileState } from '../files/place.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
-import { closeAnswer, openAnswer } from './frame.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
-import { lockFunction, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
+import { closeAnswer, lockFunction, openAnswer, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
 
 export interface PlacesChange {
   /** Absolute: the folder that deploy copies to. */

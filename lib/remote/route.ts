@@ -1,21 +1,22 @@
-/** The route to a node in the user's ssh configuration, read from `ssh -G` before ssh connects. */
+/** The way to a node, as the user's ssh configuration has it: `ssh -G` prints it, and connects to nothing. */
+
 import { statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
+import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
-import { printConfig } from './effective.ts'
-import { type SshUse, typedCommand } from './ssh-command.ts'
+import { type ConfigUse, fileWords, type SshUse, typedCommand } from './ssh-command.ts'
 import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from './ssh-config.ts'
 
 /** A host that a failure may be about: the node, or the last jump host on the way to it. */
 export interface SshHost {
-  /** ProxyJump of the configuration; undefined for the node itself. */
+  /** ProxyJump as the configuration has it; undefined for the node itself. */
   readonly jump: string | undefined
-  /** A command to type: ssh with more options runs `true` there, or on the host in a shell `variable`. */
+  /** To be typed: `true` run there by ssh with more options; to a variable of the shell, where one stands for it. */
   ssh(options: readonly string[], variable?: string): string
   /** Quoted for the shell. */
   readonly destination: string
@@ -27,9 +28,9 @@ export interface Route {
   readonly host: SshHost
   readonly jump: SshHost | undefined
   readonly hostname: string
-  /** Its name in known_hosts. */
+  /** In known_hosts. */
   readonly knownAs: string
-  /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
+  /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
   readonly learnsInto: readonly string[] | undefined
 }
 
@@ -39,7 +40,7 @@ interface Named {
   readonly destination: string
 }
 
-/** Throws a Failure if the node's host key would not be checked. What its jump hosts check is up to the user. */
+/** Throws a Failure where the node's host key would not be checked. What its jump hosts check is the user's to configure. */
 export async function findRoute(
   node: ClusterNode,
   options: readonly string[],
@@ -80,8 +81,8 @@ function learnsInto(config: SshConfig): string[] | undefined {
 }
 
 /**
- * Throws a Failure if a key that was trusted on first use is not in a file now, as with /dev/null or on a full
- * disk: ssh does not report that. The next run would trust whoever answers.
+ * Throws a Failure where a key that was trusted at the first meeting is not in a file now: that of /dev/null, or on a full
+ * disk, where ssh does not say so. The next run would trust whoever answers.
  */
 export async function refuseUnkept(
   node: string,
@@ -93,7 +94,7 @@ export async function refuseUnkept(
   if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
 }
 
-/** Files in a list of `ssh -G`, where a name may contain blanks: every span of one or more consecutive words. */
+/** Files in a list of `ssh -G`, where a blank may be part of a name: one word or several that follow each other. */
 function spansOf(list: string): string[] {
   const words = list.split(' ')
   return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
@@ -122,7 +123,7 @@ function unkept(node: string, knownAs: string, file: string | undefined): Failur
   })
 }
 
-/** ssh can't run, or refuses its own configuration: the node is not involved. */
+/** ssh can't run, or refuses its own configuration: the node has no part in it. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
@@ -132,4 +133,26 @@ function unusable(node: string, stderr: string): Failure {
     code: 'ssh-unusable',
     shared: { what, who: node, place: undefined, remedyFor },
   })
+}
+
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const answerTime = 30_000
+
+/** Throws where ssh can't be started, or does not answer in time. */
+export async function printConfig(
+  use: ConfigUse,
+  words: readonly string[],
+  { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
+): Promise<ProcessOutput> {
+  const command = ['ssh', '-G', ...fileWords(use), ...words]
+  const limit = AbortSignal.timeout(answerTime)
+  const signal = AbortSignal.any([aborted, limit])
+  const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
+  aborted.throwIfAborted()
+  if (limit.aborted)
+    throw new Failure(`ssh does not say how it would connect: it is still at it after ${answerTime / 1000} s`, {
+      code: 'timed-out',
+      remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+    })
+  return printed
 }

@@ -1,13 +1,15 @@
-/** The connections of one run: one per node, and as many to one host at once as its sshd accepts. */
+/** The connections of one run, one to a node, as many at once to one host as its sshd takes, and the private folder of their sockets. */
+import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { Failure } from '../failure.ts'
+import { doing, Failure, isErrno } from '../failure.ts'
+import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { Connection } from './connection.ts'
 import { findRoute } from './route.ts'
-import { makeSocketFolder } from './sockets.ts'
 import { fileWords, type SshUse } from './ssh-command.ts'
 import {
   connectionOptions,
@@ -91,12 +93,12 @@ export class Ssh {
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
     await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
-    // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
+    // A master that was told to end removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }
 }
 
-/** OpenSSH copies by SFTP from 9.0, and from 8.7 with an option; before, by a protocol that interprets paths. */
+/** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
 async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
   const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
   const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
@@ -108,4 +110,68 @@ async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string
       remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
     },
   )
+}
+
+/**
+ * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for a
+ * suffix of its own while it makes the socket, and we at most 31 for `/harderway-<pid>-XXXXXX/<number>`.
+ */
+const longest = 55
+
+/** What says in the folder whose it is, as a link: by its pid alone a run in another container would be judged. */
+const ownerFile = 'owner'
+
+/** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure of this machine. */
+export function makeSocketFolder(temporary: string): string {
+  const folder = socketBase(resolve(temporary))
+  try {
+    return doing('make a folder in', folder, () => {
+      for (const name of readdirSync(folder))
+        if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
+      return makeOwned(folder)
+    })
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    const { message: what, code = 'other' } = error
+    const remedyFor = () => "make room there, or name another folder, in which ssh's sockets find place: TMPDIR=/tmp"
+    throw new Failure(what, { code, shared: { what, who: 'this machine', place: undefined, remedyFor } })
+  }
+}
+
+function makeOwned(folder: string): string {
+  for (;;) {
+    const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
+    try {
+      // A link is there with all that it says, or not at all.
+      symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
+      return made
+    } catch (error) {
+      // Another run took it for one that was left before it said whose it is.
+      if (isErrno(error, 'ENOENT')) continue
+      rmdirSync(made)
+      throw error
+    }
+  }
+}
+
+/** /tmp where TMPDIR is too long for a socket, or has what ssh reads as its own: a blank, %, ${ (ssh_config(5)). */
+export function socketBase(temporary: string): string {
+  return temporary.length <= longest && /^[\w./+-]+$/.test(temporary) ? temporary : '/tmp'
+}
+
+/** Only a folder of our own, and only where nothing but sockets is in it. */
+function tryRemoveLeft(folder: string): void {
+  try {
+    if (lstatSync(folder).uid !== process.getuid?.()) return
+    const names = readdirSync(folder)
+    // Only while it is empty: who makes it then makes another.
+    if (names.length === 0) rmdirSync(folder)
+    const owner = names.includes(ownerFile) ? parseProcessId(readlinkSync(join(folder, ownerFile))) : undefined
+    if (!owner || livenessOf(owner) !== 'dead') return
+    for (const name of names) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
+    unlinkSync(join(folder, ownerFile))
+    rmdirSync(folder)
+  } catch (error) {
+    if (!isErrno(error)) throw error
+  }
 }

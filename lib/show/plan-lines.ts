@@ -2,9 +2,8 @@
 import { styleText } from 'node:util'
 import { breakLines, fit } from '../paragraph.ts'
 import { count, formatNames, printable } from '../wording.ts'
-import type { PhaseView } from './phase-view.ts'
 import { countEntries, type Entry, planEntries } from './plan.ts'
-import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
+import { formatFailures, formatStacks, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
 import { type Follows, formatLast, formatSummary, type Summary } from './summary.ts'
 
 export interface PlanLinesOptions {

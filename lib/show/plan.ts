@@ -7,8 +7,7 @@ import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatDates, octal } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './json-lines.ts'
-import type { PhaseView } from './phase-view.ts'
-import type { Reporter } from './reporter.ts'
+import type { PhaseView, Reporter } from './reporter.ts'
 
 /** New, changed, removed. */
 type Mark = '+' | '~' | '-'

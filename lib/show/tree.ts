@@ -1,20 +1,36 @@
-/** The live tree: listr2 draws it, one task per phase; the executor does the work, and reports it by events. */
+/**
+ * The live tree: listr2 draws it, a task a phase; the executor has the work done, and reports it by events.
+ * Its lines are chosen to fit the rows there are.
+ */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import type { Outcome } from '../graph/executor.ts'
+import { nameInPhase, type Target } from '../graph/target.ts'
 import { fit } from '../paragraph.ts'
 import { printable } from '../wording.ts'
-import { layOut, type Mark } from './layout.ts'
-import { type PhaseProgress, type PhaseView, trackPhases } from './phase-view.ts'
-import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
+import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
+import {
+  areChecks,
+  formatFailures,
+  formatProblem,
+  formatStacks,
+  type PhaseProgress,
+  type PhaseState,
+  type PhaseView,
+  type Reporter,
+  type TargetState,
+  trackPhases,
+  warningsOf,
+} from './reporter.ts'
 import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
-/** Terminal rows for what is printed below the finished tree. */
+/** Of the terminal, for what is told below the finished tree. */
 const closingRows = 12
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
 const redrawEvery = 80
 
-export interface TreeOptions {
+interface TreeOptions {
   readonly phases: readonly PhaseView[]
   readonly verbose: boolean
   /** Progress only: erased at the end, and no outcome is printed. */
@@ -109,4 +125,117 @@ function draw(progress: readonly PhaseProgress[], { verbose, transient, stdout }
 
 function oneLine(text: string): string {
   return printable(text).replaceAll('\n', ' ')
+}
+
+type Mark = 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+
+export interface Line {
+  readonly level: 0 | 1
+  readonly mark: Mark
+  readonly text: string
+  /** Shown after the text, less loud. */
+  readonly note: string
+}
+
+export function layOut(phases: readonly PhaseState[], rows: number, isVerbose = false): Line[] {
+  const children = chooseChildren(phases, rows - phases.length, isVerbose)
+  return phases.flatMap((phase) => [
+    phaseLine(phase),
+    ...(children.get(phase) ?? []).map((target) => childLine(phase, target)),
+  ])
+}
+
+/**
+ * Failed targets, then those that are not as asked, then those that are built or looked at, are shown as long as there is
+ * room; then whole groups, the active phases' first and the latest before the earlier, where all that is left of the group
+ * fits. What is fresh is in its phase's line.
+ */
+function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: boolean): Map<PhaseState, Target[]> {
+  const groups = phases.filter(({ view }) => view.targets.length > 1)
+  const chosen = new Map(groups.map((phase) => [phase, new Set<Target>()]))
+  let left = rows
+  for (const wanted of [endedAs('failed'), endedAs('stale'), isBuilding, isActive]) {
+    for (const phase of groups) {
+      const targets = phase.view.targets.filter(({ id }) => wanted(phase.states.get(id))).slice(0, Math.max(0, left))
+      for (const target of targets) chosen.get(phase)?.add(target)
+      left -= targets.length
+    }
+  }
+  const byInterest = [...groups].reverse().sort((a, b) => Number(isDone(a)) - Number(isDone(b)))
+  for (const phase of byInterest) {
+    const isWorth = (target: Target) => isVerbose || markOf(phase.states.get(target.id), target) !== 'fresh'
+    const rest = phase.view.targets.filter(
+      (target) => phase.states.has(target.id) && !chosen.get(phase)?.has(target) && isWorth(target),
+    )
+    if (rest.length > left) continue
+    for (const target of rest) chosen.get(phase)?.add(target)
+    left -= rest.length
+  }
+  return new Map(groups.map((phase) => [phase, phase.view.targets.filter((target) => chosen.get(phase)?.has(target))]))
+}
+
+function phaseLine({ view, states, seconds }: PhaseState): Line {
+  const { title, targets } = view
+  const ended = targets.map(({ id }) => states.get(id)).filter(isOutcome)
+  // verify shows finished results: they have no duration.
+  const time = seconds === undefined || seconds < 0.05 ? '' : `${seconds.toFixed(1)} s`
+  const marks = targets.map((target) => markOf(states.get(target.id), target))
+  const line = (mark: Mark, ...notes: string[]): Line => ({
+    level: 0,
+    mark,
+    text: title,
+    note: notes.filter(Boolean).join('  '),
+  })
+  if (seconds === undefined && ended.length === 0) return line('waiting')
+  if (ended.length < targets.length) {
+    const [only] = targets.length === 1 ? states.values() : []
+    const notes = only ? [formatState(only), time] : [progress(ended.length, targets.length, seconds)]
+    return line(marks.includes('failed') ? 'failed' : 'active', ...notes)
+  }
+  const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.includes(mark)) ?? 'fresh'
+  return line(worst, summariseGroup(ended, areChecks(view)), worst === 'fresh' && (seconds ?? 0) < 1 ? '' : time)
+}
+
+function childLine({ states }: PhaseState, target: Target): Line {
+  const state = states.get(target.id)
+  return { level: 1, mark: markOf(state, target), text: nameInPhase(target), note: formatState(state) }
+}
+
+/** "▕███████   ▏ 34/50  1.3 s" */
+function progress(done: number, total: number, seconds = 0): string {
+  const width = 10
+  const bar = '█'.repeat(Math.floor((done / total) * width)).padEnd(width)
+  return `▕${bar}▏ ${done}/${total}  ${seconds.toFixed(1)} s`
+}
+
+function formatState(state: TargetState | undefined): string {
+  if (isOutcome(state)) return formatOutcome(state)
+  return typeof state === 'object' ? formatStep(state) : (state ?? '')
+}
+
+/** What is only checked has done its work where it is fresh. */
+function markOf(state: TargetState | undefined, { build }: Target): Mark {
+  if (state === undefined) return 'waiting'
+  if (!isOutcome(state)) return 'active'
+  return state.kind === 'built' || (state.kind === 'fresh' && !build) ? 'made' : state.kind
+}
+
+function isOutcome(state: TargetState | undefined): state is Outcome {
+  return typeof state === 'object' && 'kind' in state
+}
+
+function endedAs(kind: Outcome['kind']) {
+  return (state: TargetState | undefined) => isOutcome(state) && state.kind === kind
+}
+
+function isBuilding(state: TargetState | undefined): boolean {
+  return isActive(state) && state !== 'checking'
+}
+
+function isActive(state: TargetState | undefined): boolean {
+  return state !== undefined && !isOutcome(state)
+}
+
+function isDone({ view, states }: PhaseState): boolean {
+  return view.targets.every(({ id }) => isOutcome(states.get(id)))
 }

@@ -1,6 +1,6 @@
 /** Finds the command of a command line, and refuses what the command does not take. Pure. */
 import { usageFailure } from '../../lib/failure.ts'
-import { formatCommand } from '../request/command.ts'
+import { formatCommand } from '../request/host.ts'
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 

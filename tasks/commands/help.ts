@@ -1,7 +1,7 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 import { breakLines } from '../../lib/paragraph.ts'
-import { formatCommand } from '../request/command.ts'
 import { type Finding, statuses } from '../request/exit-status.ts'
+import { formatCommand } from '../request/host.ts'
 import { type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { groups, type Phase, phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, run } from './table.ts'

@@ -3,7 +3,6 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { notWhole, readAnswer } from '../../lib/remote/frame.ts'
 import { folderOf } from '../../lib/remote/look.ts'
 import {
   commandScript,
@@ -13,6 +12,7 @@ import {
   putBackScript,
   removeScript,
 } from '../../lib/remote/places.ts'
+import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import type { LeftOver } from './left-over.ts'

@@ -1,33 +1,31 @@
-/** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
-
-import { createPublicKey } from 'node:crypto'
+/** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
-import { backUp } from '../../lib/files/backup.ts'
-import { caName, certificateFile, crossName, keyFile } from '../../lib/files/names.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { backUp, backups } from '../../lib/files/backup.ts'
+import { caName, certificateFile, crossName, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
-import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  compareKeyKind,
+  compareWithProfile,
+  isIssuedBy,
+  readCertificate,
+} from '../../lib/pki/certificate.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
-import type { Verdict } from '../../lib/reason.ts'
-import { formatDate } from '../../lib/wording.ts'
+import { findUnpermitted } from '../../lib/pki/strictness.ts'
+import { formatReasons, type Verdict } from '../../lib/reason.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
+import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
-import {
-  readLeaves,
-  refuseForeignKey,
-  refuseNewCa,
-  refuseNotAccepted,
-  refuseOtherCa,
-  refuseUntimely,
-  renew,
-} from './ca-refusals.ts'
 
 const [certificate, key] = [certificateFile(caName), keyFile(caName)]
 
@@ -51,11 +49,11 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
+function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
   const state = readCaState(workspace)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
-  const profile = caProfile(pair.certificate, wanted)
+  const profile = caProfile(pair.certificate, asked)
   if (isAbsent(pair)) refuseNewCa(workspace)
   else refuseOtherCa(pair, profile, workspace, force)
   if (isAbsent(pair) && force === 'renew')
@@ -76,9 +74,9 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const { auth } = workspace
   refuseUntimely(ca, workspace)
   const end = `the CA expires on ${formatDate(notAfter)}`
-  // Within renewBefore, every command reports it anyway.
+  // Within renewBefore, each command says so itself.
   if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // By default cfssl gives a CA five years, whatever the validity of its leaves.
+  // cfssl gives a CA five years where none are asked for, whatever it issues.
   const leaf = certificateFile('kubernetes')
   const issued = tryCertificate(auth, 'kubernetes')
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
@@ -87,35 +85,35 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   return { reasons, until: notAfter, warning }
 }
 
-function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
+function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Change {
   const { auth, now, cluster } = workspace
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(key) !== undefined
-  return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
+  return changeOfPair(auth, caName, { profile: asked, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, wanted: Profile, work: Work): Promise<Built | undefined> {
+async function build(workspace: Workspace, asked: Profile, work: Work): Promise<Built | undefined> {
   const { stage } = readCaState(workspace)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(workspace)
   if (stage === 'both') {
     if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', workspace)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, wanted)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, asked)
   }
-  return makeCa(workspace, wanted, work)
+  return makeCa(workspace, asked, work)
 }
 
-async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Work): Promise<Built> {
+async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built> {
   const { generatePrivateKey, issuerNameIn, issuerNameOf, privateKeyPem, selfSign } = await import(
     '../../lib/pki/x509.ts'
   )
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
-  const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
+  const profile = force === 'replace' ? asked : caProfile(pair.certificate, asked)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
   const old = force && backUp(auth, [certificate, key, certificateFile(crossName)], now)
-  // It would lead to the CA that is being replaced.
+  // It would lead to another CA than the one that is there then.
   if (!kept) auth.remove(certificateFile(crossName))
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
@@ -130,7 +128,94 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   if (!old) return { change }
   const warning =
     force === 'renew'
-      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
+      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which tells what is to be restarted'}`
       : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
   return { change, warning }
+}
+
+const restore = (workspace: Workspace) =>
+  `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
+/** What is missing; a file that is there would be in the way. */
+const recoverMissing = (workspace: Workspace) =>
+  `restore ${certificate} and ${key} from a backup or from a control node: ${recoverCommand(workspace)}`
+const startOver = ({ command }: Workspace) =>
+  `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
+const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
+
+/** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
+function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
+  const { auth } = workspace
+  const publicKey = createPublicKey(privateKey)
+  const made = readLeaves(workspace)
+  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || backups(auth, key).length > 0) return
+  throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
+    restore(workspace),
+    startOver(workspace),
+  ])
+}
+
+function readLeaves({ auth, cluster }: Workspace): Certificate[] {
+  const leaves = certTable(cluster).filter(({ phase }) => phase !== 'ca')
+  return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(certificateFile(name)) ?? '') ?? [])
+}
+
+/** No component would trust anything signed by this CA. */
+function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
+  const { auth, cluster } = workspace
+  if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(workspace)])
+  const names = new Set(certTable(cluster).flatMap(({ profile }) => profile.sans))
+  const unpermitted = findUnpermitted(ca.fields, [...names])
+  if (unpermitted.length > 0)
+    throw refusal(`the CA in ${auth.path} may not issue for ${formatNames(unpermitted)} (its name constraints)`, [
+      renew(workspace),
+    ])
+}
+
+/** Without a CA, whatever was issued under an earlier one would become worthless. */
+function refuseNewCa(workspace: Workspace): void {
+  const { auth } = workspace
+  const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
+  if (made.length > 0)
+    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+      recoverMissing(workspace),
+      startOver(workspace),
+    ])
+}
+
+/** The certificate may be missing: it can be reissued from the key. */
+function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force?: Force): void {
+  const { auth } = workspace
+  const broken = pair.reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
+  )
+  if (broken.length > 0)
+    throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [
+      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(workspace) : restore(workspace),
+      startOver(workspace),
+    ])
+  const asked = pair.certificate
+    ? compareWithProfile(pair.certificate, profile)
+    : pair.key
+      ? compareKeyKind(pair.key, profile)
+      : []
+  // What it may be used for is no part of the identity.
+  const isRenewable = asked.every(({ kind }) => kind === 'usages-changed')
+  if (asked.length === 0 || (isRenewable && force === 'renew')) return
+  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(asked)}`, [renew(workspace)])
+  const keep = 'change cluster.yaml to match the CA'
+  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+    keep,
+    startOver(workspace),
+  ])
+}
+
+/** Nothing that it issues would be taken by anybody. */
+function refuseUntimely({ notBefore, notAfter }: Certificate, workspace: Workspace): void {
+  const { now, auth } = workspace
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])
+  if (notBefore > now)
+    throw refusal(
+      `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
+      ["correct this machine's clock", `or, if the clock is right, ${renew(workspace)}`],
+    )
 }

@@ -18,7 +18,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/pem.ts'
+import { certificatePem } from '../../lib/pki/private-key.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { signingCa } from '../rotations/ca-state.ts'

@@ -20,7 +20,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/pem.ts'
+import { certificatePem } from '../../lib/pki/private-key.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState } from '../rotations/service-account-state.ts'

@@ -5,7 +5,7 @@ import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
 import { withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
-import { formatCommand } from './command.ts'
+import { formatCommand } from './host.ts'
 
 export interface ClusterFile {
   readonly cluster: Cluster

@@ -3,6 +3,7 @@ import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
+import { quote } from '../../lib/wording.ts'
 
 /** A stream, which may be a terminal. */
 interface Output extends Writable {
@@ -67,4 +68,36 @@ function outputFailure(name: string, error: unknown): Failure {
   return new Failure(`can't write to ${name}: ${why}`, {
     remedy: 'free some space there, or write elsewhere; the next run makes what is still missing',
   })
+}
+
+/** A clone has npm scripts; a package, installed in somebody's own repository, has a bin. */
+type Form = 'clone' | 'package'
+
+/** Only the package is JavaScript: Node strips no types under node_modules. */
+const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
+
+/**
+ * For the cluster.yaml in use, in the form in which harderway was called: `npm run task -- ca --force`. `clone` is the
+ * clone's folder, if npm was called from another one.
+ */
+export function formatCommand(
+  task: string,
+  { config, clone }: { readonly config?: string | undefined; readonly clone?: string | undefined },
+  form = ownForm,
+): string {
+  const whole = task + (config === undefined ? '' : ` --config ${quote(config)}`)
+  if (form === 'package') return `npx harderway ${whole}`
+  const npm = clone === undefined ? 'npm' : `npm --prefix ${quote(clone)}`
+  const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
+  return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
+}
+
+/** To type in the folder of this call, for the same cluster.yaml. */
+export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
+  return formatCommand(task, { config, clone })
+}
+
+interface CalledAs {
+  readonly options: { readonly config?: string | undefined }
+  readonly clone: string | undefined
 }

@@ -3,7 +3,7 @@ import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { parseDuration } from '../../lib/duration.ts'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
-import { formatCommand } from './command.ts'
+import { formatCommand } from './host.ts'
 
 interface Option {
   readonly type: 'boolean' | 'string'

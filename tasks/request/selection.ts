@@ -5,7 +5,7 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Force, Target, TargetId } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { groups, phases } from '../tables/phases.ts'
-import { formatCommand } from './command.ts'
+import { formatCommand } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface Selection {

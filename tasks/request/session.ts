@@ -12,11 +12,9 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
 import { configPath } from '../../lib/remote/ssh-command.ts'
-import type { PhaseView } from '../../lib/show/phase-view.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
+import type { PhaseView, Reporter } from '../../lib/show/reporter.ts'
 import type { ClusterFile } from './cluster-file.ts'
-import { commandOf } from './command.ts'
-import type { Host } from './host.ts'
+import { commandOf, type Host } from './host.ts'
 import type { Options } from './options.ts'
 
 /** For every command. */

@@ -2,7 +2,9 @@
  * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who trust
  * either. What its files mean is in ca-state.ts.
  */
+
 import { createPublicKey } from 'node:crypto'
+import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/backup.ts'
@@ -19,21 +21,20 @@ import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Built } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import type { Credentials } from '../../lib/kubernetes/probe.ts'
-import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { type Credentials, isAnswer } from '../../lib/kubernetes/probe.ts'
+import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inside } from '../../lib/pki/der.ts'
 import { extensionOf } from '../../lib/pki/fields.ts'
 import { oids } from '../../lib/pki/oids.ts'
 import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { readPrivateKey } from '../../lib/pki/private-key.ts'
+import { blocksIn, certificatePem, readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate } from '../../lib/wording.ts'
-import { credentialsOf, isApiServer } from '../nodes/component.ts'
+import { credentialsOf, isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { certTable } from '../tables/certs.ts'
 import { caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
-import { forgetPreviousCa } from './client-cas.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -262,4 +263,39 @@ async function untilRefused(
   if (!(await isAnswered(ownCredentials(workspace, unit))))
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
+}
+
+// The ConfigMap from which aggregated API servers read whose client certificates to accept. kube-apiserver only adds to it, and
+// removes what has expired: after a rotation the previous CA would be trusted until it expires.
+// https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
+const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+const clientCaField = 'client-ca-file'
+const mostTries = 10
+
+/** Everything but that field is written back as it was read. */
+const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
+
+/** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
+async function forgetPreviousCa(serving: Serving, node: ClusterNode, ca: Buffer): Promise<void> {
+  const previous = readCertificate(ca)?.publicKey
+  if (!previous) return
+  // By its key: a CA that was renewed is in there with each of its certificates.
+  const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous) === true
+  await withApi(serving, node, async (api) => {
+    for (let tries = 0; tries < mostTries; tries++)
+      try {
+        const map = await api.readAs(configMap, 'GET', clientCas)
+        const held = blocksIn(map.data[clientCaField] ?? '', 'CERTIFICATE')
+        if (!held.some(isPrevious)) return
+        const left = held.filter((der) => !isPrevious(der)).map(certificatePem)
+        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [clientCaField]: left.join('') } })
+        return
+      } catch (error) {
+        // No aggregated API server was given any.
+        if (isAnswer(error, 404)) return
+        // Another API server wrote it meanwhile.
+        if (!isAnswer(error, 409)) throw error
+      }
+    throw new Failure(`${clientCas} was changed by somebody else each time`, { remedy: runAgain })
+  })
 }

@@ -2,7 +2,8 @@
  * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the end.
  * What its files mean is in service-account-state.ts.
  */
-import { createPublicKey, type KeyObject } from 'node:crypto'
+
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -11,7 +12,6 @@ import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { kidIn, kidOf } from '../../lib/kubernetes/token.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
@@ -219,4 +219,20 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
     return Number(count) > 0 ? [`the clients that sent ${node.name} ${count} requests ${words} since its start`] : []
   })
   return [...young, ...counted]
+}
+
+/** The id that kube-apiserver gives a key: the SHA-256 of its SubjectPublicKeyInfo. */
+function kidOf(publicKey: KeyObject): string {
+  const der = publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(der).digest('base64url')
+}
+
+/** The key id in a token's header (RFC 7515, 4.1.4); undefined if it is not a token. */
+function kidIn(token: string): string | undefined {
+  const [head = ''] = token.split('.')
+  try {
+    return JSON.parse(Buffer.from(head, 'base64url').toString()).kid
+  } catch {
+    return undefined
+  }
 }

@@ -10,9 +10,7 @@ import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } fro
 import { notesOnFolder } from '../../request/walk.ts'
 import { rotationsIn } from '../../rotations/table.ts'
 import { formatUnderWay } from '../../rotations/under-way.ts'
-import { showCertificates, showChain } from './certificates.ts'
-import { showKeys } from './keys.ts'
-import { showTimeline } from './timeline.ts'
+import { showCertificates, showChain, showKeys, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 

@@ -17,7 +17,6 @@ import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import { parsePlaces } from '../../../lib/remote/answer.ts'
-import { readAnswer } from '../../../lib/remote/frame.ts'
 import { newSuffix, oldSuffix, placesScript } from '../../../lib/remote/look.ts'
 import {
   commandScript,
@@ -27,6 +26,7 @@ import {
   putBackScript,
   removeScript,
 } from '../../../lib/remote/places.ts'
+import { readAnswer } from '../../../lib/remote/shell.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'

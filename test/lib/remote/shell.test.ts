@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readAnswer } from '../../../lib/remote/frame.ts'
 import { removeScript } from '../../../lib/remote/places.ts'
-import { bothScripts, wholeScript } from '../../../lib/remote/shell.ts'
+import { bothScripts, readAnswer, wholeScript } from '../../../lib/remote/shell.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { thisProcess } from '../../../lib/files/process-id.ts'
-import { makeSocketFolder } from '../../../lib/remote/sockets.ts'
+import { makeSocketFolder } from '../../../lib/remote/ssh.ts'
 import { scratch } from '../../support/scratch.ts'
 
 /** A folder for temporary files, with a folder of a run in it that says it is this one's. */

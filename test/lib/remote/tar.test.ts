@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { type ArchivedFile, buildTar } from '../../../lib/remote/tar.ts'
+import { type ArchivedFile, buildTar } from '../../../lib/remote/swap.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 

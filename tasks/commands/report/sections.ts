@@ -1,0 +1,218 @@
+/** The page's sections: certificates and who signed whom, who holds which key, what expires when. No key is in a page. */
+import { html } from 'ghtml'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
+import { keyKindOf } from '../../../lib/pki/profile.ts'
+import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
+import type { Item } from '../../request/inventory.ts'
+import { certTable } from '../../tables/certs.ts'
+import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
+import { phases, phaseTitles } from '../../tables/phases.ts'
+
+/** With more leaves than this in a phase, they are folded away. */
+const mostLeaves = 20
+
+type Certified = Item & { readonly certificate: Certificate }
+
+function certified(items: readonly Item[]): Certified[] {
+  return items.filter(
+    (item): item is Certified =>
+      item.certificate !== undefined && item.files.some((file) => parseFileName(file)?.kind === 'certificate'),
+  )
+}
+
+export function showChain(items: readonly Item[]): string {
+  const all = certified(items)
+  const kubeconfigs = new Set(
+    items.filter(({ phase, certificate }) => phase === 'kubeconfigs' && certificate).map(({ name }) => name),
+  )
+  // The CA may be signed by another, above it.
+  const isRoot = ({ phase, issuer }: Item) => phase === 'ca' || issuer === 'itself'
+  const roots = all.filter(isRoot)
+  const signed = all.filter((item) => !isRoot(item))
+  const leaf = (item: Certified) =>
+    html`<li>!${link(item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${kubeconfigFile(item.name)}</li></ul>` : ''}</li>`
+  const branches = phases.flatMap(({ name, title }) => {
+    const leaves = signed.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
+    if (leaves.length === 0) return []
+    return [
+      html`<li><details!${leaves.length > mostLeaves ? '' : ' open'}><summary>${title} (${leaves.length})</summary><ul>!${leaves.map(leaf)}</ul></details></li>`,
+    ]
+  })
+  const others = signed.filter(({ issuer }) => issuer !== 'ca')
+  const strangers = others.length > 0 ? html`<p>Signed by none of these:</p><ul>!${others.map(leaf)}</ul>` : ''
+  return html`<ul class="chain">!${roots.map((root) => html`<li>!${link(root)} <small>${root.purpose}</small><ul>!${root.name === 'ca' ? branches : ''}</ul></li>`)}</ul>!${strangers}`
+}
+
+function link({ name }: Item): string {
+  return html`<a href="#certificate-${name}">${certificateFile(name)}</a>`
+}
+
+export function showCertificates(items: readonly Item[]): string {
+  return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
+<input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
+<div id="list">
+!${certified(items).map(showCertificate)}</div>`
+}
+
+/** RFC 5280, 4.2.1.12. */
+const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
+
+function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
+  const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
+  const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
+  const facts: [string, string][] = [
+    ['Subject', attributes.join(', ')],
+    ['Issuer', issuer === 'itself' ? 'itself' : attributesIn(x509.issuer).join(', ')],
+    ['Valid', [notBefore, notAfter].map((time) => time.toISOString().replace('.000Z', 'Z')).join(' to ')],
+    ['Names and addresses', sans.join(', ')],
+    ['Use', isCa ? 'signs certificates' : usages.join(', ')],
+    ['Key', keyKindOf(publicKey)],
+    ['Serial number', x509.serialNumber],
+    ['SHA-256', x509.fingerprint256],
+    ['State', state === 'fresh' ? 'fresh' : why],
+  ]
+  return html`<details id="certificate-${name}" class="${state}"><summary><b>${certificateFile(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
+<dl>!${facts.filter(([, value]) => value !== '').map(([term, value]) => html`<dt>${term}</dt><dd>${printable(value)}</dd>`)}</dl>
+<pre>${x509.toString()}</pre></details>
+`
+}
+
+const own = 'its own node'
+const encryption = encryptionConfig.label
+
+interface Key {
+  readonly name: string
+  readonly power: string
+  readonly isCritical?: boolean
+}
+
+/** The critical ones first, then a node's own, then the rest, in the order of the tables. */
+function keyColumns(cluster: Cluster): Key[] {
+  const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
+  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
+  const unique = [...new Map(all.map((key) => [key.name, key])).values()]
+  const rank = ({ name, isCritical }: Key) => (isCritical ? 0 : name === own ? 1 : 2)
+  return unique.sort((a, b) => rank(a) - rank(b))
+}
+
+interface Holder {
+  readonly name: string
+  readonly keys: ReadonlySet<string>
+}
+
+function keysIn(files: readonly string[], node: string): Set<string> {
+  const names = files.flatMap((file) => {
+    const { kind, name = '' } = parseFileName(file) ?? {}
+    if (kind === 'encryption-config') return [encryption]
+    return kind === 'key' || kind === 'kubeconfig' ? [name] : []
+  })
+  return new Set(names.map((name) => (name === node ? own : name)))
+}
+
+function holders(cluster: Cluster, columns: readonly Key[]): Holder[] {
+  const all = new Set(columns.map(({ name }) => name))
+  const local = cluster.localKubeconfig ? [{ name: 'your kubeconfig', keys: new Set(['admin']) }] : []
+  const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysIn(nodeFiles(node), node.name) }))
+  const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
+  const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
+  return [{ name: 'auth/ on this machine', keys: all }, ...local, ...folded]
+}
+
+export function showKeys(cluster: Cluster): string {
+  const columns = keyColumns(cluster)
+  const rows = holders(cluster, columns).map(({ name, keys }) => {
+    const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
+    const cells = columns.map((key) =>
+      keys.has(key.name)
+        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        : '<td></td>',
+    )
+    return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
+`
+  })
+  return html`<p>By the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+<div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
+<table class="keys">
+<thead><tr><th scope="col">Machine</th>!${columns.map(({ name }) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+<tbody>
+!${rows}</tbody>
+</table>
+</div>
+<details><summary>What each key lets a thief do</summary>
+<dl>!${columns.map(({ name, power }) => html`<dt>${name}</dt><dd>${power}</dd>`)}</dl>
+</details>`
+}
+
+interface Bar {
+  readonly phase: string
+  readonly names: readonly string[]
+  readonly begin: Date
+  readonly ownEnd: Date
+  /** The effective expiry: the earliest along the chain. */
+  readonly end: Date
+  readonly renewal: Date
+}
+
+type Scale = (date: Date) => number
+
+export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
+  const bars = barsOf(items, cluster.certificates.renewBefore)
+  if (bars.length === 0) return '<p>There is no certificate.</p>'
+  const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
+  const first = Math.min(...times)
+  const span = Math.max(...times) - first
+  const scale = (date: Date) => (date.getTime() - first) / span
+  // There is room for three dates.
+  const marks = [0, 1 / 3, 2 / 3].map(
+    (part) => html`<span style="left:${percent(part)}">${formatDate(new Date(first + part * span))}</span>`,
+  )
+  const headings = ['Certificates', 'Effective expiry', 'Left']
+  // The roles are for narrow pages, whose CSS lays rows out as blocks: a browser would drop their table meaning.
+  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
+<table class="bars" role="table" style="--line:${percent(scale(now))}">
+<thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
+<tbody role="rowgroup">
+!${bars.map((bar) => showBar(bar, scale, now))}</tbody>
+</table>
+</div>`
+}
+
+/** Earliest expiry first. */
+function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
+  const alike = groupAlike(certified(items), ({ phase, certificate: { notBefore, notAfter }, end = notAfter }) =>
+    [phase, ...[notBefore, notAfter, end].map((date) => formatDate(date))].join(' '),
+  )
+  return alike
+    .map((group) => {
+      const [{ phase, certificate, end = certificate.notAfter }] = group
+      const { notBefore: begin, notAfter: ownEnd } = certificate
+      const renewal = new Date(Math.max(end.getTime() - renewBefore, begin.getTime()))
+      return { phase, names: group.map(({ name }) => name), begin, ownEnd, end, renewal }
+    })
+    .sort((a, b) => a.end.getTime() - b.end.getTime())
+}
+
+function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scale, now: Date): string {
+  const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
+  const cells = [formatDate(end, now) + own, formatLeft(end.getTime() - now.getTime())]
+  // As narrow as 4px, and within the track even where it begins at its end.
+  const segment = (kind: string, from: number, to: number) =>
+    html`<i class="${kind}" style="left:min(${percent(from)},100% - 4px);width:${percent(to - from)}"></i>`
+  const segments = [
+    segment('valid', scale(begin), scale(renewal)),
+    segment('renewal', scale(renewal), scale(end)),
+    own && segment('worthless', scale(end), scale(ownEnd)),
+  ]
+  const state = end <= now ? ' class="over"' : renewal <= now ? ' class="marked"' : ''
+  return html`<tr role="row"!${state}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
+    (cell) => html`<td role="cell">${cell}</td>`,
+  )}<td class="track" aria-hidden="true">!${segments}</td></tr>
+`
+}
+
+function percent(part: number): string {
+  return `${(Math.min(Math.max(part, 0), 1) * 100).toFixed(2)}%`
+}
