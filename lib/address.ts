@@ -49,14 +49,14 @@ export function specialUse(text: string): SpecialUse | undefined {
   return one === 0xff ? 'multicast' : undefined
 }
 
-/** As it stands before a colon: https://[fd00::1]:6443, [fd00::1]:path. */
+/** In brackets if it is IPv6, as before a colon: https://[fd00::1]:6443, [fd00::1]:path. */
 export function bracketed(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
 export type Cidr = { readonly network: Buffer; readonly prefix: number }
 
-/** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver asks. */
+/** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver requires. */
 export function parseCidr(text: string): Cidr | string {
   const [, address = '', digits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? []
   const network = addressBytes(address)

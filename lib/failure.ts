@@ -18,7 +18,7 @@ export interface SharedCause<Place = unknown> {
   readonly what: string
   /** The node, or whatever else has it. */
   readonly who: string
-  /** What the remedy has to know of it. */
+  /** What the remedy needs to know about it. */
   readonly place: Place
   /** A method, so that each cause may have its own kind of place. */
   remedyFor(places: readonly Place[]): string
@@ -48,12 +48,12 @@ export class Failure extends Error {
   readonly what: string
   /** The name of the node where it happened. */
   readonly node: string | undefined
-  /** What to do now: a sentence, or lines with a command each. Of a shared cause, unless given, what it says for one. */
+  /** What to do now: a sentence, or lines with a command each. By default the shared cause's remedy for one place. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   readonly shared: SharedCause | undefined
-  /** Of a file that its user wrote; the message has them too. */
+  /** Mistakes in a file that the user wrote; the message has them too. */
   readonly mistakes: readonly Mistake[]
 
   constructor(what: string, options: FailureDetails = {}) {
@@ -69,7 +69,7 @@ export class Failure extends Error {
     this.mistakes = options.mistakes ?? []
   }
 
-  /** The same, with what differs. */
+  /** A copy with these details changed. */
   with({ what = this.what, ...details }: FailureDetails & { readonly what?: string }): Failure {
     const { kind, node, remedy, code, cause } = this
     return new Failure(what, { kind, node, remedy, code, cause, ...details })
@@ -83,7 +83,7 @@ export function usageFailure(message: string, remedy?: string): Failure {
   return new Failure(message, { kind: 'usage', remedy })
 }
 
-/** Something irreplaceable would be replaced: what stands there, and each way out, a command or a sentence. */
+/** Something irreplaceable would be replaced: what is there, and each way out, a command or a sentence. */
 export function refusal(found: string, waysOut: readonly string[]): Failure {
   return new Failure(found, {
     kind: 'refused',
@@ -92,7 +92,7 @@ export function refusal(found: string, waysOut: readonly string[]): Failure {
   })
 }
 
-/** One of several that may be refused alike: what stands there, whose it is, and each way out for any number of them. */
+/** A refusal that several targets may share: what is there, whose it is, and each way out for any number of them. */
 export function sharedRefusal<Place>(
   found: string,
   { waysOut, ...cause }: Omit<SharedCause<Place>, 'remedyFor'> & { waysOut(places: readonly Place[]): string[] },
@@ -115,7 +115,7 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
   )
 }
 
-/** As of a machine that is down, or still booting. */
+/** True if the machine may be down, or still booting. */
 export function isUnreached({ code = '' }: Failure): boolean {
   return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
 }
@@ -141,7 +141,7 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   }
 }
 
-/** What a full or read-only disk does to one file it does to every other: reported once for the folder. */
+/** A full or read-only disk affects every file: reported once for the folder. */
 function sharedByFolder(code: string, folder: string, why: string): { shared?: SharedCause } {
   const see = diskRemedies[code]
   if (see === undefined) return {}

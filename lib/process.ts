@@ -16,19 +16,19 @@ export interface Spawning {
   readonly signal: AbortSignal
 }
 
-/** What every process of ours has: zx reads ZX_* from the environment, and a shell of its own choice, unless it is told. */
+/** Settings of every process; without them zx would read ZX_* from the environment, and choose a shell itself. */
 function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Options> {
   return {
     cwd,
-    // A jump host's ssh takes no BatchMode from ours: no window asks for a passphrase, and waits for ever (ssh(1)).
+    // A jump host's ssh does not inherit BatchMode: no window may ask for a passphrase and wait for ever (ssh(1)).
     env: { ...env, SSH_ASKPASS_REQUIRE: 'never' },
     signal,
     quiet: true,
     nothrow: true,
-    // Its own process group: Ctrl-C in the terminal reaches it through us, when a script on a node may still be tidied up after.
+    // Its own process group: Ctrl-C in the terminal reaches it through us, so that we can still tidy up after a script on a node.
     detached: true,
     shell: '/bin/sh',
-    // What is copied passes through ssh's memory: no core file holds it.
+    // Copied files pass through ssh's memory: no core file may hold them.
     prefix: 'ulimit -c 0; exec ',
     postfix: '',
     quote,
@@ -41,12 +41,12 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
 /** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
-/** Throws where it can't be started, or prints more than an answer can be; a status other than 0 is part of the result. */
+/** Throws if it can't be started, or prints more than any answer has; a status other than 0 is part of the result. */
 export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {
   const flooded = new AbortController()
   const shell = $({ ...settings({ cwd, env, signal: AbortSignal.any([signal, flooded.signal]) }), input })
   const running: Started = shell`${command}`
-  // A process that exits before it has read its input tells why in its exit status.
+  // A process that exits before it has read its input reports why by its exit status.
   running.stdin?.on('error', () => {})
   let size = 0
   for (const stream of [running.stdout, running.stderr])

@@ -60,18 +60,18 @@ export type DriftKind =
 export interface UnitReason {
   readonly kind: 'unit'
   readonly unit: string
-  /** Absolute paths of files that are to be put there. */
+  /** Absolute paths of files to install. */
   readonly places: readonly {
     readonly path: string
     readonly what: DriftKind | 'dated in the future' | 'embeds its pair'
   }[]
   /** Absolute paths: in place, and changed since the unit was started. */
   readonly notLoaded: readonly string[]
-  /** Ports where it shows another certificate than the one in its place. */
+  /** Ports where it serves another certificate than the installed one. */
   readonly notServed: readonly number[]
-  /** What systemd says of it, where it is not well. */
+  /** What systemd reports, if it is not healthy. */
   readonly state?: string | undefined
-  /** Else it takes up what is put in place by itself. */
+  /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
   readonly isDrained: boolean
 }
@@ -82,13 +82,13 @@ export interface Verdict {
   readonly reasons: readonly Reason[]
   /** When a fresh certificate expires. */
   readonly until?: Date | undefined
-  /** From when on it will be stale; undefined where that never comes, as for one that ends with its CA. */
+  /** When it becomes stale; undefined if it never does, as for one that expires with its CA. */
   readonly renewsFrom?: Date | undefined
   /** Shown if it is fresh. */
   readonly note?: string | undefined
   /** Shown in any case. */
   readonly warning?: string | undefined
-  /** Of a node: the units that are installed there. */
+  /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
 }
 
@@ -120,11 +120,11 @@ export function formatReason(reason: Reason): string {
     case 'san-changed':
       return formatChange('SAN', reason)
     case 'usages-changed':
-      return 'usages are not those asked for'
+      return 'usages are not the wanted ones'
     case 'key-kind-changed':
       return `key is ${reason.was}, not ${reason.asked}`
     case 'chain-changed':
-      return 'chain is not the one asked for'
+      return 'chain is not the wanted one'
     case 'rotation':
       return reason.what
     case 'other-issuer':
@@ -153,7 +153,7 @@ export function formatReason(reason: Reason): string {
     case 'unit':
       return formatUnit(reason)
     case 'left-drained':
-      return `${formatNames(reason.nodes)} may be left drained by a run that was ended`
+      return `${formatNames(reason.nodes)} may be left drained by an interrupted run`
     case 'misplaced':
       return `${formatNames(reason.paths)} removed`
     case 'need-rebuilt':

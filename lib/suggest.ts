@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 
-/** Loaded where something is unknown. */
+/** Loaded only when a word is unknown. */
 const require = createRequire(import.meta.url)
 
 /** ": did you mean X?" where one of the known words is close to the unknown one, else the list of them. */

@@ -11,7 +11,7 @@ export function formatDate(date: Date, near?: Date): string {
   return near !== undefined && isNear(date, near) ? `${on} ${at}Z` : on
 }
 
-/** Two dates that are told apart: by their times, if they are near each other. */
+/** Two dates that can be distinguished: with their times if they are near each other. */
 export function formatDates(is: Date, was: Date | undefined): [is: string, was: string | undefined] {
   const [now, before] = [formatDate(is, was), was && formatDate(was, is)]
   return now === before ? [formatDate(is), formatDate(is)] : [now, before]
@@ -22,7 +22,7 @@ export function isNear(one: Date, other: Date): boolean {
   return Math.abs(one.getTime() - other.getTime()) < 2 * day
 }
 
-/** Of milliseconds: "3649d", less than two days "31h", less than an hour "40m", "expired". */
+/** Formats milliseconds: "3649d", less than two days "31h", less than an hour "40m", "expired". */
 export function formatLeft(milliseconds: number): string {
   const [number, unit] = roundLeft(milliseconds)
   return milliseconds <= 0 ? 'expired' : `${number}${unit.charAt(0)}`
@@ -55,7 +55,7 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** Of a mode: "0600". */
+/** Formats a mode: "0600". */
 export function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0')
 }
@@ -67,15 +67,15 @@ export function printable(text: string): string {
   )
 }
 
-/** As no key begins by chance. */
+/** No key begins like this by chance. */
 const isPath = /^\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\//
 
-/** Without words so long that they could be keys or tokens; a path is none. */
+/** Without words so long that they could be keys or tokens; paths are kept. */
 export function withoutKeys(text: string, instead: (word: string) => string = () => '…'): string {
   return text.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => (isPath.test(word) ? word : instead(word)))
 }
 
-/** Of what a program elsewhere said: one line, not too long, without what could be a key. */
+/** An excerpt of a remote program's output: one line, not too long, without what could be a key. */
 export function excerpt(said: string): string {
   return withoutKeys(printable(said.trim().replace(/\s*\n\s*/g, ' '))).slice(0, 160)
 }
@@ -121,7 +121,7 @@ export function formatAnnotation({ file, line, column, message }: Annotation): s
 }
 
 /**
- * What a node or a file says may look like a command to the runner, which takes one wherever a line begins with it:
+ * Text from a node or a file may look like a command to the runner, which accepts one at the start of any line:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */
 export function withoutCommands(text: string): string {
@@ -144,20 +144,20 @@ export function breakLines(text: string, width: number, first: number, others: n
   return [...lines, line]
 }
 
-/** Each line broken, but for what is to be typed, which begins with four blanks and is copied as it is. */
+/** Breaks each line, except commands to type, which begin with four blanks and are copied as they are. */
 export function fit(text: string, width: number): string[] {
   return text.split('\n').flatMap((line) => (line.startsWith('    ') ? [line] : breakLines(line, width, 0, 2)))
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }
 
-/** Of milliseconds: "10y", "36h" */
+/** Formats milliseconds: "10y", "36h" */
 export function formatDuration(milliseconds: number): string {
   const [unit, length] = Object.entries(units).find(([, each]) => milliseconds % each === 0) ?? ['s', units.s]
   return `${Math.round(milliseconds / length)}${unit}`
 }
 
-/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN where it is none. */
+/** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN for anything else. */
 export function parseDuration(text: string): number {
   const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
   return Number(count) * units[unit as keyof typeof units]

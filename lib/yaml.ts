@@ -10,8 +10,8 @@ import {
 } from 'yaml'
 
 /**
- * Never throws; what is wrong stands in `errors`, which may quote the text: then its values are not asked for. A key that is
- * a map would be written as text again for each map around it, and is none in any file of ours.
+ * Never throws; problems are in `errors`, which may quote the text: then its values must not be read. A key that is
+ * a map would be written as text again for each map around it, and none of our files has one.
  */
 export function parseYaml(
   text: string,
@@ -46,11 +46,11 @@ interface YamlUse {
   readonly lineCounter?: LineCounter
   /** `<<` brings in what it names, as it does for kubectl. */
   readonly merge?: boolean
-  /** failsafe leaves each value the text that it is. */
+  /** failsafe keeps each value as text. */
   readonly schema?: 'core' | 'failsafe'
 }
 
-/** The text with the change; comments, order and whatever else is in it stay, and long lines are not broken. */
+/** The text with the change; comments, order and everything else stay, and long lines are not broken. */
 export function editYaml(text: string, change: (document: Document.Parsed) => void): string {
   const document = parseYaml(text)
   change(document)

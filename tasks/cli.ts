@@ -1,4 +1,4 @@
-/** The command line: what is answered without a cluster, what a command is given, and where its output goes. */
+/** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir } from 'node:os'
@@ -51,7 +51,7 @@ async function respond(args: readonly string[], host: Host, ending: Ending): Pro
   }
 }
 
-/** The answer that needs no cluster.yaml. Throws a usage Failure if there is neither such a question nor a name. */
+/** The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
 async function answer({ command, options }: CommandLine): Promise<string | undefined> {
   if (options.help) {
     const { helpOf, helpText } = await import('./commands/help.ts')
@@ -198,7 +198,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, { env, pa
 function home({ HOME: folder = homedir() }: NodeJS.ProcessEnv): string {
   if (isAbsolute(folder)) return folder
   throw usageFailure(
-    `HOME is ${JSON.stringify(folder)}, which is no folder to find a kubeconfig in`,
+    `HOME is ${JSON.stringify(folder)}, which is not an absolute path to find a kubeconfig in`,
     'set HOME, or localKubeconfig.path in cluster.yaml',
   )
 }
@@ -232,7 +232,7 @@ function createPrinter({ env, stdout, stderr }: Host) {
     print,
     printSafe: (line: string) => print(withoutRunnerCommands(line)),
     printError,
-    /** For GitHub alone, which takes it from either output. */
+    /** For GitHub only, which reads it from either output. */
     annotate: (mistake: Mistake) => {
       if (env.GITHUB_ACTIONS === 'true') stderr.write(`${formatAnnotation(mistake)}\n`)
     },

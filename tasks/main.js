@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Plain JavaScript, which a Node too old to run harderway can read, so that it says so.
+// Plain JavaScript, so that a Node too old to run harderway can still run this and report it.
 import module from 'node:module'
 import os from 'node:os'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ In a clone "npm ci" brings one for npm run. For the package, install one and put
   )
   process.exit(2)
 }
-// Keys are made on libuv's threads, of which there are four unless it is told otherwise before it makes the first.
+// Keys are made on libuv's threads, of which there are four unless this is set before it starts the first.
 process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, os.availableParallelism()))
 module.enableCompileCache(join(String(module.findPackageJSON(import.meta.url)), '../node_modules/.cache/compile'))
 const { main } = await import('./cli.ts')

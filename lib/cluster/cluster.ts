@@ -1,4 +1,4 @@
-/** cluster.yaml as text to a Cluster with every default filled in, or to all that is wrong with it. Pure. */
+/** Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. Pure. */
 import * as v from 'valibot'
 import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YAMLMap, isMap as yamlIsMap } from 'yaml'
 import { parseCidr } from '../address.ts'
@@ -27,7 +27,7 @@ export interface PlacedProblem {
 export type ParsedCluster =
   | {
       readonly cluster: Cluster
-      /** For what only shows when a value is used. */
+      /** Places a problem that is found only when a value is used. */
       readonly problemAt: (path: Path, message: string) => PlacedProblem
     }
   | { readonly problems: readonly PlacedProblem[] }
@@ -48,12 +48,12 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   }
   if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
   const all = problems.map(({ path, message, at }) => problemAt(path, message, at))
-  // Two checks of one value may say the same.
+  // Two checks of one value may report the same problem.
   const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
   return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
-/** All that is wrong with what a cluster.yaml is to hold. */
+/** Every problem in the parsed content of a cluster.yaml. */
 export function findProblems(value: unknown, known: Known): Problem[] {
   return validate(value, known).problems
 }
@@ -76,13 +76,13 @@ function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     if (errors.length > 0) return { errors }
     if (document.contents === null)
       return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
-    // What it is instead is not shown: with a wrong --config it may be a key.
+    // The content is not quoted: with a wrong --config it may be a key.
     if (!yamlIsMap(document.contents))
       return { errors: [{ offset: 0, message: 'is not a map of keys: name, api.virtualIP and nodes are needed' }] }
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
     if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
-    // Aliases that multiply.
+    // Thrown for aliases that multiply.
     if (error instanceof ReferenceError)
       return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
     if (error instanceof RangeError) return { errors: [{ offset: 0, message: 'is nested too deeply' }] }
@@ -90,7 +90,7 @@ function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
   }
 }
 
-/** A key with nothing behind it (`subject:` with all below it commented out) counts as absent. */
+/** A key without a value (`subject:` with everything below it commented out) counts as absent. */
 function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls)
   if (value === null || typeof value !== 'object') return value
@@ -98,7 +98,7 @@ function withoutNulls(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
 }
 
-/** For a union, the errors inside the variant that was meant say more than that none matches. */
+/** For a union, the errors inside the variant that was meant say more than "none matches". */
 function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[] {
   const path = [...above, ...(issue.path ?? []).map(({ key }) => key as string | number)]
   const inner = (issue.issues ?? []).filter((each) => (each.path ?? []).length > 0)
@@ -111,7 +111,7 @@ const pairsOf = once<Map<string, Pair>, YAMLMap>(
     new Map(items.flatMap((item) => (isScalar(item.key) ? [[String(item.key.value ?? ''), item] as const] : []))),
 )
 
-/** The place of the value at the path; of its key where asked; of what is around it where there is none. */
+/** The offset of the value at the path, or of its key; of the enclosing value if it does not exist. */
 function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value'): number {
   for (let length = path.length; length > 0; length--) {
     const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
@@ -131,7 +131,7 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value')
   return isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0
 }
 
-/** nodes[3].role; a key that is no plain word is quoted. */
+/** nodes[3].role; a key that is not a plain word is quoted. */
 export function formatPath(path: Path): string {
   const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')

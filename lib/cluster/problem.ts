@@ -1,4 +1,4 @@
-/** A problem of cluster.yaml: how the values of a YAML that may be anything are read to find it, and shown in its message. Pure. */
+/** Problems in cluster.yaml, and how values of YAML that may hold anything are read and shown in messages. Pure. */
 import { suggest } from '../suggest.ts'
 
 export type Path = readonly (string | number)[]
@@ -14,7 +14,7 @@ export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 
-/** Each value that was there before, at its own place. */
+/** A problem for each value that occurs before in the list, at its own place. */
 export function duplicates(values: readonly { value: string; path: Path }[], what: string): Problem[] {
   const seen = new Set<string>()
   return values.flatMap(({ value, path }) => {
@@ -43,14 +43,14 @@ export function textOf(value: unknown): string {
   }
 }
 
-/** The parts of a valibot schema that say which keys may stand where. */
+/** The parts of a valibot schema that say which keys are allowed where. */
 export interface SchemaShape {
   readonly type: string
   readonly entries?: Readonly<Record<string, SchemaShape>>
   readonly item?: SchemaShape
   readonly wrapped?: SchemaShape
   readonly options?: readonly SchemaShape[]
-  /** Of a record, whose keys may be any. */
+  /** For a record, whose keys are arbitrary. */
   readonly value?: SchemaShape
 }
 

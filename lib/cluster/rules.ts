@@ -18,15 +18,15 @@ import {
 import { clusterSchema, defaults } from './schema.ts'
 import { isDnsName } from './values.ts'
 
-/** What cluster.yaml may not contradict: from the tables. */
+/** Facts from the tables that cluster.yaml must not contradict. */
 export interface Known {
-  /** Files of auth/ are called so: no node and no user may be. */
+  /** Names of files in auth/, which no node and no user may have. */
   readonly reservedNames: ReadonlySet<string>
   /** The units of the layout, with the names of their files. */
   readonly units: ReadonlyMap<string, readonly string[]>
 }
 
-/** Every broken rule in what the YAML holds, whatever else is wrong with it. */
+/** Every rule that the parsed YAML breaks, even if it has other problems. */
 export function clusterProblems(value: unknown, { reservedNames, units }: Known): Problem[] {
   const raw = map(value)
   return [
@@ -52,7 +52,7 @@ function nameProblems(raw: Raw): Problem[] {
   return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name: set domain` }]
 }
 
-/** Names that are made of two keys: each alone may be right, and both together no DNS name. */
+/** Names composed of two keys: each may be valid alone, and both together not be a DNS name. */
 function composedNameProblems(raw: Raw): Problem[] {
   const { domain = raw.name, api, network } = raw
   const { host = 'kubernetes' } = map(api)
@@ -85,7 +85,7 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
   return []
 }
 
-/** Of the nodes and of the load balancer, as they are written. */
+/** The addresses of the nodes and of the load balancer, as written. */
 function machineAddresses(raw: Raw): [Path, unknown][] {
   return [
     [['api', 'virtualIP'], map(raw.api).virtualIP],
@@ -136,11 +136,11 @@ function virtualIPProblems(raw: Raw): Problem[] {
   return [{ path: ['api', 'virtualIP'], message }]
 }
 
-/** What is drained by one command is undrained by another, and both by a gateway. */
+/** Draining needs both commands, and gateways that run them. */
 function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[]): Problem[] {
   if (drain === '' && undrain === '') return []
   const [given, lacking] = drain === '' ? ['undrain', 'drain'] : ['drain', 'undrain']
-  const alone = drain === '' || undrain === '' ? [`stands without ${lacking}: give both, or none`] : []
+  const alone = drain === '' || undrain === '' ? [`needs ${lacking} too: give both, or none`] : []
   const unheard = nodes.some(({ role }) => role === 'gateway')
     ? []
     : ['is run on gateways, and there is no node with role: gateway']
@@ -148,12 +148,12 @@ function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[])
 }
 
 function unitProblems(units: Raw, known: Known['units']): Problem[] {
-  return Object.entries(units).flatMap(([unit, told]): Problem[] => {
+  return Object.entries(units).flatMap(([unit, override]): Problem[] => {
     const files = known.get(unit)
     const path = ['install', 'units', unit]
     if (!files)
       return [{ path, at: 'key', message: `is not a unit of the layout: ${suggest(unit, [...known.keys()])}` }]
-    return Object.keys(map(map(told).files))
+    return Object.keys(map(map(override).files))
       .filter((file) => !files.includes(file))
       .map((file) => ({
         path: [...path, 'files', file],
@@ -224,7 +224,7 @@ function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
   return [
     ...names.flatMap(({ value, path }): Problem[] => {
       if (nodes.has(value))
-        return [{ path, message: `${shown(value)} is the name of a node, whose files are called so` }]
+        return [{ path, message: `${shown(value)} is the name of a node, whose files have that name` }]
       return reservedNames.has(value) || isNameOfKey(value)
         ? [{ path, message: `${shown(value)} can't be a user's name: its files would collide with the cluster's own` }]
         : []
@@ -245,13 +245,13 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
       .filter(({ value }) => value === 'system:masters')
       .map(({ value, path }) => ({
         path,
-        message: `"${value}" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
+        message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
       })),
     ...duplicates(placed, 'is given as a group already'),
   ]
 }
 
-/** ssh options that harderway sets itself, or that would end what it relies on. Lower case: ssh ignores case. */
+/** ssh options that harderway sets itself, or that would break what it relies on. Lower case: ssh ignores case. */
 const reservedSshOptions = new Map(
   Object.entries({
     user: 'set ssh.user, or user of the node',

@@ -1,5 +1,5 @@
 /**
- * What may stand in cluster.yaml, one entry a key: the type, the default and, in each message, what would be right.
+ * The schema of cluster.yaml, one entry per key: the type, the default and a message that says what is allowed.
  * cluster.schema.json, for editors, is made from this (`npm run schema`).
  */
 import * as v from 'valibot'
@@ -62,7 +62,7 @@ const node = object({
   directory: v.optional(nodeDirectory),
 })
 
-/** At most 64 characters, as RFC 5280, A.1, has it of a CN; lower case, for file systems that ignore case. */
+/** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
 const userName = v.pipe(
   text("a user's name, such as jane"),
   v.check(

@@ -1,4 +1,4 @@
-/** What keeps a text from being YAML, or means something else in YAML than its writer meant: mostly missing quotes. Pure. */
+/** Mistakes that make a text invalid YAML, or give it another meaning than its writer intended: mostly missing quotes. Pure. */
 import { type Document, isScalar, visit, type YAMLParseError } from 'yaml'
 import { withoutKeys } from '../wording.ts'
 import { shown } from './problem.ts'
@@ -120,7 +120,7 @@ function quoted(value: string): string {
   return withoutKeys(shown(value))
 }
 
-/** Up to what ends a value inside [] or {}. */
+/** Up to the character that ends a value inside [] or {}. */
 function flowValue(rest: string): string {
   return lineValue(/^[^,\]}\r\n]*/.exec(rest)?.[0] ?? '')
 }

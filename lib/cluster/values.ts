@@ -1,4 +1,4 @@
-/** Kinds of values in cluster.yaml, each with what would be right in its message: names, addresses, durations, paths. */
+/** Kinds of values in cluster.yaml: names, addresses, durations, paths. Each message says what is allowed. */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { suggest } from '../suggest.ts'
@@ -60,7 +60,7 @@ export const san = v.pipe(
   ),
   canonical,
 )
-/** Milliseconds, once it is read. */
+/** Parsed to milliseconds. */
 export const duration = v.pipe(
   checked(
     'a duration, such as 10y, 365d or 87600h (up to 1000y)',
@@ -68,7 +68,7 @@ export const duration = v.pipe(
   ),
   v.transform(parseDuration),
 )
-/** Milliseconds, once it is read: for how long something is waited for. */
+/** How long to wait, parsed to milliseconds. */
 export const wait = v.pipe(
   checked(
     'a time to wait, such as 90s or 2m (up to 1h)',

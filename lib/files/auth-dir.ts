@@ -39,7 +39,7 @@ export class AuthDir {
     return file?.kind === 'file' ? file.bytes : undefined
   }
 
-  /** Its bytes, where a target that is needed has just made or checked it. */
+  /** The bytes of a file that a needed target has just made or checked. */
   bytes(name: string): Buffer {
     const bytes = this.tryBytes(name)
     if (bytes) return bytes
@@ -48,7 +48,7 @@ export class AuthDir {
     })
   }
 
-  /** What is in a file that must be there, with its mode; and all that is wrong with it. */
+  /** The content of a required file with this mode, and everything that is wrong with the file. */
   checkFile<T>(
     name: string,
     mode: number,
@@ -64,7 +64,7 @@ export class AuthDir {
     return { value, reasons }
   }
 
-  /** Another one whenever a file in the folder was made, replaced or removed, a lock too; undefined where there is none. */
+  /** Changes whenever a file in the folder is made, replaced or removed, even a lock; undefined if there is no folder. */
   version(): string | undefined {
     return doing('read', this.path, () => {
       const stat = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false })
@@ -72,7 +72,7 @@ export class AuthDir {
     })
   }
 
-  /** Of what is in it, or in a folder inside; sorted, and empty where there is no such folder. */
+  /** The sorted names of what is in it, or in a folder inside; empty if there is no such folder. */
   names(folder = '.'): string[] {
     const path = join(this.path, folder)
     return doing('list', path, () =>
@@ -90,7 +90,7 @@ export class AuthDir {
     this.#read.delete(name)
   }
 
-  /** Of a plain file, by its name in the folder or its absolute path. */
+  /** Sets the mode of a plain file, given by its name in the folder or its absolute path. */
   setMode(name: string, mode: number): void {
     const path = resolve(this.path, name)
     doing('set the mode of', path, () => {
@@ -112,7 +112,7 @@ export class AuthDir {
     })
   }
 
-  /** Whether group or others have permissions of the folder. What a symbolic link leads to is not looked at. */
+  /** Whether group or others have permissions on the folder. A symbolic link is not followed. */
   isWide(): boolean {
     const stat = doing('read', this.path, () => fs.lstatSync(this.path, { throwIfNoEntry: false }))
     return stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
@@ -126,9 +126,9 @@ export class AuthDir {
   }
 
   /**
-   * For the holder of the lock, before it reads: takes away what a killed run left. Whatever is written from now on goes
-   * through a folder that is named for this lock. A run that was stopped until it had lost its lock, and then goes on,
-   * changes nothing: its own folder has been moved away, so that its next rename fails.
+   * Called by the holder of the lock before it reads: removes what a killed run left. All further writes go
+   * through a folder that is named for this lock. A run that was suspended, lost its lock, and then resumes
+   * changes nothing: its own folder has been moved away, so its next rename fails.
    */
   beginWriting(token: string): void {
     this.#read.clear()
@@ -143,7 +143,7 @@ export class AuthDir {
     this.makeFolder(this.#staging)
   }
 
-  /** Before the lock is given back. */
+  /** Called before the lock is released. */
   endWriting(): void {
     const path = join(this.path, this.#staging ?? '')
     if (this.#staging) doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
@@ -188,7 +188,7 @@ export class AuthDir {
     return path
   }
 
-  /** A new private folder for what is on its way to a node; a killed run's is swept away by the next. */
+  /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
   makeTemporaryFolder(label: string): string {
     return this.#asHolder(() => this.makeFolder(join(this.#staging ?? '.', temporary + label)))
   }
@@ -204,7 +204,7 @@ export class AuthDir {
     this.#read.delete(name)
   }
 
-  /** The same for all who share the folder, and so its lock, whatever they call it and themselves; not for a copy of it. */
+  /** Equal for all who share the folder, and so its lock, whatever its path and their machine's name; a copy has another. */
   id(): string {
     const stat = doing('read', this.path, () => fs.statSync(this.path, { bigint: true, throwIfNoEntry: false }))
     return stat ? `${stat.ino} ${stat.birthtimeNs}` : ''
@@ -217,7 +217,7 @@ function notPlain(path: string): Failure {
 
 /**
  * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to copy.
- * Files that were kept at the same time before stay.
+ * Files already kept at the same time stay.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = backupTime(now)
@@ -252,7 +252,7 @@ function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>)
   for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
 }
 
-/** As a folder's name. */
+/** The time as a folder's name. */
 export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
 /** The folders in auth/backup/ of files that were replaced, by their time, the latest first. */

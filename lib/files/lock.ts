@@ -5,7 +5,7 @@
  * A lock is taken over only if its owner is known to be dead (livenessOf). An owner in another container or on another
  * machine can't be inspected. It touches its lock each second: a waiter waits while that goes on, else it reports for how
  * long the owner has been quiet, and leaves the removal to the user. If the user removes the lock of a run that is only
- * suspended, that run learns it by `lost`, and AuthDir.beginWriting keeps it from writing.
+ * suspended, that run notices by `lost`, and AuthDir.beginWriting keeps it from writing.
  */
 import { randomUUID } from 'node:crypto'
 import { linkSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
@@ -29,7 +29,7 @@ export interface LockOptions {
 
 export interface Lock {
   readonly token: string
-  /** Aborted, with a Failure, as soon as it is seen that the lock is another's, or gone. */
+  /** Aborted, with a Failure, as soon as the lock is found to be another's, or gone. */
   readonly lost: AbortSignal
   release(): void
 }
@@ -105,7 +105,7 @@ function createWait(path: string, options: LockOptions): () => Promise<Owner | u
   }
 }
 
-/** Puts the lock there with its owner in it, whole; false where another was first. */
+/** Creates the lock, complete with its owner; false if another was first. */
 function claim(path: string, mine: Owner): boolean {
   const beside = `${path}.${mine.token}`
   return doing('make the lock', path, () => {
@@ -159,7 +159,7 @@ function hold(path: string, token: string): Lock {
   return { token, lost: lost.signal, release }
 }
 
-/** What killed waiters leave. A live waiter whose file is removed tries again. */
+/** Removes what killed waiters left. A live waiter whose file is removed tries again. */
 function removeLeftovers(path: string): void {
   const [folder, name] = [dirname(path), basename(path)]
   doing('tidy', folder, () => {
@@ -170,7 +170,7 @@ function removeLeftovers(path: string): void {
 }
 
 /**
- * Undefined where there is no lock. Opens the file each time: over NFS that queries the server, where a look at the path
+ * Undefined where there is no lock. Opens the file each time: over NFS that queries the server, whereas a look at the path
  * alone may be a minute old (nfs(5)).
  */
 function readHolder(path: string): Holder | undefined {
@@ -227,7 +227,7 @@ function advice(path: string, { owner }: Holder): string {
     : `if you are sure that it no longer runs: rm ${quote(path)}`
 }
 
-/** Of the lock, or of the folder that it is for. */
+/** `path`: the lock, or the folder that it protects. */
 export function lostLock(path: string): Failure {
   return new Failure(`${path} was removed during the run, or another run has it now`, {
     code: 'lock-lost',

@@ -3,12 +3,12 @@ import { publicMode, secretMode } from './plain-file.ts'
 
 export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config'
 
-/** Of the certificate that signs the others. */
+/** The certificate that signs the others. */
 export const caName = 'ca'
 export const encryptionConfigFile = 'encryption-config.yaml'
-/** Of what takes the place of another, while both are in use. */
+/** The name of what will replace another, while both are in use. */
 export const nextName = (name: string): string => `${name}-next`
-/** Of the next CA's key, signed by the present one. */
+/** The certificate of the next CA's key, signed by the current CA. */
 export const crossName = `${caName}-cross`
 
 export const certificateFile = (name: string): string => `${name}.pem`
@@ -37,12 +37,12 @@ export function parseFileName(file: string): FileName | undefined {
   }
 }
 
-/** Whether its certificate's file name would be that of another's key. */
+/** Whether the file name of its certificate would be that of another's key. */
 export function isNameOfKey(name: string): boolean {
   return parseFileName(certificateFile(name))?.kind === 'key'
 }
 
-/** Of a file in auth/ and on a node: only certificates may be read by others. */
+/** The mode of a file in auth/ and on a node: others may read only certificates. */
 export function fileMode(file: string): number {
   return parseFileName(file)?.kind === 'certificate' ? publicMode : secretMode
 }

@@ -14,15 +14,15 @@ export type PlainFile =
     }
   | { readonly kind: 'folder' | 'other' }
 
-/** Bytes; nothing that is read here comes near. */
+/** Bytes; no file that is read here comes near it. */
 const largest = 64 * 1024 * 1024
 
 export const secretMode = 0o600
 export const publicMode = 0o644
-/** What a file is called until it is whole. */
+/** The prefix of a file's name until the file is complete. */
 export const temporary = '.tmp-'
 
-/** Without following a symbolic link, and without waiting for who would write into a pipe. */
+/** Does not follow a symbolic link, nor wait for a writer of a pipe. */
 export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
 
 /** Undefined if the path does not exist. Never blocks, even on a pipe. */
@@ -69,7 +69,7 @@ export interface ReplaceOptions {
   readonly durable: boolean
   /** Owner, if not the current user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
-  /** The folder that it is in until it is whole, on the same file system; else that of the path. */
+  /** The folder that it is in until it is complete, on the same file system; by default that of the path. */
   readonly staging?: string | undefined
 }
 
@@ -117,8 +117,8 @@ function syncFolder(path: string): void {
 }
 
 /**
- * With what is above it; whether it was not there. Not by Node's `recursive`, which tries for ever where a file system says
- * ENOENT of a folder in one that is there, as autofs and /proc do.
+ * Makes the folder and its parents; true if it was missing. Node's `recursive` would retry for ever if a file system reports
+ * ENOENT for a folder inside an existing one, as autofs and /proc do.
  */
 export function makeFolders(path: string, mode?: number): boolean {
   for (let isLast = false; ; )
@@ -129,7 +129,7 @@ export function makeFolders(path: string, mode?: number): boolean {
       const mayBeThere = isErrno(error, 'EEXIST', 'EROFS', 'EISDIR')
       if (mayBeThere && fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false
       if (!isErrno(error, 'ENOENT') || isLast) throw error
-      // What is above it may have been made meanwhile.
+      // Its parent may have been made meanwhile.
       if (fs.existsSync(dirname(path))) isLast = true
       else makeFolders(dirname(path), mode)
     }

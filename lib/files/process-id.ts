@@ -7,14 +7,14 @@ export interface ProcessId {
   readonly pid: number
   /** When it began, in the kernel's ticks since boot: proc_pid_stat(5), field 22. */
   readonly start: string
-  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' where the system does not tell. */
+  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' where the system does not report it. */
   readonly space: string
   /** machine-id(5); '' where there is none. */
   readonly machine: string
   readonly host: string
 }
 
-/** Of the process that asks. */
+/** This process. */
 export const thisProcess: ProcessId = {
   pid: process.pid,
   start: startOf(process.pid) ?? '',
@@ -36,7 +36,7 @@ export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead'
   return start === other.start ? 'alive' : 'dead'
 }
 
-/** From JSON; undefined where it is none. */
+/** Parsed from JSON; undefined if it is invalid. */
 export function parseProcessId(text: string): ProcessId | undefined {
   try {
     const { pid, start, space, machine, host } = JSON.parse(text)
@@ -48,7 +48,7 @@ export function parseProcessId(text: string): ProcessId | undefined {
   }
 }
 
-/** Of this machine. Copies of one image may share their machine-id: the host's name has to be the same too. */
+/** True for a previous boot of this machine. Copies of an image may share a machine-id, so the host name must match too. */
 function isOfAnotherBoot(other: ProcessId, me: ProcessId): boolean {
   const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
   return isSameMachine && other.space.split(' ')[0] !== me.space.split(' ')[0]
@@ -85,7 +85,7 @@ function readMachine(): string {
   }
 }
 
-/** A pid that is used again has another one; '' for a zombie, which is dead; undefined where it may not be seen (hidepid). */
+/** The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if hidden (hidepid). */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,4 +1,4 @@
-/** What is the same for every target whose files are in auth/. */
+/** What all targets with files in auth/ have in common. */
 
 import { Failure, runAgain } from '../failure.ts'
 import { isRepair } from '../reason.ts'

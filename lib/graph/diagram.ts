@@ -9,12 +9,12 @@ const mostAlike = 2
 export interface Box {
   readonly id: string
   readonly title: string
-  /** The targets by name; none where the phase has one. */
+  /** The names of the targets; none if the phase has one target. */
   readonly names: readonly string[]
   readonly isIrreplaceable: boolean
-  /** The boxes that it needs, but for those that another of them needs. */
+  /** The boxes that it needs, without those that another of them needs. */
   readonly needs: readonly string[]
-  /** The boxes that it comes after, and does not need. */
+  /** The boxes that it comes after but does not need. */
   readonly after: readonly string[]
 }
 
@@ -42,7 +42,7 @@ function idOf([first]: readonly [Target, ...Target[]]): string {
   return first.id.replace(/\W/g, '_')
 }
 
-/** Targets are of one kind where they are in one phase, are equally irreplaceable, and need the same kinds. */
+/** Targets are of one kind if they are in one phase, are equally irreplaceable, and need the same kinds. */
 function kindsOf(graph: Graph): Map<string, string> {
   const kinds = new Map<string, string>()
   const numbers = new Map<string, string>()

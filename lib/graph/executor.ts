@@ -7,17 +7,17 @@ import { edgesOf, type Graph } from './graph.ts'
 import type { Change, Force, Foreseen, Look, Step, Target, TargetId, Where } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
-/** What became of a target; `stale` is a dry run's: what would be built. */
+/** The result of a target; in a dry run `stale` means that it would be built. */
 export type Outcome =
   | ({ readonly kind: 'fresh' } & Verdict)
   | ({ readonly kind: 'built'; readonly change?: Change } & Verdict)
   | ({ readonly kind: 'stale'; readonly change?: Change } & Verdict)
   | { readonly kind: 'failed'; readonly failure: Failure }
-  /** What it needs or comes after failed, or the run was ended. */
+  /** A target that it needs or comes after failed, or the run was interrupted. */
   | {
       readonly kind: 'cancelled'
       readonly because: readonly TargetId[]
-      /** Its build had begun: what became of it, the next run sees. */
+      /** Its build had begun: the next run checks how far it came. */
       readonly isBegun?: true
     }
 
@@ -31,7 +31,7 @@ export interface RunOptions {
   readonly workspace: Workspace
   /** Only look, and say what would be built. */
   readonly dryRun: boolean
-  /** A dry run's: what takes what would be built is looked at as if it had been. */
+  /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<TargetId, Force>
   readonly limits: Readonly<Record<Where, LimitFunction>>
@@ -39,7 +39,7 @@ export interface RunOptions {
   readonly emit: (event: RunEvent) => void
 }
 
-/** Every target's outcome. Never rejects: what goes wrong with a target is its outcome, and cancels what needs it. */
+/** Returns every target's outcome. Never rejects: a failure is the target's outcome, and cancels what needs it. */
 export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
   const running = new Map<TargetId, Promise<Outcome>>()
   const known = nothingKnown()
@@ -58,14 +58,14 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
   return new Map([...running.keys()].map((id, i) => [id, ended[i] as Outcome]))
 }
 
-/** What came of the targets before. */
+/** The results of the targets so far. */
 interface Known {
   readonly outcomes: Map<TargetId, Outcome>
-  /** Of targets that were checked, and not built since. */
+  /** What the checks found, of targets that were not built since. */
   readonly found: Map<TargetId, unknown>
   /** Targets whose build has begun. */
   readonly begun: Set<TargetId>
-  /** Files that would be written anew, in a plan. */
+  /** In a plan: files that would be written. */
   readonly pending: Set<string>
 }
 
@@ -131,14 +131,14 @@ async function foresee(target: Target, { pending }: Known, work: Foreseen, works
   return change
 }
 
-/** The target's own verdict, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
+/** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
 async function checkInRun(
   target: Target,
   { outcomes, found }: Known,
   force: Force | undefined,
   workspace: Workspace,
 ): Promise<Look> {
-  // The present file is given up, so it is not checked: it may be unreadable.
+  // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const willChange = target.needs.filter((id) => {
     const need = outcomes.get(id)
@@ -181,12 +181,12 @@ export async function findRefusals(
   return refusals
 }
 
-/** Milliseconds: checking and writing thousands of files blocks the event loop, and signals and the tree are to be served. */
+/** Milliseconds: checking and writing thousands of files blocks the event loop, and signals and the tree must be served. */
 const slice = 20
 let turnBegan = performance.now()
 const waiting: (() => void)[] = []
 
-/** Nothing may be awaited between this check and the work, or all targets would pass the check before any works. */
+/** Nothing may be awaited between this check and the work, or all targets would pass the check before any of them works. */
 function isTurnOver(): boolean {
   return performance.now() - turnBegan > slice
 }
@@ -205,7 +205,7 @@ async function serve(): Promise<void> {
       turnBegan = performance.now()
     }
     resume()
-    // What was resumed works first.
+    // What was resumed goes first.
     await undefined
   }
   waiting.length = 0

@@ -25,7 +25,7 @@ export function buildGraph(targets: readonly Target[]): Graph {
 
 /** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
 export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
-  const asked = [...ids]
+  const roots = [...ids]
   const wanted = new Map<TargetId, Target>()
   const reach = (id: TargetId): void => {
     const target = graph.get(id)
@@ -34,11 +34,11 @@ export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
     wanted.set(id, target)
     target.needs.forEach(reach)
   }
-  asked.forEach(reach)
-  return inOrder(wanted, asked)
+  roots.forEach(reach)
+  return inOrder(wanted, roots)
 }
 
-/** Depth first along needs and after; edges to what is not among the targets don't count. */
+/** Depth first along needs and after; edges to other targets are ignored. */
 function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
   const ordered = new Map<TargetId, Target>()
   const visiting: TargetId[] = []
@@ -55,7 +55,7 @@ function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
   return ordered
 }
 
-/** All that ends before it begins. */
+/** The targets that must end before it begins. */
 export function edgesOf({ needs, after = [] }: Target): readonly TargetId[] {
   return after.length === 0 ? needs : [...needs, ...after]
 }

@@ -11,14 +11,14 @@ export type Where = 'auth' | 'node' | 'user'
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** A verdict, with what check hands on to build. */
+/** The result of a check, with what it hands on to build. */
 export interface Look<Found = unknown> extends Verdict {
   readonly found?: Found
   /** It stays fresh even if its needs are rebuilt. */
   readonly isFinal?: boolean
 }
 
-/** What the checks of its needs found; without those that were made since. */
+/** What the checks of its needs found; without needs that were built since. */
 type FoundBefore = ReadonlyMap<TargetId, unknown>
 
 export interface Target<Found = unknown> {
@@ -34,11 +34,11 @@ export interface Target<Found = unknown> {
   readonly isAfterAny?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
-  /** What it is for, in a few letters: a column of a table. */
+  /** Its purpose in a few letters: a column of a table. */
   readonly purpose?: string
-  /** The units that read its files at their start alone. */
+  /** The units that read its files only at their start. */
   readonly restarts?: readonly string[]
-  /** Of a node: the units that are its role's. */
+  /** For a target of a node: the units of the node's role. */
   readonly units?: readonly string[]
   readonly where: Where
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
@@ -47,7 +47,7 @@ export interface Target<Found = unknown> {
   check(workspace: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
   /** Makes it; absent for targets that are only checked. */
   build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
-  /** What a build would make of what is not fresh: a dry run asks. Reads only. */
+  /** What a build would change, for a dry run. Reads only. */
   foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened. Never throws. */
   release?(workspace: Workspace): Promise<void>
@@ -60,10 +60,10 @@ export interface Foreseen<Found = unknown> {
   readonly force: Force | undefined
 }
 
-/** What a build is told. */
+/** What a build is given. */
 export interface Work<Found = unknown> extends Foreseen<Found> {
   readonly signal: AbortSignal
-  /** Tells what it does now. */
+  /** Reports what it is doing now. */
   readonly tell: (step: Step) => void
 }
 
@@ -81,22 +81,22 @@ export function nameInPhase({ id, phase }: Target): string {
 export type Change =
   | {
       readonly kind: 'made'
-      /** Files of auth/ that are written anew. */
+      /** Files of auth/ that are written. */
       readonly files: readonly string[]
       /** Nothing was there before. */
       readonly isNew: boolean
-      /** What was made under the one that was there is worthless from then on. */
+      /** Whatever was made with the replaced one stops working. */
       readonly isReplaced?: true
-      /** What the certificate says. */
+      /** Facts about the certificate. */
       readonly is?: CertificateFacts | undefined
-      /** What the one said that it replaces. */
+      /** Facts about the certificate that it replaces. */
       readonly was?: CertificateFacts | undefined
     }
   /** In the folder of a node. */
   | { readonly kind: 'deployed'; readonly files: readonly string[]; readonly removed: readonly string[] }
   /** Absolute paths on a node, and the units there that were restarted, in that order. */
   | { readonly kind: 'installed'; readonly paths: readonly string[]; readonly restarts: readonly string[] }
-  /** What a stage of a rotation promises, by the answers of these units of a node. */
+  /** The promise of a rotation stage, proven by the answers of these units of a node. */
   | { readonly kind: 'proven'; readonly units: readonly string[] }
   /** Stored objects, each as it was. */
   | { readonly kind: 'rewritten'; readonly objects: number }

@@ -14,11 +14,11 @@ export interface Workspace {
   connect(node: ClusterNode): Promise<Connection>
   /** Closes it, where it was opened. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
-  /** A command to tell the user, for the cluster.yaml in use: `ca --force`. */
+  /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
-  /** Tells the user something that belongs to no target. */
+  /** Reports something that belongs to no target. */
   note(text: string): void
-  /** In a plan: files of auth/ that would be written anew, so that whatever is there of them differs. */
+  /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
   readonly pending?: ReadonlySet<string>
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }

@@ -1,6 +1,6 @@
 /**
  * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS, connections kept. Written for
- * that tunnel: a client library for Kubernetes opens its own sockets, and has far more than is asked here.
+ * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here.
  */
 import { Agent, request as send } from 'node:https'
 import type { Duplex } from 'node:stream'
@@ -22,7 +22,7 @@ export interface Server {
 
 /** Bytes: a page of the largest objects that etcd takes is some fifty megabytes. */
 const longestBody = 64 * 1024 * 1024
-/** Milliseconds: longer than a server thinks about one request. */
+/** Milliseconds: longer than a server takes for one request. */
 const patience = 70_000
 
 export class Client {
@@ -52,15 +52,15 @@ export class Client {
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
     const ended = AbortSignal.any([signal, AbortSignal.timeout(patience)])
-    const asked = send({ agent: this.#agent, host, method, path, headers, signal: ended })
-    asked.on('error', (error) => reject(notAnswered(error)))
-    asked.on('response', (response) => {
+    const outgoing = send({ agent: this.#agent, host, method, path, headers, signal: ended })
+    outgoing.on('error', (error) => reject(notAnswered(error)))
+    outgoing.on('response', (response) => {
       const chunks: Buffer[] = []
       let size = 0
       response.on('error', (error) => reject(notAnswered(error)))
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
-        if (size > longestBody) asked.destroy(new Error('it sends more than an answer can be'))
+        if (size > longestBody) outgoing.destroy(new Error('it sends more than an answer can be'))
         else chunks.push(chunk)
       })
       response.on('end', () =>
@@ -71,11 +71,11 @@ export class Client {
         }),
       )
     })
-    asked.end(text)
+    outgoing.end(text)
     return await promise
   }
 
-  /** What it answers, parsed. Throws a Failure for another status than 2xx: its text is not passed on, it may hold what was sent. */
+  /** The parsed answer. Throws a Failure for a status other than 2xx, without the answer's text: it may hold what was sent. */
   async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<object> {
     const reply = await this.ask(method, path, body)
     if (reply.status < 200 || reply.status > 299)
@@ -83,7 +83,7 @@ export class Client {
     return readObject(reply, `${method} ${path}`)
   }
 
-  /** What it answers, in the shape of the schema. Throws a Failure where it is another, as read does. */
+  /** The answer, checked against the schema. Throws a Failure if it does not match, and as read does. */
   async readAs<Schema extends v.GenericSchema>(
     schema: Schema,
     method: 'GET' | 'POST' | 'PUT',
@@ -108,7 +108,7 @@ export class Client {
 
 async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {
   const stream = await open()
-  // Else NODE_TLS_REJECT_UNAUTHORIZED decides.
+  // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
   const trust = { ca, rejectUnauthorized: true }
   const socket = connect({ socket: stream, host: address, ...trust, cert: as.certificate, key: as.key })
   stream.on('error', (error) => socket.destroy(error))

@@ -9,13 +9,13 @@ import { readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encrypti
 /** Reads a file of auth/ by its name. */
 type Read = (file: string) => Buffer | undefined
 
-/** What would be lost if ours took the place of theirs. */
+/** What would be lost if ours replaced theirs. */
 export interface OtherIdentity {
   /** If they partly agree: what else theirs holds, as text without secrets. */
   readonly besides: readonly string[]
 }
 
-/** What was kept of the files of that name when they were replaced. */
+/** The files of that name that were kept when they were replaced. */
 type Kept = (file: string) => readonly Buffer[]
 
 /**
@@ -39,7 +39,7 @@ export function otherIdentity(
 
 /**
  * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both keys.
- * A key that was kept need not be older: an earlier file may have been restored over it.
+ * A key that was kept need not be older: an older file may have been restored over it.
  */
 export function isOlder(file: string, read: Read, theirs: Buffer, kept: Kept): boolean {
   const { kind, name = '' } = parseFileName(file) ?? {}
@@ -94,7 +94,7 @@ function otherKeys(
   return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
 }
 
-/** True for the key of the CA before ours: it signed the cross certificate of ours, which we hold. */
+/** True for the key of the CA that preceded ours: it signed the cross certificate of ours, which we hold. */
 export function isPreviousCa(key: KeyObject, read: Read): boolean {
   const [present, cross] = [caName, crossName].map((name) => readCertificate(read(certificateFile(name)) ?? ''))
   return (
@@ -112,7 +112,7 @@ interface Held {
 
 const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
 
-/** The public keys of all certificates, or of all private keys, in the file; undefined where there is something else in it. */
+/** The public keys of all certificates, or of all private keys, in the file; undefined if it holds something else. */
 function keysIn(file: string, pem: Buffer | undefined): Held[] | undefined {
   const text = pem?.toString('latin1') ?? ''
   const blocks = [...text.matchAll(block)]

@@ -17,7 +17,7 @@ import {
 
 export interface KubeconfigFile {
   readonly path: string
-  /** Behind symbolic links, if the path is one; it need not exist. */
+  /** With symbolic links resolved; it need not exist. */
   readonly real: string
   /** Undefined where it does not exist. */
   readonly mode: number | undefined
@@ -63,12 +63,12 @@ export function findEntry(files: readonly KubeconfigFile[], list: Entry['list'],
   return fileOf(files, list, name)?.content[list].get(name)
 }
 
-/** The first that there is counts. */
+/** The first one that is set counts. */
 export function currentContextIn(files: readonly KubeconfigFile[]): string | undefined {
   return files.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
 }
 
-/** What has to change, by the file that it has to change in. */
+/** The changes that are needed, by file. */
 export function planChanges(files: readonly KubeconfigFile[], access: Access): Map<KubeconfigFile, Change[]> {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
   const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
@@ -84,8 +84,8 @@ export function planChanges(files: readonly KubeconfigFile[], access: Access): M
 }
 
 /**
- * The certificates by which kubectl knows this cluster, in PEM; undefined where its entry names none. Throws a Failure
- * where they can't be read.
+ * The certificates that kubectl trusts for this cluster, in PEM; undefined if its entry names none. Throws a Failure
+ * if they can't be read.
  */
 export function readTrusted(files: readonly KubeconfigFile[], cluster: string): Buffer | undefined {
   const at = fileOf(files, 'clusters', cluster)
@@ -93,7 +93,7 @@ export function readTrusted(files: readonly KubeconfigFile[], cluster: string): 
   const [data, path] = [entry?.['certificate-authority-data'], entry?.['certificate-authority']]
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
   if (!at || typeof path !== 'string' || path === '') return undefined
-  // As kubectl: relative to the file that says so.
+  // Relative to the kubeconfig that names it, as in kubectl.
   const file = readPlainFile(followLinks(resolve(dirname(at.path), path)))
   return file?.kind === 'file' ? file.bytes : undefined
 }
@@ -106,7 +106,7 @@ export async function whileLocked<T>(
 ): Promise<T> {
   const locks: Lock[] = []
   try {
-    // kubectl locks the name that it was given; of several names of one file, who may write it holds the file's own too.
+    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we may.
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) locks.push(await lock(path, options))

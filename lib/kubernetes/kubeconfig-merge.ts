@@ -43,7 +43,7 @@ export function entriesOf({ cluster, server, user, context, ca, certificate, key
 }
 
 const currentKey = 'current-context'
-/** Of one anchor: the library's own default. */
+/** Aliases of one anchor: the library's own default. */
 const mostAliases = 100
 
 /** The entries of each list by their names. */
@@ -54,7 +54,7 @@ export interface ReadKubeconfig extends Readonly<Record<List, ReadonlyMap<string
 /** Undefined for what kubectl would refuse; an empty text is a kubeconfig. */
 export function readKubeconfig(text: string): ReadKubeconfig | undefined {
   const root = parseFields(text, mostAliases)
-  // What names no kind is a kubeconfig too.
+  // A text without a kind is a kubeconfig too.
   if (!root || (root.apiVersion || 'v1') !== 'v1' || (root.kind || 'Config') !== 'Config') return undefined
   const [clusters, users, contexts] = [readList(root, 'clusters'), readList(root, 'users'), readList(root, 'contexts')]
   const current = root[currentKey] ?? ''
@@ -84,11 +84,11 @@ export function isCurrent(found: Fields | undefined, { values, dropped }: Entry)
   )
 }
 
-/** What kubectl starts from. */
+/** What kubectl starts a new file with. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
 /**
- * The changed text; undefined where it can't be read, or where something else would change its meaning too, as where an
+ * The changed text; undefined if it can't be read, or if something else would change its meaning too, as when an
  * alias leads into an entry of ours.
  */
 export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
@@ -141,7 +141,7 @@ function setText(map: YAMLMap, key: string, text: string, isFlow = false): void 
   map.set(key, Object.assign(isScalar(old) ? old : new Scalar(text), { value: text, type }))
 }
 
-/** The same change of what the text means. */
+/** The same change, applied to the parsed content. */
 function changeFields(root: Fields, change: Change): Fields {
   if ('currentContext' in change) return { ...root, [currentKey]: change.currentContext }
   const { list, key, name, values, dropped } = change

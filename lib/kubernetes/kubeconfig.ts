@@ -53,14 +53,14 @@ export function scalarText(text: string): string {
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
 export function compareKubeconfig(text: string, access: Access): string[] | undefined {
-  const askedText = formatKubeconfig(access)
-  if (text === askedText) return []
-  const [found, asked] = [parseFields(text), parseFields(askedText)]
-  if (!found || !asked || Object.keys(found).length === 0) return undefined
+  const wantedText = formatKubeconfig(access)
+  if (text === wantedText) return []
+  const [found, wanted] = [parseFields(text), parseFields(wantedText)]
+  if (!found || !wanted || Object.keys(found).length === 0) return undefined
   // kubectl up to 1.33 writes it, and nothing reads it.
   delete found.preferences
-  return [...new Set([...Object.keys(asked), ...Object.keys(found)])].filter(
-    (key) => !isDeepStrictEqual(found[key], asked[key]),
+  return [...new Set([...Object.keys(wanted), ...Object.keys(found)])].filter(
+    (key) => !isDeepStrictEqual(found[key], wanted[key]),
   )
 }
 
@@ -114,7 +114,7 @@ export interface Server {
   readonly port: number
 }
 
-/** Where its first cluster is; undefined where it does not say so as ours do. */
+/** The server of its first cluster; undefined if it is not written as in ours. */
 export function readServer(text: string): Server | undefined {
   const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ name?: unknown; cluster?: Fields }] }
   const [{ name, cluster } = {}] = Array.isArray(clusters) ? clusters : []
@@ -131,7 +131,7 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each takes the parser as long as the text. */
+/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each may cost the parser as much as the whole text. */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
     const document = parseYaml(text, { merge: true })

@@ -1,4 +1,4 @@
-/** What a component on a node serves, asked through the node's own ssh connection: it works wherever ssh does. */
+/** What a component on a node serves, queried through the node's own ssh connection: it works wherever ssh does. */
 import type { Duplex } from 'node:stream'
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
@@ -12,7 +12,7 @@ export interface Credentials {
 export interface Question {
   /** Opens a stream to the port; each is used for one connection. */
   readonly open: () => Duplex | Promise<Duplex>
-  /** The address that is asked: it must be in the server's certificate. */
+  /** The queried address: it must be in the server's certificate. */
   readonly address: string
   readonly as?: Credentials | undefined
   readonly signal?: AbortSignal | undefined
@@ -26,12 +26,12 @@ function inTime(signal?: AbortSignal): AbortSignal {
   return signal ? AbortSignal.any([signal, limit]) : limit
 }
 
-/** Loads what a probe needs while something else is waited for: most runs ask nobody, and do without. */
+/** Loads what a probe needs while the run waits for something else. Most runs probe nothing, and don't load it. */
 export function prepareProbe(): void {
   void import('node:https')
 }
 
-/** DER of the first certificate that the server shows, whoever signed it. Throws a Failure where there is none. */
+/** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
 export async function readServed({ open, as, signal }: Question): Promise<Buffer> {
   const { connect } = await import('node:tls')
   const stream = await open()
@@ -64,7 +64,7 @@ export interface Reply {
   readonly body: string
   /** The header of that name. */
   readonly date?: string | undefined
-  /** DER of the certificate that the server showed; undefined without TLS. */
+  /** DER of the certificate that the server presented; undefined without TLS. */
   readonly served?: Buffer | undefined
 }
 
@@ -76,7 +76,7 @@ export interface PathQuestion extends Question {
   readonly isPlain?: boolean
 }
 
-/** Characters: what is asked for answers with a word or two. */
+/** Characters: the queried paths answer with a word or two. */
 const longestBody = 64 * 1024
 
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
@@ -87,7 +87,7 @@ export async function ask(question: PathQuestion): Promise<Reply> {
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
   stream.on('error', refuse)
-  // Kept open by the server until we have its answer: an end that comes with it would be taken for a loss.
+  // The server keeps it open until we have its answer: an end that comes with it would be taken for a loss.
   const headers = { connection: 'keep-alive' }
   const common = { host: address, path, signal: inTime(signal), headers } as const
   let served: Buffer | undefined
@@ -133,28 +133,28 @@ export function notAnswered(error: Error): Failure {
 }
 
 /** The JSON object of an answer. Throws a Failure that quotes nothing: it may hold a Secret. */
-export function readObject({ body }: Reply, asked: string): object {
+export function readObject({ body }: Reply, source: string): object {
   try {
     const value: unknown = JSON.parse(body)
     if (typeof value === 'object' && value !== null) return value
   } catch {
-    // What the parser says quotes the text.
+    // The parser's message quotes the text.
   }
-  throw new Failure(`${asked} answers with what is no JSON object`, { code: 'not-answered' })
+  throw new Failure(`${source} does not answer with a JSON object`, { code: 'not-answered' })
 }
 
 /** Throws a Failure that quotes nothing. */
 export function inShape<Schema extends v.GenericSchema>(
   schema: Schema,
   value: unknown,
-  asked: string,
+  source: string,
 ): v.InferOutput<Schema> {
   const parsed = v.safeParse(schema, value)
   if (parsed.success) return parsed.output
-  throw new Failure(`${asked} answers with something else than what was asked for`, { code: 'not-answered' })
+  throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })
 }
 
-/** True if a server answered with one of these statuses, where another was needed. */
+/** True if a server answered with one of these statuses, where another was expected. */
 export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
   return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
 }

@@ -14,10 +14,10 @@ export interface Etcd {
 /** Where kube-apiserver keeps objects: its --etcd-prefix. */
 export const registry = '/registry/'
 
-/** Objects at once: of a megabyte and a half each at the most. */
+/** Objects per query, of at most a megabyte and a half each. */
 const page = 25
 
-/** How a value begins that the key has encrypted: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+/** The prefix of a value that is encrypted with the key: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
 export function encryptedPrefix(provider: string, name: string): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
@@ -29,7 +29,7 @@ const rangeSchema = v.object({
   more: v.optional(v.boolean(), false),
 })
 
-/** The keys in etcd, below a folder, of the values whose prefix is meant; '' stands for not encrypted. Sorted. */
+/** The sorted keys in etcd, below a folder, of values with a matching prefix; '' stands for not encrypted. */
 export async function findStored(etcd: Etcd, folder: string, isMeant: (prefix: string) => boolean): Promise<string[]> {
   const found: string[] = []
   for await (const { key, encryptedBy } of list(etcd, folder)) if (isMeant(encryptedBy)) found.push(key)
@@ -85,25 +85,25 @@ function prefixOf(value: string): string {
   return /^k8s:enc:[^:]+:[^:]+:[^:]+:/.exec(start)?.[0] ?? ''
 }
 
-/** The key after all that begin so. */
+/** The first key after all that begin with the prefix. */
 function endOf(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
 }
 
 interface LockAsked {
   readonly key: string
-  /** Who may take it over from an earlier one of itself: a word. */
+  /** A word that names the owner: the same owner may take over its own previous lock. */
   readonly owner: string
   /** For people: where the owner is. */
   readonly host: string
-  /** Until it ends, if it is not given back. */
+  /** Seconds until it expires, if it is not released. */
   readonly seconds: number
 }
 
-/** `lease`: it is ours until that is given back; `host`: it is another's, who is there. */
+/** `lease`: it is ours until the lease is revoked; `host`: another owner holds it, on that host. */
 type LockTaken = { readonly lease: string } | { readonly host: string }
 
-/** Throws a Failure where etcd does not answer as it should: then it is not ours. */
+/** Throws a Failure if etcd does not answer as expected: then the lock is not ours. */
 export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: LockAsked): Promise<LockTaken> {
   const { ID: lease } = await ask(etcd, '/v3/lease/grant', { TTL: seconds }, granted)
   const own = { key: encode(key), value: encode(`${owner} ${host}`), lease }
@@ -143,7 +143,7 @@ const decided = v.object({
   ),
 })
 
-/** Undefined where it was put; else the value that is there, in base64. */
+/** Undefined if it was put; else the value that exists, in base64. */
 async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | undefined> {
   const asked = {
     compare: [compare],

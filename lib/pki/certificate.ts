@@ -1,4 +1,4 @@
-/** Reads a certificate, and says in what it differs from what is asked. Pure. */
+/** Reads a certificate, and compares it with the wanted profile. Pure. */
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
@@ -108,7 +108,7 @@ function formatSan({ tag, content }: Der): string {
 }
 
 /**
- * Of x509.subject or x509.issuer. OpenSSL escapes as RFC 2253 does; control characters, as hexadecimal, are not undone:
+ * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay escaped:
  * none is ever wanted.
  */
 export function attributesIn(name: string | undefined): string[] {
@@ -129,7 +129,7 @@ function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
   return certificate.issuer.equals(by.subject) && (hasKeyIdOf(certificate, by) || certificate.x509.checkIssued(by.x509))
 }
 
-/** What OpenSSL's X509_check_issued requires where nothing but a key identifier names the issuer: it is that of one that may sign. */
+/** As OpenSSL's X509_check_issued requires if only a key identifier names the issuer: it is that of a certificate that may sign. */
 function hasKeyIdOf({ fields, refusals, authorityKeyId }: Certificate, by: Certificate): boolean {
   const named = extensionOf(fields, oids.authorityKeyIdentifier)
   const isAlone = refusals.length + by.refusals.length === 0 && named !== undefined && inside(named).length === 1
@@ -145,19 +145,19 @@ export function compareWithProfile(certificate: Certificate, profile: Profile): 
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
-export function compareSubject(attributes: readonly string[], asked: Subject): Reason[] {
-  const changed = difference(attributes, subjectAttributes(asked))
+export function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
+  const changed = difference(attributes, subjectAttributes(wanted))
   return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
-export function compareKeyKind(key: KeyObject, { key: asked }: Profile): Reason[] {
+export function compareKeyKind(key: KeyObject, { key: wanted }: Profile): Reason[] {
   const was = keyKindOf(key)
-  return was === asked ? [] : [{ kind: 'key-kind-changed', was, asked }]
+  return was === wanted ? [] : [{ kind: 'key-kind-changed', was, asked: wanted }]
 }
 
 /** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
-function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, asked: Profile): boolean {
-  if (isCa !== asked.isCa) return false
+function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: Profile): boolean {
+  if (isCa !== wanted.isCa) return false
   if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
@@ -171,9 +171,9 @@ function subjectAttributes(subject: Subject): string[] {
 
 function difference(
   has: readonly string[],
-  asked: readonly string[],
+  wanted: readonly string[],
 ): { added: string[]; removed: string[] } | undefined {
-  const added = asked.filter((item) => !has.includes(item))
-  const removed = has.filter((item) => !asked.includes(item))
+  const added = wanted.filter((item) => !has.includes(item))
+  const removed = has.filter((item) => !wanted.includes(item))
   return added.length + removed.length > 0 ? { added, removed } : undefined
 }

@@ -1,4 +1,4 @@
-/** Reads DER (X.690) in place: a certificate is taken apart without copying or naming what nobody asks for. */
+/** Reads DER (X.690) in place: a certificate is parsed without copying or naming what is not used. */
 export class Der {
   readonly tag: number
   readonly #source: Buffer
@@ -6,7 +6,7 @@ export class Der {
   readonly #contentBegin: number
   readonly #end: number
 
-  /** The element that begins there, and ends before `limit`. Throws a RangeError where it is no DER. */
+  /** The element that begins there, and ends before `limit`. Throws a RangeError if it is not DER. */
   constructor(source: Buffer, begin: number, limit: number) {
     const [tag, first] = [source[begin] ?? 0, source[begin + 1] ?? 0]
     if (begin + 2 > limit) throw new RangeError('an element is cut short')
@@ -36,7 +36,7 @@ export class Der {
     return this.#source.subarray(this.#begin, this.#end)
   }
 
-  /** The elements that stand one after the other between the two. */
+  /** The elements that follow each other between the two offsets. */
   static all(source: Buffer, begin: number, end: number): Der[] {
     const elements: Der[] = []
     for (let at = begin; at < end; ) {
@@ -53,18 +53,18 @@ export class Der {
   }
 }
 
-/** The elements that stand one after the other in the bytes. Throws a RangeError where they are no DER. */
+/** The elements that follow each other in the bytes. Throws a RangeError if they are not DER. */
 export function readDer(bytes: Buffer): Der[] {
   return Der.all(bytes, 0, bytes.length)
 }
 
-/** Throws a RangeError where there is no such element. */
+/** Throws a RangeError if the element is another, or missing. */
 export function expect(element: Der | undefined, tag: number): Der {
   if (element?.tag !== tag) throw new RangeError(`no element with the tag ${tag}`)
   return element
 }
 
-/** The elements inside a constructed one. Throws a RangeError where they are no DER, or where there is no such element. */
+/** The elements inside a constructed one. Throws a RangeError if they are not DER, or if the element is another, or missing. */
 export function inside(element: Der | undefined, tag = element?.tag ?? 0): Der[] {
   return expect(element, tag).inside()
 }

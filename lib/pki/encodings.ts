@@ -1,8 +1,8 @@
-/** The values inside of a certificate, and whether Go reads them: X.690 (DER), more strictly than OpenSSL does. Pure. */
+/** The values inside a certificate, and whether Go reads them: X.690 (DER), more strictly than OpenSSL does. Pure. */
 import { isUtf8 } from 'node:buffer'
 import { type Der, hex, inside, oids } from './der.ts'
 
-/** Of every element in it. Times are read by readTime; what is in octet strings is not looked at. */
+/** Checks every element in it. Times are checked by readTime; octet strings are not opened. */
 export function isWellFormed(element: Der): boolean {
   const { tag, content } = element
   switch (tag) {
@@ -47,7 +47,7 @@ export function isPositive(integer: Der): boolean {
 /** UTF8String, NumericString, PrintableString, T61String, IA5String, BMPString. */
 const stringTypes: readonly number[] = [0x0c, 0x12, 0x13, 0x14, 0x16, 0x1e]
 
-/** Of an issuer or a subject. */
+/** Checks the name of an issuer or a subject. */
 export function isName(name: Der): boolean {
   return (
     readSets(name)
@@ -64,7 +64,7 @@ function readSets(name: Der): Der[][][] {
 
 const attributeNames = new Map((['C', 'ST', 'L', 'O', 'OU', 'CN'] as const).map((name) => [oids[name] as string, name]))
 
-/** `CN=kubernetes`, …; undefined where it has anything else than one such attribute to a set, in printable ASCII. */
+/** `CN=kubernetes`, …; undefined unless each set holds one such attribute, in printable ASCII. */
 export function plainAttributes(name: Der): string[] | undefined {
   const attributes = readSets(name).map(([first, ...others]) => {
     const [type, value] = first ?? []
@@ -76,8 +76,8 @@ export function plainAttributes(name: Der): string[] | undefined {
 }
 
 /**
- * UTCTime or GeneralizedTime as RFC 5280, 4.1.2.5, has them: to the second, in UTC. Undefined for another form and for a
- * time that does not exist, of which Node makes an arbitrary one.
+ * UTCTime or GeneralizedTime as RFC 5280, 4.1.2.5, has them: to the second, in UTC. Undefined for any other form and for a
+ * time that does not exist, for which Node would return an arbitrary one.
  */
 export function readTime({ tag, content }: Der): Date | undefined {
   const text = content.toString('latin1')

@@ -41,19 +41,19 @@ export function listedIn(fields: Fields, id: string): Der[] {
   return list ? inside(list) : []
 }
 
-/** By its basic constraints. */
+/** Whether it is a CA, by its basic constraints. */
 export function isCaIn(fields: Fields): boolean {
   return listedIn(fields, oids.basicConstraints)[0]?.bytes.toString('hex') === '0101ff'
 }
 
-/** Throws a RangeError where the bytes are anything but one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
+/** Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
 export function readFields(bytes: Buffer): Fields {
   const [tbs, outerAlgorithm, signature, ...behind] = inside(onlyOne(readDer(bytes)), 0x30)
   const all = inside(tbs, 0x30)
   const version = all[0]?.tag === 0xa0 ? readVersion(all.shift()) : 0
   const [serialNumber, algorithm, issuer, validity, subject, publicKey, extensions, ...more] = all
   if (behind.length + more.length > 0) throw new RangeError('more fields than a certificate has')
-  // RFC 5280, 4.1.1.2: the same algorithm inside of what is signed and outside.
+  // RFC 5280, 4.1.1.2: the same algorithm inside the signed part and outside.
   if (!outerAlgorithm || !algorithm?.bytes.equals(outerAlgorithm.bytes)) throw new RangeError('two algorithms')
   return {
     signed: expect(tbs, 0x30),
@@ -86,7 +86,7 @@ function readExtension(extension: Der): Extension {
   return { id: hex(oid), oid, critical, value: expect(onlyOne(rest), 0x04) }
 }
 
-/** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL behind the OID, RFC 5758 nothing. */
+/** By the content of their AlgorithmIdentifier: RFC 4055 has a NULL after the OID, RFC 5758 nothing. */
 export const signatureAlgorithms: ReadonlyMap<string, { readonly hash: string; readonly key: string }> = new Map([
   [`0609${oids.rsaWithSha256}0500`, { hash: 'sha256', key: 'rsa' }],
   [`0609${oids.rsaWithSha384}0500`, { hash: 'sha384', key: 'rsa' }],
@@ -101,12 +101,12 @@ interface Signed {
   readonly fields: Fields
 }
 
-/** As `x509.verify` says, which is asked itself wherever something is unusual or wrong. */
+/** The result of `x509.verify`, which is called itself wherever something is unusual or wrong. */
 export async function verifySignature(of: Signed, key: KeyObject): Promise<boolean> {
   return (await isPlainlySigned(of.fields, key)) || of.x509.verify(key)
 }
 
-/** By one of these algorithms, with a key of its kind. */
+/** True if it is signed with one of these algorithms and a key of its kind. */
 async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean> {
   const { signed, algorithm, signature } = fields
   const known = signatureAlgorithms.get(hex(algorithm))
@@ -118,11 +118,11 @@ async function isPlainlySigned(fields: Fields, key: KeyObject): Promise<boolean>
   })
 }
 
-/** As many are begun at once: a thread that is woken for each that comes alone costs 0.05 ms. */
+/** So many are started at once: waking a thread for each one alone costs 0.05 ms. */
 const enough = 64
 let waiting: (() => void)[] = []
 
-/** Until enough have come, or no more do in this turn of the event loop. */
+/** Waits until enough have come, or until no more come in this turn of the event loop. */
 function untilEnough(): Promise<void> {
   return new Promise((resolve) => {
     if (waiting.push(resolve) === 1) setImmediate(resume)

@@ -1,4 +1,4 @@
-/** TLS 1.3 between two parties in memory, with Node's TLS: what each side makes of the other. */
+/** TLS 1.3 between two parties in memory, with Node's TLS: whether each side accepts the other. */
 
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
@@ -6,7 +6,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls'
 import { formatReasons, type Reason } from '../reason.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
 
-/** Of PEM files: a leaf first, then what leads to a root. Times and usages aside. */
+/** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
 export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
   const [leaf, ...between] = readCertificates(shown)
   if (!leaf) return [{ kind: 'other-issuer' }]
@@ -24,7 +24,7 @@ function isChained(certificate: Certificate, between: readonly Certificate[], ro
   )
 }
 
-/** PEM files, byte for byte: what a party trusts, and what it shows. */
+/** PEM files, byte for byte: what a party trusts, and what it presents. */
 export interface Party {
   readonly ca: Buffer
   readonly certificate: Buffer | string
@@ -85,7 +85,7 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
       ca: client?.ca ?? ca,
-      // Else NODE_TLS_REJECT_UNAUTHORIZED decides.
+      // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
       rejectUnauthorized: true,
       ...(client && { cert: client.certificate, key: client.key }),
     })

@@ -1,4 +1,4 @@
-// Importing forge's ASN.1 alone starts four times as fast as all of forge; its types are those of the whole.
+// Importing forge's ASN.1 alone starts four times as fast as all of forge; its types are those of the whole package.
 declare module 'node-forge/lib/asn1.js' {
   import type * as forge from 'node-forge'
 

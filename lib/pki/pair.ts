@@ -19,7 +19,7 @@ export interface Pair {
   readonly certificate: Certificate | undefined
   /** DER of the certificates that follow it in its file. */
   readonly chain: readonly Buffer[]
-  /** Made when it is asked for. */
+  /** Computed on first use. */
   readonly key: KeyObject | undefined
   /** What is wrong with the files themselves. */
   readonly reasons: readonly Reason[]
@@ -41,7 +41,7 @@ export function readPair(auth: AuthDir, name: string): Pair {
   }
 }
 
-/** Of a CA whose certificate is lost, and its key is not: another one over that key changes nothing for what it signed. */
+/** For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it signed. */
 export function isSignedByLostCa(auth: AuthDir, { certificate }: Pair): boolean {
   if (!certificate || tryCertificate(auth, caName)) return false
   const { key } = readPair(auth, caName)
@@ -52,7 +52,7 @@ export interface Demands {
   readonly profile: Profile
   /** Undefined before there is a CA. */
   readonly issuer: Certificate | undefined
-  /** Whether it issued the certificate, where that is known already. */
+  /** Whether it issued the certificate, if that is known already. */
   readonly isIssued?: boolean | undefined
   /** What follows it in its file. */
   readonly chain?: Certificate | undefined
@@ -63,22 +63,22 @@ export interface Demands {
 
 export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Verdict {
   if (!certificate) return { reasons }
-  const asked = demands.chain ? [demands.chain.der] : []
-  const isChained = chain.length === asked.length && asked.every((der, i) => chain[i]?.equals(der))
+  const wanted = demands.chain ? [demands.chain.der] : []
+  const isChained = chain.length === wanted.length && wanted.every((der, i) => chain[i]?.equals(der))
   const { reasons: own, ...verdict } = checkCertificate(certificate, demands)
   return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
 }
 
-/** Whatever stands beside it. */
+/** Checks the certificate alone, without its key and chain. */
 export function checkCertificate(certificate: Certificate, demands: Demands): Verdict {
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
   const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands
   const issued: Reason[] = isIssued ? [] : [{ kind: 'other-issuer' }]
-  const asked = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
+  const differences = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
   const { notAfter: until } = certificate
   const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
-  return { reasons: [...asked, ...timeReasons(certificate, demands)], until, renewsFrom }
+  return { reasons: [...differences, ...timeReasons(certificate, demands)], until, renewsFrom }
 }
 
 /** A leaf limited by its CA's expiry would not last longer if it were reissued. */
@@ -128,7 +128,7 @@ export interface Signing {
  * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
  */
 export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<Change> {
-  // With it comes the ASN.1 of node-forge, which a run that makes nothing does without.
+  // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
   const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
@@ -144,7 +144,7 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
   return change
 }
 
-/** Before it is made. */
+/** The change that making the pair would be, computed before it is made. */
 export function changeOfPair(
   auth: AuthDir,
   name: string,
@@ -166,7 +166,7 @@ function factsOf({ publicKey, notAfter, sans }: Certificate): CertificateFacts {
 
 export type SigningIssuer = Issuer & { readonly notAfter: Date }
 
-/** Undefined where the first certificate of the file can't be read; what follows it is not taken apart. */
+/** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */
 const readHeld = once((pem) => {
   const [first, ...chain] = blocksIn(pem, 'CERTIFICATE')
   const certificate = first && readDerCertificate(first)
@@ -174,7 +174,7 @@ const readHeld = once((pem) => {
 })
 const readKeyOnce = once(readHeldKey)
 
-/** Undefined where there is none that can be read; nothing is said of its mode or its key. */
+/** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
   const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
   return bytes && readHeld(bytes)?.certificate

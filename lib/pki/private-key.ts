@@ -3,7 +3,7 @@ import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'n
 import type { Certificate } from './certificate.ts'
 
 interface HeldKey {
-  /** As OpenSSL reads it: a plain one only where it is asked for, 0.02 ms each. */
+  /** As OpenSSL reads it; a key in plain form only on first use, 0.02 ms each. */
   readonly key: KeyObject
   isOf(certificate: Certificate): boolean
 }
@@ -26,7 +26,7 @@ export function readHeldKey(pem: Uint8Array | string): HeldKey | undefined {
   }
 }
 
-/** The type prime-field of RFC 3279, 2.3.5: only the parameters of a curve that is not named have it. */
+/** The type prime-field of RFC 3279, 2.3.5: only explicit curve parameters have it. */
 const explicitCurve = Buffer.from('06072a8648ce3d0101', 'hex')
 
 function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
@@ -37,7 +37,7 @@ function readByOpenSsl(pem: Uint8Array | string, der: Buffer): HeldKey | undefin
 
 /** RFC 5915: version 1, the private key, prime256v1, an uncompressed point. */
 const plainForm = /^30770201010420(.{64})a00a06082a8648ce3d030107a144034200(04.{128})$/
-/** Of a SubjectPublicKeyInfo with such a point: RFC 5480. */
+/** The start of a SubjectPublicKeyInfo with such a point: RFC 5480. */
 const spkiBegin = '3059301306072a8648ce3d020106082a8648ce3d030107034200'
 
 /** A P-256 key byte for byte as cfssl and harderway write it, whose halves belong together: so OpenSSL reads it too. */
@@ -59,14 +59,14 @@ function readPlain(pem: Uint8Array | string, der: Buffer): HeldKey | undefined {
   }
 }
 
-/** Uncompressed. Throws where the secret is none of the curve. */
+/** The uncompressed point. Throws if the secret is not valid for the curve. */
 function publicPoint(curve: string, secret: Buffer): Buffer {
   const made = createECDH(curve)
   made.setPrivateKey(secret)
   return made.getPublicKey()
 }
 
-/** OpenSSL believes the public half that stands beside the private one. What it would sign with a damaged key, nobody accepts. */
+/** OpenSSL does not check that both halves belong together. Nobody would accept what a damaged key signs. */
 function isWhole(key: KeyObject): boolean {
   const jwk = key.export({ format: 'jwk' })
   const bytes = (part: string | undefined) => Buffer.from(part ?? '', 'base64url')
@@ -96,11 +96,11 @@ export function isKeyOf({ publicKey }: Certificate, key: KeyObject): boolean {
 const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]*\n)-----END \1-----[ \t]*(?=\r?\n|$)/g
 const begin = /-----BEGIN ([^\n]*?)-----/g
 
-/** The DER of what a text holds under labels that end so; none where one of them is damaged. */
+/** The DER of the blocks whose label ends with `label`; none if one of them is damaged. */
 export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVATE KEY'): Buffer[] {
   const text = typeof pem === 'string' ? pem : Buffer.from(pem.buffer, pem.byteOffset, pem.length).toString('latin1')
   const blocks = [...text.matchAll(block)].filter(([, found = '']) => isMeant(found, label))
-  // One with headers, or with anything else that is read in more than one way.
+  // A block with headers, or in a form that programs read in more than one way.
   if ([...text.matchAll(begin)].filter(([, found = '']) => isMeant(found, label)).length !== blocks.length) return []
   const decoded = blocks.map(([, , body = '']) => decode(body))
   return decoded.every((der) => der !== undefined) ? decoded : []
@@ -116,7 +116,7 @@ export function certificatePem(der: Buffer): string {
   return pemOf('CERTIFICATE', der)
 }
 
-/** `EC PRIVATE KEY` is a private key; an `X509 CERTIFICATE` is nothing to Go. */
+/** `EC PRIVATE KEY` is a private key; Go ignores an `X509 CERTIFICATE`. */
 function isMeant(found: string, label: string): boolean {
   return found === label || (label === 'PRIVATE KEY' && found.endsWith(` ${label}`))
 }

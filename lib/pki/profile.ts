@@ -1,8 +1,8 @@
-/** What a certificate is asked to say: its subject, its names, the kind of its key. Pure. */
+/** The wanted content of a certificate: its subject, its names, the kind of its key. Pure. */
 import type { KeyObject } from 'node:crypto'
 import type { KeyKind } from '../cluster/cluster.ts'
 
-/** A distinguished name; the attributes stand in the certificate in this order. */
+/** A distinguished name; the certificate has the attributes in this order. */
 export interface Subject {
   readonly C?: string
   readonly ST?: string
@@ -15,7 +15,7 @@ export interface Subject {
 
 export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 
-/** What a certificate is asked to say, apart from its key and its times. */
+/** The wanted content of a certificate, apart from its key and its times. */
 export interface Profile {
   readonly subject: Subject
   /** DNS names and IP addresses; empty means no such extension. */

@@ -128,7 +128,7 @@ function areConstraintsRead(fields: Fields): boolean {
     })
 }
 
-/** Of names and addresses, those that nobody accepts from this CA. Its constraints must be readable. */
+/** The names and addresses that nobody accepts from this CA. Its constraints must be readable. */
 export function findUnpermitted(fields: Fields, names: readonly string[]): string[] {
   const { permitted, excluded } = readConstraints(fields)
   return names.filter((name) => {

@@ -1,6 +1,6 @@
 /**
  * Makes X.509 certificates (RFC 5280): node-forge writes the ASN.1, node:crypto does the mathematics.
- * The profile is cfssl's for the guide's requests, so that the two can stand beside each other.
+ * The profile is cfssl's for the guide's requests, so that both kinds can be used side by side.
  */
 import { createHash, createPublicKey, generateKeyPair, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { promisify } from 'node:util'
@@ -17,9 +17,9 @@ import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } f
 type Asn1 = Asn1Module.Asn1
 
 export interface IssuerName {
-  /** DER of the issuer's subject, byte for byte as it stands in its certificate: chains are built on it. */
+  /** DER of the issuer's subject, byte for byte as in its certificate: chains are built on it. */
   readonly subject: Uint8Array
-  /** Undefined: by the hash of its key. */
+  /** Undefined: the hash of its key. */
   readonly keyId: Uint8Array | undefined
 }
 
@@ -32,16 +32,16 @@ export interface CertificateRequest {
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
-  /** In place of the profile's subject and the hash of the key. */
+  /** Replaces the profile's subject and the hash of the key. */
   readonly name?: IssuerName | undefined
 }
 
-/** As it stands in the CA's certificate; undefined if Go would not read it. */
+/** The issuer name in the CA's certificate; undefined if Go would not read it. */
 export function issuerNameOf({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {
   return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
 }
 
-/** As it stands in what the key has signed; undefined if that is nothing, disagrees, or has another name than the wanted one. */
+/** The issuer name in certificates that the key signed; undefined if there are none, they disagree, or it is not the wanted name. */
 export function issuerNameIn(issued: readonly Certificate[], key: KeyObject, wanted: Subject): IssuerName | undefined {
   const [first, ...others] = issued.filter(({ x509 }) => x509.verify(key))
   if (!first || !isName(first.fields.issuer) || compareSubject(attributesIn(first.x509.issuer), wanted).length > 0)

@@ -34,11 +34,11 @@ export interface UnitState {
   readonly sub: string
   /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
   readonly isStopping: boolean
-  /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined where it never started. */
+  /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never was. */
   readonly started: number | undefined
-  /** Undefined where it has none, as a container that something else runs; 'gone' where it has just ended. */
+  /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
   readonly process: UnitProcess | 'gone' | undefined
-  /** How often systemd has restarted it by itself since it was last started by somebody. */
+  /** How often systemd has restarted it by itself since somebody last started it. */
   readonly restarts: number
   /** Seconds that systemd waits before it restarts it. */
   readonly restartsAfter: number
@@ -51,13 +51,13 @@ interface UnitProcess {
   readonly id: number
   /** By SIGSTOP, or a debugger. */
   readonly isStopped: boolean
-  /** Seconds since its start, by a clock that nobody sets. */
+  /** Seconds since its start, by a clock that can't be set. */
   readonly age: number
   /** Its start, in seconds since 1970 by the node's present clock. */
   readonly started: number
-  /** Absolute paths that its command line, or its --config file, names; none if it names none, or not in a way that we read. */
+  /** Absolute paths that its command line, or its --config file, names; none if it names none, or in a form that we don't read. */
   readonly kubeconfigs: readonly string[]
-  /** It gets its client certificate from the cluster by itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
+  /** It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
   readonly rotatesItself: boolean
 }
 

@@ -17,7 +17,7 @@ import { type Route, refuseUnkept } from './route.ts'
 import { formatOptions } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
 
-/** Milliseconds: for one command or copy that is given no time of its own. */
+/** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
@@ -50,7 +50,7 @@ export class Connection {
   readonly #forwards: Forwards
   #isOpen = false
   #wasTried = false
-  /** Nothing is sent to a node that the next run would not know again. */
+  /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
 
   constructor(parts: ConnectionParts) {
@@ -59,7 +59,7 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
-  /** A command was begun there. */
+  /** Whether a command was started there. */
   get wasReached(): boolean {
     return this.#isOpen
   }
@@ -98,8 +98,8 @@ export class Connection {
   }
 
   /**
-   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure where it
-   * can't be had; where nothing is reached, the stream ends.
+   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure if ssh
+   * does not forward it; if nothing listens there, the stream ends.
    */
   tunnel(host: string, port: number): Promise<Duplex> {
     return this.#forwards.open(`${bracketed(host)}:${port}`, this.#parts.signal)
@@ -107,7 +107,7 @@ export class Connection {
 
   async #askForwards(words: readonly string[]): Promise<void> {
     const { controlPath, node } = this.#parts
-    // Without a configuration: what that forwards would be asked for too.
+    // Without a configuration: its own forwards would be requested too.
     const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
     if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
     await this.run(':')
@@ -115,7 +115,7 @@ export class Connection {
     if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
   }
 
-  /** Does something on a connection that is open, even though the run has been ended. Never throws. */
+  /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
   async tidy(script: string): Promise<void> {
     if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
   }
@@ -134,7 +134,7 @@ export class Connection {
     return { output, timedOut: deadline.aborted }
   }
 
-  /** Undefined where it can't be started. */
+  /** Undefined if it can't be started. */
   async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
     const { folder: cwd, env } = this.#parts
     const deadline = AbortSignal.timeout(5000)
@@ -160,7 +160,7 @@ export class Connection {
     const { stderr, exitCode, signal: killed } = output
     const { signal, node, route, folder } = this.#parts
     signal.throwIfAborted()
-    // With 255 ssh tells of itself (ssh(1)), unless a program there ended with it: then the connection still stands.
+    // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
     const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
     const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
     const said = isSilent ? await this.#askAgain() : stderr
@@ -175,7 +175,7 @@ export class Connection {
     return isUp
   }
 
-  /** ssh's full stderr: a persistent master hides what its jump host's ssh says. */
+  /** ssh's full stderr: a persistent master hides what its jump host's ssh prints. */
   async #askAgain(): Promise<string> {
     const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
     const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output
@@ -190,25 +190,25 @@ export class Connection {
 class Forwards {
   readonly #path: string
   readonly #ask: (words: readonly string[]) => Promise<void>
-  /** From where they lead to the path of a socket. */
+  /** The path of the socket by its target, `address:port`. */
   readonly #sockets = new Map<string, Promise<string>>()
   #count = 0
   readonly #wanted: string[] = []
   #asking: Promise<void> | undefined
 
-  /** `path` is what the paths of sockets begin with; `ask` has ssh do as its options say. */
+  /** The paths of sockets begin with `path`; `ask` runs ssh with these options. */
   constructor(path: string, ask: (words: readonly string[]) => Promise<void>) {
     this.#path = path
     this.#ask = ask
   }
 
-  /** `to` is `address:port`. Rejects where ssh does not forward it. */
+  /** `to` is `address:port`. Rejects if ssh does not forward it. */
   async open(to: string, signal: AbortSignal): Promise<Socket> {
     const path = this.#sockets.get(to) ?? this.#forward(to)
     this.#sockets.set(to, path)
     const forget = () => this.#sockets.delete(to)
     try {
-      // Where the connection was opened anew since, the socket leads nowhere.
+      // If the connection was reopened since, the socket is dead.
       return addAbortSignal(signal, connect(await path)).on('error', forget)
     } catch (error) {
       forget()
@@ -216,7 +216,7 @@ class Forwards {
     }
   }
 
-  /** What is wanted at once is asked for by one command. */
+  /** Ports that are wanted at the same time share one command. */
   async #forward(to: string): Promise<string> {
     const path = `${this.#path}-${this.#count++}`
     this.#wanted.push('-L', `${path}:${to}`)

@@ -43,7 +43,7 @@ const largestContents = 1024 * 1024
 /** The old file, kept beside the new one until the units that read it are healthy. */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
-/** What is left there after the run or the node was killed. */
+/** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 /** A mark in the deploy folder: the node may be drained on the gateways. */
 export const drainedMark = '.harderway-drained'
@@ -205,7 +205,7 @@ function folderScript({ directory, expected, hasOthers = false }: FolderQuery, n
   )
 }
 
-/** After the expected files, so that these come first in what may be printed of all. */
+/** After the expected files, so that these come first within the limit of what may be printed. */
 function otherCertificates(expected: readonly string[]): string[] {
   return [
     `  for f in ${certificateFile('*')}; do`,
@@ -254,7 +254,7 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
     'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
     ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
     'unit= folder= isRoots=',
-    // One that can't be seen from here is for root to look at.
+    // Root looks at one that can't be seen from here.
     `for f in ${folders}; do`,
     '  if [ -d "$f" ]; then say exists "$f"; folder=1; continue; fi',
     `  while [ -n "$f" ] && [ ! -e "$f" ]; do f=\${f%/*}; done`,

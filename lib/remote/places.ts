@@ -15,7 +15,7 @@ export interface PlacesChange {
     readonly file: string
     /** Absolute, as the node resolves it. */
     readonly path: string
-    /** What of it belongs there; undefined: all. */
+    /** The part of it that belongs there; undefined: all of it. */
     readonly part?: Part | undefined
     /** SHA-256 of what belongs there, in hex. */
     readonly digest: string
@@ -81,7 +81,7 @@ const answerFunction = `answer() { printf '%s\n' "$*"; exit 0; }`
  */
 const placeFunctions = [
   answerFunction,
-  // As partOf does. That it did so is seen by the digest.
+  // The same as partOf; the digest confirms the result.
   'made_of() {',
   '  case $2 in',
   '    file) cat < "$1" ;;',
@@ -129,7 +129,7 @@ export function putBackScript({ source, sudo, paths }: KeptFiles, nonce: string)
 }
 
 /**
- * Removes the old files, once all units are healthy: of each path that still has the digest, since another run may be at work
+ * Removes the old files, once all units are healthy: of each path that still has the digest, since another run may be working
  * there by now. It answers `done`, or a Stop.
  */
 export function forgetScript({ source, sudo, files }: ProvenFiles, nonce: string): string {

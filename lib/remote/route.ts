@@ -14,9 +14,9 @@ import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from
 
 /** A host that a failure may be about: the node, or the last jump host on the way to it. */
 export interface SshHost {
-  /** ProxyJump as the configuration has it; undefined for the node itself. */
+  /** ProxyJump of the configuration; undefined for the node itself. */
   readonly jump: string | undefined
-  /** To be typed: `true` run there by ssh with more options; to a variable of the shell, where one stands for it. */
+  /** A command to type: ssh with more options runs `true` there, or on the host in a shell `variable`. */
   ssh(options: readonly string[], variable?: string): string
   /** Quoted for the shell. */
   readonly destination: string
@@ -28,9 +28,9 @@ export interface Route {
   readonly host: SshHost
   readonly jump: SshHost | undefined
   readonly hostname: string
-  /** In known_hosts. */
+  /** Its name in known_hosts. */
   readonly knownAs: string
-  /** Where its key is looked for, if an unknown one is trusted and written to the first of them. */
+  /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
   readonly learnsInto: readonly string[] | undefined
 }
 
@@ -40,7 +40,7 @@ interface Named {
   readonly destination: string
 }
 
-/** Throws a Failure where the node's host key would not be checked. What its jump hosts check is the user's to configure. */
+/** Throws a Failure if the node's host key would not be checked. What its jump hosts check is up to the user. */
 export async function findRoute(
   node: ClusterNode,
   options: readonly string[],
@@ -81,8 +81,8 @@ function learnsInto(config: SshConfig): string[] | undefined {
 }
 
 /**
- * Throws a Failure where a key that was trusted at the first meeting is not in a file now: that of /dev/null, or on a full
- * disk, where ssh does not say so. The next run would trust whoever answers.
+ * Throws a Failure if a key that was trusted on first use is not in a file now, as with /dev/null or on a full
+ * disk: ssh does not report that. The next run would trust whoever answers.
  */
 export async function refuseUnkept(
   node: string,
@@ -94,7 +94,7 @@ export async function refuseUnkept(
   if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
 }
 
-/** Files in a list of `ssh -G`, where a blank may be part of a name: one word or several that follow each other. */
+/** Files in a list of `ssh -G`, where a name may contain blanks: every span of one or more consecutive words. */
 function spansOf(list: string): string[] {
   const words = list.split(' ')
   return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
@@ -123,7 +123,7 @@ function unkept(node: string, knownAs: string, file: string | undefined): Failur
   })
 }
 
-/** ssh can't run, or refuses its own configuration: the node has no part in it. */
+/** ssh can't run, or refuses its own configuration: the node is not involved. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
@@ -138,7 +138,7 @@ function unusable(node: string, stderr: string): Failure {
 /** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
 const answerTime = 30_000
 
-/** Throws where ssh can't be started, or does not answer in time. */
+/** Throws if ssh can't be started, or does not finish in time. */
 export async function printConfig(
   use: ConfigUse,
   words: readonly string[],

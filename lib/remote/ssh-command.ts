@@ -1,4 +1,4 @@
-/** Commands of OpenSSH's as their user would type them, with the configuration that is in use. */
+/** OpenSSH commands for the user to type, with the configuration that is in use. */
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -7,7 +7,7 @@ import { formatOptions } from './ssh-config.ts'
 
 /** Which configuration ssh reads. */
 export interface ConfigUse {
-  /** Of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
+  /** The folder of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
   readonly folder: string
   readonly ssh: Pick<Cluster['ssh'], 'configFile'>
 }
@@ -27,8 +27,8 @@ export function fileWords(use: ConfigUse): string[] {
 }
 
 /**
- * To be typed in any folder, and to stay there; `rest` is of the shell already. ssh.options do not reach a jump host, so
- * that a command for one is without them.
+ * A command that works in any folder; `rest` is quoted already. ssh.options do not reach a jump host, so
+ * a command for one is without them.
  */
 export function typedCommand(
   program: 'ssh' | 'scp',

@@ -1,7 +1,7 @@
-/** What the user's own ssh configuration says of a host, and what of it is not followed. Pure. */
+/** What the user's ssh configuration sets for a host, and what harderway overrides. Pure. */
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 
-/** As `ssh -G` prints what is in force: each option in lower case, with its values. */
+/** The output of `ssh -G`: each option in lower case, with its values. */
 export type SshConfig = ReadonlyMap<string, readonly string[]>
 
 export function parseSshConfig(printed: string): SshConfig {
@@ -35,7 +35,7 @@ const ownOptions = {
   UpdateHostKeys: 'no',
 }
 
-/** Likewise, where this ssh knows them: others end with "Bad configuration option". */
+/** Likewise, if this ssh knows them: others exit with "Bad configuration option". */
 const ownNewerOptions = {
   GSSAPIDelegateCredentials: 'no',
   // OpenSSH 8.7.
@@ -43,7 +43,7 @@ const ownNewerOptions = {
   ForkAfterAuthentication: 'no',
 }
 
-/** What the user may set otherwise in cluster.yaml. */
+/** Defaults that the user may change in cluster.yaml. */
 const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
 export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
@@ -67,7 +67,7 @@ export function strictOptions(config: SshConfig): string[] {
   return formatOptions([['StrictHostKeyChecking', isTrusting ? 'accept-new' : 'yes'], ...known])
 }
 
-/** For ssh, and not for scp, which asks for a subsystem itself. */
+/** For ssh, not for scp, which requests a subsystem itself. */
 export function sessionOptions(config: SshConfig): string[] {
   return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
 }

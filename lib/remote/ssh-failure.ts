@@ -1,4 +1,4 @@
-/** From what ssh and scp print to what happened and what to do: one line a node. */
+/** Turns the output of ssh and scp into what happened and what to do: one line per node. */
 import { resolve } from 'node:path'
 import { Failure, runAgain } from '../failure.ts'
 import { excerpt, groupAlike, quote } from '../wording.ts'
@@ -29,13 +29,13 @@ interface Cause {
   readonly name: string
   readonly by: SshResult['by']
   readonly pattern: RegExp
-  /** For all that have it. */
+  /** One remedy for all culprits. */
   readonly remedy: (culprits: readonly Culprit[]) => string
 }
 
 const again = `then ${runAgain}`
 
-/** The first that fits. */
+/** The first that matches applies. */
 const causes: readonly Cause[] = [
   {
     name: 'host key changed',
@@ -134,11 +134,11 @@ const causes: readonly Cause[] = [
   },
 ]
 
-/** What a tool of a node says that has no cause of its own. */
+/** Hints for messages of a node's tools that match no cause. */
 const hints: readonly (readonly [RegExp, string])[] = [
-  [/Permission denied|not permitted/i, 'see there who may change it: ls -ld, lsattr -d, id'],
-  [/not found|No such file/i, 'see that it is there, on the PATH of a login without a terminal'],
-  [/Input\/output error|Stale file handle|needs cleaning/i, 'see there what the kernel says of the disk: dmesg'],
+  [/Permission denied|not permitted/i, 'check there who may change it: ls -ld, lsattr -d, id'],
+  [/not found|No such file/i, 'check that it is there, on the PATH of a login without a terminal'],
+  [/Input\/output error|Stale file handle|needs cleaning/i, 'check the kernel log there for disk errors: dmesg'],
 ]
 
 export function sshFailure({ node, route, by, stderr, folder, ended, timedOut }: SshResult): Failure {
@@ -185,7 +185,7 @@ function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1) ?? ''
 }
 
-/** Commands that ask to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
+/** Commands by which ssh offers to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
 function asking(hosts: readonly SshHost[]): string[] {
   const ask = (host: SshHost, variable?: string) => host.ssh(['-o', 'StrictHostKeyChecking=ask'], variable)
   const groups = groupAlike(hosts, (host) => ask(host, '"$node"'))

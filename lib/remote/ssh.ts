@@ -93,12 +93,12 @@ export class Ssh {
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
     await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
-    // A master that was told to end removes its socket meanwhile: rmSync would stop at that, and leave the folder.
+    // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }
 }
 
-/** OpenSSH copies by SFTP from 9.0, and from 8.7 where it is told to; before, by a protocol that reads paths otherwise. */
+/** OpenSSH copies by SFTP from 9.0, and from 8.7 with an option; before, by a protocol that interprets paths. */
 async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
   const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
   const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
@@ -118,10 +118,10 @@ async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string
  */
 const longest = 55
 
-/** What says in the folder whose it is, as a link: by its pid alone a run in another container would be judged. */
+/** A link in the folder that identifies its owner: a pid alone may be another process in another container. */
 const ownerFile = 'owner'
 
-/** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure of this machine. */
+/** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure about this machine. */
 export function makeSocketFolder(temporary: string): string {
   const folder = socketBase(resolve(temporary))
   try {
@@ -133,7 +133,7 @@ export function makeSocketFolder(temporary: string): string {
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     const { message: what, code = 'other' } = error
-    const remedyFor = () => "make room there, or name another folder, in which ssh's sockets find place: TMPDIR=/tmp"
+    const remedyFor = () => "free some space there, or name another folder for ssh's sockets: TMPDIR=/tmp"
     throw new Failure(what, { code, shared: { what, who: 'this machine', place: undefined, remedyFor } })
   }
 }
@@ -142,11 +142,11 @@ function makeOwned(folder: string): string {
   for (;;) {
     const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
     try {
-      // A link is there with all that it says, or not at all.
+      // A link is created together with its target, or not at all.
       symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
       return made
     } catch (error) {
-      // Another run took it for one that was left before it said whose it is.
+      // Another run took it for a left-over before it named its owner.
       if (isErrno(error, 'ENOENT')) continue
       rmdirSync(made)
       throw error
@@ -154,17 +154,17 @@ function makeOwned(folder: string): string {
   }
 }
 
-/** /tmp where TMPDIR is too long for a socket, or has what ssh reads as its own: a blank, %, ${ (ssh_config(5)). */
+/** /tmp where TMPDIR is too long for a socket, or has what ssh interprets itself: a blank, %, ${ (ssh_config(5)). */
 export function socketBase(temporary: string): string {
   return temporary.length <= longest && /^[\w./+-]+$/.test(temporary) ? temporary : '/tmp'
 }
 
-/** Only a folder of our own, and only where nothing but sockets is in it. */
+/** Only a folder of our own, and only if it holds nothing but sockets. */
 function tryRemoveLeft(folder: string): void {
   try {
     if (lstatSync(folder).uid !== process.getuid?.()) return
     const names = readdirSync(folder)
-    // Only while it is empty: who makes it then makes another.
+    // Only while it is empty: a run that has just made it makes another.
     if (names.length === 0) rmdirSync(folder)
     const owner = names.includes(ownerFile) ? parseProcessId(readlinkSync(join(folder, ownerFile))) : undefined
     if (!owner || livenessOf(owner) !== 'dead') return

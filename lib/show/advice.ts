@@ -1,4 +1,4 @@
-/** What a run leaves to do: on which nodes it replaced files, and which units read them at their start alone. Pure. */
+/** What a run leaves to do: on which nodes it replaced files, and which units read them only at their start. Pure. */
 import { isUnreached } from '../failure.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
@@ -16,7 +16,7 @@ export interface CaAdvice {
   readonly expires: Date
   /** Left, rounded down. */
   readonly days: number
-  /** To be typed, one after the other. */
+  /** To type, one after the other. */
   readonly commands: readonly string[]
 }
 
@@ -38,7 +38,7 @@ export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<Ta
   }))
 }
 
-/** Which units of a node read files at their start alone; undefined where a later target (install) restarts them. */
+/** Which units of a node read files only at their start; undefined if a later target (install) restarts them. */
 export function unitsToRestart(targets: readonly Target[]) {
   const restarts = new Map(
     targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
@@ -57,7 +57,7 @@ export interface Held {
   readonly by: readonly string[]
 }
 
-/** None where anything else has failed: what was done to that node may be wrong for the others too. */
+/** None if anything else has failed: what was done to that node may be wrong for the others too. */
 export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Held {
   const nodesWith = (isSo: (outcome: Outcome) => boolean) => {
     const found = targets.flatMap(({ id, node = '' }) => {

@@ -17,7 +17,7 @@ import {
 } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
 
-/** After so many lines, what went well is counted by phase. */
+/** After so many lines, targets that succeeded are counted by phase. */
 const mostLines = 60
 
 export interface LinesOptions {
@@ -27,7 +27,7 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/** A line for each target that changed or failed; what is fresh is counted by the phase. */
+/** A line for each target that changed or failed; fresh targets are counted by phase. */
 export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
   const progress = trackPhases(phases)
   /** Without a line of their own, by phase. */
@@ -59,7 +59,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     end: async (summary) => {
       if (detail === 'quiet')
         for (const text of [
-          // What was looked at, and is not there.
+          // Targets that were checked and are stale.
           ...ofKind(summary.outcomes, 'stale').map((entry) => formatEnd(...entry)),
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
           ...formatToDo(summary, Number.POSITIVE_INFINITY),

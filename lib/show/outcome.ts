@@ -1,4 +1,4 @@
-/** Words for what is being done with a target, and for what became of it. Pure. */
+/** Words for what is being done with a target, and for its outcome. Pure. */
 
 import type { Outcome } from '../graph/executor.ts'
 import type { Change, Step, TargetId } from '../graph/target.ts'
@@ -24,7 +24,7 @@ export function formatStep(step: Step): string {
     case 'undraining':
       return `${step.doing} ${step.node}`
     case 'rewriting':
-      return `written anew ${step.done} of ${step.of}`
+      return `rewritten ${step.done} of ${step.of}`
     case 'waiting for':
       return `waiting for ${step.path} of ${step.unit}`
     default:
@@ -44,14 +44,14 @@ export function formatOutcome(outcome: Outcome): string {
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      if (outcome.isBegun) return 'ended in the middle: the next run sees how far it came'
+      if (outcome.isBegun) return 'interrupted: the next run checks how far it came'
       return outcome.because.length === 0 ? 'skipped' : `skipped: it comes after ${formatNames(outcome.because)}`
     default:
       return outcome satisfies never
   }
 }
 
-/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; what else became of it, as formatOutcome says. */
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome is as in formatOutcome. */
 export function formatCause(outcome: Outcome): string {
   if (outcome.kind !== 'built' && outcome.kind !== 'stale') return formatOutcome(outcome)
   const { kind, reasons } = outcome
@@ -88,7 +88,7 @@ function formatBuilt({ reasons, change }: OfKind<'built'>): string {
       return formatParts([paths.length > 0 && `${count(paths.length, 'file')} installed`, listUnits(restarts)]) || why
     }
     case 'proven':
-      return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to be asked there'
+      return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to query there'
     case 'rewritten':
       return `${change.objects} written anew`
     case undefined:
@@ -100,7 +100,7 @@ function formatBuilt({ reasons, change }: OfKind<'built'>): string {
 
 function formatMade(made: Change & { kind: 'made' }, reasons: readonly Reason[], why: string): string {
   const { isNew, isReplaced, is, was } = made
-  if (isReplaced) return `REPLACED: what was made under the earlier one is worthless`
+  if (isReplaced) return `REPLACED: what was made with the old one no longer works`
   if (isNew) return is ? `new, expires ${formatDate(is.expires)}` : 'new'
   if (!is) return `updated: ${why}`
   if (isRenewal(reasons) && was) {
@@ -134,7 +134,7 @@ const labels: readonly string[] = [
   ...['rewritten', 'proven', 'not asked', 'done', 'to make', 'failed', 'skipped', 'fresh'],
 ]
 
-/** What targets with it have in common, in one word. */
+/** The outcome in one word, to count targets by. */
 export function labelOf(outcome: Outcome): string {
   const { kind } = outcome
   if (kind === 'stale') return 'to make'
@@ -151,7 +151,7 @@ export function labelOf(outcome: Outcome): string {
   return change?.kind ?? 'done'
 }
 
-/** "5 new, 1 failed", "6 fresh, the first renews from 2036-10-22", "12 passed"; of one, its outcome. */
+/** "5 new, 1 failed", "6 fresh, the first renews from 2036-10-22", "12 passed"; of a single one, its outcome. */
 export function summariseGroup(outcomes: readonly Outcome[], areChecks = false): string {
   const [only, ...others] = outcomes
   if (only && others.length === 0) return formatOutcome(only)
@@ -165,7 +165,7 @@ export function summariseGroup(outcomes: readonly Outcome[], areChecks = false):
   return [...counts, firstDate(outcomes)].filter(Boolean).join(', ')
 }
 
-/** What is to be known of a fresh one, where it is the same with all. */
+/** The note of fresh targets, if they all have the same. */
 function sharedNote([first, ...others]: readonly Outcome[]): string | undefined {
   const note = first?.kind === 'fresh' ? first.note : undefined
   return others.every((each) => each.kind === 'fresh' && each.note === note) ? note : undefined

@@ -16,21 +16,21 @@ type Mark = '+' | '~' | '-'
 interface Entry {
   readonly phase: PhaseView
   readonly targets: readonly Target[]
-  /** Of the files that they make, else of the targets. */
+  /** The files that they make; without files, the targets. */
   readonly names: readonly string[]
   readonly mark: Mark
   /** Why; empty where nothing was there. */
   readonly why: string
-  /** Facts of what would be there, with what was. */
+  /** Facts about what there would be, and what there was. */
   readonly facts: string
   /** Copied to a node. */
   readonly copied: readonly string[]
-  /** Put where its units read them. */
+  /** Installed where its units read them. */
   readonly installed: readonly string[]
   readonly removed: readonly string[]
   /** Restarted, in this order or at once. */
   readonly restarts: readonly string[]
-  /** Units that read what is replaced at their start alone, on nodes where nothing is restarted by us. */
+  /** Units that read the replaced files only at their start, on nodes where we restart nothing. */
   readonly yours: readonly string[]
 }
 
@@ -56,7 +56,7 @@ export function planEntries(
 }
 
 export function countEntries(entries: readonly Entry[]) {
-  /** Of each target, so many. */
+  /** An entry's number counts for each of its targets. */
   const sum = (each: (entry: Entry) => number) =>
     entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
   return {
@@ -93,7 +93,7 @@ function entryOf(phase: PhaseView, target: Target, { reasons, change }: Stale, w
   }
 }
 
-/** Of the files that are written; of a mode, which is set without that, its own. */
+/** The files that are written, or whose mode is set. */
 function namesOf(target: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
   if (target.where === 'auth' && isRepair(reasons)) return reasons.map(({ path }) => path)
   return [(change?.kind === 'made' ? change.files[0] : target.makes[0]) ?? nameInPhase(target)]
@@ -108,7 +108,7 @@ function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Targe
   return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
 }
 
-/** Why a unit is restarted for which nothing is put in place. */
+/** Why a unit is restarted for which nothing is installed. */
 function unloaded(reasons: readonly Reason[]): string {
   return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
 }
@@ -249,7 +249,7 @@ function paint(mark: keyof typeof colours, text: string = mark): string {
   return styleText(colours[mark], text)
 }
 
-/** Of what another run will have to make, nothing is known but that it will. */
+/** Of what another run will have to make, only the targets are known. */
 function formatFollows({ command, phases, restarts, areYours }: Follows, width: number, list: ListNames): string[] {
   const entry = (mark: '~' | '↻', text: string) => breakLines(`${paint(mark)} ${text}`, width, 2, 6)
   return [

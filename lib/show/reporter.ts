@@ -76,7 +76,7 @@ export interface PhaseView {
   readonly targets: readonly Target[]
 }
 
-/** Nothing of it is ever made. */
+/** True if its targets are only checked. */
 export function areChecks({ targets }: PhaseView): boolean {
   return targets.every(({ build }) => !build)
 }

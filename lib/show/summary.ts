@@ -17,31 +17,31 @@ interface NextToExpire {
   readonly renewsFrom?: Date | undefined
 }
 
-/** What a run tells at its end besides its outcomes. */
+/** What a run reports at its end besides its outcomes. */
 export interface Closing {
   readonly advice: readonly Advice[]
-  /** What else is left to its user: a sentence each. */
+  /** What else is left to the user: a sentence each. */
   readonly toDo?: readonly string[]
-  /** What of auth/ expires first. */
+  /** The certificate of auth/ that expires first. */
   readonly nextToExpire: NextToExpire | undefined
-  /** Said last. */
+  /** Shown last. */
   readonly caEnds?: CaAdvice | undefined
   /** Dates near it are shown with their time. */
   readonly now?: Date
-  /** What goes on where the run was ended, to type. */
+  /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
-  /** Nothing was to be made. */
+  /** The targets were only checked. */
   readonly areChecks?: boolean
 }
 
-/** What another run has to make anew, after a plan that replaces what it is made of. */
+/** What another run has to make again, after a plan that replaces what it is made of. */
 export interface Follows {
-  /** To type then. */
+  /** The command to type then. */
   readonly command: string
   readonly phases: readonly PhaseView[]
   readonly restarts: readonly string[]
-  /** Nothing is restarted by us. */
+  /** The user restarts units, not we. */
   readonly areYours: boolean
 }
 
@@ -56,7 +56,7 @@ export function summarise(
     targets: outcomes.size,
     made: number('built'),
     fresh: number('fresh'),
-    /** A dry run's: what would be made. */
+    /** In a dry run: targets that would be built. */
     stale: number('stale'),
     failed: number('failed'),
     cancelled: number('cancelled'),
@@ -87,7 +87,7 @@ interface ClosingRow {
 
 function closingRows(summary: Summary): ClosingRow[] {
   const { targets, outcomes, nextToExpire, now, goOn } = summary
-  // It could not begin.
+  // The run could not begin.
   if (targets === 0) return []
   const row = (label: string, text: string | undefined) => (text ? [{ label, text }] : [])
   return [
@@ -95,14 +95,14 @@ function closingRows(summary: Summary): ClosingRow[] {
     ...row('Changed', isIdle(summary) ? 'nothing: everything matches cluster.yaml' : undefined),
     ...toDoRows(summary),
     ...row('Next', nextToExpire && formatNext(nextToExpire, now)),
-    ...row('Ended', goOn && formatEnded(outcomes, goOn)),
+    ...row('Stopped', goOn && formatEnded(outcomes, goOn)),
   ]
 }
 
 function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
   const begun = ofKind(outcomes, 'cancelled').flatMap(([id, { isBegun }]) => (isBegun ? [id] : []))
   const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
-  return `before its end${where}: no file is left half written; go on with: ${goOn}`
+  return `early${where}: no file is left half written; continue with: ${goOn}`
 }
 
 function formatNext({ name, at, renewsFrom }: NextToExpire, now: Date | undefined): string {
@@ -110,7 +110,7 @@ function formatNext({ name, at, renewsFrom }: NextToExpire, now: Date | undefine
   return `${name} expires on ${formatDate(at, now)}${renewed}`
 }
 
-/** Of a run: what only looks has nothing that expires next. */
+/** True for a run that changed nothing; a command that only checks has nothing that expires next. */
 function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
   return fresh === targets && nextToExpire !== undefined
 }
@@ -121,12 +121,12 @@ export function formatLast({ caEnds, now }: Summary, width: number): string[] {
   return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
 }
 
-/** A row a fact, its label in a column of its own. */
+/** One row per fact, its label in a column of its own. */
 export function formatClosing(summary: Summary, width: number): string[] {
   return formatRows(closingRows(summary), width)
 }
 
-/** Of these, what nobody but the user does. */
+/** The rows of these that are left to the user. */
 export function formatToDo(summary: Summary, width: number): string[] {
   return formatRows(toDoRows(summary), width)
 }

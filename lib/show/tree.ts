@@ -23,7 +23,7 @@ import {
 } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
-/** Of the terminal, for what is told below the finished tree. */
+/** Terminal rows for what is printed below the finished tree. */
 const closingRows = 12
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
@@ -132,7 +132,7 @@ export interface Line {
   readonly level: 0 | 1
   readonly mark: Mark
   readonly text: string
-  /** Shown after the text, less loud. */
+  /** Shown after the text, dimmed. */
   readonly note: string
 }
 
@@ -145,9 +145,9 @@ export function layOut(phases: readonly PhaseState[], rows: number, isVerbose = 
 }
 
 /**
- * Failed targets, then those that are not as asked, then those that are built or looked at, are shown as long as there is
- * room; then whole groups, the active phases' first and the latest before the earlier, where all that is left of the group
- * fits. What is fresh is in its phase's line.
+ * Failed targets, then stale ones, then those that are being built or checked, are shown as long as there is
+ * room; then whole groups, the active phases' first and the latest before the previous, if all that is left of the group
+ * fits. Fresh targets are in their phase's line.
  */
 function chooseChildren(phases: readonly PhaseState[], rows: number, isVerbose: boolean): Map<PhaseState, Target[]> {
   const groups = phases.filter(({ view }) => view.targets.length > 1)
@@ -212,7 +212,7 @@ function formatState(state: TargetState | undefined): string {
   return typeof state === 'object' ? formatStep(state) : (state ?? '')
 }
 
-/** What is only checked has done its work where it is fresh. */
+/** A target that is only checked is done if it is fresh. */
 function markOf(state: TargetState | undefined, { build }: Target): Mark {
   if (state === undefined) return 'waiting'
   if (!isOutcome(state)) return 'active'

@@ -42,7 +42,7 @@ function refuseOtherTools({ names, config }: Options): void {
   }
 }
 
-/** The first word decides, as further ones may have any name. A command in another place is then refused. */
+/** The first word decides, since others may have any name. A command in another position is then refused. */
 function commandFor([first = '', ...others]: readonly string[]): Command {
   const named = (words: readonly string[]) => commands.find(({ name }) => name !== '' && words.includes(name))
   return named([first]) ?? named(others) ?? run

@@ -1,4 +1,4 @@
-/** `graph`: draws the graph that a run walks: what is made from what. */
+/** `graph`: draws the graph that a run walks. */
 import { usageFailure } from '../../lib/failure.ts'
 import { drawBoxes, formatDot, formatMermaid } from '../../lib/graph/diagram.ts'
 import { closure } from '../../lib/graph/graph.ts'
@@ -40,7 +40,7 @@ export async function graph(request: Request): Promise<readonly Finding[]> {
   const format = options.format ?? 'mermaid'
   const draw = formats.get(format)
   if (!draw) {
-    // Without -s, npm would print lines of its own into the pipe.
+    // Without -s, npm would print its own lines into the pipe.
     const asPicture = commandOf(request, 'graph --format dot').replace(' run task ', ' run -s task ')
     throw usageFailure(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, `${asPicture} | dot -Tsvg`)
   }

@@ -1,4 +1,4 @@
-/** --help, of everything and of one command, and --list: all of it is read from the tables. Pure. */
+/** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 import { breakLines } from '../../lib/wording.ts'
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
@@ -27,7 +27,7 @@ export function helpText(): string {
   ].join('\n')
 }
 
-/** Names are the words before --help; the phases among them are explained. */
+/** `names`: the words before --help; the phases among them are explained. */
 export function helpOf(command: Command, names: readonly string[] = []): string {
   const isRun = command.name === ''
   const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
@@ -45,7 +45,7 @@ function usageOf({ name, operands = '' }: Command): string {
   return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
-/** Some phases are explained; of all, or none, only the names are listed. */
+/** Explains some phases; for all, or none, it lists only the names. */
 function formatPhases(some: readonly Phase[] = []): string[] {
   if (some.length > 0 && some.length < phases.length)
     return some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))
@@ -61,7 +61,7 @@ function helpWith(name: OptionName, { means }: Command): string {
   return means?.[name] ?? optionTable[name].help ?? ''
 }
 
-/** What it means to most commands, then what it means to some. */
+/** What it means to most commands, then what it means to others. */
 function helpOfAll(name: OptionName): string {
   const own = commands.flatMap(({ name: command, means }) => {
     const text = means?.[name]

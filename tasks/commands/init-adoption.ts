@@ -1,4 +1,4 @@
-/** What the files of an auth/ tell of the cluster that they were made for. Reads only. */
+/** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../lib/address.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
@@ -15,7 +15,7 @@ const apiName = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name
 const clients = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
 const ownNames = new Set(clusterCerts.map(({ name }) => name))
 
-/** Undefined where it has no certificate of a CA. What it does not tell has its default. */
+/** Undefined if it has no CA certificate. What the files do not show has its default. */
 export function adopt(path: string): Draft | undefined {
   const auth = new AuthDir(path)
   const all = readAll(auth)
@@ -24,7 +24,7 @@ export function adopt(path: string): Draft | undefined {
   const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
   const own = named.filter(({ name }) => ownNames.has(name))
   const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
-  // What else has a certificate in there may be anything: a user has a kubeconfig too.
+  // Other certificates may be anything: a user has a kubeconfig too.
   const users = named.filter(
     ({ name, certificate }) =>
       !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name && auth.read(kubeconfigFile(name)),
@@ -33,7 +33,7 @@ export function adopt(path: string): Draft | undefined {
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]
   const draft = newDraft(server?.cluster ?? 'kubernetes')
-  const sealed = readEncryptionConfig(textOf(auth, encryptionConfig.file))
+  const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
     ...draft,
     subject: readSubject(ca),
@@ -49,7 +49,7 @@ export function adopt(path: string): Draft | undefined {
       ),
     },
     ...readApiNames(draft, { server, sans: all.get(apiName)?.sans ?? [], nodes }),
-    encryption: sealed ? { provider: sealed.provider, resources: sealed.resources } : draft.encryption,
+    encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
     users: users.map(({ name, certificate }) => ({
       name,
       groups: valuesOf(certificate, 'O'),
@@ -87,24 +87,24 @@ const hour = 3_600_000
 
 interface Issued {
   readonly ca: Certificate
-  /** Without the users'. */
+  /** Without those of users. */
   readonly leaves: readonly Certificate[]
   readonly users: readonly Certificate[]
 }
 
-/** Leaves that were cut to the end of their CA are valid for less than what was asked: the longest counts. */
+/** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
 function readValidity({ ca, leaves, users }: Issued, usual: Draft['certificates']) {
   const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf))
   const shortest = Math.min(longest, ...[ca, ...users].map(hoursOf))
   return {
     validity: leaves.length > 0 ? format(longest) : usual.validity,
     caValidity: format(hoursOf(ca)),
-    // It has to be less than each of them.
+    // It must be shorter than each of them.
     renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
   }
 }
 
-/** To the hour: a CA and its leaves are not of the same second. */
+/** To the hour: a CA and its leaves are not issued in the same second. */
 function hoursOf({ notBefore, notAfter }: Certificate): number {
   return Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
 }
@@ -117,11 +117,11 @@ function format(hours: number): string {
 }
 
 interface Names {
-  /** As kubeconfigs have it. */
+  /** As in the kubeconfigs. */
   readonly server: { readonly host: string; readonly port: number } | undefined
-  /** Of the API server's certificate. */
+  /** The SANs of the API server's certificate. */
   readonly sans: readonly string[]
-  /** With those of its own certificate. */
+  /** With the SANs of their own certificates. */
   readonly nodes: readonly { readonly name: string; readonly sans: readonly string[] }[]
 }
 
@@ -147,7 +147,7 @@ export function readApiNames(
     api: {
       host,
       port,
-      // Where the API is called by an address, that is the load balancer's.
+      // If kubeconfigs name the API by an address, that is the load balancer's.
       virtualIP: virtualIP ?? (addressBytes(host) ? host : undefined),
       extraSANs: [...names, ...others],
     },
@@ -156,7 +156,7 @@ export function readApiNames(
   }
 }
 
-/** What follows the name of each node. */
+/** The domain that follows the name of each node. */
 function readDomain(nodes: Names['nodes']): string | undefined {
   const domainsOf = ({ name, sans }: Names['nodes'][number]) =>
     sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1))
@@ -164,7 +164,7 @@ function readDomain(nodes: Names['nodes']): string | undefined {
   return first?.find((domain) => others.every((each) => each.includes(domain)))
 }
 
-/** A control node is one that the API server's certificate is for; of its addresses, those that stand there too. */
+/** A control node is one that the API server's certificate names; its addresses are those that the certificate has too. */
 function readNode(
   { name, sans }: Names['nodes'][number],
   { domain, api }: { readonly domain: string; readonly api: readonly string[] },
@@ -181,7 +181,7 @@ function readClusterDomain(sans: readonly string[]): string | undefined {
 }
 
 /**
- * Of each family at most one: the first address is in the certificate, and the length of the prefix is nowhere. What is
+ * At most one of each family: the certificate has the first address, and nothing has the prefix length. What is
  * made is the same with any.
  */
 function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
@@ -212,7 +212,7 @@ function firstOf(block: string): string | undefined {
   return typeof cidr === 'string' ? undefined : firstAddress(cidr)
 }
 
-/** A name of another type than DNS says which: cluster.yaml can't ask for it. */
+/** A SAN that is not a DNS name begins with its type; cluster.yaml can't express it. */
 function isName(san: string): boolean {
   return addressBytes(san) !== undefined || !san.includes(':')
 }

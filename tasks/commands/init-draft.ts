@@ -1,4 +1,4 @@
-/** A cluster.yaml before it is text: what is not known yet is undefined. Pure. */
+/** A cluster.yaml before it is text: unknown values are undefined. Pure. */
 import { lookup } from 'node:dns/promises'
 import { userInfo } from 'node:os'
 import { basename, join } from 'node:path'
@@ -20,9 +20,9 @@ import type { Call } from '../request/session.ts'
 export interface DraftNode {
   readonly name: string
   readonly role: ClusterNode['role']
-  /** For ssh, where that is not the name. */
+  /** For ssh, if it is not the name. */
   readonly host?: string | undefined
-  /** Who logs in there, where that is not ssh.user. */
+  /** The user who logs in there, if it is not ssh.user. */
   readonly user?: string | undefined
   readonly ips: readonly string[]
   readonly sans: readonly string[]
@@ -60,7 +60,7 @@ export function newDraft(name: string): Draft {
   }
 }
 
-/** As it stands in cluster.yaml. */
+/** As in cluster.yaml. */
 function plainNode({ name, role, host, user, ips, sans }: DraftNode) {
   const [ip, ...more] = ips
   return {
@@ -73,7 +73,7 @@ function plainNode({ name, role, host, user, ips, sans }: DraftNode) {
   }
 }
 
-/** As YAML would be read. */
+/** As the YAML would be parsed. */
 export function plainCluster({ nodes, ssh: { user, configFile, directory }, ...draft }: Draft): object {
   return { ...draft, ssh: { user, configFile, directory }, nodes: nodes.map(plainNode) }
 }
@@ -118,7 +118,7 @@ ${section([
   line('directory', ssh.directory, 'where files go on a node'),
 ])}
 # localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
-# install: guide # on to where the guide's units read the files; restarts what has to be: docs/install.md
+# install: guide # copies files to where the guide's units read them, and restarts units: docs/install.md
 ${formatUsers(users)}
 nodes:
 ${section(nodes.map(formatNode))}
@@ -169,18 +169,18 @@ function text(value: unknown): string {
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
 }
 
-export interface Asked {
+export interface Requested {
   /** Absolute. */
   readonly folder: string
-  /** The cluster.yaml to be written: absolute, and as it is typed. */
+  /** The cluster.yaml to write: absolute, and as it is typed. */
   readonly file: string
   readonly typedFile: string
   /** An auth/ that may be there: absolute. */
   readonly auth: string
-  /** As it was named: then it must be one. */
+  /** As given by --from: then it must be an auth/. */
   readonly from: string | undefined
   readonly name: string | undefined
-  /** Undefined where it can't be a cluster's. */
+  /** Undefined if it can't be a cluster's name. */
   readonly folderName: string | undefined
   readonly nodes: readonly DraftNode[]
   readonly virtualIP: string | undefined
@@ -192,7 +192,7 @@ export interface Asked {
 const roles = ['control', 'worker', 'gateway'] as const
 
 /** Throws a usage Failure. */
-export function parseAsked({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Asked {
+export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Requested {
   const { names, config, from, name, sshConfig, virtualIP, user } = options
   const [typed, ...more] = names.slice(1)
   if (typed === undefined || typed === '' || more.length > 0)
@@ -217,7 +217,7 @@ export function parseAsked({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>
   }
 }
 
-/** `control0,control1`; a node that ssh knows by another name than Kubernetes is `NAME=HOST`. */
+/** `control0,control1`; `NAME=HOST` for a node that ssh knows by another name than Kubernetes. */
 function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   return list.split(',').map((word) => {
     const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
@@ -238,15 +238,15 @@ export function wrong(message: string) {
 
 interface Host {
   readonly addresses: readonly string[]
-  /** Undefined where ssh has nothing to say of this host, and would take the user's own name. */
+  /** Undefined if ssh has no setting for this host, and would use the user's own name. */
   readonly user: string | undefined
 }
 
 /** Processes at once. */
 const concurrency = 16
 
-/** With what is not known yet, as far as it is found. Throws a usage Failure where ssh can't read its configuration. */
-export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: Call): Promise<Draft> {
+/** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
+export async function findHosts(draft: Draft, { user, sshConfig }: Requested, call: Call): Promise<Draft> {
   const limit = pLimit(concurrency)
   const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
   const hosts = await Promise.all(
@@ -258,7 +258,7 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: 
     ips: node.ips.length > 0 ? node.ips : addresses,
     user: user === undefined && own !== login ? own : undefined,
   }))
-  // One control node needs no load balancer: where there is none, the API has its address.
+  // A single control node needs no load balancer: without one, the API has the node's address.
   const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
   const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
   return {
@@ -269,12 +269,12 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Asked, call: 
   }
 }
 
-/** Of equally common ones the first. */
+/** The first of equally common ones. */
 function mostCommon(names: readonly string[]): string | undefined {
   return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
 }
 
-/** The name has been checked: it is no option to ssh. */
+/** The name has been checked: ssh can't take it for an option. */
 async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host> {
   const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], call)
   if (exitCode !== 0)
@@ -282,18 +282,18 @@ async function findHost(host: string, use: ConfigUse, call: Call): Promise<Host>
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? host
   const user = first(config, 'user')
-  // As ssh writes what it has not been told to replace.
+  // As ssh prints a host without a HostName.
   const isItself = hostname === canonicalAddress(host.toLowerCase())
   const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
   return {
-    // What was given as an address is what is meant.
+    // A host given as an address is that address.
     addresses:
       isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
     user: isItself && user === userInfo().username ? undefined : user,
   }
 }
 
-/** By /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
+/** Uses /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
 async function resolve(hostname: string): Promise<string[]> {
   try {
     const found = await lookup(hostname, { all: true })

@@ -15,7 +15,6 @@ import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt } from './init-adoption.ts'
 import {
-  type Asked,
   type Draft,
   type DraftNode,
   findHosts,
@@ -23,26 +22,27 @@ import {
   formatCluster,
   formatWord,
   newDraft,
-  parseAsked,
+  parseRequested,
   plainCluster,
+  type Requested,
   wrong,
 } from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(call: Call): Promise<readonly Finding[]> {
-  const asked = parseAsked(call)
-  refuseExisting(asked.file)
-  const begun = beginDraft(asked)
-  // Before ssh is handed a name out of it.
-  checkDraft(begun, asked)
-  const draft = await findHosts(begun, asked, call)
-  checkDraft(draft, asked)
+  const requested = parseRequested(call)
+  refuseExisting(requested.file)
+  const begun = beginDraft(requested)
+  // Before a name from it is passed to ssh.
+  checkDraft(begun, requested)
+  const draft = await findHosts(begun, requested, call)
+  checkDraft(draft, requested)
   call.signal.throwIfAborted()
-  return tell(draft, write(draft, asked), asked, call)
+  return report(draft, write(draft, requested), requested, call)
 }
 
-/** cluster.yaml, which comes last: while it is not there, the same command may be given again. */
-function write(draft: Draft, { folder, file }: Asked): string {
+/** cluster.yaml is written last: until it exists, the same command may be run again. */
+function write(draft: Draft, { folder, file }: Requested): string {
   makeFolder(folder)
   addFile(join(folder, '.gitignore'), 'auth/\n')
   const text = formatCluster(draft, schemaPath(folder))
@@ -50,16 +50,16 @@ function write(draft: Draft, { folder, file }: Asked): string {
   return text
 }
 
-function tell(draft: Draft, text: string, asked: Asked, { options, print, clone, cwd }: Call): Finding[] {
+function report(draft: Draft, text: string, requested: Requested, { options, print, clone, cwd }: Call): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = findMissing(text)
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${asked.file} is written; ssh logs in as ${formatLogins(draft)}`)
+    say(`${requested.file} is written; ssh logs in as ${formatLogins(draft)}`)
   }
-  for (const { line, what } of missing) say(`${asked.file}:${line}: missing: ${what}`)
-  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(asked, cwd(), clone)}`)
+  for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 
@@ -75,42 +75,43 @@ function formatLogins({ ssh, nodes }: Draft): string {
   ].join(', ')
 }
 
-function nextCommand({ file, typedFile, from }: Asked, cwd: string, clone: string | undefined): string {
+function nextCommand({ file, typedFile, from }: Requested, cwd: string, clone: string | undefined): string {
   const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, { config, clone })
 }
 
 /** Throws a usage Failure. */
-function beginDraft(asked: Asked): Draft {
-  const adopted = adopt(asked.auth)
-  if (!adopted && asked.from !== undefined)
-    throw usageFailure(`--from ${asked.from}: no ${certificateFile(caName)} that can be read is in there`)
-  const name = asked.name ?? adopted?.name ?? asked.folderName
-  if (name === undefined) throw wrong(`the folder's name, ${basename(asked.folder)}, is no DNS name: give --name`)
+function beginDraft(requested: Requested): Draft {
+  const adopted = adopt(requested.auth)
+  if (!adopted && requested.from !== undefined)
+    throw usageFailure(`--from ${requested.from}: it has no ${certificateFile(caName)} that can be read`)
+  const name = requested.name ?? adopted?.name ?? requested.folderName
+  if (name === undefined)
+    throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
   const draft = adopted ?? newDraft(name)
-  const nodes = mergeNodes(draft.nodes, asked.nodes)
+  const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
   return {
     ...draft,
     name,
-    api: { ...draft.api, virtualIP: asked.virtualIP ?? draft.api.virtualIP },
-    ssh: { ...draft.ssh, user: asked.user ?? draft.ssh.user, configFile: configFile(asked) },
+    api: { ...draft.api, virtualIP: requested.virtualIP ?? draft.api.virtualIP },
+    ssh: { ...draft.ssh, user: requested.user ?? draft.ssh.user, configFile: configFile(requested) },
     nodes,
   }
 }
 
-/** A node's role is in no certificate: where it is named, that is right. A gateway has none. */
-function mergeNodes(known: readonly DraftNode[], asked: readonly DraftNode[]): DraftNode[] {
-  const named = (name: string) => asked.find((node) => node.name === name)
+/** No certificate has a node's role: the command line decides. A gateway has no certificate. */
+function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]): DraftNode[] {
+  const named = (name: string) => requested.find((node) => node.name === name)
   return [
     ...known.map((node) => ({ ...node, host: named(node.name)?.host, role: named(node.name)?.role ?? node.role })),
-    ...asked.filter(({ name }) => known.every((node) => node.name !== name)),
+    ...requested.filter(({ name }) => known.every((node) => node.name !== name)),
   ]
 }
 
-/** Relative where it is inside the folder, so that both can be moved together. */
-function configFile({ folder, sshConfig }: Asked): string | undefined {
+/** Relative if it is inside the folder, so that both can be moved together. */
+function configFile({ folder, sshConfig }: Requested): string | undefined {
   if (sshConfig === undefined) return undefined
   doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
   if (!statSync(sshConfig).isFile()) throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
@@ -118,17 +119,17 @@ function configFile({ folder, sshConfig }: Asked): string | undefined {
   return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
 }
 
-/** Throws a usage Failure with all that is wrong, apart from what is not known yet. */
-function checkDraft(draft: Draft, asked: Asked): void {
+/** Throws a usage Failure with every problem except values that are not known yet. */
+function checkDraft(draft: Draft, requested: Requested): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map(
-    (problem) => `${sourceOf(problem, draft, asked)}: ${problem.message}${hintOf(problem, draft)}`,
+    (problem) => `${sourceOf(problem, draft, requested)}: ${problem.message}${hintOf(problem, draft)}`,
   )
   throw wrong([...new Set(lines)].join('\n'))
 }
 
-/** Of a name that is none in Kubernetes, and may be one for ssh: a full name, an address, an alias with a dot. */
+/** A hint for a name that Kubernetes refuses but ssh may know: a full name, an address, an alias with a dot. */
 function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): string {
   const { name = '', host } = (section === 'nodes' && nodes[Number(key)]) || {}
   const isHost = part === 'name' && host === undefined && /[.:_]/.test(name) && /^[\w.:-]+$/.test(name)
@@ -141,10 +142,10 @@ function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Dra
   return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
 }
 
-function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
+function sourceOf({ path }: Problem, draft: Draft, requested: Requested): string {
   const [section, key, part] = path
   const node = section === 'nodes' && typeof key === 'number' ? draft.nodes[key] : undefined
-  const typed = node && asked.nodes.find(({ name, role }) => name === node.name && role === node.role)
+  const typed = node && requested.nodes.find(({ name, role }) => name === node.name && role === node.role)
   if (typed) return `--${typed.role} ${formatWord(typed)}`
   switch ([section, part === undefined ? key : ''].filter((word) => word !== undefined).join('.')) {
     case 'nodes':
@@ -158,21 +159,21 @@ function sourceOf({ path }: Problem, draft: Draft, asked: Asked): string {
     case 'ssh.configFile':
       return `--ssh-config ${draft.ssh.configFile}`
     default:
-      return `${asked.auth}: ${formatPath(path)}`
+      return `${requested.auth}: ${formatPath(path)}`
   }
 }
 
-/** Throws a usage Failure where anything has that name, a symbolic link too. */
+/** Throws a usage Failure if anything has that name, even a symbolic link. */
 function refuseExisting(file: string): void {
   if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
 }
 
-/** With parents; throws a usage Failure where something else stands there. */
+/** With parents; throws a usage Failure if something else is there. */
 function makeFolder(folder: string): void {
   doing('make', folder, () => makeFolders(folder), 'usage')
 }
 
-/** Whether it is new: whole, or not there at all. */
+/** Returns whether it is new. The file is complete, or does not exist. */
 function addFile(file: string, text: string): boolean {
   const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
   return doing('write', file, () => {
@@ -193,12 +194,12 @@ function addFile(file: string, text: string): boolean {
 
 function exists(file: string) {
   return usageFailure(
-    `${file} is there already: nothing was written`,
-    `to begin anew, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
+    `${file} exists already: nothing was written`,
+    `to start over, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
   )
 }
 
-/** From the folder, which is there, to the schema of the harderway that runs. */
+/** The path from the existing folder to the schema of the running harderway. */
 function schemaPath(folder: string): string {
   const path = relative(
     realpathSync(folder),

@@ -1,4 +1,4 @@
-/** The one way in which all commands are carried out: lock, connections, failure, end and exit status. */
+/** How every command is carried out: lock, connections, failure, end and exit status. */
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { summarise } from '../../lib/show/summary.ts'
@@ -64,7 +64,7 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
   return findings
 }
 
-/** So that a wrong folder shows before anything is done to its cluster. */
+/** Printed first, so that a wrong folder is noticed before anything is done to its cluster. */
 async function announce({ cluster, file, options, print }: Request): Promise<void> {
   const { name, nodes } = cluster
   if (options.json) {

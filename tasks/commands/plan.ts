@@ -14,7 +14,7 @@ import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import { commandOf } from '../request/host.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
-import { look, type Seen, tell } from '../request/look.ts'
+import { look, type Seen, showLook } from '../request/look.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
@@ -59,10 +59,10 @@ async function show(request: Request, seen: Seen, { all, whole, selection: { ids
     ...noteOnValidity(workspace, outcomes),
   ]
   const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
-  return tell(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
+  return showLook(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
 }
 
-/** cluster.yaml may be a stranger's, and what looks at nodes runs commands that it names: docs/safety.md. */
+/** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
 function withoutLooks(graph: Graph): Graph {
   return new Map([...graph].filter(([, { where }]) => where === 'auth'))
 }
@@ -82,11 +82,11 @@ function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId,
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (graph.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
-    return `what was made under the present ${name} is worthless then; without an outage: ${commandOf(request, `rotate ${name}`)}`
+    return `what was made with the present ${name} stops working then; without an outage: ${commandOf(request, `rotate ${name}`)}`
   })
 }
 
-/** Everything that depends on what is replaced, and that this run does not make. */
+/** Targets that depend on what is replaced, and that this run does not make. */
 function whatFollows(
   request: Request,
   { workspace, graph }: Seen,

@@ -1,4 +1,4 @@
-/** What a node, or a folder, holds of auth/. Reads only. */
+/** The files of auth/ that a node, or a folder, holds. Reads only. */
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
@@ -18,7 +18,7 @@ interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, Buffer>
-  /** What stands there and was not read, each with the reason. */
+  /** Files that were not read, each with the reason. */
   readonly unread: ReadonlyMap<string, string>
   /** Ports of the node on which a process listens. */
   readonly listening: ReadonlySet<number>
@@ -28,16 +28,16 @@ interface Holding {
 const largest = 32 * 1024
 
 export interface Sources {
-  /** What has all that is no node's own; all of it, where there are no nodes. */
+  /** The holding with all files that belong to no single node; without nodes, the only one. */
   readonly main: Holding
   readonly nodes?: ReadonlyMap<string, Holding>
-  /** The one that `main` is. */
+  /** The node that `main` is from. */
   readonly node?: ClusterNode
 }
 
 /**
- * Every node that has a certificate. The connection to `node` stays open: what runs there is queried next. Throws a Failure
- * where that one can't be read; another one is left out with a note.
+ * Reads every node that has a certificate. The connection to `node` stays open: its components are queried next. Throws a Failure
+ * if that one can't be read; any other is left out with a note.
  */
 export async function readNodes(
   workspace: Workspace,
@@ -58,7 +58,7 @@ export async function readNodes(
   return { main: holdings.get(node.name) as Holding, nodes: holdings, node }
 }
 
-/** What its units read, which the cluster runs with; else what was deployed. */
+/** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
 async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Holding> {
   const { install } = workspace.cluster
   const units = nodeUnits(node, install || { units: new Map() })
@@ -117,7 +117,7 @@ export function refuseNothing(workspace: Workspace, main: Holding): void {
   })
 }
 
-/** Throws a refusal where something is wrong: a clause for each. */
+/** Throws a refusal if something is wrong: a clause for each. */
 export function refuseWrong(
   workspace: Workspace,
   main: Holding,
@@ -125,13 +125,13 @@ export function refuseWrong(
   ways = [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
     ...elsewhere(workspace, main),
-    `or correct what is wrong there, or move it away, ${again}: what is neither the CA's, the service accounts' nor the encryption key's is made anew`,
+    `or correct what is wrong there, or move it away, ${again}: files other than those of the CA, the service accounts and the encryption key are made again`,
   ],
 ): void {
   if (wrong.length > 0) throw refusal(`nothing was taken from ${main.where}: ${wrong.join('; ')}`, ways)
 }
 
-/** Two that hold another identity can't be one cluster's: which is right, only its user knows. */
+/** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
 export function refuseDisagreement(found: Workspace, main: Holding, others: readonly Holding[]): void {
   const read = (file: string) => found.auth.tryBytes(file)
   const labelsOf = ({ files, unread }: Holding) => {
@@ -147,7 +147,7 @@ export function refuseDisagreement(found: Workspace, main: Holding, others: read
   ])
 }
 
-/** The same command again, after a run that was killed, finds its own files there. */
+/** After a run that was killed, the same command finds its own files there. */
 export function refusePresent(workspace: Workspace, main: Holding, files: ReadonlyMap<string, Buffer>): void {
   const { auth } = workspace
   const others = [...files].filter(([name, bytes]) => auth.read(name) && !auth.tryBytes(name)?.equals(bytes))

@@ -1,4 +1,4 @@
-/** `recover`: an auth/ that was lost, brought back from the nodes, or from a backup. Nothing there is overwritten. */
+/** `recover`: restores a lost auth/ from the nodes or from a backup. Nothing in auth/ is overwritten. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, usageFailure } from '../../lib/failure.ts'
@@ -65,7 +65,7 @@ export async function recover(request: Request): Promise<Writing> {
   }
 }
 
-/** The folder, or the control node. Throws a usage Failure where it is not one of them. */
+/** The folder, or the control node. Throws a usage Failure unless there is exactly one. */
 function sourceOf({ options: { nodes, from }, cluster }: Request): string | ClusterNode {
   const [name, ...more] = nodes
   if (more.length > 0 || (name === undefined) === (from === undefined))
@@ -81,7 +81,7 @@ function sourceOf({ options: { nodes, from }, cluster }: Request): string | Clus
   )
 }
 
-/** Each is whole, or not there: this may be killed at any moment, and run again. */
+/** Each file is complete or absent: this may be killed at any moment, and run again. */
 function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
@@ -94,7 +94,7 @@ function take({ auth, note }: Workspace, { files, notes }: Taken): void {
 }
 
 interface Taken {
-  /** In the order in which they are to be written. */
+  /** In writing order. */
   readonly files: ReadonlyMap<string, Buffer>
   readonly notes: readonly string[]
 }
@@ -102,10 +102,10 @@ interface Taken {
 const caFile = certificateFile(caName)
 const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
 
-/** Of auth/, beside what targets make. A node has none of them. */
+/** Files of auth/ besides those that targets make. A node has none of them. */
 const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
 
-/** For checks, which only read. Its path is where the files are from, as their messages name it. */
+/** For checks, which only read. Its path is where the files come from, since messages name it. */
 class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
@@ -124,7 +124,7 @@ class FilesInMemory extends AuthDir {
   }
 }
 
-/** Throws a Failure where not all of it is one cluster's, or auth/ holds something else. */
+/** Throws a Failure if not all of it belongs to one cluster, or auth/ holds something else. */
 async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
   const { main, nodes, node } = sources
   refuseNothing(workspace, main)
@@ -136,30 +136,30 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   const holdings = others.flatMap(({ name }) => nodes?.get(name) ?? [])
   refuseDisagreement(found, main, holdings)
   const ca = tryCertificate(found.auth, caName)
-  // While the next CA of a rotation signs, its leaves are of this cluster as well.
+  // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  const [names, wrong, anew]: [string[], string[], Anew[]] = [[], [], []]
+  const [names, wrong, remade]: [string[], string[], Remade[]] = [[], [], []]
   for (const part of groupAlike(targets, ({ makes: [file = ''] }) => parseFileName(file)?.name)) {
-    const { files: own, wrong: why, anew: later } = await checkPart(found, part, cas)
+    const { files: own, wrong: why, remade: later } = await checkPart(found, part, cas)
     if (why.length === 0) {
       names.push(...own)
-      anew.push(...later)
+      remade.push(...later)
     } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
-    else anew.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
+    else remade.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
   }
   refuseWrong(workspace, main, wrong)
   const served = node && (await describeServed(found, node, main.listening, cas))
   refuseWrong(workspace, main, served?.foreign ?? [])
   const taken = inWritingOrder(names, files)
   refusePresent(workspace, main, taken)
-  return { files: taken, notes: [...(served?.notes ?? []), ...describeAnew(anew), `now: ${nextOf(workspace, ca)}`] }
+  return { files: taken, notes: [...(served?.notes ?? []), ...describeRemade(remade), `now: ${nextOf(workspace, ca)}`] }
 }
 
 function holdingOf({ main, nodes }: Sources, node: string | undefined) {
   return node === undefined || !nodes ? main : nodes.get(node)
 }
 
-/** What is in auth/ already completes it; the pair of a client that is nowhere else is taken out of its kubeconfig. */
+/** Files already in auth/ complete it; the pair of a client that is nowhere else is taken from its kubeconfig. */
 function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
   const files = new Map<string, Buffer>()
   const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
@@ -181,24 +181,24 @@ function gather({ auth }: Workspace, targets: readonly Target[], sources: Source
   return files
 }
 
-/** Of CAs. */
+/** The certificates that follow leaves in their files, which are those of CAs. */
 function chainsIn({ main }: Sources): Certificate[] {
   return [...main.files.values()].flatMap((bytes) => readCertificates(bytes).slice(1)).filter(({ isCa }) => isCa)
 }
 
-/** What the next run makes. */
-type Anew = readonly [file: string, why: string]
+/** A file that the next run makes. */
+type Remade = readonly [file: string, why: string]
 
 interface Checked {
   readonly files: readonly string[]
-  /** In words: what no new file repairs. */
+  /** Problems that no new file repairs, in words. */
   readonly wrong: readonly string[]
-  readonly anew: readonly Anew[]
+  readonly remade: readonly Remade[]
 }
 
 /**
  * A certificate with its key and its kubeconfig, or another file: taken together or not at all. A CA that has expired, or is
- * to be reissued over its key, is that of the cluster: it is checked as for its renewal.
+ * to be reissued over its key, is still the cluster's: it is checked as for its renewal.
  */
 async function checkPart(
   found: Workspace,
@@ -207,14 +207,14 @@ async function checkPart(
 ): Promise<Checked> {
   const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
   if (files.size === 0 && !part[0].irreplaceable)
-    return { files: [], wrong: [], anew: [[part[0].makes[0] ?? '', 'not found']] }
-  const [wrong, anew]: [string[], Anew[]] = [[], []]
+    return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
+  const [wrong, remade]: [string[], Remade[]] = [[], []]
   for (const target of part) {
     const [file = ''] = target.makes
     try {
       const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
       wrong.push(...reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
-      if (reasons.length > 0) anew.push([file, formatReasons(reasons)])
+      if (reasons.length > 0) remade.push([file, formatReasons(reasons)])
       // A kubeconfig that differs from ours may name a program that kubectl would run here.
       if (reasons.some(({ kind }) => kind === 'content-changed')) files.delete(file)
     } catch (error) {
@@ -222,10 +222,10 @@ async function checkPart(
       wrong.push(error.message)
     }
   }
-  return { files: [...files], wrong, anew }
+  return { files: [...files], wrong, remade }
 }
 
-/** Undefined where the next run repairs it. */
+/** Undefined if the next run repairs it. */
 function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: readonly Certificate[]) {
   const { name = '' } = parseFileName(file) ?? {}
   const own = tryCertificate(auth, name)
@@ -248,7 +248,7 @@ function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: re
 }
 
 /**
- * A run that comes between two of them finds certificates without their CA, or a CA without its key, and makes nothing:
+ * A run that starts between two writes finds certificates without their CA, or a CA without its key, and makes nothing:
  * the first file is a certificate, and the last is the key of the CA.
  */
 function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
@@ -257,9 +257,9 @@ function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buf
   return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
 }
 
-function describeAnew(anew: readonly Anew[]): string[] {
-  return groupAlike(anew, ([, why]) => why).map(
-    (group) => `made anew by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
+function describeRemade(remade: readonly Remade[]): string[] {
+  return groupAlike(remade, ([, why]) => why).map(
+    (group) => `made again by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
   )
 }
 
@@ -273,12 +273,12 @@ const name = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ??
 const file = certificateFile(name)
 
 interface Served {
-  /** What no CA of `cas` has signed. */
+  /** Served certificates that no CA of `cas` has signed. */
   readonly foreign: readonly string[]
   readonly notes: readonly string[]
 }
 
-/** In words, of the ports where the cluster's certificate belongs and a process listens. */
+/** In words, for the ports where the cluster's certificate belongs and a process listens. */
 async function describeServed(
   found: Workspace,
   node: ClusterNode,

@@ -23,12 +23,12 @@ import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { planRotation } from './rotate-plan.ts'
 
-/** A rotation at work. */
+/** A rotation and its run. */
 interface Run {
   readonly request: Request
   readonly rotation: Rotation
   readonly rotating: Rotating
-  /** To the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
+  /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
   readonly walk: (stage: Stage | undefined) => Promise<readonly Finding[]>
   readonly say: (text: string) => void
 }
@@ -99,7 +99,7 @@ function namedRotation({ options: { names, finish, undo, dryRun } }: Request): R
   return rotation
 }
 
-/** Two at once would each wait for what the other changes. If both are under way all the same, either may go on. */
+/** Two at once would each wait for what the other changes. If both are under way nevertheless, either may continue. */
 function refuseOther(run: Run): void {
   const { rotation, rotating } = run
   if (presentStage(run) > 0) return
@@ -149,7 +149,7 @@ async function goForward(run: Run): Promise<readonly Finding[]> {
   return []
 }
 
-/** Of a stage, or of the state before all stages. */
+/** The heading of a stage, or of the state before all stages. */
 function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   if (!stage) return `${what}: before the rotation begins, everything must match cluster.yaml`
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
@@ -162,12 +162,12 @@ async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Prom
     throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
   const isForced = rotating.isForced && !next.isNeverForced
   const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]
-  // The first stage only adds: it breaks nobody.
+  // The first stage only adds, so it breaks nothing.
   const unproven = next === rotation.stages[0] ? [] : unknown
   if (unproven.length > 0 && !isForced)
     throw refusal(`whether each API server has loaded this stage is not known: ${unproven.join('; ')}`, [
       `start or repair it, then ${runAgain}`,
-      ...force.map((each) => `or begin the next stage all the same: ${each}`),
+      ...force.map((each) => `or begin the next stage anyway: ${each}`),
     ])
   const held = (await next.heldBy?.(rotating)) ?? []
   if (held.length > 0 && !isForced)
@@ -213,7 +213,7 @@ async function goBack(run: Run): Promise<readonly Finding[]> {
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
       const remains = `both stay in use, because of ${formatNames(held)}`
-      const on = `go on: ${command(`rotate ${rotation.name}`)}`
+      const on = `continue: ${command(`rotate ${rotation.name}`)}`
       if (isFirstStep) throw refusal(remains, [on])
       say(`${remains}; ${on}`)
       return []
@@ -259,7 +259,7 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
     }))
 }
 
-/** What is said while no walk is shown waits for the next one, or for the end. */
+/** Messages between walks: kept for the next walk, or for the end. */
 class Notes {
   readonly #request: Request
   readonly #waiting: string[] = []

@@ -62,7 +62,7 @@ export async function run(request: Request): Promise<Writing> {
   }
 }
 
-/** Workers that waited for a control node need not. Control nodes must: the cluster needs most of them. */
+/** Workers need not wait for a control node. Control nodes must: the cluster needs a majority of them. */
 function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
   const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
@@ -94,11 +94,11 @@ function adviseOthers(
     return !outcome.change.isNew && !outcome.change.isReplaced
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
-  return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the earlier files until then`] : []
+  return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []
 }
 
 /**
- * A run that deploys has looked at the control nodes before it made a CA, a service-account key or an encryption key. Any other
+ * A run that deploys has checked the control nodes before it made a CA, a service-account key or an encryption key. Any other
  * can't know whether the cluster has one already.
  */
 function adviseNewIdentity(
@@ -125,14 +125,14 @@ function adviseNewIdentity(
   ]
 }
 
-/** Repaired by now; whoever has read a key still has it. */
+/** The modes are repaired by now, but whoever has read a key still has it. */
 function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
   const exposed = [...graph.values()].flatMap((target) => {
     const outcome = outcomes.get(target.id)
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
       reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
-    // Nothing revokes what a CA has signed, so that a leaf's key is replaced with its CA.
+    // Nothing revokes what a CA has signed, so a leaf's key is replaced together with its CA.
     return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
   })
   if (exposed.length === 0) return []

@@ -12,7 +12,7 @@ import {
 } from '../../lib/wording.ts'
 import { fold, formatRollout, type Item, isRight, type NodeItem, type State } from '../request/inventory.ts'
 
-/** Rows that are not right are folded where more of them are alike, or there are more in all. */
+/** Rows that are not right are folded if more than this are alike, or if there are more than this in all. */
 const [mostAlike, mostRows] = [2, 60]
 
 const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
@@ -23,9 +23,9 @@ interface Rows {
 }
 
 export interface StatusTable extends Rows {
-  /** What the first line sums up: all, though not all may be shown. */
+  /** What the first line sums up: all rows, even if some are not shown. */
   readonly counted: Rows
-  /** What shows what would be done, and what does it, to type. */
+  /** The command that shows what would be done, and the one that does it. */
   readonly plan: string
   readonly run: string
   readonly now: Date
@@ -45,7 +45,7 @@ interface Row {
   readonly why: string
 }
 
-/** A sentence first; then what is right and differs in nothing but its name in one row, and each of the rest in its own. */
+/** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
 export function formatStatus({ items, nodes, counted, plan, run, now, width, verbose }: StatusTable): string[] {
   const isLong = items.length + nodes.length > mostRows
   const folded = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows, isLong))
@@ -68,14 +68,14 @@ function itemRow(item: Item, now: Date): Row {
   const same = [...onNodes.values()].filter((on) => on === 'same').length
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
   const cells = [purpose, cut(printable(issuer), 13), certificate ? formatDate(certificate.notAfter, now) : '', left]
-  // Right is what is the same wherever it belongs.
+  // A file is right if it is the same wherever it belongs.
   const isHere = isRight(item) && same === onNodes.size
   return {
     mark: isHere || state === 'failed' ? marks[state] : marks.stale,
     colour: isRight(item) && !isHere ? 'yellow' : urgency(item, now),
     name,
     cells: [...cells, onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
-    // LEFT shows already that it expires soon.
+    // The column LEFT already shows that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
   }
 }
@@ -158,7 +158,7 @@ function sumUp({ items, nodes }: Rows, { plan, run, now }: Pick<StatusTable, 'pl
     .join('. ')
 }
 
-/** "15 of 24 items have EXPIRED (kubernetes, admin, control0 and 12 more)": what a person holds stops no cluster. */
+/** "15 of 24 items have EXPIRED (kubernetes, admin, control0 and 12 more)": without people's certificates, whose expiry stops no cluster. */
 function formatExpired(expired: readonly Item[], all: string): string {
   const people = new Set(expired.flatMap(({ phase, name }) => (phase === 'user-certs' ? [name] : [])))
   const every = expired.map(({ name }) => name)

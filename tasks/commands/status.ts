@@ -1,4 +1,4 @@
-/** `status`: all that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+/** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
 import { caName, pairFiles } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -32,17 +32,17 @@ import { formatStatus } from './status-table.ts'
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export function status(request: Request): Reading {
   checkNodes(request.cluster, request.options.nodes)
-  const asked = wholeCluster(request)
+  const scope = wholeCluster(request)
   return {
-    graph: asked.graph,
+    graph: scope.graph,
     read: async (session) => {
-      const seen = await look(session, asked)
+      const seen = await look(session, scope)
       return () => show(request, seen)
     },
   }
 }
 
-/** Finds stale what is not as asked or expires soon, failed what could not be inspected. */
+/** Returns `stale` for what differs from cluster.yaml or expires soon, `failed` for what could not be inspected. */
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const { options, signal, print } = request
   if (signal.aborted) return []
@@ -97,7 +97,7 @@ interface Found {
   readonly ways: ReturnType<typeof waysOut>
 }
 
-/** A rotation comes first: it explains much of what follows. */
+/** A rotation is first: it explains much of what follows. */
 function asText(request: Request, { workspace, graph, outcomes }: Seen, found: Found): string[] {
   const { width, options } = request
   const { items, nodes, onFolder, rotations, ways } = found
@@ -128,7 +128,7 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-/** Before all that is missing: in a cluster that runs, nothing of it may be made again. */
+/** Shown before all that is missing: in a running cluster, none of it may be made again. */
 function noteOnLoss(workspace: Workspace): string[] {
   const { auth } = workspace
   if (pairFiles(caName).some((file) => auth.read(file) !== undefined)) return []

@@ -1,4 +1,4 @@
-/** The commands, a row each, read by the parser, its errors and --help. A new command is a row here, and a file. */
+/** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
 import type { Finding, Reading, Writing } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 import type { Call, Request } from '../request/session.ts'
@@ -12,7 +12,7 @@ interface Row {
   readonly does: string
   /** Besides those that every command takes. */
   readonly options: readonly OptionName[]
-  /** What an option means to it, where the table of options does not say so. */
+  /** What an option means to it, if that differs from the table of options. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
   /** What its findings mean. Each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>
@@ -21,7 +21,7 @@ interface Row {
 type Load<Given, Answer> = () => Promise<(given: Given) => Answer | Promise<Answer>>
 type Findings = readonly Finding[]
 
-/** What a command does with auth/ decides what it is given: writers lock it, readers wait for whoever has locked it. */
+/** What a command does with auth/ decides what it is given: writers lock it, readers wait until it is unlocked. */
 export type ClusterCommand = Row &
   (
     | {
@@ -41,7 +41,7 @@ export type Command =
 
 /** Every command takes these. */
 export const commonOptions: readonly OptionName[] = ['config', 'json', 'verbose', 'quiet']
-/** Each is answered in place of the command. */
+/** Each is answered instead of running the command. */
 export const questions: readonly OptionName[] = ['list', 'version', 'help']
 
 export const run: Command = {
@@ -54,7 +54,7 @@ export const run: Command = {
   ],
   means: {
     force:
-      'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only where that very target is named',
+      'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only if that very target is named',
     renew: 'with ca only: a new ca.pem over the same key',
     'replace-identity':
       'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
@@ -90,7 +90,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'graph',
-    does: 'what is made of what, as a picture; SVG: --format dot | dot -Tsvg',
+    does: 'what is made from what, as a picture; SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
     means: { format: 'mermaid, dot or json' },
     auth: 'leaves alone',

@@ -20,21 +20,21 @@ import { viewPhases } from '../../lib/show/reporter.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding, Reading } from '../request/job.ts'
-import { look, type Seen, tell } from '../request/look.ts'
+import { look, type Seen, showLook } from '../request/look.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
-import { type Arrow, arrowTable, type Client } from '../tables/arrows.ts'
 import { certTable } from '../tables/certs.ts'
+import { type Client, type Connection, connectionTable } from '../tables/connections.ts'
 import { encryptionConfig } from '../tables/files.ts'
 
-/** Throws a usage Failure for a node that has no part in it. */
+/** Throws a usage Failure for a node without connections. */
 export function verify(request: Request): Reading {
   const { cluster, options } = request
-  const graph = buildGraph(selectNodes(cluster, arrowTargets(cluster), options))
+  const graph = buildGraph(selectNodes(cluster, connectionTargets(cluster), options))
   return {
     graph,
     read: async (session) => {
-      const seen = await look(session, { graph, views: viewPhases(arrowKinds, graph) })
+      const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
       return () => show(request, seen)
     },
   }
@@ -43,14 +43,14 @@ export function verify(request: Request): Reading {
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
   const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
-  return tell(request, seen, { isPlan: false, toDo })
+  return showLook(request, seen, { isPlan: false, toDo })
 }
 
 const api = 'kubernetes'
 const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
-const arrowKinds: readonly { readonly name: string; readonly title: string }[] = [
+const connectionKinds: readonly { readonly name: string; readonly title: string }[] = [
   { name: 'etcd', title: 'etcd: peers and API server' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
@@ -58,14 +58,17 @@ const arrowKinds: readonly { readonly name: string; readonly title: string }[] =
   { name: 'strangers', title: 'Clients that must be refused' },
 ]
 
-function arrowTargets(cluster: Cluster): Target[] {
-  const arrows = arrowTable(cluster).map(
-    (arrow): Target => ({ ...base(arrow.id, arrow.node), check: (workspace) => checkArrow(workspace, arrow) }),
+function connectionTargets(cluster: Cluster): Target[] {
+  const connections = connectionTable(cluster).map(
+    (connection): Target => ({
+      ...base(connection.id, connection.node),
+      check: (workspace) => checkConnection(workspace, connection),
+    }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkToken }
-  const seal: Target = { ...base('keys/encryption'), check: ({ auth }) => checkSeal(auth) }
+  const encryption: Target = { ...base('keys/encryption'), check: ({ auth }) => checkEncryption(auth) }
   const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
-  return [...arrows, ...local, token, seal]
+  return [...connections, ...local, token, encryption]
 }
 
 function base(id: string, node?: string): Omit<Target, 'check'> {
@@ -73,9 +76,9 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
   return { id, phase, node, needs: [], makes: [], where: 'auth' }
 }
 
-async function checkArrow(
+async function checkConnection(
   workspace: Workspace,
-  { client, server, dialled, strict = false, expected }: Arrow,
+  { client, server, dialled, strict = false, expected }: Connection,
 ): Promise<Verdict> {
   const { auth } = workspace
   const missing = missingFiles(auth, filesOf(client, server))
@@ -143,7 +146,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
   return embedded
 }
 
-/** The user's own kubeconfig is shown and may cause a warning, but no failure: it is not in auth/. */
+/** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
   const missing = missingFiles(auth, pairFiles(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -167,7 +170,7 @@ async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspac
   }
 }
 
-/** An admin made up in memory: by another CA of the same name, or by ours and expired yesterday. */
+/** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
 async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
   const admin = certTable(cluster).find(({ name }) => name === 'admin')?.profile
   if (!admin) throw new Error('the table has no admin')
@@ -208,7 +211,7 @@ function checkToken({ auth, command }: Workspace): Verdict {
   return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
 }
 
-function checkSeal(auth: AuthDir): Verdict {
+function checkEncryption(auth: AuthDir): Verdict {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }

@@ -117,7 +117,7 @@ function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, togethe
   )
 }
 
-/** Files of nodes that cluster.yaml does not have any more: a node was renamed, or the machine was another one before. */
+/** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
 function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: FolderSeen): string[] {
   const names = new Set(cluster.nodes.map(({ name }) => name))
   const cas = ownCas(auth)
@@ -140,7 +140,7 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
   const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
   return neighbours.length === 0
     ? `${holds}: --prune removes it`
-    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; where it is not, remove it there`
+    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
 }
 
 const thisRun = randomBytes(4).toString('hex')
@@ -168,7 +168,7 @@ export function refuseEarlyClock({ auth }: Workspace, node: ClusterNode, now: nu
 }
 
 /**
- * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if nobody can tell. `together`: nodes
+ * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided. `together`: nodes
  * that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the provider.
  */
 export function guardMachine(

@@ -137,16 +137,16 @@ function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: r
   })
 }
 
-/** The key that a rotation has replaced is never taken back from a node: what is encrypted or issued since needs the present one. */
+/** A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the present one. */
 function earlierIdentityRefused(workspace: Workspace, place: OtherPlace, folders: readonly string[]): Failure {
   const { auth, command, cluster } = workspace
   const [latest = ''] = folders.toSorted().reverse()
   const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
   const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
   return sharedRefusal<OtherPlace>(
-    `${place.node.name} holds an earlier ${formatOthers(place.others)} of ours, ${replaced}`,
+    `${place.node.name} holds an old ${formatOthers(place.others)} of ours, ${replaced}`,
     {
-      what: `an earlier ${labels} of ours, ${replaced}`,
+      what: `an old ${labels} of ours, ${replaced}`,
       who: place.node.name,
       place,
       waysOut: (places) => [
@@ -157,14 +157,14 @@ function earlierIdentityRefused(workspace: Workspace, place: OtherPlace, folders
   )
 }
 
-/** What no longer works once an earlier key is overwritten that was in use again. */
+/** What stops working when an old key that was in use again is overwritten. */
 function lossOf(file: string): string {
   const { kind, name } = parseFileName(file) ?? {}
   if (kind === 'encryption-config')
     return 'what its API server has encrypted with that key since then is lost with it: read those Secrets through that API server first, and create them again afterwards'
   return name === caName
-    ? 'certificates that were issued there since then are refused afterwards'
-    : 'tokens that were signed there since then are refused afterwards'
+    ? 'certificates issued there since then will be refused'
+    : 'tokens signed there since then will be refused'
 }
 
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */

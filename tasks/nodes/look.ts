@@ -47,7 +47,7 @@ export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promi
   }
 }
 
-/** With what to do where the places could not be looked at. */
+/** Adds a remedy if the places could not be looked at. */
 function explained(
   { cluster: { install } }: Workspace,
   node: ClusterNode,

@@ -35,11 +35,11 @@ export async function findOtherCluster(
   const deploys = targets.some(({ where }) => where === 'node')
   if (!first || !deploys || workspace.options.replaceIdentity) return []
   const isWhole = first.files.includes(keyFile(caName))
-  const asked = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
+  const wanted = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.
-  workspace.note(`looking for an earlier ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
-  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, asked))))
+  workspace.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
+  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, wanted))))
   const holding = controls.filter((_, i) => (held[i]?.length ?? 0) > 0)
   if (holding[0]) {
     const what = isWhole ? "a cluster's identity" : formatNames([...new Set(held.flatMap((files) => files ?? []))])

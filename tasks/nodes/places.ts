@@ -41,7 +41,7 @@ export async function placeFiles(
   const isGuarded = ({ file }: WantedPlace) => identityFiles.has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
   const change = { source: folder.path, sudo, files, unchanged, seen }
-  const [first = '', ...said] = await tell(workspace, node, (nonce) => placeScript(change, nonce))
+  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => placeScript(change, nonce))
   if (first !== 'placed') throw whyStopped(node, first, said)
 }
 
@@ -56,7 +56,7 @@ export async function putBack(
   const [first] = paths
   if (first === undefined) return
   const kept = { source: look.folder.path ?? folderOf(first), sudo, paths }
-  refuseStopped(node, await tell(workspace, node, (nonce) => putBackScript(kept, nonce)))
+  refuseStopped(node, await runAsRoot(workspace, node, (nonce) => putBackScript(kept, nonce)))
 }
 
 /** Throws a Failure where the old files could not be removed. */
@@ -71,7 +71,7 @@ export async function forgetOld(
   if (first === undefined) return
   const files = new Map(proven.map(({ path, sha256 = '' }) => [path, sha256]))
   const kept = { source: look.folder.path ?? folderOf(first.path), sudo, files }
-  refuseStopped(node, await tell(workspace, node, (nonce) => forgetScript(kept, nonce)))
+  refuseStopped(node, await runAsRoot(workspace, node, (nonce) => forgetScript(kept, nonce)))
 }
 
 function refuseStopped(node: ClusterNode, [first = '', ...said]: readonly string[]): void {
@@ -85,11 +85,11 @@ export async function removeLeftOver(
   removed: readonly LeftOver[],
 ): Promise<void> {
   const files = new Map(removed.map(({ path, digest }) => [path, digest]))
-  if (files.size > 0) await tell(workspace, node, (nonce) => removeScript(sudo, files, nonce))
+  if (files.size > 0) await runAsRoot(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }
 
 /** Throws a Failure if root's shell ended early. */
-async function tell(
+async function runAsRoot(
   workspace: Workspace,
   node: ClusterNode,
   script: (nonce: string) => string,
@@ -122,7 +122,7 @@ export async function runCommand(
   node: ClusterNode,
   { sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number },
 ): Promise<Outcome> {
-  const [first = '', ...said] = await tell(workspace, node, (nonce) => commandScript(sudo, command, nonce), limit)
+  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => commandScript(sudo, command, nonce), limit)
   const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
   if (status === undefined) throw asUnknown(node, notWhole())
   return { status: Number(status), said: said.join('\n') }

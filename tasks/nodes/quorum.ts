@@ -46,7 +46,7 @@ async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<voi
   try {
     await work()
   } finally {
-    // A lease that can't be given back expires.
+    // A lease that can't be revoked expires.
     if (turn) await giveBack(on, turn).catch(() => {})
   }
 }
@@ -94,11 +94,11 @@ function giveBack(on: On, { lease }: { readonly lease: string }): Promise<void> 
 }
 
 async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string])[]> {
-  const asked = membersOf(on).others.map(async (other) => {
+  const checks = membersOf(on).others.map(async (other) => {
     const why = await whyNotHealthy(on, other, unit)
     return why === undefined ? [] : [[other.name, why] as const]
   })
-  return (await Promise.all(asked)).flat()
+  return (await Promise.all(checks)).flat()
 }
 
 /**

@@ -46,13 +46,13 @@ export async function waitUntilSteady(on: On, before: UnitsFound, renewed: reado
   }
 }
 
-/** Judges one look by those before it. */
+/** Evaluates a look, compared with those before it. */
 export function watch({ units, before, renewed, since }: Watch, seen: UnitsFound): Steadiness {
   const state = ({ unit }: Unit) => seen.places.units.get(unit)
   // A run that was killed may have restarted a unit beside whose files it has left the old ones.
   const isNew = (unit: Unit) =>
     !isSame(before.places.units.get(unit.unit), state(unit)) || keptFor(unit, before.places).length > 0
-  // What others on the node restart for, as a lost lease, shows in the restarts too: then how long it stays up decides.
+  // A unit may restart because another one did, as after a lost lease: then how long it stays up decides.
   const explained = units.filter(
     (unit) => isNew(unit) && (renewed.includes(unit) || whyUnsteady(unit, before) === undefined),
   )

@@ -1,4 +1,4 @@
-/** Phase `ca`: the root of trust, made once; every other certificate hangs on it. */
+/** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
@@ -48,11 +48,11 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(workspace: Workspace, asked: Profile, force?: Force): Verdict {
+function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
   const state = readCaState(workspace)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
-  const profile = caProfile(pair.certificate, asked)
+  const profile = caProfile(pair.certificate, wanted)
   if (isAbsent(pair)) refuseNewCa(workspace)
   else refuseOtherCa(pair, profile, workspace, force)
   if (isAbsent(pair) && force === 'renew')
@@ -73,9 +73,9 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const { auth } = workspace
   refuseUntimely(ca, workspace)
   const end = `the CA expires on ${formatDate(notAfter)}`
-  // Within renewBefore, each command says so itself.
+  // Within renewBefore, every command reports it anyway.
   if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // cfssl gives a CA five years where none are asked for, whatever it issues.
+  // By default cfssl gives a CA five years, whatever the validity of its leaves.
   const leaf = certificateFile('kubernetes')
   const issued = tryCertificate(auth, 'kubernetes')
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
@@ -84,35 +84,35 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   return { reasons, until: notAfter, warning }
 }
 
-function foresee(workspace: Workspace, asked: Profile, { force }: Foreseen): Change {
+function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
   const { auth, now, cluster } = workspace
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(key) !== undefined
-  return changeOfPair(auth, caName, { profile: asked, expires, isKeyKept })
+  return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, asked: Profile, work: Work): Promise<Built | undefined> {
+async function build(workspace: Workspace, wanted: Profile, work: Work): Promise<Built | undefined> {
   const { stage } = readCaState(workspace)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(workspace)
   if (stage === 'both') {
     if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', workspace)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, asked)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, wanted)
   }
-  return makeCa(workspace, asked, work)
+  return makeCa(workspace, wanted, work)
 }
 
-async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Work): Promise<Built> {
+async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Work): Promise<Built> {
   const { generatePrivateKey, issuerNameIn, issuerNameOf, privateKeyPem, selfSign } = await import(
     '../../lib/pki/x509.ts'
   )
   const { auth, now, cluster, command } = workspace
   const pair = readPair(auth, caName)
-  const profile = force === 'replace' ? asked : caProfile(pair.certificate, asked)
+  const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
   const old = force && backUp(auth, [certificate, key, certificateFile(crossName)], now)
-  // It would lead to another CA than the one that is there then.
+  // It would lead to the CA that is being replaced.
   if (!kept) auth.remove(certificateFile(crossName))
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
@@ -127,14 +127,14 @@ async function makeCa(workspace: Workspace, asked: Profile, { force, tell }: Wor
   if (!old) return { change }
   const warning =
     force === 'renew'
-      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which tells what is to be restarted'}`
+      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
       : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
   return { change, warning }
 }
 
 const restore = (workspace: Workspace) =>
   `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
-/** What is missing; a file that is there would be in the way. */
+/** For missing files: a file that exists would be in the way. */
 const recoverMissing = (workspace: Workspace) =>
   `restore ${certificate} and ${key} from a backup or from a control node: ${recoverCommand(workspace)}`
 const startOver = ({ command }: Workspace) =>
@@ -170,12 +170,12 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
     ])
 }
 
-/** Without a CA, whatever was issued under an earlier one would become worthless. */
+/** With a new CA, whatever a previous one issued would stop working. */
 function refuseNewCa(workspace: Workspace): void {
   const { auth } = workspace
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
   if (made.length > 0)
-    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, made under an earlier CA`, [
+    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, issued by a previous CA`, [
       recoverMissing(workspace),
       startOver(workspace),
     ])
@@ -192,23 +192,23 @@ function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force
       broken.every(({ kind }) => kind === 'missing') ? recoverMissing(workspace) : restore(workspace),
       startOver(workspace),
     ])
-  const asked = pair.certificate
+  const differences = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
     : pair.key
       ? compareKeyKind(pair.key, profile)
       : []
-  // What it may be used for is no part of the identity.
-  const isRenewable = asked.every(({ kind }) => kind === 'usages-changed')
-  if (asked.length === 0 || (isRenewable && force === 'renew')) return
-  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(asked)}`, [renew(workspace)])
+  // Its usages are not part of the identity.
+  const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
+  if (differences.length === 0 || (isRenewable && force === 'renew')) return
+  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(differences)}`, [renew(workspace)])
   const keep = 'change cluster.yaml to match the CA'
-  throw refusal(`the CA in ${auth.path} is not what cluster.yaml asks for: ${formatReasons(asked)}`, [
+  throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(differences)}`, [
     keep,
     startOver(workspace),
   ])
 }
 
-/** Nothing that it issues would be taken by anybody. */
+/** Nobody would accept what it issues. */
 function refuseUntimely({ notBefore, notAfter }: Certificate, workspace: Workspace): void {
   const { now, auth } = workspace
   if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])

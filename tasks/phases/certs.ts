@@ -93,10 +93,10 @@ async function build({ auth, now }: Workspace, row: CertRow, { force, reasons, t
   return { change, warning: describeOldGroups(row, pair, reasons) ?? row.warning }
 }
 
-/** Of a user, of whom others may hold copies. */
+/** For a user's certificate, of which others may hold copies. */
 function describeOldGroups({ phase }: CertRow, { certificate }: Pair, reasons: readonly Reason[]): string | undefined {
   const removed = reasons.flatMap((reason) => (reason.kind === 'subject-changed' ? reason.removed : []))
   const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
   if (phase !== 'user-certs' || groups.length === 0 || !certificate) return undefined
-  return `copies of the earlier certificate are of ${formatNames(groups)} until ${formatDate(certificate.notAfter)}: nothing revokes a certificate before it expires`
+  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(certificate.notAfter)}: nothing revokes a certificate before it expires`
 }

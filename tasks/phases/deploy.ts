@@ -19,7 +19,7 @@ import { lookAtNode } from '../nodes/look.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
-  /** Of the same moment; undefined where cluster.yaml has no install, or they could not be looked at. */
+  /** From the same look; undefined if cluster.yaml has no install, or they could not be looked at. */
   readonly units: UnitsFound | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict

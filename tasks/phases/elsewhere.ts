@@ -1,6 +1,6 @@
 /**
- * Phases `deploy`, `install` and `local-kubeconfig`, whose files are not in auth/. How a target of theirs is checked and made is
- * loaded by its first check: most runs look at none.
+ * Phases `deploy`, `install` and `local-kubeconfig`, whose files are not in auth/. The code that checks and makes their targets is
+ * loaded by the first check: most runs need none of it.
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -35,7 +35,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   })
 }
 
-/** By cluster.yaml alone: the same folder may have other names. */
+/** By cluster.yaml only: the same folder may have other names. */
 function folderOf({ host, port = 22, user, directory }: ClusterNode): string {
   const home = directory.startsWith('~') ? user : ''
   return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')

@@ -73,7 +73,7 @@ export function readAccess({ auth, cluster, now }: Workspace, { name, profile }:
   }
 }
 
-/** One alone stays as it is, byte for byte. */
+/** A single one stays as it is, byte for byte. */
 function joinPems([first = Buffer.alloc(0), ...others]: readonly Buffer[]): Buffer {
   if (others.length === 0) return first
   return Buffer.from([first, ...others].map((pem) => pem.toString().replace(/\n*$/, '\n')).join(''))

@@ -52,7 +52,7 @@ export function localWork(names: Names, admin: CertRow) {
   }
 }
 
-/** Where there is no reason of its own yet, the entries will be in the first file that exists, else in the last of the list. */
+/** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
 function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built['change'] {
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
   const paths = kubeconfigs()
@@ -136,7 +136,7 @@ function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
   return [...changed, ...open]
 }
 
-/** Whether others can read our key in it; a file without our key is for the user to show to whom he wants. */
+/** Whether others can read our key in it; a file without our key is up to the user. */
 function isOpen({ mode = 0, content }: KubeconfigFile, { user }: Access): boolean {
   return (mode & 0o077) !== 0 && content.users.has(user)
 }
@@ -152,14 +152,14 @@ async function build(workspace: Workspace, access: Access, signal: AbortSignal):
     // Read again under the lock.
     const files = readKubeconfigs(workspace.kubeconfigs())
     refuse(files, workspace, access, access)
-    // All of them before the first is written: one may be refused.
+    // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
     return currentContextIn(files)
   })
 }
 
-/** Throws a refusal where it can't be had without touching what is not ours. */
+/** Throws a refusal if it can't be changed without touching entries that are not ours. */
 function changedText({ path, text }: KubeconfigFile, changes: readonly Change[]): string {
   const changed = applyChanges(text, changes)
   if (changed !== undefined) return changed
@@ -177,7 +177,7 @@ function write({ real, mode, text }: KubeconfigFile, changed = text): void {
   replaceFile(real, changed, secretMode, { durable: true, owner })
 }
 
-/** What is in auth/ says what cluster.yaml asks for, and nothing else: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
+/** Files in auth/ contain only what cluster.yaml wants: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
 function refuseOwnFiles({ auth, kubeconfigs }: Workspace): void {
   const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
   if (own === undefined) return
@@ -204,14 +204,14 @@ function refuseOtherContext(
     ])
 }
 
-/** What another context of the user's relies on is not overwritten. */
+/** Entries that another context of the user's uses are not overwritten. */
 function refuseConflicts(files: readonly KubeconfigFile[], access: Access): void {
   const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
   for (const entry of entriesOf(access)) {
     const found = findEntry(files, entry.list, entry.name)
     if (entry.list === 'contexts' || !found || isCurrent(found, entry)) continue
     const isUser = entry.list === 'users'
-    // A user may serve several contexts of our cluster; a cluster of our name is ours where our context is there.
+    // A user may serve several contexts of our cluster; a cluster of our name is ours if our context exists.
     const isConflict = isUser
       ? ({ user, cluster }: Fields) => user === access.user && cluster !== access.cluster
       : ({ cluster }: Fields) => cluster === access.cluster && !findEntry(files, 'contexts', access.context)

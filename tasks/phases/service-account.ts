@@ -111,7 +111,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   return { change, warning }
 }
 
-/** PEM; those that are good stay as they are. */
+/** PEM; valid ones stay as they are. */
 async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): Promise<string> {
   const { issueCertificate } = await import('../../lib/pki/x509.ts')
   const { auth, now } = workspace

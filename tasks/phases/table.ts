@@ -9,7 +9,7 @@ import { deployTargets, installTargets, localKubeconfigTargets } from './elsewhe
 import { encryptionKeyTargets } from './encryption-key.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
 
-/** Earlier are those of the phases before it. */
+/** `earlier`: the targets of the phases before it. */
 type Targets = (cluster: Cluster, earlier: readonly Target[]) => Target[]
 
 const leaves =

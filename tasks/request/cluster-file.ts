@@ -9,7 +9,7 @@ import { formatCommand } from './host.ts'
 
 export interface ClusterFile {
   readonly cluster: Cluster
-  /** For a mistake that only shows when a value is used. */
+  /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string) => Failure
 }
 
@@ -20,7 +20,7 @@ export interface Shown {
   readonly isPlain: boolean
 }
 
-/** Throws a usage Failure with all that is wrong. */
+/** Throws a usage Failure with every problem. */
 export function readCluster(file: string, shown: Shown): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, known)

@@ -14,7 +14,7 @@ import { certTable } from '../tables/certs.ts'
 const hour = 3_600_000
 const day = 24 * hour
 
-/** Of the run's own certificates. */
+/** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Target>): Closing['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = parseFileName(file) ?? {}

@@ -1,4 +1,4 @@
-/** Who has a certificate in auth/ and is not in cluster.yaml any more: machines and people keep what they hold. */
+/** Machines and people with a certificate in auth/ that are no longer in cluster.yaml: they keep what they hold. */
 import { dirname } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -21,7 +21,7 @@ interface FormerHolder {
 
 interface Step {
   readonly what: string
-  /** To be typed as it is. */
+  /** To type as it is. */
   readonly command: string
 }
 
@@ -55,7 +55,7 @@ export function formerHoldersNote(seen: Seen): string[] {
   ]
 }
 
-/** The heading, then its steps with numbers, each command on a line of its own. */
+/** The heading, then the numbered steps, each command on its own line. */
 export function formatFormer({ heading, steps }: FormerHolder): string {
   return [`${heading}:`, ...steps.flatMap(({ what, command }, i) => [`  ${i + 1}. ${what}:`, `      ${command}`])].join(
     '\n',

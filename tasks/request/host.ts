@@ -1,4 +1,4 @@
-/** What a call of the program finds around it, and what ends it early. The entry passes the process; tests pass their own. */
+/** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
 import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
@@ -92,7 +92,7 @@ export function formatCommand(
   return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
 }
 
-/** To be typed in the folder of this call, for the same cluster.yaml. */
+/** To type in the folder of this call, for the same cluster.yaml. */
 export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
   return formatCommand(task, { config, clone })
 }

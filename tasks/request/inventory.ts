@@ -1,4 +1,4 @@
-/** A row for everything that was made, and one for each node: its state, why, and until when. And what they come to. */
+/** A row for everything that was made, and one for each node: state, reason, expiry. And their totals. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName, parseFileName } from '../../lib/files/names.ts'
@@ -17,10 +17,10 @@ import type { Seen } from './look.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
 
-/** What is right or not, and why. */
+/** A state, and the reason for it. */
 interface Row {
   readonly state: State
-  /** Why it is not fresh, or what to know of it. */
+  /** Why it is not fresh, or a note about it. */
   readonly why: string
 }
 
@@ -35,7 +35,7 @@ export interface Item extends Row {
   readonly purpose: string
   /** The certificate, or the one in the kubeconfig. */
   readonly certificate: Certificate | undefined
-  /** `ca` for the present one, `itself`, or `CN=` and the name of another. */
+  /** `ca` for the present CA, `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
   /** The effective expiry: the earliest along the chain. */
   readonly end: Date | undefined
@@ -54,7 +54,7 @@ export interface ReportData extends Seen {
   readonly nodes: readonly NodeItem[]
 }
 
-/** Undefined where it was not looked at, as install is not unless cluster.yaml has it. */
+/** Undefined if it was not looked at, as without install in cluster.yaml. */
 export type Rollout = Readonly<Record<'deployed' | 'installed' | 'loaded', boolean | undefined>>
 
 export interface NodeItem extends Row, Rollout {
@@ -70,7 +70,7 @@ export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { read
   return state === 'fresh' && !endsSoon
 }
 
-/** What rows come to. The user's own kubeconfig is left out. */
+/** The totals of rows. The user's own kubeconfig is left out. */
 export function fold<R extends Row & Partial<Pick<Item, 'where' | 'end' | 'endsSoon'>>>(rows: readonly R[], now: Date) {
   const ours = rows.filter(isOurs)
   const of = (state: State) => ours.filter((row) => row.state === state)
@@ -110,7 +110,7 @@ export function formatRollout(nodes: readonly NodeItem[]): string {
   return [counts.join(', '), rest].filter(Boolean).join('; ')
 }
 
-/** What shows what would be done, and what does it, to type. Bootstrap renews no CA, and all that it issued expires with it. */
+/** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
 export function waysOut({ command }: Workspace, inventory: readonly Item[]): { plan: string; run: string } {
   const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
   return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
@@ -150,7 +150,7 @@ export function takeInventory(seen: Seen): Item[] {
 function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
   const { auth } = workspace
   const { kind, name = '' } = parseFileName(file) ?? {}
-  // A fresh kubeconfig holds the very files beside it, and need not be parsed.
+  // A fresh kubeconfig holds the files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
   const embedded =
     where === 'user' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
@@ -210,7 +210,7 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
   return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
 }
 
-/** With what became of their targets: deploy, and install if cluster.yaml has it. */
+/** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
 function inspectedNodes({ workspace, graph, outcomes }: Seen) {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
@@ -248,13 +248,13 @@ function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
   return { installed: answer(({ places }) => places.length > 0), loaded: answer(() => true) }
 }
 
-/** A refusal is an answer: what is there is not ours. */
+/** A refusal is an answer: the files there are not ours. */
 function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolean): boolean | undefined {
   if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
   return outcome?.kind === 'failed' && outcome.failure.kind === 'refused' ? false : undefined
 }
 
-/** By what is on the node alone: stale files of auth/ have rows of their own. */
+/** By what is on the node only: stale files of auth/ have their own rows. */
 function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
@@ -264,7 +264,7 @@ function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' 
   return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
 }
 
-/** What kubectl would use as our user against our cluster; undefined where it is not all there. */
+/** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
 export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
   const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])

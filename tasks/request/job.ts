@@ -56,7 +56,7 @@ export interface Writing {
 }
 
 interface Locked extends Session {
-  /** Aborted where the lock is lost. */
+  /** Aborted if the lock is lost. */
   readonly lost: AbortSignal
 }
 

@@ -11,7 +11,7 @@ import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 import type { Request, Session } from './session.ts'
 
-interface Asked {
+interface Scope {
   readonly graph: Graph
   /** As progress shows them. */
   readonly views: readonly PhaseView[]
@@ -31,7 +31,7 @@ export interface Seen {
 }
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
-export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Asked {
+export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Scope {
   // Targets that a run would not reach are read too.
   const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
@@ -42,7 +42,7 @@ export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request):
 
 export async function look(
   session: Session,
-  { graph, views, forced = new Map(), foresees = false }: Asked,
+  { graph, views, forced = new Map(), foresees = false }: Scope,
 ): Promise<Seen> {
   const { limits, signal } = session
   const started = performance.now()
@@ -67,7 +67,7 @@ interface Telling {
 }
 
 /** Shows the events and the end as a run would. Returns the findings. */
-export async function tell(
+export async function showLook(
   { reporterFor, endedStatus }: Request,
   { workspace, views, events, outcomes, seconds }: Seen,
   { isPlan, notes = [], follows, toDo = [], caEnds }: Telling,

@@ -7,11 +7,11 @@ import { formatCommand } from './host.ts'
 
 interface Option {
   readonly type: 'boolean' | 'string'
-  /** The name of its field, where that is not its own in camel case. */
+  /** The name of its field, if it is not the option's in camel case. */
   readonly as?: string
   /** Throws a usage Failure. */
   readonly parse?: (value: string) => unknown
-  /** What it means wherever the row of the command does not say so. */
+  /** What it means unless the row of the command says otherwise. */
   readonly help?: string
   /** The placeholder for its value in --help. */
   readonly value?: string
@@ -145,7 +145,7 @@ function sortKey(text: string): 'end' {
   throw usage(`--sort-by ${text}: it can be sorted by end`)
 }
 
-/** With the help of a command, where it is known which. */
+/** Names the help of the command, if that is known. */
 export function usage(message: string, command = ''): Failure {
   return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' '), {}))
 }

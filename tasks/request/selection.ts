@@ -1,4 +1,4 @@
-/** From the names on the command line to targets. Pure. */
+/** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
@@ -14,7 +14,7 @@ export interface Selection {
 }
 
 /** The part of a Request that selects targets. */
-export interface Asked {
+export interface SelectionRequest {
   readonly cluster: Cluster
   readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew'>
   /** Candidates for "did you mean", besides phases and targets. */
@@ -22,7 +22,7 @@ export interface Asked {
 }
 
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
-export function select({ cluster, options, commandNames }: Asked, graph: Graph): Selection {
+export function select({ cluster, options, commandNames }: SelectionRequest, graph: Graph): Selection {
   const { names, force, renew } = options
   const targets = names.flatMap((name) => named(graph, name, commandNames))
   const chosen = selectNodes(cluster, targets, options)

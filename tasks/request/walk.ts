@@ -49,7 +49,7 @@ export function notesOnFolder(auth: AuthDir): string[] {
   return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
 }
 
-/** Of a run that deploys: a cluster on one machine may have loopback addresses, any other can't work with them. */
+/** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
 export function notesOnAddresses({ api, nodes }: Cluster): string[] {
   const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
   const found = [

@@ -185,7 +185,7 @@ function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
   )
 }
 
-/** The newest in auth/backup that is meant. */
+/** The newest matching one in auth/backup. */
 function backedUp(auth: Workspace['auth'], file: string, isMeant: (held: Certificate) => boolean): Buffer | undefined {
   return backups(auth, file).find((pem) => {
     const held = readCertificate(pem)
@@ -237,7 +237,7 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
 function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable): Credentials {
   const own = credentialsOf(workspace, name)
   if (own) return own
-  throw new Failure(`${workspace.auth.path} has no ${certificateFile(name)}: there is nothing to ask with`, {
+  throw new Failure(`${workspace.auth.path} has no ${certificateFile(name)}: there are no credentials for a query`, {
     remedy: workspace.command('certs'),
   })
 }

@@ -153,7 +153,7 @@ async function refuseOtherSigner(api: Client, workspace: Workspace): Promise<voi
     })
 }
 
-/** Of a token that is valid for ten minutes, bound to nothing, and forgotten here. */
+/** The key id of a token that is valid for ten minutes, bound to nothing, and discarded here. */
 async function kidOfNewToken(api: Client): Promise<string | undefined> {
   const path = '/api/v1/namespaces/kube-system/serviceaccounts/default/token'
   const { status } = await api.readAs(tokenRequest, 'POST', path, {
@@ -215,19 +215,19 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
   })
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
-    if (count === undefined) return [`whoever it may be: ${node.name} does not count requests ${words}`]
-    return Number(count) > 0 ? [`whoever sent ${node.name} ${count} requests ${words} since its start`] : []
+    if (count === undefined) return [`unknown clients: ${node.name} does not count requests ${words}`]
+    return Number(count) > 0 ? [`the clients that sent ${node.name} ${count} requests ${words} since its start`] : []
   })
   return [...young, ...counted]
 }
 
-/** As kube-apiserver names a key: the SHA-256 of its SubjectPublicKeyInfo. */
+/** The id that kube-apiserver gives a key: the SHA-256 of its SubjectPublicKeyInfo. */
 function kidOf(publicKey: KeyObject): string {
   const der = publicKey.export({ type: 'spki', format: 'der' })
   return createHash('sha256').update(der).digest('base64url')
 }
 
-/** Of a token, by its header (RFC 7515, 4.1.4); undefined for what is none. */
+/** The key id in a token's header (RFC 7515, 4.1.4); undefined if it is not a token. */
 function kidIn(token: string): string | undefined {
   const [head = ''] = token.split('.')
   try {

@@ -1,4 +1,4 @@
-/** What can be rotated, a row each. */
+/** The rotations, one row each. */
 import { Failure, tryTo } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { surveyApiServers } from './api-servers.ts'

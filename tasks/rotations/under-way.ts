@@ -8,7 +8,7 @@ import { readTokenState } from './service-account-state.ts'
 
 const states = [readCaState, readTokenState, readEncryptionState]
 
-/** Loads the stages only if a rotation is under way: most runs do without. */
+/** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(workspace: Workspace): Promise<UnderWay[]> {
   const stages = states.map((read) => tryTo(() => read(workspace)?.stage) ?? 'settled')
   if (stages.every((stage) => stage === 'settled')) return []

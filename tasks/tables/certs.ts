@@ -12,7 +12,7 @@ import { formatNames } from '../../lib/wording.ts'
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
 
 export interface CertRow extends CertUse {
-  /** Of the target that makes it. */
+  /** The id of the target that makes it. */
   readonly id: TargetId
   readonly node?: string
   readonly profile: Profile
@@ -23,21 +23,21 @@ export interface CertRow extends CertUse {
 /** What does not depend on the cluster. */
 export interface CertUse {
   readonly phase: CertPhase
-  /** The base of its file names: lib/files/names.ts. No node may be called so. */
+  /** The base of its file names: lib/files/names.ts. No node may have that name. */
   readonly name: string
   /** It is the identity of a client of the API: it gets a kubeconfig. */
   readonly isClient: boolean
   /** Which of its files belong on a node, by the node's role. */
   readonly on: Readonly<Partial<Record<ClusterNode['role'], readonly FileKind[]>>>
-  /** In a few letters. */
+  /** Its purpose, in a few letters. */
   readonly purpose: string
-  /** What the key lets a thief do. */
+  /** What an attacker who has the key can do. */
   readonly power: string
   /** What its user should know in any case. */
   readonly warning?: string | undefined
   /** Whether the whole cluster is lost with the key. */
-  readonly isGrave?: true
-  /** Replacing it, or its key, breaks a running cluster: only if the target itself is named. */
+  readonly isCritical?: true
+  /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
 }
 
@@ -46,7 +46,7 @@ interface CertKind extends CertUse {
   readonly CN: string
   /** The group, or groups; without one, the cluster's own organization. */
   readonly O?: string | readonly string[]
-  /** Milliseconds; else the cluster's. */
+  /** Milliseconds; by default the cluster's. */
   readonly validity?: number
   readonly sans?: (cluster: Cluster) => readonly string[]
 }
@@ -66,7 +66,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
     purpose: 'signs the rest',
     power: 'becomes anyone: signs certificates for any user and any server',
-    isGrave: true,
+    isCritical: true,
     irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
   },
   // As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name.
@@ -79,7 +79,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair },
     purpose: 'API, etcd',
     power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
-    isGrave: true,
+    isCritical: true,
   },
   {
     phase: 'component-certs',
@@ -89,8 +89,8 @@ const clusterKinds: readonly CertKind[] = [
     isClient: true,
     on: { control: kubeconfig },
     purpose: 'administrators',
-    power: 'does everything through the API, past every rule',
-    isGrave: true,
+    power: 'does everything through the API, bypassing RBAC',
+    isCritical: true,
   },
   {
     phase: 'component-certs',
@@ -131,7 +131,7 @@ const clusterKinds: readonly CertKind[] = [
     on: { control: pair },
     purpose: 'signs tokens',
     power: 'signs a token for any service account',
-    isGrave: true,
+    isCritical: true,
     irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
   },
 ]
@@ -170,7 +170,7 @@ function userKind({ name, groups, validity }: ClusterUser): CertKind {
   }
 }
 
-/** Those that a cluster has whatever its nodes are. */
+/** The certificates that every cluster has, whatever its nodes are. */
 export const clusterCerts: readonly CertUse[] = clusterKinds
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
@@ -187,7 +187,7 @@ export function certTable(cluster: Cluster): readonly CertRow[] {
   return table
 }
 
-/** The node's own. */
+/** The node's own certificate, if its role has one. */
 export function nodeCerts(node: ClusterNode): readonly CertUse[] {
   return hasCertificate(node) ? [nodeKind(node)] : []
 }
@@ -209,7 +209,7 @@ function row({ CN, O, sans, validity, ...use }: CertKind, cluster: Cluster): Cer
   }
 }
 
-/** Of a cluster, what the names of its API are made of. */
+/** The parts of a cluster that determine the names of its API. */
 export interface ApiNaming {
   readonly domain: string
   readonly api: Pick<Cluster['api'], 'host' | 'virtualIP' | 'extraSANs'>

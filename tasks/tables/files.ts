@@ -15,7 +15,7 @@ import {
 import { type CertUse, clusterCerts, nodeCerts } from './certs.ts'
 import { knownUnits } from './places.ts'
 
-/** The one file that is no certificate's. */
+/** The only file that does not belong to a certificate. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
 const fileOf: Readonly<Record<FileKind, (name: string) => string>> = {
@@ -35,7 +35,7 @@ export function nodeFiles(node: ClusterNode): string[] {
   ]
 }
 
-/** The files that a running cluster breaks without, with what is lost where they are replaced or removed. */
+/** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
 export const identityFiles: ReadonlyMap<string, string> = new Map([
   ...clusterCerts.flatMap(({ name, irreplaceable }) =>
     irreplaceable ? pairFiles(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
@@ -54,5 +54,5 @@ const reservedNames: ReadonlySet<string> = new Set(
   ].flatMap((file) => parseFileName(file)?.name ?? []),
 )
 
-/** What cluster.yaml may not contradict. */
+/** Facts that cluster.yaml must not contradict. */
 export const known: Known = { reservedNames, units: knownUnits }

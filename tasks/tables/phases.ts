@@ -1,4 +1,4 @@
-/** The phases, in the guide's order: what each is called, and what it makes. What makes it is in tasks/phases/. */
+/** The phases, in the guide's order: the name of each, and what it makes. The code is in tasks/phases/. */
 
 export interface Phase {
   readonly name: PhaseName

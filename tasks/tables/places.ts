@@ -1,7 +1,7 @@
 /**
- * Where the units of a running cluster read our files, a row a unit, those that others ask before the others: the
- * guide's chapters 5 and 6. What a unit takes up by itself and what by a restart is what the code of Kubernetes 1.34
- * and etcd 3.5 does; docs/install.md has the sources.
+ * Where the units of a running cluster read our files, one row per unit, servers before their clients: the
+ * guide's chapters 5 and 6. What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34
+ * and etcd 3.5; docs/install.md has the sources.
  */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import {
@@ -26,26 +26,26 @@ export interface Place {
   readonly by: 'itself' | 'poll' | 'restart'
   /** The part of the kubeconfig that is there; without one, the whole file. */
   readonly part?: Part | undefined
-  /** The unit reads nothing but the public keys in it: another certificate over the same key changes nothing for it. */
+  /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
   readonly isOfKeys?: true
 }
 
-/** A port where a unit shows a certificate. */
+/** A port where a unit serves a certificate. */
 export interface Port {
   readonly port: number
-  /** Of the certificate that it shows. */
+  /** The name of the certificate that it serves. */
   readonly name: string
 }
 
-/** What a unit that is well answers with 200. */
+/** The path that a healthy unit answers with 200. */
 export interface Health {
   readonly port: number
   readonly path: string
-  /** Whose credentials are shown: that they are accepted is part of being well. Undefined where anybody may ask. */
+  /** Whose credentials are presented: accepting them is part of being healthy. Undefined if anybody may query it. */
   readonly as?: string
   /** Without TLS. */
   readonly isPlain?: true
-  /** On the loopback address alone. */
+  /** Only on the loopback address. */
   readonly isLocal?: true
 }
 
@@ -54,13 +54,13 @@ export interface Unit {
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health
-  /** By others on the node: restarted before them, and alone. */
+  /** Other units on the node query it: it is restarted before them, and alone. */
   readonly isQueried?: true
-  /** A balancer sends it requests: it is drained before it is restarted. */
+  /** A load balancer sends it requests: it is drained before it is restarted. */
   readonly isDrained?: true
-  /** All other nodes' must be well before one is restarted. */
+  /** Those of all other nodes must be healthy before one is restarted. */
   readonly isQuorum?: true
-  /** Where no process is: the file that a restart makes of the others. It is installed where they are there already. */
+  /** For a unit without a process: the file that a restart makes from the others. It counts as installed if its file exists. */
   readonly bundle?: string
   /** For root's shell. */
   readonly restart: string
@@ -83,7 +83,7 @@ const kubernetes = '/var/lib/kubernetes'
 
 /** The units that are queried for more than their health. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
-/** So that a new pair is reloaded without a restart. */
+/** Named by file, so that a new pair is reloaded without a restart. */
 const byFile = (file: string, path: string): Place[] => [
   // The pair first: at every moment the kubeconfig names a file that is there.
   { file, path: besideKubeconfig(path, file), by: 'poll', part: 'pair' },
@@ -178,24 +178,24 @@ export const knownUnits: ReadonlyMap<string, readonly string[]> = new Map(
 export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 'units'>): Unit[] {
   const itsOwn = (text: string) => text.replace(own, name)
   return guide.flatMap(({ on, ...row }): Unit[] => {
-    const told = units.get(row.unit)
-    if (told === false || !on.includes(role)) return []
+    const override = units.get(row.unit)
+    if (override === false || !on.includes(role)) return []
     const files = row.files.map((place) => {
       const file = itsOwn(place.file)
-      const path = told?.files[place.file] ?? itsOwn(place.path)
+      const path = override?.files[place.file] ?? itsOwn(place.path)
       return { ...place, file, path: place.part === 'pair' ? besideKubeconfig(path, file) : path }
     })
-    const restart = told?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
+    const restart = override?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
     return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
   })
 }
 
-/** Whatever cluster.yaml says of them. */
+/** Even those that cluster.yaml leaves out. */
 export function unitsOf(role: Role): string[] {
   return guide.filter(({ on }) => on.includes(role)).map(({ unit }) => unit)
 }
 
-/** Where a machine that had another role may still hold files of ours: by the unit that read them. */
+/** Where a machine that had another role may still hold files of ours, by the unit that read them. */
 export function formerPlaces(
   node: ClusterNode,
   install: Pick<Install, 'units'>,

@@ -54,7 +54,7 @@ for (const detail of ['normal', 'quiet'] as const)
     }
   })
 
-test('--verbose: the stack is told, of a target with its id, and the stack of its cause, printable', async () => {
+test('--verbose: the stack is printed, for a target with its id, and the stack of its cause, printable', async () => {
   const { atEnd, problem } = await toldInLines('verbose')
   for (const text of [atEnd, problem]) {
     assert.match(text, stack)

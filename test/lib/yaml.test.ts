@@ -17,7 +17,7 @@ describe('fifty thousand keys', { timeout: 120_000 }, () => {
     assert.deepEqual([error?.code, repeated.slice(error?.pos[0], error?.pos[1]), others], ['DUPLICATE_KEY', 'k1', []])
   })
 
-  test('that cluster.yaml does not know are told with their places', () => {
+  test('that cluster.yaml does not know are reported with their places', () => {
     const parsed = parseCluster(Buffer.from(names.map((name) => `${name}: 1\n`).join('')), {
       reservedNames: new Set(),
       units: new Map(),

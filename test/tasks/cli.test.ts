@@ -123,7 +123,7 @@ test('the local phases make their files, and exit with 0; a second run makes not
   assert.equal((await run(folder, [...local, '--dry-run'])).status, 0)
 })
 
-test('nobody waits for a pipe in the place of a key: --force tells it, and replaces nothing', async (t) => {
+test('a pipe in the place of a key blocks nobody: --force reports it, and replaces nothing', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, ['certs'])).status, 0)
   const [auth, key] = [join(folder, 'auth'), join(folder, 'auth/ca-key.pem')]
@@ -243,17 +243,17 @@ test('problems at one place of cluster.yaml are reported with one caret, and wha
 test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {
   const folder = place(t)
   mkdirSync(join(folder, 'auth'), { recursive: true })
-  writeFileSync(join(folder, 'auth', 'worker0.pem'), 'made under an earlier CA')
+  writeFileSync(join(folder, 'auth', 'worker0.pem'), 'issued by a previous CA')
   for (const args of [local, [...local, '--json'], [...local, '--dry-run'], [...local, '--force']]) {
     const { status, stdout, stderr } = await run(folder, args)
     assert.equal(status, 3, stdout)
-    assert.match(stdout + stderr, /worker0\.pem, made under an earlier CA/)
+    assert.match(stdout + stderr, /worker0\.pem, issued by a previous CA/)
     assert.match(stdout + stderr, /npm run task -- ca --force/)
     assert.deepEqual(readdirSync(join(folder, 'auth')), ['worker0.pem'])
   }
 })
 
-test('a dry run of an empty folder exits with 4, tells of every phase what is new, and makes nothing at all', async (t) => {
+test('a dry run of an empty folder exits with 4, lists what is new in every phase, and makes nothing', async (t) => {
   const folder = place(t)
   const { status, stdout } = await run(folder, [...local, '--dry-run'])
   assert.equal(status, 4)
@@ -304,7 +304,7 @@ test('the plan of another CA has all that another run then has to make, and of a
   const replaced = await planOf('ca', '--force')
   assert.match(
     replaced.plan,
-    /^what was made under the present ca is worthless then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
+    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
   )
   assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
   const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
@@ -396,7 +396,7 @@ test('--json prints an object on every line, the summary last, with the exit sta
   }
 })
 
-test('--quiet prints nothing where all is well, and the first time what is left to do', async (t) => {
+test('--quiet prints nothing if everything is in order, and the first time what is left to do', async (t) => {
   const folder = place(t)
   const first = await run(folder, [...local, '--quiet'])
   assert.match(first.stdout, /^(To do .*\n){2}$/)
@@ -439,12 +439,12 @@ test('without --config the cluster.yaml is the one of the folder that the comman
   assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
 })
 
-test('a phase alone that makes something anew says that it is in use elsewhere', async (t) => {
+test('a phase alone that makes something again reports that it is in use elsewhere', async (t) => {
   const folder = place(t)
   const first = await run(folder, ['certs'])
-  assert.doesNotMatch(first.stdout, /^To do.*earlier files/m)
+  assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the earlier files until then$/m)
+  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the old files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch((await run(folder, ['ca', '--force'])).stdout, /^To do/m, 'its warning names another command')
 })
@@ -539,7 +539,7 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))
 })
 
-test('a renewal of the CA that was ended before it began is asked for again', async (t) => {
+test('a renewal of the CA that was interrupted before it began is suggested again', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, ['ca'])).status, 0)
   const release = await holdAuth(folder)
@@ -606,7 +606,7 @@ test('bad usage is 2, even where its words can not be written', hasFull, async (
   assert.equal(status, 2)
 })
 
-test('--version tells the version in package.json, and needs no cluster.yaml', async (t) => {
+test('--version prints the version in package.json, and needs no cluster.yaml', async (t) => {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
 })
@@ -774,7 +774,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const { lines, isCursorShown } = showOn(size, stdout)
   assert.equal(isCursorShown, true)
   assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig  ended in the middle')),
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig  interrupted: the next run')),
     lines.join('\n'),
   )
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))

@@ -53,7 +53,7 @@ for (const [kind, requested] of kinds)
       assert.equal(lstatSync(join(auth, 'ca.pem')).mode & 0o777, 0o644)
     })
 
-    test('has a CA that ends before what it issued, and that is said', () => {
+    test('has a CA that expires before what it issued, and reports it', () => {
       const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
       assert.ok(ca && worker0 && ca.validToDate < worker0.validToDate)
       const { warning } = ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca') ?? {}
@@ -106,7 +106,7 @@ for (const [kind, requested] of kinds)
       assert.equal(verified.status, 0, verified.stdout)
     })
 
-    test('has a certificate issued anew by its own CA, with the rest left alone', {
+    test('has a certificate reissued by its own CA, with the rest left alone', {
       skip: needs('openssl'),
     }, async () => {
       const forced = await harderway(place, 'node-certs/worker0', '--force', '--json')

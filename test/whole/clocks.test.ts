@@ -61,7 +61,7 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.match(again.stdout, /"id":"cluster-cert".*"message":"renews from 2028-01-29"/)
   })
 
-  test('every certificate is valid from five minutes ago, for as long as is asked', () => {
+  test('every certificate is valid from five minutes ago, for the wanted time', () => {
     for (const name of ['ca', ...leaves]) {
       const { notBefore, notAfter } = certificateIn(join(origin, 'auth'), name)
       const past = made.getTime() - notBefore.getTime()
@@ -170,7 +170,7 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
       assert.ok(certificateIn(auth, 'ca').notBefore < before)
     })
 
-    test('a CA that is not yet valid tells how to certify it anew', {}, async (t) => {
+    test('a CA that is not yet valid is reported with the command that reissues it', {}, async (t) => {
       const { place } = copied(t)
       const ran = await runAt(place, new Date(made.getTime() - day))
       assert.match(String(ran.events.find(({ type }) => type === 'refused')?.remedy), /npm run task -- ca --renew/)

@@ -75,10 +75,10 @@ const rows: readonly Row[] = [
     reason: 'made: SAN added: 192.168.1.99; SAN removed: 192.168.1.14',
   },
   {
-    title: 'usages that are not those asked for',
+    title: 'usages that are not the wanted ones',
     spoil: (auth) => sign(auth, 'worker0', { extendedKeyUsage: 'serverAuth' }),
     built: worker0,
-    reason: 'made: usages are not those asked for',
+    reason: 'made: usages are not the wanted ones',
   },
   {
     title: 'another kind of key',

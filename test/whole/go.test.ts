@@ -265,7 +265,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
   for (const row of refused) {
     const name = nameOf(row)
     const id = `node-certs/${name}`
-    test(`${row.title} is refused by Go, stale, and made anew`, async () => {
+    test(`${row.title} is refused by Go, stale, and reissued`, async () => {
       // What OpenSSL would not serve, Go reads as a client's.
       await assert.rejects((row.alter ? dial : asClient)(place, spoiled, name), row.go)
       assert.ok(idsOf(told, 'stale').includes(id), String(messageOf(told, id)))
@@ -280,7 +280,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
     })
   }
 
-  test('what is made anew is taken by Go', async () => {
+  test('what is reissued is accepted by Go', async () => {
     await dial(place, auth, nameOf({ title: 'an address given as a DNS name' }))
     await asClient(place, auth, nameOf({ title: 'a key with the parameters of its curve' }))
   })
@@ -365,7 +365,7 @@ const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
     title: 'for signatures of other kinds',
     alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
     go: /parent certificate cannot sign|signed by unknown authority/,
-    why: /usages are not those asked for/,
+    why: /usages are not the wanted ones/,
   },
 ]
 

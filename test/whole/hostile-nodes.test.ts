@@ -245,7 +245,7 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
       })
   })
 
-  describe('does not do what it is told', () => {
+  describe('does not follow instructions', () => {
     const pairs = ['ca', 'kubernetes', 'service-account', 'control0']
     const assertPairs = () => {
       for (const name of pairs) {
@@ -476,10 +476,7 @@ real -f -- "$@"`,
     assertStatus(ran, 3)
     const { message, remedy } = ran.events.find(({ id, type }) => id === 'deploy/control0' && type === 'failed') ?? {}
     const kept = join(auth(), 'backup/2026-11-20T12-00-00-000Z')
-    assert.equal(
-      message,
-      `control0 holds an earlier encryption key (${config}) of ours, replaced on 2026-11-20 (${kept})`,
-    )
+    assert.equal(message, `control0 holds an old encryption key (${config}) of ours, replaced on 2026-11-20 (${kept})`)
     assert.doesNotMatch(String(remedy), /scp|recover/)
     assert.deepEqual(homes(), before)
     const [, command = ''] = /overwrite it: npm run task -- (.*)/.exec(String(remedy)) ?? []

@@ -94,19 +94,19 @@ const rows: readonly Row[] = [
     ...ca,
     title: 'a CA that is missing while certificates made under it are there',
     spoil: (auth) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(auth, name))),
-    said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, issued by a previous CA$/,
   },
   {
     ...ca,
     title: 'a CA that is missing while one certificate is there',
     spoil: (auth) => keepOnly(auth, 'control0.pem'),
-    said: /has no ca\.pem and ca-key\.pem, but control0\.pem, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but control0\.pem, issued by a previous CA$/,
   },
   {
     ...ca,
     title: 'a CA that is missing while one kubeconfig is there',
     spoil: (auth) => keepOnly(auth, 'kube-proxy.kubeconfig'),
-    said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, made under an earlier CA$/,
+    said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, issued by a previous CA$/,
   },
   { ...ca, title: 'a CA without its key', spoil: spoilFile('ca-key.pem', removed), said: /: ca-key\.pem missing$/ },
   {
@@ -162,7 +162,7 @@ const rows: readonly Row[] = [
     title: 'a CA with another subject',
     spoil: () => {},
     edits: [[['subject', 'organization'], 'Elsewhere']],
-    said: /is not what cluster\.yaml asks for: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
+    said: /differs from cluster\.yaml: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
     byHand: /change cluster\.yaml to match the CA/,
   },
   {
@@ -174,7 +174,7 @@ const rows: readonly Row[] = [
       rmSync(join(auth, 'service-account.pem'))
     },
     edits: [[['certificates', 'key'], 'ecdsa-p384']],
-    said: /is not what cluster\.yaml asks for: key is ecdsa-p256, not ecdsa-p384$/,
+    said: /differs from cluster\.yaml: key is ecdsa-p256, not ecdsa-p384$/,
     byHand: /change cluster\.yaml to match the CA/,
   },
   {
@@ -186,7 +186,7 @@ const rows: readonly Row[] = [
       const extension = 'basicConstraints=critical,CA:FALSE'
       openssl('req', '-x509', '-new', '-key', key, '-out', out, '-subj', subject, '-days', '90', '-addext', extension)
     },
-    said: /auth: usages are not those asked for$/,
+    said: /auth: usages are not the wanted ones$/,
     ways: [giveUp.renew],
     byHand: /reissue the CA certificate over the same key/,
   },
@@ -378,7 +378,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('a CA of which only a foreign key is left is refused while certificates of the earlier one are there', async (t) => {
+  test('a CA of which only a foreign key is left is refused while certificates of the old CA are there', async (t) => {
     const { place, auth } = spoiled(t, (folder) => {
       foreign(join(folder, 'ca-key.pem'), folder)
       rmSync(join(folder, 'ca.pem'))
@@ -606,7 +606,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
   })
 
   describe('ca --renew', () => {
-    test('certifies the same key and subject anew; what was issued before stays valid, kubeconfigs follow', async (t) => {
+    test('certifies the same key and subject again; what was issued before stays valid, kubeconfigs follow', async (t) => {
       const { place, auth } = spoiled(t, (folder) => recertify(folder, -4000, 20))
       const [old, subject] = [filesIn(auth, ['ca.pem', 'ca-key.pem']), certificateIn(auth, 'ca').subject]
       const others = stateOf(auth, (name) => name !== 'ca.pem')
@@ -619,7 +619,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.equal(backupIn(auth).files['ca.pem'], old['ca.pem'])
       assert.match(
         String(ran.events.find(({ type }) => type === 'built')?.warning),
-        /npm run bootstrap, which tells what is to be restarted/,
+        /npm run bootstrap, which lists what to restart/,
       )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)
@@ -886,7 +886,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.ok(readdirSync(join(fetched, 'auth')).includes('ca-key.pem'))
   })
 
-  test('that is a worker or a gateway is asked for the CA alone', async () => {
+  test('that is a worker or a gateway is checked only for the CA', async () => {
     const homes = ['worker0', 'gateway'].map((name) => lab.node(name).home)
     for (const folder of homes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const state = homes.map((folder) => stateOf(folder))
@@ -932,7 +932,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.doesNotMatch(said, /move ours/)
   })
 
-  test('that has the renewed or the earlier certificate of the same CA has the same identity', async () => {
+  test('that has the renewed or the old certificate of the same CA has the same identity', async () => {
     assertStatus(await harderway(place, 'ca', '--renew'), 0)
     const ran = await harderway(place, 'bootstrap', '--json')
     assertStatus(ran, 0)

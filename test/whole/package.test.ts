@@ -151,7 +151,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     assert.doesNotMatch(stdout, /npm run/)
   })
 
-  test('what it tells to type is typed as it stands', async () => {
+  test('the printed commands work as typed', async () => {
     const wrong = await npx('certs', '--frce')
     assert.equal(wrong.status, 2)
     assert.match(wrong.stderr, /did you mean --force\?\n {4}npx harderway --help\n$/)

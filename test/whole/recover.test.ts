@@ -136,7 +136,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(onNodes(), before)
   })
 
-  test('an impostor with another host key is asked for nothing by any command, whatever the ssh configuration trusts', async () => {
+  test('no command sends anything to an impostor with another host key, whatever the ssh configuration trusts', async () => {
     const config = join(place, 'trusting')
     writeFileSync(config, `StrictHostKeyChecking no\n${readFileSync(lab.sshConfig, 'utf8')}`)
     writeCluster(place, [...edits, [['ssh', 'configFile'], config], [['install'], 'guide']])
@@ -162,13 +162,13 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     }
   })
 
-  test('recover leaves out a worker that is down, says so, and the next bootstrap makes its certificate anew', async () => {
+  test('recover leaves out a worker that is down and reports it; the next bootstrap makes its certificate again', async () => {
     await lab.node('worker1').stop()
     const ran = await recover('--node', 'control1', '--json')
     await lab.node('worker1').start()
     assert.equal(ran.status, 0, ran.stdout)
     assertBack('worker1')
-    assert.match(ran.stdout, /made anew by the next bootstrap: worker1\.pem: not found/)
+    assert.match(ran.stdout, /made again by the next bootstrap: worker1\.pem: not found/)
     const next = await harderway(place, 'bootstrap', '--json')
     assert.equal(next.status, 0, next.stdout)
     assert.deepEqual(idsOf(next, 'built'), ['deploy/worker1', 'kubeconfigs/worker1', 'node-certs/worker1'])
@@ -191,7 +191,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.deepEqual(await built(), [])
     rmSync(auth, { recursive: true })
     // Its key was in the auth/ that is lost: the present CA signs again.
-    assert.match(told(await recover('--node', 'control1')), /made anew by the next bootstrap: .*admin\.pem/)
+    assert.match(told(await recover('--node', 'control1')), /made again by the next bootstrap: .*admin\.pem/)
     assert.ok((await built()).includes('component-certs/admin'))
     openssl('verify', '-CAfile', join(auth, 'ca.pem'), join(auth, 'admin.pem'))
     await must('rotate', 'ca')
@@ -208,7 +208,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.equal(ran.status, 0, told(ran))
     assert.match(
       told(ran),
-      /made anew by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
+      /made again by the next bootstrap: worker1\.pem: not taken: worker1-key\.pem is not the certificate's key/,
     )
     assertBack('worker1')
   })
@@ -290,7 +290,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       assertBack()
     })
 
-  test('recover --from brings a backup back by the same checks, with no node asked', async () => {
+  test('recover --from restores a backup with the same checks, and contacts no node', async () => {
     const backup = join(place, 'backup')
     cpSync(made, backup, { recursive: true })
     await Promise.all(lab.nodes.map((node) => node.stop()))
@@ -357,7 +357,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertRefused(await recover('--from', backup), /ca-key\.pem could not be read \(not a plain file\)/)
   })
 
-  test('recover takes what cluster.yaml asks for otherwise by now, and says what is made anew', async () => {
+  test('recover takes files that differ from cluster.yaml by now, and lists what is made again', async () => {
     const backup = join(place, 'older')
     cpSync(made, backup, { recursive: true })
     const [file, ours] = ['admin.kubeconfig', readFileSync(join(made, 'admin.kubeconfig'), 'utf8')]
@@ -365,8 +365,8 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     writeCluster(place, [...edits, [['api', 'extraSANs'], ['10.1.1.1']]])
     const ran = await recover('--from', backup)
     assert.equal(ran.status, 0, told(ran))
-    assert.match(told(ran), /made anew by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
-    assert.match(told(ran), /made anew by the next bootstrap: admin\.kubeconfig: clusters changed/)
+    assert.match(told(ran), /made again by the next bootstrap: kubernetes\.pem: SAN added: 10\.1\.1\.1/)
+    assert.match(told(ran), /made again by the next bootstrap: admin\.kubeconfig: clusters changed/)
     assert.deepEqual([existsSync(join(auth, 'kubernetes.pem')), existsSync(join(auth, file))], [true, false])
   })
 

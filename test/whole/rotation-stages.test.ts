@@ -135,7 +135,7 @@ for (const [whose, make] of origins)
       )
     })
 
-    test('are left by a CA that is made anew by force, which is no successor', async (t) => {
+    test('are ignored by a CA that --force makes, which is not the next CA', async (t) => {
       const kept = join(place, 'kept')
       cpSync(auth, kept, { recursive: true })
       t.after(() => {
@@ -148,7 +148,7 @@ for (const [whose, make] of origins)
       verify(file('ca.pem'), 'admin.pem')
     })
 
-    test('are not replaced further while no API server can be asked whether it has loaded a stage', async () => {
+    test('are not replaced further while no API server can be queried for the loaded stage', async () => {
       const unknown =
         /whether each API server has loaded this stage is not known: no API server runs on any control node/
       const held = async (...args: string[]) => {

@@ -25,7 +25,7 @@ const day = 86_400_000
 testBadFiles({
   'the group that nothing can hold back is refused, with the reason': [
     `${minimal}users: [{ name: jane, groups: [devs, "system:masters"] }]\n`,
-    '5:38: users[0].groups[1] "system:masters" is past every rule of RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
+    '5:38: users[0].groups[1] "system:masters" bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
   ],
   'a user is none of the components': [
     `${minimal}users: [{ name: "system:kube-scheduler" }]\n`,
@@ -34,7 +34,7 @@ testBadFiles({
   'a user has no name of another file, of a node or of another user': [
     `${minimal}users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]\n`,
     `5:17: users[0].name "admin" can't be a user's name: its files would collide with the cluster's own`,
-    '5:34: users[1].name "c0" is the name of a node, whose files are called so',
+    '5:34: users[1].name "c0" is the name of a node, whose files have that name',
     `5:48: users[2].name "joe-key" can't be a user's name: its files would collide with the cluster's own`,
     '5:82: users[4].name "joe" is the name of another user too',
   ],
@@ -197,7 +197,7 @@ test("a group that is Kubernetes' own is a warning, in the run that asks for it 
   assert.ok(status.stdout.replaceAll(/\s+/g, ' ').includes(warning), status.stdout)
 })
 
-test('a group that is taken from a user is told: copies of the earlier certificate have it', async (t) => {
+test('a group that is taken from a user is reported: copies of the old certificate have it', async (t) => {
   const { place: its } = copyPlace(t, place, [...edits, [['users'], [{ ...jane, groups: ['devs'] }]]])
   const plan = await harderway(its, 'user-certs', '--dry-run', '--json')
   assert.equal(messageOf(plan, 'user-certs/jane'), 'to make: subject removed: O=ops')
@@ -205,12 +205,12 @@ test('a group that is taken from a user is told: copies of the earlier certifica
   assert.deepEqual(idsOf(ran, 'built'), ['user-certs/jane'])
   assert.match(
     JSON.stringify(ran.events),
-    /copies of the earlier certificate are of ops until \d{4}-\d\d-\d\d: nothing revokes/,
+    /copies of the old certificate are in ops until \d{4}-\d\d-\d\d: nothing revokes/,
   )
   assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
 })
 
-test('a user that was taken out of cluster.yaml is told, with what still works and how it is cut off', async (t) => {
+test('a user that was removed from cluster.yaml is reported, with what still works and how to cut it off', async (t) => {
   const { place: its } = copyPlace(t, place, [...edits, [['users'], []]])
   const { stdout } = await harderway(its, 'status')
   const told = stdout.replaceAll(/\s+/g, ' ')
@@ -221,7 +221,7 @@ test('a user that was taken out of cluster.yaml is told, with what still works a
   assert.match(told, /joe is no longer in cluster\.yaml, .* binds to joe: kubectl .* grep -wF -e joe/)
 })
 
-test('who left is told by its certificate alone: as expired where it is, and not at all where the CA never signed it', async (t) => {
+test('a former user is recognised by its certificate: reported as expired if it is, and not at all if the CA never signed it', async (t) => {
   const auth = temporaryAuth(t)
   const cluster = parsed(`${minimal}certificates: { key: ecdsa-p256 }\n`)
   await makeEverything(auth, cluster)

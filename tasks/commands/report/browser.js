@@ -1,11 +1,11 @@
-// Search, and details that open where a link leads. Without it, everything is still there to read.
+// Search, and details that open when a link leads to them. Without this script, everything can still be read.
 const input = document.querySelector('#search')
 const found = document.querySelector('#found')
 const entries = [...document.querySelectorAll('#list details')]
 let texts
 
 function search() {
-  // What is folded away is text too; PEM is not for searching.
+  // Folded text is searched too, but not PEM.
   texts ??= entries.map((entry) =>
     `${entry.querySelector('summary').textContent} ${entry.querySelector('dl').textContent}`.toLowerCase(),
   )

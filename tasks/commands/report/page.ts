@@ -84,7 +84,7 @@ function showRotations({ workspace }: ReportData): string {
   return all.length === 0 ? '' : html`<ul class="rotations">!${all.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 
-/** Empty where all is well. */
+/** Empty if there are no problems. */
 function showWrong({ workspace, items, nodes }: ReportData): string {
   const { wrong } = fold(items, workspace.now)
   const alike = foldAlike(
@@ -100,7 +100,7 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
 <p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`
 }
 
-/** What no run changes. */
+/** Notices about things that no run changes. */
 function showKnown({ workspace, outcomes }: ReportData): string {
   const caEnds = adviseOnCa(workspace)
   const lines = [

@@ -39,11 +39,11 @@ export function report(request: Request): Writing {
   const auth = authBeside(request.file)
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
-  const asked = wholeCluster(request)
+  const scope = wholeCluster(request)
   return {
-    graph: asked.graph,
+    graph: scope.graph,
     work: async (session) => {
-      const seen = await look(session, asked)
+      const seen = await look(session, scope)
       const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
       if (!signal.aborted) {
         session.workspace.auth.write(chosen.file, text, publicMode)

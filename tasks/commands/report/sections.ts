@@ -57,7 +57,7 @@ export function showCertificates(items: readonly Item[]): string {
 !${certified(items).map(showCertificate)}</div>`
 }
 
-/** Of RFC 5280, 4.2.1.12. */
+/** RFC 5280, 4.2.1.12. */
 const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
 
 function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
@@ -86,15 +86,15 @@ const encryption = encryptionConfig.label
 interface Key {
   readonly name: string
   readonly power: string
-  readonly isGrave?: boolean
+  readonly isCritical?: boolean
 }
 
-/** The gravest first, then a node's own, then the rest, in the order of the tables. */
+/** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster): Key[] {
   const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
-  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isGrave: true }]
+  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
-  const rank = ({ name, isGrave }: Key) => (isGrave ? 0 : name === own ? 1 : 2)
+  const rank = ({ name, isCritical }: Key) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
 }
 
@@ -127,13 +127,13 @@ export function showKeys(cluster: Cluster): string {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
-        ? html`<td class="${key.isGrave ? 'grave' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
         : '<td></td>',
     )
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
 `
   })
-  return html`<p>By the roles in cluster.yaml. Under each machine stands the worst that its thief could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+  return html`<p>By the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
 <thead><tr><th scope="col">Machine</th>!${columns.map(({ name }) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
@@ -170,7 +170,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
     (part) => html`<span style="left:${percent(part)}">${formatDate(new Date(first + part * span))}</span>`,
   )
   const headings = ['Certificates', 'Effective expiry', 'Left']
-  // The roles are for narrow pages, where rows are no table rows to the eye: a browser would take that for their meaning.
+  // The roles are for narrow pages, whose CSS lays rows out as blocks: a browser would drop their table meaning.
   return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>

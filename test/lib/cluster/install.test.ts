@@ -27,12 +27,12 @@ testBadFiles({
   ],
   'a drain needs an undrain, and a gateway that does it': [
     install('{ drain: balance }'),
-    '5:12: install.drain stands without undrain: give both, or none',
+    '5:12: install.drain needs undrain too: give both, or none',
     '5:12: install.drain is run on gateways, and there is no node with role: gateway',
   ],
   'an undrain needs a drain': [
     withGateway('{ undrain: balance }'),
-    '3:12: install.undrain stands without drain: give both, or none',
+    '3:12: install.undrain needs drain too: give both, or none',
   ],
   'a unit is one of the layout': [
     install('{ units: { kube-api-server: false } }'),

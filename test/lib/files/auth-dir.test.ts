@@ -100,7 +100,7 @@ test('a file that was open to others is private after it is replaced', (t) => {
 })
 
 for (const umask of [0, 0o077, 0o777])
-  test(`files have the modes asked for under umask ${umask.toString(8)}`, (t) => {
+  test(`files have the wanted modes under umask ${umask.toString(8)}`, (t) => {
     const auth = folder(t)
     runApart(
       auth,
@@ -311,7 +311,7 @@ test('a run that has lost its lock while it was stopped writes, replaces, remove
   assert.deepEqual(next.names(), ['key'])
 })
 
-test('what stood in a folder before the lock was taken is read anew', (t) => {
+test('what was read before the lock was taken is read again', (t) => {
   const auth = folder(t)
   assert.equal(auth.read('key'), undefined)
   new AuthDir(auth.path).write('key', 'of another run', secretMode)

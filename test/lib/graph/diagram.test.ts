@@ -68,7 +68,7 @@ describe('unfolded, for any graph,', () => {
     )
   })
 
-  test('no arrow says what others say together', () => {
+  test('no arrow repeats what others imply', () => {
     fc.assert(
       fc.property(dags, (graph) => {
         const boxes = drawBoxes(graph, titles, false)

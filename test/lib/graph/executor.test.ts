@@ -434,7 +434,7 @@ test('a dry run shows a refusal even where a need will be built', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'failed' })
 })
 
-test('a forced rebuild builds a fresh target, and tells it so', async () => {
+test('a forced rebuild builds a fresh target, and passes on that it is forced', async () => {
   const works: Work[] = []
   const build = async (_: unknown, work: Work) => {
     works.push(work)
@@ -457,7 +457,7 @@ test('a forced rebuild is refused as an unforced one is', async () => {
   assert.deepEqual(kinds(await run.outcomes), { a: 'failed' })
 })
 
-test('a target that is to be replaced is built without being asked', async () => {
+test('a target that is to be replaced is built without a check', async () => {
   const forces: unknown[] = []
   const build = async (_: unknown, { force }: Work) => {
     forces.push(force)
@@ -489,7 +489,7 @@ test('the warning is what a build returns, else the one of the check', async () 
   assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
 })
 
-test('what a build is doing, and what it has made, is told', async () => {
+test('what a build is doing, and what it has made, is reported', async () => {
   const change: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
   const run = runFakes([
     fakeTarget('a', {
@@ -667,7 +667,7 @@ test('in a dry run of any graph only needs make what is fresh stale; what comes 
   )
 })
 
-test('build is handed what check found, and the verdict that is told does not hold it', async () => {
+test('build gets what check found, and the reported verdict does not contain it', async () => {
   const handed: unknown[] = []
   const target: Target<string> = fakeTarget('a') as Target<string>
   const run = runFakes([

@@ -45,7 +45,7 @@ function made(...leaves: readonly Certificate[]): IssuerName | undefined {
   return issuerNameIn(leaves, publicKey, caProfile.subject)
 }
 
-test('what a CA issued names it by its bytes, and so does its certificate that is made anew from them', () => {
+test('certificates name their CA by its bytes, and so does the CA certificate that is made again from them', () => {
   const issued = leaf({ subject: utf8, keyId })
   const name = made(issued, issued)
   assert.deepEqual(name, { subject: utf8, keyId })
@@ -73,7 +73,7 @@ test('certificates that do not agree leave the name to cluster.yaml', () => {
   assert.equal(made(leaf({ subject: utf8, keyId }), leaf({ subject: utf8, keyId: Buffer.from('other') })), undefined)
 })
 
-test('a name that is not asked for is not kept', () => {
+test('a name that is not wanted is not kept', () => {
   assert.equal(made(leaf({ subject: nameOf(0x0c, 'Other'), keyId })), undefined)
 })
 

@@ -76,7 +76,7 @@ describe('requests to a server on a node', () => {
   }))
     test(`fail where the answer ${title}, and quote nothing of it`, async (t) => {
       const client = await clientOf(t, (_, response) => response.end(body))
-      await assert.rejects(client.read('GET', '/'), failure(/GET \/ answers with what is no JSON object/))
+      await assert.rejects(client.read('GET', '/'), failure(/GET \/ does not answer with a JSON object/))
     })
 
   test('fail with the status of any other answer than 2xx, and quote nothing of it', async (t) => {

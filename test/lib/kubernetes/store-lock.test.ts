@@ -51,7 +51,7 @@ describe('a lock that etcd keeps', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.match(etcdctl('lease', 'list'), /found 0 leases/)
   })
 
-  test('is taken over from an earlier run of its owner, whose end does not end it', async () => {
+  test('is taken over from a previous run of its owner, whose end does not release it', async () => {
     const lost = await take(ours)
     const lease = await take(ours)
     await giveBackStoreLock(etcd, lost)

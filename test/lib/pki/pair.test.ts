@@ -71,7 +71,7 @@ test('a key of another certificate is named', async (t) => {
   assert.deepEqual(reasons(auth), ["w0-key.pem is not the certificate's key"])
 })
 
-test('a subject, names and a kind of key that are no longer asked for are named', async (t) => {
+test('a subject, names and a kind of key that are no longer wanted are named', async (t) => {
   const auth = await freshAuth(t)
   const profile = leafProfile({ subject: { O: 'system:nodes', CN: 'system:node:w0' }, sans: ['w0'], key: 'rsa-2048' })
   assert.deepEqual(reasons(auth, { profile }), [
@@ -81,9 +81,9 @@ test('a subject, names and a kind of key that are no longer asked for are named'
   ])
 })
 
-test('usages that are no longer asked for are named', async (t) => {
+test('usages that are no longer wanted are named', async (t) => {
   const auth = await freshAuth(t)
-  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not those asked for'])
+  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not the wanted ones'])
 })
 
 test('another CA of the same name has not issued it', async (t) => {
@@ -92,7 +92,7 @@ test('another CA of the same name has not issued it', async (t) => {
   assert.deepEqual(reasons(auth), ['not issued by the current CA'])
 })
 
-test('before there is a CA its issuer is not judged: the CA will be made, and says so', async (t) => {
+test('before there is a CA its issuer is not checked: the plan says that the CA will be made', async (t) => {
   const auth = await freshAuth(t)
   auth.remove('ca.pem')
   assert.deepEqual(reasons(auth), [])

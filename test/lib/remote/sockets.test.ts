@@ -45,7 +45,7 @@ for (const [whose, owner, more] of [
     assert.ok(readdirSync(folder).includes('harderway-7-AbCdEf'))
   })
 
-test('where none can be made, that is told once for all nodes, with what to do', (t) => {
+test('if none can be made, that is reported once for all nodes, with a remedy', (t) => {
   const folder = join(temporaryWith(t, undefined), 'gone')
   assert.throws(
     () => makeSocketFolder(folder),

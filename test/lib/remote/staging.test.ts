@@ -33,7 +33,7 @@ describe('the staging folder', () => {
     for (const age of [-60, 0, 60]) assert.equal(judge(theirs, age, later(3600)), 'left')
   })
 
-  test('of another boot is left at once, and so is one of a count that has begun anew', () => {
+  test('of another boot is left at once, and so is one after the uptime restarted', () => {
     assert.equal(judge(theirs, 1, another), 'left')
     assert.equal(judge(theirs, 1, { ...uptime, seconds: 3 }), 'left')
   })

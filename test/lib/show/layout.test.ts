@@ -262,7 +262,7 @@ test('with room without end everything is shown', () => {
   assert.equal(lines.length, views.length + children.length)
 })
 
-test('what is not as asked is shown before what went well, where there is not room for both', () => {
+test('stale targets are shown before those that succeeded, if there is not room for both', () => {
   const [first, second] = [phase('clients', 30), phase('strangers', 5)]
   const states = first.targets.map((_, i) => (i === 29 ? stale : made))
   assert.deepEqual(names(layOut([progress(first, states), all(second, made)], 8), 1), [

@@ -55,7 +55,7 @@ for (const [outcome, line] of [
     assert.deepEqual(written, [line])
   })
 
-test('what has only begun is not told', () => {
+test('what has only begun is not reported', () => {
   const { written, reporter } = lines([phase('certs', 1)])
   reporter.event({ type: 'started', id: 'certs/0' })
   reporter.event({ type: 'building', id: 'certs/0', reasons: [] })
@@ -105,7 +105,7 @@ test('what is only checked has a line each, since that is the result', () => {
   assert.deepEqual(written, ['arrows/0: is seen as admin', 'arrows/1: is seen as admin'])
 })
 
-test('--verbose tells every target however many there are', () => {
+test('--verbose lists every target however many there are', () => {
   const view = phase('certs', 200)
   const { written, endAll } = lines([view], 'verbose')
   endAll(view, made)
@@ -125,7 +125,7 @@ for (const size of [1, 200])
     assert.deepEqual(written, ['certs/0: no room\n    make room\n    run it again'])
   })
 
-test('--quiet tells what a look found to be missing', async () => {
+test('--quiet lists what a look found to be missing', async () => {
   const { written, reporter } = lines([], 'quiet')
   const outcomes = new Map<string, Outcome>([
     ['clients/a', { kind: 'stale', reasons: [{ kind: 'missing', path: 'a.pem' }] }],
@@ -135,7 +135,7 @@ test('--quiet tells what a look found to be missing', async () => {
   assert.deepEqual(written, ['clients/a: to make: a.pem missing'])
 })
 
-test('--quiet tells warnings, and what is left to do', async () => {
+test('--quiet prints warnings, and what is left to do', async () => {
   const { written, reporter } = lines([], 'quiet')
   const advice = [{ nodes: ['one'], files: ['leaf.pem'], restart: ['server'] }]
   const outcomes = new Map<string, Outcome>([['ca', { ...fresh, warning: 'it ends soon' }]])

@@ -108,7 +108,7 @@ test('with all detail every target has an entry of its own, and none is left out
   for (const name of names) assert.ok(told.includes(`  ~ ${name}  follows leaf.pem`), name)
 })
 
-test('what is left to another run is told after the plan, with the command', async () => {
+test('what is left to another run is listed after the plan, with the command', async () => {
   const { tell, views } = await planFakes(fakeCluster({ leaf: changed }).slice(0, 1))
   const [, configs] = (await planFakes(fakeCluster({}))).views
   assert.ok(configs)

@@ -166,7 +166,7 @@ test('the help of phases says what each of them makes', () => {
   assert.match(helpOf(run, ['bootstrap']), /^Phases: ca, /m)
 })
 
-test('the help of a command tells its exit statuses, and no others', () => {
+test('the help of a command lists its exit statuses, and no others', () => {
   const statuses = (help: string) => [...help.matchAll(/(\d+)(?= [^;]+[;.])/g)].map(([, number]) => number)
   const told = (name: string) => {
     const help = helpOf(commands.find((command) => command.name === name) ?? run).replace(/\s+/g, ' ')
@@ -179,6 +179,6 @@ test('the help of a command tells its exit statuses, and no others', () => {
 
 test('the help loses no word of a long explanation', () => {
   const words = helpText().replace(/\s+/g, ' ')
-  assert.match(words, /the CA, the service-account key and the encryption key only where that very target is named/)
+  assert.match(words, /the CA, the service-account key and the encryption key only if that very target is named/)
   assert.match(words, /overwrite a node that holds another CA, service-account key or encryption key/)
 })

@@ -105,7 +105,7 @@ describe('graph', { concurrency: 2 }, () => {
     ])
   })
 
-  test('has no box for a local kubeconfig that is not asked for', async (t) => {
+  test('has no box for a local kubeconfig that is not wanted', async (t) => {
     assert.doesNotMatch(await draw(makeFolder(t, [[['localKubeconfig'], false]])), /local_kubeconfig/)
   })
 

@@ -176,7 +176,7 @@ for (const [what, edits, count] of [
     assert.deepEqual({ ...certificates, renewBefore: asked.certificates.renewBefore }, asked.certificates)
   })
 
-test('a CA whose kind of key no cluster.yaml can ask for is told', { skip: skip || needs('openssl') }, async (t) => {
+test('a CA whose kind of key no cluster.yaml can have is reported', { skip: skip || needs('openssl') }, async (t) => {
   const place = scratch(t)
   mkdirSync(join(place, 'auth'))
   const to = (name: string) => join(place, 'auth', name)
@@ -187,7 +187,7 @@ test('a CA whose kind of key no cluster.yaml can ask for is told', { skip: skip 
   assert.match(stderr, /^\S+\/auth: certificates\.key: "ed25519" is not a kind of key: known are rsa-2048, /)
 })
 
-test('an auth/ that holds no certificate of a CA tells nothing, and is no hindrance', { skip }, async (t) => {
+test('an auth/ without a CA certificate is ignored', { skip }, async (t) => {
   const place = scratch(t)
   mkdirSync(join(place, 'auth'))
   writeFileSync(join(place, 'auth/ca.pem'), 'nonsense')

@@ -127,7 +127,7 @@ test('what is not found is left open, named, and what every other command then s
   assert.match(made.text, /^ {2}- \{ name: c0, role: control, ip: \} # MISSING: the address of c0$/m)
 })
 
-test('--quiet tells what is missing alone, --json a line for each thing', { skip }, async (t) => {
+test('--quiet lists only what is missing, --json a line for each thing', { skip }, async (t) => {
   const args = ['--control', 'c=no-such-host.invalid', '--virtual-ip', '10.0.0.9']
   const quiet = await make(t, [...args, '--quiet'])
   assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: missing: the address of c$/)

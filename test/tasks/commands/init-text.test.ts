@@ -49,7 +49,7 @@ ssh: # aliases, ports and jump hosts are those of your ssh configuration
   # configFile: ./ssh_config # ssh -F
   directory: "~" # where files go on a node
 # localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
-# install: guide # on to where the guide's units read the files; restarts what has to be: docs/install.md
+# install: guide # copies files to where the guide's units read them, and restarts units: docs/install.md
 # users: # besides admin
 #   - { name: jane, groups: [devs], validity: 90d }
 nodes:

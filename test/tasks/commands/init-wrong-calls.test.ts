@@ -74,12 +74,12 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: str
   [
     'a folder whose name can be none',
     ['My_Cluster', ...rest],
-    /^the folder's name, My_Cluster, is no DNS name: give --name$/,
+    /^the folder's name, My_Cluster, is not a DNS name: give --name$/,
   ],
   ['a user that is none', ['a', '--user', 'a b', ...rest], /^--user a b: "a b" is not a user name/],
   ['an ssh_config that is not there', ['a', '--ssh-config', 'none', ...rest], /^can't read \S+\/none: no such file/],
   ['an ssh_config that is a folder', ['a', '--ssh-config', '.', ...rest], /^--ssh-config \S+ is not a plain file$/],
-  ['a --from without a CA', ['a', '--from', '.', ...rest], '--from .: no ca.pem that can be read is in there'],
+  ['a --from without a CA', ['a', '--from', '.', ...rest], '--from .: it has no ca.pem that can be read'],
   ['a folder that is a file', ['cfg/a', ...rest], /^can't (read|make) \S+\/cfg\/a.*: not a directory$/],
   [
     'an address twice',
@@ -107,7 +107,7 @@ test('an ssh_config that ssh refuses is told as ssh says it', { skip: needs('ssh
   )
 })
 
-test('all that is wrong is told at once', async (t) => {
+test('all mistakes are reported at once', async (t) => {
   const failure = await refused(scratch(t), [
     'a',
     '--control',
@@ -135,7 +135,7 @@ for (const [what, put] of [
     const folder = scratch(t)
     put(join(folder, 'cluster.yaml'))
     const failure = await refused(folder, ['.', ...rest])
-    assert.match(failure.message, /\/cluster\.yaml is there already: nothing was written$/)
+    assert.match(failure.message, /\/cluster\.yaml exists already: nothing was written$/)
     assert.match(failure.remedy, /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
     assert.deepEqual(readdirSync(folder).toSorted(), ['cfg', 'cluster.yaml'])
   })

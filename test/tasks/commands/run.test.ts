@@ -42,7 +42,7 @@ describe('auth/', { concurrency: 2 }, () => {
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('is made and looked at without what only nodes are asked with: TLS, HTTP, processes', async (t) => {
+  test('is made and checked without loading what only queries to nodes need: TLS, HTTP, processes', async (t) => {
     const { place } = makeFolder(t)
     const tell = 'process.on("exit", () => console.error(process.moduleLoadList.join()))'
     const preload = join(place, 'tell.mjs')
@@ -59,7 +59,7 @@ describe('auth/', { concurrency: 2 }, () => {
     }
   })
 
-  test('has everything that a target needs, though only the target was asked for', async (t) => {
+  test('has everything that a target needs, though only the target was named', async (t) => {
     const { place, auth } = makeFolder(t)
     const ran = await harderway(place, 'kubeconfigs/worker0', '--json')
     assert.equal(ran.status, 0)

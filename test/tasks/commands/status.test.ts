@@ -143,7 +143,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
   const statusAt = (place: string, days: number, ...args: string[]) =>
     harderway({ place, now: new Date(made + days * day) }, 'status', ...args)
 
-  test('where all is well exits with 0, and shows every end as openssl reads it', async (t) => {
+  test('exits with 0 if everything is in order, and shows every expiry as openssl reads it', async (t) => {
     const { place, auth } = copied(t)
     const [json, table] = await Promise.all([statusAt(place, 1, '--json'), statusAt(place, 1, '--verbose')])
     assert.deepEqual([json.status, table.status, json.stderr, table.stderr], [0, 0, '', ''])
@@ -357,13 +357,13 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
   })
 
   describe('--quiet', () => {
-    test('says nothing where all is well', async (t) => {
+    test('prints nothing if everything is in order', async (t) => {
       const { place } = copied(t)
       const { status, stdout, stderr } = await statusAt(place, 1, '--quiet')
       assert.deepEqual([status, stdout, stderr], [0, '', ''])
     })
 
-    test('shows what is not well, and nothing else', async (t) => {
+    test('shows what is not in order, and nothing else', async (t) => {
       const { place, auth } = copied(t)
       rmSync(join(auth, 'worker0.kubeconfig'))
       writeFileSync(join(place, 'home/.kube/config'), 'no kubeconfig')

@@ -17,7 +17,7 @@ const etcd = ['etcd/api-server', 'etcd/peers']
 const strangers = (server: string) => ['nobody', 'of-another-ca', 'expired'].map((who) => `strangers/${server}-${who}`)
 
 /** What the guide says of who talks to whom, and of who must not; and whom the other side has to see. */
-const arrows: Readonly<Record<string, RegExp>> = {
+const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(etcd.map((id) => [id, /^seen as kubernetes of Kubernetes$/])),
   ...Object.fromEntries(kubelets.map((name) => [`kubelets/${name}`, /^seen as kubernetes of Kubernetes$/])),
   'clients/admin': /^seen as admin of system:masters$/,
@@ -41,13 +41,13 @@ const arrows: Readonly<Record<string, RegExp>> = {
   'keys/encryption': /encrypts with its (aescbc|aesgcm|secretbox) key$/,
 }
 
-/** One thing broken in one way: the arrows that must be named, and what must be said of each. */
+/** One thing broken in one way: the connections that must be named, and what must be said of each. */
 interface Row {
   readonly title: string
   readonly spoil: (auth: string, elsewhere: string) => void
   readonly named: readonly string[]
   readonly reason: RegExp
-  /** What TLS itself has against it, in at least one of the arrows. */
+  /** What TLS itself has against it, in at least one of the connections. */
   readonly cause?: RegExp
   /** With each kind of key and provider; the others with one. */
   readonly everywhere?: boolean
@@ -184,7 +184,7 @@ const rows: readonly Row[] = [
   {
     title: 'a key of the API that is not its own',
     spoil: (auth) => cpSync(join(auth, 'worker0-key.pem'), join(auth, 'kubernetes-key.pem')),
-    named: Object.keys(arrows).filter((id) => !/^keys|^strangers.kubelet|local-kubeconfig/.test(id)),
+    named: Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet|local-kubeconfig/.test(id)),
     reason: /kubernetes-key\.pem is not the certificate's key/,
   },
   {
@@ -200,7 +200,7 @@ const absent: readonly (readonly [file: string, named: readonly string[]])[] = [
   ['worker0-key.pem', ['clients/worker0', 'kubelets/worker0']],
   ['service-account.pem', ['keys/service-account-token']],
   ['encryption-config.yaml', ['keys/encryption']],
-  ['kubernetes.pem', Object.keys(arrows).filter((id) => !/^keys|^strangers.kubelet/.test(id))],
+  ['kubernetes.pem', Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet/.test(id))],
 ]
 
 const clusters: readonly (readonly [kind: string, provider: string])[] = [
@@ -230,28 +230,28 @@ for (const [kind, provider] of clusters) {
       for (const place of [origin, elsewhere]) rmSync(place, { recursive: true, force: true })
     })
 
-    test('names every arrow of the guide with the identity that the other side saw, and exits 0', async () => {
+    test('names every connection of the guide with the identity that the other side saw, and exits 0', async () => {
       const { status, events, stdout } = await harderway(origin, 'verify', '--json')
       assert.equal(status, 0, stdout)
-      assert.deepEqual(idsOf(events, 'fresh'), Object.keys(arrows).toSorted())
+      assert.deepEqual(idsOf(events, 'fresh'), Object.keys(connections).toSorted())
       for (const { id, message } of events.filter(({ type }) => type === 'fresh'))
-        assert.match(String(message), arrows[String(id)] ?? /^$/, String(id))
+        assert.match(String(message), connections[String(id)] ?? /^$/, String(id))
       const { type, targets, fresh, exit } = events.at(-1) ?? {}
-      const count = Object.keys(arrows).length
+      const count = Object.keys(connections).length
       assert.deepEqual([type, targets, fresh, exit], ['summary', count, count, 0])
     })
 
     if (isFull)
-      test('tells of every arrow in plain lines too', async () => {
+      test('lists every connection in plain lines too', async () => {
         const { status, stdout } = await harderway(origin, 'verify')
         assert.equal(status, 0, stdout)
-        const { length } = Object.keys(arrows)
-        for (const id of Object.keys(arrows)) assert.match(stdout, new RegExp(`^${id}: `, 'm'))
+        const { length } = Object.keys(connections)
+        for (const id of Object.keys(connections)) assert.match(stdout, new RegExp(`^${id}: `, 'm'))
         assert.match(stdout, new RegExp(`^${length} checks: ${length} passed, 0 failed in .* s$`, 'm'))
       })
 
     for (const row of rows.filter(({ everywhere }) => everywhere || isFull))
-      test(`${row.title} is named in its arrows, and in no other`, {
+      test(`${row.title} is named in its connections, and in no other`, {
         skip: needs('openssl'),
       }, async () => {
         const place = copy(origin, edits)
@@ -262,7 +262,7 @@ for (const [kind, provider] of clusters) {
         assert.deepEqual(idsOf(events, 'failed'), row.named.toSorted())
         for (const { id, message } of failed) assert.match(String(message), row.reason, String(id))
         if (row.cause) assert.match(failed.map(({ message }) => String(message)).join('\n'), row.cause)
-        assert.equal(idsOf(events, 'fresh').length, Object.keys(arrows).length - row.named.length)
+        assert.equal(idsOf(events, 'fresh').length, Object.keys(connections).length - row.named.length)
         rmSync(place, { recursive: true, force: true })
       })
 
@@ -280,7 +280,7 @@ for (const [kind, provider] of clusters) {
       })
 
     for (const [file, named] of isFull ? absent : [])
-      test(`${file} missing is reported in its arrows, and exits 4`, async () => {
+      test(`${file} missing is reported in its connections, and exits 4`, async () => {
         const place = copy(origin, edits)
         rmSync(join(place, 'auth', file))
         const { status, events, stdout } = await harderway(place, 'verify', '--json')
@@ -305,7 +305,7 @@ describe('verify looks, and no more', () => {
   })
   after(() => rmSync(place, { recursive: true, force: true }))
 
-  test('nothing is written, touched or removed, whether all is well or not', async () => {
+  test('nothing is written, touched or removed, whether everything is in order or not', async () => {
     const seen = stateOf(place)
     assert.equal((await harderway(place, 'verify')).status, 0)
     assert.deepEqual(stateOf(place), seen)
@@ -314,24 +314,24 @@ describe('verify looks, and no more', () => {
     const spoiled = stateOf(place)
     const told = await harderway(place, 'verify')
     assert.equal(told.status, 1)
-    assert.match(told.stdout, /^To do +npm run task -- status: what is wrong with a file, and what mends it$/m)
+    assert.match(told.stdout, /^To do +npm run task -- status: what is wrong with a file, and what repairs it$/m)
     assert.deepEqual(stateOf(place), spoiled)
     assert.equal((await harderway(place, 'kubeconfigs')).status, 0)
   })
 
-  test('an empty folder stays empty, and is told to lack everything', async () => {
+  test('an empty folder stays empty, and everything is reported missing', async () => {
     const empty = makePlace()
     writeCluster(empty, edits)
     const seen = stateOf(empty)
     const { status, events } = await harderway(empty, 'verify', '--json')
     assert.equal(status, 4)
-    assert.deepEqual(idsOf(events, 'stale'), Object.keys(arrows).toSorted())
+    assert.deepEqual(idsOf(events, 'stale'), Object.keys(connections).toSorted())
     assert.deepEqual(stateOf(empty), seen)
     rmSync(empty, { recursive: true, force: true })
   })
 
   for (const name of ['worker0', 'control1'])
-    test(`--node ${name} looks at the arrows of that node alone`, async () => {
+    test(`--node ${name} looks at the connections of that node alone`, async () => {
       const { status, events, stdout } = await harderway(place, 'verify', '--node', name, '--json')
       assert.equal(status, 0, stdout)
       assert.deepEqual(idsOf(events, 'fresh'), [`clients/${name}`, `kubelets/${name}`])

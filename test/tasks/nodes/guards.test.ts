@@ -261,7 +261,7 @@ const ownAuth = (t: TestContext) => {
   return new AuthDir(own.path)
 }
 
-describe('an earlier identity of ours', () => {
+describe('an old identity of ours', () => {
   /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
   const replaceAll = (own: AuthDir, ...files: string[]) => {
     backUp(own, files, now)
@@ -270,14 +270,14 @@ describe('an earlier identity of ours', () => {
   const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
     refusalOf(() => guardIdentity(at({}, own), control, lookAt(control, folder, places, own)))
   const expected = {
-    'ca-key.pem': { files: ['ca.pem', 'ca-key.pem'], label: 'CA', loss: /^- certificates .* are refused afterwards$/m },
+    'ca-key.pem': { files: ['ca.pem', 'ca-key.pem'], label: 'CA', loss: /^- certificates .* will be refused$/m },
     'service-account-key.pem': {
       ...{ files: ['service-account.pem', 'service-account-key.pem'], label: 'service-account key' },
-      loss: /^- tokens .* are refused afterwards$/m,
+      loss: /^- tokens .* will be refused$/m,
     },
   }
   for (const [name, { files, label, loss }] of Object.entries(expected))
-    test(`is called so, and can only be overwritten: ${name}`, (t) => {
+    test(`is reported as old, and can only be overwritten: ${name}`, (t) => {
       const own = ownAuth(t)
       const old = bytesOf(own, name)
       replaceAll(own, ...files)
@@ -288,7 +288,7 @@ describe('an earlier identity of ours', () => {
       ] as const) {
         const failure = refusalFor(own, there, places)
         const held = Object.keys({ ...there, ...places }).join()
-        const message = `c0 holds an earlier ${label} (${held}) of ours, replaced on 2026-11-24 (${folder})`
+        const message = `c0 holds an old ${label} (${held}) of ours, replaced on 2026-11-24 (${folder})`
         assert.deepEqual([failure?.kind, failure?.message], ['refused', message])
         assert.match(String(failure?.remedy), /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
         assert.match(String(failure?.remedy), loss)
@@ -298,7 +298,7 @@ describe('an earlier identity of ours', () => {
       assert.equal(guardIdentity(overwrite, control, lookAt(control, { [name]: old }, {}, own)).length, 1)
     })
 
-  test('is called so after a finished rotation of the encryption key, and what is lost is said', (t) => {
+  test('is reported as old after a finished rotation of the encryption key, with what would be lost', (t) => {
     const own = ownAuth(t)
     const write = (text: string) => {
       backUp(own, [encryption], now)
@@ -309,10 +309,7 @@ describe('an earlier identity of ours', () => {
     write(encryptWithNewest(bytesOf(own, encryption).toString()))
     write(keepKeys(bytesOf(own, encryption).toString(), ['key2']))
     const failure = refusalFor(own, { [encryption]: old })
-    assert.match(
-      String(failure?.message),
-      /holds an earlier encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/,
-    )
+    assert.match(String(failure?.message), /holds an old encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/)
     assert.match(String(failure?.remedy), /^- what its API server has encrypted with that key since then is lost/m)
     assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
   })

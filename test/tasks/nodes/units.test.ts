@@ -119,7 +119,7 @@ describe("the check of a node's units", () => {
     for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
   })
 
-  test('finds in a plan what would be written anew, with the restarts', () => {
+  test('finds in a plan what would be written again, with the restarts', () => {
     const settled = at
     at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig']) }
     try {

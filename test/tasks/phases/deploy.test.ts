@@ -276,7 +276,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     for (const name of Object.keys(theirs)) rmSync(join(home('worker0'), name))
   })
 
-  test('of another directory makes it anew there, and leaves the earlier one', async () => {
+  test('of another directory makes it there, and leaves the old one', async () => {
     const before = homes()
     write(five.map((node) => (node.name === 'worker0' ? { ...node, directory: '~/elsewhere' } : node)))
     const ran = await harderway(place, 'deploy', '--json')

@@ -68,7 +68,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 
-  test('makes it with the provider and for the resources that are asked for', async (t) => {
+  test('makes it with the wanted provider and resources', async (t) => {
     const at = place(t, undefined, [['encryption'], { provider: 'secretbox', resources: ['secrets', '*.apps'] }])
     assert.equal((await run(at, '--json')).status, 0)
     const config = readEncryptionConfig(readFileSync(at.file, 'utf8'))

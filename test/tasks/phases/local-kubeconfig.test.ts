@@ -521,7 +521,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       }
     })
 
-    test('that ignores it: nothing is said, unless it is tracked already', async (t) => {
+    test('that ignores it: no warning, unless it is tracked already', async (t) => {
       const { folder, git, warnings } = inTree(t)
       git('init', '-q')
       write(join(folder, '.gitignore'), 'kubeconfig\n')

@@ -6,7 +6,7 @@ import { harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
-test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is asked', async (t) => {
+test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is contacted', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
   for (const args of [['deploy'], ['bootstrap'], ['bootstrap', '--dry-run'], ['status', '--on-nodes']]) {
@@ -29,7 +29,7 @@ test('and so is a folder, which ssh would take for an empty file', async (t) => 
   assert.match(stderr, /:15: ssh\.configFile is a folder: /)
 })
 
-test('where no node is asked it need not exist', async (t) => {
+test('where no node is contacted it need not exist', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
   assert.equal((await harderway(place, 'certs', 'kubeconfigs')).status, 0)

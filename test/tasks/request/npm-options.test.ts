@@ -125,7 +125,7 @@ for (const [args, command] of [
   ['task ca --renew -- --verbose', 'npm run task -- ca --verbose --renew'],
   ['task --list', 'npm run task -- --list'],
 ] as const)
-  test(`npm run ${args}, without the --, exits with 2, makes nothing, and is told "${command}"`, {
+  test(`npm run ${args}, without the --, exits with 2, makes nothing, and names "${command}"`, {
     skip,
   }, async (t) => {
     const { status, stderr, files } = await npm(t, args.split(' '))

@@ -93,7 +93,7 @@ describe('of a CA', () => {
     assert.deepEqual([...counts.keys()].toSorted(), ['both', 'finishing', 'settled', 'unclear'])
   })
 
-  test('a chain that has expired is not asked for', () => {
+  test('an expired chain is not wanted', () => {
     const files = filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-new' })
     const rotation = caState(read(files), new Date(now.getTime() + 2 * year))
     assert.deepEqual(rotation, { stage: 'settled', issuer: 'ca', chain: undefined, trusted: ['ca'] })
@@ -110,7 +110,7 @@ describe('of a CA', () => {
     assert.equal(isPreviousCa(keyOf('old'), foreign), false)
   })
 
-  test('its common name is counted up, and taken for the one that is asked for', () => {
+  test('its common name is counted up, and accepted as the wanted one', () => {
     assert.deepEqual(['Kubernetes', 'Kubernetes 2', 'my CA 9'].map(nextCaCommonName), [
       'Kubernetes 2',
       'Kubernetes 3',

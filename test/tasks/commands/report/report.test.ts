@@ -51,7 +51,7 @@ describe('report', { concurrency: 2 }, () => {
       }
     })
 
-  test('leads with what expires next, and with whether all is well', async (t) => {
+  test('begins with what expires next, and with whether everything is in order', async (t) => {
     const { place, auth } = copied(t)
     const textOf = async () => {
       assert.equal((await harderway(place, 'report')).status, 0)

@@ -5,14 +5,14 @@ import type { Identity } from '../../lib/pki/handshake.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { certTable } from './certs.ts'
 
-/** A client by its file name; `in` says whether what counts is its .pem files or its kubeconfig. */
+/** A client by its file name; `in`: whether its .pem files or its kubeconfig are used. */
 export type Client =
   | { readonly name: string; readonly in: 'pem' | 'kubeconfig' }
   | 'nobody'
   | 'of another CA'
   | 'expired'
 
-export interface Arrow {
+export interface Connection {
   readonly id: string
   readonly node?: string | undefined
   readonly client: Client
@@ -28,14 +28,14 @@ export interface Arrow {
 const api = 'kubernetes'
 const etcd = { server: api, strict: true }
 
-export function arrowTable(cluster: Cluster): Arrow[] {
+export function connectionTable(cluster: Cluster): Connection[] {
   const { nodes, api: endpoint, network } = cluster
   const kubelets = nodes.filter(({ role }) => role !== 'gateway')
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: Client = { name: api, in: 'pem' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
   const seenApi = identities.get(api)
-  const strangers = (id: string, to: Pick<Arrow, 'server' | 'strict' | 'dialled'>): Arrow[] =>
+  const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
     (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
       ...to,
       id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
@@ -55,7 +55,7 @@ export function arrowTable(cluster: Cluster): Arrow[] {
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
     ...kubelets.map(
-      ({ name, ips }): Arrow => ({
+      ({ name, ips }): Connection => ({
         id: `kubelets/${name}`,
         node: name,
         client: apiServer,
@@ -67,17 +67,17 @@ export function arrowTable(cluster: Cluster): Arrow[] {
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node, phase }): Arrow => ({
+        ({ name, node, phase }): Connection => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },
           server: api,
-          // People come through the load balancer too.
+          // People connect through the load balancer too.
           dialled: name === 'admin' || phase === 'user-certs' ? [endpoint.host, ...outside] : [endpoint.host],
           expected: identities.get(name),
         }),
       ),
-    // A pod shows a token in place of a certificate.
+    // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: inside, expected: undefined },
     ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
