@@ -40,13 +40,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
     await mustRun(lab, 0, 'bootstrap')
   })
 
-  test('a clock that is an hour ahead, a full disk, and a node that goes away stop a stage; the same command goes on', async () => {
-    const ahead = clock(new Date(Date.now() + 3_600_000))
-    const stopped = await start(lab.place, ['rotate', 'ca', '--force'], { by: [...lab.within, ...ahead] }).ended
-    assert.equal(stopped.status, 1, toldOf(stopped))
-    assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
-    // Nothing was installed.
-    assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
+  test('a disk that is full, and a node that goes away, stop a stage; the same command goes on', async () => {
     await unnoticed(lab, async () => {
       const full =
         'mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/; cat /dev/zero >/etc/etcd/full'
@@ -62,6 +56,16 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
       await mustRun(lab, 0, 'rotate', 'ca', '--force')
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
+  })
+
+  test('a clock that is an hour ahead stops a stage before anything is installed; set right, the same command goes on', async () => {
+    const ahead = clock(new Date(Date.now() + 3_600_000))
+    const stopped = await start(lab.place, ['rotate', 'ca', '--force'], { by: [...lab.within, ...ahead] }).ended
+    assert.equal(stopped.status, 1, toldOf(stopped))
+    assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
+    assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
+    await mustRun(lab, 0, 'rotate', 'ca', '--force')
+    await mustRun(lab, 0, 'rotate', 'ca', '--undo')
   })
 
   test('is refused where it can not be: no name, two, an unknown one, without install', async () => {
