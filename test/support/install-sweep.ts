@@ -5,12 +5,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { installAll } from '../lab/machines/components.ts'
-import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import type { Machines } from '../lab/machines/machines.ts'
 import { eventually } from './eventually.ts'
 import { sha256 } from './node-files.ts'
 import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
-import { assertNothingLeft, running } from './running.ts'
+import { assertNothingLeft, startRunning } from './running.ts'
 
 const node = 'control0'
 const command = ['install', '--node', node]
@@ -19,7 +18,7 @@ const places = [
     { file, path: `/etc/etcd/${file}` },
     { file, path: `/var/lib/kubernetes/${file}` },
   ]),
-  { file: 'kube-scheduler.kubeconfig', path: '/var/lib/kubernetes/kube-scheduler.kubeconfig' },
+  { file: 'kube-scheduler', path: '/var/lib/kubernetes/kube-scheduler-client.pem' },
 ]
 
 export interface Swept {
@@ -30,10 +29,7 @@ export interface Swept {
 }
 
 export async function sweepInstall(kills: number): Promise<Swept> {
-  await using lab = await startMachines()
-  lab.write(...running())
-  assert.equal((await lab.run('bootstrap')).status, 0)
-  await installAll(lab)
+  await using lab = await startRunning()
   const events = await trace(lab)
   const chosen = Array.from({ length: kills }, (_, i) => events[Math.floor((i * events.length) / kills)] ?? '')
   const failures: string[] = []
@@ -107,8 +103,11 @@ async function digests(lab: Machines): Promise<Map<string, string>> {
   )
 }
 
+/** Of a file in auth/, or of the pair of that name in one file. */
 function digestOf(lab: Machines, file: string): string {
-  return sha256(readFileSync(join(lab.place, 'auth', file)))
+  const files = file.endsWith('.pem') ? [file] : [`${file}.pem`, `${file}-key.pem`]
+  const [first = '', ...more] = files.map((each) => readFileSync(join(lab.place, 'auth', each), 'utf8'))
+  return sha256(more.length === 0 ? first : [first, ...more, ''].join('\n'))
 }
 
 function assertNew(lab: Machines, now: ReadonlyMap<string, string>): void {

@@ -4,6 +4,7 @@ import type { Machine } from '../lab/machines/machine.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { eventually } from './eventually.ts'
 import { idsOf, messageOf } from './harderway.ts'
+import { split } from './running.ts'
 
 /** Seconds that a process lives; 'slow' is one that does not serve yet. */
 type Life = number | 'slow'
@@ -28,7 +29,10 @@ export async function live(machine: Machine, life: Life, restartsAfter: number):
     '/etc/systemd/system/kube-proxy.service',
     ['[Unit]', 'StartLimitIntervalSec=0', '[Service]', ...service, ''].join('\n'),
   )
-  await machine.exec(`mkdir -p /var/lib/kube-proxy; [ -e ${kubeconfig} ] || cp /home/ubuntu/kube-proxy.kubeconfig ${kubeconfig}
+  // No API server runs that could accept a new pair: the kubeconfig is as after an install.
+  await machine.exec(`${split}
+    mkdir -p /var/lib/kube-proxy
+    [ -e ${kubeconfig} ] || { cp /home/ubuntu/kube-proxy.kubeconfig ${kubeconfig}; split /var/lib/kube-proxy kubeconfig kube-proxy; }
     systemctl daemon-reload; systemctl restart kube-proxy`)
 }
 

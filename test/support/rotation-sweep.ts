@@ -6,10 +6,10 @@ import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { allWell, installAll } from '../lab/machines/components.ts'
-import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { allWell } from '../lab/machines/components.ts'
+import type { Machines } from '../lab/machines/machines.ts'
 import { type Ended, sshProcesses, start } from './process.ts'
-import { assertNothingLeft, delayShutdown, probe, running } from './running.ts'
+import { assertNothingLeft, mustRun, probe, shutdownDelay, startRunning } from './running.ts'
 
 const rotations = ['ca', 'service-account', 'encryption-key']
 /** Each is the second, the third … of its cluster. */
@@ -29,12 +29,7 @@ export interface Pace {
 
 /** Each rotation from end to end, once for each pace. */
 export async function sweepRotations(paces: readonly Pace[]): Promise<Swept> {
-  await using lab = await startMachines()
-  lab.write(...running())
-  await mustRun(lab, 'bootstrap')
-  await installAll(lab)
-  await delayShutdown(lab)
-  await mustRun(lab, 'bootstrap')
+  await using lab = await startRunning(shutdownDelay)
   let kills = 0
   const failures: string[] = []
   for (const pace of paces)
@@ -65,7 +60,7 @@ async function killAllAlong(lab: Machines, command: string[], { every, offset }:
   }
   const { failures } = await probing.end()
   assert.deepEqual(failures, [])
-  await mustRun(lab, 'bootstrap', '--dry-run')
+  await mustRun(lab, 0, 'bootstrap', '--dry-run')
   await assertNothingLeft(lab)
   await allWell(lab)
 }
@@ -82,11 +77,6 @@ async function runKilled(lab: Machines, command: string[], event: string, events
       // It has ended by itself.
     }
   return ended
-}
-
-async function mustRun(lab: Machines, ...args: string[]): Promise<void> {
-  const { status, stdout, stderr } = await lab.run(...args)
-  assert.equal(status, 0, stdout + stderr)
 }
 
 /** Of every key in auth/ and its backups, by what it opens. */

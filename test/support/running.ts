@@ -4,9 +4,10 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
-import { allWell } from '../lab/machines/components.ts'
-import type { Machines } from '../lab/machines/machines.ts'
-import type { Edit } from './harderway.ts'
+import { installAll } from '../lab/machines/components.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { eventually } from './eventually.ts'
+import type { Edit, Ran } from './harderway.ts'
 import { needs } from './parts.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
@@ -21,14 +22,55 @@ export function running(more: object = {}, ...edits: Edit[]): Edit[] {
 }
 
 /** With it, and a drain, no request is cut off by a restart of an API server: docs/install.md. */
-export async function delayShutdown(lab: Machines): Promise<void> {
-  const service = '/etc/systemd/system/kube-apiserver.service'
-  for (const machine of lab.of('control')) {
-    await machine.exec(
-      `sed -i 's/--v=2/--shutdown-delay-duration=3s/' ${service}; systemctl daemon-reload; systemctl restart kube-apiserver`,
-    )
-    await allWell(lab)
+export const shutdownDelay = `unit=/etc/systemd/system/kube-apiserver.service
+[ ! -e $unit ] || sed -i 's/--v=2/--shutdown-delay-duration=3s/' $unit`
+
+/** A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair by file, as the first `install` does. */
+export const split = `split() {
+  [ -e "$1/$2" ] || return 0
+  (
+    umask 077
+    for part in certificate key; do
+      sed -n "s/^ *client-$part-data: //p" "$1/$2" | base64 -d
+      echo
+    done >"$1/$3-client.pem"
+  )
+  sed -i -E "s/^( *client-(certificate|key))-data: .*/\\1: $3-client.pem/" "$1/$2"
+}`
+const splitAll = `${split}
+for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes $file.kubeconfig $file; done
+split /var/lib/kubelet kubeconfig $(hostname)
+split /var/lib/kube-proxy kubeconfig kube-proxy`
+/** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
+const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i s/RestartSec=5/RestartSec=1/ {} +`
+
+/** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
+export async function startRunning(prepare = ''): Promise<Machines> {
+  const lab = await startMachines(join(import.meta.dirname, 'short-hold.ts'))
+  try {
+    lab.write(...running())
+    await mustRun(lab, 0, 'bootstrap')
+    await installAll(lab, [splitAll, restartSooner, prepare].join('\n'))
+    await eventually(async () => {
+      // Until etcd has a quorum an API server ends again and again, and systemd counts that.
+      await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
+      await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    })
+    return lab
+  } catch (error) {
+    await lab.stop()
+    throw error
   }
+}
+
+/** Without what is up to date. */
+export const toldOf = ({ stdout, stderr }: Ran): string =>
+  stdout.replaceAll(/^.*(as in auth|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
+
+export async function mustRun(lab: Machines, status: number, ...args: string[]): Promise<Ran> {
+  const ran = await lab.run(...args)
+  assert.equal(ran.status, status, toldOf(ran))
+  return ran
 }
 
 const units = {
@@ -72,6 +114,13 @@ export async function shownBy(lab: Machines, name: string, port: number): Promis
 
 export function fingerprint(lab: Machines, name: string): Promise<string> {
   return lab.exec(`openssl x509 -noout -fingerprint -sha256 -in auth/${name}.pem`)
+}
+
+/** As after a tidy-up of the homes: nothing is left of what was deployed. */
+export async function removeDeployed(lab: Machines): Promise<void> {
+  await Promise.all(
+    lab.all.map((machine) => machine.exec('rm -rf /home/ubuntu/*.pem /home/ubuntu/*.kubeconfig /home/ubuntu/*.yaml')),
+  )
 }
 
 /** What runs of ours leave beside places and on the gateway: nothing. */
@@ -122,4 +171,31 @@ export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed>
     return JSON.parse(told)
   }
   return { end, [Symbol.asyncDispose]: end }
+}
+
+/** Runs the work while a client sends requests all the time, none of which may fail. */
+export async function unnoticed(lab: Machines, work: () => Promise<void>): Promise<void> {
+  await using probing = probe(lab)
+  await work()
+  const { counts, failures, cut } = await probing.end()
+  assert.deepEqual(failures, [])
+  assert.ok(cut <= 3, `${cut} writes cut off by three restarts of etcd`)
+  assert.ok(
+    counts.every((count) => count > 10),
+    counts.join(),
+  )
+}
+
+/** What the API server of that node answers the admin. */
+export async function getObject(lab: Machines, name: string, path: string, ...more: string[]) {
+  const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
+  const url = `https://${lab.machine(name).ip}:6443${path}`
+  return JSON.parse(await lab.exec(`curl -sf -H 'Content-Type: application/json' ${admin} ${more.join(' ')} ${url}`))
+}
+
+/** The status of an answer to who shows a pair; 000 if the handshake was refused. */
+export function statusOf(lab: Machines, url: string, pair: string): Promise<string> {
+  return lab.exec(
+    `curl -s -o /dev/null -w '%{http_code}' --cacert auth/ca.pem --cert ${pair}.pem --key ${pair}-key.pem ${url} || true`,
+  )
 }

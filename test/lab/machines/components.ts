@@ -8,10 +8,13 @@ import type { Machines } from './machines.ts'
 import { compileCache, realBinaries } from './shared.ts'
 import { controlUnits, nodeUnits, type Unit, unitText } from './units.ts'
 
-/** On all of them at once, since etcd does not start before its second member does; resolves when all are well. */
-export async function installAll(lab: Machines): Promise<void> {
+/**
+ * On all of them at once, since etcd does not start before its second member does; resolves when all are healthy.
+ * `prepare` is run by sh on each node between the copying and the start.
+ */
+export async function installAll(lab: Machines, prepare = ''): Promise<void> {
   if (realBinaries) refuseFewInstances()
-  await Promise.all(lab.all.map(installComponents))
+  await Promise.all(lab.all.map((machine) => installComponents(machine, prepare)))
   await allWell(lab)
 }
 
@@ -59,13 +62,14 @@ function componentsOf(machine: Machine): Unit[] {
  * Copies what was deployed into its places, with the modes it has, writes the units, enables and starts them, as the guide
  * does. They start side by side: etcd waits for its other members, the rest for etcd.
  */
-export async function installComponents(machine: Machine): Promise<void> {
+async function installComponents(machine: Machine, prepare: string): Promise<void> {
   if (machine.role === 'gateway') return await installBalancer(machine)
   const units = componentsOf(machine)
   for (const unit of units) writeUnit(machine, unit)
   const names = unitsOf(machine)
   await machine.exec(`set -e; cd /home/ubuntu
     ${units.flatMap(copies).join('\n')}
+    ${prepare}
     systemctl daemon-reload
     systemctl enable --quiet ${names}
     systemctl start ${names}`)

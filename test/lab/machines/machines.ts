@@ -42,8 +42,11 @@ export interface Machines extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up. */
-export async function startMachines(): Promise<Machines> {
+/**
+ * Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
+ * `preload` is a module that runs load first.
+ */
+export async function startMachines(preload?: string): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
   mkdirSync(dir)
@@ -56,7 +59,7 @@ export async function startMachines(): Promise<Machines> {
   try {
     namespace = await openNamespace(place)
     const all = await bootAll(namespace, dir)
-    return assemble({ place, dir, namespace, all, stop })
+    return assemble({ place, dir, namespace, all, stop, preload })
   } catch (error) {
     await stop()
     throw error
@@ -98,14 +101,16 @@ interface Parts {
   readonly namespace: Namespace
   readonly all: readonly Machine[]
   readonly stop: () => Promise<void>
+  readonly preload: string | undefined
 }
 
-function assemble({ place, dir, namespace, all, stop }: Parts): Machines {
+function assemble({ place, dir, namespace, all, stop, preload }: Parts): Machines {
   const write = (...edits: Edit[]) =>
     writeCluster(place, [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide], ...edits])
   write()
   // nsenter goes to the folder / with its mounts.
-  const within = [...namespace.outside, 'env', `--chdir=${place}`]
+  const options = preload === undefined ? [] : [`NODE_OPTIONS=--import=${preload}`]
+  const within = [...namespace.outside, 'env', `--chdir=${place}`, ...options]
   return {
     all,
     of: (role) => all.filter((machine) => machine.role === role),

@@ -1,0 +1,201 @@
+/** Phase `install`, on real machines: which units are restarted, in which order, and what if one does not become healthy. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { allWell } from '../lab/machines/components.ts'
+import type { Machines } from '../lab/machines/machines.ts'
+import { eventually } from '../support/eventually.ts'
+import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import {
+  assertNothingLeft,
+  everywhere,
+  mustRun,
+  probe,
+  readStarts,
+  running,
+  skip,
+  startedSince,
+  startRunning,
+  toldOf,
+} from '../support/running.ts'
+
+const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
+const everyInstall = ['control0', 'control1', 'control2', 'gateway', 'worker0', 'worker1'].map(
+  (name) => `install/${name}`,
+)
+
+describe('restarts on six machines', { skip }, () => {
+  let lab: Machines
+  const on = (name: string, command: string) => lab.machine(name).exec(command)
+  const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args, '--json')
+  /** As a new change of the file: that it was read since is not certain any more. */
+  const unload = (name: string, path: string) => on(name, `chmod 600 ${path} && chmod 644 ${path}`)
+
+  before(async () => {
+    lab = await startRunning()
+  })
+  after(() => lab?.stop())
+
+  test('of several that are restarted at once one does not become healthy: all have their old files again, and the run stops', async () => {
+    const unit = '/etc/systemd/system/kube-scheduler.service'
+    const place = 'cat /var/lib/kubernetes/kube-*.kubeconfig /var/lib/kube-proxy/kubeconfig'
+    await on('control0', `sed -i.good 's/--v=2/--no-such-flag/' ${unit}; systemctl daemon-reload`)
+    const nodes = ['control0', 'control1']
+    for (const name of nodes)
+      await on(
+        name,
+        "for f in /var/lib/kubernetes/kube-*.kubeconfig /var/lib/kube-proxy/kubeconfig; do echo '# old' >>$f; done",
+      )
+    lab.write(...running({ timeout: '5s' }))
+    const startsOf = async (name: string) => (await lab.machine('control0').journal(name)).split('\nStarted ').length
+    const restarted = ['kube-controller-manager', 'kube-proxy']
+    const [starts, before] = [await readStarts(lab), await Promise.all(restarted.map(startsOf))]
+    const old = await Promise.all(nodes.map((name) => on(name, place)))
+    const ran = await must(1, 'bootstrap')
+    const message = String(messageOf(ran, 'install/control0'))
+    assert.match(message, /kube-scheduler is not healthy: /)
+    assert.match(
+      message,
+      /are as they were, and kube-controller-manager, kube-scheduler, kube-proxy restarted with them, but not healthy: kube-scheduler/,
+    )
+    // The unit's last words, and the command that shows more.
+    const told = JSON.stringify(ran.events.filter(({ id }) => id === 'install/control0'))
+    assert.match(told, /unknown flag: --no-such-flag/)
+    assert.match(told, /journalctl -u kube-scheduler/)
+    assert.deepEqual(installs(ran, 'cancelled'), [
+      'install/control1',
+      'install/control2',
+      'install/worker0',
+      'install/worker1',
+    ])
+    const units = ['kube-controller-manager', 'kube-proxy', 'kube-scheduler']
+    assert.deepEqual(
+      await startedSince(lab, starts),
+      units.map((each) => `control0 ${each}`),
+    )
+    // With the new files, and with the old ones.
+    assert.deepEqual(
+      await Promise.all(restarted.map(startsOf)),
+      before.map((count) => count + 2),
+    )
+    assert.deepEqual(await Promise.all(nodes.map((name) => on(name, place))), old)
+    await on('control0', `mv ${unit}.good ${unit}; systemctl daemon-reload; systemctl restart kube-scheduler`)
+    lab.write(...running())
+    assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), ['install/control0', 'install/control1'])
+    await assertNothingLeft(lab)
+  })
+
+  test('a unit that is stopping is waited for: it may be on its way to start again', async () => {
+    const [node, folder] = ['worker1', '/etc/systemd/system/kube-proxy.service.d']
+    // Its main process ends after that: systemd.service(5).
+    const held = "[Service]\nExecStop=/bin/sh -c 'until [ -e /run/released ]; do sleep 0.1; done'\n"
+    lab.machine(node).write(`${folder}/slow.conf`, held)
+    await on(node, 'systemctl daemon-reload; systemctl restart --no-block kube-proxy')
+    lab.write(...running({ timeout: '1s' }))
+    const ran = await lab.run('install', '--verbose', '--node', node)
+    assert.equal(ran.status, 1)
+    assert.match(ran.stdout + ran.stderr, /worker1: kube-proxy has been stopping for all of install\.timeout/)
+    lab.write(...running())
+    const [again] = await Promise.all([
+      must(0, 'install', '--node', node),
+      on(node, `touch /run/released; rm -r ${folder}; systemctl daemon-reload`),
+    ])
+    assert.match(String(messageOf(again, 'install/worker1')), /kubelet, kube-proxy up to date/)
+    assert.equal(
+      again.events.some(({ type }) => type === 'warning'),
+      false,
+    )
+  })
+
+  test('what its owner restarts while a run is busy on another node is not restarted again', async () => {
+    const held = 'touch /run/held; until [ -e /run/released ]; do sleep 0.1; done'
+    lab.write(...running({ units: { 'kube-scheduler': { restart: `${held}; systemctl restart kube-scheduler` } } }))
+    const path = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
+    for (const name of ['control0', 'control1']) await on(name, `chmod 400 ${path} && chmod 600 ${path}`)
+    const run = must(0, 'install')
+    await eventually(() => on('control0', 'test -e /run/held'))
+    await on('control1', 'touch /run/released; systemctl restart kube-scheduler')
+    const starts = await readStarts(lab)
+    await on('control0', 'touch /run/released')
+    await run
+    assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
+    lab.write(...running())
+    for (const name of ['control0', 'control1']) await on(name, 'rm -f /run/held /run/released')
+  })
+
+  test('an etcd is not restarted while another is not well', async () => {
+    await unload('control0', '/etc/etcd/ca.pem')
+    await on('control2', 'systemctl stop etcd')
+    lab.write(...running({ timeout: '5s' }))
+    const starts = await readStarts(lab)
+    const ran = await must(1, 'install')
+    assert.match(
+      JSON.stringify(ran.events),
+      /etcd is not restarted while it is not healthy on control2 .*--node control2/,
+    )
+    await on('control2', 'systemctl start etcd')
+    await allWell(lab)
+    // Another machine has begun to restart one, too late to be seen.
+    const etcdctl =
+      'etcdctl --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem --endpoints=https://192.168.1.11:2379'
+    await lab.exec(`${etcdctl} put harderway/restart/etcd 'another laptop'`)
+    lab.write(...running({ timeout: '1s' }))
+    assert.match(toldOf(await must(1, 'install')), /control0: a run on laptop is restarting etcd, one after the other/)
+    assert.ok(!(await startedSince(lab, starts)).includes('control0 etcd'))
+    await lab.exec(`${etcdctl} del harderway/restart/etcd`)
+    lab.write(...running())
+    await must(0, 'install')
+    assert.ok((await startedSince(lab, starts)).includes('control0 etcd'))
+    assert.equal(await lab.exec(`${etcdctl} get --prefix harderway`), '')
+  })
+
+  test('a CA that is renewed: etcd and what reads it at its start is restarted, one control node after the other', async () => {
+    const starts = await readStarts(lab)
+    await using probing = probe(lab)
+    await must(0, 'ca', '--renew')
+    const ran = await must(0, 'bootstrap')
+    assert.deepEqual((await probing.end()).failures, [])
+    assert.deepEqual(installs(ran, 'built'), everyInstall)
+    const now = await readStarts(lab)
+    const restarted = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
+    assert.deepEqual(
+      await startedSince(lab, starts),
+      [
+        ...restarted.flatMap((unit) => everywhere(unit)),
+        ...everywhere('kubelet', 'worker'),
+        ...everywhere('kube-proxy', 'worker'),
+        'gateway ldirectord',
+      ].toSorted(),
+    )
+    const times = (name: string) => [...now].filter(([unit]) => unit.startsWith(name)).map(([, time]) => time)
+    for (const [name, next] of [
+      ['gateway', 'control0'],
+      ['control0', 'control1'],
+      ['control1', 'control2'],
+      ['control2', 'worker'],
+    ] as const)
+      assert.ok(Math.max(...times(name)) < Math.min(...times(next)), `${name} before ${next}`)
+    await assertNothingLeft(lab)
+  })
+
+  test('certificates that have all expired, with etcd down by that, come back by one run', async () => {
+    const past = '-not_before 20250101000000Z -not_after 20250601000000Z'
+    await lab.exec(
+      `cd auth; openssl x509 -in kubernetes.pem -CA ca.pem -CAkey ca-key.pem -set_serial 9 ${past} >expired && mv expired kubernetes.pem`,
+    )
+    for (const { name } of lab.of('control')) {
+      const files = ['kubernetes.pem', 'kubernetes-key.pem']
+      for (const file of files)
+        for (const folder of ['/etc/etcd', '/var/lib/kubernetes'])
+          await on(name, `cat >${folder}/${file} <<'END'\n${await lab.exec(`cat auth/${file}`)}END`)
+    }
+    for (const { name } of lab.of('control'))
+      await on(name, 'systemctl kill -s KILL etcd; systemctl restart --no-block etcd kube-apiserver')
+    const ran = await must(0, 'bootstrap')
+    assert.match(JSON.stringify(ran.events), /control0: etcd has no quorum yet/)
+    await allWell(lab)
+    await eventually(async () =>
+      assert.deepEqual(installs(await must(0, 'install', '--dry-run'), 'fresh'), everyInstall),
+    )
+    await assertNothingLeft(lab)
+  })
+})

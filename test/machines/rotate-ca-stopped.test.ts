@@ -1,0 +1,80 @@
+/** A rotation of the CA of a live cluster that is refused, undone or stopped, on real machines. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { Machines } from '../lab/machines/machines.ts'
+import { eventually } from '../support/eventually.ts'
+import { clock, start } from '../support/process.ts'
+import { mustRun, running, shutdownDelay, skip, startRunning, toldOf, unnoticed } from '../support/running.ts'
+
+describe('a rotation of the CA that is stopped, on six machines', { skip }, () => {
+  let lab: Machines
+  const on = (name: string, command: string) => lab.machine(name).exec(command)
+
+  before(async () => {
+    lab = await startRunning(shutdownDelay)
+  })
+  after(() => lab?.stop())
+
+  test('an API server that cluster.yaml does not have holds every rotation, by name, before anything is changed', async () => {
+    const identity = 'sha256sum auth/ca*.pem auth/service-account*.pem auth/encryption-config.yaml'
+    const before = await lab.exec(identity)
+    const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))
+    const held = async (words: RegExp) => {
+      for (const name of ['ca', 'service-account', 'encryption-key'])
+        assert.match((await mustRun(lab, 3, 'rotate', name, '--force')).stderr.replace(/\s+/g, ' '), words)
+    }
+    lab.write(...running(), [['nodes'], nodes.filter(({ name }) => name !== 'control2')])
+    await held(/does not reach every API server.* an API server on control2 \(lease .*the etcd member control2 \(/)
+    // One that is stopped is gone; its etcd is still a member.
+    await on('control2', 'systemctl stop kube-apiserver')
+    await eventually(async () => {
+      const { stderr } = await lab.run('rotate', 'ca', '--force')
+      assert.doesNotMatch(stderr, /an API server on control2/)
+    })
+    await held(/does not reach every API server[^;]* the etcd member control2 \(/)
+    await on('control2', 'systemctl start kube-apiserver')
+    lab.write(...running({ units: { 'kube-apiserver': false } }))
+    await held(/kube-apiserver on each control node: install\.units .* leaves it out/)
+    assert.equal(await lab.exec(identity), before)
+    lab.write(...running())
+    await mustRun(lab, 0, 'bootstrap')
+  })
+
+  test('a disk that is full, and a node that goes away, stop a stage; the same command goes on', async () => {
+    await unnoticed(lab, async () => {
+      const full =
+        'mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/; cat /dev/zero >/etc/etcd/full'
+      await on('control1', `cp -a /etc/etcd /root/etcd; ${full} 2>/dev/null || true`)
+      assert.match(
+        toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force')),
+        /control1: .*every file is as it was.*No space left on device/,
+      )
+      await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
+      await on('worker1', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
+      assert.match(toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force')), /worker1/)
+      await on('worker1', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
+      await mustRun(lab, 0, 'rotate', 'ca', '--force')
+      await mustRun(lab, 0, 'rotate', 'ca', '--undo')
+    })
+  })
+
+  test('a clock that is an hour ahead stops a stage before anything is installed; set right, the same command goes on', async () => {
+    const ahead = clock(new Date(Date.now() + 3_600_000))
+    const stopped = await start(lab.place, ['rotate', 'ca', '--force'], { by: [...lab.within, ...ahead] }).ended
+    assert.equal(stopped.status, 1, toldOf(stopped))
+    assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
+    assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
+    await mustRun(lab, 0, 'rotate', 'ca', '--force')
+    await mustRun(lab, 0, 'rotate', 'ca', '--undo')
+  })
+
+  test('is refused where it can not be: no name, two, an unknown one, without install', async () => {
+    assert.match((await mustRun(lab, 2, 'rotate')).stderr, /rotate needs a name/)
+    assert.match((await mustRun(lab, 2, 'rotate', 'ca', 'service-account')).stderr, /one name at a time/)
+    assert.match((await mustRun(lab, 2, 'rotate', 'service-acount')).stderr, /did you mean service-account/)
+    assert.match((await mustRun(lab, 2, 'rotate', 'ca', '--finish', '--undo')).stderr, /can't be combined/)
+    lab.write(...running({}, [['install'], false]))
+    assert.match((await mustRun(lab, 2, 'rotate', 'ca')).stderr, /needs install in cluster\.yaml/)
+    lab.write(...running())
+  })
+})
