@@ -15,7 +15,7 @@ export const registry = '/registry/'
 const page = 25
 
 /** How a value begins that the key has encrypted: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
-export function encryptedPrefix(provider: string, name: string): string {
+export function encryptedPrefix({ provider, name }: { readonly provider: string; readonly name: string }): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
 

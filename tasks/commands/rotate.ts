@@ -43,13 +43,13 @@ export function rotate(request: Request): Writing {
     graph,
     reporter: notes,
     work: async (session) => {
-      const { workspace } = session
+      const workspace = { ...session.workspace, rotating: rotation.name }
       const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
       const walkTo = (stage: Stage | undefined) => {
         const graph = graphOf(request, rotating, stage)
         return notes.during(viewPhases([...phases, proofPhase, rewritePhase], graph), async (reporter) => {
           const started = performance.now()
-          const { outcomes, findings } = await walk(graph, { ...session, forced: new Map(), reporter })
+          const { outcomes, findings } = await walk(graph, { ...session, workspace, forced: new Map(), reporter })
           const exit = exitStatus(findings, request.endedStatus())
           const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
           await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))

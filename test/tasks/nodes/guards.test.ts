@@ -308,7 +308,7 @@ describe('an earlier identity of ours', () => {
     const old = bytesOf(own, encryption)
     write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64')))
     write(encryptWithNewest(bytesOf(own, encryption).toString()))
-    write(keepKeys(bytesOf(own, encryption).toString(), ['key2']))
+    write(keepKeys(bytesOf(own, encryption).toString(), [{ provider: 'secretbox', name: 'key2' }]))
     const failure = refusalFor(own, { [encryption]: old })
     assert.match(
       String(failure?.message),
@@ -330,7 +330,7 @@ describe('an earlier identity of ours', () => {
     }
     const own = ownAuth(t)
     const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
-    own.write(encryption, keepKeys(addKey(old, newer), ['key2']), 0o600)
+    own.write(encryption, keepKeys(addKey(old, newer), [{ provider: 'secretbox', name: 'key2' }]), 0o600)
     const kept = bytesOf(own, encryption)
     backUp(own, [encryption], now)
     own.write(encryption, old, 0o600)
