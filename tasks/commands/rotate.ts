@@ -23,7 +23,7 @@ import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
 import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
-import { planRotation } from './rotate-plan.ts'
+import { lookAtReloading, planRotation } from './rotate-plan.ts'
 
 /** A rotation at work. */
 interface Run {
@@ -70,7 +70,8 @@ export function plan(request: Request): Reading {
     graph,
     read: async ({ workspace }) => {
       const at = stageNumber(rotation, workspace)
-      return () => planRotation(request, rotation, { install, at })
+      const seen = await lookAtReloading(rotation, workspace, install)
+      return () => planRotation(request, rotation, { install, at, seen })
     },
   }
 }
