@@ -130,6 +130,7 @@ function withoutPaths({ files, ...unit }: UnitPlan): object {
 }
 
 function formatUnit({ unit, files, takesUp, isDrained }: UnitPlan, isVerbose: boolean): string {
-  const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
+  // A kubeconfig and the pair that it names come from one file of auth/.
+  const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
   return `${unit}: ${takesUp}${isDrained ? ', drained' : ''} (${what})`
 }
