@@ -77,7 +77,8 @@ function nothingKnown(): Known {
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { outcomes } = known
   const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
-  const lost = edgesOf(target).filter(isLost)
+  const hasAny = target.isAfterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
+  const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
   if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()

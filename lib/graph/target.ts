@@ -31,6 +31,8 @@ export interface Target<Found = unknown> {
   readonly needs: readonly TargetId[]
   /** Ordering only: runs after these, and not if one failed. They never make it stale. */
   readonly after?: readonly TargetId[]
+  /** Of `after`, one that did not fail is enough. */
+  readonly isAfterAny?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
   /** What it is for, in a few letters: a column of a table. */

@@ -6,18 +6,18 @@ import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders } from '../files/plain-file.ts'
 
 /** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does. */
-export async function whileLocked(
+export async function whileLocked<T>(
   paths: readonly string[],
   options: Pick<LockOptions, 'signal' | 'onWait'>,
-  work: () => void,
-): Promise<void> {
+  work: () => T,
+): Promise<T> {
   const locks: Lock[] = []
   try {
     // kubectl locks the name that it was given; of several names of one file, who may write it holds the file's own too.
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) locks.push(await lock(path, options))
-    work()
+    return work()
   } finally {
     for (const each of locks.reverse()) each.release()
   }

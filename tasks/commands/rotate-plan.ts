@@ -107,7 +107,7 @@ function plannedUnits(node: ClusterNode, install: Install, stage: Stage, seen: P
   const deployed = new Set(nodeFiles(node))
   const units = nodeUnits(node, install).map((unit) => (seen ? asStarted(unit, seen) : unit))
   return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
-    const changed = files.filter(({ file }) => deployed.has(file) && stage.changes(file))
+    const changed = files.filter(({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file))
     if (changed.length === 0) return []
     const restarting = changed.filter(({ by }) => by === 'restart')
     const restarts = restarting.length > 0
@@ -130,7 +130,6 @@ function withoutPaths({ files, ...unit }: UnitPlan): object {
 }
 
 function formatUnit({ unit, files, takesUp, isDrained }: UnitPlan, isVerbose: boolean): string {
-  // A kubeconfig and the pair that it names come from one file of auth/.
-  const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
+  const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
   return `${unit}: ${takesUp}${isDrained ? ', drained' : ''} (${what})`
 }

@@ -88,6 +88,7 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
   }
 }
 
+/** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
   const admin = certTable(cluster).find(({ name }) => name === 'admin')
@@ -100,6 +101,8 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       id,
       phase: id,
       needs: [caName, admin.id],
+      after: cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => `deploy/${name}`),
+      isAfterAny: true,
       makes: [],
       purpose: 'your kubectl',
       where: 'user',

@@ -17,6 +17,7 @@ import {
 import { whileLocked } from '../../lib/kubernetes/kubeconfig-lock.ts'
 import { applyChanges, type Change } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
+import { quote } from '../../lib/wording.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 import { refuseConflicts, refuseOtherCa, refuseOtherContext, refuseOwnFiles } from './local-kubeconfig-refusals.ts'
@@ -30,8 +31,15 @@ export function localWork(names: Names, admin: CertRow) {
       check(workspace, names, hasAccess(workspace, admin) ? access(workspace) : undefined),
     build: async (workspace: Workspace, { signal, reasons }: Work): Promise<Built> => {
       const change = changeOf(workspace, reasons)
-      await build(workspace, access(workspace), signal)
-      return { change }
+      const previous = await build(workspace, access(workspace), signal)
+      if (previous === undefined || previous === names.context) return { change }
+      const { localKubeconfig } = workspace.cluster
+      const file = localKubeconfig && localKubeconfig.path !== undefined ? workspace.kubeconfigs() : []
+      const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
+      return {
+        change,
+        warning: `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
+      }
     },
     foresee: (workspace: Workspace, { reasons }: Foreseen) => changeOf(workspace, reasons),
   }
@@ -131,14 +139,16 @@ function formatChange(change: Change, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-async function build(workspace: Workspace, access: Access, signal: AbortSignal): Promise<void> {
-  await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, () => {
+/** Returns the current context before. */
+async function build(workspace: Workspace, access: Access, signal: AbortSignal): Promise<string | undefined> {
+  return await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(workspace.kubeconfigs())
     refuse(files, workspace, access, access)
     // All of them before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
+    return currentContextIn(files)
   })
 }
 

@@ -50,6 +50,7 @@ function samplesOf(code: string): string[] {
   const choices = literalsIn(code)
   if (code.includes(' ? ') && choices.length > 0) return choices
   if (/(^|\.)name$/.test(code)) return ['ca']
+  if (code === 'identity') return ['ca']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
 }
@@ -77,7 +78,9 @@ function printedBy(file: string): string[] {
 
 /** From a page: without what is left to its reader, and without npm's part. */
 function shownBy(page: string): string[] {
-  const typed = read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#\n]*)|(?=[`,\s]))/g)
+  const typed = read(page).matchAll(
+    /npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#)\n]*)|(?=[`,\s]))/g,
+  )
   return [...typed].flatMap(([, script, words = '']) => {
     if (words.includes('…') || (script === 'task' && words === '')) return []
     const [said = ''] = words.replace(/\\$/, '').split(/ {2,}/)

@@ -235,6 +235,18 @@ test('a failure cancels exactly what needs it, and names it', async () => {
   assert.ok(!run.told.includes('started child'))
 })
 
+test('a target that comes after any of several is cancelled only if all of them failed', async () => {
+  const fails = { build: async () => throws(new Failure('no'))() }
+  const outcomesOf = async (b: Partial<Target>) => {
+    const last = fakeTarget('c', { after: ['a', 'b'], isAfterAny: true })
+    return (await runFakes([fakeTarget('a', fails), fakeTarget('b', b), last]).outcomes).get('c')
+  }
+  assert.equal((await outcomesOf({}))?.kind, 'built')
+  assert.deepEqual(await outcomesOf(fails), { kind: 'cancelled', because: ['a', 'b'] })
+  const alone = runFakes([fakeTarget('c', { isAfterAny: true })])
+  assert.deepEqual(kinds(await alone.outcomes), { c: 'built' })
+})
+
 test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
   const slow = gate()
   const run = runFakes([

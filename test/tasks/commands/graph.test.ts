@@ -31,8 +31,11 @@ async function draw(place: string, ...args: string[]): Promise<string> {
 const readTargets = (json: string): Told[] => JSON.parse(json).targets
 
 /** "ca cluster_cert", an arrow each, in the order of the alphabet. */
-const arrowsIn = (mermaid: string) =>
-  [...mermaid.matchAll(/^ {2}(\w+) --> (\w+)$/gm)].map(([, from, to]) => `${from} ${to}`).toSorted()
+const edgesIn = (mermaid: string, arrow: RegExp) =>
+  [...mermaid.matchAll(new RegExp(`^ {2}(\\w+) ${arrow.source} (\\w+)$`, 'gm'))]
+    .map(([, from, to]) => `${from} ${to}`)
+    .toSorted()
+const arrowsIn = (mermaid: string) => edgesIn(mermaid, /-->/)
 const boxesIn = (mermaid: string) => [...mermaid.matchAll(/^ {2}(\w+)\["/gm)].map(([, id]) => id).toSorted()
 
 describe('graph', { concurrency: 2 }, () => {
@@ -121,7 +124,7 @@ describe('graph', { concurrency: 2 }, () => {
         drawn('edge')
           .map(([, from, to]) => `${from} ${to}`)
           .toSorted(),
-        arrowsIn(mermaid),
+        edgesIn(mermaid, /(?:-->|-\.->)/),
       )
       const labels = drawn('node').map((words) => words.join(' '))
       assert.ok(

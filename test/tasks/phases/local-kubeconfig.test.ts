@@ -160,6 +160,18 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
     })
 
+    test('the way back to the context that was the current one is a command that kubectl takes', {
+      skip: needs('kubectl'),
+    }, async (t) => {
+      const { folder, config } = place(t)
+      write(config, foreign)
+      const { output } = await run(folder, 'local-kubeconfig')
+      const [, back = ''] = /back to one: (kubectl config use-context one)/.exec(output) ?? []
+      assert.notEqual(back, '', output)
+      kubectl(join(folder, 'home'), [...back.split(' ').slice(1), `--kubeconfig=${config}`])
+      assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
+    })
+
     test('a mode that lets others read our key is reported and repaired, and nothing else changes', async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)

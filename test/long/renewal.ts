@@ -1,0 +1,44 @@
+/** A renewal of every certificate, watched until each client certificate is in use: `npm run test:long`. It takes some eight minutes. */
+import assert from 'node:assert/strict'
+import { setTimeout as wait } from 'node:timers/promises'
+import { installAll } from '../lab/machines/components.ts'
+import { startMachines } from '../lab/machines/machines.ts'
+import { probe, readStarts, running, startedSince } from '../support/running.ts'
+
+/** Seconds: client-go polls every 300, and harderway promises 330. */
+const watched = 400
+
+await using lab = await startMachines()
+const must = async (status: number, ...args: string[]) => {
+  const ran = await lab.run(...args)
+  assert.equal(ran.status, status, ran.stdout + ran.stderr)
+  return ran.stdout
+}
+// A renewal needs no drain.
+lab.write(...running({ drain: '', undrain: '' }))
+await must(0, 'bootstrap')
+await installAll(lab)
+await must(0, 'install')
+const starts = await readStarts(lab)
+await using probing = probe(lab)
+await must(0, 'certs', '--force')
+await must(0, 'bootstrap')
+const said = await must(0, 'install', '--verbose')
+assert.match(said, /new client certificate in use by \d\d:\d\d/)
+await wait(watched * 1000)
+const settled = await must(0, 'install', '--verbose')
+assert.doesNotMatch(settled, /in use by/)
+const { counts, failures, cut } = await probing.end()
+assert.deepEqual([failures, cut], [[], 0])
+assert.deepEqual(await startedSince(lab, starts), [])
+const readers = [
+  ...lab.of('control').flatMap(({ name }) => ['kube-controller-manager', 'kube-scheduler'].map((unit) => [name, unit])),
+  ...[...lab.of('control'), ...lab.of('worker')].flatMap(({ name }) =>
+    ['kubelet', 'kube-proxy'].map((unit) => [name, unit]),
+  ),
+]
+for (const [name = '', unit = ''] of readers)
+  assert.match(await lab.machine(name).journal(unit), /Certificate rotation detected/, `${name} ${unit}`)
+process.stdout.write(
+  `renewed: ${counts.reduce((a, b) => a + b)} requests in ${watched} s, 0 failed, no process restarted\n`,
+)
