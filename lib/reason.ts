@@ -182,7 +182,7 @@ function formatUnit({ unit, places, notLoaded, notServed, state, restarts, isDra
     notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
   const found = [...wrong, unloaded, ports, state].filter(Boolean).join(', ')
-  const way = places.length + notServed.length > 0 ? 'reloaded without a restart' : 'looked at again'
+  const way = places.length + notServed.length + notLoaded.length > 0 ? 'reloaded without a restart' : 'looked at again'
   return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : way}`
 }
 

@@ -20,6 +20,8 @@ export interface Workspace {
   note(text: string): void
   /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
   readonly pending?: ReadonlySet<string>
+  /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
+  readonly rotating?: string
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
 }
 

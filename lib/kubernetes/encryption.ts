@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { isMap, isSeq, stringify, type YAMLSeq } from 'yaml'
+import { isMap, isScalar, isSeq, stringify, type YAMLSeq } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
 import { editYaml, parseYaml } from '../yaml.ts'
 
@@ -163,63 +163,127 @@ export function addResources(text: string, resources: readonly string[]): string
   })
 }
 
-/** The keys of the first provider, by name. The first one encrypts; all of them decrypt. */
+/** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
+  /** In order: the first one encrypts; all of them decrypt. */
+  readonly keys: readonly [NamedKey, ...NamedKey[]]
+  /** The key with the highest number: a rotation names keys `key2`, `key3`, … */
+  readonly newest: NamedKey
+}
+
+export interface NamedKey {
   /** Such as aescbc. */
   readonly provider: string
-  readonly names: readonly string[]
-  /** The number of the newest key: a rotation names keys `key2`, `key3`, …; 0 if no name is like that. */
-  readonly newest: number
-  /** The number of the key that encrypts. */
-  readonly encrypting: number
+  readonly name: string
+  /** 0 if its name is not `key<number>`. */
+  readonly number: number
 }
 
 /** Undefined for a text that is no EncryptionConfiguration, or whose first provider has no key in it. */
 export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
   const config = readEncryptionConfig(text)
-  const names = config?.entries[0]?.keys.filter(({ provider }) => provider === config.provider).map(({ name }) => name)
-  const [first] = names ?? []
-  if (!config || !names || first === undefined) return undefined
-  return { provider: config.provider, names, newest: Math.max(...names.map(numberOf)), encrypting: numberOf(first) }
+  const keys = (config?.entries[0]?.keys ?? [])
+    .filter(({ provider }) => provider !== 'kms')
+    .map(({ provider, name }) => ({ provider, name, number: numberOf(name) }))
+  const [first, ...others] = keys
+  if (first?.provider !== config?.provider || first === undefined) return undefined
+  return {
+    keys: [first, ...others],
+    newest: others.reduce((newest, key) => (key.number > newest.number ? key : newest), first),
+  }
 }
 
 function numberOf(name: string): number {
   return Number(/^key(\d{1,6})$/.exec(name)?.[1] ?? 0)
 }
 
-/** Adds a key, in base64, at the end: it decrypts, and does not encrypt yet. */
-export function addKey(text: string, secret: string): string {
-  const number = Math.max(1, readEncryptionKeys(text)?.newest ?? 0) + 1
-  return editKeys(text, (keys, create) => [...keys, create({ name: `key${number}`, secret })])
+/** Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. */
+export function addKey(text: string, secret: string, provider?: string): string {
+  const { keys: [first] = [], newest } = readEncryptionKeys(text) ?? {}
+  const kind = provider ?? first?.provider
+  const key = { name: `key${Math.max(1, newest?.number ?? 0) + 1}`, secret }
+  return editProviders(text, (providers, create) => {
+    const own = providers.findIndex((each) => each.kind === kind)
+    if (own >= 0) return providers.map((each, i) => (i === own ? { ...each, keys: [...each.keys, create(key)] } : each))
+    const last = providers.findLastIndex(({ keys }) => keys.length > 0)
+    return providers.toSpliced(last + 1, 0, { kind, node: create({ [`${kind}`]: { keys: [] } }), keys: [create(key)] })
+  })
 }
 
 export function encryptWithNewest(text: string): string {
-  return editKeys(text, (keys) => keys.toSorted((one, other) => numberOf(nameOf(other)) - numberOf(nameOf(one))))
+  return sortKeys(text, (one, other) => other - one)
 }
 
 /** The newest key comes last: what it has encrypted can still be decrypted. */
 export function encryptWithPrevious(text: string): string {
-  return editKeys(text, (keys) => keys.toSorted((one, other) => numberOf(nameOf(one)) - numberOf(nameOf(other))))
+  return sortKeys(text, (one, other) => one - other)
 }
 
-/** Removes every other key. */
-export function keepKeys(text: string, names: readonly string[]): string {
-  return editKeys(text, (keys) => keys.filter((key) => names.includes(nameOf(key))))
+/** Of a provider, the key that would come first counts. Providers without keys, such as identity, stay behind. */
+function sortKeys(text: string, compare: (one: number, other: number) => number): string {
+  return editProviders(text, (providers) => {
+    const sorted = providers.map(({ keys, ...each }) => ({
+      ...each,
+      keys: keys.toSorted((one, other) => compare(numberOf(nameOf(one)), numberOf(nameOf(other)))),
+    }))
+    const keyed = sorted.filter(({ keys }) => keys.length > 0)
+    const first = ({ keys: [key] }: ProviderNode) => numberOf(nameOf(key))
+    return [
+      ...keyed.toSorted((one, other) => compare(first(one), first(other))),
+      ...sorted.filter((each) => !keyed.includes(each)),
+    ]
+  })
+}
+
+/** Removes every other key, and a provider whose keys are all removed. */
+export function keepKeys(text: string, kept: readonly Pick<NamedKey, 'provider' | 'name'>[]): string {
+  return editProviders(text, (providers) =>
+    providers.flatMap((each) => {
+      if (each.keys.length === 0) return [each]
+      const keys = each.keys.filter((key) =>
+        kept.some(({ provider, name }) => provider === each.kind && name === nameOf(key)),
+      )
+      return keys.length > 0 ? [{ ...each, keys }] : []
+    }),
+  )
 }
 
 function nameOf(key: unknown): string {
   return isMap(key) ? String(key.get('name')) : ''
 }
 
-type EditKeys = (keys: unknown[], create: (value: object) => unknown) => unknown[]
+/** A provider of the first entry, as it stands in the text. */
+interface ProviderNode {
+  readonly kind: string | undefined
+  readonly node: unknown
+  /** Empty for a provider without keys. */
+  readonly keys: readonly unknown[]
+}
 
-function editKeys(text: string, change: EditKeys): string {
+type EditProviders = (providers: readonly ProviderNode[], create: (value: object) => unknown) => readonly ProviderNode[]
+
+function editProviders(text: string, change: EditProviders): string {
   return editYaml(text, (document) => {
-    const provider = document.getIn(['resources', 0, 'providers', 0])
-    const [pair] = isMap(provider) ? provider.items : []
-    const keys = isMap(pair?.value) ? pair.value.get('keys') : undefined
-    if (!isSeq(keys)) throw new Error('the first provider has no keys')
-    const list = keys as YAMLSeq
-    list.items = change([...list.items], (value) => document.createNode(value))
+    const list = document.getIn(['resources', 0, 'providers'])
+    if (!isSeq(list)) throw new Error('there are no providers')
+    const providers = list.items.map(
+      (node): ProviderNode => ({ kind: kindOf(node), node, keys: keysIn(node)?.items ?? [] }),
+    )
+    list.items = change(providers, (value) => document.createNode(value)).map(({ node, keys }) => {
+      const own = keysIn(node)
+      if (own) own.items = [...keys]
+      return node
+    })
   })
+}
+
+function kindOf(provider: unknown): string | undefined {
+  const key = isMap(provider) ? provider.items[0]?.key : undefined
+  return isScalar(key) ? String(key.value) : undefined
+}
+
+function keysIn(provider: unknown): YAMLSeq | undefined {
+  const inner = isMap(provider) ? provider.items[0]?.value : undefined
+  const keys = isMap(inner) ? inner.get('keys') : undefined
+  return isSeq(keys) ? keys : undefined
 }

@@ -1,5 +1,6 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import { caName, certificateFile, crossName, pairFiles, parseFileName } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/private-key.ts'
@@ -67,13 +68,13 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
  * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest)
+  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest.number)
   return theirs !== undefined && ours !== undefined && theirs > ours
 }
 
 function haveSameOrder(one: Buffer, other: Buffer): boolean {
-  const [names, others] = [one, other].map((text) => readEncryptionKeys(text.toString())?.names.join(' '))
-  return names !== undefined && names === others
+  const [keys, others] = [one, other].map((text) => readEncryptionKeys(text.toString())?.keys)
+  return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 
 function otherKeys(

@@ -18,7 +18,7 @@ export const registry = '/registry/'
 const page = 25
 
 /** The prefix of a value that is encrypted with the key: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
-export function encryptedPrefix(provider: string, name: string): string {
+export function encryptedPrefix({ provider, name }: { readonly provider: string; readonly name: string }): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
 

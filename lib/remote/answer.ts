@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
-import { shownProperties } from './look.ts'
+import { reloadFlag, shownProperties } from './look.ts'
 import { notWhole, readAnswer } from './shell.ts'
 import type { Leftover, Uptime } from './staging.ts'
 
@@ -59,6 +59,8 @@ interface UnitProcess {
   readonly kubeconfigs: readonly string[]
   /** It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
   readonly rotatesItself: boolean
+  /** An API server with --encryption-provider-config-automatic-reload. */
+  readonly reloadsEncryption: boolean
 }
 
 /** The places where the units of a node read our files, as root sees them. */
@@ -151,7 +153,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
   [
-    /^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig) ([\w./-]*)$/,
+    new RegExp(String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|${reloadFlag}) ([\w./-]*)$`),
     ({ flags }, _, process = '', name = '', value = '') => flags.push({ process, name, value }),
   ],
   [
@@ -345,6 +347,8 @@ function readCredentials(id: string, { flags, settings }: Draft) {
   return {
     kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
     rotatesItself: named.some((each) => isFlag(each) || (each.name === 'rotateCertificates' && each.value === 'true')),
+    // The last one counts; the values are those of Go's strconv.ParseBool.
+    reloadsEncryption: /^(1|t|T|true|TRUE|True)$/.test(own.findLast(({ name }) => name === reloadFlag)?.value ?? ''),
   }
 }
 

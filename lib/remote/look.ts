@@ -373,12 +373,18 @@ say_process() {
   fi
 }`
 
-/** The flags of the units' main processes that say which credentials they use, and the lines of their --config files. */
+/** Of kube-apiserver: it reads the file of --encryption-provider-config again when that has changed. */
+export const reloadFlag = 'encryption-provider-config-automatic-reload'
+
+/**
+ * The flags of the units' main processes that say which credentials they use, and what they reload; and the lines of their
+ * --config files.
+ */
 const argumentFunctions = `say_flag() {
   case $1,$2 in
     *[!A-Za-z0-9,./_-]*) ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
-    --kubeconfig,*|--bootstrap-kubeconfig,*) say flag "$process" "\${1#--}" "$2" ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
 say_flags() {
@@ -389,6 +395,8 @@ say_flags() {
   while read -r flag; do
     case $flag in
       '==> /proc/'*) process=\${flag#==> /proc/} process=\${process%%/*} name= ;;
+      # Without a value, a flag for yes or no is a yes.
+      --${reloadFlag}) say_flag "$flag" true; name= ;;
       --*=*) say_flag "\${flag%%=*}" "\${flag#*=}"; name= ;;
       --*) name=$flag ;;
       *) [ -z "$name" ] || say_flag "$name" "$flag"; name= ;;

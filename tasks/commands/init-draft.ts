@@ -108,7 +108,11 @@ ${section([
 ])}
 encryption: # of what is in etcd
 ${section([
-  line('provider', encryption.provider, `${providers.join(' | ')}; can't be changed once there are Secrets`),
+  line(
+    'provider',
+    encryption.provider,
+    `${providers.join(' | ')}; once there are Secrets, only rotate encryption-key changes it`,
+  ),
   line('resources', encryption.resources),
 ])}
 ssh: # aliases, ports and jump hosts are those of your ssh configuration

@@ -1,7 +1,12 @@
 /** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { tryToAwait } from '../../lib/failure.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { PlacesSeen } from '../../lib/remote/answer.ts'
+import { reloadFlag } from '../../lib/remote/look.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { breakLines, formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
+import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import { commandOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import type { Request } from '../request/session.ts'
@@ -14,12 +19,35 @@ interface UnitPlan {
   readonly files: readonly { readonly file: string; readonly path: string }[]
   readonly takesUp: 'by itself' | 'by restart'
   readonly isDrained: boolean
+  /** What would spare the restart. */
+  readonly flag?: string
+}
+
+/** The units of a node that a process may reload a file of; undefined if they could not be looked at. */
+export type Reloading = ReadonlyMap<string, PlacesSeen | undefined>
+
+/** Looks at nodes only where the command line of a process decides whether it is restarted. */
+export async function lookAtReloading(
+  { stages }: Rotation,
+  workspace: Workspace,
+  install: Install,
+): Promise<Reloading> {
+  const depends = (node: ClusterNode) =>
+    nodeUnits(node, install).some(({ files }) =>
+      files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file))),
+    )
+  const looks = workspace.cluster.nodes.filter(depends).map(async (node) => {
+    const found = await tryToAwait(() => lookAtUnits(workspace, node, install))
+    await workspace.disconnect(node)
+    return [node.name, found?.places] as const
+  })
+  return new Map(await Promise.all(looks))
 }
 
 export async function planRotation(
   request: Request,
   rotation: Rotation,
-  { install, at }: { readonly install: Install; readonly at: number },
+  { install, at, seen }: { readonly install: Install; readonly at: number; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
   const { options, cluster, print, width } = request
   const { stages } = rotation
@@ -29,7 +57,10 @@ export async function planRotation(
   }
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
-    const nodes = cluster.nodes.map((node) => ({ node: node.name, units: plannedUnits(node, install, stage) }))
+    const nodes = cluster.nodes.map((node) => ({
+      node: node.name,
+      units: plannedUnits(node, install, stage, seen.get(node.name)),
+    }))
     const { name, title, proof, undo } = stage
     const position = { number: i + 1, state, of: stages.length }
     if (options.json) {
@@ -46,24 +77,47 @@ export async function planRotation(
       const shared = (text: string) => (group.length === 1 ? text : withoutOwnName(text, node))
       for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
     }
+    sayFlags(say, nodes, seen)
     say(`proof: ${proof}`, 2)
     print(`  way back: ${undo ? commandOf(request, `rotate ${rotation.name} --undo`) : 'none'}`)
   }
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }
 
-function plannedUnits(node: ClusterNode, install: Install, stage: Stage): UnitPlan[] {
+/** What would spare restarts, and where that could not be seen. */
+function sayFlags(
+  say: (text: string, indent: number) => void,
+  nodes: readonly { readonly node: string; readonly units: readonly UnitPlan[] }[],
+  seen: Reloading,
+): void {
+  const restarting = nodes.flatMap(({ node, units }) =>
+    units.flatMap(({ flag, unit }) => (flag ? [{ node, flag, unit }] : [])),
+  )
+  for (const [flag, some] of Map.groupBy(restarting, ({ flag }) => flag)) {
+    const units = formatNames([...new Set(some.map(({ unit }) => unit))])
+    say(`with ${flag} in its command line, ${units} reloads the file without a restart`, 2)
+  }
+  const unseen = restarting.filter(({ node }) => seen.has(node) && seen.get(node) === undefined)
+  if (unseen.length > 0)
+    say(`whether it has that on ${formatNames(unseen.map(({ node }) => node))} could not be looked at`, 2)
+}
+
+function plannedUnits(node: ClusterNode, install: Install, stage: Stage, seen: PlacesSeen | undefined): UnitPlan[] {
   const deployed = new Set(nodeFiles(node))
-  return nodeUnits(node, install).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
+  const units = nodeUnits(node, install).map((unit) => (seen ? asStarted(unit, seen) : unit))
+  return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
     const changed = files.filter(({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file))
     if (changed.length === 0) return []
-    const restarts = changed.some(({ by }) => by === 'restart')
+    const restarting = changed.filter(({ by }) => by === 'restart')
+    const restarts = restarting.length > 0
+    const mayReload = restarts && restarting.every((place) => place.mayReload)
     return [
       {
         unit,
         files: changed.map(({ file, path }) => ({ file, path })),
         takesUp: restarts ? 'by restart' : 'by itself',
         isDrained: restarts && isDrained && install.drain !== '',
+        ...(mayReload && { flag: `--${reloadFlag}=true` }),
       },
     ]
   })

@@ -21,7 +21,7 @@ import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
 import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
-import { planRotation } from './rotate-plan.ts'
+import { lookAtReloading, planRotation } from './rotate-plan.ts'
 
 /** A rotation and its run. */
 interface Run {
@@ -41,13 +41,13 @@ export function rotate(request: Request): Writing {
     graph,
     reporter: notes,
     work: async (session) => {
-      const { workspace } = session
+      const workspace = { ...session.workspace, rotating: rotation.name }
       const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
       const walkTo = (stage: Stage | undefined) => {
         const graph = graphOf(request, rotating, stage)
         return notes.during(viewPhases([...phases, proofPhase, rewritePhase], graph), async (reporter) => {
           const started = performance.now()
-          const { outcomes, findings } = await walk(graph, { ...session, forced: new Map(), reporter })
+          const { outcomes, findings } = await walk(graph, { ...session, workspace, forced: new Map(), reporter })
           const exit = exitStatus(findings, request.endedStatus())
           const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
           await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
@@ -68,7 +68,8 @@ export function plan(request: Request): Reading {
     graph,
     read: async ({ workspace }) => {
       const at = stageNumber(rotation, workspace)
-      return () => planRotation(request, rotation, { install, at })
+      const seen = await lookAtReloading(rotation, workspace, install)
+      return () => planRotation(request, rotation, { install, at, seen })
     },
   }
 }

@@ -108,6 +108,25 @@ export async function withApi<T>(serving: Serving, node: ClusterNode, work: (api
   return withClient(serving, node, apiServer, work)
 }
 
+const reloadMetric = 'apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds'
+
+/**
+ * When the API server last reloaded its encryption config, in seconds since 1970 by the node's clock; undefined if it has not since
+ * its start. Throws a Failure without its metrics.
+ */
+export async function readReloadTime(serving: Serving, node: ClusterNode): Promise<number | undefined> {
+  const { status, body } = await withApi(serving, node, (api) => api.ask('GET', '/metrics'))
+  if (status !== 200) throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
+  return parseReloadTime(body)
+}
+
+/** The time of the last success, in the text format of Prometheus. */
+export function parseReloadTime(metrics: string): number | undefined {
+  const rows = metrics.matchAll(new RegExp(`^${reloadMetric}\\{[^}]*status="success"[^}]*\\} (\\S+)$`, 'gm'))
+  const times = [...rows].map(([, time]) => Number(time)).filter((time) => time > 0)
+  return times.length > 0 ? Math.max(...times) : undefined
+}
+
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
 export async function withStore<T>(
   serving: Serving,

@@ -1,5 +1,5 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
-
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Built, Change, Step, Work } from '../../lib/graph/target.ts'
@@ -13,6 +13,7 @@ import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
 import { forgetOld, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
+import { reloadTime, repeat } from './repeat.ts'
 import {
   type On,
   proveClient,
@@ -26,6 +27,7 @@ import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
   keptFor,
+  lookAtUnits,
   type UnitCheck,
   type UnitsFound,
   type WantedPlace,
@@ -143,8 +145,8 @@ function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: r
 async function loadAll(on: On, stale: readonly Stale[], standing: Standing, restarted: Unit[]): Promise<void> {
   const load = async (own: On, { unit, reason, isUp }: Stale) => {
     if (!isUp) return
-    // Nothing that a restart would load: the unit is only waited for.
-    if (!reason.restarts && reason.places.length + reason.notServed.length === 0)
+    // Nothing that it has to load: the unit is only waited for.
+    if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
       return await waitUntilHealthy(own, unit)
     if (!(await isReloaded(own, unit, reason)))
       await guarded(own, unit, standing === 'healthy', async () => {
@@ -162,9 +164,27 @@ async function loadAll(on: On, stale: readonly Stale[], standing: Standing, rest
 
 /** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
 async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
-  if (restarts || !(await waitUntilServed(on, unit))) return false
+  if (restarts || !(await waitUntilServed(on, unit)) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
+}
+
+/** Milliseconds from one look to the next: the unit polls its file once a minute. */
+const reloadPause = 1000
+
+/** True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart. */
+async function waitUntilReloaded(
+  { workspace, node, install, signal, tell }: On,
+  { unit, files }: Unit,
+): Promise<boolean> {
+  if (!files.some(({ by }) => by === 'reload')) return true
+  tell({ doing: 'waiting for', unit, path: '/metrics' })
+  const look = async () => {
+    await delay(reloadPause, undefined, { signal })
+    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+    return checks.find((check) => check.unit.unit === unit)?.reason?.notLoaded[0]
+  }
+  return (await repeat(Math.min(reloadTime, install.timeout), look, signal)) === undefined
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */

@@ -14,7 +14,7 @@ import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
 import { type Health, nodeUnits, type Place, type Port, type Unit } from '../tables/places.ts'
-import { addressOf, readHealth, readShown, type Shown } from './component.ts'
+import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestAt, lookAtNode, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
@@ -27,6 +27,8 @@ export interface UnitsFound {
   readonly served: ReadonlyMap<number, Shown>
   /** Why a unit that runs is not healthy, by its name. */
   readonly unhealthy: ReadonlyMap<string, string>
+  /** When the API server last reloaded its encryption config, by the node's clock; undefined if it did not, or was not queried. */
+  readonly reloaded?: number | undefined
   readonly leftOver: readonly LeftOver[]
 }
 
@@ -74,6 +76,7 @@ export async function lookAtUnits(
       places,
       served,
       unhealthy,
+      reloaded: await lookAtReload({ workspace, node, install }, asked, places),
       leftOver: findLeftOver(workspace, node, install, places),
     }
   } catch (error) {
@@ -125,6 +128,31 @@ function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [lin
 function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
   const { active, process } = units.get(unit) ?? {}
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
+}
+
+/** Its metrics are long, so they are read only where a reload may have followed the start. */
+async function lookAtReload(
+  {
+    workspace,
+    node,
+    install,
+  }: { readonly workspace: Workspace; readonly node: ClusterNode; readonly install: Install },
+  units: readonly Unit[],
+  places: PlacesSeen,
+): Promise<number | undefined> {
+  const waits = (unit: Unit) =>
+    asStarted(unit, places).files.some(({ by, path }) => by === 'reload' && !isLoaded(unit, path, places))
+  if (!units.some(waits)) return undefined
+  const { signal } = new AbortController()
+  // Without an answer the file counts as not loaded.
+  return await tryToAwait(() => readReloadTime({ workspace, install, signal }, node))
+}
+
+/** With what the command line of its process says. */
+export function asStarted(unit: Unit, { units }: Pick<PlacesSeen, 'units'>): Unit {
+  const { process } = units.get(unit.unit) ?? {}
+  if (typeof process !== 'object' || !process.reloadsEncryption) return unit
+  return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, by: 'reload' } : place)) }
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
@@ -180,6 +208,7 @@ export function checkUnitsOf(
   const { places } = found
   const units = nodeUnits(node, install)
     .filter((unit) => isInstalled(unit, places))
+    .map((unit) => asStarted(unit, places))
     .map((unit) => (rotatesItself(unit, places) ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit))
   const drifts = Map.groupBy(compare(wantedAt(workspace, units, places), places), ({ path }) => path)
   return units.map((unit) => ({
@@ -280,8 +309,11 @@ function checkUnit(
   const up = isUp(unit, seen)
   const places = unit.files.flatMap((place) => driftAt(place, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
-  const readAtStart = unit.files.filter(({ by }) => by === 'restart').map(({ path }) => path)
-  const notLoaded = up ? readAtStart.filter((path) => !isPlaced(path) && !isLoaded(unit, path, seen)) : []
+  const pathsBy = (by: Place['by']) => unit.files.flatMap((place) => (place.by === by ? [place.path] : []))
+  const readAtStart = pathsBy('restart')
+  const isOld = (path: string) => up && !isPlaced(path) && !isLoaded(unit, path, seen)
+  const notStarted = readAtStart.filter(isOld)
+  const notLoaded = [...notStarted, ...pathsBy('reload').filter((path) => isOld(path) && !isReloaded(path, found))]
   // If a file differs, what is served will change anyway.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.flatMap(({ port, name }) => {
@@ -295,7 +327,7 @@ function checkUnit(
   // One that systemd starts again and again gains nothing from a start with the same files.
   const active = seen.units.get(unit.unit)?.active ?? 'active'
   const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
-  const restarts = up && (isStarted || notLoaded.length > 0 || readAtStart.some(isPlaced))
+  const restarts = up && (isStarted || notStarted.length > 0 || readAtStart.some(isPlaced))
   return {
     kind: 'unit',
     unit: unit.unit,
@@ -323,6 +355,12 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boo
   if (started === undefined || started <= changed || started > places.now + 1) return false
   const byPresentClock = typeof process === 'object' ? process.started : started
   return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
+}
+
+/** True if the API server has reloaded it since its last change. A time in the future proves nothing. */
+function isReloaded(path: string, { places, reloaded }: UnitsFound): boolean {
+  const changed = fileAt(places, path)?.changed ?? Number.POSITIVE_INFINITY
+  return reloaded !== undefined && reloaded > changed && reloaded <= places.now + 1
 }
 
 /** Seconds: client-go polls the file of a pair every five minutes (cert_rotation.go); the rest is a margin. */

@@ -1,6 +1,6 @@
 /** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
 
-import { refusal } from '../../lib/failure.ts'
+import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
@@ -20,6 +20,8 @@ import { encryptionConfig } from '../tables/files.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
 const { file } = encryptionConfig
+/** Of the phase, of its target, and of the rotation. */
+const name = 'encryption-key'
 
 interface Found {
   /** Resources to add to what is there. */
@@ -27,11 +29,10 @@ interface Found {
 }
 
 export function encryptionKeyTargets(): Target[] {
-  const id = 'encryption-key'
   return [
     authTarget({
-      id,
-      phase: id,
+      id: name,
+      phase: name,
       needs: [],
       makes: [file],
       purpose: 'encrypts Secrets',
@@ -53,10 +54,14 @@ function check(workspace: Workspace): Look<Found> {
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config) return refuseUnreadable(workspace)
-  refuseOtherEncryption(config, workspace)
+  const warning = refuseOtherEncryption(config, workspace)
   const present = [...config.resources, ...config.otherResources]
   const added = resources.filter((resource) => !present.includes(resource))
-  return { reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons, found: { added } }
+  return {
+    reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,
+    found: { added },
+    ...(warning !== undefined && { warning }),
+  }
 }
 
 function changeOf({ auth }: Workspace): Change {
@@ -67,7 +72,7 @@ async function build(workspace: Workspace, { found, force }: Work<Found | undefi
   const { auth, cluster, now } = workspace
   if (force === 'replace' && (readEncryptionState(workspace)?.stage ?? 'settled') !== 'settled')
     throw refusalDuring(
-      'encryption-key',
+      name,
       `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
       workspace,
     )
@@ -95,8 +100,6 @@ function warningAfter(
 
 const giveUp = ({ command }: Workspace) =>
   `or give up every Secret that is stored: ${command('encryption-key --force')}`
-const rewrite = 'rewrite every Secret: kubectl get secrets -A -o json | kubectl replace -f -'
-
 /** It may hold the key that stored Secrets are encrypted with. */
 function refuseUnreadable(workspace: Workspace): never {
   throw refusal(
@@ -108,20 +111,44 @@ function refuseUnreadable(workspace: Workspace): never {
   )
 }
 
-/** If it encrypts with another provider than cluster.yaml asks for, or more resources. */
-function refuseOtherEncryption(config: EncryptionConfig, workspace: Workspace): void {
-  const { auth, cluster } = workspace
+/** If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of it. */
+function refuseOtherEncryption(config: EncryptionConfig, workspace: Workspace): string | undefined {
+  const { auth, cluster, rotating } = workspace
   const { provider, resources } = cluster.encryption
-  if (config.provider !== provider)
-    throw refusal(`${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml asks for ${provider}`, [
-      `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
-      `or change it without losing a Secret: add ${provider} with a key as the second provider in that file, deploy, restart every kube-apiserver; make it the first, deploy, restart; ${rewrite}; then take ${config.provider} out, and set encryption.provider`,
-      giveUp(workspace),
-    ])
+  const isOther = !providersOf(config, workspace).includes(provider)
+  if (isOther && rotating !== name) throw otherProvider(config, workspace)
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)
     throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which cluster.yaml no longer asks for`, [
       `keep it: add ${removed.join(', ')} to encryption.resources`,
       `or decrypt what is stored first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, rewrite those objects with kubectl replace, then take them out of that file too`,
     ])
+  return isOther
+    ? `${file} encrypts with ${config.provider}, cluster.yaml has ${provider}: other runs are refused until both are the same`
+    : undefined
+}
+
+/** While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it. */
+function providersOf({ provider }: EncryptionConfig, workspace: Workspace): string[] {
+  const { stage = 'settled', keys = [] } = readEncryptionState(workspace) ?? {}
+  return stage === 'settled' ? [provider] : keys.map((key) => key.provider)
+}
+
+function otherProvider(config: EncryptionConfig, workspace: Workspace): Failure {
+  const { auth, cluster, command } = workspace
+  const { provider } = cluster.encryption
+  const what = `${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml has ${provider}`
+  // The first provider is identity or kms.
+  if (!readEncryptionState(workspace))
+    return refusal(what, [
+      `add a key of ${provider} to that file by hand, or put the file back that had one: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/`,
+      giveUp(workspace),
+    ])
+  // A rotation needs it; its own message would name a run, which is refused here.
+  const before = cluster.install ? '' : 'set install: guide in cluster.yaml, then: '
+  return refusal(what, [
+    `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
+    `or change it without losing a Secret: ${before}${command('rotate encryption-key')}`,
+    giveUp(workspace),
+  ])
 }

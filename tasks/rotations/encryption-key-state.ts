@@ -8,7 +8,7 @@ import { encryptionConfig } from '../tables/files.ts'
 
 export interface EncryptionState extends EncryptionKeys {
   /**
-   * `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest key encrypts, and the
+   * Of whichever providers the keys are. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest key encrypts, and the
    * previous ones decrypt.
    */
   readonly stage: 'settled' | 'added' | 'first'
@@ -16,8 +16,8 @@ export interface EncryptionState extends EncryptionKeys {
 
 /** The first row that applies. */
 const states: readonly { readonly stage: EncryptionState['stage']; when(keys: EncryptionKeys): boolean }[] = [
-  { stage: 'settled', when: ({ names }) => names.length === 1 },
-  { stage: 'added', when: ({ newest, encrypting }) => newest > encrypting },
+  { stage: 'settled', when: ({ keys }) => keys.length === 1 },
+  { stage: 'added', when: ({ newest, keys: [first] }) => newest.number > first.number },
   { stage: 'first', when: () => true },
 ]
 

@@ -13,6 +13,7 @@ import {
   encryptWithNewest,
   encryptWithPrevious,
   keepKeys,
+  type NamedKey,
   readEncryptionConfig,
   readEncryptionKeys,
 } from '../../lib/kubernetes/encryption.ts'
@@ -31,7 +32,7 @@ const added: Stage = {
   name: 'added',
   title: 'each API server can decrypt with the next key, and encrypts with the present one',
   changes,
-  proof: 'each API server was started after the file was installed',
+  proof: 'each API server was started after the file was installed, or has reloaded it since',
   async begin({ workspace }) {
     const { resources = [] } = readEncryptionConfig(workspace.auth.bytes(file).toString()) ?? {}
     const wide = resources.filter((resource) => resource.includes('*'))
@@ -40,14 +41,20 @@ const added: Stage = {
         `encryption.resources has ${wide.join(', ')}: what that covers can't be rewritten one by one`,
         'name each resource in cluster.yaml',
       )
-    edit(workspace, (text) => addKey(text, randomBytes(32).toString('base64')))
+    const { provider } = workspace.cluster.encryption
+    edit(workspace, (text) => addKey(text, randomBytes(32).toString('base64'), provider))
   },
   async undoHeldBy(rotating) {
-    const { names = [] } = readEncryptionState(rotating.workspace) ?? {}
-    return countUses(rotating, names.slice(-1))
+    const { newest } = readEncryptionState(rotating.workspace) ?? {}
+    return countUses(rotating, newest ? [newest] : [])
   },
   async undo({ workspace }) {
-    edit(workspace, (text, { names }) => keepKeys(text, names.slice(0, -1)))
+    edit(workspace, (text, { keys, newest }) =>
+      keepKeys(
+        text,
+        keys.filter((key) => key !== newest),
+      ),
+    )
   },
 }
 
@@ -74,11 +81,11 @@ const finished: Stage = {
   isLast: true,
   isNeverForced: true,
   async heldBy(rotating) {
-    const { names: [, ...old] = [] } = readEncryptionState(rotating.workspace) ?? {}
+    const { keys: [, ...old] = [] } = readEncryptionState(rotating.workspace) ?? {}
     return countUses(rotating, old)
   },
   async begin({ workspace }) {
-    edit(workspace, (text, { names }) => keepKeys(text, names.slice(0, 1)))
+    edit(workspace, (text, { keys: [first] }) => keepKeys(text, [first]))
   },
   prove: proveEncryption,
 }
@@ -105,13 +112,13 @@ function edit({ auth, now }: Workspace, change: (text: string, keys: EncryptionS
 }
 
 /** How much in all of etcd each of the keys has encrypted, in words. */
-async function countUses(rotating: Rotating, names: readonly string[]): Promise<string[]> {
-  const keys = readEncryptionState(rotating.workspace)
-  if (!keys || names.length === 0) return []
+async function countUses(rotating: Rotating, keys: readonly NamedKey[]): Promise<string[]> {
+  if (keys.length === 0) return []
   const counts = await withStore(rotating, await someApiServer(rotating), countEncrypted)
-  return names.flatMap((name) => {
-    const count = counts.get(encryptedPrefix(keys.provider, name)) ?? 0
-    return count > 0 ? [`${count} stored ${count === 1 ? 'object' : 'objects'} encrypted with ${name}`] : []
+  return keys.flatMap((key) => {
+    const count = counts.get(encryptedPrefix(key)) ?? 0
+    const what = `${count} stored ${count === 1 ? 'object' : 'objects'}`
+    return count > 0 ? [`${what} encrypted with ${key.name} (${key.provider})`] : []
   })
 }
 
@@ -119,10 +126,8 @@ async function countUses(rotating: Rotating, names: readonly string[]): Promise<
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { cluster } = rotating.workspace
   const units = await apiServersOn(rotating, node)
-  const keys = readEncryptionState(rotating.workspace)
-  const [newest] = keys?.names ?? []
-  if (units.length === 0 || newest === undefined || !keys || !cluster.encryption.resources.includes('secrets'))
-    return []
+  const { keys: [first] = [] } = readEncryptionState(rotating.workspace) ?? {}
+  if (units.length === 0 || first === undefined || !cluster.encryption.resources.includes('secrets')) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
   const prefix = await withApi(rotating, node, async (api) => {
@@ -136,8 +141,8 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
       await tryToAwait(() => api.ask('DELETE', `${path}/${name}`))
     }
   })
-  if (prefix !== encryptedPrefix(keys.provider, newest))
-    throw new Failure(`its API server encrypts with another key than ${newest}`, {
+  if (prefix !== encryptedPrefix(first))
+    throw new Failure(`its API server encrypts with another key than ${first.name} (${first.provider})`, {
       node: node.name,
       remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
     })

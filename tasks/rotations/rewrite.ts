@@ -69,7 +69,7 @@ function resourcesOf(serving: Serving): readonly string[] {
 async function findLeft(serving: Serving, resource: string): Promise<string[]> {
   const keys = readEncryptionKeys(configText(serving))
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
-  const wanted = encryptedPrefix(keys.provider, keys.names[0] ?? '')
+  const wanted = encryptedPrefix(keys.keys[0])
   return withStore(serving, await someApiServer(serving), async (etcd) => {
     for (const folder of foldersOf(resource)) {
       const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)

@@ -22,8 +22,13 @@ export interface Place {
   readonly file: string
   /** Absolute, on the node. */
   readonly path: string
-  /** When the unit reads a new file: at once, or by client-go's poll, or only at its start. */
-  readonly by: 'itself' | 'poll' | 'restart'
+  /**
+   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and its
+   * metrics say when.
+   */
+  readonly by: 'itself' | 'poll' | 'restart' | 'reload'
+  /** Where the unit's command line says so, it reloads the file: `by` is then `reload`. */
+  readonly mayReload?: true
   /** The part of the kubeconfig that is there; without one, the whole file. */
   readonly part?: Part | undefined
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
@@ -124,7 +129,8 @@ const guide: readonly Row[] = [
       ...places(kubernetes, 'restart', ca),
       // keyutil.PublicKeysFromFile of client-go
       { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
-      ...places(kubernetes, 'restart', tokenKey, encryptionConfigFile),
+      ...places(kubernetes, 'restart', tokenKey),
+      { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
       ...places(kubernetes, 'itself', apiCertificate, apiKey),
     ],
     serves: [{ port: 6443, name: 'kubernetes' }],

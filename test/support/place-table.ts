@@ -3,7 +3,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { nodeUnits } from '../../tasks/tables/places.ts'
 
 const parts = { pair: ', its pair', kubeconfig: ', without it' } as const
-const reads = { itself: 'reloads', poll: 'reloads within 5 min', restart: 'needs a restart' } as const
+const reads = {
+  itself: 'reloads',
+  poll: 'reloads within 5 min',
+  reload: 'reloads within 1 min',
+  restart: 'needs a restart',
+} as const
 
 /** The cells of each row; in the first column of a unit's first row stands its name. */
 export function placeTable(): string[][] {

@@ -469,7 +469,9 @@ real -f -- "$@"`,
     const own = new AuthDir(auth())
     const old = readFileSync(join(auth(), config), 'utf8')
     backUp(own, [config], new Date('2026-11-20T12:00:00Z'))
-    const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64')), ['key2'])
+    const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64')), [
+      { provider: 'aescbc', name: 'key2' },
+    ])
     writeFileSync(join(auth(), config), rotated)
     const before = homes()
     const ran = await deploy()

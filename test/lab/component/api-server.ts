@@ -2,12 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { publishClientCAs } from './client-cas.ts'
+import { Encryption } from './encryption.ts'
 import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
 import { readCertificates, type User } from './identity.ts'
 import { publishIdentity } from './identity-lease.ts'
 import { answerFor, apiVersion, findResource, parseBody, resources } from './resources.ts'
-import { readSealing } from './sealing.ts'
 import { ServiceAccounts } from './service-accounts.ts'
 import { type Answer, type Request, serve } from './serving.ts'
 import { StatusError } from './status.ts'
@@ -29,10 +29,13 @@ export async function startApiServer(flags: Flags): Promise<void> {
   for (const name of ['kubelet-client-certificate', 'kubelet-client-key']) text(name)
   const shutdownDelay = duration(flags, 'shutdown-delay-duration')
   const etcd = new Etcd(flags)
+  const encryption = new Encryption(required(flags, 'encryption-provider-config'))
+  if (flags.get('encryption-provider-config-automatic-reload') === 'true') encryption.poll()
   const api = {
     accounts,
     etcd,
-    store: new Store(etcd, readSealing(text('encryption-provider-config'))),
+    store: new Store(etcd, encryption.sealing),
+    encryption,
     isEnding: false,
   }
   const files = {
@@ -65,6 +68,7 @@ interface Api {
   readonly accounts: ServiceAccounts
   readonly etcd: Etcd
   readonly store: Store
+  readonly encryption: Encryption
   isEnding: boolean
 }
 
@@ -84,7 +88,7 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   if (path === '/metrics')
     return {
       status: 200,
-      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n`,
+      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}`,
     }
   const asked = findResource(path)
   if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')

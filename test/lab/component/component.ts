@@ -3,12 +3,13 @@
  * packages. It takes the guide's flags and files, and takes them up when the real ones (1.34) do:
  * - by itself: the API server's and the kubelet's serving pair and client CA (a pair that is none: the old one stays); the
  *   pair that the API server shows etcd, at each new connection;
- * - at the start: etcd's CA, service-account keys, the encryption configuration, kubeconfigs, the controller manager's CA.
+ * - at the start: etcd's CA, service-account keys, kubeconfigs, the controller manager's CA;
+ * - the encryption configuration at the start, or once a minute with --encryption-provider-config-automatic-reload.
  * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets stored under the real keys with the real
- * prefix (aescbc, aesgcm), tokens, client certificates judged at each request.
+ * prefix (aescbc, aesgcm, secretbox), tokens, client certificates judged at each request.
  *
  * What it cannot: there are no pods, controllers, scheduling, leases that are lost, watches, selectors, server-side apply,
- * OpenAPI, secretbox or kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every
+ * OpenAPI, kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every
  * namespace and every service account exists.
  */
 import { flushCompileCache } from 'node:module'

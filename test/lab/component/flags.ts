@@ -6,7 +6,12 @@ const known: Readonly<Record<string, readonly string[]>> = {
     ...['advertise-address', 'allow-privileged', 'apiserver-count', 'audit-log-maxage', 'audit-log-maxbackup'],
     ...['audit-log-maxsize', 'audit-log-path', 'authorization-mode', 'bind-address', 'client-ca-file'],
     ...['enable-admission-plugins', 'etcd-cafile', 'etcd-certfile', 'etcd-keyfile', 'etcd-servers', 'event-ttl'],
-    ...['encryption-provider-config', 'kubelet-certificate-authority', 'kubelet-client-certificate'],
+    ...[
+      'encryption-provider-config',
+      'encryption-provider-config-automatic-reload',
+      'kubelet-certificate-authority',
+      'kubelet-client-certificate',
+    ],
     ...['kubelet-client-key', 'runtime-config', 'service-account-key-file', 'service-account-signing-key-file'],
     ...['service-account-issuer', 'service-cluster-ip-range', 'service-node-port-range', 'shutdown-delay-duration'],
     ...['shutdown-watch-termination-grace-period', 'tls-cert-file', 'tls-private-key-file', 'v'],

@@ -1,6 +1,7 @@
 /** Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what the cipher gives. */
 import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { parse } from 'yaml'
+import { openBox, sealBox } from './secretbox.ts'
 
 interface Key {
   readonly prefix: string
@@ -64,11 +65,12 @@ const identity: Key = { prefix: '', seal: (value) => value, open: (stored) => st
 
 function keysOf(provider: string, keys: readonly { readonly name: string; readonly secret: string }[] = []): Key[] {
   if (provider === 'identity') return [identity]
-  const cipher = { aescbc, aesgcm }[provider]
+  const cipher = { aescbc, aesgcm, secretbox }[provider]
   if (cipher === undefined) throw new Error(`encryption config: this stand-in cannot play ${provider}`)
   return keys.map(({ name, secret }) => {
     const key = Buffer.from(secret, 'base64')
-    if (![16, 24, 32].includes(key.length)) throw new Error(`encryption config: ${name} is no key for ${provider}`)
+    const lengths = provider === 'secretbox' ? [32] : [16, 24, 32]
+    if (!lengths.includes(key.length)) throw new Error(`encryption config: ${name} is no key for ${provider}`)
     return { prefix: `k8s:enc:${provider}:v1:${name}:`, ...cipher(key) }
   })
 }
@@ -101,5 +103,15 @@ function aesgcm(key: Buffer): Omit<Key, 'prefix'> {
       decipher.setAuthTag(sealed.subarray(-16))
       return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
     },
+  }
+}
+
+function secretbox(key: Buffer): Omit<Key, 'prefix'> {
+  return {
+    seal(value) {
+      const nonce = randomBytes(24)
+      return Buffer.concat([nonce, sealBox(value, nonce, key)])
+    },
+    open: (sealed) => openBox(sealed.subarray(24), sealed.subarray(0, 24), key),
   }
 }

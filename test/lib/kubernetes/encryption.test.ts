@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
-import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import {
+  addKey,
+  addResources,
+  encryptWithNewest,
+  encryptWithPrevious,
+  keepKeys,
+  newEncryptionConfig,
+  readEncryptionConfig,
+  readEncryptionKeys,
+} from '../../../lib/kubernetes/encryption.ts'
 
 const secretOf = (length: number, fill = 1) => Buffer.alloc(length, fill).toString('base64')
 const secret = secretOf(32)
@@ -274,4 +283,59 @@ resources:
   })
 
   test('that are none change no meaning', () => assert.deepEqual(parse(addResources(old, [])), parse(old)))
+})
+
+describe('a next key', () => {
+  const next = secretOf(32, 2)
+  /** `aescbc:key1`, in order. */
+  const keysOf = (text: string) => readEncryptionKeys(text)?.keys.map(({ provider, name }) => `${provider}:${name}`)
+
+  test('of the same provider stands behind its key, and before it once it encrypts', () => {
+    const added = addKey(guide, next, 'aescbc')
+    assert.equal(added, guide.replace(/( +- name: key)1\n( +secret: ).*\n/, `$&$12\n$2${next}\n`))
+    assert.deepEqual(keysOf(added), ['aescbc:key1', 'aescbc:key2'])
+    const first = encryptWithNewest(added)
+    assert.deepEqual(keysOf(first), ['aescbc:key2', 'aescbc:key1'])
+    assert.equal(encryptWithPrevious(first), added)
+  })
+
+  for (const [form, old] of Object.entries({ YAML: guide, JSON: JSON.stringify(parse(guide)) }))
+    test(`of another provider is of a provider behind the present one, and before it once it encrypts, in ${form}`, () => {
+      const kinds = (text: string) => parse(text).resources[0].providers.map((each: object) => Object.keys(each)[0])
+      const added = addKey(old, next, 'secretbox')
+      assert.deepEqual(kinds(added), ['aescbc', 'secretbox', 'identity'])
+      assert.deepEqual(keysOf(added), ['aescbc:key1', 'secretbox:key2'])
+      assert.equal(readEncryptionConfig(added)?.provider, 'aescbc')
+      const first = encryptWithNewest(added)
+      assert.deepEqual(kinds(first), ['secretbox', 'aescbc', 'identity'])
+      assert.deepEqual(keysOf(first), ['secretbox:key2', 'aescbc:key1'])
+      assert.deepEqual(parse(encryptWithPrevious(first)), parse(added))
+      const finished = keepKeys(first, [{ provider: 'secretbox', name: 'key2' }])
+      assert.deepEqual(kinds(finished), ['secretbox', 'identity'])
+      assert.equal(readEncryptionConfig(finished)?.keys[0]?.toString('base64'), next)
+      assert.deepEqual(parse(keepKeys(added, [{ provider: 'aescbc', name: 'key1' }])), parse(old))
+    })
+
+  test('joins older keys of its provider, and has a number that no key has', () => {
+    const old = addKey(encryptWithNewest(addKey(guide, next, 'secretbox')), secretOf(32, 3), 'aescbc')
+    assert.deepEqual(keysOf(old), ['secretbox:key2', 'aescbc:key1', 'aescbc:key3'])
+    assert.deepEqual(keysOf(encryptWithNewest(old)), ['aescbc:key3', 'aescbc:key1', 'secretbox:key2'])
+    assert.deepEqual(keysOf(encryptWithPrevious(encryptWithNewest(old))), [
+      'aescbc:key1',
+      'aescbc:key3',
+      'secretbox:key2',
+    ])
+  })
+
+  test('of another name with the same words is kept apart by its provider', () => {
+    const both = addKey(guide, next, 'secretbox').replace('key2', 'key1')
+    assert.deepEqual(keysOf(keepKeys(both, [{ provider: 'secretbox', name: 'key1' }])), ['secretbox:key1'])
+  })
+
+  test('leaves every comment and the entries behind', () => {
+    const old = `${guide.replace('key1', 'key1 # the first')}- resources: [configmaps]\n  providers: [identity: {}]\n`
+    const first = encryptWithNewest(addKey(old, next, 'secretbox'))
+    assert.match(first, /key1 # the first/)
+    assert.deepEqual(parse(first).resources[1], parse(old).resources[1])
+  })
 })

@@ -48,6 +48,9 @@ const records = counted([
   'flag 41 config /etc/config.yaml',
   'flag 41 kubeconfig /a/kubeconfig',
   'flag 41 bootstrap-kubeconfig ',
+  'flag 41 encryption-provider-config-automatic-reload false',
+  'flag 41 encryption-provider-config-automatic-reload true',
+  'flag 40 encryption-provider-config-automatic-reload false',
   'setting /etc/config.yaml:kubeconfig: "/b/kubeconfig"',
   'setting /etc/config.yaml:rotateCertificates: true',
   'setting /etc/other.yaml:kubeconfig: /c/kubeconfig',
@@ -78,7 +81,11 @@ describe('the answer to a look at places', () => {
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
-    const credentials = { kubeconfigs: ['/a/kubeconfig', '/b/kubeconfig'], rotatesItself: true }
+    const credentials = {
+      kubeconfigs: ['/a/kubeconfig', '/b/kubeconfig'],
+      rotatesItself: true,
+      reloadsEncryption: true,
+    }
     const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5, ...credentials }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: { ...running, process: main, account: { uid: 990, gids: [991, 5] } },

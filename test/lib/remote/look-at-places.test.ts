@@ -242,6 +242,29 @@ inEachShell(({ did, run }) => {
     assert.deepEqual(await credentialsOf('--config', config), [[], true])
   })
 
+  test('whether a process reloads its encryption config is read, and the last flag counts', {
+    skip: platform !== 'linux' && 'needs /proc',
+  }, async (t) => {
+    const flag = '--encryption-provider-config-automatic-reload'
+    const reloads = async (...args: string[]) => {
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      const path = fakeTool(
+        t,
+        'systemctl',
+        `cat <<'SHOWN'\n${properties('a', ['', '', ''], child.pid).trimEnd()}\nSHOWN`,
+      )
+      const found = look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+      return typeof found === 'object' ? found.reloadsEncryption : found
+    }
+    assert.equal(await reloads('--v=2'), false)
+    for (const yes of [[`${flag}=true`], [flag], [flag, '--v=2'], [`${flag}=false`, `${flag}=1`]])
+      assert.equal(await reloads(...yes), true, yes.join(' '))
+    for (const no of [[`${flag}=false`], [flag, `${flag}=0`], [`${flag}=$(x)`], [`${flag}-interval=true`]])
+      assert.equal(await reloads(...no), false, no.join(' '))
+  })
+
   describe('the user that a unit runs as', () => {
     /** The accounts of units a, b, … that have these users, groups and further groups. */
     const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {

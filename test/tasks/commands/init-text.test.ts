@@ -42,7 +42,7 @@ network:
   serviceCIDR: 10.32.0.0/16 # has to be kube-apiserver's --service-cluster-ip-range
   clusterDomain: cluster.local
 encryption: # of what is in etcd
-  provider: aescbc # aescbc | aesgcm | secretbox; can't be changed once there are Secrets
+  provider: aescbc # aescbc | aesgcm | secretbox; once there are Secrets, only rotate encryption-key changes it
   resources: [secrets]
 ssh: # aliases, ports and jump hosts are those of your ssh configuration
   user: ubuntu

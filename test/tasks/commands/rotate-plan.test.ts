@@ -21,3 +21,19 @@ test('the plan of a rotation fits into 80 columns, and nodes that are alike shar
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
   assert.ok(lines.includes('    kube-controller-manager: by restart (ca.pem, ca-key.pem,'))
 })
+
+test('the plan of the encryption key names the flag that would spare restarts, and where it could not look', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...edits, [['ssh', 'options'], { ProxyCommand: 'false' }]])
+  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
+  const { stdout, status } = await harderway(place, 'rotate', 'encryption-key', '--dry-run')
+  assert.equal(status, 4)
+  const text = stdout.replace(/\s+/g, ' ')
+  assert.equal(text.match(/kube-apiserver: by restart \(encryption-config\.yaml\)/g)?.length, 3)
+  assert.equal(
+    text.match(
+      /with --encryption-provider-config-automatic-reload=true in its command line, kube-apiserver reloads the file without a restart whether it has that on control0, control1, control2 could not be looked at/g,
+    )?.length,
+    3,
+  )
+})

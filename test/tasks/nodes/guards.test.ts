@@ -307,7 +307,7 @@ describe('an old identity of ours', () => {
     const old = bytesOf(own, encryption)
     write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64')))
     write(encryptWithNewest(bytesOf(own, encryption).toString()))
-    write(keepKeys(bytesOf(own, encryption).toString(), ['key2']))
+    write(keepKeys(bytesOf(own, encryption).toString(), [{ provider: 'secretbox', name: 'key2' }]))
     const failure = refusalFor(own, { [encryption]: old })
     assert.match(String(failure?.message), /holds an old encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/)
     assert.match(String(failure?.remedy), /^- what its API server has encrypted with that key since then is lost/m)
@@ -326,7 +326,7 @@ describe('an old identity of ours', () => {
     }
     const own = ownAuth(t)
     const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
-    own.write(encryption, keepKeys(addKey(old, newer), ['key2']), 0o600)
+    own.write(encryption, keepKeys(addKey(old, newer), [{ provider: 'secretbox', name: 'key2' }]), 0o600)
     const kept = bytesOf(own, encryption)
     backUp(own, [encryption], now)
     own.write(encryption, old, 0o600)

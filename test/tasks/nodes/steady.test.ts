@@ -12,7 +12,7 @@ const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const units = nodeUnits(worker, { units: new Map() })
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
-const credentials = { kubeconfigs: [], rotatesItself: false }
+const credentials = { kubeconfigs: [], rotatesItself: false, reloadsEncryption: false }
 const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, ...credentials })
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },

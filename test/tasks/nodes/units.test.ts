@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import { fileMode, keyFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
+import { encryptionConfigFile, fileMode, keyFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
+import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
@@ -33,7 +34,15 @@ const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name
 const [placed, started, now] = [1000, 2000, 3000]
 const root = { uid: 0, gids: [0] } as const
 const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
-const main = { id: 7, isStopped: false, age: now - started, started, kubeconfigs: [], rotatesItself: false }
+const main = {
+  id: 7,
+  isStopped: false,
+  age: now - started,
+  started,
+  kubeconfigs: [],
+  rotatesItself: false,
+  reloadsEncryption: false,
+}
 const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
 
 describe("the check of a node's units", () => {
@@ -110,6 +119,7 @@ describe("the check of a node's units", () => {
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(async () => {
     await makeEverything(auth, cluster)
+    auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
     at = { auth, cluster, now: new Date() } as unknown as Workspace
     for (const row of certTable(cluster).filter(({ isClient }) => isClient))
       auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(at, row)), secretMode)
@@ -198,6 +208,51 @@ describe("the check of a node's units", () => {
       assert.deepEqual(
         judge('w0', (found) => file(found, pair, { sha256: 'x' })),
         ['kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart'],
+      )
+    })
+  })
+
+  describe('an encryption config that its API server reloads', () => {
+    const path = '/var/lib/kubernetes/encryption-config.yaml'
+    const reloads = (found: Mutable) =>
+      state(found, 'kube-apiserver', { process: { ...main, reloadsEncryption: true } })
+    const changed = (reloaded?: number) => (found: Mutable) => {
+      reloads(found)
+      file(found, path, { changed: started + 10 })
+      Object.assign(found, { reloaded })
+    }
+
+    test('is loaded when the API server has reloaded it since its last change', () => {
+      assert.deepEqual(judge('c0', changed(started + 10.5)), [])
+      const notLoaded = ['kube-apiserver: encryption-config.yaml written but not loaded: reloaded without a restart']
+      // Not queried, before the change, at its very moment, and by a clock that was set back since.
+      for (const reloaded of [undefined, started + 9, started + 10, now + 60])
+        assert.deepEqual(judge('c0', changed(reloaded)), notLoaded, String(reloaded))
+    })
+
+    test('needs a restart without the flag, whatever the metric says', () => {
+      const without = (found: Mutable) => {
+        changed(started + 11)(found)
+        state(found, 'kube-apiserver', {})
+      }
+      assert.deepEqual(judge('c0', without), [
+        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+      ])
+    })
+
+    test('restarts nothing where it differs, and the other files of the API server still do', () => {
+      const differs =
+        (...paths: string[]) =>
+        (found: Mutable) => {
+          reloads(found)
+          for (const each of paths) file(found, each, { sha256: 'x' })
+        }
+      assert.deepEqual(judge('c0', differs(path)), [
+        'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
+      ])
+      assert.match(
+        String(judge('c0', differs(path, '/var/lib/kubernetes/service-account-key.pem'))),
+        /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/,
       )
     })
   })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { addKey, encryptWithNewest, keepKeys, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { type Edit, harderway, type Ran, writeCluster } from '../../support/harderway.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -128,7 +128,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
       'a key of another provider': [
         guide,
         [[['encryption', 'provider'], 'secretbox']],
-        /encrypts with aescbc, cluster\.yaml asks for secretbox[\s\S]*second provider[\s\S]*restart[\s\S]*--force/,
+        /encrypts with aescbc, cluster\.yaml has secretbox[\s\S]*encryption\.provider: aescbc[\s\S]*rotate encryption-key[\s\S]*--force/,
       ],
       'a key that no longer is to encrypt something': [
         guide.replace('- secrets', '- secrets\n  - configmaps'),
@@ -138,7 +138,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
       'a config whose first provider is identity': [
         guide.replace('  - identity: {}\n', '').replace('  - aescbc', '  - identity: {}\n  - aescbc'),
         [],
-        /encrypts with identity/,
+        /encrypts with identity, cluster\.yaml has aescbc[\s\S]*add a key of aescbc to that file by hand/,
       ],
       'what kube-apiserver would not read': [guide.replace('v1', 'v2'), [], /not a valid EncryptionConfiguration/],
       'what is no YAML': [`{ ${secret}`, [], /not a valid EncryptionConfiguration/],
@@ -163,6 +163,30 @@ describe('encryption-key', { concurrency: 2 }, () => {
       symlinkSync('../elsewhere', at.file)
       assert.equal((await run(at)).status, 3)
       assert.ok(lstatSync(at.file).isSymbolicLink())
+    })
+  })
+
+  describe('while a rotation changes the provider', () => {
+    const added = addKey(guide, Buffer.alloc(32, 8).toString('base64'), 'secretbox')
+    for (const [stage, text] of Object.entries({ added, first: encryptWithNewest(added) })) {
+      for (const provider of ['aescbc', 'secretbox'])
+        test(`stage "${stage}" matches cluster.yaml with ${provider}`, async (t) => {
+          const at = place(t, text, [['encryption', 'provider'], provider])
+          const ran = await run(at)
+          assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+          assert.equal(readFileSync(at.file, 'utf8'), text)
+        })
+      test(`stage "${stage}" does not match cluster.yaml with a third one`, async (t) => {
+        const at = place(t, text, [['encryption', 'provider'], 'aesgcm'])
+        assert.equal((await run(at)).status, 3)
+        assert.equal(readFileSync(at.file, 'utf8'), text)
+      })
+    }
+
+    test('it is over with one key, and that must be of the provider in cluster.yaml', async (t) => {
+      const settled = keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }])
+      assert.equal((await run(place(t, settled, [['encryption', 'provider'], 'secretbox']))).status, 0)
+      assert.equal((await run(place(t, settled, [['encryption', 'provider'], 'aescbc']))).status, 3)
     })
   })
 

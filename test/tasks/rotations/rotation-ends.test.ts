@@ -18,10 +18,10 @@ import { rotations } from '../../../tasks/rotations/table.ts'
 import { known } from '../../../tasks/tables/files.ts'
 
 const text = readFileSync(join(import.meta.dirname, '../../../cluster.yaml'), 'utf8').replace('rsa-2048', 'ecdsa-p256')
-const cluster = readCluster()
+const cluster = readCluster(text)
 const now = new Date()
 
-function readCluster(): Cluster {
+function readCluster(text: string): Cluster {
   const parsed = parseCluster(Buffer.from(text), known)
   assert.ok('cluster' in parsed)
   return parsed.cluster
@@ -44,7 +44,7 @@ class EndingAuthDir extends AuthDir {
   }
 }
 
-function rotatingIn(auth: AuthDir): Rotating {
+function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluster): Rotating {
   const workspace = {
     cluster,
     auth,
@@ -53,13 +53,14 @@ function rotatingIn(auth: AuthDir): Rotating {
     command: (task: string) => task,
     note: () => {},
     options: { replaceIdentity: false, prune: false },
+    rotating,
   } as unknown as Workspace
   return { workspace, install: {} as Rotating['install'], signal: new AbortController().signal, isForced: true }
 }
 
 /** What is in auth/ alone. Rejects where a target fails. */
 async function walk({ workspace, signal }: Rotating): Promise<void> {
-  const all = clusterGraph(cluster)
+  const all = clusterGraph(workspace.cluster)
   const graph = closure(
     all,
     [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
@@ -111,9 +112,19 @@ function stepsOf({ stages }: Rotation): Step[] {
   })
 }
 
-for (const rotation of rotations)
+const toSecretbox = readCluster(text.replace('provider: aescbc', 'provider: secretbox'))
+assert.equal(toSecretbox.encryption.provider, 'secretbox')
+const all = [
+  ...rotations.map((rotation) => ({ rotation, title: rotation.name, wanted: cluster })),
+  ...rotations
+    .filter(({ name }) => name === 'encryption-key')
+    .map((rotation) => ({ rotation, title: `${rotation.name}, from aescbc to secretbox,`, wanted: toSecretbox })),
+]
+
+for (const { rotation, title, wanted } of all)
   for (const step of stepsOf(rotation))
-    test(`${rotation.name} ${step.name}, ended before each of its writes`, async (t) => {
+    test(`${title} ${step.name}, ended before each of its writes`, async (t) => {
+      const rotatingAt = (auth: AuthDir) => rotatingIn(auth, rotation.name, wanted)
       const made: string[] = []
       t.after(() => {
         for (const path of made) rmSync(path, { recursive: true, force: true })
@@ -122,8 +133,8 @@ for (const rotation of rotations)
       const start = async () => {
         const path = mkdtempSync(join(tmpdir(), 'harderway-'))
         made.push(path)
-        const rotating = rotatingIn(new AuthDir(path))
-        await walk(rotating)
+        await walk(rotatingIn(new AuthDir(path), undefined, cluster))
+        const rotating = rotatingAt(new AuthDir(path))
         for (const stage of rotation.stages) {
           if (rotation.stageOf(rotating.workspace) === step.from) break
           await stage.begin(rotating)
@@ -137,7 +148,7 @@ for (const rotation of rotations)
         const before = irreplaceable(path)
         const auth = new EndingAuthDir(path)
         auth.endsBefore = endsBefore
-        const rotating = rotatingIn(auth)
+        const rotating = rotatingAt(auth)
         const isWhole = await step.work(rotating).then(
           async () =>
             walk(rotating).then(
@@ -147,7 +158,7 @@ for (const rotation of rotations)
           () => false,
         )
         // Another process, which finds only the files: the stage at hand is finished, then the step is made where it was not begun.
-        const again = rotatingIn(new AuthDir(path))
+        const again = rotatingAt(new AuthDir(path))
         const isClear = await walk(again).then(
           () => true,
           (error) => error.cause?.kind !== 'refused' && Promise.reject(error),

@@ -1,0 +1,149 @@
+/** The provider of the encryption key is changed on a live cluster, with and without automatic reload: nothing that is asked fails. */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { allWell } from '../lab/machines/components.ts'
+import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
+import type { Edit } from '../support/harderway.ts'
+import {
+  assertNothingLeft,
+  everywhere,
+  probe,
+  readStarts,
+  running,
+  shutdownDelay,
+  skip,
+  startedSince,
+  startRunning,
+} from '../support/running.ts'
+
+const flag = '--encryption-provider-config-automatic-reload=true'
+const provider = (name: string): Edit => [['encryption', 'provider'], name]
+
+describe('another provider of the encryption key', { skip }, () => {
+  let lab: Machines
+  const must = async (status: number, ...args: string[]) => {
+    const ran = await lab.run(...args)
+    assert.equal(ran.status, status, ran.stdout + ran.stderr)
+    return ran.stdout + ran.stderr
+  }
+  const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
+  const ip = (name: string) => lab.machine(name).ip
+  /** How many Secrets in etcd begin with which prefix. */
+  const prefixes = async () => {
+    const etcd = `--endpoints=https://${ip('control0')}:2379 --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem`
+    const lines = await lab.exec(
+      `etcdctl ${etcd} get --prefix /registry/secrets/ --print-value-only | grep -ao '^k8s:enc:[a-z]*:v1:[a-z0-9]*' | sort | uniq -c`,
+    )
+    return Object.fromEntries(
+      lines
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => line.trim().split(' ').reverse()),
+    )
+  }
+  /** While a client reads and writes all the time. */
+  const unnoticed = async (work: () => Promise<void>) => {
+    await using probing = probe(lab)
+    await work()
+    const { counts, failures, cut } = await probing.end()
+    assert.deepEqual([failures, cut], [[], 0])
+    assert.ok(
+      counts.every((count) => count > 10),
+      counts.join(),
+    )
+  }
+  const assertReadEverywhere = async () => {
+    for (const name of ['control0', 'control1', 'control2']) {
+      const path = `https://${ip(name)}:6443/api/v1/namespaces/default/secrets/s7`
+      const { data } = JSON.parse(await lab.exec(`curl -sf ${admin} ${path}`))
+      assert.equal(Buffer.from(data.a, 'base64').toString(), 's7', name)
+    }
+  }
+  const onControls = async (command: string) => {
+    for (const machine of lab.of('control')) await machine.exec(command)
+  }
+
+  before(async () => {
+    lab = await startRunning(shutdownDelay)
+    const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
+    await lab.exec(
+      `for s in $(seq 60); do curl -sf -H 'Content-Type: application/json' -o /dev/null ${admin} -d '{"metadata":{"name":"s'$s'"},"stringData":{"a":"s'$s'"}}' ${url} || exit 1; done`,
+    )
+  })
+  after(() => lab?.stop())
+
+  test('aescbc becomes secretbox: undone half-way, finished, and every object has the new prefix', async () => {
+    const key = /secret: (\S+)/.exec(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'))?.[1] ?? ''
+    lab.write(...running({}, provider('secretbox')))
+    assert.match(await must(3, 'bootstrap'), /without losing a Secret: .*rotate encryption-key/)
+    assert.match((await must(4, 'rotate', 'encryption-key', '--dry-run')).replace(/\s+/g, ' '), /automatic-reload=true/)
+    await unnoticed(async () => {
+      const starts = await readStarts(lab)
+      await must(0, 'rotate', 'encryption-key')
+      assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
+    })
+    const count = Number((await prefixes())['k8s:enc:secretbox:v1:key2'])
+    assert.ok(count >= 60)
+    assert.deepEqual(Object.keys(await prefixes()), ['k8s:enc:secretbox:v1:key2'])
+    await must(0, 'bootstrap', '--dry-run')
+    await unnoticed(async () => {
+      assert.match(await must(0, 'rotate', 'encryption-key', '--undo'), /encrypted with key2 \(secretbox\)/)
+    })
+    await assertReadEverywhere()
+    await unnoticed(async () => {
+      await must(0, 'rotate', 'encryption-key')
+      await must(0, 'rotate', 'encryption-key', '--finish')
+    })
+    assert.deepEqual(Object.keys(await prefixes()), ['k8s:enc:secretbox:v1:key2'])
+    await assertReadEverywhere()
+    for (const machine of lab.of('control'))
+      assert.doesNotMatch(await machine.exec('cat /var/lib/kubernetes/encryption-config.yaml'), /aescbc|key1/)
+    const backup = join(lab.place, 'auth/backup')
+    const kept = readdirSync(backup, { recursive: true })
+      .map(String)
+      .filter((file) => file.endsWith('encryption-config.yaml'))
+    assert.ok(kept.some((file) => readFileSync(join(backup, file), 'utf8').includes(key)))
+    await must(0, 'bootstrap', '--dry-run')
+    await assertNothingLeft(lab)
+  })
+
+  test('with automatic reload no process is started again, from the first stage to --finish', async (t) => {
+    const service = '/etc/systemd/system/kube-apiserver.service'
+    const environment = realBinaries
+      ? ''
+      : `sed -i 's/^\\[Service\\]/&\\nEnvironment=STAND_IN_ENCRYPTION_POLL=2000/' ${service};`
+    await onControls(
+      `${environment} sed -i 's/--shutdown-delay-duration/${flag} &/' ${service}; systemctl daemon-reload`,
+    )
+    for (const machine of lab.of('control')) {
+      await machine.exec('systemctl restart kube-apiserver')
+      await allWell(lab)
+    }
+    const current = readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8')
+    const next = current.includes('secretbox') ? 'aesgcm' : 'secretbox'
+    lab.write(...running({}, provider(next)))
+    const ids = () =>
+      Promise.all(lab.of('control').map((machine) => machine.exec('systemctl show -p MainPID kube-apiserver')))
+    const [before, starts] = [await ids(), await readStarts(lab)]
+    const begun = Date.now()
+    await unnoticed(async () => {
+      const plan = await must(4, 'rotate', 'encryption-key', '--dry-run')
+      assert.match(plan, /kube-apiserver: by itself/)
+      assert.doesNotMatch(plan, /automatic-reload/)
+      await must(0, 'rotate', 'encryption-key')
+      await must(0, 'rotate', 'encryption-key', '--finish')
+    })
+    t.diagnostic(`${(Date.now() - begun) / 1000} s`)
+    assert.deepEqual(await ids(), before)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    const found = Object.keys(await prefixes())
+    assert.equal(found.length, 1)
+    assert.match(String(found[0]), new RegExp(`^k8s:enc:${next}:v1:`))
+    await assertReadEverywhere()
+    await must(0, 'bootstrap', '--dry-run')
+    await assertNothingLeft(lab)
+  })
+})
