@@ -1,8 +1,9 @@
 /** What all targets with files in auth/ have in common. */
 
+import type { Change } from '../change.ts'
 import { Failure, runAgain } from '../failure.ts'
 import { isRepair } from '../reason.ts'
-import type { Change, Target, Work } from './target.ts'
+import type { Target, Work } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
 /** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */

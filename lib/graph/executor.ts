@@ -1,10 +1,11 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import { setImmediate } from 'node:timers/promises'
 import type { LimitFunction } from 'p-limit'
+import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Reason, type Verdict } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
-import type { Change, Force, Foreseen, Look, Step, Target, TargetId, Where } from './target.ts'
+import type { Force, Foreseen, Look, Target, TargetId, Where } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
 /** The result of a target; in a dry run `stale` means that it would be built. */

@@ -1,4 +1,5 @@
 /** A unit of work that can check whether it is fresh, and be built. */
+import type { Change, Step } from '../change.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -76,44 +77,3 @@ export interface Built {
 export function nameInPhase({ id, phase }: Target): string {
   return id === phase ? id : id.slice(phase.length + 1)
 }
-
-/** What a build makes, or what a dry run says it would make: facts here, text where they are shown. */
-export type Change =
-  | {
-      readonly kind: 'made'
-      /** Files of auth/ that are written. */
-      readonly files: readonly string[]
-      /** Nothing was there before. */
-      readonly isNew: boolean
-      /** Whatever was made with the replaced one stops working. */
-      readonly isReplaced?: true
-      /** Facts about the certificate. */
-      readonly is?: CertificateFacts | undefined
-      /** Facts about the certificate that it replaces. */
-      readonly was?: CertificateFacts | undefined
-    }
-  /** In the folder of a node. */
-  | { readonly kind: 'deployed'; readonly files: readonly string[]; readonly removed: readonly string[] }
-  /** Absolute paths on a node, and the units there that were restarted, in that order. */
-  | { readonly kind: 'installed'; readonly paths: readonly string[]; readonly restarts: readonly string[] }
-  /** The promise of a rotation stage, proven by the answers of these units of a node. */
-  | { readonly kind: 'proven'; readonly units: readonly string[] }
-  /** Stored objects, each as it was. */
-  | { readonly kind: 'rewritten'; readonly objects: number }
-
-export interface CertificateFacts {
-  /** `rsa-2048`. */
-  readonly key: string
-  readonly expires: Date
-  /** How many names and addresses it is for. */
-  readonly names: number
-}
-
-/** What a build is doing now. */
-export type Step =
-  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
-  | { readonly doing: 'copying' | 'installing'; readonly files: number }
-  | { readonly doing: 'restarting'; readonly unit: string }
-  | { readonly doing: 'draining' | 'undraining'; readonly node: string }
-  | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
-  | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }

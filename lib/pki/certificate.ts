@@ -5,7 +5,7 @@ import type { Reason } from '../reason.ts'
 import { bitsOf, type Der, hex, inside, oids } from './der.ts'
 import { plainAttributes, readTime } from './encodings.ts'
 import { extensionOf, type Fields, isCaIn, listedIn, readFields, verifySignature } from './fields.ts'
-import { blocksIn } from './private-key.ts'
+import { blocksIn } from './pem.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 import { findRefusals } from './strictness.ts'
 

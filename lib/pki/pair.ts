@@ -1,14 +1,15 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { CertificateFacts, Change, Step } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
-import type { CertificateFacts, Change, Step } from '../graph/target.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
-import { blocksIn, readHeldKey } from './private-key.ts'
+import { blocksIn } from './pem.ts'
+import { readHeldKey } from './private-key.ts'
 import { keyKindOf, type Profile } from './profile.ts'
 import type { Issuer } from './x509.ts'
 

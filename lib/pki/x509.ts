@@ -11,7 +11,7 @@ import type { KeyKind } from '../cluster/cluster.ts'
 import { attributesIn, type Certificate, compareSubject } from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { isName } from './encodings.ts'
-import { certificatePem } from './private-key.ts'
+import { certificatePem } from './pem.ts'
 import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1

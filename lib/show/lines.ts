@@ -4,17 +4,8 @@ import type { Outcome, RunEvent } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
 import { printable } from '../wording.ts'
 import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'
-import {
-  areChecks,
-  formatFailures,
-  formatProblem,
-  formatStacks,
-  type PhaseState,
-  type PhaseView,
-  type Reporter,
-  trackPhases,
-  warningsOf,
-} from './reporter.ts'
+import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
 
 /** After so many lines, targets that succeeded are counted by phase. */

@@ -1,7 +1,8 @@
 /** Words for what is being done with a target, and for its outcome. Pure. */
 
+import type { Change, Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import type { Change, Step, TargetId } from '../graph/target.ts'
+import type { TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, formatDate, formatDates, formatNames } from '../wording.ts'
 
@@ -90,7 +91,7 @@ function formatBuilt({ reasons, change }: OfKind<'built'>): string {
     case 'proven':
       return change.units.length > 0 ? `proven by ${formatNames(change.units)}` : 'nothing to query there'
     case 'rewritten':
-      return `${change.objects} written anew`
+      return `${change.objects} rewritten`
     case undefined:
       return 'done'
     default:

@@ -1,12 +1,14 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
 import { styleText } from 'node:util'
+import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import { type CertificateFacts, type Change, nameInPhase, type Target, type TargetId } from '../graph/target.ts'
+import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { breakLines, count, fit, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './lines.ts'
-import { formatFailures, formatStacks, type PhaseView, type Reporter, warningsOf } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
+import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { type Follows, formatLast, formatSummary, type Summary } from './summary.ts'
 
 /** New, changed, removed. */

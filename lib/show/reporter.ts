@@ -2,8 +2,7 @@
 
 import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../graph/executor.ts'
-import type { Graph } from '../graph/graph.ts'
-import type { Step, Target, TargetId } from '../graph/target.ts'
+import type { TargetId } from '../graph/target.ts'
 import { groupAlike, printable } from '../wording.ts'
 import { ofKind } from './outcome.ts'
 import type { Summary } from './summary.ts'
@@ -68,81 +67,4 @@ export function warningsOf(outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) =>
     'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
   )
-}
-
-export interface PhaseView {
-  readonly name: string
-  readonly title: string
-  readonly targets: readonly Target[]
-}
-
-/** True if its targets are only checked. */
-export function areChecks({ targets }: PhaseView): boolean {
-  return targets.every(({ build }) => !build)
-}
-
-export function viewPhases(phases: readonly { name: string; title: string }[], graph: Graph): PhaseView[] {
-  return phases
-    .map(({ name, title }) => ({ name, title, targets: [...graph.values()].filter(({ phase }) => phase === name) }))
-    .filter(({ targets }) => targets.length > 0)
-}
-
-/** The outcome of a target that has ended; before that, what is being done with it. */
-export type TargetState = 'checking' | 'making' | Step | Outcome
-
-/** What is known of a phase. A target that was not begun has no state. */
-export interface PhaseState {
-  readonly view: PhaseView
-  readonly states: ReadonlyMap<TargetId, TargetState>
-  /** Since its first target was begun; undefined before. */
-  readonly seconds: number | undefined
-}
-
-/** The one fold of a run's events. */
-export class PhaseProgress implements PhaseState {
-  readonly view: PhaseView
-  readonly states = new Map<TargetId, TargetState>()
-  /** Targets without an outcome: a counter, since a scan at every event would be quadratic. */
-  left: number
-  readonly done = Promise.withResolvers<void>()
-  #begun: number | undefined
-  #ended: number | undefined
-
-  constructor(view: PhaseView) {
-    this.view = view
-    this.left = view.targets.length
-  }
-
-  get seconds(): number | undefined {
-    return this.#begun === undefined ? undefined : ((this.#ended ?? performance.now()) - this.#begun) / 1000
-  }
-
-  apply(event: RunEvent): void {
-    this.#begun ??= performance.now()
-    this.states.set(event.id, stateAfter(event))
-    if (event.type !== 'ended' || --this.left > 0) return
-    this.#ended = performance.now()
-    this.done.resolve()
-  }
-}
-
-function stateAfter(event: RunEvent): TargetState {
-  if (event.type === 'ended') return event.outcome
-  return event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making'
-}
-
-export function trackPhases(views: readonly PhaseView[]) {
-  const phases = views.map((view) => new PhaseProgress(view))
-  const places = new Map(
-    phases.flatMap((phase) => phase.view.targets.map((target) => [target.id, { phase, target }] as const)),
-  )
-  return {
-    phases,
-    /** The event's target and its phase; undefined if it is in none of these. */
-    apply: (event: RunEvent) => {
-      const place = places.get(event.id)
-      place?.phase.apply(event)
-      return place
-    },
-  }
 }

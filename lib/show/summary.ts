@@ -6,7 +6,7 @@ import { isRepair } from '../reason.ts'
 import { breakLines, capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
 import { labelOf, ofKind } from './outcome.ts'
-import type { PhaseView } from './reporter.ts'
+import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 

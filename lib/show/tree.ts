@@ -10,17 +10,13 @@ import { fit, printable } from '../wording.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
 import {
   areChecks,
-  formatFailures,
-  formatProblem,
-  formatStacks,
   type PhaseProgress,
   type PhaseState,
   type PhaseView,
-  type Reporter,
   type TargetState,
   trackPhases,
-  warningsOf,
-} from './reporter.ts'
+} from './phase-view.ts'
+import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
 import { formatClosing, formatLast, formatSummary } from './summary.ts'
 
 /** Terminal rows for what is printed below the finished tree. */

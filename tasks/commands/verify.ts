@@ -16,7 +16,7 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
-import { viewPhases } from '../../lib/show/reporter.ts'
+import { viewPhases } from '../../lib/show/phase-view.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding, Reading } from '../request/job.ts'
@@ -42,7 +42,7 @@ export function verify(request: Request): Reading {
 
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what mends it`]
+  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
   return showLook(request, seen, { isPlan: false, toDo })
 }
 

@@ -1,10 +1,11 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Change, Step } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Built, Change, Step, Work } from '../../lib/graph/target.ts'
+import type { Built, Work } from '../../lib/graph/target.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
-import { realPath } from '../../lib/remote/answer.ts'
+import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Unit } from '../tables/places.ts'
 import { backOut } from './back-out.ts'
@@ -59,7 +60,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   const restarted: Unit[] = []
   try {
     if (before.standing === 'without a quorum') await loadUnproven(on, stale, restarted)
-    else await loadAll(on, stale, before.standing, restarted)
+    else await loadAll(on, stale, found, before.standing, restarted)
     on.tell({ doing: 'checking again' })
     if (before.standing !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
   } catch (error) {
@@ -142,24 +143,36 @@ function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: r
 }
 
 /** Loads the units that others on the node query one by one, then the rest at once. */
-async function loadAll(on: On, stale: readonly Stale[], standing: Standing, restarted: Unit[]): Promise<void> {
+async function loadAll(
+  on: On,
+  stale: readonly Stale[],
+  { places }: UnitsFound,
+  standing: Standing,
+  restarted: Unit[],
+): Promise<void> {
   const load = async (own: On, { unit, reason, isUp }: Stale) => {
     if (!isUp) return
     // Nothing that it has to load: the unit is only waited for.
     if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
-      return await waitUntilHealthy(own, unit)
-    if (!(await isReloaded(own, unit, reason)))
+      await waitUntilHealthy(own, unit)
+    else if (!(await isReloaded(own, unit, reason)))
       await guarded(own, unit, standing === 'healthy', async () => {
         restarted.push(unit)
         await restart(own, unit)
         if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
       })
-    const pairs = unit.files.filter(({ part, path }) => part === 'pair' && reason.places.some((at) => at.path === path))
-    for (const { file } of pairs) await proveClient(own, file)
+    for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(own, kubeconfig)
   }
   for (const verdict of stale.filter(({ unit }) => unit.isQueried)) await load(on, verdict)
   const others = stale.filter(({ unit }) => !unit.isQueried)
   await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
+}
+
+/** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
+export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesSeen): string[] {
+  const isLeft = keptFor(unit, places).length > 0
+  const isNew = (path: string) => isLeft || reason.places.some((place) => place.path === path)
+  return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
 
 /** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */

@@ -5,8 +5,8 @@ import { nodeUnits, type Unit } from '../tables/places.ts'
 import { notHealthy, type On } from './restart.ts'
 import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
 
-/** Seconds that a process which was started meanwhile has to be healthy, at least. */
-const shortest = 10
+/** Seconds that a process which was started meanwhile has to be healthy, at least. Tests on machines shorten it. */
+export const hold = { shortest: 10 }
 /** Milliseconds from one look to the next while a unit is not healthy. */
 const pause = 500
 
@@ -86,7 +86,7 @@ function ageOf({ process }: UnitState): number {
 
 /** Seconds. Nothing shows how long a unit without a process of its own stays up. */
 function holdOf({ process, restartsAfter }: UnitState): number {
-  return process === undefined ? 0 : Math.min(Math.max(shortest, restartsAfter), settlingTime)
+  return process === undefined ? 0 : Math.min(Math.max(hold.shortest, restartsAfter), settlingTime)
 }
 
 function withoutRestarts(found: UnitsFound, explained: readonly Unit[]): UnitsFound {

@@ -1,12 +1,13 @@
 /** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { caName, certificateFile, crossName, keyFile, parseFileName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Change, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import {
   type Certificate,

@@ -1,9 +1,10 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, pairFiles } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Change, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
@@ -18,7 +19,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/private-key.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { signingCa } from '../rotations/ca-state.ts'

@@ -1,8 +1,9 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
+import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Built, Change, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'

@@ -1,10 +1,11 @@
 /** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
 
+import type { Change } from '../../lib/change.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Change, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   addResources,

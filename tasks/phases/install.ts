@@ -1,7 +1,8 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 
+import type { Change } from '../../lib/change.ts'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import type { Built, Change, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'

@@ -1,10 +1,11 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
 
+import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Change, Target } from '../../lib/graph/target.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, partOf, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import type { Verdict } from '../../lib/reason.ts'

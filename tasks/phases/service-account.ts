@@ -3,10 +3,11 @@
  * signing key first; API servers read only the keys out of them.
  */
 import type { KeyObject } from 'node:crypto'
+import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
-import type { Built, Change, Force, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
@@ -19,7 +20,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/private-key.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReasons, type Reason } from '../../lib/reason.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState } from '../rotations/service-account-state.ts'

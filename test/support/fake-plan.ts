@@ -1,10 +1,12 @@
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 import { stripVTControlCharacters } from 'node:util'
+import type { Change } from '../../lib/change.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
-import type { Change, Foreseen, Target } from '../../lib/graph/target.ts'
+import type { Foreseen, Target } from '../../lib/graph/target.ts'
 import type { Reason, Verdict } from '../../lib/reason.ts'
+import { viewPhases } from '../../lib/show/phase-view.ts'
 import { createPlanLines, type PlanLinesOptions, planEntries } from '../../lib/show/plan.ts'
-import { type Reporter, viewPhases } from '../../lib/show/reporter.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 

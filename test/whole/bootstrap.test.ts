@@ -178,7 +178,7 @@ test('a dry run in an empty folder makes nothing, names every target with its re
       .toSorted(),
   )
   const stale = dry.events.filter(({ type }) => type === 'stale')
-  assert.equal(stale.length, 25)
+  assert.equal(stale.length, 24)
   for (const event of stale) assert.ok((event.reasons as unknown[]).length > 0, String(event.id))
   const local = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig', '--dry-run')
   assert.equal(local.status, 4)

@@ -29,7 +29,7 @@ const row = `  {
 /** All that is changed in the copy, each in front of a text that its file has once. */
 const insertions = [
   { file: 'tasks/tables/certs.ts', at: ']\n\nfunction nodeKind(', text: row },
-  { file: 'tasks/tables/places.ts', at: 'tokenKey, enc', text: "...pairFiles('front-proxy'), " },
+  { file: 'tasks/tables/places.ts', at: 'tokenKey),\n      {', text: "...pairFiles('front-proxy'), " },
 ]
 
 /** Its entry. */

@@ -335,7 +335,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       /the CA in .*: subject added: L=Gdansk/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
-    assertRefused(await recover('--from', 'made'), /encrypts with aescbc, cluster\.yaml asks for secretbox/)
+    assertRefused(await recover('--from', 'made'), /encrypts with aescbc, cluster\.yaml has secretbox/)
   })
 
   test('recover takes nothing where another CA has signed a certificate', async () => {

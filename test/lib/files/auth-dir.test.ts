@@ -47,7 +47,7 @@ function runApart(auth: AuthDir, code: string, before = ''): string {
   const module = (name: string) =>
     JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../lib/files', name)).href)
   const script = `import { AuthDir } from ${module('auth-dir.ts')}
-import { backUp } from ${module('backup.ts')}
+import { backUp } from ${module('auth-dir.ts')}
 const auth = new AuthDir(${JSON.stringify(auth.path)})
 const attempt = (work) => { try { work(); return 'done' } catch (error) { return error.name + ': ' + error.message } }
 ${code}`

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { findRefusals, type Outcome } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Change, Force, Target, Work } from '../../../lib/graph/target.ts'
+import type { Force, Target, Work } from '../../../lib/graph/target.ts'
 import type { Reason, Verdict } from '../../../lib/reason.ts'
 import { clock, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fake-target.ts'
 

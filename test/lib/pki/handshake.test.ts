@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { Met } from '../../../lib/pki/handshake.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { certificatePem } from '../../../lib/pki/private-key.ts'
+import { certificatePem } from '../../../lib/pki/pem.ts'
 import { altered, bytes, element } from '../../support/altered.ts'
 import { caProfile, leafProfile, makeCa, temporaryAuth, year } from '../../support/cluster-auth.ts'
 

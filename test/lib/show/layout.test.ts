@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import type { PhaseState, PhaseView, TargetState } from '../../../lib/show/reporter.ts'
+import type { PhaseState, PhaseView, TargetState } from '../../../lib/show/phase-view.ts'
 import { type Line, layOut } from '../../../lib/show/tree.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
 import { createLines, type LinesOptions } from '../../../lib/show/lines.ts'
-import type { PhaseView } from '../../../lib/show/reporter.ts'
+import type { PhaseView } from '../../../lib/show/phase-view.ts'
 import { summarise } from '../../../lib/show/summary.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 

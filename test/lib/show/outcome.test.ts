@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Change, Step } from '../../../lib/change.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
-import type { Change, Step } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatCause, formatOutcome, formatStep, summariseGroup } from '../../../lib/show/outcome.ts'
 

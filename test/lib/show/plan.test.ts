@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Change } from '../../../lib/graph/target.ts'
+import type { Change } from '../../../lib/change.ts'
 import type { Reason, Verdict } from '../../../lib/reason.ts'
 import { countEntries, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Step } from '../../../lib/graph/target.ts'
+import type { Step } from '../../../lib/change.ts'
 import { tellingTogether } from '../../../tasks/nodes/install.ts'
 
 test('of several that are worked on at once, the last step that is reported is of one that is still at work', async () => {

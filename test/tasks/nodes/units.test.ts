@@ -11,6 +11,7 @@ import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answer.ts'
 import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
+import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
 import { checkUnitsOf, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
@@ -51,7 +52,7 @@ describe("the check of a node's units", () => {
   const judge = (
     name: string,
     change: (found: Mutable) => void = () => {},
-    inspect: (checks: readonly UnitCheck[]) => void = () => {},
+    inspect: (checks: readonly UnitCheck[], places: PlacesSeen) => void = () => {},
   ) => {
     const node = nodeOf(name)
     const units = nodeUnits(node, install)
@@ -93,7 +94,7 @@ describe("the check of a node's units", () => {
     change(found)
     const look = { folder: {} as FolderSeen, places: found.places }
     const all = checkUnitsOf(at, node, install, { ...found, look })
-    inspect(all)
+    inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
       const reason = checks.get(unit)
@@ -193,6 +194,37 @@ describe("the check of a node's units", () => {
       }
       assert.equal(reloadsBy(now, rotates), undefined)
       assert.deepEqual(judge('w0', rotates), [])
+    })
+
+    test('after an API server has accepted it, which a killed run may have left to the next one', () => {
+      const unproven = (change: (found: Mutable) => void) => {
+        let clients: string[] = []
+        judge('w0', change, (checks, places) => {
+          const { unit, reason } = checks.find((each) => each.unit.unit === 'kubelet') ?? {}
+          clients = unit && reason ? unprovenClients(unit, reason, places) : []
+        })
+        return clients
+      }
+      const copy = (found: Mutable, from: string, to: string) =>
+        found.places.files.set(to, found.places.files.get(from) as FileState)
+      assert.deepEqual(
+        unproven((found) => file(found, pair, { sha256: 'x' })),
+        ['w0.kubeconfig'],
+      )
+      assert.deepEqual(
+        unproven((found) => copy(found, pair, `${pair}${oldSuffix}`)),
+        ['w0.kubeconfig'],
+      )
+      // The first install has no old pair.
+      const kubeconfig = '/var/lib/kubelet/kubeconfig'
+      assert.deepEqual(
+        unproven((found) => copy(found, kubeconfig, `${kubeconfig}${oldSuffix}`)),
+        ['w0.kubeconfig'],
+      )
+      assert.deepEqual(
+        unproven((found) => file(found, '/var/lib/kubelet/w0.pem', { sha256: 'x' })),
+        [],
+      )
     })
 
     test('by no unit that its owner has stopped', () => {
