@@ -238,7 +238,10 @@ function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: re
     case 'other-issuer':
       return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
     case 'content-changed': {
-      const embedded = readCertificate(readEmbedded(String(auth.tryBytes(file)))?.certificate ?? '')
+      const pair = readEmbedded(String(auth.tryBytes(file)))
+      // As that of a kubelet that gets its certificate from the cluster by itself: it is made again.
+      if (!pair) return undefined
+      const embedded = readCertificate(pair.certificate)
       const isOwn = own && embedded?.der.equals(own.der)
       return isOwn ? undefined : `${file} holds another pair than ${certificateFile(name)}`
     }

@@ -160,8 +160,7 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
   const { unreached, unknown } = await surveyApiServers(rotating)
-  if (unreached.length > 0)
-    throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
+  if (unreached.length > 0) throw refuseUnreached(unreached)
   const isForced = rotating.isForced && !next.isNeverForced
   const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]
   // The first stage only adds, so it breaks nothing.
@@ -188,6 +187,10 @@ async function sayWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Pro
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
   say('or back:')
   say(`    ${command(`rotate ${rotation.name} --undo`)}`)
+}
+
+function refuseUnreached(unreached: readonly string[]): Failure {
+  return refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
@@ -220,6 +223,8 @@ async function goBack(run: Run): Promise<readonly Finding[]> {
       say(`${remains}; ${on}`)
       return []
     }
+    const { unreached } = await surveyApiServers(rotating)
+    if (unreached.length > 0) throw refuseUnreached(unreached)
     await stage.undo(rotating)
   }
   const findings = await run.walk(undefined)

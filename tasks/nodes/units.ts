@@ -8,8 +8,8 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import { readCertificates } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
@@ -41,6 +41,8 @@ export interface UnitCheck {
   readonly isUp: boolean
   /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
   readonly reloadsBy: number | undefined
+  /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
+  readonly keepsOwnClient: boolean
   /** The kubeconfig that its process reads, if it is not the one in its place. */
   readonly otherKubeconfig: string | undefined
 }
@@ -206,16 +208,21 @@ export function checkUnitsOf(
   found: UnitsFound,
 ): UnitCheck[] {
   const { places } = found
-  const units = nodeUnits(node, install)
+  const installed = nodeUnits(node, install)
     .filter((unit) => isInstalled(unit, places))
-    .map((unit) => asStarted(unit, places))
-    .map((unit) => (rotatesItself(unit, places) ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit))
+    .map((each) => {
+      const keepsOwn = keepsOwnClient(workspace, each, places)
+      const unit = asStarted(each, places)
+      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
+    })
+  const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(compare(wantedAt(workspace, units, places), places), ({ path }) => path)
-  return units.map((unit) => ({
+  return installed.map(({ unit, keepsOwn }) => ({
     unit,
     reason: checkUnit(workspace, unit, install, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
+    keepsOwnClient: keepsOwn,
     otherKubeconfig: otherKubeconfig(unit, places),
   }))
 }
@@ -272,10 +279,19 @@ function isPending({ auth, cluster, pending = none }: Workspace, { file, part, i
 
 const none: ReadonlySet<string> = new Set()
 
-/** True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. */
-export function rotatesItself({ unit }: Unit, { units }: PlacesSeen): boolean {
-  const { process } = units.get(unit) ?? {}
-  return typeof process === 'object' && process.rotatesItself
+/**
+ * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
+ * embedded there, it has got none.
+ */
+function keepsOwnClient({ auth }: Pick<Workspace, 'auth'>, { unit, files }: Unit, places: PlacesSeen): boolean {
+  const { process } = places.units.get(unit) ?? {}
+  if (typeof process !== 'object' || !process.rotatesItself) return false
+  const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
+  const content = places.contents.get(path)
+  // The same as ours, if it is there and its content is not in the answer.
+  if (!content) return !places.files.has(path)
+  const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
+  return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
 }
 
 function otherKubeconfig({ unit, files }: Unit, places: PlacesSeen): string | undefined {

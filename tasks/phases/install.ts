@@ -8,7 +8,7 @@ import type { Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
-import { checkUnitsOf, lookAtUnits, rotatesItself, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
 export interface InstallFound {
@@ -74,7 +74,7 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  const rotating = installed.flatMap(({ unit }) => (rotatesItself(unit, found.places) ? [unit.unit] : []))
+  const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const warning = warningOf(node, installed, { left, rotating })
   return {
     reasons,

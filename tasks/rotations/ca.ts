@@ -33,6 +33,7 @@ import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, self
 import { formatDate } from '../../lib/wording.ts'
 import { credentialsOf, isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
+import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import { caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
@@ -103,6 +104,11 @@ const finished: Stage = {
   },
   proof: 'each API server, etcd and kubelet refuses a certificate of the old CA that is made for this test',
   isLast: true,
+  async heldBy(rotating) {
+    const { workspace } = rotating
+    const nodes = workspace.cluster.nodes.filter(({ role }) => role !== 'gateway')
+    return (await Promise.all(nodes.map((node) => ownClients(rotating, node)))).flat()
+  },
   async begin({ workspace: { auth, now } }) {
     backUp(auth, pairFiles(caName), now)
     auth.write(presentFile, auth.bytes(nextFile), publicMode, { durable: true })
@@ -120,6 +126,16 @@ const finished: Stage = {
     if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)
   },
+}
+
+/** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
+async function ownClients({ workspace, install }: Rotating, node: ClusterNode): Promise<string[]> {
+  const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+  return checks.flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherKubeconfig }) => {
+    if (!isUp) return []
+    if (keepsOwnClient) return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
+    return otherKubeconfig === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherKubeconfig}`]
+  })
 }
 
 export const caRotation: Rotation = {

@@ -192,8 +192,21 @@ describe("the check of a node's units", () => {
         file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
         file(found, pair, { sha256: 'x' })
       }
-      assert.equal(reloadsBy(now, rotates), undefined)
-      assert.deepEqual(judge('w0', rotates), [])
+      const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
+      const hasItsOwn = (found: Mutable) => {
+        rotates(found)
+        found.places.contents.set('/var/lib/kubelet/kubeconfig', Buffer.from(own))
+      }
+      assert.equal(reloadsBy(now, hasItsOwn), undefined)
+      assert.deepEqual(judge('w0', hasItsOwn), [])
+      // No certificate was issued to it yet: it still uses the one that we embedded.
+      const hasOurs = (found: Mutable) => {
+        rotates(found)
+        found.places.contents.set('/var/lib/kubelet/kubeconfig', auth.bytes('w0.kubeconfig'))
+      }
+      assert.deepEqual(judge('w0', hasOurs), [
+        'kubelet: w0-client.pem differs in /var/lib/kubelet, kubeconfig embeds its pair in /var/lib/kubelet: restart',
+      ])
     })
 
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
