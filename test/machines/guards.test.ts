@@ -241,7 +241,7 @@ describe('what units read, on six machines', { skip }, () => {
     const program = '/usr/local/bin/kube-scheduler'
     await on('control0', `cp ${program} /root/scheduler; sed -i '2i cmp -s /root/good ${place} || exit 1' ${program}`)
     await on('control0', `cp /root/new ${place}; systemctl restart kube-scheduler || true`)
-    lab.write(...running({ timeout: '5s' }))
+    lab.write(...running({ timeout: '20s' }))
     const ran = await lab.run('install', '--node', 'control0', '--json')
     assert.equal(ran.status, 1, printed(ran))
     assert.match(String(messageOf(ran, 'install/control0')), /kube-scheduler healthy again with them/)
