@@ -381,8 +381,9 @@ export const reloadFlag = 'encryption-provider-config-automatic-reload'
  * --config files.
  */
 const argumentFunctions = `say_flag() {
+  # What answer.ts does not read, or where the comma is not the one between the two.
   case $1,$2 in
-    *[!A-Za-z0-9,./_-]*) ;;
+    *,*,*|*[!A-Za-z0-9,./_-]*) ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
@@ -404,11 +405,15 @@ say_flags() {
   done <<FLAGS
 $flags
 FLAGS
-  [ -n "$configs" ] || return 0
-  settings=$(grep -sE '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$' -- $configs /dev/null) || return 0
-  while read -r setting; do say setting "$setting"; done <<SETTINGS
+  for f in $configs; do
+    # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
+    if [ ! -f "$f" ] || [ ! -s "$f" ]; then continue; fi
+    settings=$(head -c 65536 -- "$f" 2>/dev/null | tr '\\0' '\\n' |
+      grep -E '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$') || continue
+    while read -r setting; do say setting "$f:$setting"; done <<SETTINGS
 $settings
 SETTINGS
+  done
 }`
 
 /** The last line of its output is the number of the others. */
