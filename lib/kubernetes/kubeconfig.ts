@@ -86,7 +86,10 @@ export type Part = 'kubeconfig' | 'pair'
 
 const embedded = ['certificate', 'key'].map((part) => new RegExp(`^( *client-${part})-data: (.*)$`, 'gm'))
 
-/** Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. places.ts does the same on a node. */
+/**
+ * Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. lib/remote/places.ts does
+ * the same on a node.
+ */
 export function partOf(text: string, part: Part, pairFile: string): Buffer | undefined {
   const lines = embedded.map((line) => [...text.matchAll(line)])
   if (lines.some(({ length }) => length !== 1)) return undefined

@@ -33,7 +33,7 @@ export interface Certificate {
   readonly isCa: boolean
   /** The first eight bits; undefined where it names none. */
   readonly keyUsage: number | undefined
-  /** As in oids.ts. */
+  /** As in `oids` of der.ts. */
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
   readonly authorityKeyId: Buffer | undefined

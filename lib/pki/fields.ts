@@ -21,7 +21,7 @@ export interface Fields {
 }
 
 export interface Extension {
-  /** Its OID as in oids.ts. */
+  /** Its OID, as in `oids` of der.ts. */
   readonly id: string
   readonly oid: Der
   readonly critical: Der | undefined

@@ -104,7 +104,8 @@ export interface NodeLook {
 interface Draft {
   readonly single: Map<string, string>
   readonly files: Map<string, FileState>
-  readonly content: { readonly file: string; readonly lines: string[] }[]
+  /** `other`: of a file that is not ours, which somebody may be writing. */
+  readonly content: { readonly word: string; readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
   readonly addresses: Set<string>
   readonly folders: Set<string>
@@ -140,7 +141,10 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
     addFile,
   ],
   [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
-  [new RegExp(`^content ${name}$`), ({ content }, _, file = '') => content.push({ file, lines: [] })],
+  [
+    new RegExp(`^(content|other) ${name}$`),
+    ({ content }, _, word = '', file = '') => content.push({ word, file, lines: [] }),
+  ],
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
   [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
@@ -276,15 +280,14 @@ function readRecords(records: readonly string[]): Draft {
 
 function seen({ files, content }: Draft): Seen {
   const contents = new Map<string, Buffer>()
-  for (const { file, lines } of content) setOnce(contents, file, decode(lines, files.get(file)?.sha256))
+  for (const { word, file, lines } of content) {
+    const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
+    // The file may have changed after it was summed, or the answer may be truncated.
+    const isWhole = createHash('sha256').update(bytes).digest('hex') === files.get(file)?.sha256
+    if (isWhole) setOnce(contents, file, bytes)
+    else if (word !== 'other') throw notWhole()
+  }
   return { files, contents }
-}
-
-/** Checks the digest: the file may have changed after it was summed, or the answer may be truncated. */
-function decode(lines: readonly string[], digest: string | undefined): Buffer {
-  const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
-  if (createHash('sha256').update(bytes).digest('hex') !== digest) throw notWhole()
-  return bytes
 }
 
 /** systemd prints the properties of one unit after the other, in its own order. */

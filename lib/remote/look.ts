@@ -16,7 +16,7 @@ export interface FolderQuery {
   readonly directory: string
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
-  /** The answer also includes the content of every other certificate there. */
+  /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
   readonly hasOthers?: boolean
 }
 
@@ -50,8 +50,9 @@ export const drainedMark = '.harderway-drained'
 
 /**
  * Shell functions, in addition to those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and
- * fails if a name or a tool does; `say_files` prints them as records; `differs NAME DIGEST` prints the content of a file that
- * differs, in hexadecimal. Names consist of letters, digits and a few signs: all others are ignored, or refused.
+ * fails if a name or a tool does; `say_files` prints them as records; `differs NAME DIGEST [WORD]` prints the content of a file
+ * that differs, in hexadecimal, as a record `content` or WORD. Names consist of letters, digits and a few signs: all others are
+ * ignored, or refused.
  */
 export const fileFunctions = `stat_files() {
   stats= sums= small= sizes=' ' count=$#
@@ -80,7 +81,7 @@ differs() {
   size=\${sizes#*" $1:"} size=\${size%% *}
   total=$((total + size))
   [ $total -le ${largestContents} ] || return 0
-  say content "$1"
+  say "\${3:-content}" "$1"
   od -A n -t x1 -v < "$1"
 }`
 
@@ -205,12 +206,24 @@ function folderScript({ directory, expected, hasOthers = false }: FolderQuery, n
   )
 }
 
-/** After the expected files, so that these come first within the limit of what may be printed. */
+/**
+ * After the expected files, so that these come first within the limit of what may be printed. The folder may be somebody's home:
+ * no private key leaves it, and nothing but certificates.
+ */
 function otherCertificates(expected: readonly string[]): string[] {
   return [
     `  for f in ${certificateFile('*')}; do`,
     `    case $f in ${keyFile('*')}|*[!A-Za-z0-9._-]*) continue ;; esac`,
-    `    case ${quote(` ${expected.join(' ')} `)} in *" $f "*) ;; *) differs "$f" ${noDigest} ;; esac`,
+    `    case ${quote(` ${expected.join(' ')} `)} in *" $f "*) continue ;; esac`,
+    // A regular file that could be summed.
+    '    case $sizes in *" $f:"*) ;; *) continue ;; esac',
+    `    name=\${f%${certificateFile('')}}`,
+    `    if [ ! -e "${keyFile('$name')}" ] && [ ! -e "${kubeconfigFile('$name')}" ]; then continue; fi`,
+    '    grep -q \'^-----BEGIN CERTIFICATE-----\' < "$f" || continue',
+    // 1: there is no such line. The file may have gone meanwhile.
+    '    status=0',
+    '    grep -q \'PRIVATE KEY\' < "$f" || status=$?',
+    `    if [ $status -eq 1 ]; then differs "$f" ${noDigest} other; fi`,
     '  done',
   ]
 }
@@ -381,8 +394,9 @@ export const reloadFlag = 'encryption-provider-config-automatic-reload'
  * --config files.
  */
 const argumentFunctions = `say_flag() {
+  # What answer.ts does not read, or where the comma is not the one between the two.
   case $1,$2 in
-    *[!A-Za-z0-9,./_-]*) ;;
+    *,*,*|*[!A-Za-z0-9,./_-]*) ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
@@ -404,11 +418,15 @@ say_flags() {
   done <<FLAGS
 $flags
 FLAGS
-  [ -n "$configs" ] || return 0
-  settings=$(grep -sE '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$' -- $configs /dev/null) || return 0
-  while read -r setting; do say setting "$setting"; done <<SETTINGS
+  for f in $configs; do
+    # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
+    if [ ! -f "$f" ] || [ ! -s "$f" ]; then continue; fi
+    settings=$(head -c 65536 -- "$f" 2>/dev/null | tr '\\0' '\\n' |
+      grep -E '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$') || continue
+    while read -r setting; do say setting "$f:$setting"; done <<SETTINGS
 $settings
 SETTINGS
+  done
 }`
 
 /** The last line of its output is the number of the others. */

@@ -4,6 +4,8 @@
  * encrypts, or refuses what the next CA or key has signed.
  * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
+import { isIP } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
@@ -23,6 +25,10 @@ export interface Survey {
 
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000
+/** Milliseconds in which a running API server renews its lease at least once. */
+const renewalTime = 12_000
+/** Milliseconds after which Kubernetes removes the lease of an API server that has stopped. */
+const keptTime = 3_600_000
 
 const leaseList = v.object({
   // Go writes null for an empty list.
@@ -49,6 +55,11 @@ const memberList = v.object({
 })
 
 export type Lease = NonNullable<v.InferOutput<typeof leaseList>['items']>[number]
+export interface LeasesSeen {
+  readonly leases: readonly Lease[]
+  /** By the clock of the API server that answered. */
+  readonly now: Date
+}
 export type Member = v.InferOutput<typeof memberList>['members'][number]
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
@@ -70,18 +81,23 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   const [first] = nodes
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
   const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(serving, node) })))
-  let leases: Lease[] = []
+  let seen: LeasesSeen = { leases: [], now: new Date(0) }
   let silent: Control[] = []
   const look = async () => {
-    leases = await readLiveLeases(serving, first)
-    silent = running.filter(({ hostname }) => !leases.some((lease) => hostnameOf(lease) === hostname))
+    seen = await readLeases(serving, first)
+    const live = seen.leases.filter((lease) => isLive(lease, seen.now))
+    silent = running.filter(({ hostname }) => !live.some((lease) => hostnameOf(lease) === hostname))
     return silent[0]?.hostname
   }
   // One that was just started renews its lease after it is ready.
   await repeat(reloadTime, look, signal)
+  const strangers = await findStrangers(seen, running, async () => {
+    await delay(renewalTime, undefined, { signal })
+    return (await readLeases(serving, first)).leases
+  })
   const members = nodeUnits(first, install).some(isStore) ? await readMembers(serving, first) : []
   return {
-    unreached: [...strangersIn(leases, running), ...foreignMembers(members, controls)],
+    unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
       ({ node }) =>
         `the API server of ${node.name} has renewed no lease in kube-system for a minute: that needs Kubernetes 1.26, its feature gate APIServerIdentity, and clocks that agree`,
@@ -89,48 +105,62 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   }
 }
 
-/** The API servers among the leases that run on no machine of these. */
-export function strangersIn(leases: readonly Lease[], running: readonly Control[]): string[] {
+/** The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its lease runs. */
+export async function findStrangers(
+  { leases, now }: LeasesSeen,
+  running: readonly Control[],
+  readLater: () => Promise<readonly Lease[]>,
+): Promise<string[]> {
   const known = new Set(running.map(({ hostname }) => hostname))
-  return leases
-    .filter((lease) => !known.has(hostnameOf(lease)))
+  const strangers = leases.filter((lease) => !known.has(hostnameOf(lease)))
+  const doubtful = strangers.filter((lease) => !isLive(lease, now) && isLive(lease, now, keptTime))
+  const later = new Map((doubtful.length > 0 ? await readLater() : []).map((lease) => [lease.metadata.name, lease]))
+  const isRenewed = (lease: Lease) => {
+    const again = later.get(lease.metadata.name)
+    return again !== undefined && again.spec.renewTime !== lease.spec.renewTime
+  }
+  return strangers
+    .filter((lease) => isLive(lease, now) || isRenewed(lease))
     .map(
       (lease) =>
         `an API server on ${printable(hostnameOf(lease) || 'a machine without a name')} (lease ${printable(lease.metadata.name)}), which runs as no unit that cluster.yaml names: stop it there and wait 60 s, or add it to cluster.yaml`,
     )
 }
 
-/** The members of etcd that are on none of the control nodes. */
+/** The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. */
 export function foreignMembers(members: readonly Member[], controls: readonly Control['node'][]): string[] {
-  const isOurs = ({ name, peerURLs }: Member) =>
-    controls.some(
-      (node) => node.name === name || peerURLs.some((url) => [node.name, ...node.ips].includes(hostIn(url) ?? '')),
+  const isOurs = ({ name, peerURLs }: Member) => {
+    const hosts = peerURLs.map((url) => hostIn(url) ?? '')
+    const hasAddress = hosts.some((host) => isIP(host) !== 0)
+    return controls.some(
+      (node) => (!hasAddress && node.name === name) || hosts.some((host) => [node.name, ...node.ips].includes(host)),
     )
+  }
   return members
     .filter((member) => !isOurs(member))
     .map(
       ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which is no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add it to cluster.yaml`,
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or the address, to cluster.yaml`,
     )
 }
 
 /** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
-export function isLive({ spec: { renewTime } }: Lease, now: Date): boolean {
+export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
-  return Number.isNaN(renewed) || now.getTime() - renewed <= leaseTime
+  return Number.isNaN(renewed) || now.getTime() - renewed <= within
 }
 
 function hostnameOf({ metadata: { labels } }: Lease): string {
   return labels['kubernetes.io/hostname'] ?? ''
 }
 
-async function readLiveLeases(serving: Serving, node: ClusterNode): Promise<Lease[]> {
+async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSeen> {
   const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
   return withApi(serving, node, async (api) => {
     const now = await api.time()
     const { items } = await api.readAs(leaseList, 'GET', path)
-    return (items ?? []).filter((lease) => isLive(lease, now))
+    return { leases: items ?? [], now }
   })
 }
 

@@ -8,8 +8,8 @@ import { encryptionConfig } from '../tables/files.ts'
 
 export interface EncryptionState extends EncryptionKeys {
   /**
-   * Of whichever providers the keys are. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest key encrypts, and the
-   * previous ones decrypt.
+   * `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest key encrypts, and the
+   * previous ones decrypt. The keys may be of different providers.
    */
   readonly stage: 'settled' | 'added' | 'first'
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -240,6 +240,15 @@ inEachShell(({ did, run }) => {
     assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], false])
     writeFileSync(config, 'rotateCertificates: true\n')
     assert.deepEqual(await credentialsOf('--config', config), [[], true])
+    // A comma in a value, or in a flag's name.
+    for (const flag of ['--kubeconfig=/a,/b', '--kubeconfig,x=/a', '--config,/x=y', `--config=${config},x`])
+      assert.deepEqual(await credentialsOf(flag), [[], false], flag)
+    writeFileSync(config, `${'# a comment\n'.repeat(6000)}rotateCertificates: true\n`)
+    assert.deepEqual(await credentialsOf('--config', config), [[], false], 'beyond what is read of a file')
+    const pipe = join(scratch(t), 'pipe')
+    execFileSync('mkfifo', [pipe])
+    for (const unread of [pipe, '/dev/zero', '/proc/kmsg', '/'])
+      assert.deepEqual(await credentialsOf('--config', unread, '--kubeconfig=/a/k'), [['/a/k'], false], unread)
   })
 
   test('whether a process reloads its encryption config is read, and the last flag counts', {

@@ -113,6 +113,34 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       )
     })
 
+    test("brings another certificate with a key or kubeconfig of its name, and nothing else of a stranger's", (t) => {
+      const home = scratch(t)
+      const certificate = '-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n'
+      const key = '-----BEGIN RSA PRIVATE KEY-----\nMII=\n-----END RSA PRIVATE KEY-----\n'
+      const written: Readonly<Record<string, string>> = {
+        ...{ 'a.pem': certificate, 'a-key.pem': key },
+        ...{ '-b.pem': `${certificate}${certificate}`, '-b.kubeconfig': '' },
+        'alone.pem': certificate,
+        ...{ 'aws.pem': key, 'aws-key.pem': key },
+        ...{ 'both.pem': `${key}${certificate}`, 'both-key.pem': key },
+        ...{ 'text.pem': 'x', 'text-key.pem': key },
+        'link-key.pem': key,
+        'pipe-key.pem': key,
+      }
+      for (const [name, text] of Object.entries(written)) writeFileSync(join(home, name), text)
+      symlinkSync('a.pem', join(home, 'link.pem'))
+      execFileSync('mkfifo', [join(home, 'pipe.pem')])
+      const others = (path?: string) => {
+        const query = { directory: '~', expected: new Map([['ca.pem', '-']]), hasOthers: true }
+        return parseFolder(did(home, lookScript(query, undefined, nonce), path === undefined ? {} : { path }), nonce)
+      }
+      const meant = ['-b.pem', 'a.pem'].map((name) => [name, Buffer.from(written[name] ?? '')])
+      assert.deepEqual([...others().contents].toSorted(), meant)
+      // One that is written between the sum and the reading.
+      const writer = `case $* in *BEGIN*) echo y >> ${join(home, 'a.pem')} ;; esac\nreal "$@"`
+      assert.deepEqual([...others(fakeTool(t, 'grep', writer)).contents.keys()], ['-b.pem'])
+    })
+
     test('follows no symbolic link, and reads nothing behind it', (t) => {
       const home = scratch(t)
       writeFileSync(join(home, 'secret'), 'secret')
@@ -380,6 +408,11 @@ describe('the answer of a look', () => {
   test('is read where it is whole', () => {
     const { files, contents } = read(frame(...whole))
     assert.deepEqual([files.size, String(contents.get('ca.pem'))], [1, 'x'])
+  })
+
+  test("is whole without the content of a stranger's file that is being written", () => {
+    const { files, contents } = read(frame(...whole.slice(0, -2), 'other ca.pem', ' 79'))
+    assert.deepEqual([files.size, contents.size], [1, 0])
   })
 
   const broken: Readonly<Record<string, string>> = {

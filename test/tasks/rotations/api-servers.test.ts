@@ -1,7 +1,7 @@
 /** Which API servers a rotation does not reach, from what etcd and the API servers themselves report. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { foreignMembers, isLive, type Lease, type Member, strangersIn } from '../../../tasks/rotations/api-servers.ts'
+import { findStrangers, foreignMembers, isLive, type Lease, type Member } from '../../../tasks/rotations/api-servers.ts'
 
 const now = new Date('2026-11-26T12:00:00Z')
 const control0 = { name: 'control0', ips: ['192.168.1.11', 'fd00::11'] }
@@ -22,24 +22,45 @@ test('an API server is live for a minute after its last renewal, by the clock of
     assert.equal(isLiveAt(unread), true, 'what can not be read proves nothing')
 })
 
-test('a lease belongs to the machine that it names; a unit of another name is a stranger', () => {
-  const running = [{ node: control0, hostname: 'c0.example.org' }]
-  assert.deepEqual(strangersIn([lease('c0.example.org')], running), [])
-  const [one, other, ...more] = strangersIn([lease('c0.example.org'), lease('control1'), lease(undefined)], running)
+const running = [{ node: control0, hostname: 'c0.example.org' }]
+const unread = () => assert.fail('the leases were read again')
+
+test('a lease belongs to the machine that it names; a unit of another name is a stranger', async () => {
+  const seen = (...leases: Lease[]) => ({ leases, now })
+  assert.deepEqual(await findStrangers(seen(lease('c0.example.org')), running, unread), [])
+  const both = seen(lease('c0.example.org'), lease('control1'), lease(undefined))
+  const [one, other, ...more] = await findStrangers(both, running, unread)
   assert.match(one ?? '', /^an API server on control1 \(lease apiserver-of-control1\)/)
   assert.match(other ?? '', /^an API server on a machine without a name/)
   assert.deepEqual(more, [])
 })
 
-test('a name that a cluster reports moves no cursor', () => {
-  const [text = ''] = strangersIn([lease('\u001b[2J')], [])
+test("a stranger is live if it renews its lease, whatever its machine's clock is", async () => {
+  const [behind, later, old] = ['2026-11-26T11:50:00.000000Z', '2026-11-26T11:50:10.000000Z', '2026-11-26T10:59:59Z']
+  const strangers = (renewTime: string, ...again: Lease[]) =>
+    findStrangers(
+      { leases: [lease('c0.example.org', old), lease('lagging', renewTime)], now },
+      running,
+      async () => again,
+    )
+  const [found = '', ...more] = await strangers(behind, lease('lagging', later))
+  assert.match(found, /^an API server on lagging /)
+  assert.deepEqual(more, [])
+  assert.deepEqual(await strangers(behind, lease('lagging', behind)), [], 'it has stopped')
+  assert.deepEqual(await strangers(behind), [], 'its lease is gone')
+  const stopped = { leases: [lease('lagging', old), lease('c0.example.org', behind)], now }
+  assert.deepEqual(await findStrangers(stopped, running, unread), [], 'nobody waits for one that stopped an hour ago')
+})
+
+test('a name that a cluster reports moves no cursor', async () => {
+  const [text = ''] = await findStrangers({ leases: [lease('\u001b[2J')], now }, [], unread)
   assert.ok(!text.includes('\u001b'))
 })
 
-test('a member of etcd is a control node by an address of its peer URLs, or by its name', () => {
+test('a member of etcd is a control node by an address of its peer URLs, or by its name if they have none', () => {
   const controls = [control0, control1]
   const ours = [
-    member('control0', 'https://10.9.9.9:2380'),
+    member('control0', 'https://etcd-0.example.org:2380'),
     member('', 'https://192.168.1.12:2380'),
     member('infra0', 'https://[fd00::11]:2380'),
     member('infra1', 'https://control1:2380'),
@@ -52,4 +73,9 @@ test('a member of etcd is a control node by an address of its peer URLs, or by i
   )
   assert.deepEqual(more, [])
   assert.equal(foreignMembers([member('', 'no address')], controls).length, 1)
+  assert.equal(
+    foreignMembers([member('control0', 'https://10.9.9.9:2380')], controls).length,
+    1,
+    'only the name is ours',
+  )
 })
