@@ -191,7 +191,9 @@ export function nodeUnits({ name, role }: ClusterNode, { units }: Pick<Install, 
       const path = override?.files[place.file] ?? itsOwn(place.path)
       return { ...place, file, path: place.part === 'pair' ? besideKubeconfig(path, file) : path }
     })
-    const restart = override?.restart ?? row.restart ?? `systemctl restart ${row.unit}`
+    // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
+    const byDefault = `systemctl reset-failed ${row.unit}; systemctl restart ${row.unit}`
+    const restart = override?.restart ?? row.restart ?? byDefault
     return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
   })
 }

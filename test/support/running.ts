@@ -42,7 +42,7 @@ for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
 /** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
-const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i s/RestartSec=5/RestartSec=1/ {} +`
+const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
