@@ -11,6 +11,7 @@ import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Writing } from '../request/job.ts'
+import { commandsAfterLeak } from '../request/leak.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
@@ -132,15 +133,18 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
       reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
-    // Nothing revokes what a CA has signed, so a leaf's key is replaced together with its CA.
+    // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
     return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
   })
   if (exposed.length === 0) return []
   const identities = [...new Set(exposed.map(({ identity }) => identity))]
-  const rotations = identities.map((identity) => command(`rotate ${identity}`)).join(', ')
-  const needs = cluster.install ? '' : ' (with install in cluster.yaml: docs/rotation.md)'
+  const files = formatNames(exposed.flatMap((each) => each.files))
+  const first = cluster.install ? '' : 'set install: guide in cluster.yaml (docs/rotation.md), then '
   return [
-    `others on this machine could read ${formatNames(exposed.flatMap(({ files }) => files))} in ${auth.path}; if anybody else logs in here, replace them: ${rotations}${needs}`,
+    [
+      `others on this machine could read ${files} in ${auth.path}; if anybody else logs in here, ${first}replace them:`,
+      ...commandsAfterLeak(command, identities).map((line) => `    ${line}`),
+    ].join('\n'),
   ]
 }
 

@@ -166,7 +166,7 @@ test('keys that others could read are repaired, and replacing them is left to do
   const exposed = async () => {
     const { status, stdout } = await harderway(place, ...phases)
     assert.equal(status, 0)
-    return stdout.split('\n').filter((line) => line.startsWith('To do'))
+    return stdout.split('\n').filter((line) => /^To do|^ {4}npm/.test(line))
   }
   chmodSync(join(auth, 'ca-key.pem'), 0o644)
   assert.deepEqual(await exposed(), [])
@@ -179,16 +179,23 @@ test('keys that others could read are repaired, and replacing them is left to do
     withoutInstall?.startsWith(`To do      others on this machine could read ${files}; `) === true,
     withoutInstall ?? '',
   )
-  assert.match(
-    `${withoutInstall}`,
-    /: npm run task -- rotate ca, npm run task -- rotate encryption-key \(with install in /,
-  )
-  assert.deepEqual(more, [])
+  assert.match(withoutInstall, /set install: guide in cluster\.yaml \(docs\/rotation\.md\), then replace them:$/)
+  assert.deepEqual(more, [
+    '    npm run task -- certs --force',
+    '    npm run bootstrap',
+    ...['', ' --finish'].map((finish) => `    npm run task -- rotate ca${finish}`),
+    ...['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
+  ])
   assert.deepEqual(await exposed(), [])
   writeCluster(place, [...edits, [['install'], 'guide']])
   chmodSync(join(auth, 'encryption-config.yaml'), 0o640)
   chmodSync(auth, 0o750)
-  assert.match((await exposed()).join(), /: npm run task -- rotate encryption-key$/)
+  const [withInstall, ...commands] = await exposed()
+  assert.match(withInstall ?? '', /logs in here, replace them:$/)
+  assert.deepEqual(
+    commands,
+    ['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
+  )
 })
 
 test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
