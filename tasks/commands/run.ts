@@ -98,8 +98,12 @@ function adviseOthers(
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []
 }
 
+function isDone(outcome: Outcome | undefined): boolean {
+  return outcome?.kind === 'fresh' || outcome?.kind === 'built'
+}
+
 /**
- * A run that deploys has checked the control nodes before it made a CA, a service-account key or an encryption key. Any other
+ * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
  */
 function adviseNewIdentity(
@@ -112,10 +116,10 @@ function adviseNewIdentity(
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
   })
   if (made.length === 0) return []
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const away = quote(`${auth.path}-${formatDate(now)}`)
-  const control = cluster.nodes.find(({ role }) => role === 'control')?.name
-  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${control}`)}`
-  const hasLooked = [...graph.values()].some(({ where }) => where === 'node')
+  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${controls[0]?.name}`)}`
+  const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
     ...(hasLooked

@@ -198,7 +198,7 @@ test('keys that others could read are repaired, and replacing them is left to do
   )
 })
 
-test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
+test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches; a new CA that no control node was checked for is reported', {
   skip: needs('ssh'),
 }, async (t) => {
   const { place } = makeFolder(t, [
@@ -207,6 +207,8 @@ test('a run that deploys, and its plan, warn once of loopback addresses, which n
     [['ssh', 'configFile'], './ssh_config'],
   ])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
+  const { stdout: first } = await harderway(place, 'deploy', '--quiet')
+  assert.match(first, /new identity: ca, service-account, encryption-key; if/, 'no control node could be checked')
   const warning = 'warning: no other machine reaches a loopback address: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)'
   for (const [task, count] of [
     ['deploy', 1],
