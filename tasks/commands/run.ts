@@ -7,7 +7,8 @@ import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.t
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Writing } from '../request/job.ts'
@@ -106,26 +107,21 @@ function isDone(outcome: Outcome | undefined): boolean {
  * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
  */
-function adviseNewIdentity(
-  { auth, cluster, command, now }: Workspace,
-  graph: Graph,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-) {
+function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+  const { auth, cluster } = workspace
   const made = [...graph.values()].filter(({ id, irreplaceable }) => {
     const outcome = outcomes.get(id)
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
   })
   if (made.length === 0) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
-  const away = quote(`${auth.path}-${formatDate(now)}`)
-  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${controls[0]?.name}`)}`
   const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
     ...(hasLooked
       ? []
       : [
-          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
+          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(workspace)}`,
         ]),
   ]
 }
