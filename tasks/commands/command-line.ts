@@ -19,7 +19,16 @@ const otherTools: Readonly<Record<string, (command: (task: string) => string) =>
   apply: (command) => command('bootstrap'),
   up: (command) => command('bootstrap'),
   'deploy-all': (command) => command('bootstrap'),
+  restore: (command) => `${command('recover --from DIR')}, or from a control node: ${command('recover --node NAME')}`,
+  backup: () => 'copy auth/ to a safe place (docs/backup.md)',
+  check: (command) => `${command('bootstrap --dry-run')}; the TLS handshakes: ${command('verify')}`,
+  delete: removal,
+  destroy: removal,
   renew: (command) => `${command('bootstrap')} renews what expires soon; the CA: ${command('ca --renew')}`,
+}
+
+function removal(command: (task: string) => string): string {
+  return `no cluster is removed; take a node out of cluster.yaml, then ${command('status')} lists what is left to do`
 }
 
 /** Throws a usage Failure. */

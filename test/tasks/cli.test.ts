@@ -188,6 +188,14 @@ for (const [args, message] of [
     assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
   })
 
+test('without a cluster.yaml, the message names init with the folder that --config names', async (t) => {
+  const folder = scratch(t)
+  const saidFor = async (...args: string[]) => (await run(folder, ['certs', ...args])).stderr
+  assert.match(await saidFor('--config', 'lab/cluster.yaml'), /run task -- init lab$/m)
+  assert.match(await saidFor('--config', 'other.yaml'), /run task -- init DIR$/m)
+  assert.match(await saidFor(), /run task -- init DIR$/m)
+})
+
 test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and nothing is written', async (t) => {
   const folder = place(
     t,

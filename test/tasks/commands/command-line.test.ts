@@ -44,6 +44,19 @@ for (const [line, message] of [
   ['apply --config a.yaml', '"apply" is not a command: npm run bootstrap -- --config a.yaml'],
   ['up', '"up" is not a command: npm run bootstrap'],
   ['deploy-all', '"deploy-all" is not a command: npm run bootstrap'],
+  [
+    'restore',
+    '"restore" is not a command: npm run task -- recover --from DIR, or from a control node: npm run task -- recover --node NAME',
+  ],
+  ['backup', '"backup" is not a command: copy auth/ to a safe place (docs/backup.md)'],
+  ['check', '"check" is not a command: npm run bootstrap -- --dry-run; the TLS handshakes: npm run task -- verify'],
+  ...(['delete', 'destroy'] as const).map(
+    (word) =>
+      [
+        word,
+        `"${word}" is not a command: no cluster is removed; take a node out of cluster.yaml, then npm run task -- status lists what is left to do`,
+      ] as const,
+  ),
   ['renew', '"renew" is not a command: npm run bootstrap renews what expires soon; the CA: npm run task -- ca --renew'],
 ] as const)
   test(`"${line}", a word of other tools, gets the command in one line`, () => {
