@@ -63,6 +63,7 @@ function checkCombination(command: Command, { names: words, given }: Options): v
   if (second !== undefined && command.operands === undefined) throw usage(refuse(command, second), command.name)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
+  if (option === 'offline') throw usage('--offline can only be used with --dry-run', command.name)
   const takers = commands.filter((each) => takes(each, option))
   const names = takers.map(({ name }) => name || 'phases and targets')
   // An option that changes something never fits a command that only reads.

@@ -327,7 +327,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertBack()
   })
 
-  test('recover takes a cluster that expired while it was down, and what it says to type mends it', async () => {
+  test('recover takes a cluster that expired while it was down, and what it says to type repairs it', async () => {
     const late = { place, now: new Date(Date.now() + 11 * 365 * 86_400_000) }
     const ran = await harderway(late, 'recover', '--node', 'control0')
     assert.equal(ran.status, 0, told(ran))

@@ -8,7 +8,7 @@ import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']
-const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run', '--offline']
+const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
 
 const ofRotate = ['--force', '--dry-run']
 
@@ -87,6 +87,7 @@ const refused: readonly [string, string][] = [
   ],
   ['certs --from ../backup', '--from can only be used with recover or init'],
   ['recover --node control0 --force', '--force can only be used with phases and targets or rotate'],
+  ['status --offline', '--offline can only be used with --dry-run'],
   ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
 
