@@ -161,7 +161,7 @@ export function formatReason(reason: Reason): string {
     case 'locked':
       return reason.isStale ? `stale lock ${reason.path}` : `${reason.path} exists`
     case 'forced':
-      return reason.replaces ? 'replaced by a new one; the old is kept in backup/' : 'forced'
+      return reason.replaces ? 'replaced with a new one; the old is kept in backup/' : 'forced'
     default:
       return reason satisfies never
   }

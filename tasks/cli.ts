@@ -91,7 +91,7 @@ async function createRequest(call: Call): Promise<Request> {
   const { readCluster } = await import('./request/cluster-file.ts')
   const { options, width } = call
   const file = options.config === undefined ? join(call.cwd(), 'cluster.yaml') : call.pathOf(options.config)
-  const { cluster, mistake } = readCluster(file, { width, isPlain: options.json })
+  const { cluster, mistake } = readCluster(file, { width, isPlain: options.json }, options.config)
   return {
     ...call,
     cluster,

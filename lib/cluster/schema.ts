@@ -33,6 +33,13 @@ import {
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
+const roleSynonyms = new Map<string, (typeof roles)[number]>([
+  ['master', 'control'],
+  ['control-plane', 'control'],
+  ['controlplane', 'control'],
+  ['node', 'worker'],
+  ['loadbalancer', 'gateway'],
+])
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 const layouts = ['guide'] as const
 
@@ -48,7 +55,7 @@ const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-
 
 const node = object({
   name: nodeName,
-  role: oneOf('role', roles),
+  role: oneOf('role', roles, roleSynonyms),
   ip: v.optional(address),
   ips: v.optional(list(address, 1)),
   sans: v.optional(list(san), []),

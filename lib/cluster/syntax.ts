@@ -26,7 +26,7 @@ function describe(
   const [, bracket] = /^Flow .* end with a ([\]}])$/.exec(message) ?? []
   if (bracket !== undefined) return { offset, message: `a ${bracket} is missing before this line` }
   if (/^Missing closing .quote$/.test(message))
-    return { offset: lastQuote(document) ?? offset, message: 'the quote that begins here is not closed' }
+    return { offset: openQuote(text, document) ?? offset, message: 'the quote that begins here is not closed' }
   if (/^Missing , /.test(message)) return { offset, message: 'a comma is missing before this' }
   switch (code) {
     case 'MULTIPLE_DOCS':
@@ -72,14 +72,21 @@ function templateProblem(text: string, errors: readonly YAMLParseError[]): Synta
   return undefined
 }
 
-function lastQuote(document: Document.Parsed): number | undefined {
-  let last: number | undefined
+/**
+ * The first quoted value that spans several lines or does not end with its quote: an open quote in [] or {} takes the next one, on
+ * a later line, for its end, and to the parser only the last quote of the file is then open.
+ */
+function openQuote(text: string, document: Document.Parsed): number | undefined {
+  const open: number[] = []
   visit(document, {
     Scalar: (_, { type = '', range }) => {
-      if (type.startsWith('QUOTE_')) last = range?.[0]
+      if (!type.startsWith('QUOTE_') || !range) return
+      const [start, end] = range
+      const source = text.slice(start, end)
+      if (source.includes('\n') || source.length < 2 || source.at(-1) !== source[0]) open.push(start)
     },
   })
-  return last
+  return open[0]
 }
 
 /** YAML 1.2 has no merge keys; with the usual parsers they would also multiply. */

@@ -20,8 +20,16 @@ export const checked = (what: string, right: (text: string) => boolean) =>
     text(what),
     v.check(right, ({ input }) => `${shown(input)} is not ${what}`),
   )
-export const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
-  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
+/** `synonyms`: words that others use, and the option that is meant. */
+export const oneOf = <const T extends readonly string[]>(
+  what: string,
+  options: T,
+  synonyms: ReadonlyMap<string, T[number]> = new Map(),
+) =>
+  v.picklist(options, ({ input }) => {
+    const meant = synonyms.get(textOf(input).toLowerCase())
+    return `${shown(input)} is not a ${what}: ${meant ? `did you mean ${meant}?` : suggest(textOf(input), options)}`
+  })
 export const integer = (low: number, high: number) => {
   const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))

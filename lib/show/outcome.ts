@@ -132,7 +132,7 @@ function listFiles(files: readonly string[], what: string): string | false {
 /** In the order in which they are counted. */
 const labels: readonly string[] = [
   ...['replaced', 'new', 'renewed', 'changed', 'repaired', 'deployed', 'restarted', 'installed'],
-  ...['rewritten', 'proven', 'not asked', 'done', 'to make', 'failed', 'skipped', 'fresh'],
+  ...['rewritten', 'proven', 'nothing to query', 'done', 'to make', 'failed', 'skipped', 'fresh'],
 ]
 
 /** The outcome in one word, to count targets by. */
@@ -148,7 +148,7 @@ export function labelOf(outcome: Outcome): string {
   if (change?.kind === 'deployed' && change.files.length === 0)
     return change.removed.length > 0 ? 'changed' : 'repaired'
   if (change?.kind === 'installed') return change.restarts.length > 0 ? 'restarted' : 'installed'
-  if (change?.kind === 'proven' && change.units.length === 0) return 'not asked'
+  if (change?.kind === 'proven' && change.units.length === 0) return 'nothing to query'
   return change?.kind ?? 'done'
 }
 

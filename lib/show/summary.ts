@@ -121,7 +121,7 @@ export function formatLast({ caEnds, now }: Summary, width: number): string[] {
   return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
 }
 
-/** One row per fact, its label in a column of its own. */
+/** One row per fact, its label in a column of its own; further lines are commands to type, which are not broken. */
 export function formatClosing(summary: Summary, width: number): string[] {
   return formatRows(closingRows(summary), width)
 }
@@ -133,7 +133,10 @@ export function formatToDo(summary: Summary, width: number): string[] {
 
 function formatRows(rows: readonly ClosingRow[], width: number): string[] {
   const labels = 11
-  return rows.flatMap(({ label, text }) => breakLines(`${label.padEnd(labels)}${printable(text)}`, width, 0, labels))
+  return rows.flatMap(({ label, text }) => {
+    const [first = '', ...commands] = printable(text).split('\n')
+    return [...breakLines(`${label.padEnd(labels)}${first}`, width, 0, labels), ...commands]
+  })
 }
 
 function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {

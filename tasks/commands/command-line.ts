@@ -19,7 +19,16 @@ const otherTools: Readonly<Record<string, (command: (task: string) => string) =>
   apply: (command) => command('bootstrap'),
   up: (command) => command('bootstrap'),
   'deploy-all': (command) => command('bootstrap'),
+  restore: (command) => `${command('recover --from DIR')}, or from a control node: ${command('recover --node NAME')}`,
+  backup: () => 'copy auth/ to a safe place (docs/backup.md)',
+  check: (command) => `${command('bootstrap --dry-run')}; the TLS handshakes: ${command('verify')}`,
+  delete: removal,
+  destroy: removal,
   renew: (command) => `${command('bootstrap')} renews what expires soon; the CA: ${command('ca --renew')}`,
+}
+
+function removal(command: (task: string) => string): string {
+  return `no cluster is removed; take a node out of cluster.yaml, then ${command('status')} lists what is left to do`
 }
 
 /** Throws a usage Failure. */
@@ -54,6 +63,7 @@ function checkCombination(command: Command, { names: words, given }: Options): v
   if (second !== undefined && command.operands === undefined) throw usage(refuse(command, second), command.name)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
+  if (option === 'offline') throw usage('--offline can only be used with --dry-run', command.name)
   const takers = commands.filter((each) => takes(each, option))
   const names = takers.map(({ name }) => name || 'phases and targets')
   // An option that changes something never fits a command that only reads.

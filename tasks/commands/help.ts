@@ -107,7 +107,8 @@ const general: Readonly<Record<Finding, string>> = {
   usage: 'bad usage or cluster.yaml',
   refused: 'refused to replace something irreplaceable',
   failed: 'a target failed',
-  stale: 'found something to make (--dry-run, status, verify)',
+  stale:
+    'found something to make (--dry-run, status, verify) or to fill in (init), or the CA is about to expire (runs)',
 }
 
 function formatStatuses(findings: Readonly<Partial<Record<Finding, string>>>): string[] {

@@ -156,6 +156,16 @@ export function refusePresent(workspace: Workspace, main: Holding, files: Readon
   refuseWrong(workspace, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
 }
 
+/** Before anything is compared with it: the files of two clusters never fit together. */
+export function refuseOtherIdentity(workspace: Workspace, main: Holding): void {
+  const { auth } = workspace
+  const others = [...main.files].filter(
+    ([name, bytes]) =>
+      identityFiles.has(name) && auth.read(name) && otherIdentity(name, (file) => auth.tryBytes(file), bytes),
+  )
+  refusePresent(workspace, main, new Map(others))
+}
+
 function elsewhere({ cluster, command }: Workspace, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [

@@ -38,6 +38,7 @@ import {
   readNodes,
   refuseDisagreement,
   refuseNothing,
+  refuseOtherIdentity,
   refusePresent,
   refuseWrong,
   type Sources,
@@ -130,6 +131,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   refuseNothing(workspace, main)
   const unread = [...main.unread].map(([name, why]) => `${name} could not be read (${why})`)
   refuseWrong(workspace, main, unread)
+  refuseOtherIdentity(workspace, main)
   const files = gather(workspace, targets, sources)
   const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, files) }
   const others = workspace.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)

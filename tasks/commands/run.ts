@@ -7,10 +7,12 @@ import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.t
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Writing } from '../request/job.ts'
+import { commandsAfterLeak } from '../request/leak.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
@@ -97,30 +99,29 @@ function adviseOthers(
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []
 }
 
+function isDone(outcome: Outcome | undefined): boolean {
+  return outcome?.kind === 'fresh' || outcome?.kind === 'built'
+}
+
 /**
- * A run that deploys has checked the control nodes before it made a CA, a service-account key or an encryption key. Any other
+ * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
  */
-function adviseNewIdentity(
-  { auth, cluster, command, now }: Workspace,
-  graph: Graph,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
-) {
+function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+  const { auth, cluster } = workspace
   const made = [...graph.values()].filter(({ id, irreplaceable }) => {
     const outcome = outcomes.get(id)
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
   })
   if (made.length === 0) return []
-  const away = quote(`${auth.path}-${formatDate(now)}`)
-  const control = cluster.nodes.find(({ role }) => role === 'control')?.name
-  const restore = `mv ${quote(auth.path)} ${away} && ${command(`recover --node ${control}`)}`
-  const hasLooked = [...graph.values()].some(({ where }) => where === 'node')
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
     ...(hasLooked
       ? []
       : [
-          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${restore}`,
+          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(workspace)}`,
         ]),
   ]
 }
@@ -132,15 +133,18 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
       reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
-    // Nothing revokes what a CA has signed, so a leaf's key is replaced together with its CA.
+    // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
     return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
   })
   if (exposed.length === 0) return []
   const identities = [...new Set(exposed.map(({ identity }) => identity))]
-  const rotations = identities.map((identity) => command(`rotate ${identity}`)).join(', ')
-  const needs = cluster.install ? '' : ' (with install in cluster.yaml: docs/rotation.md)'
+  const files = formatNames(exposed.flatMap((each) => each.files))
+  const first = cluster.install ? '' : 'set install: guide in cluster.yaml (docs/rotation.md), then '
   return [
-    `others on this machine could read ${formatNames(exposed.flatMap(({ files }) => files))} in ${auth.path}; if anybody else logs in here, replace them: ${rotations}${needs}`,
+    [
+      `others on this machine could read ${files} in ${auth.path}; if anybody else logs in here, ${first}replace them:`,
+      ...commandsAfterLeak(command, identities).map((line) => `    ${line}`),
+    ].join('\n'),
   ]
 }
 

@@ -99,7 +99,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'report',
-    does: 'auth/report.html: when what expires, who holds which key, each certificate',
+    does: 'auth/report.html: what expires when, who holds which key, each certificate',
     options: ['format', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus' },
     auth: 'writes',
@@ -109,7 +109,7 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'ca | service-account | encryption-key',
-    does: 'replaces it by a new one, in stages, while the cluster runs',
+    does: 'replaces it with a new one, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'the last stage too, after which the old one is no longer trusted',

@@ -5,7 +5,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { typedCommand } from '../../lib/remote/ssh-command.ts'
-import { quote } from '../../lib/wording.ts'
+import { formatDate, quote } from '../../lib/wording.ts'
 
 /** The command that restores all of auth/, from the given node or else the first control node. */
 export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNode): string {
@@ -13,11 +13,21 @@ export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNo
   return command(`recover --node ${node?.name}`)
 }
 
-/** The ways out if nodes hold what auth/ has lost. */
-export function waysOutOfLost(workspace: Workspace, from?: ClusterNode): string[] {
+/** As `recoverCommand`, if auth/ belongs to another cluster or is not needed: recover overwrites nothing. */
+export function replaceCommand(workspace: Workspace, recover = recoverCommand(workspace)): string {
+  const { auth, now } = workspace
+  return `mv ${quote(auth.path)} ${quote(`${auth.path}-${formatDate(now)}`)} && ${recover}`
+}
+
+/**
+ * The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept, since nodes do not have all of it, unless it
+ * `isOfAnother` cluster.
+ */
+export function waysOutOfLost(workspace: Workspace, from?: ClusterNode, isOfAnother = false): string[] {
   const { command } = workspace
+  const typed = (recover: string) => (isOfAnother ? replaceCommand(workspace, recover) : recover)
   return [
-    `take it over: ${recoverCommand(workspace, from)}, or from a backup: ${command('recover --from DIR')}`,
+    `take it over: ${typed(recoverCommand(workspace, from))}, or from a backup: ${typed(command('recover --from DIR'))}`,
     `or give it up, with all that depends on it: ${command('bootstrap --replace-identity')}`,
   ]
 }

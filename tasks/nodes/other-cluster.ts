@@ -2,10 +2,12 @@
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
+import { backups } from '../../lib/files/auth-dir.ts'
 import { caName, keyFile } from '../../lib/files/names.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import { waysOutOfLost } from './fetch-command.ts'
@@ -40,10 +42,12 @@ export async function findOtherCluster(
   // This may take as long as the timeout of a node that is down.
   workspace.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
   const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, wanted))))
-  const holding = controls.filter((_, i) => (held[i]?.length ?? 0) > 0)
+  const holding = controls.filter((_, i) => (held[i]?.files.length ?? 0) > 0)
   if (holding[0]) {
-    const what = isWhole ? "a cluster's identity" : formatNames([...new Set(held.flatMap((files) => files ?? []))])
-    return [[first.maker, otherCluster(workspace, holding, what)]]
+    const found = held.flatMap((each) => each?.files ?? [])
+    const what = isWhole ? "a cluster's identity" : formatNames([...new Set(found)])
+    const ways = waysOutOfLost(workspace, holding[0], held[controls.indexOf(holding[0])]?.isOfAnother)
+    return [[first.maker, otherCluster(workspace, holding, what, ways)]]
   }
   const unknown = controls.flatMap(({ name }, i) => (held[i] ? [] : [name]))
   if (unknown.length > 0)
@@ -63,25 +67,44 @@ function partsToMake({ auth }: Workspace, targets: readonly Target[]): Part[] {
   })
 }
 
+interface Found {
+  /** Where they are on the node. */
+  readonly files: readonly string[]
+  /** It holds another identity than what is left in auth/. */
+  readonly isOfAnother: boolean
+}
+
 /** An unreadable file counts as held, an empty one does not. Undefined if the node can't be looked at. */
 async function filesHeld(
   workspace: Workspace,
   node: ClusterNode,
   names: readonly string[],
-): Promise<readonly string[] | undefined> {
+): Promise<Found | undefined> {
+  const { auth } = workspace
   try {
     const look = await lookAtNode(workspace, node)
-    const held = heldOn(workspace, node, look).filter(({ file, state }) => names.includes(file) && state.size > 0)
-    if (held.length > 0) return held.map(({ at }) => at)
-    return look.places instanceof Failure ? undefined : []
+    const all = heldOn(workspace, node, look).filter(({ state }) => state.size > 0)
+    const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
+    const isOther = (file: string, theirs: Buffer) =>
+      otherIdentity(
+        file,
+        (name) => auth.tryBytes(name),
+        theirs,
+        (name) => backups(auth, name),
+      ) !== undefined
+    const isOfAnother = all.some(
+      ({ file, bytes }) => identityFiles.has(file) && auth.read(file) && bytes && isOther(file, bytes),
+    )
+    if (files.length > 0) return { files, isOfAnother }
+    return look.places instanceof Failure ? undefined : { files, isOfAnother }
   } catch (error) {
     if (error instanceof Failure) return undefined
     throw error
   }
 }
 
-function otherCluster(workspace: Workspace, nodes: readonly ClusterNode[], what: string): Failure {
+function otherCluster({ auth }: Workspace, nodes: readonly ClusterNode[], what: string, ways: string[]): Failure {
   const names = formatNames(nodes.map(({ name }) => name))
-  const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${workspace.auth.path} has none`
-  return refusal(`${found}: nothing was made`, waysOutOfLost(workspace, nodes[0]))
+  const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${auth.path} has none`
+  return refusal(`${found}: nothing was made`, ways)
 }

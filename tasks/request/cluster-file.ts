@@ -1,9 +1,10 @@
 /** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
-import { withoutKeys } from '../../lib/wording.ts'
+import { quote, withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
 import { formatCommand } from './host.ts'
 
@@ -20,9 +21,9 @@ export interface Shown {
   readonly isPlain: boolean
 }
 
-/** Throws a usage Failure with every problem. */
-export function readCluster(file: string, shown: Shown): ClusterFile {
-  const bytes = doing('read', file, () => readWhole(file), 'usage')
+/** `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
+export function readCluster(file: string, shown: Shown, config?: string): ClusterFile {
+  const bytes = doing('read', file, () => readWhole(file, config), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem, next?: PlacedProblem) => {
@@ -44,9 +45,12 @@ export function readCluster(file: string, shown: Shown): ClusterFile {
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
-function readWhole(file: string): Buffer {
+function readWhole(file: string, config = ''): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR', {})}`)
+  if (!stat) {
+    const folder = config.includes('/') && basename(config) === 'cluster.yaml' ? quote(dirname(config)) : 'DIR'
+    throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand(`init ${folder}`, {})}`)
+  }
   if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
   return readFileSync(file)
 }

@@ -11,6 +11,7 @@ import { folderWord } from '../../lib/remote/shell.ts'
 import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { certTable, nodeUser } from '../tables/certs.ts'
+import { commandsAfterLeak } from './leak.ts'
 
 interface FormerHolder {
   readonly name: string
@@ -21,8 +22,8 @@ interface FormerHolder {
 
 interface Step {
   readonly what: string
-  /** To type as it is. */
-  readonly command: string
+  /** To type as they are, in this order. */
+  readonly commands: readonly string[]
 }
 
 type Seen = Pick<Workspace, 'auth' | 'cluster' | 'now' | 'command'>
@@ -57,9 +58,13 @@ export function formerHoldersNote(seen: Seen): string[] {
 
 /** The heading, then the numbered steps, each command on its own line. */
 export function formatFormer({ heading, steps }: FormerHolder): string {
-  return [`${heading}:`, ...steps.flatMap(({ what, command }, i) => [`  ${i + 1}. ${what}:`, `      ${command}`])].join(
-    '\n',
-  )
+  return [
+    `${heading}:`,
+    ...steps.flatMap(({ what, commands }, i) => [
+      `  ${i + 1}. ${what}:`,
+      ...commands.map((command) => `      ${command}`),
+    ]),
+  ].join('\n')
 }
 
 /** If the certificate itself was removed, and the kubeconfig was not. */
@@ -91,16 +96,16 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
     steps: [
       {
         what: 'remove its files on the machine',
-        command: typedCommand('ssh', use, [`${user}@${name}`], { rest: quote(there) }),
+        commands: [typedCommand('ssh', use, [`${user}@${name}`], { rest: quote(there) })],
       },
       ...(role
         ? []
-        : [{ what: 'or, if the machine has another name in cluster.yaml now', command: command('deploy --prune') }]),
-      { what: 'remove it from the cluster', command: `kubectl delete node ${name}` },
+        : [{ what: 'or, if the machine has another name in cluster.yaml now', commands: [command('deploy --prune')] }]),
+      { what: 'remove it from the cluster', commands: [`kubectl delete node ${name}`] },
       removal(auth, held),
       {
         what: 'if it was a control node and is not wiped, it also holds the keys of the CA, the service accounts and stored Secrets',
-        command: command('rotate ca'),
+        commands: commandsAfterLeak(command, [caName, 'service-account', 'encryption-key']),
       },
     ],
   }
@@ -114,7 +119,7 @@ function formerUser(seen: Seen, { name, held, certificate }: Former): FormerHold
   const isExpired = certificate.notAfter <= seen.now
   const unbind = {
     what: `remove what RBAC binds to ${bound}${groups.length > 0 ? ' (who stays needs another group)' : ''}`,
-    command: `kubectl get rolebindings,clusterrolebindings -A -o wide | grep -wF ${search}`,
+    commands: [`kubectl get rolebindings,clusterrolebindings -A -o wide | grep -wF ${search}`],
   }
   return {
     name,
@@ -130,6 +135,6 @@ function untilWhen({ now }: Seen, { notAfter }: Certificate): string {
 function removal({ path }: AuthDir, held: readonly string[]): Step {
   return {
     what: 'remove its files here, which also ends this notice',
-    command: `rm ${held.map((file) => quote(`${path}/${file}`)).join(' ')}`,
+    commands: [`rm ${held.map((file) => quote(`${path}/${file}`)).join(' ')}`],
   }
 }

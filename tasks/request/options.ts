@@ -120,7 +120,9 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
   if (!option || (rawName.startsWith('--') && name.length === 1))
     throw usage(
-      `unknown option ${rawName}: ${suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')}`,
+      [`unknown option ${rawName}`, suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')]
+        .filter(Boolean)
+        .join(': '),
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))

@@ -16,7 +16,7 @@ export interface Selection {
 /** The part of a Request that selects targets. */
 export interface SelectionRequest {
   readonly cluster: Cluster
-  readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew'>
+  readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew' | 'config'>
   /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
 }
@@ -24,10 +24,11 @@ export interface SelectionRequest {
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
 export function select({ cluster, options, commandNames }: SelectionRequest, graph: Graph): Selection {
   const { names, force, renew } = options
-  const targets = names.flatMap((name) => named(graph, name, commandNames))
+  refuseNodeNames(cluster, options)
+  const targets = names.flatMap((name) => named(graph, name, commandNames, options))
   const chosen = selectNodes(cluster, targets, options)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
-    throw usageFailure(`--renew can only be used with ca: ${formatCommand('ca --renew', {})}`)
+    throw usageFailure(`--renew can only be used with ca: ${formatCommand('ca --renew', options)}`)
   const forced = new Map<TargetId, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -38,15 +39,35 @@ export function select({ cluster, options, commandNames }: SelectionRequest, gra
   return { ids: chosen.map(({ id }) => id), forced }
 }
 
-function named(graph: Graph, name: string, commandNames: readonly string[]): Target[] {
+/** `deploy worker0` */
+function refuseNodeNames({ nodes }: Cluster, options: SelectionRequest['options']): void {
+  const isNode = (word: string) => nodes.some(({ name }) => name === word)
+  const found = options.names.find((word) => isNode(word) && !isPhase(word))
+  if (found === undefined) return
+  const task = [
+    options.names.filter((word) => !isNode(word)).join(' ') || 'bootstrap',
+    ...options.names.filter(isNode).map((name) => `--node ${name}`),
+  ].join(' ')
+  throw usageFailure(`${found} is a node, which --node selects: ${formatCommand(task, options)}`)
+}
+
+function isPhase(word: string): boolean {
+  return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
+}
+
+function named(
+  graph: Graph,
+  name: string,
+  commandNames: readonly string[],
+  options: SelectionRequest['options'],
+): Target[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
-  const isPhase = phases.some((phase) => phase.name === name)
-  if (wanted || isPhase) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+  if (isPhase(name)) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
   const known = [...Object.keys(groups), ...commandNames, ...phases.map((phase) => phase.name), ...graph.keys()]
   throw usageFailure(
-    `unknown phase or target "${name}": ${suggest(name, known) || `${formatCommand('--list', {})} shows them`}`,
+    `unknown phase or target "${name}": ${suggest(name, known) || `${formatCommand('--list', options)} shows them`}`,
   )
 }
 

@@ -44,9 +44,12 @@ export async function walk(graph: Graph, { lost, reporter, ...options }: Walking
 
 /** What a run will repair. */
 export function notesOnFolder(auth: AuthDir): string[] {
-  // An empty folder, as in a new clone, holds nothing that others could read.
-  const holds = auth.names().some((name) => !name.startsWith('.'))
-  return holds && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+  return holdsFiles(auth) && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
+/** An empty folder, as in a new clone, holds nothing that others could read. */
+function holdsFiles(auth: AuthDir): boolean {
+  return auth.names().some((name) => !name.startsWith('.'))
 }
 
 /** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
@@ -63,5 +66,5 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
 /** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()
-  if (auth.tightenFolder()) note(`${auth.path} was accessible to others: its mode is now 0700`)
+  if (auth.tightenFolder() && holdsFiles(auth)) note(`${auth.path} was accessible to others: its mode is now 0700`)
 }

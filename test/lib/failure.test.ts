@@ -1,4 +1,4 @@
-/** Mistakes in our own code: one line for people, and for whoever mends it where they were made. */
+/** Mistakes in our own code: one line for people, and for whoever repairs it where they were made. */
 import assert from 'node:assert/strict'
 import { chmodSync, chownSync } from 'node:fs'
 import { join } from 'node:path'

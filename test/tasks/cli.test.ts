@@ -188,6 +188,14 @@ for (const [args, message] of [
     assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
   })
 
+test('without a cluster.yaml, the message names init with the folder that --config names', async (t) => {
+  const folder = scratch(t)
+  const saidFor = async (...args: string[]) => (await run(folder, ['certs', ...args])).stderr
+  assert.match(await saidFor('--config', 'lab/cluster.yaml'), /run task -- init lab$/m)
+  assert.match(await saidFor('--config', 'other.yaml'), /run task -- init DIR$/m)
+  assert.match(await saidFor(), /run task -- init DIR$/m)
+})
+
 test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and nothing is written', async (t) => {
   const folder = place(
     t,
@@ -304,7 +312,7 @@ test('the plan of another CA has all that another run then has to make, and of a
   const replaced = await planOf('ca', '--force')
   assert.match(
     replaced.plan,
-    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced by a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
+    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced with a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
   )
   assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
   const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
@@ -447,6 +455,14 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the old files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch((await run(folder, ['ca', '--force'])).stdout, /^To do/m, 'its warning names another command')
+})
+
+test('an auth/ that git made, without a file of ours, is closed and nothing is said of it', async (t) => {
+  const folder = place(t)
+  mkdirSync(join(folder, 'auth'), { mode: 0o755 })
+  writeFileSync(join(folder, 'auth/.gitkeep'), '')
+  assert.doesNotMatch((await run(folder, ['ca'])).stdout, /accessible/)
+  assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
 })
 
 test('auth/ is made private, and an open one is closed and said to be', async (t) => {

@@ -256,6 +256,24 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       )
   })
 
+  test('an auth/ of another cluster is in the way: the refused run and recover both say to move it away', async () => {
+    const other = join(place, 'another')
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'certs')).status, 0)
+    cpSync(join(other, 'auth'), auth, { recursive: true })
+    const before = stateOf(auth)
+    const run = await harderway(place, 'bootstrap')
+    assert.equal(run.status, 3, told(run))
+    assert.match(told(run), /take it over: mv (\S+) \1-\d{4}-\d\d-\d\d && npm run task -- recover --node control0/)
+    const ran = await recover('--node', 'control0')
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(told(ran), /auth holds another ca\.pem, and nothing there is overwritten/)
+    assert.match(told(ran), /move it away: mv /)
+    assert.doesNotMatch(told(ran), /not signed by/)
+    assert.deepEqual(stateOf(auth), before)
+  })
+
   for (const [file, what] of [
     ['admin-key.pem', /admin-key\.pem is not the certificate's key/],
     ['worker0-key.pem', /auth holds another worker0-key\.pem, and nothing there is overwritten/],
@@ -309,7 +327,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertBack()
   })
 
-  test('recover takes a cluster that expired while it was down, and what it says to type mends it', async () => {
+  test('recover takes a cluster that expired while it was down, and what it says to type repairs it', async () => {
     const late = { place, now: new Date(Date.now() + 11 * 365 * 86_400_000) }
     const ran = await harderway(late, 'recover', '--node', 'control0')
     assert.equal(ran.status, 0, told(ran))

@@ -237,6 +237,14 @@ testBadFiles({
     edited('name: kubenet', 'name: "kubenet'),
     '1:7: the quote that begins here is not closed',
   ],
+  'nor is another quote named in a map on one line': [
+    edited('role: control', 'role: "control').concat('ssh: { user: "ubuntu" }\n'),
+    '4:23: the quote that begins here is not closed',
+  ],
+  'nor is another quote named, on a later line': [
+    edited('name: kubenet', 'name: "kubenet').concat('ssh: { user: "ubuntu" }\n'),
+    '1:7: the quote that begins here is not closed',
+  ],
   'what could be a key is not repeated': [
     `name: @${'k'.repeat(50)}\n`,
     '1:7: a value that begins with @ needs quotes: "@…"',

@@ -153,6 +153,14 @@ testBadFiles({
     `${minimal}  - { name: w0, role: wroker, ip: 10.0.0.3 }\n`,
     '5:23: nodes[1].role "wroker" is not a role: did you mean worker?',
   ],
+  'a role by the name that others give it is answered with ours': [
+    `${minimal}${['master', 'control-plane', 'controlplane', 'node', 'loadbalancer'].map((role, i) => `  - { name: n${i}, role: ${role}, ip: 10.0.1.${i} }\n`).join('')}`,
+    '5:23: nodes[1].role "master" is not a role: did you mean control?',
+    '6:23: nodes[2].role "control-plane" is not a role: did you mean control?',
+    '7:23: nodes[3].role "controlplane" is not a role: did you mean control?',
+    '8:23: nodes[4].role "node" is not a role: did you mean worker?',
+    '9:23: nodes[5].role "loadbalancer" is not a role: did you mean gateway?',
+  ],
   'a role that does not exist is answered with those that do': [
     `${minimal}  - { name: w0, role: minion, ip: 10.0.0.3 }\n`,
     '5:23: nodes[1].role "minion" is not a role: known are control, worker, gateway',

@@ -8,7 +8,7 @@ import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']
-const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run', '--offline']
+const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
 
 const ofRotate = ['--force', '--dry-run']
 
@@ -44,6 +44,19 @@ for (const [line, message] of [
   ['apply --config a.yaml', '"apply" is not a command: npm run bootstrap -- --config a.yaml'],
   ['up', '"up" is not a command: npm run bootstrap'],
   ['deploy-all', '"deploy-all" is not a command: npm run bootstrap'],
+  [
+    'restore',
+    '"restore" is not a command: npm run task -- recover --from DIR, or from a control node: npm run task -- recover --node NAME',
+  ],
+  ['backup', '"backup" is not a command: copy auth/ to a safe place (docs/backup.md)'],
+  ['check', '"check" is not a command: npm run bootstrap -- --dry-run; the TLS handshakes: npm run task -- verify'],
+  ...(['delete', 'destroy'] as const).map(
+    (word) =>
+      [
+        word,
+        `"${word}" is not a command: no cluster is removed; take a node out of cluster.yaml, then npm run task -- status lists what is left to do`,
+      ] as const,
+  ),
   ['renew', '"renew" is not a command: npm run bootstrap renews what expires soon; the CA: npm run task -- ca --renew'],
 ] as const)
   test(`"${line}", a word of other tools, gets the command in one line`, () => {
@@ -74,6 +87,7 @@ const refused: readonly [string, string][] = [
   ],
   ['certs --from ../backup', '--from can only be used with recover or init'],
   ['recover --node control0 --force', '--force can only be used with phases and targets or rotate'],
+  ['status --offline', '--offline can only be used with --dry-run'],
   ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
 ]
 

@@ -166,7 +166,7 @@ test('keys that others could read are repaired, and replacing them is left to do
   const exposed = async () => {
     const { status, stdout } = await harderway(place, ...phases)
     assert.equal(status, 0)
-    return stdout.split('\n').filter((line) => line.startsWith('To do'))
+    return stdout.split('\n').filter((line) => /^To do|^ {4}npm/.test(line))
   }
   chmodSync(join(auth, 'ca-key.pem'), 0o644)
   assert.deepEqual(await exposed(), [])
@@ -179,19 +179,26 @@ test('keys that others could read are repaired, and replacing them is left to do
     withoutInstall?.startsWith(`To do      others on this machine could read ${files}; `) === true,
     withoutInstall ?? '',
   )
-  assert.match(
-    `${withoutInstall}`,
-    /: npm run task -- rotate ca, npm run task -- rotate encryption-key \(with install in /,
-  )
-  assert.deepEqual(more, [])
+  assert.match(withoutInstall, /set install: guide in cluster\.yaml \(docs\/rotation\.md\), then replace them:$/)
+  assert.deepEqual(more, [
+    '    npm run task -- certs --force',
+    '    npm run bootstrap',
+    ...['', ' --finish'].map((finish) => `    npm run task -- rotate ca${finish}`),
+    ...['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
+  ])
   assert.deepEqual(await exposed(), [])
   writeCluster(place, [...edits, [['install'], 'guide']])
   chmodSync(join(auth, 'encryption-config.yaml'), 0o640)
   chmodSync(auth, 0o750)
-  assert.match((await exposed()).join(), /: npm run task -- rotate encryption-key$/)
+  const [withInstall, ...commands] = await exposed()
+  assert.match(withInstall ?? '', /logs in here, replace them:$/)
+  assert.deepEqual(
+    commands,
+    ['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
+  )
 })
 
-test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches', {
+test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches; a new CA that no control node was checked for is reported', {
   skip: needs('ssh'),
 }, async (t) => {
   const { place } = makeFolder(t, [
@@ -200,6 +207,8 @@ test('a run that deploys, and its plan, warn once of loopback addresses, which n
     [['ssh', 'configFile'], './ssh_config'],
   ])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
+  const { stdout: first } = await harderway(place, 'deploy', '--quiet')
+  assert.match(first, /new identity: ca, service-account, encryption-key; if/, 'no control node could be checked')
   const warning = 'warning: no other machine reaches a loopback address: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)'
   for (const [task, count] of [
     ['deploy', 1],

@@ -385,7 +385,12 @@ test('a node that was taken out of cluster.yaml is named, with what is still hel
       'npm run task -- deploy --prune',
       'kubectl delete node worker2',
       `rm ${auth}/worker2.pem ${auth}/worker2-key.pem ${auth}/worker2.kubeconfig`,
-      'npm run task -- rotate ca',
+      'npm run task -- certs --force',
+      'npm run bootstrap',
+      ...['ca', 'service-account', 'encryption-key'].flatMap((name) => [
+        `npm run task -- rotate ${name}`,
+        `npm run task -- rotate ${name} --finish`,
+      ]),
     ],
   )
   rmSync(place, { recursive: true, force: true })

@@ -71,7 +71,7 @@ const refused: readonly [string, RegExp][] = [
   ['--dryrun', /--dryrun: did you mean --dry-run\?/],
   ['--nodes worker0', /--nodes: did you mean --node\?/],
   ['--nodes=worker0', /--nodes: did you mean --node\?/],
-  ['--completely-unknown', /unknown option --completely-unknown/],
+  ['--completely-unknown', /unknown option --completely-unknown$/],
   ['--FORCE', /unknown option --FORCE/],
   ['--h', /unknown option --h/],
   ['-x', /unknown option -x/],
