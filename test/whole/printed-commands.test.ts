@@ -51,6 +51,7 @@ function samplesOf(code: string): string[] {
   if (code.includes(' ? ') && choices.length > 0) return choices
   if (/(^|\.)name$/.test(code)) return ['ca']
   if (code === 'identity') return ['ca']
+  if (code === 'folder') return ['DIR']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
 }
@@ -72,7 +73,9 @@ function printedBy(file: string): string[] {
   return [...code.matchAll(/\b(?:command|commandOf|formatCommand)\(/g)].flatMap(({ 0: call, index }) => {
     const from = index + call.length
     const templates = literalsIn(code.slice(from, skip(code, from, ')'))).filter((text) => /[a-z]/.test(text))
-    return templates.flatMap(expand).map((task) => task.replace('COMMAND', 'status'))
+    return templates
+      .flatMap(expand)
+      .map((task) => task.replace('COMMAND', 'status').replace('--node NAME', '--node control0'))
   })
 }
 
