@@ -81,7 +81,7 @@ const removed = (path: string) => rmSync(path)
 
 /** It needs a node: recover.test.ts follows it. */
 const recover = 'npm run task -- recover --node control0'
-/** Run with machines: test/machines/rotate-provider.test.ts. */
+/** Run with machines: test/long/rotate-provider.test.ts. */
 const rotate = 'npm run task -- rotate encryption-key'
 const ca = { id: 'ca', ways: [giveUp.ca], byHand: /restore ca\.pem and ca-key\.pem from a backup/ }
 const account = {
