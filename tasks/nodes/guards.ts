@@ -15,10 +15,10 @@ import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/ce
 import { ownCas } from '../../lib/pki/pair.ts'
 import { type NodeLook, realPath } from '../../lib/remote/answer.ts'
 import { largestFile } from '../../lib/remote/look.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { fetchCommand, recoverCommand, waysOutOfLost } from './fetch-command.ts'
+import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
 
@@ -188,9 +188,7 @@ function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): st
 /** Only root can read where units read, so `recover` does that. */
 function takeOver(workspace: Workspace, names: readonly string[], { node, others }: OtherPlace): string {
   if (others.every(({ held }) => !held.isPlace)) return fetchCommand(workspace, names, node)
-  const { auth, now } = workspace
-  const away = join(auth.path, '..', `auth-${now.toISOString().slice(0, 10)}`)
-  return `mv ${quote(auth.path)} ${quote(away)} && ${recoverCommand(workspace, node)}`
+  return replaceCommand(workspace, recoverCommand(workspace, node))
 }
 
 function nodeOptions(nodes: readonly ClusterNode[]): string {

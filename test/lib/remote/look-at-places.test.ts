@@ -217,21 +217,23 @@ inEachShell(({ did, run }) => {
     })
   })
 
+  /** What is seen of a process with these arguments. */
+  const processWith = async (t: TestContext, ...args: string[]) => {
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
+    t.after(() => child.kill('SIGKILL'))
+    await once(child, 'spawn')
+    const shown = properties('a', ['', '', ''], child.pid).trimEnd()
+    const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
+    return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+  }
+
   test('the kubeconfigs that a process is told are read', {
     skip: platform !== 'linux' && 'needs /proc',
   }, async (t) => {
     const config = join(scratch(t), 'config.yaml')
     writeFileSync(config, 'clientConnection:\n  kubeconfig: "/b/kubeconfig"\nrotateCertificates: false\nsecret: x\n')
     const credentialsOf = async (...args: string[]) => {
-      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
-      t.after(() => child.kill('SIGKILL'))
-      await once(child, 'spawn')
-      const path = fakeTool(
-        t,
-        'systemctl',
-        `cat <<'SHOWN'\n${properties('a', ['', '', ''], child.pid).trimEnd()}\nSHOWN`,
-      )
-      const found = look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+      const found = await processWith(t, ...args)
       return typeof found === 'object' ? [found.kubeconfigs, found.rotatesItself] : found
     }
     assert.deepEqual(await credentialsOf('--kubeconfig=/a/k', `--config=${config}`), [['/a/k', '/b/kubeconfig'], false])
@@ -256,15 +258,7 @@ inEachShell(({ did, run }) => {
   }, async (t) => {
     const flag = '--encryption-provider-config-automatic-reload'
     const reloads = async (...args: string[]) => {
-      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
-      t.after(() => child.kill('SIGKILL'))
-      await once(child, 'spawn')
-      const path = fakeTool(
-        t,
-        'systemctl',
-        `cat <<'SHOWN'\n${properties('a', ['', '', ''], child.pid).trimEnd()}\nSHOWN`,
-      )
-      const found = look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
+      const found = await processWith(t, ...args)
       return typeof found === 'object' ? found.reloadsEncryption : found
     }
     assert.equal(await reloads('--v=2'), false)
