@@ -41,12 +41,11 @@ export async function restartsOf(machine: Machine): Promise<number> {
   return Number(await machine.exec('systemctl show --value -p NRestarts kube-proxy'))
 }
 
-/** Before its first end nothing tells it from a healthy one. Returns how often systemd has restarted it. */
-export function untilRestarted(machine: Machine): Promise<number> {
-  return eventually(async () => {
+/** Before its first end nothing tells it from a healthy one. */
+export async function untilRestarted(machine: Machine, times = 1): Promise<void> {
+  await eventually(async () => {
     const restarts = await restartsOf(machine)
-    if (restarts === 0) throw new Error(`${machine.name} has not ended yet`)
-    return restarts
+    if (restarts < times) throw new Error(`${machine.name} was restarted ${restarts} of ${times} times`)
   })
 }
 
