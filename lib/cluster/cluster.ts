@@ -4,13 +4,14 @@ import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YA
 import { parseCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
-import { type Path, type Problem, shown } from './problem.ts'
+import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
-import { type ClusterInput, clusterSchema, type keyKinds, type providers } from './schema.ts'
+import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers } from './schema.ts'
 import { type SyntaxProblem, syntaxProblems } from './syntax.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
 export type Provider = (typeof providers)[number]
+export type LayoutName = (typeof layoutNames)[number]
 
 /** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */
 export type Cluster = Readonly<ReturnType<typeof complete>>
@@ -32,7 +33,7 @@ export type ParsedCluster =
     }
   | { readonly problems: readonly PlacedProblem[] }
 
-export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
+export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => Known): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, message: string): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -54,14 +55,28 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
 }
 
 /** Every problem in the parsed content of a cluster.yaml. */
-export function findProblems(value: unknown, known: Known): Problem[] {
+export function findProblems(value: unknown, known: (layout: LayoutName) => Known): Problem[] {
   return validate(value, known).problems
 }
 
-function validate(value: unknown, known: Known) {
+function validate(written: unknown, known: (layout: LayoutName) => Known) {
+  const layout = known(layoutNames.find((name) => name === map(written).layout) ?? 'harder-way')
+  const value = withDefaults(written, layout.defaults)
   const result = v.safeParse(clusterSchema, value)
-  const problems = [...(result.issues ?? []).flatMap((issue) => issueProblems(issue)), ...clusterProblems(value, known)]
+  const problems = [
+    ...(result.issues ?? []).flatMap((issue) => issueProblems(issue)),
+    ...clusterProblems(value, layout),
+  ]
   return { result, problems }
+}
+
+/** What is no map, and should be one, stays as it is: the schema reports it. */
+function withDefaults(value: unknown, defaults: Raw): unknown {
+  if (value !== undefined && !isMap(value)) return value
+  const all: Record<string, unknown> = { ...defaults, ...value }
+  for (const [key, inner] of Object.entries(defaults))
+    if (Object.keys(map(inner)).length > 0) all[key] = withDefaults(map(value)[key], map(inner))
+  return all
 }
 
 type ParsedYaml =
@@ -156,7 +171,7 @@ function complete(input: ClusterInput) {
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
     ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
     users: users.map(({ validity = input.certificates.validity, ...user }) => ({ ...user, validity })),
-    install: install && completeInstall(install === 'guide' ? {} : install),
+    install: install && completeInstall(typeof install === 'object' ? install : {}),
     localKubeconfig: localKubeconfig && {
       path: localKubeconfig.path,
       context: localKubeconfig.context ?? name,
@@ -175,7 +190,7 @@ function complete(input: ClusterInput) {
 /** How files get from a node's folder to where its units read them. */
 export type Install = Readonly<ReturnType<typeof completeInstall>>
 
-function completeInstall(input: Partial<Exclude<ClusterInput['install'], false | 'guide'>>) {
+function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>) {
   const { sudo = 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
   return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
 }

@@ -6,8 +6,12 @@ export type Problem = { readonly path: Path; readonly message: string; readonly 
 
 export type Raw = Readonly<Record<string, unknown>>
 
+export function isMap(value: unknown): value is Raw {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 export function map(value: unknown): Raw {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Raw) : {}
+  return isMap(value) ? value : {}
 }
 
 export function list(value: unknown): readonly unknown[] {

@@ -1,6 +1,5 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, parseCidr, specialUse } from '../address.ts'
-import { isNameOfKey } from '../files/names.ts'
 import { suggest } from '../suggest.ts'
 import { parseDuration } from '../wording.ts'
 import {
@@ -20,14 +19,18 @@ import { isDnsName } from './values.ts'
 
 /** Facts from the tables that cluster.yaml must not contradict. */
 export interface Known {
-  /** Names of files in auth/, which no node and no user may have. */
-  readonly reservedNames: ReadonlySet<string>
+  /** The values of cluster.yaml where it has none, as they are written there. */
+  readonly defaults: Raw
+  /** The rules that only this layout has. */
+  problems(raw: Raw): readonly Problem[]
+  /** Whether a node or a user of that name would have a file of the cluster's own name. */
+  isReserved(name: string): boolean
   /** The units of the layout, with the names of their files. */
   readonly units: ReadonlyMap<string, readonly string[]>
 }
 
 /** Every rule that the parsed YAML breaks, even if it has other problems. */
-export function clusterProblems(value: unknown, { reservedNames, units }: Known): Problem[] {
+export function clusterProblems(value: unknown, { problems, isReserved, units }: Known): Problem[] {
   const raw = map(value)
   return [
     ...unknownKeys(clusterSchema as unknown as SchemaShape, value, []),
@@ -35,14 +38,15 @@ export function clusterProblems(value: unknown, { reservedNames, units }: Known)
     ...durationProblems(map(raw.certificates)),
     ...cidrProblems(map(raw.network).serviceCIDR),
     ...sshOptionProblems(map(map(raw.ssh).options)),
-    ...nodeProblems(list(raw.nodes).map(map), reservedNames),
-    ...userProblems(raw, reservedNames),
+    ...nodeProblems(list(raw.nodes).map(map), isReserved),
+    ...userProblems(raw, isReserved),
     ...serviceAddressProblems(raw),
     ...specialAddressProblems(raw),
     ...virtualIPProblems(raw),
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
+    ...problems(raw),
   ]
 }
 
@@ -181,7 +185,7 @@ function tooShort(validity: unknown, renewBefore: unknown, path: Path): Problem[
   ]
 }
 
-function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>): Problem[] {
+function nodeProblems(nodes: readonly Raw[], isReserved: Known['isReserved']): Problem[] {
   const names = nodes.flatMap(({ name }, i) =>
     typeof name === 'string' ? [{ value: name, path: ['nodes', i, 'name'] }] : [],
   )
@@ -194,7 +198,7 @@ function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>)
   )
   return [
     ...names
-      .filter(({ value }) => reservedNames.has(value) || isNameOfKey(value))
+      .filter(({ value }) => isReserved(value))
       .map(({ value, path }) => ({
         path,
         message: `"${value}" can't be a node's name: its files would collide with the cluster's own`,
@@ -214,7 +218,7 @@ function nodeProblems(nodes: readonly Raw[], reservedNames: ReadonlySet<string>)
   ]
 }
 
-function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
+function userProblems(raw: Raw, isReserved: Known['isReserved']): Problem[] {
   const users = list(raw.users).map(map)
   const names = users.flatMap(({ name }, i) =>
     typeof name === 'string' ? [{ value: name, path: ['users', i, 'name'] }] : [],
@@ -225,7 +229,7 @@ function userProblems(raw: Raw, reservedNames: ReadonlySet<string>): Problem[] {
     ...names.flatMap(({ value, path }): Problem[] => {
       if (nodes.has(value))
         return [{ path, message: `${shown(value)} is the name of a node, whose files have that name` }]
-      return reservedNames.has(value) || isNameOfKey(value)
+      return isReserved(value)
         ? [{ path, message: `${shown(value)} can't be a user's name: its files would collide with the cluster's own` }]
         : []
     }),

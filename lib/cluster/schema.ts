@@ -41,7 +41,7 @@ const roleSynonyms = new Map<string, (typeof roles)[number]>([
   ['loadbalancer', 'gateway'],
 ])
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
-const layouts = ['guide'] as const
+export const layoutNames = ['harder-way', 'hard-way'] as const
 
 export const defaults = {
   validity: '10y',
@@ -86,13 +86,12 @@ const user = object({
   validity: v.optional(duration),
 })
 
-const layout = v.optional(oneOf('layout', layouts), 'guide')
 const install = v.union(
   [
-    v.literal(false),
+    v.boolean(),
     v.literal('guide'),
     object({
-      layout,
+      layout: v.optional(oneOf('layout', ['guide'])),
       sudo: v.optional(command, 'sudo -n'),
       drain: v.optional(command, ''),
       undrain: v.optional(command, ''),
@@ -118,11 +117,12 @@ const install = v.union(
       ),
     }),
   ],
-  ({ input }) => `${shown(input)} is neither false nor guide nor a map of layout, sudo, drain, undrain, timeout, units`,
+  ({ input }) => `${shown(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
 export const clusterSchema = object({
   name: kubeconfigName,
+  layout: v.optional(oneOf('layout', layoutNames), 'harder-way'),
   domain: v.optional(dns),
   subject: v.optional(
     object({
@@ -143,18 +143,21 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  api: object({
-    host: v.optional(
-      v.pipe(
-        checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
-        canonical,
+  api: v.optional(
+    object({
+      host: v.optional(
+        v.pipe(
+          checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
+          canonical,
+        ),
+        'kubernetes',
       ),
-      'kubernetes',
-    ),
-    port: v.optional(integer(1, 65535), 6443),
-    virtualIP: address,
-    extraSANs: v.optional(list(san), []),
-  }),
+      port: v.optional(integer(1, 65535), 6443),
+      virtualIP: v.optional(address),
+      extraSANs: v.optional(list(san), []),
+    }),
+    {},
+  ),
   network: v.optional(
     object({
       serviceCIDR: v.optional(

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../reason.ts'
 import { lostLock } from './lock.ts'
+import type { FileNames } from './names.ts'
 import {
   makeFolders,
   type PlainFile,
@@ -17,14 +18,19 @@ import {
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
 
+/** What reads files of auth/ by their names, or of a copy of it. */
+export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
+
 export class AuthDir {
   readonly path: string
+  readonly files: FileNames
   readonly #read = new Map<string, PlainFile | undefined>()
   /** The folder inside through which the holder of the lock writes. */
   #staging: string | undefined
 
-  constructor(path: string) {
+  constructor(path: string, files: FileNames) {
     this.path = path
+    this.files = files
   }
 
   /** Undefined where nothing stands under that name. Cached: only the holder of the lock changes it. */

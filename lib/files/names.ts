@@ -1,4 +1,4 @@
-/** The names of the files in auth/, spelled nowhere else. Pure. */
+/** The names of the files in auth/, spelled nowhere else but in tasks/layouts/. Pure. */
 import { publicMode, secretMode } from './plain-file.ts'
 
 export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config'
@@ -11,43 +11,66 @@ export const nextName = (name: string): string => `${name}-next`
 /** The certificate of the next CA's key, signed by the current CA. */
 export const crossName = `${caName}-cross`
 
-export const certificateFile = (name: string): string => `${name}.pem`
-export const keyFile = (name: string): string => `${name}-key.pem`
-export const kubeconfigFile = (name: string): string => `${name}.kubeconfig`
-export const pairFiles = (name: string): string[] => [certificateFile(name), keyFile(name)]
+const kubeconfigEnding = '.kubeconfig'
+export const kubeconfigFile = (name: string): string => name + kubeconfigEnding
 
-export interface FileName {
+interface FileName {
   readonly kind: FileKind
   /** Without the ending. */
   readonly name: string
 }
 
-/** Undefined for a file that is not one of ours. */
-export function parseFileName(file: string): FileName | undefined {
-  const [, name = '', ending = ''] = /^(.+?)(-key\.pem|\.pem|\.kubeconfig|\.yaml)$/.exec(file) ?? []
-  switch (ending) {
-    case '.pem':
-      return { kind: 'certificate', name }
-    case '-key.pem':
-      return { kind: 'key', name }
-    case '.kubeconfig':
-      return { kind: 'kubeconfig', name }
-    default:
-      return file === encryptionConfigFile ? { kind: 'encryption-config', name } : undefined
+interface Naming {
+  /** The ends of the names of certificates and keys: `.pem` and `-key.pem`. */
+  readonly endings: { readonly certificate: string; readonly key: string }
+  /** The names that the rest of the code needs to tell apart, besides the CA's. */
+  readonly names: {
+    /** What the API server serves, and its identity as a client. */
+    readonly api: string
+    /** The user with every right. */
+    readonly admin: string
+    /** Its key signs the tokens of service accounts. */
+    readonly tokens: string
   }
 }
 
-/** Whether the file name of its certificate would be that of another's key. */
-export function isNameOfKey(name: string): boolean {
-  return parseFileName(certificateFile(name))?.kind === 'key'
+/** The names of a layout's files, in auth/ and on a node. */
+export interface FileNames extends Pick<Naming, 'names'> {
+  certificate(name: string): string
+  key(name: string): string
+  /** The certificate, then the key. */
+  pair(name: string): [certificate: string, key: string]
+  /** Undefined for a file that is not one of ours. */
+  parse(file: string): FileName | undefined
+  /** The mode in auth/ and on a node: others may read only certificates. */
+  mode(file: string): number
 }
 
-/** The mode of a file in auth/ and on a node: others may read only certificates. */
-export function fileMode(file: string): number {
-  return parseFileName(file)?.kind === 'certificate' ? publicMode : secretMode
+export function fileNames({ endings, names }: Naming): FileNames {
+  // A key's ending may end as a certificate's does.
+  const byEnding = [
+    [endings.key, 'key'],
+    [endings.certificate, 'certificate'],
+    [kubeconfigEnding, 'kubeconfig'],
+  ] as const
+  const certificate = (name: string) => name + endings.certificate
+  const key = (name: string) => name + endings.key
+  const parse = (file: string): FileName | undefined => {
+    if (file === encryptionConfigFile) return { kind: 'encryption-config', name: file.replace(/\.yaml$/, '') }
+    const [ending, kind] = byEnding.find(([end]) => file.endsWith(end) && file.length > end.length) ?? []
+    return kind && { kind, name: file.slice(0, -ending.length) }
+  }
+  return {
+    names,
+    certificate,
+    key,
+    pair: (name) => [certificate(name), key(name)],
+    parse,
+    mode: (file) => (parse(file)?.kind === 'certificate' ? publicMode : secretMode),
+  }
 }
 
 /** The file with certificate and key of a kubeconfig that names its pair by file: one rename replaces both. */
 export function clientPairFile(kubeconfig: string): string {
-  return `${parseFileName(kubeconfig)?.name}-client.pem`
+  return `${kubeconfig.slice(0, -kubeconfigEnding.length)}-client.pem`
 }

@@ -1,14 +1,12 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { caName, certificateFile, crossName, pairFiles, parseFileName } from '../files/names.ts'
+import type { AuthFiles } from '../files/auth-dir.ts'
+import { caName, crossName, type FileNames } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/private-key.ts'
 import { formatDate, printable } from '../wording.ts'
 import { readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
-
-/** Reads a file of auth/ by its name. */
-type Read = (file: string) => Buffer | undefined
 
 /** What would be lost if ours replaced theirs. */
 export interface OtherIdentity {
@@ -27,27 +25,28 @@ type Kept = (file: string) => readonly Buffer[]
  */
 export function otherIdentity(
   file: string,
-  read: Read,
+  ours: AuthFiles,
   theirs: Buffer,
   kept: Kept = () => [],
 ): OtherIdentity | undefined {
   if (theirs.length === 0) return undefined
-  const { kind, name = '' } = parseFileName(file) ?? {}
+  const { kind, name = '' } = ours.files.parse(file) ?? {}
   return kind === 'encryption-config'
-    ? otherEncryption(read(file), theirs, kept(file))
-    : otherKeys(file, pairFiles(name), read, theirs, kept)
+    ? otherEncryption(ours.tryBytes(file), theirs, kept(file))
+    : otherKeys(file, ours.files.pair(name), ours, theirs, kept)
 }
 
 /**
  * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both keys.
  * A key that was kept need not be older: an older file may have been restored over it.
  */
-export function isOlder(file: string, read: Read, theirs: Buffer, kept: Kept): boolean {
-  const { kind, name = '' } = parseFileName(file) ?? {}
-  if (kind === 'encryption-config') return isBehind(theirs, read(file))
-  const [ours] = readCertificates(read(certificateFile(name)) ?? '')
-  const earlier = kept(certificateFile(name)).flatMap((pem) => readCertificates(pem))
-  const keys = keysIn(file, theirs) ?? []
+export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept): boolean {
+  const { files } = our
+  const { kind, name = '' } = files.parse(file) ?? {}
+  if (kind === 'encryption-config') return isBehind(theirs, our.tryBytes(file))
+  const [ours] = readCertificates(our.tryBytes(files.certificate(name)) ?? '')
+  const earlier = kept(files.certificate(name)).flatMap((pem) => readCertificates(pem))
+  const keys = keysIn(files, file, theirs) ?? []
   const isDated = ({ key }: Held) =>
     earlier.some(({ publicKey, notBefore }) => ours && publicKey.equals(key) && notBefore < ours.notBefore)
   return keys.length > 0 && keys.every(isDated)
@@ -80,24 +79,27 @@ function haveSameOrder(one: Buffer, other: Buffer): boolean {
 function otherKeys(
   file: string,
   pair: readonly string[],
-  read: Read,
+  our: AuthFiles,
   their: Buffer,
   kept: Kept,
 ): OtherIdentity | undefined {
-  const ours = pair.flatMap((each) => keysIn(each, read(each)) ?? [])
-  const theirs = keysIn(file, their)
+  const { files } = our
+  const ours = pair.flatMap((each) => keysIn(files, each, our.tryBytes(each)) ?? [])
+  const theirs = keysIn(files, file, their)
   const isIn = (held: readonly Held[], { key }: Held) => held.some((each) => each.key.equals(key))
   const isShared = theirs?.some((each) => isIn(ours, each)) === true
-  const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(each, pem) ?? [])) : []
-  const isEarlier = (key: KeyObject) => pair.includes(certificateFile(caName)) && isPreviousCa(key, read)
+  const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(files, each, pem) ?? [])) : []
+  const isEarlier = (key: KeyObject) => pair.includes(files.certificate(caName)) && isPreviousCa(key, our)
   const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
   if (theirs && theirs.length > 0 && others.length === 0) return undefined
   return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
 }
 
 /** True for the key of the CA that preceded ours: it signed the cross certificate of ours, which we hold. */
-export function isPreviousCa(key: KeyObject, read: Read): boolean {
-  const [present, cross] = [caName, crossName].map((name) => readCertificate(read(certificateFile(name)) ?? ''))
+export function isPreviousCa(key: KeyObject, ours: AuthFiles): boolean {
+  const [present, cross] = [caName, crossName].map((name) =>
+    readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? ''),
+  )
   return (
     present !== undefined &&
     cross?.publicKey.equals(present.publicKey) === true &&
@@ -114,11 +116,11 @@ interface Held {
 const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
 
 /** The public keys of all certificates, or of all private keys, in the file; undefined if it holds something else. */
-function keysIn(file: string, pem: Buffer | undefined): Held[] | undefined {
+function keysIn(files: FileNames, file: string, pem: Buffer | undefined): Held[] | undefined {
   const text = pem?.toString('latin1') ?? ''
   const blocks = [...text.matchAll(block)]
   if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
-  const read = parseFileName(file)?.kind === 'certificate' ? readHeldCertificate : readHeldKey
+  const read = files.parse(file)?.kind === 'certificate' ? readHeldCertificate : readHeldKey
   // What `openssl ecparam -genkey` writes before the key.
   const held = blocks.filter(([, type]) => type !== 'EC PARAMETERS').map(([text, type]) => read(text, type ?? ''))
   return held.every((each) => each !== undefined) ? held : undefined

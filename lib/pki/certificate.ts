@@ -6,7 +6,7 @@ import { bitsOf, type Der, hex, inside, oids } from './der.ts'
 import { plainAttributes, readTime } from './encodings.ts'
 import { extensionOf, type Fields, isCaIn, listedIn, readFields, verifySignature } from './fields.ts'
 import { blocksIn } from './pem.ts'
-import { keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
+import { keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
 import { findRefusals } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -138,7 +138,8 @@ function hasKeyIdOf({ fields, refusals, authorityKeyId }: Certificate, by: Certi
 
 /** How the certificate differs from the profile, apart from validity and issuer. */
 export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
-  const reasons = compareSubject(certificate.attributes, profile.subject)
+  const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)
+  const reasons = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
   if (sans) reasons.push({ kind: 'san-changed', ...sans })
   if (!hasUsages(certificate, profile)) reasons.push({ kind: 'usages-changed' })
@@ -161,7 +162,7 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wan
   if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
-  const isExact = !difference(extKeyUsages, [oids.serverAuth, oids.clientAuth])
+  const isExact = !difference(extKeyUsages, usagesOf(wanted))
   return isExact && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 

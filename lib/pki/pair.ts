@@ -3,7 +3,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { CertificateFacts, Change, Step } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, certificateFile, keyFile, nextName, pairFiles } from '../files/names.ts'
+import { caName, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Reason, Verdict } from '../reason.ts'
 import { isNear } from '../wording.ts'
@@ -27,11 +27,12 @@ export interface Pair {
 }
 
 export function readPair(auth: AuthDir, name: string): Pair {
-  const held = auth.checkFile(certificateFile(name), publicMode, 'a valid certificate', readHeld)
+  const held = auth.checkFile(auth.files.certificate(name), publicMode, 'a valid certificate', readHeld)
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
-  const key = auth.checkFile(keyFile(name), secretMode, 'an unencrypted private key', readKeyOnce)
+  const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', readKeyOnce)
   const reasons = [...held.reasons, ...key.reasons]
-  if (certificate && key.value?.isOf(certificate) === false) reasons.push({ kind: 'key-mismatch', path: keyFile(name) })
+  if (certificate && key.value?.isOf(certificate) === false)
+    reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })
   return {
     certificate,
     chain,
@@ -140,8 +141,8 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
   const key = signing.key ?? (await generatePrivateKey(profile.key))
   tell({ doing: 'signing' })
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
-  if (!signing.key) auth.write(keyFile(name), privateKeyPem(key), secretMode, { durable })
-  auth.write(certificateFile(name), certificate + chain, publicMode, { durable })
+  if (!signing.key) auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable })
+  auth.write(auth.files.certificate(name), certificate + chain, publicMode, { durable })
   return change
 }
 
@@ -154,8 +155,8 @@ export function changeOfPair(
   const was = tryCertificate(auth, name)
   return {
     kind: 'made',
-    files: isKeyKept ? [certificateFile(name)] : pairFiles(name),
-    isNew: !isKeyKept && auth.read(certificateFile(name)) === undefined,
+    files: isKeyKept ? [auth.files.certificate(name)] : auth.files.pair(name),
+    isNew: !isKeyKept && auth.read(auth.files.certificate(name)) === undefined,
     is: { key: profile.key, expires, names: new Set(profile.sans).size },
     was: was && factsOf(was),
   }
@@ -177,7 +178,7 @@ const readKeyOnce = once(readHeldKey)
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
-  const bytes = tryTo(() => auth.tryBytes(certificateFile(name)))
+  const bytes = tryTo(() => auth.tryBytes(auth.files.certificate(name)))
   return bytes && readHeld(bytes)?.certificate
 }
 
@@ -188,8 +189,8 @@ export function ownCas(auth: AuthDir): Certificate[] {
 
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
-  const certificate = readHeld(auth.bytes(certificateFile(name)))?.certificate
-  const privateKey = readKeyOnce(auth.bytes(keyFile(name)))?.key
+  const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
+  const privateKey = readKeyOnce(auth.bytes(auth.files.key(name)))?.key
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
   const { subject, subjectKeyId: keyId, notAfter } = certificate

@@ -1,6 +1,7 @@
 /** The wanted content of a certificate: its subject, its names, the kind of its key. Pure. */
 import type { KeyObject } from 'node:crypto'
 import type { KeyKind } from '../cluster/cluster.ts'
+import { oids } from './der.ts'
 
 /** A distinguished name; the certificate has the attributes in this order. */
 export interface Subject {
@@ -18,10 +19,19 @@ export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 /** The wanted content of a certificate, apart from its key and its times. */
 export interface Profile {
   readonly subject: Subject
+  /** Others that are left where they are. */
+  readonly tolerated?: readonly Subject[] | undefined
+  /** Of TLS, for a leaf; by default both. */
+  readonly usages?: readonly ('server' | 'client')[] | undefined
   /** DNS names and IP addresses; empty means no such extension. */
   readonly sans: readonly string[]
   readonly isCa: boolean
   readonly key: KeyKind
+}
+
+/** The extended key usages of a leaf. */
+export function usagesOf({ usages = ['server', 'client'] }: Profile): string[] {
+  return usages.map((usage) => oids[`${usage}Auth`])
 }
 
 export const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const

@@ -12,7 +12,7 @@ import { attributesIn, type Certificate, compareSubject } from './certificate.ts
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { isName } from './encodings.ts'
 import { certificatePem } from './pem.ts'
-import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder } from './profile.ts'
+import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1
 
@@ -130,11 +130,12 @@ export function encodeSubject(subject: Subject): Buffer {
   return bytesOf(sequence(...attributes))
 }
 
-function extensions({ sans, isCa, key }: Profile, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
+function extensions(profile: Profile, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
   const extension = (id: string, value: Asn1, critical = false) =>
     sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(bytesOf(value)))
+  const { sans, isCa, key } = profile
   const list = [extension(oids.keyUsage, keyUsage(isCa ? [5, 6] : key.startsWith('rsa') ? [0, 2] : [0]), true)]
-  if (!isCa) list.push(extension(oids.extKeyUsage, sequence(oid(oids.serverAuth), oid(oids.clientAuth))))
+  if (!isCa) list.push(extension(oids.extKeyUsage, sequence(...usagesOf(profile).map(oid))))
   // The default, false, is left out of the value: DER.
   list.push(extension(oids.basicConstraints, sequence(...(isCa ? [boolean(true)] : [])), true))
   list.push(extension(oids.subjectKeyIdentifier, octets(keyId)))

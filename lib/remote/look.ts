@@ -3,7 +3,7 @@
  * read our files. Pure; answer.ts reads the answers.
  */
 import { addressBytes } from '../address.ts'
-import { certificateFile, encryptionConfigFile, keyFile, kubeconfigFile } from '../files/names.ts'
+import { encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/names.ts'
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { bothScripts, closeAnswer, folderWord, openAnswer, sayFunction, shellStart, wholeScript } from './shell.ts'
@@ -14,6 +14,7 @@ export const noDigest = '-'
 export interface FolderQuery {
   /** The folder that deploy puts files into, as in cluster.yaml. */
   readonly directory: string
+  readonly files: FileNames
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
   /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
@@ -144,7 +145,7 @@ say_folder() {
     elif [ -e "$f" ]; then exit 1; fi
   done
   set --
-  for f in ${certificateFile('*')} ${kubeconfigFile('*')} ${encryptionConfigFile}; do
+  for f in $certificates ${kubeconfigFile('*')} ${encryptionConfigFile}; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
   done
@@ -171,7 +172,9 @@ ADDRESSES
 }`
 
 /** Functions for scripts that look at a folder, perhaps after they changed it. */
-export const lookFunctions = `${fileFunctions}\n${folderFunctions}`
+export function lookFunctions({ certificate }: FileNames): string {
+  return `${fileFunctions}\n${folderFunctions}\ncertificates='${certificate('*')}'`
+}
 
 export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined, nonce: string): string {
   const first = folderScript(folder, `${nonce}1`)
@@ -182,17 +185,17 @@ export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined,
  * A folder counts as absent only if its nearest existing parent can be entered. The look fails if any other folder can't be
  * entered or listed, or if a tool fails.
  */
-function folderScript({ directory, expected, hasOthers = false }: FolderQuery, nonce: string): string {
+function folderScript({ directory, files, expected, hasOthers = false }: FolderQuery, nonce: string): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(nonce),
-    lookFunctions,
+    lookFunctions(files),
     addressFunction,
     'say_addresses',
     `if cd -- ${word} 2>/dev/null; then`,
     '  say_folder',
     ...[...expected].map(([name, digest]) => `  differs ${quote(name)} ${quote(digest)}`),
-    ...(hasOthers ? otherCertificates([...expected.keys()]) : []),
+    ...(hasOthers ? otherCertificates(files, [...expected.keys()]) : []),
     'else',
     `  f=${word}`,
     '  while [ ! -e "$f" ] && [ ! -L "$f" ]; do f=$(dirname -- "$f"); done',
@@ -210,15 +213,15 @@ function folderScript({ directory, expected, hasOthers = false }: FolderQuery, n
  * After the expected files, so that these come first within the limit of what may be printed. The folder may be somebody's home:
  * no private key leaves it, and nothing but certificates.
  */
-function otherCertificates(expected: readonly string[]): string[] {
+function otherCertificates(files: FileNames, expected: readonly string[]): string[] {
   return [
-    `  for f in ${certificateFile('*')}; do`,
-    `    case $f in ${keyFile('*')}|*[!A-Za-z0-9._-]*) continue ;; esac`,
+    `  for f in ${files.certificate('*')}; do`,
+    `    case $f in ${files.key('*')}|*[!A-Za-z0-9._-]*) continue ;; esac`,
     `    case ${quote(` ${expected.join(' ')} `)} in *" $f "*) continue ;; esac`,
     // A regular file that could be summed.
     '    case $sizes in *" $f:"*) ;; *) continue ;; esac',
-    `    name=\${f%${certificateFile('')}}`,
-    `    if [ ! -e "${keyFile('$name')}" ] && [ ! -e "${kubeconfigFile('$name')}" ]; then continue; fi`,
+    `    name=\${f%${files.certificate('')}}`,
+    `    if [ ! -e "${files.key('$name')}" ] && [ ! -e "${kubeconfigFile('$name')}" ]; then continue; fi`,
     '    grep -q \'^-----BEGIN CERTIFICATE-----\' < "$f" || continue',
     // 1: there is no such line. The file may have gone meanwhile.
     '    status=0',
@@ -228,11 +231,14 @@ function otherCertificates(expected: readonly string[]): string[] {
   ]
 }
 
-export function makeFolderScript(directory: string, nonce: string): string {
+export function makeFolderScript(
+  { directory, files }: Pick<FolderQuery, 'directory' | 'files'>,
+  nonce: string,
+): string {
   const word = folderWord(directory)
   return wholeScript(
     openAnswer(`${nonce}1`),
-    lookFunctions,
+    lookFunctions(files),
     `mkdir -p -- ${word}`,
     `cd -- ${word}`,
     'say_folder',

@@ -2,12 +2,14 @@
  * Replaces a node's files as one set. They are copied as one archive; a script unpacks, checks, renames, rolls back and
  * inspects again. Pure.
  */
+import type { FileNames } from '../files/names.ts'
 import { quote } from '../wording.ts'
 import type { FolderSeen } from './answer.ts'
 import { lookFunctions, unchangedLines } from './look.ts'
 import { closeAnswer, discardedSuffix, lockFunction, openAnswer, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
+  readonly files: FileNames
   /** Absolute. */
   readonly folder: string
   /** The name of the folder inside it that holds `archive`. */
@@ -80,7 +82,7 @@ export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string 
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
     openAnswer(nonce),
-    lookFunctions,
+    lookFunctions(swap.files),
     lockFunction('stop'),
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,

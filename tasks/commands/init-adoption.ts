@@ -1,23 +1,22 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../lib/address.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, kubeconfigFile, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../lib/pki/profile.ts'
 import { parseDuration } from '../../lib/wording.ts'
-import { apiSans, clusterCerts, nodeNames, nodeUser } from '../tables/certs.ts'
+import { type Layout, nodeNames, nodeUser } from '../layouts/layout.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { type Draft, type DraftNode, newDraft } from './init-draft.ts'
 
-const apiName = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
-const clients = clusterCerts.flatMap(({ name, isClient }) => (isClient ? [name] : []))
-const ownNames = new Set(clusterCerts.map(({ name }) => name))
-
 /** Undefined if it has no CA certificate. What the files do not show has its default. */
-export function adopt(path: string): Draft | undefined {
-  const auth = new AuthDir(path)
+export function adopt(path: string, layout: Layout): Draft | undefined {
+  const { certs, files } = layout
+  const auth = new AuthDir(path, files)
+  const clients = certs.flatMap(({ name, isClient }) => (isClient ? [name] : []))
+  const ownNames = new Set(certs.map(({ name }) => name))
   const all = readAll(auth)
   const ca = all.get(caName)
   if (!ca) return undefined
@@ -32,7 +31,7 @@ export function adopt(path: string): Draft | undefined {
   const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]
-  const draft = newDraft(server?.cluster ?? 'kubernetes')
+  const draft = newDraft(server?.cluster ?? 'kubernetes', layout)
   const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
     ...draft,
@@ -48,7 +47,7 @@ export function adopt(path: string): Draft | undefined {
         draft.certificates,
       ),
     },
-    ...readApiNames(draft, { server, sans: all.get(apiName)?.sans ?? [], nodes }),
+    ...readApiNames(layout, draft, { server, sans: all.get(files.names.api)?.sans ?? [], nodes }),
     encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
     users: users.map(({ name, certificate }) => ({
       name,
@@ -60,7 +59,7 @@ export function adopt(path: string): Draft | undefined {
 
 function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {
   const found = auth.names().flatMap((file): [string, Certificate][] => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
     const bytes = kind === 'certificate' ? auth.tryBytes(file) : undefined
     const certificate = bytes && readCertificate(bytes)
     return certificate ? [[name, certificate]] : []
@@ -128,6 +127,7 @@ interface Names {
 const service = 'kubernetes.default.svc'
 
 export function readApiNames(
+  layout: Layout,
   draft: Draft,
   { server, sans, nodes: found }: Names,
 ): Pick<Draft, 'domain' | 'api' | 'network' | 'nodes'> {
@@ -136,7 +136,7 @@ export function readApiNames(
   const { host, port } = server ?? draft.api
   const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
   const network = { serviceCIDRs: [], clusterDomain }
-  const usual = new Set(apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
+  const usual = new Set(layout.apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
   const left = sans.filter((san) => !usual.has(san) && isName(san))
   const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
   const firsts = new Set(blocks.map(firstOf))

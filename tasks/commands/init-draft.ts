@@ -6,7 +6,8 @@ import pLimit from 'p-limit'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
+import { map } from '../../lib/cluster/problem.ts'
 import { clusterSchema, keyKinds, providers } from '../../lib/cluster/schema.ts'
 import { isDnsName } from '../../lib/cluster/values.ts'
 import { isErrno, usageFailure } from '../../lib/failure.ts'
@@ -14,6 +15,7 @@ import { printConfig } from '../../lib/remote/route.ts'
 import type { ConfigUse } from '../../lib/remote/ssh-command.ts'
 import { first, parseSshConfig } from '../../lib/remote/ssh-config.ts'
 import { groupAlike } from '../../lib/wording.ts'
+import type { Layout } from '../layouts/layout.ts'
 import { usage } from '../request/options.ts'
 import type { Call } from '../request/session.ts'
 
@@ -30,6 +32,7 @@ export interface DraftNode {
 
 export interface Draft {
   readonly name: string
+  readonly layout: LayoutName
   readonly domain: string | undefined
   readonly subject: Readonly<Record<'country' | 'state' | 'locality' | 'organization' | 'organizationalUnit', Text>>
   readonly certificates: Readonly<Record<'key' | 'validity' | 'caValidity' | 'renewBefore', string>>
@@ -44,17 +47,18 @@ export interface Draft {
 type Text = string | undefined
 
 /** With every default of cluster.yaml. */
-export function newDraft(name: string): Draft {
+export function newDraft(name: string, { name: layout, defaults }: Layout): Draft {
   const { subject, certificates, api, network, encryption, ssh } = clusterSchema.entries
   return {
     name,
-    domain: undefined,
-    subject: v.getDefaults(subject.wrapped),
-    certificates: v.getDefaults(certificates.wrapped),
-    api: v.getDefaults(api),
+    layout,
+    domain: defaults.domain as Text,
+    subject: { ...v.getDefaults(subject.wrapped), ...map(defaults.subject) },
+    certificates: { ...v.getDefaults(certificates.wrapped), ...map(defaults.certificates) },
+    api: { ...v.getDefaults(api.wrapped), ...map(defaults.api) },
     network: v.getDefaults(network.wrapped),
     encryption: v.getDefaults(encryption.wrapped),
-    ssh: v.getDefaults(ssh.wrapped),
+    ssh: { ...v.getDefaults(ssh.wrapped), ...map(defaults.ssh) },
     users: [],
     nodes: [],
   }
@@ -183,6 +187,7 @@ export interface Requested {
   readonly auth: string
   /** As given by --from: then it must be an auth/. */
   readonly from: string | undefined
+  readonly layout: LayoutName
   readonly name: string | undefined
   /** Undefined if it can't be a cluster's name. */
   readonly folderName: string | undefined
@@ -212,6 +217,7 @@ export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'path
     typedFile: join(typed, 'cluster.yaml'),
     auth: from === undefined ? join(folder, 'auth') : pathOf(from),
     from,
+    layout: 'harder-way',
     name,
     folderName: isDnsName(own) ? own : undefined,
     nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),

@@ -5,10 +5,11 @@ import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
 import type { Problem } from '../../lib/cluster/problem.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
-import { caName, certificateFile } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import { layouts } from '../layouts/table.ts'
 import { formatCommand } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import type { Call } from '../request/session.ts'
@@ -83,13 +84,14 @@ function nextCommand({ file, typedFile, from }: Requested, cwd: string, clone: s
 
 /** Throws a usage Failure. */
 function beginDraft(requested: Requested): Draft {
-  const adopted = adopt(requested.auth)
+  const layout = layouts[requested.layout]
+  const adopted = adopt(requested.auth, layout)
   if (!adopted && requested.from !== undefined)
-    throw usageFailure(`--from ${requested.from}: it has no ${certificateFile(caName)} that can be read`)
+    throw usageFailure(`--from ${requested.from}: it has no ${layout.files.certificate(caName)} that can be read`)
   const name = requested.name ?? adopted?.name ?? requested.folderName
   if (name === undefined)
     throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
-  const draft = adopted ?? newDraft(name)
+  const draft = adopted ?? newDraft(name, layout)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
   return {

@@ -1,6 +1,6 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
-import { caName, parseFileName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -118,7 +118,7 @@ function whatFollows(
 }
 
 function expiresSoon(workspace: Workspace, { makes: [file = ''] }: Target): boolean {
-  const made = tryCertificate(workspace.auth, parseFileName(file)?.name ?? '')
+  const made = tryCertificate(workspace.auth, workspace.auth.files.parse(file)?.name ?? '')
   return made !== undefined && endsSoon(workspace, made.notAfter)
 }
 

@@ -3,7 +3,8 @@ import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile } from '../../lib/files/names.ts'
+import type { FileNames } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { joinParts } from '../../lib/kubernetes/kubeconfig.ts'
@@ -60,8 +61,7 @@ export async function readNodes(
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
 async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Holding> {
-  const { install } = workspace.cluster
-  const units = nodeUnits(node, install || { units: new Map() })
+  const units = nodeUnits(workspace.cluster, node)
   const look = await readNode(
     workspace,
     node,
@@ -75,7 +75,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   const [pathOf, pairPathOf] = [pathsOf(false), pathsOf(true)]
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
-  for (const name of nodeFiles(node)) {
+  for (const name of nodeFiles(workspace.cluster, node)) {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
     const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
@@ -93,16 +93,16 @@ function whole(text: Buffer | undefined, pair: Buffer | undefined): Buffer | und
   return joined === undefined ? text : Buffer.from(joined)
 }
 
-export function readFolder(path: string, names: readonly string[]): Holding {
-  const folder = new AuthDir(path)
-  const files = new Map<string, Buffer>()
+export function readFolder(path: string, files: FileNames, names: readonly string[]): Holding {
+  const folder = new AuthDir(path, files)
+  const bytes = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of names) {
     const file = folder.read(name)
-    if (file?.kind === 'file') files.set(name, file.bytes)
+    if (file?.kind === 'file') bytes.set(name, file.bytes)
     else if (file) unread.set(name, 'not a plain file')
   }
-  return { where: path, files, unread, listening: new Set() }
+  return { where: path, files: bytes, unread, listening: new Set() }
 }
 
 const again = `then ${runAgain}`
@@ -133,11 +133,11 @@ export function refuseWrong(
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
 export function refuseDisagreement(found: Workspace, main: Holding, others: readonly Holding[]): void {
-  const read = (file: string) => found.auth.tryBytes(file)
+  const identity = identityFiles(found.cluster)
   const labelsOf = ({ files, unread }: Holding) => {
-    const differ = [...files].filter(([name, bytes]) => identityFiles.has(name) && otherIdentity(name, read, bytes))
+    const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, found.auth, bytes))
     const names = [...differ.map(([name]) => name), ...unread.keys()]
-    return [...new Set(names.flatMap((name) => identityFiles.get(name) ?? []))]
+    return [...new Set(names.flatMap((name) => identity.get(name) ?? []))]
   }
   const disagreeing = others.filter((other) => labelsOf(other).length > 0)
   const wrong = disagreeing.map((other) => `${other.where} holds another ${labelsOf(other).join(', ')}`)
@@ -161,15 +161,15 @@ export function refuseOtherIdentity(workspace: Workspace, main: Holding): void {
   const { auth } = workspace
   const others = [...main.files].filter(
     ([name, bytes]) =>
-      identityFiles.has(name) && auth.read(name) && otherIdentity(name, (file) => auth.tryBytes(file), bytes),
+      identityFiles(workspace.cluster).has(name) && auth.read(name) && otherIdentity(name, auth, bytes),
   )
   refusePresent(workspace, main, new Map(others))
 }
 
-function elsewhere({ cluster, command }: Workspace, { where }: Holding): string[] {
+function elsewhere({ auth, cluster, command }: Workspace, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [
     ...others.slice(0, 1).map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
-    `take it from a backup, the folder that ${certificateFile(caName)} is in: ${command('recover --from DIR')}`,
+    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }

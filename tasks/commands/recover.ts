@@ -3,17 +3,8 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import {
-  caName,
-  certificateFile,
-  crossName,
-  fileMode,
-  keyFile,
-  kubeconfigFile,
-  nextName,
-  pairFiles,
-  parseFileName,
-} from '../../lib/files/names.ts'
+import type { FileNames } from '../../lib/files/names.ts'
+import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -31,7 +22,7 @@ import { checkNodes } from '../request/selection.ts'
 import type { Request, Session } from '../request/session.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles } from '../rotations/ca-state.ts'
-import { clusterCerts } from '../tables/certs.ts'
+import { tokenFiles } from '../rotations/service-account-state.ts'
 import { nodeUnits } from '../tables/places.ts'
 import {
   readFolder,
@@ -52,7 +43,12 @@ export async function recover(request: Request): Promise<Writing> {
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
   const read = async ({ workspace, limits }: Session): Promise<Sources> => {
     if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
-    return { main: readFolder(pathOf(source), [...targets.flatMap(({ makes }) => makes), ...rotationFiles]) }
+    return {
+      main: readFolder(pathOf(source), workspace.auth.files, [
+        ...targets.flatMap(({ makes }) => makes),
+        ...rotationFiles(workspace.auth.files),
+      ]),
+    }
   }
   return {
     ...(typeof source !== 'string' && { graph }),
@@ -86,7 +82,7 @@ function sourceOf({ options: { nodes, from }, cluster }: Request): string | Clus
 function take({ auth, note }: Workspace, { files, notes }: Taken): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
-  for (const [name, bytes] of missing) auth.write(name, bytes, fileMode(name), { durable: true })
+  for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
   const present = files.size - missing.length
   note(
     `${auth.path}: restored ${count(missing.length, 'file')}; ${present} ${present === 1 ? 'was' : 'were'} already present`,
@@ -100,24 +96,21 @@ interface Taken {
   readonly notes: readonly string[]
 }
 
-const caFile = certificateFile(caName)
-const tokenNames = clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable && name !== caName ? [name] : []))
-
 /** Files of auth/ besides those that targets make. A node has none of them. */
-const rotationFiles = [...caRotationFiles, ...tokenNames.map((name) => keyFile(nextName(name)))]
+const rotationFiles = (files: FileNames) => [...caRotationFiles(files), tokenFiles(files).nextKey]
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */
 class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
-  constructor(path: string, files: ReadonlyMap<string, Buffer>) {
-    super(path)
+  constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
+    super(path, names)
     this.#files = files
   }
 
   override read(name: string): PlainFile | undefined {
     const bytes = this.#files.get(name)
-    return bytes && { kind: 'file', bytes, mode: fileMode(name), modified: 0 }
+    return bytes && { kind: 'file', bytes, mode: this.files.mode(name), modified: 0 }
   }
 
   override names(folder = '.'): string[] {
@@ -133,7 +126,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   refuseWrong(workspace, main, unread)
   refuseOtherIdentity(workspace, main)
   const files = gather(workspace, targets, sources)
-  const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, files) }
+  const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, workspace.auth.files, files) }
   const others = workspace.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)
   const holdings = others.flatMap(({ name }) => nodes?.get(name) ?? [])
   refuseDisagreement(found, main, holdings)
@@ -141,7 +134,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   const [names, wrong, remade]: [string[], string[], Remade[]] = [[], [], []]
-  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => parseFileName(file)?.name)) {
+  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => workspace.auth.files.parse(file)?.name)) {
     const { files: own, wrong: why, remade: later } = await checkPart(found, part, cas)
     if (why.length === 0) {
       names.push(...own)
@@ -152,7 +145,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   refuseWrong(workspace, main, wrong)
   const served = node && (await describeServed(found, node, main.listening, cas))
   refuseWrong(workspace, main, served?.foreign ?? [])
-  const taken = inWritingOrder(names, files)
+  const taken = inWritingOrder(workspace, names, files)
   refusePresent(workspace, main, taken)
   return { files: taken, notes: [...(served?.notes ?? []), ...describeRemade(remade), `now: ${nextOf(workspace, ca)}`] }
 }
@@ -165,21 +158,21 @@ function holdingOf({ main, nodes }: Sources, node: string | undefined) {
 function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
   const files = new Map<string, Buffer>()
   const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
-  for (const { makes, node } of [...targets, { makes: rotationFiles, node: undefined }])
+  for (const { makes, node } of [...targets, { makes: rotationFiles(auth.files), node: undefined }])
     for (const name of makes) add(name, holdingOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
   for (const [file, text] of [...files]) {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    if (kind !== 'kubeconfig' || pairFiles(name).every((each) => files.has(each))) continue
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    if (kind !== 'kubeconfig' || auth.files.pair(name).every((each) => files.has(each))) continue
     const embedded = readEmbedded(text.toString())
-    add(certificateFile(name), embedded?.certificate)
-    add(keyFile(name), embedded?.key)
+    add(auth.files.certificate(name), embedded?.certificate)
+    add(auth.files.key(name), embedded?.key)
   }
   // Once a rotation of the CA is finished, its cross certificate follows every leaf.
-  const ca = readCertificate(files.get(caFile) ?? '')
+  const ca = readCertificate(files.get(auth.files.certificate(caName)) ?? '')
   const cross = chainsIn(sources).find(
     ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
   )
-  add(certificateFile(crossName), cross && Buffer.from(certificatePem(cross.der)))
+  add(auth.files.certificate(crossName), cross && Buffer.from(certificatePem(cross.der)))
   return files
 }
 
@@ -210,6 +203,7 @@ async function checkPart(
   const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
   if (files.size === 0 && !part[0].irreplaceable)
     return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
+  const caFile = found.auth.files.certificate(caName)
   const [wrong, remade]: [string[], Remade[]] = [[], []]
   for (const target of part) {
     const [file = ''] = target.makes
@@ -229,7 +223,7 @@ async function checkPart(
 
 /** Undefined if the next run repairs it. */
 function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: readonly Certificate[]) {
-  const { name = '' } = parseFileName(file) ?? {}
+  const { name = '' } = auth.files.parse(file) ?? {}
   const own = tryCertificate(auth, name)
   switch (reason.kind) {
     case 'missing':
@@ -245,7 +239,7 @@ function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: re
       if (!pair) return undefined
       const embedded = readCertificate(pair.certificate)
       const isOwn = own && embedded?.der.equals(own.der)
-      return isOwn ? undefined : `${file} holds another pair than ${certificateFile(name)}`
+      return isOwn ? undefined : `${file} holds another pair than ${auth.files.certificate(name)}`
     }
     default:
       return undefined
@@ -256,9 +250,13 @@ function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: re
  * A run that starts between two writes finds certificates without their CA, or a CA without its key, and makes nothing:
  * the first file is a certificate, and the last is the key of the CA.
  */
-function inWritingOrder(names: readonly string[], files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
-  const ofCa = pairFiles(caName)
-  const all = [...names.filter((name) => !ofCa.includes(name)), ...rotationFiles, ...ofCa]
+function inWritingOrder(
+  { auth }: Workspace,
+  names: readonly string[],
+  files: ReadonlyMap<string, Buffer>,
+): Map<string, Buffer> {
+  const ofCa: string[] = auth.files.pair(caName)
+  const all = [...names.filter((name) => !ofCa.includes(name)), ...rotationFiles(auth.files), ...ofCa]
   return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
 }
 
@@ -274,9 +272,6 @@ function nextOf({ command, now }: Workspace, ca: Certificate | undefined): strin
   return `${command('ca --renew')} (the CA expired on ${formatDate(end)}), then ${command('bootstrap')}`
 }
 
-const name = clusterCerts.find(({ phase }) => phase === 'cluster-cert')?.name ?? ''
-const file = certificateFile(name)
-
 interface Served {
   /** Served certificates that no CA of `cas` has signed. */
   readonly foreign: readonly string[]
@@ -290,7 +285,10 @@ async function describeServed(
   listening: ReadonlySet<number>,
   cas: readonly Certificate[],
 ): Promise<Served> {
-  const units = nodeUnits(node, found.cluster.install || { units: new Map() })
+  const { files } = found.auth
+  const { api: name } = files.names
+  const file = files.certificate(name)
+  const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
   const open = ports.filter((port) => listening.has(port))
   const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))

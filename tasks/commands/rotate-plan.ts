@@ -1,11 +1,12 @@
 /** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { PlacesSeen } from '../../lib/remote/answer.ts'
 import { reloadFlag } from '../../lib/remote/look.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { breakLines, formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import { commandOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
@@ -32,11 +33,12 @@ export async function lookAtReloading(
   workspace: Workspace,
   install: Install,
 ): Promise<Reloading> {
+  const { cluster, auth } = workspace
   const depends = (node: ClusterNode) =>
-    nodeUnits(node, install).some(({ files }) =>
-      files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file))),
+    nodeUnits(cluster, node).some(({ files }) =>
+      files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file, auth.files))),
     )
-  const looks = workspace.cluster.nodes.filter(depends).map(async (node) => {
+  const looks = cluster.nodes.filter(depends).map(async (node) => {
     const found = await tryToAwait(() => lookAtUnits(workspace, node, install))
     await workspace.disconnect(node)
     return [node.name, found?.places] as const
@@ -59,7 +61,7 @@ export async function planRotation(
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({
       node: node.name,
-      units: plannedUnits(node, install, stage, seen.get(node.name)),
+      units: plannedUnits(cluster, node, install, stage, seen.get(node.name)),
     }))
     const { name, title, proof, undo } = stage
     const position = { number: i + 1, state, of: stages.length }
@@ -102,11 +104,19 @@ function sayFlags(
     say(`whether it has that on ${formatNames(unseen.map(({ node }) => node))} could not be looked at`, 2)
 }
 
-function plannedUnits(node: ClusterNode, install: Install, stage: Stage, seen: PlacesSeen | undefined): UnitPlan[] {
-  const deployed = new Set(nodeFiles(node))
-  const units = nodeUnits(node, install).map((unit) => (seen ? asStarted(unit, seen) : unit))
+function plannedUnits(
+  cluster: Cluster,
+  node: ClusterNode,
+  install: Install,
+  stage: Stage,
+  seen: PlacesSeen | undefined,
+): UnitPlan[] {
+  const deployed = new Set(nodeFiles(cluster, node))
+  const units = nodeUnits(cluster, node).map((unit) => (seen ? asStarted(unit, seen) : unit))
   return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
-    const changed = files.filter(({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file))
+    const changed = files.filter(
+      ({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file, layoutOf(cluster).files),
+    )
     if (changed.length === 0) return []
     const restarting = changed.filter(({ by }) => by === 'restart')
     const restarts = restarting.length > 0

@@ -1,6 +1,6 @@
 /** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
-import { caName, certificateFile } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
@@ -83,8 +83,8 @@ function checked(request: Request) {
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       `set install: guide, then: ${commandOf(request, 'bootstrap')}`,
     )
-  const auth = authBeside(request.file)
-  if (!auth.read(certificateFile(caName)))
+  const auth = authBeside(request)
+  if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
   return { rotation, install, graph: clusterGraph(request.cluster) }
 }

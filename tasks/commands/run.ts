@@ -27,7 +27,7 @@ export async function run(request: Request): Promise<Writing> {
   const graph = clusterGraph(request.cluster)
   const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)
-  const wasWide = authBeside(request.file).isWide()
+  const wasWide = authBeside(request).isWide()
   const reporter = await request.reporterFor(viewPhases(phases, wanted), false)
   return {
     graph: wanted,

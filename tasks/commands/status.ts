@@ -1,6 +1,6 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
-import { caName, pairFiles } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatCaAdvice } from '../../lib/show/advice.ts'
@@ -131,7 +131,7 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
 /** Shown before all that is missing: in a running cluster, none of it may be made again. */
 function noteOnLoss(workspace: Workspace): string[] {
   const { auth } = workspace
-  if (pairFiles(caName).some((file) => auth.read(file) !== undefined)) return []
+  if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
   return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(workspace)}`]
 }
 

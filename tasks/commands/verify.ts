@@ -4,7 +4,8 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
+import type { FileNames } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -46,7 +47,6 @@ async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
   return showLook(request, seen, { isPlan: false, toDo })
 }
 
-const api = 'kubernetes'
 const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
@@ -81,7 +81,7 @@ async function checkConnection(
   { client, server, dialled, strict = false, expected }: Connection,
 ): Promise<Verdict> {
   const { auth } = workspace
-  const missing = missingFiles(auth, filesOf(client, server))
+  const missing = missingFiles(auth, filesOf(auth.files, client, server))
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
@@ -105,25 +105,21 @@ function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
 }
 
-function filesOf(client: Client, server: string): string[] {
-  if (client === 'nobody') return pairFiles(server)
-  if (typeof client === 'string') return [...pairFiles(server), ...pairFiles(caName)]
-  return [
-    ...pairFiles(server),
-    ...pairFiles(client.name),
-    ...(client.in === 'pem' ? [] : [kubeconfigFile(client.name)]),
-  ]
+function filesOf({ pair }: FileNames, client: Client, server: string): string[] {
+  if (client === 'nobody') return pair(server)
+  if (typeof client === 'string') return [...pair(server), ...pair(caName)]
+  return [...pair(server), ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
 }
 
 function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
-  return [...new Set([certificateFile(caName), ...names])]
+  return [...new Set([auth.files.certificate(caName), ...names])]
     .filter((name) => !auth.tryBytes(name))
     .map((path) => ({ kind: 'missing', path }))
 }
 
 function partyOf(auth: AuthDir, name: string): Party {
-  const ca = auth.bytes(certificateFile(caName))
-  return { ca, certificate: auth.bytes(certificateFile(name)), key: auth.bytes(keyFile(name)) }
+  const ca = auth.bytes(auth.files.certificate(caName))
+  return { ca, certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
 async function clientOf(workspace: Workspace, client: Client): Promise<Party | undefined> {
@@ -131,7 +127,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
-  if (client.in === 'pem') return pair
+  if (client.in === 'files') return pair
   const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
@@ -140,7 +136,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
   if (!same)
-    throw new Failure(`${file} does not hold the pair of ${certificateFile(client.name)}`, {
+    throw new Failure(`${file} does not hold the pair of ${auth.files.certificate(client.name)}`, {
       remedy: workspace.command('kubeconfigs'),
     })
   return embedded
@@ -148,7 +144,8 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
-  const missing = missingFiles(auth, pairFiles(api))
+  const { api } = auth.files.names
+  const missing = missingFiles(auth, auth.files.pair(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
   const { user } = cluster.localKubeconfig
   const client = readLocalPair({ cluster, kubeconfigs })
@@ -172,7 +169,7 @@ async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspac
 
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
 async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
-  const admin = certTable(cluster).find(({ name }) => name === 'admin')?.profile
+  const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile
   if (!admin) throw new Error('the table has no admin')
   const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
   const ours = readIssuer(auth)
@@ -185,12 +182,12 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
     { profile: { ...admin, key: 'ecdsa-p256' }, publicKey: createPublicKey(key), ...period },
     issuer,
   )
-  return { ca: auth.bytes(certificateFile(caName)), certificate, key: privateKeyPem(key) }
+  return { ca: auth.bytes(auth.files.certificate(caName)), certificate, key: privateKeyPem(key) }
 }
 
 /** A JWT (RFC 7519) signed as kube-controller-manager does, verified as kube-apiserver does. */
 function checkToken({ auth, command }: Workspace): Verdict {
-  const [certificateName, keyName] = [certificateFile('service-account'), keyFile('service-account')]
+  const [certificateName, keyName] = auth.files.pair(auth.files.names.tokens)
   const missing = missingFiles(auth, [certificateName, keyName])
   if (missing.length > 0) return { reasons: missing }
   const key = readPrivateKey(auth.bytes(keyName))

@@ -2,7 +2,7 @@
 import { asFailure, Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { Unit } from '../tables/places.ts'
+import type { Unit } from '../layouts/layout.ts'
 import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
 import { type On, restart, whyNotHealthy } from './restart.ts'

@@ -2,11 +2,12 @@
 import type { Duplex } from 'node:stream'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { caName, certificateFile, keyFile } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import { ask, type Credentials, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
-import { apiServer, type Health, nodeUnits, store, type Unit } from '../tables/places.ts'
+import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../tables/places.ts'
 
 export interface Asking {
   readonly workspace: Workspace
@@ -68,13 +69,13 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
 
 /** Undefined if auth/ has none of that name. */
 export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
-  const [certificate, key] = [auth.tryBytes(certificateFile(name)), auth.tryBytes(keyFile(name))]
+  const [certificate, key] = [auth.tryBytes(auth.files.certificate(name)), auth.tryBytes(auth.files.key(name))]
   return certificate && key && { certificate, key }
 }
 
 /** PEM. Throws a Failure if there is no CA. */
 function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
-  return auth.bytes(certificateFile(caName))
+  return auth.bytes(auth.files.certificate(caName))
 }
 
 /** DER of the served certificate; 'nothing' if none was served. */
@@ -83,7 +84,7 @@ export type Shown = Buffer | 'nothing'
 /** Presents the cluster's certificate, since etcd serves none to others. Throws a Failure if the node can't be reached. */
 export async function readShown(asking: Asking, node: ClusterNode, port: number): Promise<Shown> {
   try {
-    return await readServed(wayTo(asking, node, { port, as: 'kubernetes' }))
+    return await readServed(wayTo(asking, node, { port, as: asking.workspace.auth.files.names.api }))
   } catch (error) {
     if (error instanceof Failure && error.code === 'not-answered') return 'nothing'
     throw error
@@ -142,7 +143,7 @@ async function withClient<T>(
   name: string,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const health = nodeUnits(node, serving.install).find(({ unit }) => unit === name)?.health
+  const health = nodeUnits(serving.workspace.cluster, node).find(({ unit }) => unit === name)?.health
   const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
   if (!open || !address || !as)
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })

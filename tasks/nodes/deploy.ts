@@ -4,7 +4,6 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, runAgain } from '../../lib/failure.ts'
-import { fileMode } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -26,23 +25,25 @@ export async function swap(
   node: ClusterNode,
   { seen, wrong, tell }: { seen: FolderSeen; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
-  refuseFolders(node, seen)
+  const { auth, cluster } = workspace
+  refuseFolders(workspace, node, seen)
   const there = seen.path === undefined ? await makeFolder(workspace, node) : seen
   const { path: folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
   if (wanted.size > 0) refuseOpenFolder(node, there)
   // In the order of the table: a certificate and its key are next to each other.
-  const files = nodeFiles(node)
+  const files = nodeFiles(cluster, node)
     .filter((name) => wanted.has(name))
-    .map((name) => ({ name, mode: fileMode(name), bytes: workspace.auth.bytes(name) }))
+    .map((name) => ({ name, mode: auth.files.mode(name), bytes: auth.bytes(name) }))
   const parts: Swap = {
     folder,
+    files: auth.files,
     staging: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
-    modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: fileMode(name) })),
+    modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: auth.files.mode(name) })),
     pruned: wrong.pruned,
     leftovers: wrong.leftovers,
-    unchanged: [...new Set([...nodeFiles(node), ...identityFiles.keys(), ...wrong.pruned])],
+    unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
   }
   const connection = await workspace.connect(node)
   try {
@@ -126,7 +127,7 @@ async function copyArchive(
   }
 }
 
-function refuseFolders(node: ClusterNode, { files, path }: FolderSeen): void {
-  const inTheWay = nodeFiles(node).filter((name) => files.get(name)?.kind === 'folder')
+function refuseFolders({ cluster }: Workspace, node: ClusterNode, { files, path }: FolderSeen): void {
+  const inTheWay = nodeFiles(cluster, node).filter((name) => files.get(name)?.kind === 'folder')
   if (inTheWay.length > 0) throw folderInTheWay(node, `${formatNames(inTheWay)} in ${path}`)
 }

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { certificateFile, fileMode, keyFile, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { kubeconfigFile } from '../../lib/files/names.ts'
 import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -12,7 +13,7 @@ import type { DriftKind, Reason } from '../../lib/reason.ts'
 import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { nodeUser } from '../tables/certs.ts'
+import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { certificatesIn, formatOthers, guardIdentity, guardNewer, type Held, heldOn, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
@@ -48,7 +49,7 @@ export function checkNode(
   const others = guardIdentity(workspace, node, look)
   if (!isForced) guardNewer(workspace, node, look)
   const { folder } = look
-  const foreign = [...foreignFiles(node, folder, names), ...formerNodeFiles(workspace, folder)]
+  const foreign = [...foreignFiles(workspace, node, folder, names), ...formerNodeFiles(workspace, folder)]
   const neighbours = neighboursIn(workspace, folder, names)
   const prunes = workspace.options.prune && neighbours.length === 0
   const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(workspace), folder.uptime))
@@ -57,7 +58,7 @@ export function checkNode(
     pruned: prunes ? foreign : [],
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
-  refuseUnseen(look, [...wrong.missing, ...wrong.differ])
+  refuseUnseen(workspace, look, [...wrong.missing, ...wrong.differ])
   const warnings = [
     unproven,
     others.length > 0 &&
@@ -76,8 +77,8 @@ export function checkNode(
 }
 
 /** An identity is not deployed to a node while nobody can tell which one its units read. */
-function refuseUnseen({ places }: NodeLook, files: readonly string[]): void {
-  if (places instanceof Failure && files.some((name) => identityFiles.has(name))) throw places
+function refuseUnseen({ cluster }: Workspace, { places }: NodeLook, files: readonly string[]): void {
+  if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
 }
 
 export function isRight({ kind, ...lists }: NodeReason): boolean {
@@ -87,12 +88,12 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 /** Compares what belongs there with what is there. */
 export function compareFolder(workspace: Workspace, node: ClusterNode, seen: FolderSeen): NodeReason {
   const drifts = compare(
-    nodeFiles(node).map((name) => ({
+    nodeFiles(workspace.cluster, node).map((name) => ({
       path: name,
       // A file that is not in auth/ yet is compared once it is.
       sha256: digestOf(workspace, name),
       isPending: workspace.pending?.has(name) === true,
-      isSecret: fileMode(name) === secretMode,
+      isSecret: workspace.auth.files.mode(name) === secretMode,
       readers: { login: seen.uid },
     })),
     seen,
@@ -110,8 +111,13 @@ export function compareFolder(workspace: Workspace, node: ClusterNode, seen: Fol
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */
-function foreignFiles(node: ClusterNode, { files }: FolderSeen, { known, together }: Names): string[] {
-  const belongs = new Set([node, ...together].flatMap(nodeFiles))
+function foreignFiles(
+  { cluster }: Workspace,
+  node: ClusterNode,
+  { files }: FolderSeen,
+  { known, together }: Names,
+): string[] {
+  const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
   return [...files].flatMap(([name, { kind }]) =>
     known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
   )
@@ -122,18 +128,20 @@ function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: Fold
   const names = new Set(cluster.nodes.map(({ name }) => name))
   const cas = ownCas(auth)
   return [...contents].flatMap(([file, bytes]) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
     const certificate = kind === 'certificate' && !names.has(name) ? readCertificate(bytes) : undefined
     if (!certificate?.attributes.includes(`CN=${nodeUser(name)}`)) return []
     if (!cas.some((ca) => isIssuedBy(certificate, ca))) return []
-    return [...pairFiles(name), kubeconfigFile(name)].filter((each) => (files.get(each)?.kind ?? 'folder') !== 'folder')
+    return [...auth.files.pair(name), kubeconfigFile(name)].filter(
+      (each) => (files.get(each)?.kind ?? 'folder') !== 'folder',
+    )
   })
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ cluster }: Workspace, folder: FolderSeen, { together }: Names): string[] {
+function neighboursIn({ auth, cluster }: Workspace, folder: FolderSeen, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
-  return pairsIn(folder).filter((name) => others.has(name))
+  return pairsIn(auth, folder).filter((name) => others.has(name))
 }
 
 function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
@@ -151,17 +159,17 @@ export function stagingOwner({ auth }: Workspace): StagingOwner {
 }
 
 /** For --force: every file, whether it matches or not. */
-export function everything(node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+export function everything({ cluster }: Workspace, node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
   const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
-  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(node) }
+  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(cluster, node) }
 }
 
 /** `now` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. */
-export function refuseEarlyClock({ auth }: Workspace, node: ClusterNode, now: number): void {
-  const names = new Set(nodeFiles(node).flatMap((file) => parseFileName(file)?.name ?? []))
+export function refuseEarlyClock({ auth, cluster }: Workspace, node: ClusterNode, now: number): void {
+  const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
   const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)
   if (early.length === 0) return
-  throw nodeFailure(node, `by its clock these are not valid yet: ${formatNames(early.map(certificateFile))}`, {
+  throw nodeFailure(node, `by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
     code: 'clock',
     remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
   })
@@ -198,23 +206,24 @@ export function guardMachine(
 
 /** Names of nodes whose certificate and key are in the folder, or whose certificate of our CA the kubelet reads. */
 function pairHolders(workspace: Workspace, node: ClusterNode, look: NodeLook): Set<string> {
-  const files = [certificateFile(node.name), kubeconfigFile(node.name)]
+  const { auth } = workspace
+  const files = [auth.files.certificate(node.name), kubeconfigFile(node.name)]
   const read = heldOn(workspace, node, look).filter(({ isPlace, file }) => isPlace && files.includes(file))
-  return new Set([...pairsIn(look.folder), ...read.flatMap((held) => holderOf(workspace, node, held))])
+  return new Set([...pairsIn(auth, look.folder), ...read.flatMap((held) => holderOf(workspace, node, held))])
 }
 
 /** Names of which both certificate and key are there. */
-function pairsIn({ files }: FolderSeen): string[] {
+function pairsIn(auth: AuthDir, { files }: FolderSeen): string[] {
   return [...files.keys()].flatMap((file) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
-    return kind === 'certificate' && files.has(keyFile(name)) ? [name] : []
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    return kind === 'certificate' && files.has(auth.files.key(name)) ? [name] : []
   })
 }
 
 /** The kubelet's kubeconfig has the same path on each node, so its certificate says whose it is. */
 function holderOf(workspace: Workspace, node: ClusterNode, { file, state, bytes }: Held): string[] {
   if (state.sha256 !== undefined && state.sha256 === digestOf(workspace, file)) return [node.name]
-  const [leaf] = certificatesIn(file, bytes)
+  const [leaf] = certificatesIn(workspace.auth, file, bytes)
   if (!leaf || !ownCas(workspace.auth).some((ca) => isIssuedBy(leaf, ca))) return []
   return leaf.attributes.flatMap((attribute) => /^CN=system:node:(.+)$/.exec(attribute)?.[1] ?? [])
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
-import { caName, parseFileName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isOlder, otherIdentity } from '../../lib/kubernetes/identity.ts'
@@ -37,12 +37,12 @@ export interface Held {
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
 export function heldOn({ cluster, options }: Workspace, node: ClusterNode, { folder, places }: NodeLook): Held[] {
   // --prune would remove identity files that do not belong there.
-  const names = new Set([...nodeFiles(node), ...(options.prune ? identityFiles.keys() : [])])
+  const names = new Set([...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])])
   const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
   const seen = places instanceof Failure ? undefined : places
   const read =
     cluster.install && seen
-      ? nodeUnits(node, cluster.install).flatMap(({ files }) =>
+      ? nodeUnits(cluster, node).flatMap(({ files }) =>
           files.map(({ file, path }) => [realPath(seen, path), file] as const),
         )
       : []
@@ -66,21 +66,25 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   const { auth } = workspace
   return held.flatMap((each) => {
     const { file, state, bytes } = each
-    if (!identityFiles.has(file) || state.sha256 === digestOf(workspace, file)) return []
-    const read = (name: string) => auth.tryBytes(name)
+    if (!identityFiles(workspace.cluster).has(file) || state.sha256 === digestOf(workspace, file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
-    const other = bytes ? otherIdentity(file, read, bytes, kept) : { besides: [] }
+    const other = bytes ? otherIdentity(file, auth, bytes, kept) : { besides: [] }
     if (!other) return []
     const why = bytes ? [] : [whyNotCompared(state)]
-    const replaced = bytes && isOlder(file, read, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
-    return [{ held: each, label: identityFiles.get(file), why: [...why, ...other.besides], replaced }]
+    const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
+    return [
+      { held: each, label: identityFiles(workspace.cluster).get(file), why: [...why, ...other.besides], replaced },
+    ]
   })
 }
 
 /** The latest backup that has all of it. */
 function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | undefined {
-  return backupFolders(auth).find((folder) => !otherIdentity(file, (name) => readBackup(auth, folder, name), theirs))
+  const { files } = auth
+  return backupFolders(auth).find(
+    (folder) => !otherIdentity(file, { files, tryBytes: (name) => readBackup(auth, folder, name) }, theirs),
+  )
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
@@ -151,15 +155,15 @@ function earlierIdentityRefused(workspace: Workspace, place: OtherPlace, folders
       place,
       waysOut: (places) => [
         `as after an old snapshot of the machine: overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
-        ...new Set(places.flatMap(({ others }) => others.map(({ held }) => lossOf(held.file)))),
+        ...new Set(places.flatMap(({ others }) => others.map(({ held }) => lossOf(auth, held.file)))),
       ],
     },
   )
 }
 
 /** What stops working when an old key that was in use again is overwritten. */
-function lossOf(file: string): string {
-  const { kind, name } = parseFileName(file) ?? {}
+function lossOf(auth: AuthDir, file: string): string {
+  const { kind, name } = auth.files.parse(file) ?? {}
   if (kind === 'encryption-config')
     return 'what its API server has encrypted with that key since then is lost with it: read those Secrets through that API server first, and create them again afterwards'
   return name === caName
@@ -172,8 +176,9 @@ function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): st
   const { auth, command, cluster } = workspace
   const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
   const source = places.find(({ node }) => node.role === 'control')
-  const names = [...identityFiles].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
-  const isLost = (label: unknown) => names.every((name) => identityFiles.get(name) !== label || !auth.read(name))
+  const names = [...identityFiles(workspace.cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  const isLost = (label: unknown) =>
+    names.every((name) => identityFiles(workspace.cluster).get(name) !== label || !auth.read(name))
   if ([...labels].some(isLost)) return waysOutOfLost(workspace, source?.node)
   const nodes = nodeOptions(places.map(({ node }) => node))
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
@@ -207,7 +212,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   const cas = ownCas(auth)
   const newer = heldOn(workspace, node, look).filter(({ file, bytes }) => {
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
-      certificatesIn(file, each),
+      certificatesIn(auth, file, each),
     )
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
@@ -233,9 +238,9 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   )
 }
 
-export function certificatesIn(name: string, bytes: Buffer | undefined): Certificate[] {
+export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer | undefined): Certificate[] {
   if (!bytes) return []
   // Where units read, its pair may be in a file of its own.
-  const isKubeconfig = parseFileName(name)?.kind === 'kubeconfig'
+  const isKubeconfig = files.parse(name)?.kind === 'kubeconfig'
   return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
 }

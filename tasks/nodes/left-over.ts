@@ -1,7 +1,6 @@
 /** Files left over from another role where units read: ours by content, or signed by our CA. */
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
-import { certificateFile, parseFileName } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
@@ -19,14 +18,9 @@ export interface LeftOver {
   readonly isInUse: boolean
 }
 
-export function findLeftOver(
-  workspace: Workspace,
-  node: ClusterNode,
-  install: Install,
-  places: PlacesSeen,
-): LeftOver[] {
+export function findLeftOver(workspace: Workspace, node: ClusterNode, places: PlacesSeen): LeftOver[] {
   const { files, contents } = places
-  const there = formerPlaces(node, install).flatMap((place) => {
+  const there = formerPlaces(workspace.cluster, node).flatMap((place) => {
     const path = realPath(places, place.path)
     const digest = files.get(path)?.sha256
     return digest === undefined ? [] : [{ ...place, path, digest }]
@@ -46,20 +40,22 @@ function isOurs(
 ): boolean {
   const bytes = contents.get(path) ?? Buffer.alloc(0)
   if (bytes.length === 0) return false
-  const { kind, name = '' } = parseFileName(file) ?? {}
+  const { kind, name = '' } = auth.files.parse(file) ?? {}
   if (kind === 'certificate' || kind === 'kubeconfig') {
     const certificate = readCertificate(kind === 'certificate' ? bytes : (readClientCertificate(`${bytes}`) ?? bytes))
     return certificate !== undefined && ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
   }
   // A key that has been replaced since is recognised by the certificate beside it.
-  const beside = `${path.replace(/[^/]*$/, '')}${certificateFile(name)}`
+  const beside = `${path.replace(/[^/]*$/, '')}${auth.files.certificate(name)}`
   const certificate = contents.get(beside)
-  const isPairOfOurs = certificate !== undefined && isOurs({ auth }, certificateFile(name), beside, contents)
+  const isPairOfOurs = certificate !== undefined && isOurs({ auth }, auth.files.certificate(name), beside, contents)
   const readers = [
-    (each: string) => auth.tryBytes(each),
-    ...(isPairOfOurs ? [(each: string) => (each === file ? undefined : certificate)] : []),
+    auth,
+    ...(isPairOfOurs
+      ? [{ files: auth.files, tryBytes: (each: string) => (each === file ? undefined : certificate) }]
+      : []),
   ]
-  return readers.some((read) => otherIdentity(file, read, bytes, (each) => backups(auth, each)) === undefined)
+  return readers.some((ours) => otherIdentity(file, ours, bytes, (each) => backups(auth, each)) === undefined)
 }
 
 /** Splits them into those to remove and those to report. */

@@ -2,14 +2,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { clientPairFile, parseFileName } from '../../lib/files/names.ts'
+import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
 import { type FolderQuery, lookScript, makeFolderScript, noDigest, type PlacesQuery } from '../../lib/remote/look.ts'
+import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { formerPlaces, nodeUnits, type Place } from '../tables/places.ts'
+import { formerPlaces, nodeUnits } from '../tables/places.ts'
 import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'
 
@@ -74,8 +75,8 @@ function explained(
 
 /** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
 export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
-  const all = new Map(nodeFiles(node).map((name) => [name, noDigest]))
-  const folder = { directory: node.directory, expected: all }
+  const all = new Map(nodeFiles(workspace.cluster, node).map((name) => [name, noDigest]))
+  const folder = { directory: node.directory, files: workspace.auth.files, expected: all }
   const query = placesQuery(workspace, node) ?? emptyQuery(node)
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths, ports }
@@ -84,7 +85,7 @@ export async function readNode(workspace: Workspace, node: ClusterNode, ports: r
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<FolderSeen> {
-  const script = (nonce: string) => makeFolderScript(node.directory, nonce)
+  const script = (nonce: string) => makeFolderScript({ directory: node.directory, files: workspace.auth.files }, nonce)
   return askNode(workspace, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
 }
 
@@ -141,27 +142,32 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
  * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
  */
 function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
-  const dated = nodeFiles(node).filter((name) => parseFileName(name)?.kind !== 'key')
+  const { cluster, auth } = workspace
+  const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
       const digest = digestOf(workspace, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles.keys()].map((name): [string, string] => [name, digestOf(workspace, name) ?? noDigest]),
+    ...[...identityFiles(cluster).keys()].map((name): [string, string] => [
+      name,
+      digestOf(workspace, name) ?? noDigest,
+    ]),
   ])
-  return { directory: node.directory, expected, hasOthers: true }
+  return { directory: node.directory, files: auth.files, expected, hasOthers: true }
 }
 
 /** The same for places. The content of a leaf's key is never needed. */
 function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
-  const { install } = workspace.cluster
+  const { auth, cluster } = workspace
+  const { install } = cluster
   if (!install) return undefined
-  const units = nodeUnits(node, install)
+  const units = nodeUnits(cluster, node)
   const expected = (place: Place): [string, string] => {
-    const isLeafKey = parseFileName(place.file)?.kind === 'key' && !identityFiles.has(place.file)
+    const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(workspace, place) ?? noDigest)]
   }
-  const former = formerPlaces(node, install)
+  const former = formerPlaces(cluster, node)
   return {
     sudo: install.sudo,
     units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),

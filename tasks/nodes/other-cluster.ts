@@ -3,7 +3,7 @@ import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
-import { caName, keyFile } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -36,8 +36,8 @@ export async function findOtherCluster(
   const [first] = parts
   const deploys = targets.some(({ where }) => where === 'node')
   if (!first || !deploys || workspace.options.replaceIdentity) return []
-  const isWhole = first.files.includes(keyFile(caName))
-  const wanted = isWhole ? [...identityFiles.keys()] : parts.flatMap(({ files }) => files)
+  const isWhole = first.files.includes(workspace.auth.files.key(caName))
+  const wanted = isWhole ? [...identityFiles(workspace.cluster).keys()] : parts.flatMap(({ files }) => files)
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.
   workspace.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
@@ -58,8 +58,8 @@ export async function findOtherCluster(
 }
 
 /** The parts of which auth/ has nothing; the CA first. */
-function partsToMake({ auth }: Workspace, targets: readonly Target[]): Part[] {
-  const parts = Map.groupBy(identityFiles, ([, label]) => label)
+function partsToMake({ auth, cluster }: Workspace, targets: readonly Target[]): Part[] {
+  const parts = Map.groupBy(identityFiles(cluster), ([, label]) => label)
   return [...parts].flatMap(([label, named]) => {
     const files = named.map(([file]) => file)
     const maker = targets.find(({ makes }) => files.some((file) => makes.includes(file)))
@@ -86,14 +86,10 @@ async function filesHeld(
     const all = heldOn(workspace, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
     const isOther = (file: string, theirs: Buffer) =>
-      otherIdentity(
-        file,
-        (name) => auth.tryBytes(name),
-        theirs,
-        (name) => backups(auth, name),
-      ) !== undefined
+      otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
     const isOfAnother = all.some(
-      ({ file, bytes }) => identityFiles.has(file) && auth.read(file) && bytes && isOther(file, bytes),
+      ({ file, bytes }) =>
+        identityFiles(workspace.cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
     )
     if (files.length > 0) return { files, isOfAnother }
     return look.places instanceof Failure ? undefined : { files, isOfAnother }

@@ -38,7 +38,7 @@ export async function placeFiles(
     const { file, path, part } = each
     return { file, path, part, digest: each.sha256 ?? '', uid, gid, mode }
   })
-  const isGuarded = ({ file }: WantedPlace) => identityFiles.has(file)
+  const isGuarded = ({ file }: WantedPlace) => identityFiles(workspace.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
   const change = { source: folder.path, sudo, files, unchanged, seen }
   const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => placeScript(change, nonce))

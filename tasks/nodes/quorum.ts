@@ -2,12 +2,11 @@
 import { hostname } from 'node:os'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { certificateFile } from '../../lib/files/names.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/stored.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
-import type { Unit } from '../tables/places.ts'
+import type { Unit } from '../layouts/layout.ts'
 import { withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
@@ -130,7 +129,7 @@ async function standingOfOther(on: On, other: ClusterNode, unit: Unit): Promise<
   const cas = ownCas(auth)
   const held = look ? heldOn(on.workspace, other, look) : []
   const [leaf] = held
-    .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === certificateFile(name)))
+    .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === auth.files.certificate(name)))
     .flatMap(({ bytes }) => (bytes ? readCertificates(bytes).slice(0, 1) : []))
   const hasExpired = leaf !== undefined && leaf.notAfter < now && cas.some((ca) => isIssuedBy(leaf, ca))
   return hasExpired ? 'expired' : 'unknown'

@@ -7,7 +7,8 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
-import { nodeUnits, type Port, type Unit } from '../tables/places.ts'
+import type { Port, Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
 import { commandLimit, runCommand } from './places.ts'
@@ -105,7 +106,7 @@ export async function proveClient(on: On, kubeconfig: string): Promise<void> {
   const as = readEmbedded(workspace.auth.bytes(kubeconfig).toString())
   const whys: string[] = []
   for (const each of workspace.cluster.nodes) {
-    const health = nodeUnits(each, { units: new Map() }).find(isApiServer)?.health
+    const health = nodeUnits({ ...workspace.cluster, install: false }, each).find(isApiServer)?.health
     if (!health) continue
     try {
       const { status } = await ask({ ...healthQuestion({ ...asking(on), through: node }, each, health), as })

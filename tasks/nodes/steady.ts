@@ -1,7 +1,8 @@
 /** Waits, before a node's turn is over, until each of its units stays up. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { UnitState } from '../../lib/remote/answer.ts'
-import { nodeUnits, type Unit } from '../tables/places.ts'
+import type { Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { notHealthy, type On } from './restart.ts'
 import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
 
@@ -34,7 +35,7 @@ export interface Steadiness {
 /** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
 export async function waitUntilSteady(on: On, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
   const { workspace, node, install, signal } = on
-  const units = nodeUnits(node, install)
+  const units = nodeUnits(workspace.cluster, node)
   const until = performance.now() + install.timeout
   for (let since: Watch['since'] = new Map(); ; ) {
     const next = watch({ units, before, renewed, since }, await lookAtUnits(workspace, node, install))

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, certificateFile, fileMode, keyFile, nextName, parseFileName } from '../../lib/files/names.ts'
+import { caName, nextName } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -13,7 +13,8 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
-import { type Health, nodeUnits, type Place, type Port, type Unit } from '../tables/places.ts'
+import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestAt, lookAtNode, placesOf } from './look.ts'
@@ -65,7 +66,7 @@ export async function lookAtUnits(
   install: Install,
   first?: NodeLook,
 ): Promise<UnitsFound> {
-  const units = nodeUnits(node, install)
+  const units = nodeUnits(workspace.cluster, node)
   try {
     const look = await lookWhenSettled(workspace, node, install, first)
     const places = placesOf(look)
@@ -79,7 +80,7 @@ export async function lookAtUnits(
       served,
       unhealthy,
       reloaded: await lookAtReload({ workspace, node, install }, asked, places),
-      leftOver: findLeftOver(workspace, node, install, places),
+      leftOver: findLeftOver(workspace, node, places),
     }
   } catch (error) {
     throw asUnknown(node, error)
@@ -94,7 +95,7 @@ async function lookWhenSettled(
   first: NodeLook | undefined,
 ): Promise<NodeLook> {
   let look = first ?? (await lookAtNode(workspace, node))
-  const units = nodeUnits(node, install).map(({ unit }) => unit)
+  const units = nodeUnits(workspace.cluster, node).map(({ unit }) => unit)
   const why = await repeat(install.timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
     if (stopping !== undefined) look = await lookAtNode(workspace, node)
@@ -208,7 +209,7 @@ export function checkUnitsOf(
   found: UnitsFound,
 ): UnitCheck[] {
   const { places } = found
-  const installed = nodeUnits(node, install)
+  const installed = nodeUnits(workspace.cluster, node)
     .filter((unit) => isInstalled(unit, places))
     .map((each) => {
       const keepsOwn = keepsOwnClient(workspace, each, places)
@@ -248,7 +249,7 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
       sha256: digestAt(workspace, row),
       accepted: holdsSameKeys(workspace, row, places) ? there?.sha256 : undefined,
       isPending: isPending(workspace, row),
-      isSecret: fileMode(file) === secretMode,
+      isSecret: workspace.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
     }
   })
@@ -270,8 +271,8 @@ function keysOf(pem: Buffer): string[] {
 /** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
 function isPending({ auth, cluster, pending = none }: Workspace, { file, part, isOfKeys }: Place): boolean {
   if (!pending.has(file)) return false
-  if (isOfKeys) return pending.has(keyFile(parseFileName(file)?.name ?? ''))
-  if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(certificateFile(name))))
+  if (isOfKeys) return pending.has(auth.files.key(auth.files.parse(file)?.name ?? ''))
+  if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name))))
     return true
   const { host, port } = cluster.api
   return !isDeepStrictEqual(readServer(`${auth.tryBytes(file)}`), { cluster: cluster.name, host, port })
@@ -337,7 +338,8 @@ function checkUnit(
     return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
   })
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
-  const isAsked = places.length === 0 && workspace.pending?.has(certificateFile(unit.health?.as ?? '')) !== true
+  const isAsked =
+    places.length === 0 && workspace.pending?.has(workspace.auth.files.certificate(unit.health?.as ?? '')) !== true
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
   if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
   // One that systemd starts again and again gains nothing from a start with the same files.

@@ -4,7 +4,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile, crossName, keyFile, parseFileName } from '../../lib/files/names.ts'
+import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
@@ -21,15 +21,15 @@ import type { Profile } from '../../lib/pki/profile.ts'
 import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 import { certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
-const [certificate, key] = [certificateFile(caName), keyFile(caName)]
-
 export function caTargets(cluster: Cluster): Target[] {
+  const files = layoutOf(cluster).files.pair(caName)
   return certTable(cluster)
     .filter(({ phase }) => phase === 'ca')
     .map(({ id, phase, profile, purpose, irreplaceable }) =>
@@ -37,9 +37,9 @@ export function caTargets(cluster: Cluster): Target[] {
         id,
         phase,
         needs: [],
-        makes: [certificate, key],
+        makes: files,
         purpose,
-        restarts: unitsToRestart([certificate, key]),
+        restarts: unitsToRestart(cluster, files),
         where: 'auth',
         irreplaceable: irreplaceable?.part,
         check: (workspace, force) => check(workspace, profile, force),
@@ -77,8 +77,8 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   // Within renewBefore, every command reports it anyway.
   if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
   // By default cfssl gives a CA five years, whatever the validity of its leaves.
-  const leaf = certificateFile('kubernetes')
-  const issued = tryCertificate(auth, 'kubernetes')
+  const leaf = auth.files.certificate(auth.files.names.api)
+  const issued = tryCertificate(auth, auth.files.names.api)
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
   const warning =
     leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
@@ -88,7 +88,7 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
 function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
   const { auth, now, cluster } = workspace
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
-  const isKeyKept = force !== 'replace' && auth.read(key) !== undefined
+  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
   return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
@@ -107,14 +107,15 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
     '../../lib/pki/x509.ts'
   )
   const { auth, now, cluster, command } = workspace
+  const [certificate, key] = auth.files.pair(caName)
   const pair = readPair(auth, caName)
   const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
-  const old = force && backUp(auth, [certificate, key, certificateFile(crossName)], now)
+  const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName)], now)
   // It would lead to the CA that is being replaced.
-  if (!kept) auth.remove(certificateFile(crossName))
+  if (!kept) auth.remove(auth.files.certificate(crossName))
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
   if (!kept) tell({ doing: 'new key' })
@@ -133,11 +134,12 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   return { change, warning }
 }
 
+const pairOf = ({ auth }: Workspace) => auth.files.pair(caName).join(' and ')
 const restore = (workspace: Workspace) =>
-  `restore ${certificate} and ${key} from a backup or from a control node: ${fetchCommand(workspace, [certificate, key])}`
+  `restore ${pairOf(workspace)} from a backup or from a control node: ${fetchCommand(workspace, workspace.auth.files.pair(caName))}`
 /** For missing files: a file that exists would be in the way. */
 const recoverMissing = (workspace: Workspace) =>
-  `restore ${certificate} and ${key} from a backup or from a control node: ${recoverCommand(workspace)}`
+  `restore ${pairOf(workspace)} from a backup or from a control node: ${recoverCommand(workspace)}`
 const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
 const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
@@ -145,6 +147,7 @@ const renew = ({ command }: Workspace) => `reissue the CA certificate over the s
 /** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
 function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
   const { auth } = workspace
+  const [certificate, key] = auth.files.pair(caName)
   const publicKey = createPublicKey(privateKey)
   const made = readLeaves(workspace)
   if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || backups(auth, key).length > 0) return
@@ -156,7 +159,7 @@ function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
 
 function readLeaves({ auth, cluster }: Workspace): Certificate[] {
   const leaves = certTable(cluster).filter(({ phase }) => phase !== 'ca')
-  return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(certificateFile(name)) ?? '') ?? [])
+  return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(auth.files.certificate(name)) ?? '') ?? [])
 }
 
 /** No component would trust anything signed by this CA. */
@@ -174,9 +177,9 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
 /** With a new CA, whatever a previous one issued would stop working. */
 function refuseNewCa(workspace: Workspace): void {
   const { auth } = workspace
-  const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(parseFileName(name)?.kind ?? ''))
+  const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(auth.files.parse(name)?.kind ?? ''))
   if (made.length > 0)
-    throw refusal(`${auth.path} has no ${certificate} and ${key}, but ${formatNames(made)}, issued by a previous CA`, [
+    throw refusal(`${auth.path} has no ${pairOf(workspace)}, but ${formatNames(made)}, issued by a previous CA`, [
       recoverMissing(workspace),
       startOver(workspace),
     ])
@@ -186,7 +189,8 @@ function refuseNewCa(workspace: Workspace): void {
 function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force?: Force): void {
   const { auth } = workspace
   const broken = pair.reasons.filter(
-    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === certificate),
+    (reason) =>
+      reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(caName)),
   )
   if (broken.length > 0)
     throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [

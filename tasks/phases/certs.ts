@@ -2,7 +2,7 @@
 
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { caName, pairFiles } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -22,8 +22,10 @@ import {
 import { certificatePem } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import type { CertPhase } from '../layouts/layout.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { signingCa } from '../rotations/ca-state.ts'
-import { type CertPhase, type CertRow, certTable } from '../tables/certs.ts'
+import { type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import { tokenPair } from './service-account.ts'
 
@@ -32,21 +34,22 @@ export type LeafPhase = Exclude<CertPhase, 'ca'>
 export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
   return certTable(cluster)
     .filter((row) => row.phase === phase)
-    .map((row) =>
-      authTarget({
+    .map((row) => {
+      const files = layoutOf(cluster).files.pair(row.name)
+      return authTarget({
         id: row.id,
         phase,
         node: row.node,
         needs: [caName],
-        makes: pairFiles(row.name),
+        makes: files,
         purpose: row.purpose,
-        restarts: unitsToRestart(pairFiles(row.name), row.node),
+        restarts: unitsToRestart(cluster, files, row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         ...leafPair(row),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
-      }),
-    )
+      })
+    })
 }
 
 function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {

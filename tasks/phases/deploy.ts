@@ -45,10 +45,11 @@ export async function checkFolder({ workspace, node, names }: OfNode, force?: Fo
 }
 
 export function foreseeCopies(
+  workspace: Workspace,
   node: ClusterNode,
   { found: { checked }, force }: Foreseen<DeployFound>,
 ): Change | undefined {
-  return changeOf(force ? everything(node, checked.wrong) : checked.wrong)
+  return changeOf(force ? everything(workspace, node, checked.wrong) : checked.wrong)
 }
 
 function changeOf(wrong: NodeReason | undefined): Change | undefined {
@@ -66,7 +67,7 @@ export async function copyFiles(
   const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
   for (let tries = 0; ; tries++) {
-    const left = isForced ? everything(node, wrong) : wrong
+    const left = isForced ? everything(workspace, node, wrong) : wrong
     if (!left) return {}
     try {
       keepOthers(workspace, node, others)

@@ -5,6 +5,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
@@ -23,13 +24,13 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       id: deployId(node),
       phase: 'deploy',
       node: node.name,
-      needs: [...new Set(nodeFiles(node).flatMap((file) => makers.get(file) ?? []))],
+      needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
-      units: unitsOf(node.role),
+      units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (workspace, force) => (await load()).checkFolder({ workspace, node, names }, force),
       build: async (workspace, work) => (await load()).copyFiles({ workspace, node, names }, work),
-      foresee: async (_, work) => (await load()).foreseeCopies(node, work),
+      foresee: async (workspace, work) => (await load()).foreseeCopies(workspace, node, work),
       release: (workspace) => workspace.disconnect(node),
     }
   })
@@ -91,7 +92,7 @@ function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: rea
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
-  const admin = certTable(cluster).find(({ name }) => name === 'admin')
+  const admin = certTable(cluster).find(({ name }) => name === layoutOf(cluster).files.names.admin)
   if (!localKubeconfig || !admin) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }

@@ -1,6 +1,7 @@
 /** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
 
 import type { Change } from '../../lib/change.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -29,7 +30,7 @@ interface Found {
   readonly added: readonly string[]
 }
 
-export function encryptionKeyTargets(): Target[] {
+export function encryptionKeyTargets(cluster: Cluster): Target[] {
   return [
     authTarget({
       id: name,
@@ -37,7 +38,7 @@ export function encryptionKeyTargets(): Target[] {
       needs: [],
       makes: [file],
       purpose: 'encrypts Secrets',
-      restarts: unitsToRestart([file]),
+      restarts: unitsToRestart(cluster, [file]),
       where: 'auth',
       irreplaceable: 'whole',
       check,
@@ -88,10 +89,10 @@ async function build(workspace: Workspace, { found, force }: Work<Found | undefi
 }
 
 function warningAfter(
-  { command }: Workspace,
+  { cluster, command }: Workspace,
   { added, old }: { readonly added: readonly string[]; readonly old: string | undefined },
 ): string | undefined {
-  const readers = unitsToRestart([file]).join(', ')
+  const readers = unitsToRestart(cluster, [file]).join(', ')
   if (old)
     return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
   return added.length > 0

@@ -2,7 +2,7 @@
 
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { caName, certificateFile, keyFile, kubeconfigFile, pairFiles } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -24,7 +24,7 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         needs: [caName, row.id],
         makes: [kubeconfigFile(row.name)],
         purpose: 'its kubeconfig',
-        restarts: unitsToRestart([kubeconfigFile(row.name)], row.node),
+        restarts: unitsToRestart(cluster, [kubeconfigFile(row.name)], row.node),
         where: 'auth',
         check: (workspace) => check(workspace, row),
         build: async (workspace) => {
@@ -58,7 +58,7 @@ function check(workspace: Workspace, row: CertRow): Verdict {
 /** Whether everything is there that a kubeconfig is made of. */
 export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean {
   const { trusted } = signingCa(auth, now)
-  return [...trusted.map(certificateFile), ...pairFiles(name)].every((file) => auth.tryBytes(file))
+  return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))
 }
 
 export function readAccess({ auth, cluster, now }: Workspace, { name, profile }: CertRow): Access {
@@ -68,9 +68,9 @@ export function readAccess({ auth, cluster, now }: Workspace, { name, profile }:
     server: serverUrl(cluster),
     user: profile.subject.CN,
     context: 'default',
-    ca: joinPems(trusted.map((each) => auth.bytes(certificateFile(each)))),
-    certificate: auth.bytes(certificateFile(name)),
-    key: auth.bytes(keyFile(name)),
+    ca: joinPems(trusted.map((each) => auth.bytes(auth.files.certificate(each)))),
+    certificate: auth.bytes(auth.files.certificate(name)),
+    key: auth.bytes(auth.files.key(name)),
   }
 }
 

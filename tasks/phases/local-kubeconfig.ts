@@ -5,7 +5,7 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
-import { caName, pairFiles } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Built, Foreseen, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -230,12 +230,11 @@ function refuseOtherCa(files: readonly KubeconfigFile[], workspace: Workspace): 
   if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
   const { certificate, key } = readPair(auth, caName)
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
-  const isOurs = (key: KeyObject) =>
-    ours.some((our) => our.equals(key)) || isPreviousCa(key, (file) => auth.tryBytes(file))
+  const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
   if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = fetchCommand(workspace, pairFiles(caName))
-  const back = `put that cluster's ${pairFiles(caName).join(', ')} there, from a backup or from a control node: ${fetch}`
+  const fetch = fetchCommand(workspace, auth.files.pair(caName))
+  const back = `put that cluster's ${auth.files.pair(caName).join(', ')} there, from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
     ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(workspace)}`,
     'or have ours written into another file: localKubeconfig.path in cluster.yaml',

@@ -6,7 +6,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile, keyFile, nextName, pairFiles } from '../../lib/files/names.ts'
+import { caName, nextName } from '../../lib/files/names.ts'
 import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
@@ -47,8 +47,8 @@ function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable)
   const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
   const inFile = chainOf(pair)
   if (!others.every((key) => inFile.some((each) => isGood(workspace, row, each, key))))
-    reasons.push({ kind: 'rotation', what: `${certificateFile(row.name)} is to hold ${others.length + 1} keys` })
-  if (stage === 'signing' && auth.read(keyFile(nextName(row.name))))
+    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
+  if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
   return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
 }
@@ -73,15 +73,15 @@ function refuseOtherKey(
 ): void {
   const { auth, command } = workspace
   const lost = reasons.filter(
-    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === keyFile(name),
+    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === auth.files.key(name),
   )
-  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(certificateFile(name)) === undefined
+  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(auth.files.certificate(name)) === undefined
   const other = key ? compareKeyKind(key, profile) : []
   if (isNew || lost.length + other.length === 0) return
   throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
-      : `restore ${keyFile(name)} and ${certificateFile(name)} from a backup or from a control node: ${fetchCommand(workspace, [keyFile(name), certificateFile(name)])}`,
+      : `restore ${auth.files.key(name)} and ${auth.files.certificate(name)} from a backup or from a control node: ${fetchCommand(workspace, [auth.files.key(name), auth.files.certificate(name)])}`,
     `or give up ${loss}: ${command(`${id} --force`)}`,
   ])
 }
@@ -89,26 +89,26 @@ function refuseOtherKey(
 function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }: CertRow, force?: Force): Change {
   const end = tryCertificate(auth, caName)?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, validity, end)
-  const isKeyKept = force !== 'replace' && auth.read(keyFile(name)) !== undefined
+  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(name)) !== undefined
   return changeOfPair(auth, name, { profile, expires, isKeyKept })
 }
 
 async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
-  const { auth, now, command } = workspace
+  const { auth, cluster, now, command } = workspace
   const { name, profile, validity } = row
   if (force === 'replace' && readTokenState(workspace).stage !== 'settled')
     throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
   const pair = readTokenPair(auth)
-  const old = force === 'replace' ? backUp(auth, pairFiles(name), now) : undefined
+  const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
   // A new key beside the old certificate would look like a lost key.
-  if (!key) auth.remove(certificateFile(name))
+  if (!key) auth.remove(auth.files.certificate(name))
   const chain = key ? await otherCertificates(workspace, row, pair) : ''
   const issuer = readIssuer(auth)
   const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
-  if (readTokenState(workspace).stage === 'signing') auth.remove(keyFile(nextName(name)))
+  if (readTokenState(workspace).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, warning: row.warning }
-  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(pairFiles(name)).join(', ')} everywhere`
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(cluster, auth.files.pair(name)).join(', ')} everywhere`
   return { change, warning }
 }
 

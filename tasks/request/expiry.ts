@@ -1,6 +1,6 @@
 /** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
 
-import { caName, parseFileName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Target, TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -17,7 +17,7 @@ const day = 24 * hour
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Target>): Closing['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
     const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
     return at ? [{ name, at }] : []
   })

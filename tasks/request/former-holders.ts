@@ -2,7 +2,7 @@
 import { dirname } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, kubeconfigFile, pairFiles, parseFileName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
@@ -10,7 +10,8 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { folderWord } from '../../lib/remote/shell.ts'
 import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { certTable, nodeUser } from '../tables/certs.ts'
+import { nodeUser } from '../layouts/layout.ts'
+import { certTable } from '../tables/certs.ts'
 import { commandsAfterLeak } from './leak.ts'
 
 interface FormerHolder {
@@ -33,13 +34,13 @@ export function formerHolders(seen: Seen): FormerHolder[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
   const ca = tryCertificate(auth, caName)
   const files = auth.names()
-  const names = new Set(files.flatMap((file) => parseFileName(file)?.name ?? []))
+  const names = new Set(files.flatMap((file) => auth.files.parse(file)?.name ?? []))
   return [...names].flatMap((name) => {
     const certificate = known.has(name)
       ? undefined
       : (tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name))
     if (!certificate) return []
-    const held = [...pairFiles(name), kubeconfigFile(name)].filter((each) => files.includes(each))
+    const held = [...auth.files.pair(name), kubeconfigFile(name)].filter((each) => files.includes(each))
     const former = { name, held, certificate }
     if (certificate.attributes.includes(`CN=${nodeUser(name)}`)) return [formerNode(seen, former)]
     const isUser = !certificate.isCa && certificate.attributes.includes(`CN=${name}`)
@@ -87,7 +88,7 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
   const role = cluster.nodes.find((node) => node.name === name)?.role
   const gone = role ? `${name} is a ${role} now, which has no certificate` : `${name} is no longer in cluster.yaml`
   const { user, directory } = cluster.ssh
-  const remove = `rm -f ${[...pairFiles(name), kubeconfigFile(name)].join(' ')}`
+  const remove = `rm -f ${[...auth.files.pair(name), kubeconfigFile(name)].join(' ')}`
   const there = directory === '~' ? remove : `cd ${folderWord(directory)} && ${remove}`
   const use = { folder: dirname(auth.path), ssh: cluster.ssh }
   return {
@@ -105,7 +106,7 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
       removal(auth, held),
       {
         what: 'if it was a control node and is not wiped, it also holds the keys of the CA, the service accounts and stored Secrets',
-        commands: commandsAfterLeak(command, [caName, 'service-account', 'encryption-key']),
+        commands: commandsAfterLeak(command, [caName, auth.files.names.tokens, 'encryption-key']),
       },
     ],
   }

@@ -1,7 +1,7 @@
 /** A row for everything that was made, and one for each node: state, reason, expiry. And their totals. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
-import { caName, parseFileName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -135,7 +135,15 @@ export function takeInventory(seen: Seen): Item[] {
       const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
       const isEndingSoon = end !== undefined && endsSoon(workspace, end)
       return {
-        ...{ id, phase, where, node, name: parseFileName(file)?.name ?? nameInPhase(target), files, purpose },
+        ...{
+          id,
+          phase,
+          where,
+          node,
+          name: workspace.auth.files.parse(file)?.name ?? nameInPhase(target),
+          files,
+          purpose,
+        },
         certificate,
         issuer,
         end,
@@ -149,7 +157,7 @@ export function takeInventory(seen: Seen): Item[] {
 
 function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
   const { auth } = workspace
-  const { kind, name = '' } = parseFileName(file) ?? {}
+  const { kind, name = '' } = auth.files.parse(file) ?? {}
   // A fresh kubeconfig holds the files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
   const embedded =
@@ -197,7 +205,9 @@ function explainReasons(reasons: readonly Reason[]): string {
 
 /** The nodes that were inspected, by the file that belongs on them. */
 function findHolders(seen: Seen) {
-  const held = inspectedNodes(seen).flatMap((each) => nodeFiles(each.node).map((file) => ({ ...each, file })))
+  const held = inspectedNodes(seen).flatMap((each) =>
+    nodeFiles(seen.workspace.cluster, each.node).map((file) => ({ ...each, file })),
+  )
   return Map.groupBy(held, ({ file }) => file)
 }
 
@@ -221,13 +231,13 @@ function inspectedNodes({ workspace, graph, outcomes }: Seen) {
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  const { install: settings } = seen.workspace.cluster
+  const { cluster } = seen.workspace
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
-    const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(node, outcome) : []))
+    const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
     const shown = states.filter(({ state }) => !worst || state !== 'fresh')
     // Where no unit is due, nothing is there to be installed or loaded.
-    const isDue = settings !== false && nodeUnits(node, settings).length > 0
+    const isDue = cluster.install !== false && nodeUnits(cluster, node).length > 0
     return {
       node: node.name,
       state: worst?.state ?? 'fresh',
@@ -255,13 +265,13 @@ function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolea
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
-function nodeState(node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
-  return { state: 'fresh', why: `${count(nodeFiles(node).length, 'file')}, as in auth/` }
+  return { state: 'fresh', why: `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */

@@ -14,6 +14,7 @@ import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
 import { configPath } from '../../lib/remote/ssh-command.ts'
 import type { PhaseView } from '../../lib/show/phase-view.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
+import { layoutOf } from '../layouts/table.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { commandOf, type Host } from './host.ts'
 import type { Options } from './options.ts'
@@ -52,8 +53,8 @@ export interface Session extends Request {
   readonly limits: RunOptions['limits']
 }
 
-export function authBeside(file: string): AuthDir {
-  return new AuthDir(join(dirname(file), 'auth'))
+export function authBeside({ file, cluster }: Pick<Request, 'file' | 'cluster'>): AuthDir {
+  return new AuthDir(join(dirname(file), 'auth'), layoutOf(cluster).files)
 }
 
 export function openSession(request: Request, note: (text: string) => void) {
@@ -64,7 +65,7 @@ export function openSession(request: Request, note: (text: string) => void) {
     ...request,
     workspace: {
       cluster,
-      auth: authBeside(file),
+      auth: authBeside(request),
       now: request.now(),
       kubeconfigs,
       connect,
@@ -118,7 +119,7 @@ export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: s
  * and no run waits for a reader. Throws as lockAuth does.
  */
 export async function readUnlocked<T>(request: Request, read: () => Promise<T>): Promise<T> {
-  const auth = authBeside(request.file)
+  const auth = authBeside(request)
   const { options, printError, signal } = request
   const onWait = options.quiet ? () => {} : printError
   for (;;) {

@@ -57,7 +57,7 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
   const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
   const found = [
     ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
-    ...loopback([api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
+    ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
   ]
   if (found.length === 0) return []
   return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]

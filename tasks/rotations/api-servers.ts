@@ -70,9 +70,9 @@ export interface Control {
 
 /** Throws a Failure if a component that runs does not answer. */
 export async function surveyApiServers(serving: Serving): Promise<Survey> {
-  const { workspace, install, signal } = serving
+  const { workspace, signal } = serving
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  if (!controls.some((node) => nodeUnits(node, install).some(isApiServer)))
+  if (!controls.some((node) => nodeUnits(workspace.cluster, node).some(isApiServer)))
     return {
       unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
       unknown: [],
@@ -95,7 +95,7 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
     await delay(renewalTime, undefined, { signal })
     return (await readLeases(serving, first)).leases
   })
-  const members = nodeUnits(first, install).some(isStore) ? await readMembers(serving, first) : []
+  const members = nodeUnits(workspace.cluster, first).some(isStore) ? await readMembers(serving, first) : []
   return {
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(

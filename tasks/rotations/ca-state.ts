@@ -4,8 +4,8 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, certificateFile, crossName, keyFile, nextName } from '../../lib/files/names.ts'
+import type { AuthDir, AuthFiles } from '../../lib/files/auth-dir.ts'
+import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
@@ -13,17 +13,29 @@ import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { isKeyOf, readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
-import type { Read, Unclear } from './rotation.ts'
+import type { Unclear } from './rotation.ts'
 
 export const caNext = nextName(caName)
-const [presentFile, nextFile, nextKeyFile, crossFile] = [
-  certificateFile(caName),
-  certificateFile(caNext),
-  keyFile(caNext),
-  certificateFile(crossName),
-]
+
+interface CaFiles {
+  readonly present: string
+  readonly next: string
+  readonly nextKey: string
+  readonly cross: string
+}
+
+export const caFiles = once<CaFiles, FileNames>((files) => ({
+  present: files.certificate(caName),
+  next: files.certificate(caNext),
+  nextKey: files.key(caNext),
+  cross: files.certificate(crossName),
+}))
+
 /** In the order in which they are made. */
-export const caRotationFiles = [nextKeyFile, nextFile, crossFile] as const
+export function caRotationFiles(files: FileNames): string[] {
+  const { nextKey, next, cross } = caFiles(files)
+  return [nextKey, next, cross]
+}
 
 export interface CaState {
   /**
@@ -61,18 +73,18 @@ const unclear = (file: string, why: string, when: Row['when']): Row => ({
 })
 
 /** The first row that applies. A row may rely on what the rows before it have ruled out. */
-const states: readonly Row[] = [
-  unclear(nextKeyFile, 'is not an unencrypted private key', (f) => f.broken.includes(nextKeyFile)),
-  unclear(nextFile, 'is not a valid certificate', (f) => f.broken.includes(nextFile)),
-  unclear(crossFile, 'is not a valid certificate', (f) => f.broken.includes(crossFile) && !f.nextKey),
-  unclear(nextFile, `is not of the key in ${nextKeyFile}`, (f) => f.next && f.nextKey && !isKeyOf(f.next, f.nextKey)),
+const statesOf = once<readonly Row[], CaFiles>(({ present, next, nextKey, cross }) => [
+  unclear(nextKey, 'is not an unencrypted private key', (f) => f.broken.includes(nextKey)),
+  unclear(next, 'is not a valid certificate', (f) => f.broken.includes(next)),
+  unclear(cross, 'is not a valid certificate', (f) => f.broken.includes(cross) && !f.nextKey),
+  unclear(next, `is not of the key in ${nextKey}`, (f) => f.next && f.nextKey && !isKeyOf(f.next, f.nextKey)),
   { stage: 'finishing', ...oneCa, when: (f) => f.present && f.nextPublic?.equals(f.present.publicKey) },
-  unclear(nextKeyFile, `is missing, and ${nextFile} is there`, (f) => f.next && !f.nextKey),
-  unclear(nextFile, `has the subject of ${presentFile}`, (f) => f.next && f.present?.subject.equals(f.next.subject)),
+  unclear(nextKey, `is missing, and ${next} is there`, (f) => f.next && !f.nextKey),
+  unclear(next, `has the subject of ${present}`, (f) => f.next && f.present?.subject.equals(f.next.subject)),
   { stage: 'both', issuer: caNext, trusted: [caNext, caName], when: (f) => f.nextKey },
-  unclear(crossFile, `is not of the key of ${presentFile}`, (f) => f.cross && f.present && !isSame(f.cross, f.present)),
+  unclear(cross, `is not of the key of ${present}`, (f) => f.cross && f.present && !isSame(f.cross, f.present)),
   { stage: 'settled', ...oneCa, when: () => true },
-]
+])
 
 /** By its key. */
 function isSame(one: Certificate, other: Certificate): boolean {
@@ -83,22 +95,23 @@ const certificateIn = once(readCertificate)
 const keyIn = once(readPrivateKey)
 
 /** `now`: an expired chain is left out. */
-export function caState(read: Read, now: Date): CaState | Unclear {
+export function caState(auth: AuthFiles, now: Date): CaState | Unclear {
+  const named = caFiles(auth.files)
   const broken: string[] = []
   const parse = <T>(file: string, parser: (bytes: Buffer) => T | undefined) => {
-    const bytes = read(file)
+    const bytes = auth.tryBytes(file)
     const parsed = bytes && parser(bytes)
     if (bytes && !parsed) broken.push(file)
     return parsed
   }
   const [next, nextKey, cross] = [
-    parse(nextFile, certificateIn),
-    parse(nextKeyFile, keyIn),
-    parse(crossFile, certificateIn),
+    parse(named.next, certificateIn),
+    parse(named.nextKey, keyIn),
+    parse(named.cross, certificateIn),
   ]
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
-  const present = next || nextKey || cross ? parse(presentFile, certificateIn) : undefined
-  const state = states.find(({ when }) => when({ present, next, nextKey, nextPublic, cross, broken }))
+  const present = next || nextKey || cross ? parse(named.present, certificateIn) : undefined
+  const state = statesOf(named).find(({ when }) => when({ present, next, nextKey, nextPublic, cross, broken }))
   if (!state) throw new Error('no row applies')
   const { when, ...found } = state
   if (found.stage === 'unclear') return found
@@ -109,7 +122,7 @@ export function caState(read: Read, now: Date): CaState | Unclear {
 
 /** Throws a refusal if the files do not fit together. */
 export function readCaState({ auth, now, command }: Workspace): CaState {
-  const state = caState((file) => auth.tryBytes(file), now)
+  const state = caState(auth, now)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
     `restore ${state.file} from a backup of this folder`,
@@ -119,7 +132,7 @@ export function readCaState({ auth, now, command }: Workspace): CaState {
 
 /** For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them. */
 export function signingCa(auth: AuthDir, now: Date): CaState {
-  const state = caState((file) => auth.tryBytes(file), now)
+  const state = caState(auth, now)
   return state.stage === 'unclear' ? { stage: 'settled', ...oneCa, chain: undefined } : state
 }
 
@@ -127,7 +140,8 @@ export function signingCa(auth: AuthDir, now: Date): CaState {
 export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState): Reason[] {
   if (stage === 'settled') return []
   if (stage === 'finishing') {
-    const left = [nextKeyFile, nextFile].filter((file) => auth.read(file))
+    const { next, nextKey } = caFiles(auth.files)
+    const left = [nextKey, next].filter((file) => auth.read(file))
     return [{ kind: 'rotation', what: `the next CA takes the place of the present one: ${left.join(', ')}` }]
   }
   const { certificate: next, reasons } = readPair(auth, caNext)
@@ -143,7 +157,7 @@ export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState):
     ...reasons,
     // A clock that was wrong made it.
     ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
-    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: crossFile } as const]),
+    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files).cross } as const]),
   ]
 }
 

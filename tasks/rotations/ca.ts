@@ -8,15 +8,7 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
-import {
-  caName,
-  certificateFile,
-  crossName,
-  keyFile,
-  kubeconfigFile,
-  pairFiles,
-  parseFileName,
-} from '../../lib/files/names.ts'
+import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Built } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -30,35 +22,31 @@ import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
-import { formatDate } from '../../lib/wording.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { credentialsOf, isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
-import { caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
+import { caFiles, caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
-const [presentFile, nextFile, crossFile] = [
-  certificateFile(caName),
-  certificateFile(caNext),
-  certificateFile(crossName),
-]
 /** Milliseconds: the certificates that are made to be refused are valid for two of these. */
 const tenMinutes = 600_000
 
 const both: Stage = {
   name: 'both',
   title: 'the next CA signs, and the present one is trusted as well',
-  changes: (file) => {
-    const { kind, name } = parseFileName(file) ?? {}
-    return kind === 'kubeconfig' || (kind === 'certificate' && name !== caName && name !== 'service-account')
+  changes: (file, { parse, names }) => {
+    const { kind, name = '' } = parse(file) ?? {}
+    return kind === 'kubeconfig' || (kind === 'certificate' && ![caName, names.tokens].includes(name))
   },
   proof: 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each server',
   async begin({ workspace: { auth, cluster, now, command }, isForced }) {
+    const { present, cross: crossFile, nextKey } = caFiles(auth.files)
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
-      throw refusal(`${presentFile} in ${auth.path} may not sign another CA (pathlen:0)`, [
+      throw refusal(`${present} in ${auth.path} may not sign another CA (pathlen:0)`, [
         `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
     const cross = tryCertificate(auth, crossName)
@@ -70,7 +58,7 @@ const both: Stage = {
     backUp(auth, [crossFile], now)
     // The next run makes the rest from it.
     const key = await generatePrivateKey(cluster.certificates.key)
-    auth.write(keyFile(caNext), privateKeyPem(key), secretMode, { durable: true })
+    auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
   },
   async prove(rotating, node) {
     const { workspace } = rotating
@@ -78,29 +66,33 @@ const both: Stage = {
     for (const unit of units)
       for (const name of [caName, caNext]) {
         const as = ownCredentials(workspace, unit)
-        const reply = await askHealth(rotating, node, unit, { ca: workspace.auth.bytes(certificateFile(name)), as })
+        const reply = await askHealth(rotating, node, unit, {
+          ca: workspace.auth.bytes(workspace.auth.files.certificate(name)),
+          as,
+        })
         if (!isAccepted(reply))
           throw new Failure(`${unit.unit} answers ${reply.status} to our certificate`, { node: node.name })
       }
     return units.map(({ unit }) => unit)
   },
   async undo({ workspace: { auth, now } }) {
-    backUp(auth, caRotationFiles, now)
+    const { next, nextKey, cross } = caFiles(auth.files)
+    backUp(auth, caRotationFiles(auth.files), now)
     // The key goes last: until then the stage stays the same.
-    auth.remove(nextFile)
+    auth.remove(next)
     const previous = crossOfPresent(auth)
-    if (previous) auth.write(crossFile, previous, publicMode, { durable: true })
-    else auth.remove(crossFile)
-    auth.remove(keyFile(caNext))
+    if (previous) auth.write(cross, previous, publicMode, { durable: true })
+    else auth.remove(cross)
+    auth.remove(nextKey)
   },
 }
 
 const finished: Stage = {
   name: 'finishing',
   title: 'the next CA replaces the old one, which is no longer trusted',
-  changes: (file) => {
-    const { kind, name } = parseFileName(file) ?? {}
-    return kind === 'kubeconfig' || name === caName || file === certificateFile('service-account')
+  changes: (file, { parse, certificate, names }) => {
+    const { kind, name } = parse(file) ?? {}
+    return kind === 'kubeconfig' || name === caName || file === certificate(names.tokens)
   },
   proof: 'each API server, etcd and kubelet refuses a certificate of the old CA that is made for this test',
   isLast: true,
@@ -110,8 +102,9 @@ const finished: Stage = {
     return (await Promise.all(nodes.map((node) => ownClients(rotating, node)))).flat()
   },
   async begin({ workspace: { auth, now } }) {
-    backUp(auth, pairFiles(caName), now)
-    auth.write(presentFile, auth.bytes(nextFile), publicMode, { durable: true })
+    const { present, next } = caFiles(auth.files)
+    backUp(auth, auth.files.pair(caName), now)
+    auth.write(present, auth.bytes(next), publicMode, { durable: true })
   },
   async prove(rotating, node) {
     const previous = await signByPreviousCa(rotating)
@@ -160,6 +153,7 @@ export const caRotation: Rotation = {
 
 /** While both CAs are in use, from the next CA's key. What is there already stays. */
 export async function makeNextCa({ auth, now, cluster }: Workspace, wanted: Profile): Promise<Built> {
+  const { next: nextFile, cross: crossFile } = caFiles(auth.files)
   const { certificate: present } = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, caNext)
   if (!key || !present) throw unreadable(auth)
@@ -182,10 +176,11 @@ export function finishCa({ auth }: Workspace): Built {
   const { certificate } = readPair(auth, caName)
   const { key } = readPair(auth, caNext)
   if (key && certificate?.publicKey.equals(createPublicKey(key)))
-    auth.write(keyFile(caName), privateKeyPem(key), secretMode, { durable: true })
-  auth.remove(nextFile)
-  auth.remove(keyFile(caNext))
-  return { change: { kind: 'made', files: pairFiles(caName), isNew: false } }
+    auth.write(auth.files.key(caName), privateKeyPem(key), secretMode, { durable: true })
+  const { next, nextKey } = caFiles(auth.files)
+  auth.remove(next)
+  auth.remove(nextKey)
+  return { change: { kind: 'made', files: auth.files.pair(caName), isNew: false } }
 }
 
 function unreadable(auth: Workspace['auth']): Failure {
@@ -197,7 +192,7 @@ function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
   const present = tryCertificate(auth, caName)
   return backedUp(
     auth,
-    crossFile,
+    caFiles(auth.files).cross,
     (cross) => present?.publicKey.equals(cross.publicKey) === true && cross.subject.equals(present.subject),
   )
 }
@@ -227,14 +222,14 @@ interface PreviousCa {
 /** Undefined if there was no CA before ours, or its key is gone. */
 async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | undefined> {
   const { auth, cluster, now } = workspace
-  const keys = backups(auth, keyFile(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
-  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), (file) => auth.tryBytes(file)))
+  const keys = backups(auth, auth.files.key(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
+  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth))
   const cross = tryCertificate(auth, crossName)
-  const pem = cross && backedUp(auth, presentFile, (each) => isIssuedBy(cross, each))
+  const pem = cross && backedUp(auth, caFiles(auth.files).present, (each) => isIssuedBy(cross, each))
   const ca = pem && readCertificate(pem)
   if (cross && cross.notAfter > now && !(privateKey && ca))
     throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
-      remedy: `restore its ca.pem and ca-key.pem there from a backup, then ${runAgain}`,
+      remedy: `restore its ${formatNames(auth.files.pair(caName))} there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined
   const key = await generatePrivateKey('ecdsa-p256')
@@ -254,9 +249,12 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
 function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable): Credentials {
   const own = credentialsOf(workspace, name)
   if (own) return own
-  throw new Failure(`${workspace.auth.path} has no ${certificateFile(name)}: there are no credentials for a query`, {
-    remedy: workspace.command('certs'),
-  })
+  throw new Failure(
+    `${workspace.auth.path} has no ${workspace.auth.files.certificate(name)}: there are no credentials for a query`,
+    {
+      remedy: workspace.command('certs'),
+    },
+  )
 }
 
 /** Refused in the handshake, or by 401. */
@@ -267,7 +265,7 @@ async function untilRefused(
   previous: Credentials,
 ): Promise<boolean> {
   const { workspace, signal } = rotating
-  const ca = workspace.auth.bytes(presentFile)
+  const ca = workspace.auth.bytes(caFiles(workspace.auth.files).present)
   const isAnswered = async (as: Credentials) =>
     askHealth(rotating, node, unit, { ca, as }).then(isAccepted, (error) => {
       if (error instanceof Failure && !signal.aborted) return false

@@ -2,9 +2,10 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { ask, type Credentials, type Reply } from '../../lib/kubernetes/probe.ts'
+import type { Health, Unit } from '../layouts/layout.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
-import { type Health, nodeUnits, type Unit } from '../tables/places.ts'
+import { nodeUnits } from '../tables/places.ts'
 
 /** One that answers to a certificate. */
 export interface Askable extends Unit {
@@ -17,7 +18,7 @@ function isAskable(unit: Unit): unit is Askable {
 
 /** Those that are installed there, and run. */
 export async function askable({ workspace, install }: Serving, node: ClusterNode): Promise<Askable[]> {
-  if (!nodeUnits(node, install).some(isAskable)) return []
+  if (!nodeUnits(workspace.cluster, node).some(isAskable)) return []
   const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
   return checks.flatMap(({ unit, isUp }) => (isUp && isAskable(unit) ? [unit] : []))
 }

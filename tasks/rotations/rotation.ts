@@ -4,11 +4,9 @@
  */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
+import type { FileNames } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-
-/** Reads a file of auth/ by its name. */
-export type Read = (file: string) => Buffer | undefined
 
 /** No stage: the files do not fit together. */
 export interface Unclear {
@@ -31,7 +29,7 @@ export interface Stage {
   /** What holds in it, in a few words. */
   readonly title: string
   /** Whether a file of auth/ changes when the stage begins. */
-  readonly changes: (file: string) => boolean
+  changes(file: string, files: FileNames): boolean
   /** For the plan: the proof that completes the stage. */
   readonly proof: string
   /** Begins it from the previous stage: backs up what it replaces, then one write that counts. */

@@ -4,17 +4,26 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
+import type { AuthDir, AuthFiles } from '../../lib/files/auth-dir.ts'
+import { type FileNames, nextName } from '../../lib/files/names.ts'
 import { once, publicMode } from '../../lib/files/plain-file.ts'
 import { type Certificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { type Pair, readPair } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
-import type { Read, Unclear } from './rotation.ts'
+import type { Unclear } from './rotation.ts'
 
-export const tokenName = 'service-account'
-const [certificateOf, keyOf, nextKeyOf] = [certificateFile(tokenName), keyFile(tokenName), keyFile(nextName(tokenName))]
+interface TokenFiles {
+  readonly certificate: string
+  readonly key: string
+  readonly nextKey: string
+}
+
+export const tokenFiles = once<TokenFiles, FileNames>((files) => ({
+  certificate: files.certificate(files.names.tokens),
+  key: files.key(files.names.tokens),
+  nextKey: files.key(nextName(files.names.tokens)),
+}))
 
 export interface TokenState {
   /**
@@ -46,11 +55,11 @@ const none = () => []
 const accepted = ({ others }: Files) => others
 
 /** The first row that applies. A row may rely on what the rows before it have ruled out. */
-const states: readonly Row[] = [
+const statesOf = once<readonly Row[], TokenFiles>(({ nextKey }) => [
   {
     stage: 'unclear',
-    file: nextKeyOf,
-    why: `${nextKeyOf} is not an unencrypted private key`,
+    file: nextKey,
+    why: `${nextKey} is not an unencrypted private key`,
     when: ({ isNextBroken }) => isNextBroken,
   },
   { stage: 'settled', others: none, when: ({ isPair }) => !isPair },
@@ -61,25 +70,30 @@ const states: readonly Row[] = [
   },
   { stage: 'signing', others: accepted, when: ({ next, others }) => next || others.length > 0 },
   { stage: 'settled', others: none, when: () => true },
-]
+])
 
 const keyIn = once(readPrivateKey)
 const keysIn = once<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 
-export function tokenState(read: Read): TokenState | Unclear {
+export function tokenState(auth: AuthFiles): TokenState | Unclear {
+  const named = tokenFiles(auth.files)
   const publicKeyIn = (file: string) => {
-    const pem = read(file)
+    const pem = auth.tryBytes(file)
     const key = pem && keyIn(pem)
     return key && createPublicKey(key)
   }
-  const [signing, next, certificates] = [publicKeyIn(keyOf), publicKeyIn(nextKeyOf), read(certificateOf)]
+  const [signing, next, certificates] = [
+    publicKeyIn(named.key),
+    publicKeyIn(named.nextKey),
+    auth.tryBytes(named.certificate),
+  ]
   const inFile = certificates ? keysIn(certificates) : []
   const others = inFile.filter((each) => !signing?.equals(each))
   const isPair = signing !== undefined && (inFile.length === 0 || others.length < inFile.length)
-  const files = { signing, others, isPair, next, isNextBroken: !next && read(nextKeyOf) !== undefined }
-  const state = states.find(({ when }) => when(files))
+  const files = { signing, others, isPair, next, isNextBroken: !next && auth.tryBytes(named.nextKey) !== undefined }
+  const state = statesOf(named).find(({ when }) => when(files))
   if (!state) throw new Error('no row applies')
   if (state.stage !== 'unclear') return { stage: state.stage, others: state.others(files) }
   const { when, ...found } = state
@@ -88,7 +102,7 @@ export function tokenState(read: Read): TokenState | Unclear {
 
 /** Throws a refusal if the files do not fit together. */
 export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState {
-  const state = tokenState((file) => auth.tryBytes(file))
+  const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
     `restore it from a backup, or remove it if it was never deployed: rm ${auth.path}/${state.file}`,
@@ -97,7 +111,7 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
 
 /** The pair. Where the signing key has just changed, its certificate does not come first in the file yet. */
 export function readTokenPair(auth: AuthDir): Pair {
-  const pair = readPair(auth, tokenName)
+  const pair = readPair(auth, auth.files.names.tokens)
   const { certificate, key, reasons } = pair
   const isElsewhere = reasons.some(({ kind }) => kind === 'key-mismatch')
   const own =
@@ -120,6 +134,8 @@ export function chainOf({ chain }: Pair): Certificate[] {
 export function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
   const { certificate, key } = readTokenPair(auth)
   if (!certificate || !key)
-    throw new Failure(`${certificateOf} in ${auth.path} can't be read any more`, { remedy: runAgain })
-  auth.write(certificateOf, certificatePem(certificate.der), publicMode, { durable: true })
+    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
+      remedy: runAgain,
+    })
+  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
 }

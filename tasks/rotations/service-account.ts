@@ -8,7 +8,6 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
-import { certificateFile, keyFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
@@ -18,30 +17,30 @@ import { withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { dropOtherKeys, readTokenState, tokenName } from './service-account-state.ts'
+import { dropOtherKeys, readTokenState, tokenFiles } from './service-account-state.ts'
 
-const [certificate, key] = [certificateFile(tokenName), keyFile(tokenName)]
-const nextKey = keyFile(nextName(tokenName))
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
 
 const published: Stage = {
   name: 'published',
   title: 'the next key is accepted, and the present one signs',
-  changes: (file) => file === certificate,
+  changes: (file, files) => file === tokenFiles(files).certificate,
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
   async begin({ workspace: { auth, cluster } }) {
     const next = await generatePrivateKey(cluster.certificates.key)
-    auth.write(nextKey, privateKeyPem(next), secretMode, { durable: true })
+    auth.write(tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode, { durable: true })
   },
   prove: proveWith(refuseOtherKeys),
   async undoHeldBy({ workspace: { auth }, isForced }) {
+    const { key, nextKey } = tokenFiles(auth.files)
     // The undo of the stage in which it signed has kept it.
     const next = publicKeyIn(auth.tryBytes(nextKey))
     const hasSigned = next && backups(auth, key).some((pem) => publicKeyIn(pem)?.equals(next))
     return hasSigned && !isForced ? ['tokens that the next key has signed already (--force makes them invalid)'] : []
   },
   async undo({ workspace: { auth, now } }) {
+    const { certificate, nextKey } = tokenFiles(auth.files)
     backUp(auth, [nextKey, certificate], now)
     // First the certificates: with the next key gone, it would count as an old key that is still accepted.
     dropOtherKeys({ auth })
@@ -52,14 +51,16 @@ const published: Stage = {
 const signing: Stage = {
   name: 'signing',
   title: 'the next key signs, and the old one is still accepted',
-  changes: (file) => file === key || file === certificate,
+  changes: (file, files) => file === tokenFiles(files).key || file === tokenFiles(files).certificate,
   proof: 'a token that is requested from each API server is signed by the next key',
   async begin({ workspace: { auth, now } }) {
+    const { key, nextKey } = tokenFiles(auth.files)
     backUp(auth, [key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
   prove: proveWith(refuseOtherKeys, refuseOtherSigner),
   async undo({ workspace: { auth, now } }) {
+    const { key, nextKey } = tokenFiles(auth.files)
     const { others } = readTokenState({ auth })
     const old = backups(auth, key).find((pem) => others.some((each) => publicKeyIn(pem)?.equals(each)))
     if (!old)
@@ -73,19 +74,19 @@ const signing: Stage = {
 const finished: Stage = {
   name: 'finished',
   title: 'tokens of the old key are refused',
-  changes: (file) => file === certificate,
+  changes: (file, files) => file === tokenFiles(files).certificate,
   proof: 'each API server publishes the one key, and it signs a token that is requested there',
   isLast: true,
   heldBy: findOldTokens,
   async begin({ workspace: { auth, now } }) {
-    backUp(auth, [certificate], now)
+    backUp(auth, [tokenFiles(auth.files).certificate], now)
     dropOtherKeys({ auth })
   },
   prove: proveWith(refuseOtherKeys, refuseOtherSigner),
 }
 
 export const serviceAccountRotation: Rotation = {
-  name: tokenName,
+  name: 'service-account',
   what: 'the service-account key',
   stages: [published, signing, finished],
   stageOf: (workspace) => readTokenState(workspace).stage,
@@ -103,7 +104,7 @@ function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
 
 /** Undefined if auth/ has no key. */
 function signingKid({ auth }: Pick<Workspace, 'auth'>): string | undefined {
-  const present = publicKeyIn(auth.tryBytes(key))
+  const present = publicKeyIn(auth.tryBytes(tokenFiles(auth.files).key))
   return present && kidOf(present)
 }
 
@@ -140,15 +141,18 @@ async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void>
   const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
-    throw new Failure(`its API server accepts other keys than those in ${certificate}`, {
-      remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
-    })
+    throw new Failure(
+      `its API server accepts other keys than those in ${tokenFiles(workspace.auth.files).certificate}`,
+      {
+        remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
+      },
+    )
 }
 
 async function refuseOtherSigner(api: Client, workspace: Workspace): Promise<void> {
   const wanted = signingKid(workspace)
   if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
-    throw new Failure(`its API server signs tokens with another key than ${key}`, {
+    throw new Failure(`its API server signs tokens with another key than ${tokenFiles(workspace.auth.files).key}`, {
       remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
     })
 }

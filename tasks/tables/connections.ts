@@ -1,13 +1,15 @@
 /** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
-import { addressBytes, firstAddress } from '../../lib/address.ts'
+import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
+import { store } from '../layouts/layout.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { certTable } from './certs.ts'
 
-/** A client by its file name; `in`: whether its .pem files or its kubeconfig are used. */
+/** A client by its file name; `in`: whether its own files or its kubeconfig are used. */
 export type Client =
-  | { readonly name: string; readonly in: 'pem' | 'kubeconfig' }
+  | { readonly name: string; readonly in: 'files' | 'kubeconfig' }
   | 'nobody'
   | 'of another CA'
   | 'expired'
@@ -25,14 +27,15 @@ export interface Connection {
   readonly expected: Identity | 'refused' | undefined
 }
 
-const api = 'kubernetes'
-const etcd = { server: api, strict: true }
-
 export function connectionTable(cluster: Cluster): Connection[] {
   const { nodes, api: endpoint, network } = cluster
-  const kubelets = nodes.filter(({ role }) => role !== 'gateway')
+  const layout = layoutOf(cluster)
+  const { api, admin } = layout.files.names
+  const etcd = { server: api, strict: true }
+  const hasTls = layout.units.some(({ unit, serves }) => unit === store && serves.length > 0)
+  const kubelets = nodes.filter((node) => layout.nodeCert(node))
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
-  const apiServer: Client = { name: api, in: 'pem' }
+  const apiServer: Client = { name: api, in: 'files' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
   const seenApi = identities.get(api)
   const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
@@ -43,17 +46,16 @@ export function connectionTable(cluster: Cluster): Connection[] {
       expected: to.strict ? 'refused' : undefined,
     }))
   const [kubelet] = kubelets
-  const outside = [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), endpoint.virtualIP]
-  const inside = [
-    'kubernetes',
-    'kubernetes.default',
-    'kubernetes.default.svc',
-    `kubernetes.default.svc.${network.clusterDomain}`,
-    ...network.serviceCIDRs.map(firstAddress),
-  ]
-  return [
+  const { virtualIP } = endpoint
+  const outside = virtualIP
+    ? [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), virtualIP]
+    : []
+  const toEtcd: Connection[] = [
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
+  ]
+  return [
+    ...(hasTls ? toEtcd : []),
     ...kubelets.map(
       ({ name, ips }): Connection => ({
         id: `kubelets/${name}`,
@@ -73,13 +75,16 @@ export function connectionTable(cluster: Cluster): Connection[] {
           client: { name, in: 'kubeconfig' },
           server: api,
           // People connect through the load balancer too.
-          dialled: name === 'admin' || phase === 'user-certs' ? [endpoint.host, ...outside] : [endpoint.host],
+          dialled: [
+            layout.servers.get(name) ?? endpoint.host,
+            ...(name === admin || phase === 'user-certs' ? outside : []),
+          ],
           expected: identities.get(name),
         }),
       ),
     // A pod presents a token instead of a certificate.
-    { id: 'clients/pods', client: 'nobody', server: api, dialled: inside, expected: undefined },
-    ...strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }),
+    { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
+    ...(hasTls ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
     ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
     {

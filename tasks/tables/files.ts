@@ -1,58 +1,79 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Known } from '../../lib/cluster/rules.ts'
 import {
-  certificateFile,
   crossName,
   encryptionConfigFile,
   type FileKind,
-  keyFile,
+  type FileNames,
   kubeconfigFile,
   nextName,
-  pairFiles,
-  parseFileName,
 } from '../../lib/files/names.ts'
-import { type CertUse, clusterCerts, nodeCerts } from './certs.ts'
-import { knownUnits } from './places.ts'
+import { once } from '../../lib/files/plain-file.ts'
+import type { CertUse, Layout } from '../layouts/layout.ts'
+import { layoutOf, layouts } from '../layouts/table.ts'
 
 /** The only file that does not belong to a certificate. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
-const fileOf: Readonly<Record<FileKind, (name: string) => string>> = {
-  certificate: certificateFile,
-  key: keyFile,
-  kubeconfig: kubeconfigFile,
-  'encryption-config': () => encryptionConfig.file,
+function fileOf(files: FileNames, kind: FileKind, name: string): string {
+  switch (kind) {
+    case 'certificate':
+      return files.certificate(name)
+    case 'key':
+      return files.key(name)
+    case 'kubeconfig':
+      return kubeconfigFile(name)
+    case 'encryption-config':
+      return encryptionConfig.file
+  }
 }
 
 /** In the order of the tables; what is the node's own comes last. */
-export function nodeFiles(node: ClusterNode): string[] {
-  const filesOf = ({ name, on }: CertUse) => (on[node.role] ?? []).map((kind) => fileOf[kind](name))
+export function nodeFiles(cluster: Pick<Cluster, 'layout'>, node: ClusterNode): string[] {
+  const { files, certs, nodeCert } = layoutOf(cluster)
+  const filesOf = ({ name, on }: CertUse) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
   return [
-    ...clusterCerts.flatMap(filesOf),
+    ...certs.flatMap(filesOf),
     ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
-    ...nodeCerts(node).flatMap(filesOf),
+    ...[nodeCert(node) ?? []].flat().flatMap(filesOf),
   ]
 }
 
 /** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
-export const identityFiles: ReadonlyMap<string, string> = new Map([
-  ...clusterCerts.flatMap(({ name, irreplaceable }) =>
-    irreplaceable ? pairFiles(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
-  ),
-  [encryptionConfig.file, encryptionConfig.label],
-])
+export function identityFiles(cluster: Pick<Cluster, 'layout'>): ReadonlyMap<string, string> {
+  return identityIn(layoutOf(cluster))
+}
 
-/** A node of such a name would have files of the same names. */
-const reservedNames: ReadonlySet<string> = new Set(
-  [
-    ...clusterCerts.map(({ name }) => certificateFile(name)),
-    // During a rotation.
-    ...clusterCerts.flatMap(({ name, irreplaceable }) => (irreplaceable ? [certificateFile(nextName(name))] : [])),
-    certificateFile(crossName),
-    encryptionConfig.file,
-  ].flatMap((file) => parseFileName(file)?.name ?? []),
+const identityIn = once<ReadonlyMap<string, string>, Layout>(
+  ({ files, certs }) =>
+    new Map([
+      ...certs.flatMap(({ name, irreplaceable }) =>
+        irreplaceable ? files.pair(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
+      ),
+      [encryptionConfig.file, encryptionConfig.label],
+    ]),
 )
 
+/** A node of such a name would have files of the same names. */
+function isReserved({ files, certs }: Layout, name: string): boolean {
+  const names = [
+    ...certs.map((each) => each.name),
+    // During a rotation.
+    ...certs.flatMap((each) => (each.irreplaceable ? [nextName(each.name)] : [])),
+    crossName,
+    files.parse(encryptionConfig.file)?.name,
+  ]
+  return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'
+}
+
 /** Facts that cluster.yaml must not contradict. */
-export const known: Known = { reservedNames, units: knownUnits }
+export function known(name: LayoutName): Known {
+  const layout = layouts[name]
+  return {
+    defaults: layout.defaults,
+    problems: layout.problems,
+    isReserved: (each) => isReserved(layout, each),
+    units: new Map(layout.units.map(({ unit, files }) => [unit, [...new Set(files.map(({ file }) => file))]])),
+  }
+}

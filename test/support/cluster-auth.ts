@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { certificateFile, keyFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type CertRow, certTable } from '../../tasks/tables/certs.ts'
 
 export const now = new Date('2026-11-24T12:00:00Z')
@@ -19,13 +19,17 @@ export const year = 365 * 86_400_000
 export function temporaryAuth(t: TestContext): AuthDir {
   const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
-  return new AuthDir(folder)
+  return new AuthDir(folder, harderWay.files)
 }
 
 export async function makeCa(auth: AuthDir, profile: Profile, validity = 10 * year, at = now): Promise<void> {
   const privateKey = await generatePrivateKey(profile.key)
-  auth.write(keyFile('ca'), privateKeyPem(privateKey), secretMode)
-  auth.write(certificateFile('ca'), selfSign({ profile, ...validityPeriod(at, validity) }, privateKey), publicMode)
+  auth.write(auth.files.key('ca'), privateKeyPem(privateKey), secretMode)
+  auth.write(
+    auth.files.certificate('ca'),
+    selfSign({ profile, ...validityPeriod(at, validity) }, privateKey),
+    publicMode,
+  )
 }
 
 /** Every certificate of the cluster; what is returned is its table without the CA. */

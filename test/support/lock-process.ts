@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { takeLock } from '../../lib/files/lock.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 
 const [work, path = '', counter = ''] = process.argv.slice(2)
 const lock = await takeLock(path, {
@@ -26,7 +27,7 @@ if (work === 'hold') {
   writeFileSync(counter, String(count + 1))
   rmSync(`${counter}.busy`)
 } else {
-  const auth = new AuthDir(dirname(path))
+  const auth = new AuthDir(dirname(path), harderWay.files)
   auth.beginWriting(lock.token)
   lock.lost.addEventListener('abort', () => process.stdout.write('lost\n'))
   process.stdout.write('held\n')

@@ -1,5 +1,4 @@
 /** The table of docs/install.md, as the table of places has it. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { nodeUnits } from '../../tasks/tables/places.ts'
 
 const parts = { pair: ', its pair', kubeconfig: ', without it' } as const
@@ -13,9 +12,8 @@ const reads = {
 /** The cells of each row; in the first column of a unit's first row stands its name. */
 export function placeTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
-  const node = { ips: [], sans: [], host: '', user: '', directory: '~', port: undefined }
   const units = roles.flatMap((role) =>
-    nodeUnits({ ...node, name: '<node>', role } satisfies ClusterNode, { units: new Map() }).map((unit) => ({
+    nodeUnits({ layout: 'harder-way', install: false }, { name: '<node>', role }).map((unit) => ({
       role,
       unit,
     })),

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/remote/ssh.ts'
+import { known } from '../../tasks/tables/files.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import { makePlace } from './harderway.ts'
 
@@ -74,7 +75,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
     ssh: { configFile: './ssh_config', user: 'stranger', options },
     nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
-  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), { reservedNames: new Set(), units: new Map() })
+  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), known)
   if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))
   return parsed.cluster
 }

@@ -24,6 +24,7 @@ import { AuthDir, backUp } from '../../lib/files/auth-dir.ts'
 import { addKey, keepKeys } from '../../lib/kubernetes/encryption.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certTable } from '../../tasks/tables/certs.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
@@ -406,7 +407,7 @@ real -f -- "$@"`,
   describe('holds certificates that are newer than ours', () => {
     /** Our pair becomes one that was made a day ago. */
     const older = async (name: string) => {
-      const folder = new AuthDir(auth())
+      const folder = new AuthDir(auth(), harderWay.files)
       const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), known)
       assert.ok('cluster' in parsed)
       const { profile } = certTable(parsed.cluster).find((row) => row.name === name) ?? assert.fail()
@@ -466,7 +467,7 @@ real -f -- "$@"`,
   })
 
   test('is back from a snapshot of before a finished rotation: its key is only overwritten, and kept', async () => {
-    const own = new AuthDir(auth())
+    const own = new AuthDir(auth(), harderWay.files)
     const old = readFileSync(join(auth(), config), 'utf8')
     backUp(own, [config], new Date('2026-11-20T12:00:00Z'))
     const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64')), [

@@ -15,9 +15,11 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import {
   type Edit,
@@ -555,7 +557,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         /Secrets encrypted with it can't be read.*npm run bootstrap -- --replace-identity, then restart kube-apiserver everywhere/,
       )
       assert.ok(ran.stdout.includes(folder))
-      assert.ok(otherIdentity(config, (file) => readFileSync(join(auth, file)), Buffer.from(old[config] ?? '')))
+      assert.ok(otherIdentity(config, new AuthDir(auth, harderWay.files), Buffer.from(old[config] ?? '')))
     })
 
     test('of one of the three does not replace another that is damaged', async (t) => {

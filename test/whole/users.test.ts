@@ -52,9 +52,9 @@ testBadFiles({
 })
 
 test("no user's file belongs on a node", () => {
-  const { nodes } = parsed(`${minimal}users: [{ name: jane, groups: [devs] }]\n`)
+  const cluster = parsed(`${minimal}users: [{ name: jane, groups: [devs] }]\n`)
   assert.deepEqual(
-    nodes.flatMap(nodeFiles).filter((file) => file.includes('jane')),
+    cluster.nodes.flatMap((node) => nodeFiles(cluster, node)).filter((file) => file.includes('jane')),
     [],
   )
 })

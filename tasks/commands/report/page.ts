@@ -22,8 +22,8 @@ export function formatPage(data: ReportData): string {
     { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
-    { id: 'chain', title: 'Who signed what', content: showChain(items) },
-    { id: 'certificates', title: 'Certificates', content: showCertificates(items) },
+    { id: 'chain', title: 'Who signed what', content: showChain(workspace.auth.files, items) },
+    { id: 'certificates', title: 'Certificates', content: showCertificates(workspace.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
 <html lang="en">

@@ -36,7 +36,7 @@ export function report(request: Request): Writing {
   const name = options.format ?? 'html'
   const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
   if (!chosen) throw usageFailure(`--format ${name}: report has ${Object.keys(formats).join(', ')}`)
-  const auth = authBeside(request.file)
+  const auth = authBeside(request)
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
   const scope = wholeCluster(request)

@@ -1,11 +1,12 @@
 /** The page's sections: certificates and who signed whom, who holds which key, what expires when. No key is in a page. */
 import { html } from 'ghtml'
-import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { certificateFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { type FileNames, kubeconfigFile } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
+import { layoutOf } from '../../layouts/table.ts'
 import type { Item } from '../../request/inventory.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
@@ -16,15 +17,15 @@ const mostLeaves = 20
 
 type Certified = Item & { readonly certificate: Certificate }
 
-function certified(items: readonly Item[]): Certified[] {
+function certified(files: FileNames, items: readonly Item[]): Certified[] {
   return items.filter(
     (item): item is Certified =>
-      item.certificate !== undefined && item.files.some((file) => parseFileName(file)?.kind === 'certificate'),
+      item.certificate !== undefined && item.files.some((file) => files.parse(file)?.kind === 'certificate'),
   )
 }
 
-export function showChain(items: readonly Item[]): string {
-  const all = certified(items)
+export function showChain(files: FileNames, items: readonly Item[]): string {
+  const all = certified(files, items)
   const kubeconfigs = new Set(
     items.filter(({ phase, certificate }) => phase === 'kubeconfigs' && certificate).map(({ name }) => name),
   )
@@ -33,7 +34,7 @@ export function showChain(items: readonly Item[]): string {
   const roots = all.filter(isRoot)
   const signed = all.filter((item) => !isRoot(item))
   const leaf = (item: Certified) =>
-    html`<li>!${link(item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${kubeconfigFile(item.name)}</li></ul>` : ''}</li>`
+    html`<li>!${link(files, item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${kubeconfigFile(item.name)}</li></ul>` : ''}</li>`
   const branches = phases.flatMap(({ name, title }) => {
     const leaves = signed.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
     if (leaves.length === 0) return []
@@ -43,24 +44,24 @@ export function showChain(items: readonly Item[]): string {
   })
   const others = signed.filter(({ issuer }) => issuer !== 'ca')
   const strangers = others.length > 0 ? html`<p>Signed by none of these:</p><ul>!${others.map(leaf)}</ul>` : ''
-  return html`<ul class="chain">!${roots.map((root) => html`<li>!${link(root)} <small>${root.purpose}</small><ul>!${root.name === 'ca' ? branches : ''}</ul></li>`)}</ul>!${strangers}`
+  return html`<ul class="chain">!${roots.map((root) => html`<li>!${link(files, root)} <small>${root.purpose}</small><ul>!${root.name === 'ca' ? branches : ''}</ul></li>`)}</ul>!${strangers}`
 }
 
-function link({ name }: Item): string {
-  return html`<a href="#certificate-${name}">${certificateFile(name)}</a>`
+function link(files: FileNames, { name }: Item): string {
+  return html`<a href="#certificate-${name}">${files.certificate(name)}</a>`
 }
 
-export function showCertificates(items: readonly Item[]): string {
+export function showCertificates(files: FileNames, items: readonly Item[]): string {
   return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
 <input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
 <div id="list">
-!${certified(items).map(showCertificate)}</div>`
+!${certified(files, items).map((item) => showCertificate(files, item))}</div>`
 }
 
 /** RFC 5280, 4.2.1.12. */
 const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
 
-function showCertificate({ name, purpose, certificate, issuer, end, state, why }: Certified): string {
+function showCertificate(files: FileNames, { name, purpose, certificate, issuer, end, state, why }: Certified): string {
   const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
   const facts: [string, string][] = [
@@ -74,7 +75,7 @@ function showCertificate({ name, purpose, certificate, issuer, end, state, why }
     ['SHA-256', x509.fingerprint256],
     ['State', state === 'fresh' ? 'fresh' : why],
   ]
-  return html`<details id="certificate-${name}" class="${state}"><summary><b>${certificateFile(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
+  return html`<details id="certificate-${name}" class="${state}"><summary><b>${files.certificate(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
 <dl>!${facts.filter(([, value]) => value !== '').map(([term, value]) => html`<dt>${term}</dt><dd>${printable(value)}</dd>`)}</dl>
 <pre>${x509.toString()}</pre></details>
 `
@@ -103,19 +104,25 @@ interface Holder {
   readonly keys: ReadonlySet<string>
 }
 
-function keysIn(files: readonly string[], node: string): Set<string> {
-  const names = files.flatMap((file) => {
-    const { kind, name = '' } = parseFileName(file) ?? {}
+function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
+  const { parse } = layoutOf(cluster).files
+  const names = nodeFiles(cluster, node).flatMap((file) => {
+    const { kind, name = '' } = parse(file) ?? {}
     if (kind === 'encryption-config') return [encryption]
     return kind === 'key' || kind === 'kubeconfig' ? [name] : []
   })
-  return new Set(names.map((name) => (name === node ? own : name)))
+  return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
 function holders(cluster: Cluster, columns: readonly Key[]): Holder[] {
   const all = new Set(columns.map(({ name }) => name))
-  const local = cluster.localKubeconfig ? [{ name: 'your kubeconfig', keys: new Set(['admin']) }] : []
-  const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysIn(nodeFiles(node), node.name) }))
+  const local = cluster.localKubeconfig
+    ? [{ name: 'your kubeconfig', keys: new Set([layoutOf(cluster).files.names.admin]) }]
+    : []
+  const nodes = cluster.nodes.map((node) => ({
+    name: node.name,
+    keys: keysOn(cluster, node),
+  }))
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
   return [{ name: 'auth/ on this machine', keys: all }, ...local, ...folded]
@@ -159,7 +166,7 @@ interface Bar {
 type Scale = (date: Date) => number
 
 export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
-  const bars = barsOf(items, cluster.certificates.renewBefore)
+  const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
   const first = Math.min(...times)
@@ -181,8 +188,8 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Workspace
 }
 
 /** Earliest expiry first. */
-function barsOf(items: readonly Item[], renewBefore: number): Bar[] {
-  const alike = groupAlike(certified(items), ({ phase, certificate: { notBefore, notAfter }, end = notAfter }) =>
+function barsOf(files: FileNames, items: readonly Item[], renewBefore: number): Bar[] {
+  const alike = groupAlike(certified(files, items), ({ phase, certificate: { notBefore, notAfter }, end = notAfter }) =>
     [phase, ...[notBefore, notAfter, end].map((date) => formatDate(date))].join(' '),
   )
   return alike

@@ -18,6 +18,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
   })
   assert.deepEqual(parsed(guide), {
     name: 'kubenet',
+    layout: 'harder-way',
     domain: 'kubenet',
     subject: {
       country: 'PL',
@@ -48,6 +49,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
 test('name, api.virtualIP and nodes are enough: the rest has its default', () => {
   assert.deepEqual(parsed(minimal.replace('kubenet', 'home')), {
     name: 'home',
+    layout: 'harder-way',
     domain: 'home',
     subject: { organization: 'Kubernetes' },
     certificates: { key: 'rsa-2048', validity: 3650 * day, caValidity: 3650 * day, renewBefore: 30 * day },

@@ -9,9 +9,9 @@ const withGateway = (text: string) =>
   edited('nodes:', `install: ${text}\nnodes:\n  - { name: gateway, role: gateway, ip: 10.0.0.9 }`)
 
 testBadFiles({
-  'install is false, guide or a map': [
-    install('true'),
-    '5:10: install true is neither false nor guide nor a map of layout, sudo, drain, undrain, timeout, units',
+  'install is true, false or a map': [
+    install('yes'),
+    '5:10: install "yes" is neither true nor false nor a map of sudo, drain, undrain, timeout, units',
   ],
   'the layout is a known one': [
     install('{ layout: kubeadm }'),

@@ -1,7 +1,7 @@
 import { edited, minimal, testBadFiles } from '../../support/bad-files.ts'
 
 const known =
-  'known are name, domain, subject, certificates, api, network, encryption, ssh, install, users, localKubeconfig, nodes'
+  'known are name, layout, domain, subject, certificates, api, network, encryption, ssh, install, users, localKubeconfig, nodes'
 const collides = "can't be a node's name: its files would collide with the cluster's own"
 const liesIn = 'lies in network.serviceCIDR'
 const outside = 'give one outside of it'

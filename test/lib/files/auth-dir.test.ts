@@ -22,6 +22,7 @@ import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -30,7 +31,7 @@ const canMount =
   isRoot && spawnSync('unshare', ['-m', 'sh', '-c', 'mount -t tmpfs tmpfs /mnt'], { stdio: 'ignore' }).status === 0
 const withMounts = canMount ? {} : { skip: 'needs root, and leave to mount' }
 
-const folder = (t: TestContext) => new AuthDir(scratch(t))
+const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)
 
 const mode = (path: string) => statSync(path).mode & 0o7777
 
@@ -48,7 +49,7 @@ function runApart(auth: AuthDir, code: string, before = ''): string {
     JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../lib/files', name)).href)
   const script = `import { AuthDir } from ${module('auth-dir.ts')}
 import { backUp } from ${module('auth-dir.ts')}
-const auth = new AuthDir(${JSON.stringify(auth.path)})
+const auth = new AuthDir(${JSON.stringify(auth.path)}, harderWay.files)
 const attempt = (work) => { try { work(); return 'done' } catch (error) { return error.name + ': ' + error.message } }
 ${code}`
   const node = ['--input-type=module', '-e', script]
@@ -73,7 +74,7 @@ test('what is written is read again, with its mode', (t) => {
 })
 
 test('nothing where nothing stands, and no names where there is no folder', (t) => {
-  const auth = new AuthDir(join(folder(t).path, 'gone'))
+  const auth = new AuthDir(join(folder(t).path, 'gone'), harderWay.files)
   assert.equal(auth.read('ca.pem'), undefined)
   assert.deepEqual(auth.names(), [])
   assert.throws(() => auth.bytes('ca.pem'), naming(join(auth.path, 'ca.pem'), /was removed during the run/))
@@ -111,7 +112,7 @@ for (const umask of [0, 0o077, 0o777])
   })
 
 test('folders are private under umask 0', (t) => {
-  const auth = new AuthDir(join(folder(t).path, 'deep', 'auth'))
+  const auth = new AuthDir(join(folder(t).path, 'deep', 'auth'), harderWay.files)
   const made = runApart(
     auth,
     `process.umask(0); auth.make(); console.log(auth.makeTemporaryFolder('x')); auth.makeFolder('backup')`,
@@ -294,7 +295,7 @@ test('a run that has lost its lock while it was stopped writes, replaces, remove
   late.write('key', 'old', secretMode)
   late.beginWriting('first')
   late.write('key', 'by the first', secretMode)
-  const next = new AuthDir(late.path)
+  const next = new AuthDir(late.path, harderWay.files)
   next.beginWriting('second')
   for (const work of [
     () => late.write('key', 'late', secretMode),
@@ -314,7 +315,7 @@ test('a run that has lost its lock while it was stopped writes, replaces, remove
 test('what was read before the lock was taken is read again', (t) => {
   const auth = folder(t)
   assert.equal(auth.read('key'), undefined)
-  new AuthDir(auth.path).write('key', 'of another run', secretMode)
+  new AuthDir(auth.path, harderWay.files).write('key', 'of another run', secretMode)
   auth.beginWriting('token')
   assert.equal(auth.bytes('key').toString(), 'of another run')
 })
@@ -331,7 +332,7 @@ test('a .gitignore keeps git out of the folder, unless the user has one there', 
 
 test('git adds nothing of it to the repository around it', { skip: needs('git') }, (t) => {
   const repository = scratch(t)
-  const auth = new AuthDir(join(repository, 'clusters/one/auth'))
+  const auth = new AuthDir(join(repository, 'clusters/one/auth'), harderWay.files)
   auth.make()
   auth.write('ca-key.pem', 'secret', secretMode)
   execFileSync('git', ['init', '-q'], { cwd: repository })
@@ -380,16 +381,16 @@ test('what is worked out from bytes is worked out once', () => {
 
 test('the folder is known for the same by every path to it, and a copy is another', (t) => {
   const folder = scratch(t)
-  const auth = new AuthDir(join(folder, 'auth'))
+  const auth = new AuthDir(join(folder, 'auth'), harderWay.files)
   assert.equal(auth.id(), '')
   auth.make()
   auth.write('ca.pem', 'x', publicMode)
   symlinkSync('auth', join(folder, 'link'))
   const id = auth.id()
   assert.match(id, /^\d+ \d+$/)
-  assert.equal(new AuthDir(join(folder, 'link')).id(), id)
+  assert.equal(new AuthDir(join(folder, 'link'), harderWay.files).id(), id)
   cpSync(auth.path, join(folder, 'copy'), { recursive: true, preserveTimestamps: true })
-  assert.notEqual(new AuthDir(join(folder, 'copy')).id(), id)
+  assert.notEqual(new AuthDir(join(folder, 'copy'), harderWay.files).id(), id)
   renameSync(auth.path, join(folder, 'moved'))
-  assert.equal(new AuthDir(join(folder, 'moved')).id(), id)
+  assert.equal(new AuthDir(join(folder, 'moved'), harderWay.files).id(), id)
 })

@@ -11,6 +11,7 @@ import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { inNamespace, needsNamespaces } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -118,7 +119,7 @@ describe('between containers', { skip: needsNamespaces() }, () => {
     first.signal('SIGSTOP')
     rmSync(lock)
     const held = await take(lock)
-    const mine = new AuthDir(auth)
+    const mine = new AuthDir(auth, harderWay.files)
     mine.beginWriting(held.token)
     mine.write('ca.pem', 'new', 0o644)
     first.signal('SIGCONT')

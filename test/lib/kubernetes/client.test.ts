@@ -9,6 +9,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { Client } from '../../../lib/kubernetes/client.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -16,7 +17,10 @@ const secret = 'bXkgcGFzc3dvcmQ='
 
 describe('requests to a server on a node', () => {
   const folder = scratch({ after })
-  const [auth, other] = [new AuthDir(`${folder}/ours`), new AuthDir(`${folder}/theirs`)]
+  const [auth, other] = [
+    new AuthDir(`${folder}/ours`, harderWay.files),
+    new AuthDir(`${folder}/theirs`, harderWay.files),
+  ]
   const options = (of = auth): ServerOptions => ({ cert: of.bytes('server.pem'), key: of.bytes('server-key.pem') })
 
   before(async () => {

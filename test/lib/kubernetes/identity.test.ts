@@ -2,10 +2,16 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
-import { otherIdentity } from '../../../lib/kubernetes/identity.ts'
+import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
+import { otherIdentity as identityBeside } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { identityFiles } from '../../../tasks/tables/files.ts'
 
+type Read = AuthFiles['tryBytes']
+const { files } = harderWay
+const otherIdentity = (file: string, tryBytes: Read, theirs: Buffer, kept?: (file: string) => Buffer[]) =>
+  identityBeside(file, { files, tryBytes }, theirs, kept)
 const isSameIdentity = (...args: Parameters<typeof otherIdentity>) => otherIdentity(...args) === undefined
 const only = (name: string, bytes: Buffer) => (file: string) => (file === name ? bytes : undefined)
 
@@ -234,6 +240,6 @@ for (const name of ['ca.pem', 'service-account.pem'])
 
 test('five files carry an identity', () =>
   assert.deepEqual(
-    [...identityFiles.keys()],
+    [...identityFiles({ layout: 'harder-way' }).keys()],
     ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
   ))

@@ -14,6 +14,7 @@ import {
   scalarText,
   serverUrl,
 } from '../../../lib/kubernetes/kubeconfig.ts'
+import { known } from '../../../tasks/tables/files.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -232,7 +233,7 @@ describe('the URL of the API', () => {
       Buffer.from(
         `name: k\napi: { virtualIP: 10.0.0.1, host: '${host}', port: ${port} }\nnodes: [{ name: a, role: control, ip: 10.0.0.2 }]\n`,
       ),
-      { reservedNames: new Set(), units: new Map() },
+      known,
     )
     assert.ok('cluster' in cluster)
     return serverUrl(cluster.cluster)

@@ -9,6 +9,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { ask, type Credentials, readServed } from '../../../lib/kubernetes/probe.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -21,7 +22,7 @@ describe('a question to a component, through a stream of its own', () => {
   })
 
   before(async () => {
-    auth = new AuthDir(folder)
+    auth = new AuthDir(folder, harderWay.files)
     await makeCa(auth, caProfile, 10 * year, new Date())
     const issuer = readIssuer(auth)
     for (const name of ['server', 'client'])

@@ -19,6 +19,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
 import { lookScript, newSuffix, oldSuffix, type PlacesQuery, placesScript } from '../../../lib/remote/look.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { eventually } from '../../support/eventually.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
@@ -318,7 +319,11 @@ inEachShell(({ did, run }) => {
     const home = node(t)
     const query = queryOf(inHome(home, 'places/ca.pem'))
     const told = (sudo: string, path?: string) => {
-      const script = lookScript({ directory: home, expected: new Map() }, { ...query, sudo }, nonce)
+      const script = lookScript(
+        { directory: home, files: harderWay.files, expected: new Map() },
+        { ...query, sudo },
+        nonce,
+      )
       const { status, stdout } = run('/', script, path === undefined ? {} : { path })
       assert.equal(status, 0)
       const { folder, places } = parseLook(stdout, nonce)

@@ -17,14 +17,16 @@ import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { type FolderSeen, parseFolder } from '../../../lib/remote/answer.ts'
 import { lookScript, makeFolderScript } from '../../../lib/remote/look.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
+const { files } = harderWay
 const nonce = '0123456789abcdef'
 const changed = '2026-11-25 11:40:18.5 +0000'
 const folderScript = (directory: string, expected: Readonly<Record<string, string>> = {}) =>
-  lookScript({ directory, expected: new Map(Object.entries(expected)) }, undefined, nonce)
+  lookScript({ directory, files, expected: new Map(Object.entries(expected)) }, undefined, nonce)
 
 inEachShell(({ run, did }: NodeShell) => {
   const look = (
@@ -33,7 +35,8 @@ inEachShell(({ run, did }: NodeShell) => {
     expected: Readonly<Record<string, string>> = {},
     more = {},
   ): FolderSeen => parseFolder(did(home, folderScript(directory, expected), more), nonce)
-  const make = (home: string, directory: string) => parseFolder(did(home, makeFolderScript(directory, nonce)), nonce)
+  const make = (home: string, directory: string) =>
+    parseFolder(did(home, makeFolderScript({ directory, files }, nonce)), nonce)
 
   describe('a look', () => {
     test('at a folder that is not there says so', (t) => {
@@ -131,7 +134,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       symlinkSync('a.pem', join(home, 'link.pem'))
       execFileSync('mkfifo', [join(home, 'pipe.pem')])
       const others = (path?: string) => {
-        const query = { directory: '~', expected: new Map([['ca.pem', '-']]), hasOthers: true }
+        const query = { directory: '~', files, expected: new Map([['ca.pem', '-']]), hasOthers: true }
         return parseFolder(did(home, lookScript(query, undefined, nonce), path === undefined ? {} : { path }), nonce)
       }
       const meant = ['-b.pem', 'a.pem'].map((name) => [name, Buffer.from(written[name] ?? '')])
@@ -251,7 +254,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     test('where a file stands in the way is an error', (t) => {
       const home = scratch(t)
       writeFileSync(join(home, 'file'), '')
-      assert.notEqual(run(home, makeFolderScript('~/file', nonce)).status, 0)
+      assert.notEqual(run(home, makeFolderScript({ directory: '~/file', files }, nonce)).status, 0)
     })
   })
 
@@ -331,7 +334,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 
     test('a script that was cut off anywhere does nothing', (t) => {
       const home = scratch(t)
-      const script = makeFolderScript('~/made', nonce)
+      const script = makeFolderScript({ directory: '~/made', files }, nonce)
       for (let length = 1; length < script.length - 1; length += 97) {
         run(home, script.slice(0, length))
         assert.deepEqual(readdirSync(home), [], `of ${length} characters`)

@@ -20,19 +20,21 @@ import { type FolderSeen, parseFolder, readFolderRecords } from '../../../lib/re
 import { lookScript } from '../../../lib/remote/look.ts'
 import { discardScript, readAnswer } from '../../../lib/remote/shell.ts'
 import { archiveName, buildTar, type Swap, swapScript } from '../../../lib/remote/swap.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newFiles, oldHome, sha256, snapshot, stage, staging } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
+const { files } = harderWay
 const nonce = '0123456789abcdef'
-const folderScript = lookScript({ directory: '~', expected: new Map() }, undefined, nonce)
+const folderScript = lookScript({ directory: '~', files, expected: new Map() }, undefined, nonce)
 /** What a node has after a swap, by its own look. */
 const readSwapped = (output: string): FolderSeen => readFolderRecords(readAnswer(output, nonce).records)
 
 function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
   const copied = newFiles.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) }))
   const unchanged = newFiles.map(({ name }) => name)
-  return { folder, staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
+  return { folder, files, staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
 }
 
 inEachShell(({ run, did }: NodeShell) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readApiNames } from '../../../tasks/commands/init-adoption.ts'
 import { newDraft } from '../../../tasks/commands/init-draft.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 
 const inside = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster']
 const usual = [
@@ -20,7 +21,7 @@ const nodes = [
 ]
 
 const read = (more: readonly string[], names = nodes, server = { host: 'kubernetes', port: 6443 }) =>
-  readApiNames(newDraft('k'), { server, sans: [...usual, ...more], nodes: names })
+  readApiNames(harderWay, newDraft('k', harderWay), { server, sans: [...usual, ...more], nodes: names })
 
 const rows: readonly (readonly [
   what: string,

@@ -4,10 +4,11 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { findProblems } from '../../../lib/cluster/cluster.ts'
 import { type Draft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { known } from '../../../tasks/tables/files.ts'
 import { readCluster } from '../../support/init-call.ts'
 
-const begun = newDraft('kubenet')
+const begun = newDraft('kubenet', harderWay)
 const draft: Draft = {
   ...begun,
   api: { ...begun.api, virtualIP: '192.168.1.21' },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { cpSync, lstatSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import type { FileState } from '../../../lib/files/place.ts'
@@ -11,6 +11,7 @@ import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { guardMachine } from '../../../tasks/nodes/folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
@@ -28,7 +29,6 @@ nodes:
   - { name: c0, role: control, ip: 10.0.0.2 }
   - { name: w0, role: worker, ip: 10.0.0.3 }
 `)
-const install = cluster.install as Install
 const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
 const control = nodeOf('c0')
 const kubernetes = '/var/lib/kubernetes'
@@ -77,7 +77,7 @@ type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
 /** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
 function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth): NodeLook {
-  const rows = nodeUnits(node, install).flatMap(({ files }) => files)
+  const rows = nodeUnits(cluster, node).flatMap(({ files }) => files)
   const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
     const files = new Map<string, FileState>()
     const contents = new Map<string, Buffer>()
@@ -97,7 +97,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     ),
   }
   const own = has(
-    nodeFiles(node).map((name) => [name, name]),
+    nodeFiles(cluster, node).map((name) => [name, name]),
     folder,
   )
   const folderSeen: FolderSeen = {
@@ -258,7 +258,7 @@ describe("another cluster's identity", () => {
 const ownAuth = (t: TestContext) => {
   const own = temporaryAuth(t)
   cpSync(auth.path, own.path, { recursive: true })
-  return new AuthDir(own.path)
+  return new AuthDir(own.path, harderWay.files)
 }
 
 describe('an old identity of ours', () => {

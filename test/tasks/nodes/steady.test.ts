@@ -4,12 +4,13 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import type { NodeLook, UnitState } from '../../../lib/remote/answer.ts'
 import { oldSuffix } from '../../../lib/remote/look.ts'
+import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { type Watch, watch } from '../../../tasks/nodes/steady.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
-import { nodeUnits, type Unit } from '../../../tasks/tables/places.ts'
+import { nodeUnits } from '../../../tasks/tables/places.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
-const units = nodeUnits(worker, { units: new Map() })
+const units = nodeUnits({ layout: 'harder-way', install: false }, worker)
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
 const credentials = { kubeconfigs: [], rotatesItself: false, reloadsEncryption: false }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import { encryptionConfigFile, fileMode, keyFile, kubeconfigFile, parseFileName } from '../../../lib/files/names.ts'
+import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/names.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
@@ -11,6 +11,7 @@ import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answer.ts'
 import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
 import { checkUnitsOf, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
@@ -55,13 +56,13 @@ describe("the check of a node's units", () => {
     inspect: (checks: readonly UnitCheck[], places: PlacesSeen) => void = () => {},
   ) => {
     const node = nodeOf(name)
-    const units = nodeUnits(node, install)
+    const units = nodeUnits(cluster, node)
     const files = units
       .flatMap(({ files: places }) => places)
       .map((place) => {
         const placedFile = {
           kind: 'file' as const,
-          mode: fileMode(place.file),
+          mode: at.auth.files.mode(place.file),
           uid: 0,
           gid: 0,
           size: 1,
@@ -564,7 +565,7 @@ describe('the table of places', () => {
       ['kubelet', { files: { '<node>.pem': '/opt/own.pem' } }],
       ['kube-proxy', false],
     ])
-    const changed = nodeUnits(nodeOf('c0'), { units })
+    const changed = nodeUnits({ ...cluster, install: { ...install, units } }, nodeOf('c0'))
     const etcd = changed.find(({ unit }) => unit === 'etcd')
     assert.equal(etcd?.restart, 'again')
     assert.deepEqual(
@@ -580,23 +581,26 @@ describe('the table of places', () => {
   })
 
   test('has a pair next to each other, so that it is renamed so', () => {
-    for (const { unit, files } of nodeUnits(nodeOf('c0'), { units: new Map() })) {
+    for (const { unit, files } of nodeUnits(cluster, nodeOf('c0'))) {
       const names = files.map(({ file }) => file)
       for (const [i, name] of names.entries()) {
-        const key = keyFile(parseFileName(name)?.name ?? '')
+        const key = harderWay.files.key(harderWay.files.parse(name)?.name ?? '')
         if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
       }
     }
   })
 
   test('knows what another role would leave, and never what the node needs', () => {
-    const paths = (name: string) => formerPlaces(nodeOf(name), { units: new Map() }).map(({ path }) => path)
+    const paths = (name: string) => formerPlaces(cluster, nodeOf(name)).map(({ path }) => path)
     assert.deepEqual(paths('c0'), [])
     assert.ok(paths('w0').includes('/var/lib/kubernetes/ca-key.pem'))
     assert.ok(!paths('w0').includes('/var/lib/kubernetes/ca.pem'))
     assert.ok(paths('g0').includes('/var/lib/kubelet/g0-key.pem'))
     assert.ok(!paths('w0').some((path) => path.startsWith('/usr')))
-    const without = formerPlaces(nodeOf('w0'), { units: new Map([['etcd', false as const]]) })
+    const without = formerPlaces(
+      { ...cluster, install: { ...install, units: new Map([['etcd', false as const]]) } },
+      nodeOf('w0'),
+    )
     assert.ok(!without.some(({ unit }) => unit === 'etcd'))
   })
 })

@@ -12,6 +12,7 @@ import { execute } from '../../../lib/graph/executor.ts'
 import { closure } from '../../../lib/graph/graph.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
@@ -133,8 +134,8 @@ for (const { rotation, title, wanted } of all)
       const start = async () => {
         const path = mkdtempSync(join(tmpdir(), 'harderway-'))
         made.push(path)
-        await walk(rotatingIn(new AuthDir(path), undefined, cluster))
-        const rotating = rotatingAt(new AuthDir(path))
+        await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, cluster))
+        const rotating = rotatingAt(new AuthDir(path, harderWay.files))
         for (const stage of rotation.stages) {
           if (rotation.stageOf(rotating.workspace) === step.from) break
           await stage.begin(rotating)
@@ -146,7 +147,7 @@ for (const { rotation, title, wanted } of all)
       const ended = async (endsBefore: number) => {
         const path = await start()
         const before = irreplaceable(path)
-        const auth = new EndingAuthDir(path)
+        const auth = new EndingAuthDir(path, harderWay.files)
         auth.endsBefore = endsBefore
         const rotating = rotatingAt(auth)
         const isWhole = await step.work(rotating).then(
@@ -158,7 +159,7 @@ for (const { rotation, title, wanted } of all)
           () => false,
         )
         // Another process, which finds only the files: the stage at hand is finished, then the step is made where it was not begun.
-        const again = rotatingAt(new AuthDir(path))
+        const again = rotatingAt(new AuthDir(path, harderWay.files))
         const isClear = await walk(again).then(
           () => true,
           (error) => error.cause?.kind !== 'refused' && Promise.reject(error),

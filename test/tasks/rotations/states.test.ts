@@ -6,6 +6,7 @@ import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
 import { validityPeriod } from '../../../lib/pki/pair.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caState, isCaCommonName, nextCaCommonName } from '../../../tasks/rotations/ca-state.ts'
 import { tokenState } from '../../../tasks/rotations/service-account-state.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
@@ -20,7 +21,7 @@ function product(choices: Readonly<Record<string, readonly string[]>>): Record<s
   )
 }
 
-const read = (files: Files) => (file: string) => files[file]
+const read = (files: Files) => ({ files: harderWay.files, tryBytes: (file: string) => files[file] })
 
 describe('of a CA', () => {
   const made: Record<string, Buffer> = {}
@@ -156,7 +157,7 @@ describe('of the key that signs tokens', () => {
         'service-account-next-key.pem': bytes(next),
         'service-account.pem': pems,
       }
-      const rotation = tokenState((file) => files[file as keyof typeof files])
+      const rotation = tokenState({ files: harderWay.files, tryBytes: (file) => files[file as keyof typeof files] })
       const words = JSON.stringify({ key, next, certificates })
       const held = certificates.split(' ').filter((name) => keys[name])
       if (next === 'junk') assert.equal(rotation.stage, 'unclear', words)

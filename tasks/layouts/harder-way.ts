@@ -1,0 +1,207 @@
+/**
+ * Kubernetes "the harder way": three control nodes behind a load balancer, the guide's chapters 4 to 6.
+ * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
+ */
+import { addressBytes, firstAddress } from '../../lib/address.ts'
+import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
+import { isMap } from '../../lib/cluster/problem.ts'
+import { caName, encryptionConfigFile, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import type { Subject } from '../../lib/pki/profile.ts'
+import {
+  type ApiNaming,
+  apiServer,
+  byFile,
+  type CertKind,
+  inFolder,
+  type Layout,
+  nodeNames,
+  nodeUser,
+  own,
+  store,
+  type UnitRow,
+} from './layout.ts'
+import * as uses from './uses.ts'
+
+const { pair, kubeconfig } = uses
+
+/** Without a group, the cluster's own organization. */
+const subject =
+  (CN: string, O?: Subject['O']) =>
+  ({ subject: { country: C, state: ST, locality: L, organization, organizationalUnit: OU } }: Cluster): Subject => ({
+    ...(C && { C }),
+    ...(ST && { ST }),
+    ...(L && { L }),
+    O: O ?? organization,
+    ...(OU && { OU }),
+    CN,
+  })
+
+const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
+
+const certs: readonly CertKind[] = [
+  {
+    ...uses.ca,
+    subject: subject('Kubernetes'),
+    on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
+  },
+  { ...uses.api, name: names.api, subject: subject('kubernetes'), sans: apiSans, on: { control: pair } },
+  { ...uses.admin, name: names.admin, subject: subject('admin', 'system:masters'), on: { control: kubeconfig } },
+  {
+    ...uses.scheduler,
+    name: 'kube-scheduler',
+    subject: subject('system:kube-scheduler', 'system:kube-scheduler'),
+    on: { control: kubeconfig },
+  },
+  {
+    ...uses.controllerManager,
+    name: 'kube-controller-manager',
+    subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
+    on: { control: kubeconfig },
+  },
+  {
+    ...uses.proxy,
+    name: 'kube-proxy',
+    subject: subject('system:kube-proxy', 'system:node-proxier'),
+    on: { control: kubeconfig, worker: kubeconfig },
+  },
+  { ...uses.tokens, name: names.tokens, subject: subject('service-accounts'), on: { control: pair } },
+]
+
+/** A gateway runs no kubelet. */
+function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
+  if (role === 'gateway') return undefined
+  return {
+    ...uses.kubelet,
+    name,
+    subject: subject(nodeUser(name), 'system:nodes'),
+    // The API server dials a kubelet by its host name, then by its address.
+    sans: ({ domain }) => [...nodeNames(name, ips, domain), ...sans],
+    on: { [role]: [...pair, ...kubeconfig] },
+  }
+}
+
+function userCert(user: ClusterUser): CertKind {
+  const { name, groups, validity } = user
+  return { ...uses.user(user), subject: subject(name, groups), validity }
+}
+
+function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {
+  return [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.default.svc.${clusterDomain}`,
+    ...serviceCIDRs.map(firstAddress),
+  ]
+}
+
+function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
+  return [
+    ...serviceSans(network),
+    'kubernetes.default.svc.cluster',
+    api.host,
+    ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
+    ...(api.virtualIP === undefined ? [] : [api.virtualIP]),
+    ...nodes.filter(({ role }) => role === 'control').flatMap(({ name, ips }) => nodeNames(name, ips, domain)),
+    '127.0.0.1',
+    ...api.extraSANs,
+  ]
+}
+
+const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
+const [ca, caKey] = files.pair(caName)
+const [apiCertificate, apiKey] = files.pair(names.api)
+const [tokenCertificate, tokenKey] = files.pair(names.tokens)
+const kubernetes = '/var/lib/kubernetes'
+
+/** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
+const units: readonly UnitRow[] = [
+  // ldirectord checks the API servers against the certificates that its system trusts.
+  {
+    unit: 'trust-store',
+    on: ['gateway'],
+    files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', by: 'restart' }],
+    serves: [],
+    bundle: '/etc/ssl/certs/ca-certificates.crt',
+    restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
+  },
+  {
+    unit: store,
+    on: ['control'],
+    files: [...inFolder('/etc/etcd', 'restart', ca), ...inFolder('/etc/etcd', 'itself', apiCertificate, apiKey)],
+    serves: [
+      { port: 2379, name: names.api },
+      { port: 2380, name: names.api },
+    ],
+    health: { port: 2379, path: '/health', as: names.api },
+    isQueried: true,
+    isQuorum: true,
+  },
+  {
+    unit: apiServer,
+    on: ['control'],
+    files: [
+      ...inFolder(kubernetes, 'restart', ca),
+      // keyutil.PublicKeysFromFile of client-go
+      { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
+      ...inFolder(kubernetes, 'restart', tokenKey),
+      { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
+      ...inFolder(kubernetes, 'itself', apiCertificate, apiKey),
+    ],
+    serves: [{ port: 6443, name: names.api }],
+    health: { port: 6443, path: '/readyz', as: names.admin },
+    isQueried: true,
+    isDrained: true,
+  },
+  {
+    unit: 'kube-controller-manager',
+    on: ['control'],
+    files: [
+      ...inFolder(kubernetes, 'restart', ca, caKey, tokenKey),
+      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
+    ],
+    serves: [],
+    health: { port: 10257, path: '/healthz', isLocal: true },
+  },
+  {
+    unit: 'kube-scheduler',
+    on: ['control'],
+    files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
+    serves: [],
+    health: { port: 10259, path: '/healthz', isLocal: true },
+  },
+  {
+    unit: 'kubelet',
+    on: ['control', 'worker'],
+    files: [
+      ...inFolder(kubernetes, 'itself', ca),
+      ...inFolder('/var/lib/kubelet', 'itself', files.certificate(own), files.key(own)),
+      ...byFile(kubeconfigFile(own), '/var/lib/kubelet/kubeconfig'),
+    ],
+    serves: [{ port: 10250, name: own }],
+    health: { port: 10250, path: '/healthz', as: names.api },
+  },
+  {
+    unit: 'kube-proxy',
+    on: ['control', 'worker'],
+    files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
+    serves: [],
+    health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
+  },
+]
+
+export const harderWay: Layout = {
+  name: 'harder-way',
+  guide: 'Kubernetes the Harder Way',
+  files,
+  defaults: {},
+  problems: ({ api = {} }) =>
+    isMap(api) && api.virtualIP === undefined ? [{ path: ['api', 'virtualIP'], message: 'is missing' }] : [],
+  certs,
+  nodeCert,
+  userCert,
+  apiSans,
+  serviceSans,
+  servers: new Map(),
+  units,
+}

@@ -1,0 +1,171 @@
+/** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
+import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
+import type { Problem, Raw } from '../../lib/cluster/problem.ts'
+import { clientPairFile, type FileKind, type FileNames } from '../../lib/files/names.ts'
+import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
+import type { Profile, Subject } from '../../lib/pki/profile.ts'
+
+type Role = ClusterNode['role']
+
+export interface Layout {
+  /** As cluster.yaml has it. */
+  readonly name: LayoutName
+  /** The guide's own name. */
+  readonly guide: string
+  readonly files: FileNames
+  /** The values of cluster.yaml where it has none, as they are written there. */
+  readonly defaults: Raw
+  /** The rules of cluster.yaml that only this layout has. */
+  problems(raw: Raw): readonly Problem[]
+  /** The certificates that every cluster has, whatever its nodes are; the CA's is the first. */
+  readonly certs: readonly CertKind[]
+  /** Undefined for a role without a certificate of its own. */
+  nodeCert(node: ClusterNode): CertKind | undefined
+  userCert(user: ClusterUser): CertKind
+  /** Every name and address under which the API is reached, from inside the cluster and from outside. */
+  apiSans(naming: ApiNaming): string[]
+  /** Those of them that pods dial. */
+  serviceSans(network: Cluster['network']): string[]
+  /** The servers of kubeconfigs that dial another host than api.host, by name. */
+  readonly servers: ReadonlyMap<string, string>
+  /** Servers before their clients. */
+  readonly units: readonly UnitRow[]
+}
+
+export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
+
+/** What does not depend on the cluster. */
+export interface CertUse {
+  readonly phase: CertPhase
+  /** The base of its file names. No node may have that name. */
+  readonly name: string
+  /** It is the identity of a client of the API: it gets a kubeconfig. */
+  readonly isClient: boolean
+  /** Which of its files belong on a node, by the node's role. */
+  readonly on: Readonly<Partial<Record<Role, readonly FileKind[]>>>
+  /** Its purpose, in a few letters. */
+  readonly purpose: string
+  /** What an attacker who has the key can do. */
+  readonly power: string
+  /** What its user should know in any case. */
+  readonly warning?: string | undefined
+  /** Whether the whole cluster is lost with the key. */
+  readonly isCritical?: true
+  /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
+  readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
+}
+
+export interface CertKind extends CertUse {
+  /** CN is the user, as Kubernetes sees it; O its groups. */
+  subject(cluster: Cluster): Subject
+  /** Subjects that are not made, and left where they are. */
+  tolerated?(cluster: Cluster): readonly Subject[]
+  /** By default both. */
+  readonly usages?: Profile['usages']
+  /** Milliseconds; by default the cluster's. */
+  readonly validity?: number
+  sans?(cluster: Cluster): readonly string[]
+}
+
+/** The parts of a cluster that determine the names of its API. */
+export interface ApiNaming {
+  readonly domain: string
+  readonly api: Pick<Cluster['api'], 'host' | 'virtualIP' | 'extraSANs'>
+  readonly network: Cluster['network']
+  readonly nodes: readonly (Pick<ClusterNode, 'name' | 'role'> & { readonly ips: readonly string[] })[]
+}
+
+export interface Place {
+  /** Its name in auth/. */
+  readonly file: string
+  /** Absolute, on the node. */
+  readonly path: string
+  /**
+   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and its
+   * metrics say when.
+   */
+  readonly by: 'itself' | 'poll' | 'restart' | 'reload'
+  /** Where the unit's command line says so, it reloads the file: `by` is then `reload`. */
+  readonly mayReload?: true
+  /** The part of the kubeconfig that is there; without one, the whole file. */
+  readonly part?: Part | undefined
+  /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
+  readonly isOfKeys?: true
+}
+
+/** A port where a unit serves a certificate. */
+export interface Port {
+  readonly port: number
+  /** The name of the certificate that it serves. */
+  readonly name: string
+}
+
+/** The path that a healthy unit answers with 200. */
+export interface Health {
+  readonly port: number
+  readonly path: string
+  /** Whose credentials are presented: accepting them is part of being healthy. Undefined if anybody may query it. */
+  readonly as?: string
+  /** Without TLS. */
+  readonly isPlain?: true
+  /** Only on the loopback address. */
+  readonly isLocal?: true
+}
+
+export interface Unit {
+  readonly unit: string
+  readonly files: readonly Place[]
+  readonly serves: readonly Port[]
+  readonly health?: Health
+  /** Other units on the node query it: it is restarted before them, and alone. */
+  readonly isQueried?: true
+  /** A load balancer sends it requests: it is drained before it is restarted. */
+  readonly isDrained?: true
+  /** It is the only one of its kind: what it serves is away while it is restarted. */
+  readonly isAlone?: string
+  /** Those of all other nodes must be healthy before one is restarted. */
+  readonly isQuorum?: true
+  /** For a unit without a process: the file that a restart makes from the others. It counts as installed if its file exists. */
+  readonly bundle?: string
+  /** Its files are placed as soon as their folders exist: the guide fills them before there is a unit. */
+  readonly isPlacedEarly?: true
+  /** For root's shell. */
+  readonly restart: string
+}
+
+export interface UnitRow extends Omit<Unit, 'restart'> {
+  readonly on: readonly Role[]
+  readonly restart?: string
+}
+
+/** Stands for the node's own name, in the name of a file or of a certificate. */
+export const own = '<node>'
+
+/** The units that are queried for more than their health: every layout has them. */
+export const [apiServer, store] = ['kube-apiserver', 'etcd']
+
+/** https://kubernetes.io/docs/reference/access-authn-authz/node/ */
+export const nodeUser = (name: string): string => `system:node:${name}`
+
+export function nodeNames(name: string, ips: readonly string[], domain: string): string[] {
+  return [name, `${name}.${domain}`, ...ips]
+}
+
+/** Under their own names. */
+export function inFolder(folder: string, by: Place['by'], ...files: readonly string[]): Place[] {
+  return files.map((file) => ({ file, path: `${folder}/${file}`, by }))
+}
+
+/** A kubeconfig that names its pair by file, so that a new pair is reloaded without a restart. */
+export function byFile(file: string, path: string): Place[] {
+  return [
+    // The pair first: at every moment the kubeconfig names a file that is there.
+    { file, path: besideKubeconfig(path, file), by: 'poll', part: 'pair' },
+    { file, path, by: 'restart', part: 'kubeconfig' },
+  ]
+}
+
+/** client-go resolves a relative path from the kubeconfig's own folder. */
+export function besideKubeconfig(path: string, file: string): string {
+  return path.replace(/[^/]*$/, () => clientPairFile(file))
+}
