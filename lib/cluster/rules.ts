@@ -4,6 +4,7 @@ import { suggest } from '../suggest.ts'
 import { parseDuration } from '../wording.ts'
 import {
   duplicates,
+  isMap,
   list,
   map,
   type Path,
@@ -21,6 +22,9 @@ import { isDnsName } from './values.ts'
 export interface Known {
   /** The values of cluster.yaml where it has none, as they are written there. */
   readonly defaults: Raw
+  readonly name: string
+  /** Keys of cluster.yaml that the layout does not have, each with the reason. */
+  readonly without: ReadonlyMap<string, string>
   /** The rules that only this layout has. */
   problems(raw: Raw): readonly Problem[]
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
@@ -30,7 +34,8 @@ export interface Known {
 }
 
 /** Every rule that the parsed YAML breaks, even if it has other problems. */
-export function clusterProblems(value: unknown, { problems, isReserved, units }: Known): Problem[] {
+export function clusterProblems(value: unknown, known: Known): Problem[] {
+  const { problems, isReserved, units } = known
   const raw = map(value)
   return [
     ...unknownKeys(clusterSchema as unknown as SchemaShape, value, []),
@@ -46,8 +51,22 @@ export function clusterProblems(value: unknown, { problems, isReserved, units }:
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
     ...composedNameProblems(raw),
+    ...keyProblems(raw, known),
     ...problems(raw),
   ]
+}
+
+/** Keys that only some layouts have. */
+function keyProblems(raw: Raw, { name, without }: Known): Problem[] {
+  const virtualIP = ['api', 'virtualIP']
+  const { api = {} } = raw
+  const isMissing = isMap(api) && api.virtualIP === undefined && !without.has(virtualIP.join('.'))
+  const absent = [...without].flatMap(([key, why]): Problem[] => {
+    const [section = '', inner = ''] = key.split('.')
+    if (map(raw[section])[inner] === undefined) return []
+    return [{ path: [section, inner], at: 'key', message: `is no key of layout ${name}: ${why}` }]
+  })
+  return [...(isMissing ? [{ path: virtualIP, message: 'is missing' }] : []), ...absent]
 }
 
 function nameProblems(raw: Raw): Problem[] {

@@ -1,7 +1,6 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
 import { bracketed } from '../address.ts'
-import type { Cluster } from '../cluster/cluster.ts'
 import { parseYaml } from '../yaml.ts'
 
 export interface Access {
@@ -16,8 +15,8 @@ export interface Access {
   readonly key: Buffer
 }
 
-export function serverUrl({ api }: Cluster): string {
-  return `https://${bracketed(api.host)}:${api.port}`
+export function serverUrl(host: string, port: number): string {
+  return `https://${bracketed(host)}:${port}`
 }
 
 export function formatKubeconfig({ ca, certificate, key, ...access }: Access): string {

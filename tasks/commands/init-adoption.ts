@@ -7,15 +7,21 @@ import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../lib/pki/profile.ts'
 import { parseDuration } from '../../lib/wording.ts'
-import { type Layout, nodeNames, nodeUser } from '../layouts/layout.ts'
+import { type Layout, nodeUser } from '../layouts/layout.ts'
+import { layouts } from '../layouts/table.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { type Draft, type DraftNode, newDraft } from './init-draft.ts'
+
+/** The layouts by whose names there is a CA's certificate. */
+export function layoutsIn(path: string): Layout[] {
+  return Object.values(layouts).filter(({ files }) => new AuthDir(path, files).read(files.certificate(caName)))
+}
 
 /** Undefined if it has no CA certificate. What the files do not show has its default. */
 export function adopt(path: string, layout: Layout): Draft | undefined {
   const { certs, files } = layout
   const auth = new AuthDir(path, files)
-  const clients = certs.flatMap(({ name, isClient }) => (isClient ? [name] : []))
+  const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
   const ownNames = new Set(certs.map(({ name }) => name))
   const all = readAll(auth)
   const ca = all.get(caName)
@@ -35,7 +41,7 @@ export function adopt(path: string, layout: Layout): Draft | undefined {
   const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
     ...draft,
-    subject: readSubject(ca),
+    subject: readSubject(ca, layout),
     certificates: {
       key: keyKindOf(ca.publicKey),
       ...readValidity(
@@ -75,11 +81,11 @@ function valuesOf({ attributes }: Certificate, name: string): string[] {
   return attributes.filter((each) => each.startsWith(`${name}=`)).map((each) => each.slice(name.length + 1))
 }
 
-function readSubject(ca: Certificate): Draft['subject'] {
-  const [country, state, locality, organization, organizationalUnit] = ['C', 'ST', 'L', 'O', 'OU'].map(
-    (name) => valuesOf(ca, name)[0],
-  )
-  return { country, state, locality, organization, organizationalUnit }
+const subjectKeys = { country: 'C', state: 'ST', locality: 'L', organization: 'O', organizationalUnit: 'OU' }
+
+function readSubject(ca: Certificate, { without }: Layout): Draft['subject'] {
+  const keys = Object.entries(subjectKeys).filter(([key]) => !without.has(`subject.${key}`))
+  return Object.fromEntries(keys.map(([key, name]) => [key, valuesOf(ca, name)[0]]))
 }
 
 const hour = 3_600_000
@@ -131,16 +137,22 @@ export function readApiNames(
   draft: Draft,
   { server, sans, nodes: found }: Names,
 ): Pick<Draft, 'domain' | 'api' | 'network' | 'nodes'> {
-  const domain = readDomain(found) ?? draft.name
-  const nodes = found.map((node) => readNode(node, { domain, api: sans }))
   const { host, port } = server ?? draft.api
+  const guess = layout.guess({ host, sans })
+  const domain = guess.domain ?? readDomain(found) ?? draft.domain ?? draft.name
+  const nodes: DraftNode[] = [
+    ...(guess.control === undefined ? [] : [{ name: guess.control, role: 'control' as const, ips: [], sans: [] }]),
+    ...found.map((node) => readNode(layout, node, { domain, api: sans })),
+  ]
   const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
   const network = { serviceCIDRs: [], clusterDomain }
   const usual = new Set(layout.apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
   const left = sans.filter((san) => !usual.has(san) && isName(san))
   const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
   const firsts = new Set(blocks.map(firstOf))
-  const [virtualIP, ...others] = left.filter((san) => addressBytes(san) && !firsts.has(san))
+  const addresses = left.filter((san) => addressBytes(san) && !firsts.has(san))
+  const hasBalancer = !layout.without.has('api.virtualIP')
+  const virtualIP = hasBalancer ? addresses.shift() : undefined
   const names = left.filter((san) => !addressBytes(san))
   return {
     domain,
@@ -148,8 +160,8 @@ export function readApiNames(
       host,
       port,
       // If kubeconfigs name the API by an address, that is the load balancer's.
-      virtualIP: virtualIP ?? (addressBytes(host) ? host : undefined),
-      extraSANs: [...names, ...others],
+      virtualIP: virtualIP ?? (hasBalancer && addressBytes(host) ? host : undefined),
+      extraSANs: [...names, ...addresses],
     },
     network: { serviceCIDR: blocks.length > 1 ? blocks : (blocks[0] ?? draft.network.serviceCIDR), clusterDomain },
     nodes,
@@ -166,12 +178,16 @@ function readDomain(nodes: Names['nodes']): string | undefined {
 
 /** A control node is one that the API server's certificate names; its addresses are those that the certificate has too. */
 function readNode(
+  { nodeSans }: Layout,
   { name, sans }: Names['nodes'][number],
   { domain, api }: { readonly domain: string; readonly api: readonly string[] },
 ): DraftNode {
   const isControl = api.includes(name)
-  const ips = sans.filter((san) => addressBytes(san) && (!isControl || api.includes(san)))
-  const own = new Set(nodeNames(name, ips, domain))
+  const isOwn = (ips: readonly string[], san: string) => nodeSans({ name, ips }, domain).includes(san)
+  const ips = sans.filter(
+    (san) => !isOwn([], san) && isOwn([san], san) && addressBytes(san) && (!isControl || api.includes(san)),
+  )
+  const own = new Set(nodeSans({ name, ips }, domain))
   return { name, role: isControl ? 'control' : 'worker', ips, sans: sans.filter((san) => !own.has(san) && isName(san)) }
 }
 

@@ -8,14 +8,16 @@ import { stringify } from 'yaml'
 import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
 import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import { map } from '../../lib/cluster/problem.ts'
-import { clusterSchema, keyKinds, providers } from '../../lib/cluster/schema.ts'
+import { clusterSchema, keyKinds, layoutNames, providers } from '../../lib/cluster/schema.ts'
 import { isDnsName } from '../../lib/cluster/values.ts'
 import { isErrno, usageFailure } from '../../lib/failure.ts'
 import { printConfig } from '../../lib/remote/route.ts'
 import type { ConfigUse } from '../../lib/remote/ssh-command.ts'
 import { first, parseSshConfig } from '../../lib/remote/ssh-config.ts'
+import { suggest } from '../../lib/suggest.ts'
 import { groupAlike } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
+import { layouts } from '../layouts/table.ts'
 import { usage } from '../request/options.ts'
 import type { Call } from '../request/session.ts'
 
@@ -34,7 +36,7 @@ export interface Draft {
   readonly name: string
   readonly layout: LayoutName
   readonly domain: string | undefined
-  readonly subject: Readonly<Record<'country' | 'state' | 'locality' | 'organization' | 'organizationalUnit', Text>>
+  readonly subject: Readonly<Record<string, Text>>
   readonly certificates: Readonly<Record<'key' | 'validity' | 'caValidity' | 'renewBefore', string>>
   readonly api: Readonly<{ host: string; port: number; virtualIP: Text; extraSANs: readonly string[] }>
   readonly network: Readonly<{ serviceCIDR: string | readonly string[]; clusterDomain: string }>
@@ -53,10 +55,10 @@ export function newDraft(name: string, { name: layout, defaults }: Layout): Draf
     name,
     layout,
     domain: defaults.domain as Text,
-    subject: { ...v.getDefaults(subject.wrapped), ...map(defaults.subject) },
+    subject: (defaults.subject as Draft['subject']) ?? v.getDefaults(subject.wrapped),
     certificates: { ...v.getDefaults(certificates.wrapped), ...map(defaults.certificates) },
     api: { ...v.getDefaults(api.wrapped), ...map(defaults.api) },
-    network: v.getDefaults(network.wrapped),
+    network: { ...v.getDefaults(network.wrapped), ...map(defaults.network) },
     encryption: v.getDefaults(encryption.wrapped),
     ssh: { ...v.getDefaults(ssh.wrapped), ...map(defaults.ssh) },
     users: [],
@@ -84,11 +86,11 @@ export function plainCluster({ nodes, ssh: { user, configFile, directory }, ...d
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
 export function formatCluster(draft: Draft, schema: string): string {
-  const { name, domain, subject, certificates, api, network, encryption, ssh, users, nodes } = draft
+  const { name, layout, domain, subject, certificates, api, network, encryption, ssh, users, nodes } = draft
   return `# yaml-language-server: $schema=${encodeURI(schema)}
 # Every key, its default and its rules: docs/cluster-yaml.md of harderway.
 ${line('name', name, 'of the cluster, in every kubeconfig')}
-${line('domain', domain ?? name, 'nodes are also <node>.<domain>')}
+${layout === 'harder-way' ? '' : `${line('layout', layout, layouts[layout].guide)}\n`}${line('domain', domain ?? name, 'nodes are also <node>.<domain>')}
 subject: # of every certificate; can't be changed once there is a CA
 ${section(formatSubject(subject))}
 certificates:
@@ -102,7 +104,9 @@ api:
 ${section([
   line('host', api.host, 'https://<host>:<port> in every kubeconfig'),
   line('port', api.port),
-  line('virtualIP', api.virtualIP, api.virtualIP === undefined ? 'MISSING: where the load balancer is' : ''),
+  ...(layouts[layout].without.has('api.virtualIP')
+    ? []
+    : [line('virtualIP', api.virtualIP, api.virtualIP === undefined ? 'MISSING: where the load balancer is' : '')]),
   line('extraSANs', api.extraSANs, 'more names or addresses of the API'),
 ])}
 network:
@@ -126,7 +130,7 @@ ${section([
   line('directory', ssh.directory, 'where files go on a node'),
 ])}
 # localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
-# install: guide # copies files to where the guide's units read them, and restarts units: docs/install.md
+# install: true # copies files to where the guide's units read them, and restarts units: docs/install.md
 ${formatUsers(users)}
 nodes:
 ${section(nodes.map(formatNode))}
@@ -187,7 +191,8 @@ export interface Requested {
   readonly auth: string
   /** As given by --from: then it must be an auth/. */
   readonly from: string | undefined
-  readonly layout: LayoutName
+  /** Undefined: what the files of auth/ tell. */
+  readonly layout: LayoutName | undefined
   readonly name: string | undefined
   /** Undefined if it can't be a cluster's name. */
   readonly folderName: string | undefined
@@ -202,7 +207,7 @@ const roles = ['control', 'worker', 'gateway'] as const
 
 /** Throws a usage Failure. */
 export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Requested {
-  const { names, config, from, name, sshConfig, virtualIP, user } = options
+  const { names, config, from, layout, name, sshConfig, virtualIP, user } = options
   const [typed, ...more] = names.slice(1)
   if (typed === undefined || typed === '' || more.length > 0)
     throw wrong(
@@ -217,7 +222,7 @@ export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'path
     typedFile: join(typed, 'cluster.yaml'),
     auth: from === undefined ? join(folder, 'auth') : pathOf(from),
     from,
-    layout: 'harder-way',
+    layout: parseLayout(layout),
     name,
     folderName: isDnsName(own) ? own : undefined,
     nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
@@ -225,6 +230,12 @@ export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'path
     user,
     sshConfig: sshConfig === undefined ? undefined : pathOf(sshConfig),
   }
+}
+
+function parseLayout(given: string | undefined): LayoutName | undefined {
+  const layout = layoutNames.find((name) => name === given)
+  if (given !== undefined && layout === undefined) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
+  return layout
 }
 
 /** `control0,control1`; `NAME=HOST` for a node that ssh knows by another name than Kubernetes. */
@@ -270,7 +281,8 @@ export async function findHosts(draft: Draft, { user, sshConfig }: Requested, ca
   }))
   // A single control node needs no load balancer: without one, the API has the node's address.
   const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
-  const virtualIP = draft.api.virtualIP ?? (more.length === 0 ? entry?.ips[0] : undefined)
+  const isKnown = draft.api.virtualIP !== undefined || layouts[draft.layout].without.has('api.virtualIP')
+  const virtualIP = isKnown || more.length > 0 ? draft.api.virtualIP : entry?.ips[0]
   return {
     ...draft,
     api: { ...draft.api, virtualIP },

@@ -9,12 +9,13 @@ import { caName } from '../../lib/files/names.ts'
 import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { formatCommand } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
-import { adopt } from './init-adoption.ts'
+import { adopt, layoutsIn } from './init-adoption.ts'
 import {
   type Draft,
   type DraftNode,
@@ -57,7 +58,7 @@ function report(draft: Draft, text: string, requested: Requested, { options, pri
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${requested.file} is written; ssh logs in as ${formatLogins(draft)}`)
+    say(`${requested.file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
   }
   for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
   if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
@@ -84,7 +85,7 @@ function nextCommand({ file, typedFile, from }: Requested, cwd: string, clone: s
 
 /** Throws a usage Failure. */
 function beginDraft(requested: Requested): Draft {
-  const layout = layouts[requested.layout]
+  const layout = chooseLayout(requested)
   const adopted = adopt(requested.auth, layout)
   if (!adopted && requested.from !== undefined)
     throw usageFailure(`--from ${requested.from}: it has no ${layout.files.certificate(caName)} that can be read`)
@@ -101,6 +102,15 @@ function beginDraft(requested: Requested): Draft {
     ssh: { ...draft.ssh, user: requested.user ?? draft.ssh.user, configFile: configFile(requested) },
     nodes,
   }
+}
+
+/** Throws a usage Failure if the files do not tell. */
+function chooseLayout({ auth, layout }: Requested): Layout {
+  if (layout) return layouts[layout]
+  const [found, ...more] = layoutsIn(auth)
+  if (found && more.length > 0)
+    throw wrong(`${auth} has a CA of ${formatNames([found, ...more].map(({ name }) => name))}: give --layout`)
+  return found ?? layouts['harder-way']
 }
 
 /** No certificate has a node's role: the command line decides. A gateway has no certificate. */

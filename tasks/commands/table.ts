@@ -141,7 +141,10 @@ export const commands: readonly Command[] = [
     name: 'init',
     operands: 'DIR',
     does: "a new cluster's folder: its cluster.yaml, from the names of its nodes, or from an auth/ that is there",
-    options: [...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config'] as const), 'from'],
+    options: [
+      ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
+      'from',
+    ],
     means: {
       control: 'the control nodes, by the names ssh has',
       worker: 'the workers',
@@ -150,6 +153,7 @@ export const commands: readonly Command[] = [
       name: "the cluster's name (default: the folder's)",
       user: 'the user that logs in on the nodes',
       'ssh-config': "ssh's configuration file, as for ssh -F",
+      layout: 'the guide that the cluster follows: harder-way or hard-way (default: what the files tell)',
       from: 'read the rest from this auth/',
     },
     auth: 'has none yet',

@@ -4,7 +4,6 @@
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { isMap } from '../../lib/cluster/problem.ts'
 import { caName, encryptionConfigFile, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/profile.ts'
 import {
@@ -14,7 +13,6 @@ import {
   type CertKind,
   inFolder,
   type Layout,
-  nodeNames,
   nodeUser,
   own,
   store,
@@ -67,6 +65,8 @@ const certs: readonly CertKind[] = [
   { ...uses.tokens, name: names.tokens, subject: subject('service-accounts'), on: { control: pair } },
 ]
 
+const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
+
 /** A gateway runs no kubelet. */
 function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
   if (role === 'gateway') return undefined
@@ -75,7 +75,7 @@ function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined 
     name,
     subject: subject(nodeUser(name), 'system:nodes'),
     // The API server dials a kubelet by its host name, then by its address.
-    sans: ({ domain }) => [...nodeNames(name, ips, domain), ...sans],
+    sans: ({ domain }) => [...nodeSans({ name, ips }, domain), ...sans],
     on: { [role]: [...pair, ...kubeconfig] },
   }
 }
@@ -102,7 +102,7 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
     api.host,
     ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
     ...(api.virtualIP === undefined ? [] : [api.virtualIP]),
-    ...nodes.filter(({ role }) => role === 'control').flatMap(({ name, ips }) => nodeNames(name, ips, domain)),
+    ...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, domain)),
     '127.0.0.1',
     ...api.extraSANs,
   ]
@@ -161,14 +161,14 @@ const units: readonly UnitRow[] = [
       ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
     ],
     serves: [],
-    health: { port: 10257, path: '/healthz', isLocal: true },
+    health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
   },
   {
     unit: 'kube-scheduler',
     on: ['control'],
     files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
     serves: [],
-    health: { port: 10259, path: '/healthz', isLocal: true },
+    health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
   },
   {
     unit: 'kubelet',
@@ -195,13 +195,14 @@ export const harderWay: Layout = {
   guide: 'Kubernetes the Harder Way',
   files,
   defaults: {},
-  problems: ({ api = {} }) =>
-    isMap(api) && api.virtualIP === undefined ? [{ path: ['api', 'virtualIP'], message: 'is missing' }] : [],
+  without: new Map(),
+  problems: () => [],
   certs,
   nodeCert,
   userCert,
+  nodeSans,
   apiSans,
   serviceSans,
-  servers: new Map(),
+  guess: () => ({}),
   units,
 }

@@ -15,6 +15,8 @@ export interface Layout {
   readonly files: FileNames
   /** The values of cluster.yaml where it has none, as they are written there. */
   readonly defaults: Raw
+  /** Keys of cluster.yaml that it does not have, each with the reason. */
+  readonly without: ReadonlyMap<string, string>
   /** The rules of cluster.yaml that only this layout has. */
   problems(raw: Raw): readonly Problem[]
   /** The certificates that every cluster has, whatever its nodes are; the CA's is the first. */
@@ -22,12 +24,17 @@ export interface Layout {
   /** Undefined for a role without a certificate of its own. */
   nodeCert(node: ClusterNode): CertKind | undefined
   userCert(user: ClusterUser): CertKind
+  /** The names and addresses in a node's certificate. */
+  nodeSans(node: { readonly name: string; readonly ips: readonly string[] }, domain: string): string[]
   /** Every name and address under which the API is reached, from inside the cluster and from outside. */
   apiSans(naming: ApiNaming): string[]
   /** Those of them that pods dial. */
   serviceSans(network: Cluster['network']): string[]
-  /** The servers of kubeconfigs that dial another host than api.host, by name. */
-  readonly servers: ReadonlyMap<string, string>
+  /** What they tell of a cluster whose cluster.yaml is not there, besides what the nodes' certificates do. */
+  guess(api: { readonly host: string; readonly sans: readonly string[] }): {
+    readonly domain?: string | undefined
+    readonly control?: string | undefined
+  }
   /** Servers before their clients. */
   readonly units: readonly UnitRow[]
 }
@@ -64,6 +71,8 @@ export interface CertKind extends CertUse {
   readonly usages?: Profile['usages']
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number
+  /** The host in its kubeconfig; by default api.host. */
+  readonly dials?: string
   sans?(cluster: Cluster): readonly string[]
 }
 
@@ -108,8 +117,10 @@ export interface Health {
   readonly as?: string
   /** Without TLS. */
   readonly isPlain?: true
-  /** Only on the loopback address. */
+  /** Dialled at the loopback address. */
   readonly isLocal?: true
+  /** By a certificate that it has made itself. */
+  readonly isSelfSigned?: true
 }
 
 export interface Unit {
@@ -121,8 +132,6 @@ export interface Unit {
   readonly isQueried?: true
   /** A load balancer sends it requests: it is drained before it is restarted. */
   readonly isDrained?: true
-  /** It is the only one of its kind: what it serves is away while it is restarted. */
-  readonly isAlone?: string
   /** Those of all other nodes must be healthy before one is restarted. */
   readonly isQuorum?: true
   /** For a unit without a process: the file that a restart makes from the others. It counts as installed if its file exists. */
@@ -146,10 +155,6 @@ export const [apiServer, store] = ['kube-apiserver', 'etcd']
 
 /** https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
-
-export function nodeNames(name: string, ips: readonly string[], domain: string): string[] {
-  return [name, `${name}.${domain}`, ...ips]
-}
 
 /** Under their own names. */
 export function inFolder(folder: string, by: Place['by'], ...files: readonly string[]): Place[] {

@@ -29,7 +29,7 @@ function wayTo(
 ): Way {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
   return {
-    open: async () => (await workspace.connect(through ?? node)).tunnel(address, port),
+    open: async () => (await workspace.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
     address,
     as: as === undefined ? undefined : credentialsOf(workspace, as),
     signal,
@@ -38,8 +38,11 @@ function wayTo(
 
 /** Throws a Failure if auth/ has no CA to trust. */
 export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
-  // On the loopback address it serves a self-signed certificate.
-  return { ...health, ...wayTo(asking, node, health), trust: health.isLocal ? 'anyone' : trustOf(asking.workspace) }
+  return {
+    ...health,
+    ...wayTo(asking, node, health),
+    trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.workspace),
+  }
 }
 
 /** What a unit answers to the question about its health. */

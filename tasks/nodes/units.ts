@@ -14,6 +14,7 @@ import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
 import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
+import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
@@ -274,7 +275,9 @@ function isPending({ auth, cluster, pending = none }: Workspace, { file, part, i
   if (isOfKeys) return pending.has(auth.files.key(auth.files.parse(file)?.name ?? ''))
   if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name))))
     return true
-  const { host, port } = cluster.api
+  const { name } = auth.files.parse(file) ?? {}
+  const host = certTable(cluster).find((row) => row.name === name)?.dials
+  const { port } = cluster.api
   return !isDeepStrictEqual(readServer(`${auth.tryBytes(file)}`), { cluster: cluster.name, host, port })
 }
 

@@ -76,12 +76,12 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const end = `the CA expires on ${formatDate(notAfter)}`
   // Within renewBefore, every command reports it anyway.
   if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // By default cfssl gives a CA five years, whatever the validity of its leaves.
+  // By default cfssl gives a CA five years, whatever the validity of its leaves; by openssl both are made within minutes.
   const leaf = auth.files.certificate(auth.files.names.api)
   const issued = tryCertificate(auth, auth.files.names.api)
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
   const warning =
-    leafEnd > notAfter ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
+    leafEnd.getTime() - notAfter.getTime() > day ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
   return { reasons, until: notAfter, warning }
 }
 

@@ -61,11 +61,11 @@ export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean 
   return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))
 }
 
-export function readAccess({ auth, cluster, now }: Workspace, { name, profile }: CertRow): Access {
+export function readAccess({ auth, cluster, now }: Workspace, { name, profile, dials }: CertRow): Access {
   const { trusted } = signingCa(auth, now)
   return {
     cluster: cluster.name,
-    server: serverUrl(cluster),
+    server: serverUrl(dials, cluster.api.port),
     user: profile.subject.CN,
     context: 'default',
     ca: joinPems(trusted.map((each) => auth.bytes(auth.files.certificate(each)))),

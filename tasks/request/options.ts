@@ -34,6 +34,7 @@ const table = {
     help: 'only what belongs to this node (repeatable)',
   },
   from: { type: 'string', value: 'DIR' },
+  layout: { type: 'string', value: 'NAME' },
   control: { type: 'string', multiple: true, value: 'a,b,c' },
   worker: { type: 'string', multiple: true, value: 'd,e' },
   gateway: { type: 'string', multiple: true, value: 'g' },

@@ -12,6 +12,8 @@ export interface CertRow extends CertUse {
   readonly profile: Profile
   /** Milliseconds. */
   readonly validity: number
+  /** The host in its kubeconfig. */
+  readonly dials: string
 }
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
@@ -30,7 +32,8 @@ export function certTable(cluster: Cluster): readonly CertRow[] {
   return table
 }
 
-function row({ subject, tolerated, sans, usages, validity, ...use }: CertKind, cluster: Cluster): CertRow {
+function row(kind: CertKind, cluster: Cluster): CertRow {
+  const { subject, tolerated, sans, usages, validity, dials = cluster.api.host, ...use } = kind
   const { key, validity: usual } = cluster.certificates
   const isAlone = use.phase === 'ca' || use.phase === 'cluster-cert'
   return {
@@ -45,5 +48,6 @@ function row({ subject, tolerated, sans, usages, validity, ...use }: CertKind, c
       key,
     },
     validity: validity ?? usual,
+    dials,
   }
 }

@@ -37,6 +37,7 @@ export function connectionTable(cluster: Cluster): Connection[] {
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: Client = { name: api, in: 'files' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
+  const sans = new Map(certTable(cluster).map(({ name, profile }) => [name, profile.sans]))
   const seenApi = identities.get(api)
   const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
     (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
@@ -62,23 +63,20 @@ export function connectionTable(cluster: Cluster): Connection[] {
         node: name,
         client: apiServer,
         server: name,
-        dialled: [name, ...ips],
+        dialled: [name, ...ips].filter((each) => sans.get(name)?.includes(each)),
         expected: seenApi,
       }),
     ),
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node, phase }): Connection => ({
+        ({ name, node, phase, dials }): Connection => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },
           server: api,
           // People connect through the load balancer too.
-          dialled: [
-            layout.servers.get(name) ?? endpoint.host,
-            ...(name === admin || phase === 'user-certs' ? outside : []),
-          ],
+          dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
           expected: identities.get(name),
         }),
       ),

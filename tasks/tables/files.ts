@@ -71,7 +71,9 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 export function known(name: LayoutName): Known {
   const layout = layouts[name]
   return {
+    name,
     defaults: layout.defaults,
+    without: layout.without,
     problems: layout.problems,
     isReserved: (each) => isReserved(layout, each),
     units: new Map(layout.units.map(({ unit, files }) => [unit, [...new Set(files.map(({ file }) => file))]])),

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
-import { parseCluster } from '../../../lib/cluster/cluster.ts'
 import {
   type Access,
   compareKubeconfig,
@@ -14,7 +13,6 @@ import {
   scalarText,
   serverUrl,
 } from '../../../lib/kubernetes/kubeconfig.ts'
-import { known } from '../../../tasks/tables/files.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -228,19 +226,9 @@ describe('what is no kubeconfig has no parts to compare', () => {
 })
 
 describe('the URL of the API', () => {
-  const url = (host: string, port = 6443) => {
-    const cluster = parseCluster(
-      Buffer.from(
-        `name: k\napi: { virtualIP: 10.0.0.1, host: '${host}', port: ${port} }\nnodes: [{ name: a, role: control, ip: 10.0.0.2 }]\n`,
-      ),
-      known,
-    )
-    assert.ok('cluster' in cluster)
-    return serverUrl(cluster.cluster)
-  }
-  test('is the host and the port', () => assert.equal(url('kubernetes', 443), 'https://kubernetes:443'))
-  test('has an IPv4 address as it is', () => assert.equal(url('10.0.0.1'), 'https://10.0.0.1:6443'))
-  test('has an IPv6 address in brackets', () => assert.equal(url('fd00::1'), 'https://[fd00::1]:6443'))
+  test('is the host and the port', () => assert.equal(serverUrl('kubernetes', 443), 'https://kubernetes:443'))
+  test('has an IPv4 address as it is', () => assert.equal(serverUrl('10.0.0.1', 6443), 'https://10.0.0.1:6443'))
+  test('has an IPv6 address in brackets', () => assert.equal(serverUrl('fd00::1', 6443), 'https://[fd00::1]:6443'))
 })
 
 test('whatever the name, it stays a text for readers of YAML 1.1 and of 1.2', () => {

@@ -1,0 +1,261 @@
+/**
+ * Kubernetes The Hard Way, as of 2025: one control node without a kubelet, workers, and etcd without TLS on the loopback address.
+ * https://github.com/kelseyhightower/kubernetes-the-hard-way: ca.conf, units/ and documents 04 to 10
+ */
+import { firstAddress } from '../../lib/address.ts'
+import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
+import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
+import { caName, encryptionConfigFile, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import type { Subject } from '../../lib/pki/profile.ts'
+import {
+  type ApiNaming,
+  apiServer,
+  byFile,
+  type CertKind,
+  inFolder,
+  type Layout,
+  nodeUser,
+  own,
+  store,
+  type UnitRow,
+} from './layout.ts'
+import * as uses from './uses.ts'
+
+const { pair, kubeconfig } = uses
+
+const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
+const loopback = '127.0.0.1'
+const usualDomain = 'kubernetes.local'
+
+const placed =
+  (named: Subject) =>
+  ({ subject: { country: C, state: ST, locality: L } }: Cluster): Subject => ({
+    ...(C && { C }),
+    ...(ST && { ST }),
+    ...(L && { L }),
+    ...named,
+  })
+
+const scheduler = 'system:kube-scheduler'
+
+const certs: readonly CertKind[] = [
+  { ...uses.ca, subject: placed({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
+  {
+    ...uses.api,
+    purpose: 'API',
+    name: names.api,
+    subject: placed({ CN: 'kubernetes' }),
+    sans: apiSans,
+    on: { control: pair },
+  },
+  {
+    ...uses.admin,
+    name: names.admin,
+    subject: () => ({ O: 'system:masters', CN: 'admin' }),
+    usages: ['client'],
+    // It is used on the control node.
+    dials: loopback,
+    on: { control: kubeconfig },
+  },
+  {
+    ...uses.scheduler,
+    name: 'kube-scheduler',
+    subject: placed({ O: scheduler, CN: scheduler }),
+    // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
+    tolerated: (cluster) => [placed({ O: `system:${scheduler}`, CN: scheduler })(cluster)],
+    sans: () => ['kube-scheduler', loopback],
+    on: { control: kubeconfig },
+  },
+  {
+    ...uses.controllerManager,
+    name: 'kube-controller-manager',
+    subject: placed({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
+    sans: () => ['kube-controller-manager', loopback],
+    on: { control: kubeconfig },
+  },
+  {
+    ...uses.proxy,
+    name: 'kube-proxy',
+    subject: placed({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
+    sans: () => ['kube-proxy', loopback],
+    on: { worker: kubeconfig },
+  },
+  {
+    ...uses.tokens,
+    name: names.tokens,
+    subject: () => ({ CN: 'service-accounts' }),
+    usages: ['client'],
+    on: { control: pair },
+  },
+]
+
+const nodeSans = ({ name }: { readonly name: string }) => [name, loopback]
+
+/** The control node runs no kubelet. */
+function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
+  if (role !== 'worker') return undefined
+  return {
+    ...uses.kubelet,
+    name,
+    subject: placed({ O: 'system:nodes', CN: nodeUser(name) }),
+    sans: () => [...nodeSans({ name }), ...sans],
+    on: { worker: [...pair, ...kubeconfig] },
+  }
+}
+
+function userCert(user: ClusterUser): CertKind {
+  const { name, groups, validity } = user
+  return { ...uses.user(user), subject: () => ({ O: groups, CN: name }), usages: ['client'], validity }
+}
+
+function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {
+  return [
+    ...serviceCIDRs.map(firstAddress),
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.svc.${clusterDomain}`,
+  ]
+}
+
+function apiSans({ api, network, domain }: ApiNaming): string[] {
+  return [
+    loopback,
+    ...serviceSans(network),
+    'kubernetes.default.svc.cluster',
+    api.host,
+    `api-server.${domain}`,
+    ...api.extraSANs,
+  ]
+}
+
+const files = fileNames({ endings: { certificate: '.crt', key: '.key' }, names })
+const [ca, caKey] = files.pair(caName)
+const [apiCertificate, apiKey] = files.pair(names.api)
+const [tokenCertificate, tokenKey] = files.pair(names.tokens)
+const [kubernetes, kubelet] = ['/var/lib/kubernetes', '/var/lib/kubelet']
+
+const units: readonly UnitRow[] = [
+  {
+    unit: store,
+    on: ['control'],
+    files: [],
+    serves: [],
+    health: { port: 2379, path: '/health', isPlain: true, isLocal: true },
+    isQueried: true,
+  },
+  {
+    unit: apiServer,
+    on: ['control'],
+    files: [
+      ...inFolder(kubernetes, 'restart', ca),
+      { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
+      ...inFolder(kubernetes, 'restart', tokenKey),
+      { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
+      ...inFolder(kubernetes, 'itself', apiCertificate, apiKey),
+    ],
+    serves: [{ port: 6443, name: names.api }],
+    // Its certificate has no address of the node but this one.
+    health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
+    isQueried: true,
+  },
+  {
+    unit: 'kube-controller-manager',
+    on: ['control'],
+    files: [
+      ...inFolder(kubernetes, 'restart', ca, caKey, tokenKey),
+      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
+    ],
+    serves: [],
+    health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
+  },
+  {
+    unit: 'kube-scheduler',
+    on: ['control'],
+    files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
+    serves: [],
+    health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
+  },
+  {
+    unit: 'kubelet',
+    on: ['worker'],
+    files: [
+      ...inFolder(kubelet, 'itself', ca),
+      { file: files.certificate(own), path: `${kubelet}/kubelet.crt`, by: 'itself' },
+      { file: files.key(own), path: `${kubelet}/kubelet.key`, by: 'itself' },
+      ...byFile(kubeconfigFile(own), `${kubelet}/kubeconfig`),
+    ],
+    serves: [{ port: 10250, name: own }],
+    health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
+    isPlacedEarly: true,
+  },
+  {
+    unit: 'kube-proxy',
+    on: ['worker'],
+    files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
+    serves: [],
+    health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
+    isPlacedEarly: true,
+  },
+]
+
+function problems({ install, nodes }: Raw): Problem[] {
+  const roles = list(nodes).map((node) => map(node).role)
+  const first = roles.indexOf('control')
+  const meansOther = install === 'guide' || map(install).layout !== undefined
+  return [
+    ...(meansOther
+      ? [
+          {
+            path: install === 'guide' ? ['install'] : ['install', 'layout'],
+            message: 'is of the other guide: install: true copies files to where this layout has them',
+          },
+        ]
+      : []),
+    ...roles.flatMap((role, i): Problem[] => {
+      const path = ['nodes', i, 'role']
+      if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer: leave this node out' }]
+      return role === 'control' && i !== first
+        ? [
+            {
+              path,
+              message:
+                'layout hard-way has one control node: its etcd serves on the loopback address alone, and kubeconfigs name one API server',
+            },
+          ]
+        : []
+    }),
+  ]
+}
+
+export const hardWay: Layout = {
+  name: 'hard-way',
+  guide: 'Kubernetes The Hard Way',
+  files,
+  defaults: {
+    domain: usualDomain,
+    subject: { country: 'US', state: 'Washington', locality: 'Seattle' },
+    certificates: { key: 'rsa-4096', validity: '3653d', caValidity: '3653d' },
+    api: { host: 'server.kubernetes.local' },
+    network: { serviceCIDR: '10.32.0.0/24' },
+    ssh: { user: 'root' },
+  },
+  without: new Map([
+    ['api.virtualIP', 'that guide has no load balancer'],
+    ['subject.organization', 'each certificate has its own'],
+    ['subject.organizationalUnit', 'no certificate has one'],
+  ]),
+  problems,
+  certs,
+  nodeCert,
+  userCert,
+  nodeSans,
+  apiSans,
+  serviceSans,
+  guess({ host, sans }) {
+    const prefix = 'api-server.'
+    const domain = sans.find((san) => san.startsWith(prefix))?.slice(prefix.length) ?? usualDomain
+    return { domain, control: host.endsWith(`.${domain}`) ? host.slice(0, -`.${domain}`.length) : undefined }
+  },
+  units,
+}
