@@ -171,7 +171,7 @@ function complete(input: ClusterInput) {
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
     ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
     users: users.map(({ validity = input.certificates.validity, ...user }) => ({ ...user, validity })),
-    install: install && completeInstall(typeof install === 'object' ? install : {}),
+    install: install && completeInstall(typeof install === 'object' ? install : {}, ssh.user),
     localKubeconfig: localKubeconfig && {
       path: localKubeconfig.path,
       context: localKubeconfig.context ?? name,
@@ -190,7 +190,7 @@ function complete(input: ClusterInput) {
 /** How files get from a node's folder to where its units read them. */
 export type Install = Readonly<ReturnType<typeof completeInstall>>
 
-function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>) {
-  const { sudo = 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
+function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>, user: string) {
+  const { sudo = user === 'root' ? '' : 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
   return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
 }

@@ -92,7 +92,7 @@ const install = v.union(
     v.literal('guide'),
     object({
       layout: v.optional(oneOf('layout', ['guide'])),
-      sudo: v.optional(command, 'sudo -n'),
+      sudo: v.optional(command),
       drain: v.optional(command, ''),
       undrain: v.optional(command, ''),
       timeout: v.optional(wait, '2m'),

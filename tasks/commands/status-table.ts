@@ -8,6 +8,7 @@ import {
   formatDate,
   formatLeft,
   formatNames,
+  isNear,
   printable,
 } from '../../lib/wording.ts'
 import { fold, formatRollout, type Item, isRight, type NodeItem, type State } from '../request/inventory.ts'
@@ -86,7 +87,9 @@ function nodeRow({ node, state, why }: NodeItem): Row {
 }
 
 function endsWithItsCa({ certificate, end }: Item): boolean {
-  return certificate !== undefined && end !== undefined && end < certificate.notAfter
+  return (
+    certificate !== undefined && end !== undefined && end < certificate.notAfter && !isNear(end, certificate.notAfter)
+  )
 }
 
 function urgency(item: Item, now: Date): Colour {

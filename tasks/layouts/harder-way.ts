@@ -85,20 +85,18 @@ function userCert(user: ClusterUser): CertKind {
   return { ...uses.user(user), subject: subject(name, groups), validity }
 }
 
-function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {
-  return [
-    'kubernetes',
-    'kubernetes.default',
-    'kubernetes.default.svc',
-    `kubernetes.default.svc.${clusterDomain}`,
-    ...serviceCIDRs.map(firstAddress),
-  ]
+const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
+
+function serviceSans(network: Cluster['network']): string[] {
+  return [...serviceNames, `kubernetes.default.svc.${network.clusterDomain}`, ...network.serviceCIDRs.map(firstAddress)]
 }
 
 function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
   return [
-    ...serviceSans(network),
+    ...serviceNames,
     'kubernetes.default.svc.cluster',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
     api.host,
     ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
     ...(api.virtualIP === undefined ? [] : [api.virtualIP]),

@@ -20,7 +20,7 @@ import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } fro
 import type { Profile } from '../../lib/pki/profile.ts'
 import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, isNear } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
@@ -81,7 +81,9 @@ function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): V
   const issued = tryCertificate(auth, auth.files.names.api)
   const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
   const warning =
-    leafEnd.getTime() - notAfter.getTime() > day ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}` : undefined
+    leafEnd > notAfter && !isNear(leafEnd, notAfter)
+      ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}`
+      : undefined
   return { reasons, until: notAfter, warning }
 }
 

@@ -243,9 +243,9 @@ test('problems at one place of cluster.yaml are reported with one caret, and wha
   assert.equal(status, 2)
   const lines = stderr.trimEnd().split('\n')
   const where = `${join(folder, 'cluster.yaml')}:1:1: `
-  assert.deepEqual(lines.slice(0, 3), [`${where}name is missing`, `${where}api is missing`, `${where}nodes is missing`])
-  assert.ok(lines[3]?.startsWith(`${where}a is an unknown key in cluster.yaml`), stderr)
-  assert.deepEqual(lines.slice(4), ['    a: "\uFFFD[2J\uFFFD"', '    ^'])
+  assert.deepEqual(lines.slice(0, 2), [`${where}name is missing`, `${where}nodes is missing`])
+  assert.ok(lines[2]?.startsWith(`${where}a is an unknown key in cluster.yaml`), stderr)
+  assert.deepEqual(lines.slice(3), [`${where}api.virtualIP is missing`, '    a: "\uFFFD[2J\uFFFD"', '    ^'])
 })
 
 test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {

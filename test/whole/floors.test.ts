@@ -10,7 +10,15 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /** From the lowest up. */
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/remote', 'lib/graph', 'lib/show'],
-  ...['tasks/tables', 'tasks/nodes', 'tasks/rotations', 'tasks/phases', 'tasks/request', 'tasks/looks'],
+  ...[
+    'tasks/layouts',
+    'tasks/tables',
+    'tasks/nodes',
+    'tasks/rotations',
+    'tasks/phases',
+    'tasks/request',
+    'tasks/looks',
+  ],
   ...['tasks/commands/init', 'tasks/commands/recover', 'tasks/commands/verify', 'tasks/commands/report'],
   ...['tasks/commands', 'tasks'],
 ]

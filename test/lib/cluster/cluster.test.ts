@@ -165,7 +165,12 @@ testBadFiles({
   'an empty file says what is needed': ['', '1:1: is empty: name, api.virtualIP and nodes are needed'],
   'a file of comments is empty': ['# name: kubenet\n', '1:1: is empty: name, api.virtualIP and nodes are needed'],
   'a text is not a cluster': ['hello\n', '1:1: is not a map of keys: name, api.virtualIP and nodes are needed'],
-  'keys that are needed are named': ['{}\n', '1:1: name is missing', '1:1: api is missing', '1:1: nodes is missing'],
+  'keys that are needed are named': [
+    '{}\n',
+    '1:1: name is missing',
+    '1:1: nodes is missing',
+    '1:1: api.virtualIP is missing',
+  ],
   'a name without a value is missing': [edited('name: kubenet', 'name:'), '1:1: name is missing'],
   'a list that does not end is named where it should have': [
     'name: [\napi: }\n',

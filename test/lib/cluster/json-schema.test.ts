@@ -49,6 +49,7 @@ test('a mistyped key is refused at the top, in a section and in a node', () => {
 test('what is missing, of another type or not on offer is refused', () => {
   assert.deepEqual(errorsOf(minimal.replace('virtualIP: 10.0.0.1', '')), [
     "/api: must have required property 'virtualIP'",
+    ': must match "else" schema',
   ])
   assert.deepEqual(errorsOf(`${minimal}ssh: { concurrency: many }\n`), ['/ssh/concurrency: must be integer'])
   assert.deepEqual(errorsOf(minimal.replace('role: control', 'role: master')), [

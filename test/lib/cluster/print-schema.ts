@@ -10,4 +10,11 @@ const schema = toJsonSchema(clusterSchema, {
     valibotSchema.type === 'object' ? { ...jsonSchema, additionalProperties: false } : undefined,
 })
 const { $schema, ...rest } = schema
-process.stdout.write(`${JSON.stringify({ $schema, title: 'cluster.yaml', ...rest }, undefined, 2)}\n`)
+/** The one key that is required by some layouts, and not allowed by others. */
+const virtualIP = {
+  if: { properties: { layout: { const: 'hard-way' } }, required: ['layout'] },
+  // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+  then: { properties: { api: { properties: { virtualIP: false } } } },
+  else: { properties: { api: { required: ['virtualIP'] } }, required: ['api'] },
+}
+process.stdout.write(`${JSON.stringify({ $schema, title: 'cluster.yaml', ...rest, ...virtualIP }, undefined, 2)}\n`)

@@ -49,6 +49,7 @@ function runApart(auth: AuthDir, code: string, before = ''): string {
     JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../lib/files', name)).href)
   const script = `import { AuthDir } from ${module('auth-dir.ts')}
 import { backUp } from ${module('auth-dir.ts')}
+import { harderWay } from ${module('../../tasks/layouts/harder-way.ts')}
 const auth = new AuthDir(${JSON.stringify(auth.path)}, harderWay.files)
 const attempt = (work) => { try { work(); return 'done' } catch (error) { return error.name + ': ' + error.message } }
 ${code}`

@@ -58,7 +58,7 @@ test('seven aliases behind a jump host: all that cluster.yaml needs, and nothing
   )
   assert.match(text, /^ {2}- \{ name: control0, role: control, ip: 10\.0\.0\.11 \}$/m)
   assert.deepEqual(printed.slice(-2), [
-    `${join(folder, 'kubenet/cluster.yaml')} is written; ssh logs in as admin`,
+    `${join(folder, 'kubenet/cluster.yaml')} is written, for Kubernetes the Harder Way; ssh logs in as admin`,
     'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
   ])
 })

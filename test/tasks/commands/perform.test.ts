@@ -29,7 +29,7 @@ function requestIn(t: TestContext, ...args: string[]) {
   const place = scratch(t)
   const printed: string[] = []
   const request = {
-    cluster: { name: 'kubenet', nodes: [{}], ssh: { concurrency: 1 } },
+    cluster: { name: 'kubenet', layout: 'harder-way', nodes: [{}], ssh: { concurrency: 1 } },
     file: join(place, 'cluster.yaml'),
     options: parseOptions(args),
     signal: new AbortController().signal,

@@ -155,7 +155,8 @@ function requestIn(place: string, noLockWait: boolean, told: string[] = []): Req
   const options = { noLockWait, quiet: false }
   const { signal } = new AbortController()
   const printError = (text: string) => told.push(text)
-  return { file: join(place, 'cluster.yaml'), options, signal, printError } as unknown as Request
+  const cluster = { layout: 'harder-way' }
+  return { file: join(place, 'cluster.yaml'), cluster, options, signal, printError } as unknown as Request
 }
 
 test('what was read while a run began and ended is read again', async (t) => {
