@@ -14,7 +14,10 @@ for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${n
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences(modules))
 for (const path of ['LICENSE', 'cluster.schema.json']) cpSync(path, `dist/${path}`)
-const pages = ['README.md', 'CHANGELOG.md', ...globSync('docs/*').filter((path) => !/\.(png|svg)$/.test(path))]
+const pages = [
+  ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],
+  ...globSync('docs/*.*').filter((path) => !/\.(png|svg)$/.test(path)),
+]
 mkdirSync('dist/docs')
 for (const path of pages) writeFileSync(`dist/${path}`, extname(path) === '.md' ? page(path) : readFileSync(path))
 

@@ -128,10 +128,17 @@ export function withoutCommands(text: string): string {
   return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
 }
 
+/** A command to type, up to the punctuation that ends it, or a quoted word: neither could be pasted if it were broken. */
+const unbroken =
+  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|findmnt|journalctl|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
+
 /** Broken between words; the first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
-  // An option stays with what it follows: the first line of a command, copied alone, would run without it.
-  const [head = '', ...words] = text.split(/ (?!--)/)
+  const kept = '\u00a0'
+  const [head = '', ...words] = text
+    .replace(unbroken, (command) => command.replaceAll(' ', kept))
+    .split(' ')
+    .map((word) => word.replaceAll(kept, ' '))
   const lines: string[] = []
   let line = ' '.repeat(first) + head
   for (const word of words) {

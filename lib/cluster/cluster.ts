@@ -79,6 +79,8 @@ function withDefaults(value: unknown, defaults: Raw): unknown {
   return all
 }
 
+const needed = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins with an example'
+
 type ParsedYaml =
   | { readonly document: Document; readonly value: unknown }
   | { readonly errors: readonly SyntaxProblem[] }
@@ -89,18 +91,29 @@ function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     const document = parseYaml(text, { lineCounter })
     const errors = syntaxProblems(text, document)
     if (errors.length > 0) return { errors }
-    if (document.contents === null)
-      return { errors: [{ offset: 0, message: 'is empty: name, api.virtualIP and nodes are needed' }] }
+    const { contents } = document
     // The content is not quoted: with a wrong --config it may be a key.
-    if (!yamlIsMap(document.contents))
-      return { errors: [{ offset: 0, message: 'is not a map of keys: name, api.virtualIP and nodes are needed' }] }
+    if (!yamlIsMap(contents)) {
+      const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
+      const what = isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a blank)'
+      return { errors: [{ offset: 0, message: `the file ${what}: ${needed}` }] }
+    }
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
-    if (error instanceof TypeError) return { errors: [{ offset: 0, message: 'is not UTF-8 text' }] }
+    if (error instanceof TypeError)
+      return { errors: [{ offset: 0, message: 'the file is not UTF-8 text: save it as UTF-8' }] }
     // Thrown for aliases that multiply.
     if (error instanceof ReferenceError)
-      return { errors: [{ offset: 0, message: `can't be read as YAML: ${oneLine(error.message)}` }] }
-    if (error instanceof RangeError) return { errors: [{ offset: 0, message: 'is nested too deeply' }] }
+      return { errors: [{ offset: 0, message: 'aliases (*) repeat too much here: write the values out' }] }
+    if (error instanceof RangeError)
+      return {
+        errors: [
+          {
+            offset: 0,
+            message: 'the file is nested too deeply, or an alias (*) is inside its own anchor: write the value out',
+          },
+        ],
+      }
     throw error
   }
 }
@@ -150,10 +163,6 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value')
 export function formatPath(path: Path): string {
   const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim()
 }
 
 function complete(input: ClusterInput) {

@@ -20,32 +20,74 @@ export function syntaxProblems(text: string, document: Document.Parsed): SyntaxP
 function describe(
   text: string,
   document: Document.Parsed,
-  { code, message, pos: [offset] }: YAMLParseError,
+  { code, message, pos: [offset, end] }: YAMLParseError,
 ): SyntaxProblem {
   const rest = text.slice(offset)
   const [, bracket] = /^Flow .* end with a ([\]}])$/.exec(message) ?? []
   if (bracket !== undefined) return { offset, message: `a ${bracket} is missing before this line` }
   if (/^Missing closing .quote$/.test(message))
     return { offset: openQuote(text, document) ?? offset, message: 'the quote that begins here is not closed' }
-  if (/^Missing , /.test(message)) return { offset, message: 'a comma is missing before this' }
   switch (code) {
+    case 'DUPLICATE_KEY':
+      return {
+        offset,
+        message: `${quoted(text.slice(offset, end))} is a key of this map already: remove one of the two`,
+      }
     case 'MULTIPLE_DOCS':
       return { offset, message: 'a second document begins (---): a file holds one cluster' }
     case 'BLOCK_IN_FLOW':
       return missingComma(rest, offset) ?? { offset, message: needsQuotes(flowValue(rest), 'with ": " in it') }
     case 'BLOCK_AS_IMPLICIT_KEY':
-      return { offset, message: needsQuotes(lineValue(rest), 'with ": " in it') }
+      return { offset, message: describeBlock(lineValue(rest)) }
     case 'BAD_ALIAS':
       return { offset, message: needsQuotes(flowValue(rest), 'that begins with *') }
     case 'BAD_SCALAR_START':
       return { offset, message: needsQuotes(flowValue(rest), `that begins with ${rest[0]}`) }
     case 'MULTILINE_IMPLICIT_KEY':
-      return { offset, message: 'a colon and a blank are missing after this key' }
+      return { offset, message: noColon }
     case 'NON_STRING_KEY':
       return { offset, message: 'a key has to be text' }
+    case 'TAB_AS_INDENT':
+      return { offset, message: 'a tab indents this line: indent it with blanks' }
+    case 'BAD_INDENT':
+      return {
+        offset,
+        message: 'the indentation of this line matches no line above: indent it like the lines that it belongs with',
+      }
+    case 'BAD_DQ_ESCAPE':
+      return { offset, message: `${rest.slice(0, 2)} means nothing in double quotes: use single quotes` }
+    case 'MISSING_CHAR':
+    case 'UNEXPECTED_TOKEN':
+      return { offset, message: describeCharacter(rest, message) }
     default:
-      return { offset, message: message.replace(/\s+/g, ' ').trim() }
+      return { offset, message: noYaml }
   }
+}
+
+const noColon = 'a colon and a blank are missing after this key'
+const noYaml = 'this is not valid YAML: if it is meant as text, put it in quotes'
+
+function describeBlock(value: string): string {
+  if (value.startsWith('- ')) return 'a list begins among keys here: indent it below the key that it belongs to'
+  return value.includes(': ')
+    ? needsQuotes(value, 'with ": " in it')
+    : 'this key has a value, and lines below it as well: indent those less, or remove the value'
+}
+
+/** `said` is the parser's message: one code covers all of these. */
+function describeCharacter(rest: string, said: string): string {
+  const [char = ''] = rest
+  if (said.startsWith('Missing , ')) return 'a comma is missing before this'
+  if (/^-[^\s-]/.test(rest)) return 'a blank is missing after this -'
+  if (char === '#') return 'a blank is missing before this #'
+  if (char === ',') return 'a value is missing before this comma'
+  if (/[\]}]/.test(char)) return `this ${char} closes nothing: remove it, or put the whole value in quotes`
+  if (said.startsWith('Sequence item without'))
+    return 'this line belongs to no entry of the list: begin it with "- ", or indent it like the rest of its entry'
+  if (said.startsWith('Implicit map keys')) return noColon
+  if (said.endsWith('at node end')) return 'the value ends before this: put all of it in quotes, or nothing'
+  if (said.startsWith('Block scalar header')) return 'after | or > the text begins on the next line'
+  return noYaml
 }
 
 /** `{role: control ip: 10.0.0.1}`: to YAML that is a map with the key "control ip" inside a map on one line. */

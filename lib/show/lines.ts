@@ -48,17 +48,18 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     note: say,
     problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
     end: async (summary) => {
-      if (detail === 'quiet')
+      if (detail === 'quiet') {
         for (const text of [
           // Targets that were checked and are stale.
           ...ofKind(summary.outcomes, 'stale').map((entry) => formatEnd(...entry)),
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
-          ...formatToDo(summary, Number.POSITIVE_INFINITY),
         ])
           write(printable(text))
+        for (const line of formatToDo(summary, Number.POSITIVE_INFINITY)) write(line)
+      }
       for (const text of formatFailures(summary.outcomes)) write(text)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
-      for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) say(line)
+      if (detail !== 'quiet') for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) write(line)
       if (summary.targets > 0) say(formatSummary(summary))
       for (const line of formatLast(summary, Number.POSITIVE_INFINITY)) write(line)
     },

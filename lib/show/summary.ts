@@ -115,7 +115,7 @@ function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
   return fresh === targets && nextToExpire !== undefined
 }
 
-/** What must not be missed: in bold, below everything else. */
+/** In bold too, below everything else. */
 export function formatLast({ caEnds, now }: Summary, width: number): string[] {
   if (!caEnds || !now) return []
   return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
@@ -131,16 +131,20 @@ export function formatToDo(summary: Summary, width: number): string[] {
   return formatRows(toDoRows(summary), width)
 }
 
+/** What must not be missed is in bold. */
+const toDoLabel = 'To do'
+
 function formatRows(rows: readonly ClosingRow[], width: number): string[] {
   const labels = 11
   return rows.flatMap(({ label, text }) => {
     const [first = '', ...commands] = printable(text).split('\n')
-    return [...breakLines(`${label.padEnd(labels)}${first}`, width, 0, labels), ...commands]
+    const lines = [...breakLines(`${label.padEnd(labels)}${first}`, width, 0, labels), ...commands]
+    return label === toDoLabel ? lines.map((line) => styleText('bold', line)) : lines
   })
 }
 
 function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
-  return [...advice.map(formatAdvice), ...toDo].map((text) => ({ label: 'To do', text }))
+  return [...advice.map(formatAdvice), ...toDo].map((text) => ({ label: toDoLabel, text }))
 }
 
 const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const

@@ -9,7 +9,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { joinParts } from '../../lib/kubernetes/kubeconfig.ts'
 import { realPath } from '../../lib/remote/answer.ts'
-import { quote } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode } from '../nodes/look.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -152,7 +152,8 @@ export function refusePresent(workspace: Workspace, main: Holding, files: Readon
   const { auth } = workspace
   const others = [...files].filter(([name, bytes]) => auth.read(name) && !auth.tryBytes(name)?.equals(bytes))
   const path = quote(auth.path)
-  const wrong = others.map(([name]) => `${auth.path} holds another ${name}, and nothing there is overwritten`)
+  const names = formatNames(others.map(([name]) => name))
+  const wrong = others.length > 0 ? [`${auth.path} holds another ${names}, and nothing there is overwritten`] : []
   refuseWrong(workspace, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
 }
 

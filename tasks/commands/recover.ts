@@ -13,7 +13,7 @@ import { type Certificate, readCertificate, readCertificates } from '../../lib/p
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, formatReasons, type Reason } from '../../lib/reason.ts'
-import { count, formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
+import { count, foldAlike, formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
 import { readShown, type Shown } from '../nodes/component.ts'
 import { clusterGraph } from '../phases/table.ts'
 import type { Writing } from '../request/job.ts'
@@ -122,8 +122,8 @@ class FilesInMemory extends AuthDir {
 async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
   const { main, nodes, node } = sources
   refuseNothing(workspace, main)
-  const unread = [...main.unread].map(([name, why]) => `${name} could not be read (${why})`)
-  refuseWrong(workspace, main, unread)
+  const unread = [...main.unread].map(([file, why]): OfFile => [file, `${file} could not be read (${why})`])
+  refuseWrong(workspace, main, describeWrong(workspace.auth, unread))
   refuseOtherIdentity(workspace, main)
   const files = gather(workspace, targets, sources)
   const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, workspace.auth.files, files) }
@@ -133,21 +133,24 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  const [names, wrong, remade]: [string[], string[], Remade[]] = [[], [], []]
+  const [names, wrong, remade]: [string[], OfFile[], OfFile[]] = [[], [], []]
   for (const part of groupAlike(targets, ({ makes: [file = ''] }) => workspace.auth.files.parse(file)?.name)) {
     const { files: own, wrong: why, remade: later } = await checkPart(found, part, cas)
     if (why.length === 0) {
       names.push(...own)
       remade.push(...later)
     } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
-    else remade.push([part[0].makes[0] ?? '', `not taken: ${why.join('; ')}`])
+    else remade.push([part[0].makes[0] ?? '', `not taken: ${why.map(([, text]) => text).join('; ')}`])
   }
-  refuseWrong(workspace, main, wrong)
+  refuseWrong(workspace, main, describeWrong(workspace.auth, wrong))
   const served = node && (await describeServed(found, node, main.listening, cas))
   refuseWrong(workspace, main, served?.foreign ?? [])
   const taken = inWritingOrder(workspace, names, files)
   refusePresent(workspace, main, taken)
-  return { files: taken, notes: [...(served?.notes ?? []), ...describeRemade(remade), `now: ${nextOf(workspace, ca)}`] }
+  return {
+    files: taken,
+    notes: [...(served?.notes ?? []), ...describeRemade(workspace.auth, remade), `now: ${nextOf(workspace, ca)}`],
+  }
 }
 
 function holdingOf({ main, nodes }: Sources, node: string | undefined) {
@@ -181,14 +184,14 @@ function chainsIn({ main }: Sources): Certificate[] {
   return [...main.files.values()].flatMap((bytes) => readCertificates(bytes).slice(1)).filter(({ isCa }) => isCa)
 }
 
-/** A file that the next run makes. */
-type Remade = readonly [file: string, why: string]
+type OfFile = readonly [file: string, why: string]
 
 interface Checked {
   readonly files: readonly string[]
-  /** Problems that no new file repairs, in words. */
-  readonly wrong: readonly string[]
-  readonly remade: readonly Remade[]
+  /** Problems that no new file repairs. */
+  readonly wrong: readonly OfFile[]
+  /** Files that the next run makes. */
+  readonly remade: readonly OfFile[]
 }
 
 /**
@@ -204,18 +207,19 @@ async function checkPart(
   if (files.size === 0 && !part[0].irreplaceable)
     return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
   const caFile = found.auth.files.certificate(caName)
-  const [wrong, remade]: [string[], Remade[]] = [[], []]
+  const [wrong, remade]: [OfFile[], OfFile[]] = [[], []]
   for (const target of part) {
     const [file = ''] = target.makes
     try {
       const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
-      wrong.push(...reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
+      for (const why of reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
+        wrong.push([file, why])
       if (reasons.length > 0) remade.push([file, formatReasons(reasons)])
       // A kubeconfig that differs from ours may name a program that kubectl would run here.
       if (reasons.some(({ kind }) => kind === 'content-changed')) files.delete(file)
     } catch (error) {
       if (!(error instanceof Failure)) throw error
-      wrong.push(error.message)
+      wrong.push([file, error.message])
     }
   }
   return { files: [...files], wrong, remade }
@@ -260,9 +264,19 @@ function inWritingOrder(
   return new Map(all.filter((name) => files.has(name)).map((name) => [name, files.get(name) as Buffer]))
 }
 
-function describeRemade(remade: readonly Remade[]): string[] {
-  return groupAlike(remade, ([, why]) => why).map(
-    (group) => `made again by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${group[0][1]}`,
+function describeWrong({ files }: AuthDir, wrong: readonly OfFile[]): string[] {
+  const nameOf = ([file]: OfFile) => files.parse(file)?.name ?? file
+  return foldAlike(wrong, nameOf, ([, why]) => why).map(({ group, shared }) => {
+    const why = shared(group[0][1])
+    return group.length === 1 ? why : `${formatNames(group.map(nameOf))}: ${why}`
+  })
+}
+
+function describeRemade({ files }: AuthDir, remade: readonly OfFile[]): string[] {
+  const nameOf = ([file]: OfFile) => files.parse(file)?.name ?? file
+  return foldAlike(remade, nameOf, ([, why]) => why).map(
+    ({ group, shared }) =>
+      `made again by the next bootstrap: ${formatNames(group.map(([file]) => file))}: ${shared(group[0][1])}`,
   )
 }
 

@@ -18,6 +18,7 @@ import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
+import { formatDate } from '../../lib/wording.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding, Reading } from '../request/job.ts'
@@ -35,10 +36,21 @@ export function verify(request: Request): Reading {
   return {
     graph,
     read: async (session) => {
+      const expired = findExpiredCa(session.workspace)
+      if (expired) return () => Promise.reject(expired)
       const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
       return () => show(request, seen)
     },
   }
+}
+
+/** Reported alone: no connection is accepted then, and each would report nothing else. */
+function findExpiredCa({ auth, now, command }: Workspace): Failure | undefined {
+  const end = tryCertificate(auth, caName)?.notAfter
+  if (!end || end > now) return undefined
+  return new Failure(`the CA in ${auth.path} expired on ${formatDate(end, now)}, so no connection is accepted`, {
+    remedy: `reissue it over the same key, and then what it issued: ${command('ca --renew')}, then ${command('bootstrap')}`,
+  })
 }
 
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
@@ -143,7 +155,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspace): Promise<Verdict> {
+async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
   const { api } = auth.files.names
   const missing = missingFiles(auth, auth.files.pair(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -159,11 +171,10 @@ async function checkLocal({ auth, cluster, kubeconfigs, command, now }: Workspac
   })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
-  const isOver = (tryCertificate(auth, caName)?.notAfter ?? now) < now
   return {
     reasons: [],
     note: 'not accepted',
-    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command(isOver ? 'ca --renew' : 'local-kubeconfig')}`,
+    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command('local-kubeconfig')}`,
   }
 }
 

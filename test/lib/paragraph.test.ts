@@ -32,12 +32,37 @@ test('an empty text is one empty line', () => {
   assert.deepEqual(breakLines('', 80, 0, 2), [''])
 })
 
-test('no line begins with an option: the first line of a command, copied alone, would run without it', () => {
-  assert.deepEqual(breakLines('by npm run bootstrap -- --dry-run', 30, 0, 2), [
-    'by npm run',
-    '  bootstrap -- --dry-run',
-  ])
-})
+for (const [title, text, ...lines] of [
+  [
+    'a command stays on one line, with its options and up to the punctuation after it',
+    'see npm run bootstrap -- --dry-run, then npm --prefix /c run task -- ca --renew (1). npm run bootstrap: all',
+    'see',
+    '  npm run bootstrap -- --dry-run,',
+    '  then',
+    '  npm --prefix /c run task -- ca --renew',
+    '  (1). npm run bootstrap: all',
+  ],
+  [
+    'so does one of another program, after a colon',
+    "make it writable: chmod u+w '/a b'; sudo it",
+    'make it writable:',
+    "  chmod u+w '/a b'; sudo it",
+  ],
+  [
+    'punctuation inside quotes ends no command',
+    "now: npx harderway status --config '/a, b/c; d.yaml' (in c0)",
+    'now:',
+    "  npx harderway status --config '/a, b/c; d.yaml'",
+    '  (in c0)',
+  ],
+  [
+    'nor is a quoted word broken, and an apostrophe begins none',
+    "the node's folder is '/srv/a b', and root's is c",
+    "the node's folder is",
+    "  '/srv/a b', and root's is c",
+  ],
+] as const)
+  test(title, () => assert.deepEqual(breakLines(text, 31, 0, 2), lines))
 
 const letters = fc.constantFrom('a', 'b', 'ż', 'é', '✔', '/', '.', ':')
 const word = fc.array(letters, { minLength: 1, maxLength: 22 }).map((parts) => parts.join(''))

@@ -9,7 +9,7 @@ import { placeTable } from '../support/place-table.ts'
 
 const root = join(dirname(entry), '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const pages = ['README.md', 'CONTRIBUTING.md', ...markdownIn('docs')]
+const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...markdownIn('docs'), ...markdownIn('docs/decisions')]
 const manifest = JSON.parse(read('package.json'))
 
 function markdownIn(folder: string): string[] {
@@ -71,6 +71,13 @@ test('each promise in docs/safety.md names the tests that try to break it', () =
   const promises = sections.filter((section) => !section.startsWith('What is not promised'))
   assert.ok(promises.length > 5)
   for (const section of promises) assert.match(section, /^Tried by \[[\w.-]+\.test\.ts\]/m, section.slice(0, 40))
+})
+
+test('each row of the threat model names a test that shows it', () => {
+  const [, model = ''] = read('SECURITY.md').split('\n## Threat model\n')
+  const rows = model.match(/^\| (?:holds|does not hold) +\|.*$/gm) ?? []
+  assert.ok(rows.length > 30)
+  for (const row of rows) assert.match(row, /\| \[[\w.-]+\.test\.ts\]\(test\/[^|]+\|$/, row)
 })
 
 test('every npm script that is named is one', () => {

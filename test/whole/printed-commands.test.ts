@@ -9,7 +9,7 @@ import { commands } from '../../tasks/commands/table.ts'
 import { type Edit, harderway, makePlace, writeCluster } from '../support/harderway.ts'
 
 const root = join(import.meta.dirname, '../..')
-const pages = ['README.md', 'CONTRIBUTING.md', ...globSync('docs/*.md', { cwd: root })]
+const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
 const edits: readonly Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
   [['install'], 'guide'],

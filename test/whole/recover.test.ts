@@ -268,7 +268,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.match(told(run), /take it over: mv (\S+) \1-\d{4}-\d\d-\d\d && npm run task -- recover --node control0/)
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 3, told(ran))
-    assert.match(told(ran), /auth holds another ca\.pem, and nothing there is overwritten/)
+    assert.match(told(ran), /auth holds another ca\.pem, .*, and nothing there is overwritten/)
     assert.match(told(ran), /move it away: mv /)
     assert.doesNotMatch(told(ran), /not signed by/)
     assert.deepEqual(stateOf(auth), before)
@@ -365,6 +365,29 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, 'auth', file), join(backup, file))
     rmSync(join(backup, 'worker0.kubeconfig'))
     assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
+  })
+
+  test('recover gives each reason once, with the names that it is true of', async () => {
+    const backup = join(place, 'folded')
+    cpSync(made, backup, { recursive: true })
+    const spoilt = ['kube-proxy', 'worker0', 'worker1']
+    for (const name of spoilt) cpSync(join(made, 'admin-key.pem'), join(backup, `${name}-key.pem`))
+    const refused = await recover('--from', backup)
+    assert.ok(
+      told(refused).includes(
+        `nothing was taken from ${backup}: ${spoilt.join(', ')}: <name>-key.pem is not the certificate's key\n`,
+      ),
+      told(refused),
+    )
+    for (const name of spoilt) {
+      cpSync(join(made, `${name}-key.pem`), join(backup, `${name}-key.pem`))
+      rmSync(join(backup, `${name}.kubeconfig`))
+    }
+    const ran = await recover('--from', backup)
+    assert.equal(ran.status, 0, told(ran))
+    assert.deepEqual(told(ran).match(/^made again by .*$/gm), [
+      `made again by the next bootstrap: ${spoilt.map((name) => `${name}.kubeconfig`).join(', ')}: <name>.kubeconfig missing`,
+    ])
   })
 
   test('recover takes nothing where a file of the backup is a link, which it does not follow', async () => {

@@ -161,10 +161,16 @@ test('several mistakes are all named, in the order of the file', () => {
   ])
 })
 
+const write = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins with an example'
+
 testBadFiles({
-  'an empty file says what is needed': ['', '1:1: is empty: name, api.virtualIP and nodes are needed'],
-  'a file of comments is empty': ['# name: kubenet\n', '1:1: is empty: name, api.virtualIP and nodes are needed'],
-  'a text is not a cluster': ['hello\n', '1:1: is not a map of keys: name, api.virtualIP and nodes are needed'],
+  'an empty file says what is needed': ['', `1:1: the file is empty: ${write}`],
+  'a file of comments is empty': ['# name: kubenet\n', `1:1: the file is empty: ${write}`],
+  'a file with a marker alone is empty': ['---\n', `1:1: the file is empty: ${write}`],
+  'a text is not a cluster, nor is a key without its blank': [
+    'name:kubenet\n',
+    `1:1: the file has no keys (a key ends with a colon and a blank): ${write}`,
+  ],
   'keys that are needed are named': [
     '{}\n',
     '1:1: name is missing',
@@ -178,24 +184,72 @@ testBadFiles({
   ],
   'a key that is indented less than its neighbours is a mistake': [
     `${minimal}network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x\n`,
-    '7:1: All mapping items must start at the same column',
+    '7:1: the indentation of this line matches no line above: indent it like the lines that it belongs with',
+  ],
+  'so is a key of an entry that is indented neither like the entry nor like the list': [
+    'nodes:\n  - name: c0\n   role: control\n',
+    '3:1: this line belongs to no entry of the list: begin it with "- ", or indent it like the rest of its entry',
+  ],
+  'a key has a value or lines below it, not both': [
+    'name: k\napi: kubernetes\n  virtualIP: 10.0.0.1\n',
+    '2:6: this key has a value, and lines below it as well: indent those less, or remove the value',
+  ],
+  'a list is not among keys': [
+    'nodes: # mine\n  - c0\n- c1\n',
+    '3:1: a list begins among keys here: indent it below the key that it belongs to',
+  ],
+  'a key needs a colon': ['name: k\nssh\n', '2:1: a colon and a blank are missing after this key'],
+  'an entry needs a blank after its hyphen': ['nodes:\n- c0\n-c1\n', '3:1: a blank is missing after this -'],
+  'a comment needs a blank before it': ['name: "k"# mine\n', '1:10: a blank is missing before this #'],
+  'two commas have a value between them': [
+    edited('virtualIP: 10.0.0.1', 'virtualIP: 10.0.0.1, extraSANs: [a,,b]'),
+    '2:43: a value is missing before this comma',
+  ],
+  'a bracket closes what one opened': [
+    edited('10.0.0.1 }', '10.0.0.1 }}'),
+    '2:29: this } closes nothing: remove it, or put the whole value in quotes',
+  ],
+  'quotes are around all of a value': [
+    edited('name: kubenet', "name: 'kube'net"),
+    '1:13: the value ends before this: put all of it in quotes, or nothing',
+  ],
+  'a backslash in double quotes begins an escape': [
+    edited('name: kubenet', 'name: "C:\\kubenet"'),
+    '1:10: \\k means nothing in double quotes: use single quotes',
+  ],
+  'a text of several lines begins on its next line': [
+    edited('name: kubenet', 'name: |kubenet'),
+    '1:8: after | or > the text begins on the next line',
+  ],
+  'what is rare has no text of its own': [
+    edited('name: kubenet', 'name: &a &b kubenet'),
+    '1:10: this is not valid YAML: if it is meant as text, put it in quotes',
   ],
   'a colon inside a value must be in quotes': [
     `${minimal}subject: { state: a: b }\n`,
     '5:19: a value with ": " in it needs quotes: "a: b"',
   ],
-  'a tab does not indent': ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1: Tabs are not allowed as indentation'],
-  'a key may not stand twice in the file': [`${minimal}name: other\n`, '5:1: Map keys must be unique'],
+  'a tab does not indent': [
+    'name: k\napi:\n\tvirtualIP: 10.0.0.1\n',
+    '3:1: a tab indents this line: indent it with blanks',
+  ],
+  'a key may not stand twice in the file': [
+    `${minimal}name: other\n`,
+    '5:1: "name" is a key of this map already: remove one of the two',
+  ],
   'a key may not stand twice in a node': [
     edited('role: control', 'role: control, role: worker'),
-    '4:32: Map keys must be unique',
+    '4:32: "role" is a key of this map already: remove one of the two',
   ],
-  'bytes that are no UTF-8 are no text': [Buffer.from('name: k\xe9\n', 'latin1'), '1:1: is not UTF-8 text'],
+  'bytes that are no UTF-8 are no text': [
+    Buffer.from('name: k\xe9\n', 'latin1'),
+    '1:1: the file is not UTF-8 text: save it as UTF-8',
+  ],
   'aliases that multiply are not followed': [
     [...'abcdefghi']
       .map((key, i) => `${key}: &${key} [${Array(9).fill(i === 0 ? 'x' : `*${'abcdefghi'[i - 1]}`)}]\n`)
       .join(''),
-    "1:1: can't be read as YAML: Excessive alias count indicates a resource exhaustion attack",
+    '1:1: aliases (*) repeat too much here: write the values out',
   ],
   'an alias needs an anchor': [
     'name: *x\n',

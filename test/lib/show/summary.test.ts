@@ -40,6 +40,22 @@ test('a run ends with what changed, what is left to do and what expires next', (
   ])
 })
 
+test('on a terminal with colours, what is left to do is in bold, and nothing else is', (t) => {
+  process.env.FORCE_COLOR = '1'
+  t.after(() => delete process.env.FORCE_COLOR)
+  const toDo = ['others could read admin-key.pem:\n    npm run task -- certs --force']
+  const rows = closing({ ca: made('ca.pem', true) }, { advice, toDo, nextToExpire })
+  assert.deepEqual(
+    rows.filter((row) => /^\x1b\[1m.*\x1b\[22m$/.test(row)).map((row) => row.slice(4, -5)),
+    [
+      'To do      one: a.pem replaced: copy it to where the units read it',
+      'To do      others could read admin-key.pem:',
+      '    npm run task -- certs --force',
+    ],
+  )
+  assert.equal(rows.filter((row) => row.includes('\x1b')).length, 3)
+})
+
 test('of what was repaired, the files are named', () => {
   const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, asked: 0o600 }) as const
   const outcomes: Record<string, Outcome> = {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Edit, gateway, harderway, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
 import { stateOf } from '../../support/state.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -317,6 +318,23 @@ describe('verify looks, and no more', () => {
     assert.match(told.stdout, /^To do +npm run task -- status: what is wrong with a file, and what repairs it$/m)
     assert.deepEqual(stateOf(place), spoiled)
     assert.equal((await harderway(place, 'kubeconfigs')).status, 0)
+  })
+
+  test('a CA that has expired is the only failure, with the commands that end it', async (t) => {
+    const old = scratch(t)
+    writeCluster(old, edits)
+    assert.equal((await harderway({ place: old, now: new Date('2010-03-01T00:00:00Z') }, ...phases)).status, 0)
+    const remedy =
+      'reissue it over the same key, and then what it issued: npm run task -- ca --renew, then npm run bootstrap'
+    const message = `the CA in ${join(old, 'auth')} expired on 2020-02-26, so no connection is accepted`
+    for (const args of [[], ['--quiet'], ['--node', 'worker0']]) {
+      const ran = await harderway(old, 'verify', ...args)
+      assert.deepEqual(ran, { status: 1, stdout: '', stderr: `${message}\n    ${remedy}\n`, events: [] })
+    }
+    const { status, events } = await harderway(old, 'verify', '--json')
+    assert.deepEqual([status, events], [1, [{ type: 'failed', message, remedy }]])
+    for (const args of [['ca', '--renew'], phases, ['verify']])
+      assert.equal((await harderway(old, ...args)).status, 0, args.join(' '))
   })
 
   test('an empty folder stays empty, and everything is reported missing', async () => {
