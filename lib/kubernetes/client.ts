@@ -1,10 +1,11 @@
 /**
- * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS, connections kept. Written for
+ * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept. Written for
  * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here.
  */
-import { Agent, request as send } from 'node:https'
+import * as http from 'node:http'
+import * as https from 'node:https'
 import type { Duplex } from 'node:stream'
-import { connect, type TLSSocket } from 'node:tls'
+import { connect } from 'node:tls'
 import type * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import { type Credentials, inShape, notAnswered, type Reply, readObject } from './probe.ts'
@@ -14,9 +15,8 @@ export interface Server {
   readonly open: () => Promise<Duplex>
   /** Must be in its certificate. */
   readonly address: string
-  /** PEM. */
-  readonly ca: Buffer
-  readonly as: Credentials
+  /** PEM of the CA that must have signed its certificate, and our own; undefined: without TLS. */
+  readonly tls: { readonly ca: Buffer; readonly as: Credentials } | undefined
   readonly signal: AbortSignal
 }
 
@@ -27,10 +27,11 @@ const patience = 70_000
 
 export class Client {
   readonly #server: Server
-  readonly #agent: Agent
+  readonly #agent: http.Agent
 
   constructor(server: Server) {
     this.#server = server
+    const { Agent } = server.tls ? https : http
     this.#agent = new Agent({ keepAlive: true, maxSockets: 4 })
     this.#agent.createConnection = (_, done) => {
       dial(server).then(
@@ -43,7 +44,8 @@ export class Client {
 
   /** Throws a Failure where no answer comes. */
   async ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<Reply> {
-    const { address: host, signal } = this.#server
+    const { address: host, signal, tls } = this.#server
+    const { request: send } = tls ? https : http
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
@@ -106,11 +108,13 @@ export class Client {
   }
 }
 
-async function dial({ open, address, ca, as }: Server): Promise<TLSSocket> {
+async function dial({ open, address, tls }: Server): Promise<Duplex> {
   const stream = await open()
+  if (!tls) return stream
   // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
-  const trust = { ca, rejectUnauthorized: true }
-  const socket = connect({ socket: stream, host: address, ...trust, cert: as.certificate, key: as.key })
+  const trust = { ca: tls.ca, rejectUnauthorized: true }
+  const own = { cert: tls.as.certificate, key: tls.as.key }
+  const socket = connect({ socket: stream, host: address, ...trust, ...own })
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())
   return socket

@@ -27,7 +27,7 @@ export interface PlacesQuery {
   readonly units: readonly string[]
   /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
   readonly paths: ReadonlyMap<string, string>
-  /** Those of the paths that make root look even without a unit, if one exists. */
+  /** Files and folders that make root look even without a unit, if one exists. */
   readonly alone: readonly string[]
   /** What may be left of another role. It alone does not make root look. */
   readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }

@@ -20,6 +20,7 @@ import type { Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { groups, phases } from '../tables/phases.ts'
+import { outageOf } from '../tables/places.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export function plan(request: Request): Reading {
@@ -57,9 +58,15 @@ async function show(request: Request, seen: Seen, { all, whole, selection: { ids
     ...(reachesNodes ? [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)] : []),
     ...otherWays(request, graph, forced),
     ...noteOnValidity(workspace, outcomes),
+    ...[outageOf(workspace.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
   return showLook(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
+}
+
+function restartsIn({ outcomes }: Seen): string[] {
+  const reasons = [...outcomes.values()].flatMap((outcome) => (outcome.kind === 'stale' ? outcome.reasons : []))
+  return reasons.flatMap((reason) => (reason.kind === 'unit' && reason.restarts ? [reason.unit] : []))
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */

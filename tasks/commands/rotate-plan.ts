@@ -13,7 +13,7 @@ import type { Finding } from '../request/job.ts'
 import type { Request } from '../request/session.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
 import { nodeFiles } from '../tables/files.ts'
-import { nodeUnits } from '../tables/places.ts'
+import { nodeUnits, outageOf } from '../tables/places.ts'
 
 interface UnitPlan {
   readonly unit: string
@@ -80,6 +80,11 @@ export async function planRotation(
       for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
     }
     sayFlags(say, nodes, seen)
+    const restarted = nodes.flatMap(({ units }) =>
+      units.flatMap(({ unit, takesUp }) => (takesUp === 'by restart' ? [unit] : [])),
+    )
+    const outage = outageOf(cluster, restarted)
+    if (outage) say(outage, 2)
     say(`proof: ${proof}`, 2)
     print(`  way back: ${undo ? commandOf(request, `rotate ${rotation.name} --undo`) : 'none'}`)
   }

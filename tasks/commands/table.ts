@@ -55,7 +55,7 @@ export const run: Command = {
   means: {
     force:
       'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only if that very target is named',
-    renew: 'with ca only: a new ca.pem over the same key',
+    renew: 'with ca only: a new CA certificate over the same key',
     'replace-identity':
       'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
     prune: 'remove files of ours that no longer belong on a node',

@@ -214,7 +214,7 @@ function checkToken({ auth, command }: Workspace): Verdict {
   const signature = sign(hash, signed, { key, dsaEncoding })
   if (!verifySignature(hash, signed, { key: certificate.publicKey, dsaEncoding }, signature))
     throw new Failure(`what ${keyName} signs does not verify with ${certificateName}`, {
-      remedy: command('component-certs/service-account'),
+      remedy: command(`component-certs/${auth.files.names.tokens}`),
     })
   return { reasons: [], note: `a token (${alg}) signed by its key verifies with its certificate` }
 }

@@ -147,12 +147,15 @@ async function withClient<T>(
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const health = nodeUnits(serving.workspace.cluster, node).find(({ unit }) => unit === name)?.health
-  const { open, address, as } = (health && wayTo(serving, node, health)) ?? {}
-  if (!open || !address || !as)
+  const way = health && wayTo(serving, node, health)
+  if (!way || (!way.as && !health.isPlain))
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/kubernetes/client.ts')
-  const client = new Client({ open, address, as, ca: trustOf(serving.workspace), signal: serving.signal })
+  const client = new Client({
+    ...{ open: way.open, address: way.address, signal: serving.signal },
+    tls: way.as && { ca: trustOf(serving.workspace), as: way.as },
+  })
   try {
     return await work(client)
   } catch (error) {

@@ -7,7 +7,14 @@ import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
-import { type FolderQuery, lookScript, makeFolderScript, noDigest, type PlacesQuery } from '../../lib/remote/look.ts'
+import {
+  type FolderQuery,
+  folderOf,
+  lookScript,
+  makeFolderScript,
+  noDigest,
+  type PlacesQuery,
+} from '../../lib/remote/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { formerPlaces, nodeUnits } from '../tables/places.ts'
@@ -175,7 +182,10 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
       ...units.flatMap(({ files }) => files.map(expected)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
-    alone: units.flatMap(({ bundle, files }) => (bundle === undefined ? [] : files.map(({ path }) => path))),
+    alone: units.flatMap(({ bundle, files, isPlacedEarly }) => {
+      if (isPlacedEarly) return files.map(({ path }) => folderOf(path))
+      return bundle === undefined ? [] : files.map(({ path }) => path)
+    }),
     former: {
       units: [...new Set(former.map(({ unit }) => unit))],
       // Files of ours, keys too, are recognised by content.

@@ -10,16 +10,16 @@ export interface Phase {
 export type PhaseName = (typeof rows)[number]['name']
 
 const rows = [
-  { name: 'ca', title: 'Certificate authority', makes: 'ca.pem and its key' },
+  { name: 'ca', title: 'Certificate authority', makes: 'the CA certificate and its key' },
   {
     name: 'cluster-cert',
     title: 'Cluster certificate',
-    makes: 'kubernetes.pem and its key: the API server and etcd',
+    makes: 'what the API server serves, and its key',
   },
   {
     name: 'component-certs',
     title: 'Component certificates',
-    makes: 'admin, kube-scheduler, kube-controller-manager, kube-proxy, service-account',
+    makes: 'those of the admin and the components, and the service-account key',
   },
   { name: 'node-certs', title: 'Node certificates', makes: "each node's kubelet, as server and as client" },
   { name: 'user-certs', title: 'User certificates', makes: 'each of users in cluster.yaml, with its groups' },

@@ -1,6 +1,6 @@
 /** Where the units of a node read our files. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { besideKubeconfig, own, type Place, type Unit } from '../layouts/layout.ts'
+import { apiServer, besideKubeconfig, own, type Place, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 
 type Placing = Pick<Cluster, 'layout' | 'install'>
@@ -41,6 +41,13 @@ export function formerPlaces(cluster: Placing, node: ClusterNode): (Place & { re
       ),
     )
     .filter(({ path }) => !own.has(path))
+}
+
+/** What a restart of these units interrupts; undefined where another node serves the same meanwhile. */
+export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
+  const [control, ...more] = nodes.filter(({ role }) => role === 'control')
+  if (!control || more.length > 0 || !restarts.includes(apiServer)) return undefined
+  return `${control.name} has the only API server: while it is restarted, the API is away for some seconds`
 }
 
 /** The units that read one of the files only at their start, wherever they run. */

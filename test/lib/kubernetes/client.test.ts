@@ -45,8 +45,10 @@ describe('requests to a server on a node', () => {
     const client = new Client({
       open: async () => connect(port, '127.0.0.1'),
       address: '127.0.0.1',
-      ca: auth.bytes('ca.pem'),
-      as: { certificate: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') },
+      tls: {
+        ca: auth.bytes('ca.pem'),
+        as: { certificate: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') },
+      },
       signal: new AbortController().signal,
     })
     t.after(() => {
@@ -116,7 +118,8 @@ const { connect } = await import('node:net')
 const { readFileSync } = await import('node:fs')
 const [ca, certificate, key] = ['ca.pem', 'server.pem', 'server-key.pem'].map((name) => readFileSync('${auth.path}/' + name))
 const open = async () => connect(${port}, '127.0.0.1')
-const client = new Client({ open, address: '127.0.0.1', ca, as: { certificate, key }, signal: new AbortController().signal })
+const tls = { ca, as: { certificate, key } }
+const client = new Client({ open, address: '127.0.0.1', tls, signal: new AbortController().signal })
 await client.read('GET', '/').then(() => console.log('read'), (error) => console.log(error.name, error.message))
 client.close()`
     const module = new URL('../../../lib/kubernetes/client.ts', import.meta.url).href
