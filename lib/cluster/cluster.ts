@@ -60,12 +60,15 @@ export function findProblems(value: unknown, known: (layout: LayoutName) => Know
 }
 
 function validate(written: unknown, known: (layout: LayoutName) => Known) {
-  const layout = known(layoutNames.find((name) => name === map(written).layout) ?? 'harder-way')
+  const { layout: named = 'harder-way' } = map(written)
+  const name = layoutNames.find((each) => each === named)
+  const layout = known(name ?? 'harder-way')
   const value = withDefaults(written, layout.defaults)
   const result = v.safeParse(clusterSchema, value)
   const problems = [
     ...(result.issues ?? []).flatMap((issue) => issueProblems(issue)),
-    ...clusterProblems(value, layout),
+    // By the rules of another layout everything could be wrong.
+    ...(name ? clusterProblems(value, layout) : []),
   ]
   return { result, problems }
 }

@@ -5,9 +5,9 @@
 import * as http from 'node:http'
 import * as https from 'node:https'
 import type { Duplex } from 'node:stream'
-import { connect } from 'node:tls'
 import type * as v from 'valibot'
 import { Failure } from '../failure.ts'
+import { dial } from './dial.ts'
 import { type Credentials, inShape, notAnswered, type Reply, readObject } from './probe.ts'
 
 export interface Server {
@@ -34,7 +34,7 @@ export class Client {
     const { Agent } = server.tls ? https : http
     this.#agent = new Agent({ keepAlive: true, maxSockets: 4 })
     this.#agent.createConnection = (_, done) => {
-      dial(server).then(
+      connectTo(server).then(
         (socket) => done?.(null, socket),
         (error) => done?.(error, undefined as never),
       )
@@ -108,14 +108,10 @@ export class Client {
   }
 }
 
-async function dial({ open, address, tls }: Server): Promise<Duplex> {
-  const stream = await open()
-  if (!tls) return stream
-  // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
-  const trust = { ca: tls.ca, rejectUnauthorized: true }
-  const own = { cert: tls.as.certificate, key: tls.as.key }
-  const socket = connect({ socket: stream, host: address, ...trust, ...own })
-  stream.on('error', (error) => socket.destroy(error))
-  socket.on('close', () => stream.destroy())
-  return socket
+async function connectTo({ open, address, tls, signal }: Server): Promise<Duplex> {
+  if (!tls) return await open()
+  return await dial(
+    { open, address, trust: tls.ca, as: tls.as },
+    AbortSignal.any([signal, AbortSignal.timeout(patience)]),
+  )
 }

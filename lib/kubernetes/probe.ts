@@ -28,7 +28,7 @@ function inTime(signal?: AbortSignal): AbortSignal {
 
 /** Loads what a probe needs while the run waits for something else. Most runs probe nothing, and don't load it. */
 export function prepareProbe(): void {
-  void import('node:https')
+  void import('./dial.ts')
 }
 
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
@@ -82,32 +82,22 @@ const longestBody = 64 * 1024
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
 export async function ask(question: PathQuestion): Promise<Reply> {
   const { open, address, trust, as, signal, path, isPlain = false } = question
-  const [http, https, { connect }] = await Promise.all([import('node:http'), import('node:https'), import('node:tls')])
-  const stream = await open()
+  const [http, { dial }] = await Promise.all([import('node:http'), import('./dial.ts')])
+  const limit = inTime(signal)
+  const tls = isPlain
+    ? undefined
+    : await dial({ open, address, trust, as }, limit).catch((error) => {
+        throw notAnswered(error)
+      })
+  const stream = tls ?? (await open())
+  const served = tls?.getPeerCertificate().raw
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const refuse = (error: Error) => reject(notAnswered(error))
+  // Also after the answer: the stream is destroyed before it has come to an end.
   stream.on('error', refuse)
   // The server keeps it open until we have its answer: an end that comes with it would be taken for a loss.
   const headers = { connection: 'keep-alive' }
-  const common = { host: address, path, signal: inTime(signal), headers } as const
-  let served: Buffer | undefined
-  const dial = () => {
-    const socket = connect({
-      socket: stream,
-      host: address,
-      ...(trust === 'anyone' ? { rejectUnauthorized: false } : { ca: trust, rejectUnauthorized: true }),
-      ...(as && { cert: as.certificate, key: as.key }),
-    })
-    // Also after the answer: its stream is destroyed before it has come to an end.
-    socket.on('error', refuse)
-    socket.on('secureConnect', () => {
-      served = socket.getPeerCertificate().raw
-    })
-    return socket
-  }
-  const request = isPlain
-    ? http.request({ ...common, createConnection: () => stream })
-    : https.request({ ...common, createConnection: dial })
+  const request = http.request({ host: address, path, signal: limit, headers, createConnection: () => stream })
   request.on('error', refuse)
   request.on('response', (response) => {
     let body = ''

@@ -5,6 +5,7 @@ import { duplexPair } from 'node:stream'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import { formatReasons, type Reason } from '../reason.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
+import { isServerForGo } from './purpose.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
 export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
@@ -62,14 +63,20 @@ export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
   const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
   if (distrusted) return { refused: distrusted }
-  const met = await connectParties(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error, '') }))
+  const met = await meet(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error, '') }))
   if ('refused' in met || !met.seen || !client) return met
   const unknown = formatReasons(findDistrust(client.certificate, server.ca))
   if (!unknown) return met
   return strict ? { refused: unknown } : { seen: undefined, why: unknown }
 }
 
-async function connectParties({ server, client, dialled, strict }: Handshake): Promise<Met> {
+/** As Go does: whatever the Netscape type of the server's certificate. */
+async function meet(handshake: Handshake): Promise<Met> {
+  const met = await connectParties(handshake, true)
+  return 'refused' in met && met.refused === otherPurpose ? await connectParties(handshake, false) : met
+}
+
+async function connectParties({ server, client, dialled, strict }: Handshake, rejects: boolean): Promise<Met> {
   const [near, far] = duplexPair()
   const { ca, certificate: cert, key } = server
   const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
@@ -86,12 +93,17 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
       servername: isIP(dialled) ? '' : dialled,
       ca: client?.ca ?? ca,
       // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
-      rejectUnauthorized: true,
+      rejectUnauthorized: rejects,
       ...(client && { cert: client.certificate, key: client.key }),
     })
     dialling.on('error', refuse)
     // In TLS 1.3 the client finishes before the server has verified it: wait for both.
-    const isDialled = new Promise<void>((done) => dialling.on('secureConnect', done))
+    const isDialled = new Promise<void>((done) =>
+      dialling.on('secureConnect', () => {
+        if (!rejects && !isServerForGo(dialling, dialled)) resolve({ refused: otherPurpose })
+        done()
+      }),
+    )
     listener.on('secureConnection', (socket) =>
       isDialled.then(() => resolve({ seen: identityOf(socket), why: words(socket.authorizationError) })),
     )
@@ -104,6 +116,9 @@ async function connectParties({ server, client, dialled, strict }: Handshake): P
     far.destroy()
   }
 }
+
+/** What OpenSSL says of INVALID_PURPOSE. */
+const otherPurpose = 'unsuitable certificate purpose'
 
 /** CERT_HAS_EXPIRED as words. */
 function words(code: unknown): string {

@@ -2,7 +2,7 @@
 import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
+import type { Subject } from '../../lib/pki/profile.ts'
 import { store } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { certTable } from './certs.ts'
@@ -25,6 +25,8 @@ export interface Connection {
   readonly strict?: boolean
   /** Undefined: the client is anonymous. */
   readonly expected: Identity | 'refused' | undefined
+  /** Others that are as good. */
+  readonly tolerated?: readonly Identity[]
 }
 
 export function connectionTable(cluster: Cluster): Connection[] {
@@ -36,7 +38,7 @@ export function connectionTable(cluster: Cluster): Connection[] {
   const kubelets = nodes.filter((node) => layout.nodeCert(node))
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: Client = { name: api, in: 'files' }
-  const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile)]))
+  const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile.subject)]))
   const sans = new Map(certTable(cluster).map(({ name, profile }) => [name, profile.sans]))
   const seenApi = identities.get(api)
   const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
@@ -70,7 +72,7 @@ export function connectionTable(cluster: Cluster): Connection[] {
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node, phase, dials }): Connection => ({
+        ({ name, node, phase, dials, profile }): Connection => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },
@@ -78,6 +80,7 @@ export function connectionTable(cluster: Cluster): Connection[] {
           // People connect through the load balancer too.
           dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
           expected: identities.get(name),
+          tolerated: profile.tolerated?.map(identityIn) ?? [],
         }),
       ),
     // A pod presents a token instead of a certificate.
@@ -95,6 +98,6 @@ export function connectionTable(cluster: Cluster): Connection[] {
   ]
 }
 
-function identityIn({ subject }: Profile): Identity {
-  return { user: subject.CN, groups: [subject.O ?? []].flat() }
+function identityIn({ CN, O }: Subject): Identity {
+  return { user: CN, groups: [O ?? []].flat() }
 }

@@ -22,6 +22,8 @@ interface Section {
   readonly subject: Readonly<Record<string, string>>
   readonly usage?: 'clientAuth' | 'clientAuth, serverAuth'
   readonly sans?: readonly string[]
+  /** nsCertType, which OpenSSL heeds and Go does not. */
+  readonly netscape?: string
 }
 
 const seattle = { C: 'US', ST: 'Washington', L: 'Seattle' }
@@ -52,6 +54,7 @@ function sections({ workers = ['node-0', 'node-1'], place = seattle, apiNames = 
       {
         subject: { CN: 'kubernetes', ...place },
         usage: both,
+        netscape: 'client, server',
         sans: ['IP:127.0.0.1', 'IP:10.32.0.1', ...names.map((name) => `DNS:${name}`)],
       },
     ],
@@ -62,11 +65,11 @@ function sections({ workers = ['node-0', 'node-1'], place = seattle, apiNames = 
 function formatConfig(all: ReadonlyMap<string, Section>, { place = seattle }: Follower): string {
   const lines = (values: Readonly<Record<string, string>>) =>
     Object.entries(values).map(([key, value]) => `${key} = ${value}`)
-  const blocks = [...all].flatMap(([name, { subject, usage = 'clientAuth', sans = [] }]) => [
+  const blocks = [...all].flatMap(([name, { subject, usage = 'clientAuth', sans = [], netscape = 'client' }]) => [
     ...[`[${name}]`, `distinguished_name = ${name}_name`, 'prompt = no', `req_extensions = ${name}_extensions`],
     ...[`[${name}_name]`, ...lines(subject)],
     ...[`[${name}_extensions]`, 'basicConstraints = CA:FALSE', `extendedKeyUsage = ${usage}`],
-    ...['keyUsage = critical, digitalSignature, keyEncipherment', 'nsCertType = client', `nsComment = "${name}"`],
+    ...['keyUsage = critical, digitalSignature, keyEncipherment', `nsCertType = ${netscape}`, `nsComment = "${name}"`],
     ...[...(sans.length > 0 ? [`subjectAltName = ${sans.join(', ')}`] : []), 'subjectKeyIdentifier = hash'],
   ])
   return [

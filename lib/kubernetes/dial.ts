@@ -1,0 +1,54 @@
+/** TLS with a server on a node. */
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { connect, type TLSSocket } from 'node:tls'
+import { isForAnotherPurpose, isServerForGo } from '../pki/purpose.ts'
+import type { Credentials } from './probe.ts'
+
+export interface Peer {
+  /** Opens a stream to its port. */
+  readonly open: () => Duplex | Promise<Duplex>
+  /** Must be in its certificate. */
+  readonly address: string
+  /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
+  readonly trust: Buffer | 'anyone'
+  readonly as: Credentials | undefined
+}
+
+/** After the handshake: nothing is sent to a server that is not trusted. */
+export async function dial(peer: Peer, signal: AbortSignal): Promise<TLSSocket> {
+  try {
+    return await shakeHands(peer, signal, peer.trust !== 'anyone')
+  } catch (error) {
+    if (!isForAnotherPurpose(error)) throw error
+    const socket = await shakeHands(peer, signal, false)
+    if (isServerForGo(socket, peer.address)) return socket
+    socket.destroy()
+    throw error
+  }
+}
+
+async function shakeHands(
+  { open, address, trust, as }: Peer,
+  signal: AbortSignal,
+  rejects: boolean,
+): Promise<TLSSocket> {
+  const stream = await open()
+  const socket = connect({
+    socket: stream,
+    host: address,
+    ...(trust !== 'anyone' && { ca: trust }),
+    // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
+    rejectUnauthorized: rejects,
+    ...(as && { cert: as.certificate, key: as.key }),
+  })
+  stream.on('error', (error) => socket.destroy(error))
+  socket.on('close', () => stream.destroy())
+  try {
+    await once(socket, 'secureConnect', { signal })
+    return socket
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}

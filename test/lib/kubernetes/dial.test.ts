@@ -1,0 +1,64 @@
+/** A server is judged as Go does: by its usages, names, times and CA, and not by its Netscape certificate type. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { createServer } from 'node:tls'
+import { dial } from '../../../lib/kubernetes/dial.ts'
+import { openssl } from '../../support/openssl.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const skip = needs('openssl')
+const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']
+
+/** Whether we connect to a server with a certificate of this content. */
+async function reach(
+  t: TestContext,
+  { usages = 'serverAuth', san = 'IP:127.0.0.1', days = '2', ca = 'ca' } = {},
+): Promise<string> {
+  const folder = scratch(t)
+  const at = (name: string) => join(folder, name)
+  for (const name of ['ca', 'other'])
+    openssl('req', '-x509', ...ec, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', '/CN=CA')
+  openssl('req', '-new', ...ec, '-keyout', at('x.key'), '-out', at('x.csr'), '-subj', '/CN=x')
+  writeFileSync(at('x.cnf'), `nsCertType = client\nextendedKeyUsage = ${usages}\nsubjectAltName = ${san}\n`)
+  const by = ['-CA', at(`${ca}.crt`), '-CAkey', at(`${ca}.key`), '-extfile', at('x.cnf')]
+  const times = days === 'over' ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', days]
+  openssl('x509', '-req', '-in', at('x.csr'), ...by, ...times, '-out', at('x.crt'))
+  const server = createServer({ cert: readFileSync(at('x.crt')), key: readFileSync(at('x.key')) })
+  server.on('tlsClientError', () => {})
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const peer = {
+    open: () => connect(port, '127.0.0.1'),
+    address: '127.0.0.1',
+    trust: readFileSync(at('ca.crt')),
+    as: undefined,
+  }
+  return dial(peer, new AbortController().signal).then(
+    (socket) => {
+      socket.destroy()
+      return 'reached'
+    },
+    (error) => error.message,
+  )
+}
+
+test('a server whose Netscape type says client is accepted', { skip }, async (t) =>
+  assert.equal(await reach(t), 'reached'),
+)
+test('not where its usages say so too', { skip }, async (t) =>
+  assert.match(await reach(t, { usages: 'clientAuth' }), /unsuitable certificate purpose/),
+)
+test('nor under another name', { skip }, async (t) =>
+  assert.match(await reach(t, { san: 'IP:127.0.0.2' }), /unsuitable certificate purpose/),
+)
+test('nor of another CA of the same name', { skip }, async (t) =>
+  assert.match(await reach(t, { ca: 'other' }), /unable to verify|signature failure/),
+)
+test('nor after its end', { skip }, async (t) => assert.match(await reach(t, { days: 'over' }), /expired/))

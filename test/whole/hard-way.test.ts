@@ -1,0 +1,300 @@
+/** Kubernetes The Hard Way: what its followers have is taken over as it is, and what is made here means the same. */
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { parse, stringify } from 'yaml'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { nodeFiles } from '../../tasks/tables/files.ts'
+import { type Follower, followHardWay } from '../guide/hard-way.ts'
+import { problemsOf } from '../support/bad-files.ts'
+import { harderway, idsOf, makePlace } from '../support/harderway.ts'
+import { callInit, readCluster } from '../support/init-call.ts'
+import { kubectl } from '../support/kubectl.ts'
+import { openssl } from '../support/openssl.ts'
+import { needs } from '../support/parts.ts'
+import { scratch } from '../support/scratch.ts'
+
+const phases = ['certs', 'kubeconfigs', 'encryption-key']
+const skip = needs('openssl', 'kubectl', 'ssh')
+/** Of `server`, `node-0` and `node-1`, for init: nothing else knows their addresses. */
+const sshConfig = ['server', 'node-0', 'node-1', 'node-2']
+  .map((name, i) => `Host ${name}\n  HostName 192.168.1.${11 + i}\n`)
+  .join('')
+
+const cluster = { name: 'kubernetes-the-hard-way', layout: 'hard-way' }
+const nodes = ['server', 'node-0', 'node-1'].map((name, i) => ({
+  name,
+  role: i === 0 ? 'control' : 'worker',
+  ip: `192.168.1.${11 + i}`,
+}))
+
+/** A place with what a follower has in `follower/`. */
+async function follow(place: string, follower: Follower = {}): Promise<string> {
+  await followHardWay(join(place, 'follower'), { bits: 2048, ...follower })
+  return place
+}
+
+/** Through init and recover; what the plan of all that is in auth/ says then. */
+async function takeOver(place: string) {
+  const inited = await callInit(place, ['new', '--from', 'follower'], sshConfig)
+  assert.deepEqual([inited.status, inited.stderr], [0, ''])
+  const at = join(place, 'new')
+  mkdirSync(join(at, 'home'))
+  const recovered = await harderway(at, 'recover', '--from', '../follower')
+  assert.equal(recovered.status, 0, recovered.stderr)
+  return { at, inited, ran: await harderway(at, ...phases, '--dry-run', '--json') }
+}
+
+describe("a follower's folder", { skip }, () => {
+  let origin: string
+  before(async () => {
+    origin = await follow(makePlace())
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+  const copy = (t: TestContext) => {
+    const place = scratch(t)
+    cpSync(origin, place, { recursive: true })
+    return place
+  }
+
+  test('is recognised, read into a cluster.yaml, and found fresh: nothing is to be made', async (t) => {
+    const place = copy(t)
+    const { at, inited, ran } = await takeOver(place)
+    assert.match(
+      inited.printed.join('\n'),
+      /cluster\.yaml is written, for Kubernetes The Hard Way; ssh logs in as root/,
+    )
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.deepEqual([idsOf(ran, 'fresh').length, idsOf(ran, 'stale')], [16, []])
+    const found = readCluster(readFileSync(join(at, 'cluster.yaml')))
+    assert.deepEqual(
+      found.nodes.map(({ name, role, ips, user }) => [name, role, ips[0], user]),
+      nodes.map(({ name, role, ip }) => [name, role, ip, 'root']),
+    )
+    assert.equal(found.name, cluster.name)
+    // Requests and the CA's serial number are of no use here.
+    assert.ok(!readdirSync(join(at, 'auth')).some((name) => /\.(csr|srl|conf)$/.test(name)))
+    for (const name of readdirSync(join(at, 'auth')).filter((name) => /\.(crt|key)$/.test(name)))
+      assert.ok(readFileSync(join(at, 'auth', name)).equals(readFileSync(join(place, 'follower', name))), name)
+  })
+
+  test('status and verify find all of it in order', async (t) => {
+    const { at } = await takeOver(copy(t))
+    writeFileSync(join(at, 'cluster.yaml'), `${readFileSync(join(at, 'cluster.yaml'))}localKubeconfig: false\n`)
+    const status = await harderway(at, 'status')
+    assert.equal(status.status, 0, status.stdout)
+    assert.match(status.stdout, /All 16 items match cluster\.yaml/)
+    const verify = await harderway(at, 'verify', '--json')
+    assert.equal(verify.status, 0, verify.stdout)
+    assert.ok(idsOf(verify, 'fresh').includes('kubelets/node-0'))
+    assert.ok(!idsOf(verify, 'fresh').some((id) => id.startsWith('etcd/')))
+  })
+
+  test("the guide's slip in the scheduler's group is accepted, and not made again", async (t) => {
+    const { at } = await takeOver(copy(t))
+    const subject = () => openssl('x509', '-in', join(at, 'auth/kube-scheduler.crt'), '-noout', '-subject')
+    assert.match(subject(), /O ?= ?system:system:kube-scheduler/)
+    const ran = await harderway(at, 'component-certs/kube-scheduler', '--force', '--json')
+    assert.equal(ran.status, 0, ran.stdout)
+    assert.match(subject(), /O ?= ?system:kube-scheduler/)
+    assert.equal((await harderway(at, ...phases, '--dry-run', '--json')).status, 4, 'its kubeconfig follows')
+  })
+
+  test('with half of the files of the other guide it is asked which one is meant', async (t) => {
+    const place = copy(t)
+    for (const name of ['ca.pem', 'ca-key.pem'])
+      cpSync(join(place, 'follower', name === 'ca.pem' ? 'ca.crt' : 'ca.key'), join(place, 'follower', name))
+    const { status, stderr } = await callInit(place, ['new', '--from', 'follower'], sshConfig)
+    assert.equal(status, 2)
+    assert.match(stderr, /follower has a CA of harder-way, hard-way: give --layout/)
+    const chosen = await callInit(place, ['new', '--from', 'follower', '--layout', 'hard-way'], sshConfig)
+    assert.equal(chosen.status, 0, chosen.stderr)
+  })
+
+  test('with a kubelet on server it is refused: the guide has none there', async (t) => {
+    const place = copy(t)
+    for (const end of ['crt', 'key']) cpSync(join(place, `follower/node-1.${end}`), join(place, `follower/x.${end}`))
+    const dn = '/CN=system:node:server/O=system:nodes'
+    const at = (name: string) => join(place, 'follower', name)
+    openssl('req', '-new', '-key', at('x.key'), '-subj', dn, '-out', at('server.csr'))
+    const by = ['-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-days', '3653']
+    openssl('x509', '-req', '-in', at('server.csr'), ...by, '-out', at('server.crt'))
+    const { status, stderr } = await callInit(place, ['new', '--from', 'follower'], sshConfig)
+    assert.equal(status, 2)
+    assert.match(
+      stderr,
+      /server\.crt is a kubelet's, and server is the control node, on which layout hard-way has none/,
+    )
+    assert.ok(!existsSync(join(place, 'new')))
+  })
+})
+
+test("a follower's own ca.conf: three workers, another place, more names, an expired CA renewed", {
+  skip,
+}, async (t) => {
+  const own = { workers: ['node-0', 'node-1', 'node-2'], place: { C: 'DE', ST: 'Bayern', L: 'Bamberg' } }
+  const place = await follow(scratch(t), { ...own, apiNames: ['k8s.example.org'], days: 30 })
+  const { at, ran } = await takeOver(place)
+  assert.equal(ran.status, 0, ran.stdout)
+  assert.equal(idsOf(ran, 'fresh').length, 18)
+  const { subject, api, certificates } = readCluster(readFileSync(join(at, 'cluster.yaml')))
+  assert.deepEqual(subject, { country: 'DE', state: 'Bayern', locality: 'Bamberg', organization: 'Kubernetes' })
+  assert.deepEqual(api.extraSANs, ['k8s.example.org'])
+  assert.equal(certificates.validity, 30 * 86_400_000)
+  // Everything has expired: the CA over its key, then the rest.
+  const late = { place: at, now: new Date(Date.now() + 60 * 86_400_000) }
+  const renewed = await harderway(late, 'ca', '--renew', '--json')
+  assert.equal(renewed.status, 0, renewed.stdout)
+  const again = await harderway(late, ...phases, '--json')
+  assert.equal(again.status, 0, again.stdout)
+  assert.equal(idsOf(again, 'failed').length, 0)
+  const end = String(Math.floor(late.now.getTime() / 1000))
+  const leaves = readdirSync(join(at, 'auth')).filter((name) => name.endsWith('.crt') && name !== 'ca.crt')
+  openssl('verify', '-attime', end, '-CAfile', join(at, 'auth/ca.crt'), ...leaves.map((name) => join(at, 'auth', name)))
+})
+
+describe("what is made here, beside what the guide's commands make", { skip }, () => {
+  let place: string
+  const auth = (name: string) => join(place, 'auth', name)
+  const theirs = (name: string) => join(place, 'follower', name)
+  before(async () => {
+    place = await follow(makePlace())
+    const made = { ...cluster, certificates: { key: 'rsa-2048' }, nodes, localKubeconfig: false }
+    writeFileSync(join(place, 'cluster.yaml'), stringify(made))
+    const ran = await harderway(place, ...phases, '--json')
+    assert.equal(ran.status, 0, ran.stdout)
+  })
+  after(() => rmSync(place, { recursive: true, force: true }))
+
+  test('the same files, and no others', () => {
+    const kept = readdirSync(join(place, 'follower')).filter((name) => !/\.(csr|srl|conf)$/.test(name))
+    assert.deepEqual(
+      readdirSync(join(place, 'auth')).filter((name) => !name.startsWith('.')),
+      kept,
+    )
+  })
+
+  /** By openssl: the subject's attributes, the names, the usages and the validity in days; each sorted. */
+  function meaningOf(file: string) {
+    const print = (...options: string[]) => openssl('x509', '-in', file, '-noout', ...options)
+    const listed = (text: string) =>
+      text
+        .trim()
+        .split(/, ?|\n */)
+        .toSorted()
+    const subject = print('-subject', '-nameopt', 'multiline')
+      .split('\n')
+      .slice(1, -1)
+      .map((line) => line.trim())
+    const extension = (name: string) => print('-ext', name).split('\n').slice(1).join('\n')
+    const times = ['-startdate', '-enddate'].map((option) => Date.parse(print(option).replace(/^.*=/, '')))
+    return {
+      subject: subject.toSorted(),
+      names: listed(extension('subjectAltName')),
+      usages: listed(extension('extendedKeyUsage')),
+      keyUsage: listed(extension('keyUsage')),
+      isCa: /CA:TRUE/.test(extension('basicConstraints')),
+      days: Math.round(((times[1] ?? 0) - (times[0] ?? 0)) / 86_400_000),
+    }
+  }
+  for (const name of [
+    'ca',
+    'admin',
+    'node-0',
+    'node-1',
+    'kube-proxy',
+    'kube-controller-manager',
+    'kube-api-server',
+    'service-accounts',
+  ])
+    test(`${name}.crt means the same`, () =>
+      assert.deepEqual(meaningOf(auth(`${name}.crt`)), meaningOf(theirs(`${name}.crt`))))
+  test("kube-scheduler.crt means the same, but for the guide's slip", () => {
+    const { subject, ...rest } = meaningOf(theirs('kube-scheduler.crt'))
+    const corrected = subject.map((line) => line.replace('system:system:', 'system:'))
+    assert.deepEqual(meaningOf(auth('kube-scheduler.crt')), { subject: corrected, ...rest })
+  })
+
+  for (const name of ['admin', 'node-0', 'node-1', 'kube-proxy', 'kube-controller-manager', 'kube-scheduler'])
+    test(`${name}.kubeconfig means the same to kubectl`, () => {
+      const view = (file: string) => kubectl(place, ['config', 'view', `--kubeconfig=${file}`])
+      assert.equal(view(auth(`${name}.kubeconfig`)), view(theirs(`${name}.kubeconfig`)))
+    })
+
+  test('encryption-config.yaml means the same, but for the key', () => {
+    const [ours, other] = [auth, theirs].map((of) => {
+      const config = parse(readFileSync(of('encryption-config.yaml'), 'utf8'))
+      config.resources[0].providers[0].aescbc.keys[0].secret = ''
+      return config
+    })
+    assert.deepEqual(ours, other)
+  })
+
+  test('each machine gets what the documents copy to it', () => {
+    const of = (name: string) =>
+      nodeFiles(
+        { layout: 'hard-way' },
+        readCluster(readFileSync(join(place, 'cluster.yaml'))).nodes.find((node) => node.name === name) ??
+          assert.fail(),
+      )
+    assert.deepEqual(of('node-0').toSorted(), [
+      'ca.crt',
+      'kube-proxy.kubeconfig',
+      'node-0.crt',
+      'node-0.key',
+      'node-0.kubeconfig',
+    ])
+    assert.deepEqual(of('server').toSorted(), [
+      ...[
+        'admin.kubeconfig',
+        'ca.crt',
+        'ca.key',
+        'encryption-config.yaml',
+        'kube-api-server.crt',
+        'kube-api-server.key',
+      ],
+      ...[
+        'kube-controller-manager.kubeconfig',
+        'kube-scheduler.kubeconfig',
+        'service-accounts.crt',
+        'service-accounts.key',
+      ],
+    ])
+  })
+})
+
+test('mistakes in a cluster.yaml of layout hard-way', () => {
+  const written = (more: object) => problemsOf(stringify({ ...cluster, nodes, ...more }))
+  const only = (more: object, expected: RegExp) => {
+    const [first, ...others] = written(more)
+    assert.match(String(first), expected)
+    assert.deepEqual(others, [])
+  }
+  assert.deepEqual(written({}), [])
+  only({ layout: 'hardway' }, /layout "hardway" is not a layout: did you mean hard-way\?/)
+  only(
+    { api: { virtualIP: '10.0.0.1' } },
+    /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
+  )
+  only({ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/)
+  only({ install: 'guide' }, /install is of the other guide: install: true copies files/)
+  only({ install: { layout: 'guide' } }, /install\.layout is of the other guide: install: true copies files/)
+  only(
+    { nodes: [...nodes, { name: 'b', role: 'control', ip: '192.168.1.19' }] },
+    /nodes\[3\]\.role layout hard-way has one control node: its etcd/,
+  )
+  only(
+    { nodes: [...nodes, { name: 'g', role: 'gateway', ip: '192.168.1.10' }] },
+    /nodes\[3\]\.role layout hard-way has no load balancer/,
+  )
+  only(
+    { nodes: [...nodes, { name: 'kube-proxy', role: 'worker', ip: '192.168.1.19' }] },
+    /"kube-proxy" can't be a node's name/,
+  )
+})
+
+test('a file of the other guide is none of ours', () => {
+  assert.equal(harderWay.files.parse('ca.crt'), undefined)
+  assert.equal(harderWay.files.mode('ca.crt'), 0o600)
+})
