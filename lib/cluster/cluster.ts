@@ -6,7 +6,7 @@ import { once } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
-import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers } from './schema.ts'
+import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers, usualLayout } from './schema.ts'
 import { type SyntaxProblem, syntaxProblems } from './syntax.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
@@ -60,9 +60,9 @@ export function findProblems(value: unknown, known: (layout: LayoutName) => Know
 }
 
 function validate(written: unknown, known: (layout: LayoutName) => Known) {
-  const { layout: named = 'harder-way' } = map(written)
+  const { layout: named = usualLayout } = map(written)
   const name = layoutNames.find((each) => each === named)
-  const layout = known(name ?? 'harder-way')
+  const layout = known(name ?? usualLayout)
   const value = withDefaults(written, layout.defaults)
   const result = v.safeParse(clusterSchema, value)
   const problems = [

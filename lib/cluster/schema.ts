@@ -42,6 +42,8 @@ const roleSynonyms = new Map<string, (typeof roles)[number]>([
 ])
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 export const layoutNames = ['harder-way', 'hard-way'] as const
+/** Where cluster.yaml names none. */
+export const usualLayout = layoutNames[0]
 
 export const defaults = {
   validity: '10y',
@@ -122,7 +124,7 @@ const install = v.union(
 
 export const clusterSchema = object({
   name: kubeconfigName,
-  layout: v.optional(oneOf('layout', layoutNames), 'harder-way'),
+  layout: v.optional(oneOf('layout', layoutNames), usualLayout),
   domain: v.optional(dns),
   subject: v.optional(
     object({

@@ -44,6 +44,8 @@ export interface FileNames extends Pick<Naming, 'names'> {
   parse(file: string): FileName | undefined
   /** The mode in auth/ and on a node: others may read only certificates. */
   mode(file: string): number
+  /** Shell patterns that match each certificate and key once. */
+  readonly patterns: readonly string[]
 }
 
 export function fileNames({ endings, names }: Naming): FileNames {
@@ -67,6 +69,7 @@ export function fileNames({ endings, names }: Naming): FileNames {
     pair: (name) => [certificate(name), key(name)],
     parse,
     mode: (file) => (parse(file)?.kind === 'certificate' ? publicMode : secretMode),
+    patterns: [certificate('*'), ...(endings.key.endsWith(endings.certificate) ? [] : [key('*')])],
   }
 }
 

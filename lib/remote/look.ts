@@ -145,7 +145,7 @@ say_folder() {
     elif [ -e "$f" ]; then exit 1; fi
   done
   set --
-  for f in $certificates ${kubeconfigFile('*')} ${encryptionConfigFile}; do
+  for f in $pairs ${kubeconfigFile('*')} ${encryptionConfigFile}; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || [ -e "$f" ]; then set -- "$@" "$f"; fi
   done
@@ -172,8 +172,8 @@ ADDRESSES
 }`
 
 /** Functions for scripts that look at a folder, perhaps after they changed it. */
-export function lookFunctions({ certificate }: FileNames): string {
-  return `${fileFunctions}\n${folderFunctions}\ncertificates='${certificate('*')}'`
+export function lookFunctions({ patterns }: FileNames): string {
+  return `${fileFunctions}\n${folderFunctions}\npairs='${patterns.join(' ')}'`
 }
 
 export function lookScript(folder: FolderQuery, places: PlacesQuery | undefined, nonce: string): string {

@@ -8,7 +8,7 @@ import { stringify } from 'yaml'
 import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
 import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import { map } from '../../lib/cluster/problem.ts'
-import { clusterSchema, keyKinds, layoutNames, providers } from '../../lib/cluster/schema.ts'
+import { clusterSchema, keyKinds, layoutNames, providers, usualLayout } from '../../lib/cluster/schema.ts'
 import { isDnsName } from '../../lib/cluster/values.ts'
 import { isErrno, usageFailure } from '../../lib/failure.ts'
 import { printConfig } from '../../lib/remote/route.ts'
@@ -90,7 +90,7 @@ export function formatCluster(draft: Draft, schema: string): string {
   return `# yaml-language-server: $schema=${encodeURI(schema)}
 # Every key, its default and its rules: docs/cluster-yaml.md of harderway.
 ${line('name', name, 'of the cluster, in every kubeconfig')}
-${layout === 'harder-way' ? '' : `${line('layout', layout, layouts[layout].guide)}\n`}${line('domain', domain ?? name, 'nodes are also <node>.<domain>')}
+${layout === usualLayout ? '' : `${line('layout', layout, layouts[layout].guide)}\n`}${line('domain', domain ?? name, 'nodes are also <node>.<domain>')}
 subject: # of every certificate; can't be changed once there is a CA
 ${section(formatSubject(subject))}
 certificates:

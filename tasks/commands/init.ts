@@ -4,6 +4,7 @@ import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
 import type { Problem } from '../../lib/cluster/problem.ts'
+import { usualLayout } from '../../lib/cluster/schema.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
@@ -110,7 +111,7 @@ function chooseLayout({ auth, layout }: Requested): Layout {
   const [found, ...more] = layoutsIn(auth)
   if (found && more.length > 0)
     throw wrong(`${auth} has a CA of ${formatNames([found, ...more].map(({ name }) => name))}: give --layout`)
-  return found ?? layouts['harder-way']
+  return found ?? layouts[usualLayout]
 }
 
 /** No certificate has a node's role: the command line decides. A gateway has no certificate. */

@@ -16,11 +16,12 @@ const ended = new AbortController()
 
 const options = process.argv.slice(2)
 const isKept = options.includes('--keep')
+const layout = options[options.indexOf('--layout') + 1] === 'hard-way' ? 'hard-way' : 'harder-way'
 
 async function demo(): Promise<number> {
   if (options.includes('--help') || options.includes('-h')) {
     say(
-      'npm run demo [-- --keep] [options of bootstrap]: a first run and a second one, on nodes of this machine in demo/.',
+      'npm run demo [-- --keep] [--layout hard-way] [options of bootstrap]: a first run and a second one, on nodes of this machine in demo/.',
     )
     say('--keep: the nodes stay until Ctrl-C, for more to be tried on them.')
     return 0
@@ -35,7 +36,7 @@ async function demo(): Promise<number> {
   if (!lock) return 1
   const left = readdirSync(dir).filter((name) => name !== 'lock')
   for (const name of left) rmSync(join(dir, name), { recursive: true, force: true })
-  const lab = await startGuideLab(dir)
+  const lab = await startGuideLab(dir, { layout })
   try {
     return await show(lab)
   } finally {
@@ -87,7 +88,7 @@ function bootstrap(): Promise<number> {
     'bootstrap',
     '--config',
     join(dir, 'cluster.yaml'),
-    ...options.filter((option) => option !== '--keep'),
+    ...options.filter((option) => !['--keep', '--layout', layout].includes(option)),
   ]
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: root })
