@@ -18,7 +18,7 @@ import { look, type Seen, showLook } from '../request/look.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { groups, phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
 
@@ -89,7 +89,7 @@ function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId,
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (graph.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
-    return `what was made with the present ${name} stops working then; without an outage: ${commandOf(request, `rotate ${name}`)}`
+    return `what was made with the present ${name} stops working then; without an outage: ${commandOf(request, `rotate ${rotationOf(target)}`)}`
   })
 }
 

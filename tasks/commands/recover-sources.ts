@@ -111,7 +111,7 @@ export function refuseNothing(workspace: Workspace, main: Holding): void {
   if (main.files.size + main.unread.size > 0) return
   throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
     remedy: [
-      ...(workspace.cluster.install ? [] : [`if the cluster runs: set install: guide in cluster.yaml, ${again}`]),
+      ...(workspace.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
       ...elsewhere(workspace, main),
     ].join('\n'),
   })

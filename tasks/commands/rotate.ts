@@ -81,7 +81,7 @@ function checked(request: Request) {
   if (!install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
-      `set install: guide, then: ${commandOf(request, 'bootstrap')}`,
+      `set install: true, then: ${commandOf(request, 'bootstrap')}`,
     )
   const auth = authBeside(request)
   if (!auth.read(auth.files.certificate(caName)))

@@ -17,7 +17,7 @@ import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
 import { notesOnAddresses, walk } from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -134,12 +134,12 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
       reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
     // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
-    return files.length > 0 ? [{ files, identity: target.irreplaceable ? nameInPhase(target) : caName }] : []
+    return files.length > 0 ? [{ files, identity: target.irreplaceable ? rotationOf(target) : caName }] : []
   })
   if (exposed.length === 0) return []
   const identities = [...new Set(exposed.map(({ identity }) => identity))]
   const files = formatNames(exposed.flatMap((each) => each.files))
-  const first = cluster.install ? '' : 'set install: guide in cluster.yaml (docs/rotation.md), then '
+  const first = cluster.install ? '' : 'set install: true in cluster.yaml (docs/rotation.md), then '
   return [
     [
       `others on this machine could read ${files} in ${auth.path}; if anybody else logs in here, ${first}replace them:`,

@@ -147,7 +147,7 @@ function otherProvider(config: EncryptionConfig, workspace: Workspace): Failure 
       giveUp(workspace),
     ])
   // A rotation needs it; its own message would name a run, which is refused here.
-  const before = cluster.install ? '' : 'set install: guide in cluster.yaml, then: '
+  const before = cluster.install ? '' : 'set install: true in cluster.yaml, then: '
   return refusal(what, [
     `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
     `or change it without losing a Secret: ${before}${command('rotate encryption-key')}`,

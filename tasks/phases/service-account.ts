@@ -97,7 +97,7 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   const { auth, cluster, now, command } = workspace
   const { name, profile, validity } = row
   if (force === 'replace' && readTokenState(workspace).stage !== 'settled')
-    throw refusalDuring(name, `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
+    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key

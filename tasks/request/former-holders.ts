@@ -12,6 +12,7 @@ import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
+import { namedPlaces } from '../tables/places.ts'
 import { commandsAfterLeak } from './leak.ts'
 
 interface FormerHolder {
@@ -89,7 +90,11 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
   const gone = role ? `${name} is a ${role} now, which has no certificate` : `${name} is no longer in cluster.yaml`
   const { user, directory } = cluster.ssh
   const remove = `rm -f ${[...auth.files.pair(name), kubeconfigFile(name)].join(' ')}`
-  const there = directory === '~' ? remove : `cd ${folderWord(directory)} && ${remove}`
+  const inFolder = directory === '~' ? remove : `cd ${folderWord(directory)} && ${remove}`
+  const places = namedPlaces(cluster, name)
+  const inPlaces =
+    cluster.install && places.length > 0 ? `${cluster.install.sudo} rm -f ${places.join(' ')}`.trim() : ''
+  const there = [inFolder, inPlaces].filter(Boolean).join('; ')
   const use = { folder: dirname(auth.path), ssh: cluster.ssh }
   return {
     name,
@@ -106,7 +111,7 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
       removal(auth, held),
       {
         what: 'if it was a control node and is not wiped, it also holds the keys of the CA, the service accounts and stored Secrets',
-        commands: commandsAfterLeak(command, [caName, auth.files.names.tokens, 'encryption-key']),
+        commands: commandsAfterLeak(command, [caName, 'service-account', 'encryption-key']),
       },
     ],
   }

@@ -1,5 +1,6 @@
 /** The rotations that are under way, for commands that report them beside their own work. */
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readCaState } from './ca-state.ts'
 import { readEncryptionState } from './encryption-key-state.ts'
@@ -23,6 +24,11 @@ export function formatUnderWay({ name, what, title, stage, of, isLastNext }: Und
 
 export function formatUses({ sentences, failure }: Uses): string[] {
   return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
+}
+
+/** The name of the rotation that replaces what an irreplaceable target makes. */
+export function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
+  return id === phase ? phase : 'service-account'
 }
 
 /** What is refused while the rotation of that name is under way, with each way out. */

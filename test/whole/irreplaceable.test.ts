@@ -283,7 +283,7 @@ const rows: readonly Row[] = [
     edits: [[['encryption', 'provider'], 'secretbox']],
     said: /encrypts with aescbc, cluster\.yaml has secretbox$/,
     byHand:
-      /keep it: encryption\.provider: aescbc[\s\S]*without losing a Secret: set install: guide in cluster\.yaml, then: .*rotate encryption-key/,
+      /keep it: encryption\.provider: aescbc[\s\S]*without losing a Secret: set install: true in cluster\.yaml, then: .*rotate encryption-key/,
   },
   {
     id: 'encryption-key',

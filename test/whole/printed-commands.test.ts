@@ -50,7 +50,7 @@ function samplesOf(code: string): string[] {
   const choices = literalsIn(code)
   if (code.includes(' ? ') && choices.length > 0) return choices
   if (/(^|\.)name$/.test(code)) return ['ca']
-  if (code === 'identity') return ['ca']
+  if (['identity', 'rotationOf(target)'].includes(code)) return ['ca']
   if (code === 'folder') return ['DIR']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)

@@ -179,7 +179,7 @@ test('keys that others could read are repaired, and replacing them is left to do
     withoutInstall?.startsWith(`To do      others on this machine could read ${files}; `) === true,
     withoutInstall ?? '',
   )
-  assert.match(withoutInstall, /set install: guide in cluster\.yaml \(docs\/rotation\.md\), then replace them:$/)
+  assert.match(withoutInstall, /set install: true in cluster\.yaml \(docs\/rotation\.md\), then replace them:$/)
   assert.deepEqual(more, [
     '    npm run task -- certs --force',
     '    npm run bootstrap',

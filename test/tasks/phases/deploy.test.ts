@@ -393,5 +393,10 @@ test('a node that was taken out of cluster.yaml is named, with what is still hel
       ]),
     ],
   )
+  // Where its units read them, under its name.
+  writeCluster(place, [...edits, [['install'], true]])
+  const named = ['.pem', '-key.pem', '-client.pem'].map((end) => `/var/lib/kubelet/worker2${end}`)
+  const installed = (await harderway(place, 'status')).stdout
+  assert.ok(installed.includes(`worker2.kubeconfig; sudo -n rm -f ${named.join(' ')}'`), installed)
   rmSync(place, { recursive: true, force: true })
 })
