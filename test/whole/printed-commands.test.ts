@@ -51,6 +51,7 @@ function samplesOf(code: string): string[] {
   if (code.includes(' ? ') && choices.length > 0) return choices
   if (/(^|\.)name$/.test(code)) return ['ca']
   if (['identity', 'rotationOf(target)'].includes(code)) return ['ca']
+  if (code.endsWith('names.tokens')) return ['service-account']
   if (code === 'folder') return ['DIR']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
