@@ -7,8 +7,8 @@ import * as https from 'node:https'
 import type { Duplex } from 'node:stream'
 import type * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { dial } from './dial.ts'
-import { type Credentials, inShape, notAnswered, type Reply, readObject } from './probe.ts'
+import { type Credentials, dial } from './dial.ts'
+import { inShape, notAnswered, type Reply, readObject } from './probe.ts'
 
 export interface Server {
   /** Opens a stream to its port; each is used for one connection. */

@@ -3,7 +3,12 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { isForAnotherPurpose, isServerForGo } from '../pki/purpose.ts'
-import type { Credentials } from './probe.ts'
+
+/** PEM files, byte for byte. */
+export interface Credentials {
+  readonly certificate: Buffer
+  readonly key: Buffer
+}
 
 export interface Peer {
   /** Opens a stream to its port. */

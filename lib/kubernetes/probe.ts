@@ -2,12 +2,7 @@
 import type { Duplex } from 'node:stream'
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-
-/** PEM files, byte for byte. */
-export interface Credentials {
-  readonly certificate: Buffer
-  readonly key: Buffer
-}
+import type { Credentials } from './dial.ts'
 
 export interface Question {
   /** Opens a stream to the port; each is used for one connection. */
