@@ -95,7 +95,7 @@ const finished: Stage = {
     const { kind, name } = parse(file) ?? {}
     return kind === 'kubeconfig' || name === caName || file === certificate(names.tokens)
   },
-  proof: 'each API server, etcd and kubelet refuses a certificate of the old CA that is made for this test',
+  proof: 'each server that asks for a certificate refuses one of the old CA that is made for this test',
   isLast: true,
   async heldBy(rotating) {
     const { workspace } = rotating
