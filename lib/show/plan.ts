@@ -104,7 +104,7 @@ function namesOf(target: Target, reasons: readonly Reason[], change: Change | un
 function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Target>): string {
   const own: readonly Reason[] = ownReasons(reasons)
   if (own.length > 0 && isRepair(own))
-    return [...new Set(own.map(({ was, asked }) => `mode ${octal(asked)} (was ${octal(was)})`))].join('; ')
+    return [...new Set(own.map(({ was, wanted }) => `mode ${octal(wanted)} (was ${octal(was)})`))].join('; ')
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`

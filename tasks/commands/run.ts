@@ -131,7 +131,7 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
   const exposed = [...graph.values()].flatMap((target) => {
     const outcome = outcomes.get(target.id)
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
-      reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
+      reason.kind === 'wrong-mode' && reason.wanted === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
     // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
     return files.length > 0 ? [{ files, identity: target.irreplaceable ? rotationOf(target) : caName }] : []

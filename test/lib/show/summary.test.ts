@@ -57,7 +57,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
 })
 
 test('of what was repaired, the files are named', () => {
-  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, asked: 0o600 }) as const
+  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, wanted: 0o600 }) as const
   const outcomes: Record<string, Outcome> = {
     'certs/a': { kind: 'built', reasons: [wide('a.pem'), wide('a-key.pem')] },
     'deploy/one': { ...deployed(), reasons: [wide('b-key.pem')] } as Outcome,
