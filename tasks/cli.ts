@@ -58,7 +58,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
     const { helpOf, helpText } = await import('./commands/help.ts')
     return options.names.length > 0 ? helpOf(command, options.names) : helpText()
   }
-  if (options.version) return readVersion()
+  if (options.version) return await version(options.json)
   if (options.list) return await list(options.json)
   if (options.names.length > 0) return undefined
   throw usageFailure(
@@ -91,7 +91,7 @@ async function createRequest(call: Call): Promise<Request> {
   const { readCluster } = await import('./request/cluster-file.ts')
   const { options, width } = call
   const file = options.config === undefined ? join(call.cwd(), 'cluster.yaml') : call.pathOf(options.config)
-  const { cluster, mistake } = readCluster(file, { width, isPlain: options.json }, options.config)
+  const { cluster, mistake } = readCluster(file, width, options.config)
   return {
     ...call,
     cluster,
@@ -213,8 +213,9 @@ async function list(json: boolean): Promise<string> {
   ].join('\n')
 }
 
-function readVersion(): string {
-  return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
+async function version(json: boolean): Promise<string> {
+  const { version } = JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8'))
+  return json ? (await import('../lib/show/lines.ts')).formatJsonLine({ type: 'version', version }) : version
 }
 
 type Printer = ReturnType<typeof createPrinter>

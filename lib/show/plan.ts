@@ -162,7 +162,7 @@ export function createPlanJson(
     ...progress,
     end: async (summary) => {
       for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
-        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
+        write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...told }))
       await progress.end(summary)
     },
   }

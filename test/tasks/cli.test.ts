@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/files/lock.ts'
 import { thisProcess } from '../../lib/files/process-id.ts'
 import { harderway } from '../support/harderway.ts'
+import { readJsonLine } from '../support/json-line.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { showOn } from '../support/terminal.ts'
@@ -60,11 +61,7 @@ function start(folder: string, args: readonly string[], env?: Env, through?: Sta
   return startProcess(folder, args, { env: envOf(folder, env), ...(through && { through }) })
 }
 
-const parse = (stdout: string): Record<string, unknown>[] =>
-  stdout
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => JSON.parse(line))
+const parse = (stdout: string): Record<string, unknown>[] => stdout.split('\n').slice(0, -1).map(readJsonLine)
 
 /** A run that has made the CA and the admin's certificate, and waits for a kubeconfig that another program has locked. */
 async function startAndStop(t: TestContext, args: readonly string[] = []) {
@@ -211,7 +208,16 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   }
   const json = await run(folder, ['certs', '--json'])
   assert.deepEqual([json.status, json.stderr], [2, ''])
-  assert.deepEqual(parse(json.stdout), [{ type: 'error', message: `${address}\n${key}` }])
+  const error = { type: 'error', file }
+  assert.deepEqual(parse(json.stdout), [
+    {
+      ...error,
+      line: 3,
+      column: 18,
+      message: 'api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11',
+    },
+    { ...error, line: 7, column: 1, message: 'nodez is an unknown key in cluster.yaml', remedy: 'did you mean nodes?' },
+  ])
 })
 
 test('what is no plain file, or no cluster.yaml, is not waited for, and nothing of it is shown', async (t) => {
@@ -278,7 +284,7 @@ test('a dry run of an empty folder exits with 4, lists what is new in every phas
     new RegExp(`^Plan: \\+ ${localTargets} new\\n${localTargets} targets: ${localTargets} to make, 0 fresh`),
   )
   const planned = parse((await run(folder, [...local, '--dry-run', '--json'])).stdout).filter(
-    ({ type }) => type === 'plan',
+    ({ type }) => type === 'planned',
   )
   assert.equal(new Set(planned.flatMap(({ ids }) => ids)).size, localTargets)
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])

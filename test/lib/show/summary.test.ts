@@ -20,7 +20,7 @@ const restarted = (...restarts: string[]): Outcome => ({
   change: { kind: 'installed', paths: ['/etc/a.pem', '/etc/b.pem'], restarts },
 })
 const advice = [{ nodes: ['one'], files: ['a.pem'], restart: [] }]
-const nextToExpire = { name: 'ca', at: new Date('2036-11-21T10:00:00Z') }
+const nextToExpire = { name: 'ca', expires: new Date('2036-11-21T10:00:00Z') }
 
 test('a run ends with what changed, what is left to do and what expires next', () => {
   const outcomes = {
