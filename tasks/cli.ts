@@ -80,7 +80,10 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
     signal: ending.signal,
     endedStatus: ending.status,
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan, printer),
-    progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true, printer),
+    progressFor: (views) => {
+      const quiet = options.quiet || options.json || options.format === 'markdown'
+      return createProgress({ ...options, quiet }, views, true, printer)
+    },
     print: printer.printSafe,
     printError: printer.printFitted,
     width: printer.width(),
@@ -135,13 +138,18 @@ async function createReporter(
     const lines = createJsonLines(print)
     return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(print, views, lines) : lines
   }
+  const detail = detailOf(options)
+  if (options.format === 'markdown') {
+    const { createPlanMarkdown } = await import('../lib/show/plan-markdown.ts')
+    return createPlanMarkdown({ phases: views, detail, write: printSafe })
+  }
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/show/plan.ts')
   return createPlanLines(
     {
       phases: views,
-      detail: detailOf(options),
+      detail,
       width: printer.width(),
       isTerminal: Boolean(printer.stdout.isTTY),
       write: printSafe,

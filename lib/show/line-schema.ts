@@ -98,6 +98,10 @@ const lines = {
     mark: v.picklist(['+', '~', '-']),
     ...{ why: text, facts: text, copied: texts, installed: texts, removed: texts, restarts: texts, yours: texts },
   }),
+  plan: line('plan', {
+    hash: v.pipe(text, v.regex(/^[0-9a-f]{64}$/)),
+    ...{ added: number, changed: number, removed: number, restarts: number },
+  }),
   summary: line('summary', {
     ...{ targets: number, made: number, fresh: number, stale: number, failed: number, cancelled: number },
     seconds: v.number(),

@@ -98,7 +98,7 @@ export function createJsonLines(write: (line: string) => void): Reporter {
       for (const mistake of failure.mistakes) say({ type, ...plainMistake(mistake) })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, follows, areChecks, advice, caEnds, now, ...counts }) => {
+    end: async ({ outcomes, follows, areChecks, planHash, advice, caEnds, now, ...counts }) => {
       const seconds = Math.round(counts.seconds * 1000) / 1000
       const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
       const all = [...advice, ...(caEnds ? [caEnds] : [])]

@@ -161,8 +161,11 @@ export function createPlanJson(
   return {
     ...progress,
     end: async (summary) => {
-      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
+      const entries = planEntries(phases, summary.outcomes)
+      for (const { phase, targets, names, ...told } of entries)
         write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...told }))
+      if (summary.planHash !== undefined)
+        write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countEntries(entries) }))
       await progress.end(summary)
     },
   }
@@ -197,6 +200,7 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
       for (const line of formatLast(summary, options.width)) write(line)
+      if (detail !== 'quiet' && summary.planHash !== undefined) write(`Plan hash: ${summary.planHash}`)
     },
   }
 }

@@ -31,6 +31,8 @@ export interface Closing {
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
+  /** Of a plan whose targets could all be looked at. */
+  readonly planHash?: string | undefined
   /** The targets were only checked. */
   readonly areChecks?: boolean
 }
