@@ -721,7 +721,7 @@ test('on a terminal a dry run leaves the plan, and nothing of a tree', onTermina
   assert.match(
     // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
     lines.join('\n').trimEnd(),
-    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s$/,
+    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\nPlan hash: \w+$/,
   )
   assert.deepEqual([isCursorShown, isStyled], [true, true])
 })

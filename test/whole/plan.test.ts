@@ -31,8 +31,9 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const lines = words.stdout.trimEnd().split('\n')
     for (const line of lines) assert.ok(line.length <= 80, line)
     const planned = dry.events.filter(({ type }) => type === 'planned')
-    const last = dry.events.slice(-planned.length - 1).map(({ type }) => type)
-    assert.deepEqual(last, [...planned.map(() => 'planned'), 'summary'])
+    const last = dry.events.slice(-planned.length - 2).map(({ type }) => type)
+    assert.deepEqual(last, [...planned.map(() => 'planned'), 'plan', 'summary'])
+    assert.equal(lines.pop(), `Plan hash: ${dry.events.at(-2)?.hash}`)
     const { stale, fresh } = dry.events.at(-1) ?? {}
     assert.match(
       String(lines.at(-1)),
@@ -53,7 +54,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     assert.equal(status, 0)
     assert.match(
       stdout,
-      /^kubenet: \S+, 7 nodes\nNothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\n$/,
+      /^kubenet: \S+, 7 nodes\nNothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\nPlan hash: \w+\n$/,
     )
   })
 

@@ -79,8 +79,7 @@ const refused: readonly [string, string][] = [
   ['certs --on-nodes', '--on-nodes can only be used with status or report'],
   ['graph --on-nodes', '--on-nodes can only be used with status or report'],
   ['verify --sort-by end', '--sort-by can only be used with status'],
-  ['status --format dot', '--format can only be used with graph or report'],
-  ['bootstrap --format html', '--format can only be used with graph or report'],
+  ['status --format dot', '--format can only be used with phases and targets, graph, or report'],
   [
     'verify --concurrency 2',
     '--concurrency can only be used with phases and targets, status, report, rotate, or recover',
