@@ -633,6 +633,13 @@ test('--version prints the version in package.json, and needs no cluster.yaml', 
   assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
 })
 
+test('--version --json is one object', async (t) => {
+  const { status, stdout } = await run(scratch(t), ['--version', '--json'])
+  assert.equal(status, 0)
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  assert.deepEqual(parse(stdout), [{ type: 'version', version }])
+})
+
 test('--help after a command shows the help of that command, without a cluster.yaml', async (t) => {
   const { status, stdout } = await run(scratch(t), ['status', '--help'])
   assert.equal(status, 0)

@@ -202,6 +202,16 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
   })
 
+  test('the place on a node is part of the plan', async () => {
+    const hashFor = async (directory: string) => {
+      writeCluster(place, [...oneOfEach, ...labEdits(lab), [['nodes', 1, 'directory'], directory]])
+      return planned()
+    }
+    const [one, other, again] = [await hashFor('~/one'), await hashFor('~/other'), await hashFor('~/one')]
+    assert.notEqual(one, other)
+    assert.equal(one, again)
+  })
+
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {
     writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('c.example.org')])
     const hash = await planned()
