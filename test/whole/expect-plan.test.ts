@@ -47,7 +47,7 @@ describe('--expect-plan', () => {
     const words = await harderway(here.place, ...local, '--dry-run')
     const env = { HOME: scratch(t), KUBECONFIG: join(there.place, 'other') }
     const now = new Date(Date.now() + 3 * day)
-    const json = await harderway({ place: there.place, env, now }, ...local, '--dry-run', '--offline', '--json')
+    const json = await harderway({ place: there.place, env, now }, 'bootstrap', '--dry-run', '--offline', '--json')
     assert.match(words.stdout, new RegExp(`\nPlan hash: ${hashIn(json)}\n$`))
     const { type, hash, ...counts } = json.events.find(({ type }) => type === 'plan') ?? {}
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
@@ -204,7 +204,7 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
 
   test('the place on a node is part of the plan', async () => {
     const hashFor = async (directory: string) => {
-      writeCluster(place, [...oneOfEach, ...labEdits(lab), [['nodes', 1, 'directory'], directory]])
+      writeCluster(place, [...oneOfEach, ...labEdits(lab), [['ssh', 'directory'], directory]])
       return planned()
     }
     const [one, other, again] = [await hashFor('~/one'), await hashFor('~/other'), await hashFor('~/one')]
