@@ -374,7 +374,7 @@ test('--list shows every phase and command, --help every option, without a clust
   const folder = scratch(t)
   const list = await run(folder, ['--list'])
   assert.equal(list.status, 0)
-  assert.match(list.stdout, /^Phases\n {2}ca +ca\.pem and its key\n[\s\S]*\n\nCommands\n {2}verify +\w/)
+  assert.match(list.stdout, /^Phases\n {2}ca +the CA certificate and its key\n[\s\S]*\n\nCommands\n {2}verify +\w/)
   const json = parse((await run(folder, ['--list', '--json'])).stdout)
   assert.deepEqual(
     [...Map.groupBy(json, ({ type }) => type)].map(([type, some]) => [type, some.length, some[0]?.name]),

@@ -173,7 +173,7 @@ test('the help of a command says nothing of others', () => {
 
 test('the help of phases says what each of them makes', () => {
   const help = helpOf(run, ['ca', 'deploy'])
-  assert.match(help, /^ {2}ca +ca\.pem and its key\n {2}deploy +each role's files on each node/m)
+  assert.match(help, /^ {2}ca +the CA certificate and its key\n {2}deploy +each role's files on each node/m)
   assert.ok(!help.includes('node-certs  '))
   assert.match(helpOf(run, ['certs']), /^ {2}node-certs +each node's kubelet/m)
   assert.match(helpOf(run, ['bootstrap']), /^Phases: ca, /m)
