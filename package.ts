@@ -13,7 +13,7 @@ const modules = await bundle()
 for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${name}`, `dist/bin/${name}`)
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences(modules))
-for (const path of ['LICENSE', 'cluster.schema.json']) cpSync(path, `dist/${path}`)
+for (const path of ['LICENSE', 'cluster.schema.json', 'output.schema.json']) cpSync(path, `dist/${path}`)
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],
   ...globSync('docs/*.*').filter((path) => !/\.(png|svg)$/.test(path)),

@@ -2,7 +2,7 @@
 import { lstatSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { quote } from './wording.ts'
+import { type Explained, quote } from './wording.ts'
 
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
@@ -25,11 +25,10 @@ export interface SharedCause<Place = unknown> {
 }
 
 /** A place in a file, for a tool that shows it there; lines and columns count from 1. */
-export interface Mistake {
+export interface Mistake extends Explained {
   readonly file: string
   readonly line: number
   readonly column: number
-  readonly message: string
 }
 
 interface FailureDetails {

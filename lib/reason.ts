@@ -5,12 +5,12 @@ export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
   | { readonly kind: 'unreadable'; readonly path: string; readonly what: string }
   | { readonly kind: 'not-a-file'; readonly path: string }
-  | { readonly kind: 'wrong-mode'; readonly path: string; readonly was: number; readonly asked: number }
+  | { readonly kind: 'wrong-mode'; readonly path: string; readonly was: number; readonly wanted: number }
   | { readonly kind: 'key-mismatch'; readonly path: string }
   | { readonly kind: 'subject-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
   | { readonly kind: 'san-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
   | { readonly kind: 'usages-changed' }
-  | { readonly kind: 'key-kind-changed'; readonly was: string; readonly asked: string }
+  | { readonly kind: 'key-kind-changed'; readonly was: string; readonly wanted: string }
   | { readonly kind: 'other-issuer' }
   /** What follows a certificate in its file. */
   | { readonly kind: 'chain-changed' }
@@ -41,7 +41,7 @@ export type Reason =
   | UnitReason
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   /** Absolute paths on a node: of ours, read by no unit that belongs there. */
-  | { readonly kind: 'misplaced'; readonly paths: readonly string[] }
+  | { readonly kind: 'left-over'; readonly paths: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
@@ -112,7 +112,7 @@ export function formatReason(reason: Reason): string {
     case 'not-a-file':
       return `${reason.path} is not a plain file`
     case 'wrong-mode':
-      return `${reason.path} has mode ${octal(reason.was)}, not ${octal(reason.asked)}`
+      return `${reason.path} has mode ${octal(reason.was)}, not ${octal(reason.wanted)}`
     case 'key-mismatch':
       return `${reason.path} is not the certificate's key`
     case 'subject-changed':
@@ -122,7 +122,7 @@ export function formatReason(reason: Reason): string {
     case 'usages-changed':
       return 'usages are not the wanted ones'
     case 'key-kind-changed':
-      return `key is ${reason.was}, not ${reason.asked}`
+      return `key is ${reason.was}, not ${reason.wanted}`
     case 'chain-changed':
       return 'chain is not the wanted one'
     case 'rotation':
@@ -154,7 +154,7 @@ export function formatReason(reason: Reason): string {
       return formatUnit(reason)
     case 'left-drained':
       return `${formatNames(reason.nodes)} may be left drained by an interrupted run`
-    case 'misplaced':
+    case 'left-over':
       return `${formatNames(reason.paths)} removed`
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`

@@ -55,6 +55,17 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
+/** What is wrong, and what would be right, unless the message says it. */
+export interface Explained {
+  readonly message: string
+  readonly remedy?: string | undefined
+}
+
+/** "is an unknown key in cluster.yaml: did you mean nodes?" */
+export function formatExplained({ message, remedy }: Explained): string {
+  return remedy ? `${message}: ${remedy}` : message
+}
+
 /** Formats a mode: "0600". */
 export function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0')
@@ -103,21 +114,20 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-interface Annotation {
+interface Annotation extends Explained {
   readonly file: string
   readonly line: number
   readonly column: number
-  readonly message: string
 }
 
 /**
  * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
  */
-export function formatAnnotation({ file, line, column, message }: Annotation): string {
+export function formatAnnotation({ file, line, column, ...explained }: Annotation): string {
   const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
   const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
-  return `::error file=${property(file)},line=${line},col=${column}::${data(printable(message))}`
+  return `::error file=${property(file)},line=${line},col=${column}::${data(printable(formatExplained(explained)))}`
 }
 
 /**

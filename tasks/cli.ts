@@ -58,7 +58,7 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
     const { helpOf, helpText } = await import('./commands/help.ts')
     return options.names.length > 0 ? helpOf(command, options.names) : helpText()
   }
-  if (options.version) return readVersion()
+  if (options.version) return await version(options.json)
   if (options.list) return await list(options.json)
   if (options.names.length > 0) return undefined
   throw usageFailure(
@@ -80,7 +80,10 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
     signal: ending.signal,
     endedStatus: ending.status,
     reporterFor: (views, isPlan) => createReporter(options, views, isPlan, printer),
-    progressFor: (views) => createProgress({ ...options, quiet: options.quiet || options.json }, views, true, printer),
+    progressFor: (views) => {
+      const quiet = options.quiet || options.json || options.format === 'markdown'
+      return createProgress({ ...options, quiet }, views, true, printer)
+    },
     print: printer.printSafe,
     printError: printer.printFitted,
     width: printer.width(),
@@ -91,7 +94,7 @@ async function createRequest(call: Call): Promise<Request> {
   const { readCluster } = await import('./request/cluster-file.ts')
   const { options, width } = call
   const file = options.config === undefined ? join(call.cwd(), 'cluster.yaml') : call.pathOf(options.config)
-  const { cluster, mistake } = readCluster(file, { width, isPlain: options.json }, options.config)
+  const { cluster, mistake } = readCluster(file, width, options.config)
   return {
     ...call,
     cluster,
@@ -135,13 +138,18 @@ async function createReporter(
     const lines = createJsonLines(print)
     return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(print, views, lines) : lines
   }
+  const detail = detailOf(options)
+  if (options.format === 'markdown') {
+    const { createPlanMarkdown } = await import('../lib/show/plan-markdown.ts')
+    return createPlanMarkdown({ phases: views, detail, write: printSafe })
+  }
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/show/plan.ts')
   return createPlanLines(
     {
       phases: views,
-      detail: detailOf(options),
+      detail,
       width: printer.width(),
       isTerminal: Boolean(printer.stdout.isTTY),
       write: printSafe,
@@ -213,8 +221,9 @@ async function list(json: boolean): Promise<string> {
   ].join('\n')
 }
 
-function readVersion(): string {
-  return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
+async function version(json: boolean): Promise<string> {
+  const { version } = JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8'))
+  return json ? (await import('../lib/show/lines.ts')).formatJsonLine({ type: 'version', version }) : version
 }
 
 type Printer = ReturnType<typeof createPrinter>

@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YAMLMap, isMap as yamlIsMap } from 'yaml'
 import { parseCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
+import { type Explained, formatExplained } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
@@ -19,10 +20,9 @@ export type ClusterNode = Readonly<Cluster['nodes'][number]>
 export type ClusterUser = Readonly<Cluster['users'][number]>
 
 /** A problem with its place: line and column count from 1. */
-export interface PlacedProblem {
+export interface PlacedProblem extends Explained {
   readonly line: number
   readonly column: number
-  readonly message: string
 }
 
 export type ParsedCluster =
@@ -35,22 +35,25 @@ export type ParsedCluster =
 
 export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => Known): ParsedCluster {
   const lines = new LineCounter()
-  const placed = (offset: number, message: string): PlacedProblem => {
+  const placed = (offset: number, { message, remedy }: Explained): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
-    return { line: Math.max(1, line), column: Math.max(1, col), message }
+    return { line: Math.max(1, line), column: Math.max(1, col), message, remedy: remedy || undefined }
   }
   const parsed = parseBytes(bytes, lines)
-  if ('errors' in parsed) return { problems: parsed.errors.map(({ offset, message }) => placed(offset, message)) }
+  if ('errors' in parsed) return { problems: parsed.errors.map((error) => placed(error.offset, error)) }
   const { document, value } = parsed
   const { result, problems } = validate(value, known)
-  const problemAt = (path: Path, message: string, at?: Problem['at']) => {
+  const place = ({ path, at, message, remedy }: Problem) => {
     const name = formatPath(path)
-    return placed(offsetOf(document, path, at), name === '' ? message : `${name} ${message}`)
+    return placed(offsetOf(document, path, at), { message: name === '' ? message : `${name} ${message}`, remedy })
   }
+  const problemAt = (path: Path, message: string) => place({ path, message })
   if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
-  const all = problems.map(({ path, message, at }) => problemAt(path, message, at))
+  const all = problems.map(place)
   // Two checks of one value may report the same problem.
-  const unique = new Map(all.map((problem) => [`${problem.line}:${problem.column}: ${problem.message}`, problem]))
+  const unique = new Map(
+    all.map((problem) => [`${problem.line}:${problem.column}: ${formatExplained(problem)}`, problem]),
+  )
   return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
@@ -99,21 +102,22 @@ function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
     if (!yamlIsMap(contents)) {
       const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
       const what = isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a blank)'
-      return { errors: [{ offset: 0, message: `the file ${what}: ${needed}` }] }
+      return { errors: [{ offset: 0, message: `the file ${what}`, remedy: needed }] }
     }
     return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
   } catch (error) {
     if (error instanceof TypeError)
-      return { errors: [{ offset: 0, message: 'the file is not UTF-8 text: save it as UTF-8' }] }
+      return { errors: [{ offset: 0, message: 'the file is not UTF-8 text', remedy: 'save it as UTF-8' }] }
     // Thrown for aliases that multiply.
     if (error instanceof ReferenceError)
-      return { errors: [{ offset: 0, message: 'aliases (*) repeat too much here: write the values out' }] }
+      return { errors: [{ offset: 0, message: 'aliases (*) repeat too much here', remedy: 'write the values out' }] }
     if (error instanceof RangeError)
       return {
         errors: [
           {
             offset: 0,
-            message: 'the file is nested too deeply, or an alias (*) is inside its own anchor: write the value out',
+            message: 'the file is nested too deeply, or an alias (*) is inside its own anchor',
+            remedy: 'write the value out',
           },
         ],
       }

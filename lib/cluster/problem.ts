@@ -1,8 +1,12 @@
 /** Problems in cluster.yaml, and how values of YAML that may hold anything are read and shown in messages. Pure. */
 import { suggest } from '../suggest.ts'
+import type { Explained } from '../wording.ts'
 
 export type Path = readonly (string | number)[]
-export type Problem = { readonly path: Path; readonly message: string; readonly at?: 'key' | 'value' }
+export interface Problem extends Explained {
+  readonly path: Path
+  readonly at?: 'key' | 'value'
+}
 
 export type Raw = Readonly<Record<string, unknown>>
 
@@ -74,7 +78,8 @@ export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Pr
       {
         path: [...path, key],
         at: 'key' as const,
-        message: `is an unknown key in ${where}: ${suggest(key, Object.keys(entries))}`,
+        message: `is an unknown key in ${where}`,
+        remedy: suggest(key, Object.keys(entries)),
       },
     ]
   })

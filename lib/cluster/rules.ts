@@ -64,7 +64,7 @@ function keyProblems(raw: Raw, { name, without }: Known): Problem[] {
   const absent = [...without].flatMap(([key, why]): Problem[] => {
     const [section = '', inner = ''] = key.split('.')
     if (map(raw[section])[inner] === undefined) return []
-    return [{ path: [section, inner], at: 'key', message: `is no key of layout ${name}: ${why}` }]
+    return [{ path: [section, inner], at: 'key', message: `is no key of layout ${name}`, remedy: why }]
   })
   return [...(isMissing ? [{ path: virtualIP, message: 'is missing' }] : []), ...absent]
 }
@@ -72,7 +72,7 @@ function keyProblems(raw: Raw, { name, without }: Known): Problem[] {
 function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
-  return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name: set domain` }]
+  return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name`, remedy: 'set domain' }]
 }
 
 /** Names composed of two keys: each may be valid alone, and both together not be a DNS name. */
@@ -90,7 +90,7 @@ function composedNameProblems(raw: Raw): Problem[] {
   ]
   return composed.flatMap(([path, name]): Problem[] => {
     if (name.length > 253)
-      return [{ path, message: `makes a DNS name of ${name.length} characters: at most 253 are allowed` }]
+      return [{ path, message: `makes a DNS name of ${name.length} characters`, remedy: 'at most 253 are allowed' }]
     return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address, not a name` }] : []
   })
 }
@@ -102,9 +102,11 @@ function cidrProblems(serviceCIDR: unknown): Problem[] {
     .map((text) => parseCidr(textOf(text)))
     .map((cidr) => (typeof cidr === 'string' ? 0 : cidr.network.length))
   if (serviceCIDR.length > 2)
-    return [{ path, message: 'has more than two blocks: give one, or one IPv4 and one IPv6 block' }]
+    return [{ path, message: 'has more than two blocks', remedy: 'give one, or one IPv4 and one IPv6 block' }]
   if (serviceCIDR.length === 2 && families[0] !== 0 && families[0] === families[1])
-    return [{ path, message: 'has two blocks of the same family: dual-stack takes one IPv4 and one IPv6 block' }]
+    return [
+      { path, message: 'has two blocks of the same family', remedy: 'dual-stack takes one IPv4 and one IPv6 block' },
+    ]
   return []
 }
 
@@ -126,7 +128,13 @@ function serviceAddressProblems(raw: Raw): Problem[] {
   return machineAddresses(raw).flatMap(([path, address]) => {
     const inside = blocks.find(([, cidr]) => typeof cidr !== 'string' && isInside(textOf(address), cidr))
     return inside
-      ? [{ path, message: `${shown(address)} lies in network.serviceCIDR ${inside[0]}: give one outside of it` }]
+      ? [
+          {
+            path,
+            message: `${shown(address)} lies in network.serviceCIDR ${inside[0]}`,
+            remedy: 'give one outside of it',
+          },
+        ]
       : []
   })
 }
@@ -137,7 +145,13 @@ function specialAddressProblems(raw: Raw): Problem[] {
     const use = specialUse(textOf(address))
     return use === undefined || use === 'loopback'
       ? []
-      : [{ path, message: `${shown(address)} is ${article(use)} ${use} address: give one that other machines reach` }]
+      : [
+          {
+            path,
+            message: `${shown(address)} is ${article(use)} ${use} address`,
+            remedy: 'give one that other machines reach',
+          },
+        ]
   })
 }
 
@@ -155,19 +169,20 @@ function virtualIPProblems(raw: Raw): Problem[] {
         role === 'worker' && [ip, ...list(ips)].some((each) => canonicalAddress(textOf(each)) === virtualIP),
     )
   if (!worker || !addressBytes(virtualIP)) return []
-  const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker: give the load balancer's, or that of a control node`
-  return [{ path: ['api', 'virtualIP'], message }]
+  const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker`
+  return [{ path: ['api', 'virtualIP'], message, remedy: "give the load balancer's, or that of a control node" }]
 }
 
 /** Draining needs both commands, and gateways that run them. */
 function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[]): Problem[] {
   if (drain === '' && undrain === '') return []
   const [given, lacking] = drain === '' ? ['undrain', 'drain'] : ['drain', 'undrain']
-  const alone = drain === '' || undrain === '' ? [`needs ${lacking} too: give both, or none`] : []
+  const alone =
+    drain === '' || undrain === '' ? [{ message: `needs ${lacking} too`, remedy: 'give both, or none' }] : []
   const unheard = nodes.some(({ role }) => role === 'gateway')
     ? []
-    : ['is run on gateways, and there is no node with role: gateway']
-  return [...alone, ...unheard].map((message) => ({ path: ['install', given], at: 'key', message }))
+    : [{ message: 'is run on gateways, and there is no node with role: gateway' }]
+  return [...alone, ...unheard].map((each) => ({ path: ['install', given], at: 'key', ...each }))
 }
 
 function unitProblems(units: Raw, known: Known['units']): Problem[] {
@@ -175,13 +190,14 @@ function unitProblems(units: Raw, known: Known['units']): Problem[] {
     const files = known.get(unit)
     const path = ['install', 'units', unit]
     if (!files)
-      return [{ path, at: 'key', message: `is not a unit of the layout: ${suggest(unit, [...known.keys()])}` }]
+      return [{ path, at: 'key', message: 'is not a unit of the layout', remedy: suggest(unit, [...known.keys()]) }]
     return Object.keys(map(map(override).files))
       .filter((file) => !files.includes(file))
       .map((file) => ({
         path: [...path, 'files', file],
         at: 'key',
-        message: `is not a file of ${unit}: ${suggest(file, files)}`,
+        message: `is not a file of ${unit}`,
+        remedy: suggest(file, files),
       }))
   })
 }
@@ -226,9 +242,9 @@ function nodeProblems(nodes: readonly Raw[], isReserved: Known['isReserved']): P
     ...duplicates(known, 'is given as an address already'),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
       if (ip === undefined && ips === undefined)
-        return [{ path: ['nodes', i], message: 'has no address: give ip, or ips for dual-stack' }]
+        return [{ path: ['nodes', i], message: 'has no address', remedy: 'give ip, or ips for dual-stack' }]
       if (ip !== undefined && ips !== undefined)
-        return [{ path: ['nodes', i, 'ips'], message: "can't be combined with ip: give one of the two" }]
+        return [{ path: ['nodes', i, 'ips'], message: "can't be combined with ip", remedy: 'give one of the two' }]
       return []
     }),
     ...(nodes.length > 0 && !nodes.some(({ role }) => role === 'control')
@@ -268,7 +284,8 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
       .filter(({ value }) => value === 'system:masters')
       .map(({ value, path }) => ({
         path,
-        message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin`,
+        message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires`,
+        remedy: 'bind a group of your own to the ClusterRole cluster-admin',
       })),
     ...duplicates(placed, 'is given as a group already'),
   ]
@@ -300,15 +317,22 @@ function sshOptionProblems(options: Raw): Problem[] {
   return Object.entries(options).flatMap(([key, value]): Problem[] => {
     const path = ['ssh', 'options', key]
     if (!/^[A-Za-z][A-Za-z0-9]{1,60}$/.test(key))
-      return [{ path, at: 'key', message: 'is not an ssh option: give a word such as ConnectTimeout (man ssh_config)' }]
+      return [
+        {
+          path,
+          at: 'key',
+          message: 'is not an ssh option',
+          remedy: 'give a word such as ConnectTimeout (man ssh_config)',
+        },
+      ]
     const reserved = reservedSshOptions.get(key.toLowerCase())
-    if (reserved !== undefined) return [{ path, at: 'key', message: `can't be set here: ${reserved}` }]
+    if (reserved !== undefined) return [{ path, at: 'key', message: "can't be set here", remedy: reserved }]
     if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
     const trusting = `${shown(value)} would trust any machine that answers`
     if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
-      return [{ path, message: `${trusting}: accept-new, yes or ask, or nothing` }]
+      return [{ path, message: trusting, remedy: 'accept-new, yes or ask, or nothing' }]
     if (key.toLowerCase() === 'userknownhostsfile' && /^(none|\/dev\/null)$/i.test(textOf(value)))
-      return [{ path, message: `${trusting}: give a file` }]
+      return [{ path, message: trusting, remedy: 'give a file' }]
     return []
   })
 }

@@ -1,12 +1,11 @@
 /** Mistakes that make a text invalid YAML, or give it another meaning than its writer intended: mostly missing quotes. Pure. */
 import { type Document, isScalar, visit, type YAMLParseError } from 'yaml'
-import { withoutKeys } from '../wording.ts'
+import { type Explained, withoutKeys } from '../wording.ts'
 import { shown } from './problem.ts'
 
 /** `offset` counts characters from the start of the text. */
-export interface SyntaxProblem {
+export interface SyntaxProblem extends Explained {
   readonly offset: number
-  readonly message: string
 }
 
 /** After one syntax error the parser's further errors are consequences of it, so only one is returned. */
@@ -31,62 +30,70 @@ function describe(
     case 'DUPLICATE_KEY':
       return {
         offset,
-        message: `${quoted(text.slice(offset, end))} is a key of this map already: remove one of the two`,
+        message: `${quoted(text.slice(offset, end))} is a key of this map already`,
+        remedy: 'remove one of the two',
       }
     case 'MULTIPLE_DOCS':
-      return { offset, message: 'a second document begins (---): a file holds one cluster' }
+      return { offset, message: 'a second document begins (---)', remedy: 'a file holds one cluster' }
     case 'BLOCK_IN_FLOW':
-      return missingComma(rest, offset) ?? { offset, message: needsQuotes(flowValue(rest), 'with ": " in it') }
+      return missingComma(rest, offset) ?? { offset, ...needsQuotes(flowValue(rest), 'with ": " in it') }
     case 'BLOCK_AS_IMPLICIT_KEY':
-      return { offset, message: describeBlock(lineValue(rest)) }
+      return { offset, ...describeBlock(lineValue(rest)) }
     case 'BAD_ALIAS':
-      return { offset, message: needsQuotes(flowValue(rest), 'that begins with *') }
+      return { offset, ...needsQuotes(flowValue(rest), 'that begins with *') }
     case 'BAD_SCALAR_START':
-      return { offset, message: needsQuotes(flowValue(rest), `that begins with ${rest[0]}`) }
+      return { offset, ...needsQuotes(flowValue(rest), `that begins with ${rest[0]}`) }
     case 'MULTILINE_IMPLICIT_KEY':
-      return { offset, message: noColon }
+      return { offset, ...noColon }
     case 'NON_STRING_KEY':
       return { offset, message: 'a key has to be text' }
     case 'TAB_AS_INDENT':
-      return { offset, message: 'a tab indents this line: indent it with blanks' }
+      return { offset, message: 'a tab indents this line', remedy: 'indent it with blanks' }
     case 'BAD_INDENT':
       return {
         offset,
-        message: 'the indentation of this line matches no line above: indent it like the lines that it belongs with',
+        message: 'the indentation of this line matches no line above',
+        remedy: 'indent it like the lines that it belongs with',
       }
     case 'BAD_DQ_ESCAPE':
-      return { offset, message: `${rest.slice(0, 2)} means nothing in double quotes: use single quotes` }
+      return { offset, message: `${rest.slice(0, 2)} means nothing in double quotes`, remedy: 'use single quotes' }
     case 'MISSING_CHAR':
     case 'UNEXPECTED_TOKEN':
-      return { offset, message: describeCharacter(rest, message) }
+      return { offset, ...describeCharacter(rest, message) }
     default:
-      return { offset, message: noYaml }
+      return { offset, ...noYaml }
   }
 }
 
-const noColon = 'a colon and a blank are missing after this key'
-const noYaml = 'this is not valid YAML: if it is meant as text, put it in quotes'
+const noColon = { message: 'a colon and a blank are missing after this key' }
+const noYaml = { message: 'this is not valid YAML', remedy: 'if it is meant as text, put it in quotes' }
 
-function describeBlock(value: string): string {
-  if (value.startsWith('- ')) return 'a list begins among keys here: indent it below the key that it belongs to'
+function describeBlock(value: string): Explained {
+  if (value.startsWith('- '))
+    return { message: 'a list begins among keys here', remedy: 'indent it below the key that it belongs to' }
   return value.includes(': ')
     ? needsQuotes(value, 'with ": " in it')
-    : 'this key has a value, and lines below it as well: indent those less, or remove the value'
+    : { message: 'this key has a value, and lines below it as well', remedy: 'indent those less, or remove the value' }
 }
 
 /** `said` is the parser's message: one code covers all of these. */
-function describeCharacter(rest: string, said: string): string {
+function describeCharacter(rest: string, said: string): Explained {
   const [char = ''] = rest
-  if (said.startsWith('Missing , ')) return 'a comma is missing before this'
-  if (/^-[^\s-]/.test(rest)) return 'a blank is missing after this -'
-  if (char === '#') return 'a blank is missing before this #'
-  if (char === ',') return 'a value is missing before this comma'
-  if (/[\]}]/.test(char)) return `this ${char} closes nothing: remove it, or put the whole value in quotes`
+  if (said.startsWith('Missing , ')) return { message: 'a comma is missing before this' }
+  if (/^-[^\s-]/.test(rest)) return { message: 'a blank is missing after this -' }
+  if (char === '#') return { message: 'a blank is missing before this #' }
+  if (char === ',') return { message: 'a value is missing before this comma' }
+  if (/[\]}]/.test(char))
+    return { message: `this ${char} closes nothing`, remedy: 'remove it, or put the whole value in quotes' }
   if (said.startsWith('Sequence item without'))
-    return 'this line belongs to no entry of the list: begin it with "- ", or indent it like the rest of its entry'
+    return {
+      message: 'this line belongs to no entry of the list',
+      remedy: 'begin it with "- ", or indent it like the rest of its entry',
+    }
   if (said.startsWith('Implicit map keys')) return noColon
-  if (said.endsWith('at node end')) return 'the value ends before this: put all of it in quotes, or nothing'
-  if (said.startsWith('Block scalar header')) return 'after | or > the text begins on the next line'
+  if (said.endsWith('at node end'))
+    return { message: 'the value ends before this', remedy: 'put all of it in quotes, or nothing' }
+  if (said.startsWith('Block scalar header')) return { message: 'after | or > the text begins on the next line' }
   return noYaml
 }
 
@@ -107,7 +114,8 @@ function templateProblem(text: string, errors: readonly YAMLParseError[]): Synta
       if (placeholder !== undefined)
         return {
           offset: Math.max(0, offset),
-          message: `a template was not rendered here; if the value itself is meant, it needs quotes: ${quoted(placeholder)}`,
+          message: 'a template was not rendered here; if the value itself is meant, it needs quotes',
+          remedy: quoted(placeholder),
         }
     }
   }
@@ -137,7 +145,7 @@ function mergeKeys(document: Document.Parsed): SyntaxProblem[] {
   visit(document, {
     Pair: (_, { key }) => {
       if (isScalar(key) && key.value === '<<')
-        found.push({ offset: key.range?.[0] ?? 0, message: '<< merges no keys here: write the keys out' })
+        found.push({ offset: key.range?.[0] ?? 0, message: '<< merges no keys here', remedy: 'write the keys out' })
     },
   })
   return found
@@ -154,14 +162,15 @@ function unresolvedAliases(document: Document.Parsed): SyntaxProblem[] {
       if (anchors.has(source)) return
       const isName = /^[\w-]+$/.test(source)
       const alias = isName ? ` (as an alias it needs the anchor &${withoutKeys(source.slice(0, 60))} above it)` : ''
-      found.push({ offset: range?.[0] ?? 0, message: `${needsQuotes(`*${source}`, 'that begins with *')}${alias}` })
+      const { message, remedy } = needsQuotes(`*${source}`, 'that begins with *')
+      found.push({ offset: range?.[0] ?? 0, message, remedy: remedy + alias })
     },
   })
   return found
 }
 
-function needsQuotes(value: string, which: string): string {
-  return `a value ${which} needs quotes: ${quoted(value)}`
+function needsQuotes(value: string, which: string) {
+  return { message: `a value ${which} needs quotes`, remedy: quoted(value) }
 }
 
 /** With a wrong --config the value may be a key. */

@@ -66,7 +66,7 @@ export class AuthDir {
     if (file.kind !== 'file') return { value: undefined, reasons: [{ kind: 'not-a-file', path: name }] }
     const value = read(file.bytes)
     const reasons: Reason[] = value === undefined ? [{ kind: 'unreadable', path: name, what }] : []
-    if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, asked: mode })
+    if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, wanted: mode })
     return { value, reasons }
   }
 

@@ -18,7 +18,7 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
     build: async (workspace, work) => {
       refuseFolders(target, workspace)
       for (const reason of work.reasons)
-        if (reason.kind === 'wrong-mode') workspace.auth.setMode(reason.path, reason.asked)
+        if (reason.kind === 'wrong-mode') workspace.auth.setMode(reason.path, reason.wanted)
       if (isRepair(work.reasons)) return undefined
       const built = await target.build?.(workspace, work)
       return built?.change ? { ...built, change: asReplaced(built.change, work) } : built

@@ -35,6 +35,8 @@ export interface Target<Found = unknown> {
   readonly isAfterAny?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
+  /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
+  readonly wanted?: object
   /** Its purpose in a few letters: a column of a table. */
   readonly purpose?: string
   /** The units that read its files only at their start. */

@@ -153,7 +153,7 @@ export function compareSubject(attributes: readonly string[], wanted: Subject): 
 
 export function compareKeyKind(key: KeyObject, { key: wanted }: Profile): Reason[] {
   const was = keyKindOf(key)
-  return was === wanted ? [] : [{ kind: 'key-kind-changed', was, asked: wanted }]
+  return was === wanted ? [] : [{ kind: 'key-kind-changed', was, wanted }]
 }
 
 /** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */

@@ -1,8 +1,9 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
-import { type Failure, stackOf } from '../failure.ts'
+import { type Failure, type Mistake, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
-import { printable } from '../wording.ts'
+import type { Reason } from '../reason.ts'
+import { octal, printable } from '../wording.ts'
 import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
@@ -70,10 +71,21 @@ function formatEnd(id: TargetId, outcome: Outcome): string {
   return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
 }
 
+/** Increased by a change that breaks programs that read the lines: docs/json.md. */
+const format = 1
+
 /** Escapes characters that JSON allows unescaped and that a terminal or a line reader would interpret. */
 export function formatJsonLine(value: object): string {
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
-  return JSON.stringify(value).replace(/[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escapeChar)
+  return JSON.stringify({ ...value, format }, withoutFractions).replace(
+    /[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    escapeChar,
+  )
+}
+
+/** Times as jq's fromdate reads them: RFC 3339 in whole seconds. */
+function withoutFractions(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  return this[key] instanceof Date ? String(value).replace(/\.\d+Z$/, 'Z') : value
 }
 
 export function createJsonLines(write: (line: string) => void): Reporter {
@@ -81,18 +93,29 @@ export function createJsonLines(write: (line: string) => void): Reporter {
   return {
     event: (event) => say(plainEvent(event)),
     note: (message) => say({ type: 'note', message }),
-    problem: (failure, id) =>
-      say({ type: failure.kind === 'usage' ? 'error' : failure.kind, id, ...plainFailure(failure) }),
-    end: async ({ outcomes, follows, areChecks, advice, caEnds, now, ...counts }) => {
+    problem: (failure, id) => {
+      const type = failure.kind === 'usage' ? 'error' : failure.kind
+      for (const mistake of failure.mistakes) say({ type, ...plainMistake(mistake) })
+      if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
+    },
+    end: async ({ outcomes, follows, areChecks, planHash, advice, caEnds, now, ...counts }) => {
+      const seconds = Math.round(counts.seconds * 1000) / 1000
       const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
       const all = [...advice, ...(caEnds ? [caEnds] : [])]
-      say({ type: 'summary', ...counts, advice: all, follows: follows && { ...follows, phases: undefined, ids } })
+      say({
+        type: 'summary',
+        ...counts,
+        seconds,
+        advice: all,
+        follows: follows && { ...follows, phases: undefined, ids },
+      })
     },
   }
 }
 
 /** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
 function plainEvent(event: RunEvent): object {
+  if (event.type === 'building') return { ...event, reasons: event.reasons.map(plainReason) }
   if (event.type !== 'ended') return event
   const { id, outcome } = event
   return { type: outcome.kind, id, ...plainOutcome(outcome), message: formatCause(outcome) }
@@ -100,7 +123,18 @@ function plainEvent(event: RunEvent): object {
 
 function plainOutcome(outcome: Outcome): object {
   const { kind, ...rest } = outcome
-  return 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
+  if ('failure' in rest) return { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) }
+  return 'reasons' in rest ? { ...rest, reasons: rest.reasons.map(plainReason) } : rest
+}
+
+/** With modes as they are typed: "0600". */
+function plainReason(reason: Reason): object {
+  return reason.kind === 'wrong-mode' ? { ...reason, was: octal(reason.was), wanted: octal(reason.wanted) } : reason
+}
+
+/** The order of a compiler's message. */
+function plainMistake({ file, line, column, message, remedy }: Mistake): object {
+  return { file, line, column, message, remedy }
 }
 
 function plainFailure(failure: Failure): object {

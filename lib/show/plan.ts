@@ -104,7 +104,7 @@ function namesOf(target: Target, reasons: readonly Reason[], change: Change | un
 function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Target>): string {
   const own: readonly Reason[] = ownReasons(reasons)
   if (own.length > 0 && isRepair(own))
-    return [...new Set(own.map(({ was, asked }) => `mode ${octal(asked)} (was ${octal(was)})`))].join('; ')
+    return [...new Set(own.map(({ was, wanted }) => `mode ${octal(wanted)} (was ${octal(was)})`))].join('; ')
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
@@ -161,8 +161,11 @@ export function createPlanJson(
   return {
     ...progress,
     end: async (summary) => {
-      for (const { phase, targets, names, ...told } of planEntries(phases, summary.outcomes))
-        write(formatJsonLine({ type: 'plan', ids: targets.map(({ id }) => id), ...told }))
+      const entries = planEntries(phases, summary.outcomes)
+      for (const { phase, targets, names, ...told } of entries)
+        write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...told }))
+      if (summary.planHash !== undefined)
+        write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countEntries(entries) }))
       await progress.end(summary)
     },
   }
@@ -197,6 +200,7 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
       for (const line of formatLast(summary, options.width)) write(line)
+      if (detail !== 'quiet' && summary.planHash !== undefined) write(`Plan hash: ${summary.planHash}`)
     },
   }
 }

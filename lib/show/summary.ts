@@ -12,7 +12,7 @@ export type Summary = Readonly<ReturnType<typeof summarise>>
 
 interface NextToExpire {
   readonly name: string
-  readonly at: Date
+  readonly expires: Date
   /** When a run begins to renew it; undefined where none does. */
   readonly renewsFrom?: Date | undefined
 }
@@ -31,6 +31,8 @@ export interface Closing {
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
   readonly follows?: Follows | undefined
+  /** Of a plan whose targets could all be looked at. */
+  readonly planHash?: string | undefined
   /** The targets were only checked. */
   readonly areChecks?: boolean
 }
@@ -105,9 +107,9 @@ function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): st
   return `early${where}: no file is left half written; continue with: ${goOn}`
 }
 
-function formatNext({ name, at, renewsFrom }: NextToExpire, now: Date | undefined): string {
+function formatNext({ name, expires, renewsFrom }: NextToExpire, now: Date | undefined): string {
   const renewed = renewsFrom ? `; a run from ${formatDate(renewsFrom, now)} on renews it` : ''
-  return `${name} expires on ${formatDate(at, now)}${renewed}`
+  return `${name} expires on ${formatDate(expires, now)}${renewed}`
 }
 
 /** True for a run that changed nothing; a command that only checks has nothing that expires next. */

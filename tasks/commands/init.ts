@@ -9,7 +9,7 @@ import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import { formatExplained, formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { formatCommand } from '../request/host.ts'
@@ -137,7 +137,7 @@ function checkDraft(draft: Draft, requested: Requested): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map(
-    (problem) => `${sourceOf(problem, draft, requested)}: ${problem.message}${hintOf(problem, draft)}`,
+    (problem) => `${sourceOf(problem, draft, requested)}: ${formatExplained(problem)}${hintOf(problem, draft)}`,
   )
   throw wrong([...new Set(lines)].join('\n'))
 }

@@ -2,7 +2,7 @@
 import { asFailure } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { summarise } from '../../lib/show/summary.ts'
-import { printable } from '../../lib/wording.ts'
+import { count, printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding, type Reading, type Worked, type Writing } from '../request/job.ts'
 import { checkConfigFile, lockAuth, openSession, type Request, readUnlocked } from '../request/session.ts'
 import type { ClusterCommand } from './table.ts'
@@ -67,8 +67,10 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
 /** Printed first, so that a wrong folder is noticed before anything is done to its cluster. */
 async function announce({ cluster, file, options, print }: Request): Promise<void> {
   const { name, nodes } = cluster
+  const size = count(nodes.length, 'node')
   if (options.json) {
     const { formatJsonLine } = await import('../../lib/show/lines.ts')
     print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
-  } else if (!options.quiet) print(printable(`${name}: ${file}, ${nodes.length} node${nodes.length === 1 ? '' : 's'}`))
+  } else if (options.format === 'markdown') print(`### Plan for \`${name}\`, ${size}\n`)
+  else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
 }

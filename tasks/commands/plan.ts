@@ -1,6 +1,7 @@
 /** A dry run: what a run would do, and why. */
 import type { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
+import { planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
@@ -15,6 +16,7 @@ import { formerHoldersNote } from '../request/former-holders.ts'
 import { commandOf } from '../request/host.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
 import { look, type Seen, showLook } from '../request/look.ts'
+import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
@@ -24,6 +26,9 @@ import { outageOf } from '../tables/places.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export function plan(request: Request): Reading {
+  const { format, expectPlan } = request.options
+  if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
+  if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
   const all = clusterGraph(request.cluster)
   const selection = select(request, all)
   const whole = closure(all, selection.ids)
@@ -61,7 +66,11 @@ async function show(request: Request, seen: Seen, { all, whole, selection: { ids
     ...[outageOf(workspace.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
-  return showLook(request, seen, { isPlan: true, notes, follows: whatFollows(request, seen, all, forced), caEnds })
+  const planHash = planOf(graph, outcomes, workspace)?.hash
+  return showLook(request, seen, {
+    isPlan: true,
+    ...{ notes, follows: whatFollows(request, seen, all, forced), caEnds, planHash },
+  })
 }
 
 function restartsIn({ outcomes }: Seen): string[] {

@@ -18,7 +18,8 @@ import { nodeUnits, outageOf } from '../tables/places.ts'
 interface UnitPlan {
   readonly unit: string
   readonly files: readonly { readonly file: string; readonly path: string }[]
-  readonly takesUp: 'by itself' | 'by restart'
+  /** Otherwise it reloads the files without a restart. */
+  readonly restarts: boolean
   readonly isDrained: boolean
   /** What would spare the restart. */
   readonly flag?: string
@@ -80,9 +81,7 @@ export async function planRotation(
       for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
     }
     sayFlags(say, nodes, seen)
-    const restarted = nodes.flatMap(({ units }) =>
-      units.flatMap(({ unit, takesUp }) => (takesUp === 'by restart' ? [unit] : [])),
-    )
+    const restarted = nodes.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])))
     const outage = outageOf(cluster, restarted)
     if (outage) say(outage, 2)
     say(`proof: ${proof}`, 2)
@@ -130,7 +129,7 @@ function plannedUnits(
       {
         unit,
         files: changed.map(({ file, path }) => ({ file, path })),
-        takesUp: restarts ? 'by restart' : 'by itself',
+        restarts,
         isDrained: restarts && isDrained && install.drain !== '',
         ...(mayReload && { flag: `--${reloadFlag}=true` }),
       },
@@ -143,7 +142,7 @@ function withoutPaths({ files, ...unit }: UnitPlan): object {
   return { ...unit, files: files.length }
 }
 
-function formatUnit({ unit, files, takesUp, isDrained }: UnitPlan, isVerbose: boolean): string {
+function formatUnit({ unit, files, restarts, isDrained }: UnitPlan, isVerbose: boolean): string {
   const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
-  return `${unit}: ${takesUp}${isDrained ? ', drained' : ''} (${what})`
+  return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''} (${what})`
 }

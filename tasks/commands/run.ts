@@ -24,17 +24,25 @@ import { phases } from '../tables/phases.ts'
 export async function run(request: Request): Promise<Writing> {
   const { options, signal } = request
   if (options.offline) throw usage('--offline can only be used with --dry-run')
+  if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = clusterGraph(request.cluster)
   const { ids, forced } = select(request, graph)
   const wanted = closure(graph, ids)
   const wasWide = authBeside(request).isWide()
-  const reporter = await request.reporterFor(viewPhases(phases, wanted), false)
+  const views = viewPhases(phases, wanted)
+  const reporter = await request.reporterFor(views, false)
+  const { expectPlan } = options
   return {
     graph: wanted,
     reporter,
     work: async (session) => {
       const { workspace } = session
-      const worked = await walk(wanted, { ...session, forced, reporter })
+      const scope = { graph: wanted, views, forced }
+      const planned =
+        expectPlan === undefined
+          ? wanted
+          : await (await import('./expected-plan.ts')).readPlanned(session, scope, expectPlan)
+      const worked = await walk(planned, { ...session, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
         const { formerHoldersNote } = await import('../request/former-holders.ts')
@@ -131,7 +139,7 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
   const exposed = [...graph.values()].flatMap((target) => {
     const outcome = outcomes.get(target.id)
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
-      reason.kind === 'wrong-mode' && reason.asked === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
+      reason.kind === 'wrong-mode' && reason.wanted === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     )
     // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
     return files.length > 0 ? [{ files, identity: target.irreplaceable ? rotationOf(target) : caName }] : []

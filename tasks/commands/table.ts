@@ -49,12 +49,14 @@ export const run: Command = {
   operands: 'NAME...',
   does: 'a phase, a target such as node-certs/worker0, or certs; with whatever it needs',
   options: [
-    ...(['dry-run', 'offline', 'node', 'force', 'renew', 'replace-identity', 'prune'] as const),
+    ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
+    ...(['replace-identity', 'prune'] as const),
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {
     force:
       'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only if that very target is named',
+    format: 'with --dry-run: markdown, as a comment on a pull request',
     renew: 'with ca only: a new CA certificate over the same key',
     'replace-identity':
       'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
@@ -62,7 +64,7 @@ export const run: Command = {
   },
   auth: 'writes',
   findings: {
-    refused: 'refused to replace something irreplaceable',
+    refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran as far as their needs allow',
     stale: '--dry-run: found something to make; or the CA expires within renewBefore',
   },

@@ -25,7 +25,7 @@ import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
-import { certTable } from '../tables/certs.ts'
+import { certTable, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
 export function caTargets(cluster: Cluster): Target[] {
@@ -38,6 +38,7 @@ export function caTargets(cluster: Cluster): Target[] {
         phase,
         needs: [],
         makes: files,
+        wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
         purpose,
         restarts: unitsToRestart(cluster, files),
         where: 'auth',

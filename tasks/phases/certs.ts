@@ -25,7 +25,7 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { signingCa } from '../rotations/ca-state.ts'
-import { type CertRow, certTable } from '../tables/certs.ts'
+import { type CertRow, certTable, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import { tokenPair } from './service-account.ts'
 
@@ -42,6 +42,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         node: row.node,
         needs: [caName],
         makes: files,
+        wanted: wantedValues(row),
         purpose: row.purpose,
         restarts: unitsToRestart(cluster, files, row.node),
         where: 'auth',

@@ -26,6 +26,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       node: node.name,
       needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
+      wanted: placeOf(node),
       units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (workspace, force) => (await load()).checkFolder({ workspace, node, names }, force),
@@ -55,6 +56,7 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
       needs: [deployId(node)],
       after: afterOf(node, gateways, controls),
       makes: [],
+      wanted: { ...placeOf(node), ...install, units: [...install.units] },
       where: 'node',
       check: async (workspace, force, foundBefore) => {
         const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
@@ -65,6 +67,11 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
       release: (workspace) => workspace.disconnect(node),
     }
   })
+}
+
+/** Where its files go. */
+function placeOf({ host, port, user, directory }: ClusterNode) {
+  return { host, port, user, directory }
 }
 
 function deployId({ name }: ClusterNode): TargetId {

@@ -37,6 +37,7 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
       phase: name,
       needs: [],
       makes: [file],
+      wanted: cluster.encryption,
       purpose: 'encrypts Secrets',
       restarts: unitsToRestart(cluster, [file]),
       where: 'auth',

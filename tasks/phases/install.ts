@@ -70,7 +70,7 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
       ? [{ kind: 'left-drained', nodes: [node.name] } as const]
       : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
-    ...(removed.length > 0 ? [{ kind: 'misplaced', paths: removed.map(({ path }) => path) } as const] : []),
+    ...(removed.length > 0 ? [{ kind: 'left-over', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)

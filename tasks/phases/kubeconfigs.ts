@@ -23,6 +23,7 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         node: row.node,
         needs: [caName, row.id],
         makes: [kubeconfigFile(row.name)],
+        wanted: namesIn(cluster, row),
         purpose: 'its kubeconfig',
         restarts: unitsToRestart(cluster, [kubeconfigFile(row.name)], row.node),
         where: 'auth',
@@ -61,13 +62,20 @@ export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean 
   return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))
 }
 
-export function readAccess({ auth, cluster, now }: Workspace, { name, profile, dials }: CertRow): Access {
-  const { trusted } = signingCa(auth, now)
+function namesIn(cluster: Cluster, { profile, dials }: CertRow) {
   return {
     cluster: cluster.name,
     server: serverUrl(dials, cluster.api.port),
     user: profile.subject.CN,
     context: 'default',
+  }
+}
+
+export function readAccess({ auth, cluster, now }: Workspace, row: CertRow): Access {
+  const { name } = row
+  const { trusted } = signingCa(auth, now)
+  return {
+    ...namesIn(cluster, row),
     ca: joinPems(trusted.map((each) => auth.bytes(auth.files.certificate(each)))),
     certificate: auth.bytes(auth.files.certificate(name)),
     key: auth.bytes(auth.files.key(name)),

@@ -132,7 +132,7 @@ function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
   })
   const open = files
     .filter((file) => isOpen(file, access))
-    .map(({ real, mode = 0 }): Reason => ({ kind: 'wrong-mode', path: real, was: mode, asked: secretMode }))
+    .map(({ real, mode = 0 }): Reason => ({ kind: 'wrong-mode', path: real, was: mode, wanted: secretMode }))
   return [...changed, ...open]
 }
 

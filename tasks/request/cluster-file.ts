@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
-import { quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
 import { formatCommand } from './host.ts'
 
@@ -14,23 +14,16 @@ export interface ClusterFile {
   readonly mistake: (path: Path, message: string) => Failure
 }
 
-export interface Shown {
-  /** Columns of the terminal. */
-  readonly width: number
-  /** Without the lines that the mistakes are in. */
-  readonly isPlain: boolean
-}
-
-/** `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
-export function readCluster(file: string, shown: Shown, config?: string): ClusterFile {
+/** `width`: columns of the terminal. `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
+export function readCluster(file: string, width: number, config?: string): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file, config), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem, next?: PlacedProblem) => {
-    const { line, column, message } = problem
+    const { line, column } = problem
     const isLastThere = line !== next?.line || column !== next.column
-    const excerpt = !shown.isPlain && isLastThere && formatExcerpt(text, problem, shown.width)
-    return [`${file}:${line}:${column}: ${message}`, excerpt].filter(Boolean).join('\n')
+    const excerpt = isLastThere && formatExcerpt(text, problem, width)
+    return [`${file}:${line}:${column}: ${formatExplained(problem)}`, excerpt].filter(Boolean).join('\n')
   }
   const wrong = (said: string, problems: readonly PlacedProblem[]) =>
     new Failure(said, { kind: 'usage', mistakes: problems.map((problem) => ({ file, ...problem })) })

@@ -18,15 +18,19 @@ const day = 24 * hour
 export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Target>): Closing['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
-    const at = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
-    return at ? [{ name, at }] : []
+    const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
+    return expires ? [{ name, expires }] : []
   })
   if (dated.length === 0) return undefined
-  const { name, at } = dated.reduce((first, each) => (each.at < first.at ? each : first))
+  const { name, expires } = dated.reduce((first, each) => (each.expires < first.expires ? each : first))
   // What expires with its CA would not last longer if it were reissued.
   const end = tryCertificate(auth, caName)?.notAfter
-  const isRenewed = end !== undefined && at < end
-  return { name, at, renewsFrom: isRenewed ? new Date(at.getTime() - cluster.certificates.renewBefore) : undefined }
+  const isRenewed = end !== undefined && expires < end
+  return {
+    name,
+    expires,
+    renewsFrom: isRenewed ? new Date(expires.getTime() - cluster.certificates.renewBefore) : undefined,
+  }
 }
 
 /** If the CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */

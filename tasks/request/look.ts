@@ -11,7 +11,7 @@ import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 import type { Request, Session } from './session.ts'
 
-interface Scope {
+export interface Scope {
   readonly graph: Graph
   /** As progress shows them. */
   readonly views: readonly PhaseView[]
@@ -64,13 +64,14 @@ interface Telling {
   readonly follows?: Follows | undefined
   readonly toDo?: readonly string[]
   readonly caEnds?: CaAdvice | undefined
+  readonly planHash?: string | undefined
 }
 
 /** Shows the events and the end as a run would. Returns the findings. */
 export async function showLook(
   { reporterFor, endedStatus }: Request,
   { workspace, views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [], follows, toDo = [], caEnds }: Telling,
+  { isPlan, notes = [], follows, toDo = [], caEnds, planHash }: Telling,
 ): Promise<readonly Finding[]> {
   const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
   const reporter = await reporterFor(views, isPlan)
@@ -83,6 +84,7 @@ export async function showLook(
     caEnds,
     now: workspace.now,
     follows,
+    planHash,
     areChecks: views.length > 0 && views.every(areChecks),
   }
   await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus()), closing))

@@ -26,6 +26,12 @@ const table = {
     type: 'boolean',
     help: 'with --dry-run: by auth/ and cluster.yaml alone; no ssh, and no file that cluster.yaml names',
   },
+  'expect-plan': {
+    type: 'string',
+    value: 'HASH',
+    parse: planHash,
+    help: 'carry out the plan that has this hash, or refuse before anything is made',
+  },
   node: {
     type: 'string',
     as: 'nodes',
@@ -135,6 +141,12 @@ function duration(text: string): number {
   const milliseconds = parseDuration(text)
   if (milliseconds <= 24 * 3_600_000) return milliseconds
   throw usage(`--wait-nodes ${text}: give a time such as 2m or 90s, up to 24h`)
+}
+
+/** SHA-256, in hexadecimal. */
+function planHash(text: string): string {
+  if (/^[0-9a-f]{64}$/.test(text)) return text
+  throw usage(`--expect-plan ${text}: give the hash in the last line of --dry-run, 64 digits`)
 }
 
 function wholeNumber(text: string): number {

@@ -32,6 +32,11 @@ export function certTable(cluster: Cluster): readonly CertRow[] {
   return table
 }
 
+/** For Target.wanted: the order of names means nothing. */
+export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
+  return { ...profile, sans: profile.sans.toSorted(), validity }
+}
+
 function row(kind: CertKind, cluster: Cluster): CertRow {
   const { subject, tolerated, sans, usages, validity, dials = cluster.api.host, ...use } = kind
   const { key, validity: usual } = cluster.certificates

@@ -39,6 +39,7 @@ const tests: readonly Part[] = [
   { command: 'dot', debian: 'graphviz', brew: 'graphviz' },
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
+  { command: 'jq', debian: 'jq', brew: 'jq' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
   { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },
   { command: 'mmdebstrap', debian: 'mmdebstrap', brew: '' },

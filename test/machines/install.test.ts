@@ -22,7 +22,7 @@ const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.
 /** `control0 etcd` of each restart that is planned, sorted. */
 const restartsIn = ({ events }: Ran) =>
   events
-    .filter(({ type }) => type === 'plan')
+    .filter(({ type }) => type === 'planned')
     .flatMap(({ ids, restarts }) =>
       (ids as string[]).flatMap((id) => (restarts as string[]).map((unit) => `${id.replace('install/', '')} ${unit}`)),
     )
@@ -140,7 +140,7 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
     const planned = await must(4, 'bootstrap', '--dry-run')
     assert.deepEqual(installs(planned, 'stale'), controls)
-    const { installed, restarts } = planned.events.findLast(({ type }) => type === 'plan') ?? {}
+    const { installed, restarts } = planned.events.findLast(({ type }) => type === 'planned') ?? {}
     assert.deepEqual([installed, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
     assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
     const asked = await fingerprint(lab, 'kubernetes')

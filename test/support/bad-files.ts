@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
+import { formatExplained } from '../../lib/wording.ts'
 import { known } from '../../tasks/tables/files.ts'
 
 /** Only what has no default. */
@@ -19,14 +20,16 @@ export function edited(from: string, to: string): string {
 
 export function parsed(text: string | Uint8Array): Cluster {
   const result = parseCluster(Buffer.from(text), known)
-  if ('problems' in result) assert.fail(result.problems.map(({ message }) => message).join('\n'))
+  if ('problems' in result) assert.fail(result.problems.map(formatExplained).join('\n'))
   return result.cluster
 }
 
 /** `line:column: message` of each problem. */
 export function problemsOf(text: string | Uint8Array): string[] {
   const result = parseCluster(Buffer.from(text), known)
-  return 'problems' in result ? result.problems.map(({ line, column, message }) => `${line}:${column}: ${message}`) : []
+  return 'problems' in result
+    ? result.problems.map((problem) => `${problem.line}:${problem.column}: ${formatExplained(problem)}`)
+    : []
 }
 
 export type BadFiles = Readonly<Record<string, readonly [text: string | Uint8Array, ...problems: string[]]>>

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
 import { main } from '../../tasks/cli.ts'
 import type { Lab } from '../lab/lab.ts'
+import { readJsonLine } from './json-line.ts'
 import { scratch } from './scratch.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -63,7 +64,7 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
 export function ranOf(args: readonly string[], status: number | null, stdout: string, stderr: string): Ran {
   // What was killed may have left half a line.
   const lines = args.includes('--json') ? stdout.split('\n').slice(0, -1) : []
-  return { status, stdout, stderr, events: lines.map((line) => JSON.parse(line)) }
+  return { status, stdout, stderr, events: lines.map(readJsonLine) }
 }
 
 /** A new folder, with a home. */

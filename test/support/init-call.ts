@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
+import { formatExplained } from '../../lib/wording.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { harderway } from './harderway.ts'
 
@@ -23,6 +24,6 @@ export async function callInit(folder: string, args: readonly string[], config =
 /** Throws where it is none. */
 export function readCluster(bytes: Uint8Array) {
   const parsed = parseCluster(bytes, known)
-  if ('problems' in parsed) throw new Error(parsed.problems.map(({ message }) => message).join('\n'))
+  if ('problems' in parsed) throw new Error(parsed.problems.map(formatExplained).join('\n'))
   return parsed.cluster
 }

@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/files/lock.ts'
 import { thisProcess } from '../../lib/files/process-id.ts'
 import { harderway } from '../support/harderway.ts'
+import { readJsonLine } from '../support/json-line.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { showOn } from '../support/terminal.ts'
@@ -60,11 +61,7 @@ function start(folder: string, args: readonly string[], env?: Env, through?: Sta
   return startProcess(folder, args, { env: envOf(folder, env), ...(through && { through }) })
 }
 
-const parse = (stdout: string): Record<string, unknown>[] =>
-  stdout
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => JSON.parse(line))
+const parse = (stdout: string): Record<string, unknown>[] => stdout.split('\n').slice(0, -1).map(readJsonLine)
 
 /** A run that has made the CA and the admin's certificate, and waits for a kubeconfig that another program has locked. */
 async function startAndStop(t: TestContext, args: readonly string[] = []) {
@@ -211,7 +208,16 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   }
   const json = await run(folder, ['certs', '--json'])
   assert.deepEqual([json.status, json.stderr], [2, ''])
-  assert.deepEqual(parse(json.stdout), [{ type: 'error', message: `${address}\n${key}` }])
+  const error = { type: 'error', file }
+  assert.deepEqual(parse(json.stdout), [
+    {
+      ...error,
+      line: 3,
+      column: 18,
+      message: 'api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11',
+    },
+    { ...error, line: 7, column: 1, message: 'nodez is an unknown key in cluster.yaml', remedy: 'did you mean nodes?' },
+  ])
 })
 
 test('what is no plain file, or no cluster.yaml, is not waited for, and nothing of it is shown', async (t) => {
@@ -278,7 +284,7 @@ test('a dry run of an empty folder exits with 4, lists what is new in every phas
     new RegExp(`^Plan: \\+ ${localTargets} new\\n${localTargets} targets: ${localTargets} to make, 0 fresh`),
   )
   const planned = parse((await run(folder, [...local, '--dry-run', '--json'])).stdout).filter(
-    ({ type }) => type === 'plan',
+    ({ type }) => type === 'planned',
   )
   assert.equal(new Set(planned.flatMap(({ ids }) => ids)).size, localTargets)
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
@@ -368,7 +374,7 @@ test('--list shows every phase and command, --help every option, without a clust
   const folder = scratch(t)
   const list = await run(folder, ['--list'])
   assert.equal(list.status, 0)
-  assert.match(list.stdout, /^Phases\n {2}ca +ca\.pem and its key\n[\s\S]*\n\nCommands\n {2}verify +\w/)
+  assert.match(list.stdout, /^Phases\n {2}ca +the CA certificate and its key\n[\s\S]*\n\nCommands\n {2}verify +\w/)
   const json = parse((await run(folder, ['--list', '--json'])).stdout)
   assert.deepEqual(
     [...Map.groupBy(json, ({ type }) => type)].map(([type, some]) => [type, some.length, some[0]?.name]),
@@ -627,6 +633,13 @@ test('--version prints the version in package.json, and needs no cluster.yaml', 
   assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
 })
 
+test('--version --json is one object', async (t) => {
+  const { status, stdout } = await run(scratch(t), ['--version', '--json'])
+  assert.equal(status, 0)
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  assert.deepEqual(parse(stdout), [{ type: 'version', version }])
+})
+
 test('--help after a command shows the help of that command, without a cluster.yaml', async (t) => {
   const { status, stdout } = await run(scratch(t), ['status', '--help'])
   assert.equal(status, 0)
@@ -715,7 +728,7 @@ test('on a terminal a dry run leaves the plan, and nothing of a tree', onTermina
   assert.match(
     // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
     lines.join('\n').trimEnd(),
-    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s$/,
+    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\nPlan hash: \w+$/,
   )
   assert.deepEqual([isCursorShown, isStyled], [true, true])
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
+import { formatExplained } from '../../lib/wording.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
@@ -123,7 +124,7 @@ describe('what is refused, with its place and what would be right', { concurrenc
         assert.doesNotMatch(message, /\p{Cc}/u)
       }
       assert.ok(
-        parsed.problems.some(({ message }) => said.test(message)),
+        parsed.problems.some((problem) => said.test(formatExplained(problem))),
         JSON.stringify(parsed),
       )
     })

@@ -127,7 +127,7 @@ for (const [layout, guide] of Object.entries(guides))
 
     const planOf = async () => {
       const { status, events } = await run('bootstrap', '--dry-run', '--json')
-      return { status, plan: events.filter(({ type }) => type === 'plan') }
+      return { status, plan: events.filter(({ type }) => type === 'planned') }
     }
     const spoil = () => writeFileSync(auth(file), 'no certificate\n')
 

@@ -30,9 +30,10 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     assert.deepEqual([words.status, dry.status, words.stderr], [4, 4, ''])
     const lines = words.stdout.trimEnd().split('\n')
     for (const line of lines) assert.ok(line.length <= 80, line)
-    const planned = dry.events.filter(({ type }) => type === 'plan')
-    const last = dry.events.slice(-planned.length - 1).map(({ type }) => type)
-    assert.deepEqual(last, [...planned.map(() => 'plan'), 'summary'])
+    const planned = dry.events.filter(({ type }) => type === 'planned')
+    const last = dry.events.slice(-planned.length - 2).map(({ type }) => type)
+    assert.deepEqual(last, [...planned.map(() => 'planned'), 'plan', 'summary'])
+    assert.equal(lines.pop(), `Plan hash: ${dry.events.at(-2)?.hash}`)
     const { stale, fresh } = dry.events.at(-1) ?? {}
     assert.match(
       String(lines.at(-1)),
@@ -42,7 +43,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     const run = await seven.run('bootstrap', '--json')
     assert.equal(run.status, 0, run.stdout)
     assert.deepEqual(idsOf(run, 'built'), idsOf(dry, 'stale'))
-    assert.ok(run.events.every(({ type }) => type !== 'plan'))
+    assert.ok(run.events.every(({ type }) => type !== 'planned'))
     const { made, fresh: left } = run.events.at(-1) ?? {}
     assert.deepEqual([made, left], [stale, fresh])
     return { plan: lines.slice(1, -3), counts: lines.at(-2), planned: planned.map(({ type, ...rest }) => rest) }
@@ -53,7 +54,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     assert.equal(status, 0)
     assert.match(
       stdout,
-      /^kubenet: \S+, 7 nodes\nNothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\n$/,
+      /^kubenet: \S+, 7 nodes\nNothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\nPlan hash: \w+\n$/,
     )
   })
 

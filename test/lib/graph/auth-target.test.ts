@@ -33,7 +33,7 @@ function setUp(t: TestContext, told: Partial<Target> = {}) {
   return { auth, workspace, built, target, write, modeOf, run }
 }
 
-const wrongMode = (path: string, asked: number): Reason => ({ kind: 'wrong-mode', path, was: 0o666, asked })
+const wrongMode = (path: string, wanted: number): Reason => ({ kind: 'wrong-mode', path, was: 0o666, wanted })
 
 test('what the target says of its files stays as it is, and so does what it found', async (t) => {
   const look = { reasons: [{ kind: 'missing', path: 'a.pem' }] as const, found: 'a key' }

@@ -388,7 +388,7 @@ test('a dry run gives the reasons of its own of a stale target, not those of its
 })
 
 test('a repair of a mode makes nothing else stale in a dry run', async () => {
-  const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }
+  const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }
   const run = runFakes(
     [
       fakeTarget('a', { check: () => ({ reasons: [wrongMode] }) }),
@@ -406,7 +406,7 @@ test('a repair of a mode makes nothing else stale in a dry run', async () => {
 })
 
 test('a repair becomes a rebuild in a dry run where a need will be built', async () => {
-  const wrongMode: Reason = { kind: 'wrong-mode', path: 'b', was: 0o644, asked: 0o600 }
+  const wrongMode: Reason = { kind: 'wrong-mode', path: 'b', was: 0o644, wanted: 0o600 }
   const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: () => ({ reasons: [wrongMode] }) })], {
     dryRun: true,
   })
@@ -525,7 +525,7 @@ test('a plan asks what is not fresh what it would make, and lets the checks afte
     target('b', { makes: ['b.pem'], check: () => stale }),
     target('mode', {
       makes: ['c.pem'],
-      check: () => ({ reasons: [{ kind: 'wrong-mode', path: 'c.pem', was: 0o644, asked: 0o600 }] }),
+      check: () => ({ reasons: [{ kind: 'wrong-mode', path: 'c.pem', was: 0o644, wanted: 0o600 }] }),
     }),
     target('d', { needs: ['a', 'b', 'mode'] }),
   ]

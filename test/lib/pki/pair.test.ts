@@ -128,7 +128,7 @@ test('a wrong mode alone is repaired, and nothing is issued again', async (t) =>
     'w0.pem has mode 0600, not 0644',
     'w0-key.pem has mode 0644, not 0600',
   ])
-  for (const reason of verdict.reasons) if (reason.kind === 'wrong-mode') auth.setMode(reason.path, reason.asked)
+  for (const reason of verdict.reasons) if (reason.kind === 'wrong-mode') auth.setMode(reason.path, reason.wanted)
   assert.deepEqual(reasons(auth), [])
   assert.equal(readFileSync(path(auth, 'w0.pem'), 'utf8'), before)
 })

@@ -5,11 +5,12 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, RunEvent } from '../../../lib/graph/executor.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { summarise } from '../../../lib/show/summary.ts'
+import { readJsonLine } from '../../support/json-line.ts'
 
 function json() {
   const written: string[] = []
   const reporter = createJsonLines((line) => written.push(line))
-  return { written, reporter, values: () => written.map((line) => JSON.parse(line)) }
+  return { written, reporter, values: () => written.map(readJsonLine) }
 }
 
 const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
@@ -33,7 +34,7 @@ for (const [event, value] of [
       type: 'fresh',
       id: 'ca',
       reasons: [],
-      until: '2036-11-21T10:00:00.000Z',
+      until: '2036-11-21T10:00:00Z',
       warning: 'expires soon',
       message: 'expires 2036-11-21',
     },
@@ -77,6 +78,28 @@ test('a problem is an object whose type tells how bad it is', () => {
   ])
 })
 
+test('each mistake in a file is an object with its place', () => {
+  const { reporter, values } = json()
+  const mistakes = [
+    { file: '/a/cluster.yaml', line: 3, column: 5, message: 'nods is an unknown key', remedy: 'did you mean nodes?' },
+    { file: '/a/cluster.yaml', line: 7, column: 1, message: 'name is missing' },
+  ]
+  reporter.problem(new Failure('both', { kind: 'usage', mistakes }))
+  assert.deepEqual(
+    values(),
+    mistakes.map((mistake) => ({ type: 'error', ...mistake })),
+  )
+})
+
+test('modes are written as chmod takes them', () => {
+  const { reporter, values } = json()
+  const wide = [{ kind: 'wrong-mode', path: 'ca-key.pem', was: 0o644, wanted: 0o600 }] as const
+  reporter.event({ type: 'building', id: 'ca', reasons: wide })
+  reporter.event(ended({ kind: 'stale', reasons: wide }))
+  for (const { reasons } of values())
+    assert.deepEqual(reasons, [{ kind: 'wrong-mode', path: 'ca-key.pem', was: '0644', wanted: '0600' }])
+})
+
 test('a run ends with a summary of numbers', async () => {
   const { reporter, values } = json()
   const outcomes = new Map<string, Outcome>([
@@ -87,17 +110,17 @@ test('a run ends with a summary of numbers', async () => {
     ['e', { kind: 'fresh', reasons: [] }],
   ])
   const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 }
-  await reporter.end(summarise(outcomes, 1.5, 1))
+  await reporter.end(summarise(outcomes, 1.4999876, 1))
   assert.deepEqual(values(), [{ type: 'summary', ...numbers, advice: [] }])
 })
 
 test('the summary has what is left to do, and what expires next', async () => {
   const { reporter, values } = json()
   const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
-  await reporter.end(summarise(new Map(), 0, 0, { advice, nextToExpire: { name: 'admin', at: until } }))
+  await reporter.end(summarise(new Map(), 0, 0, { advice, nextToExpire: { name: 'admin', expires: until } }))
   const [summary] = values()
-  assert.deepEqual(summary.advice, advice)
-  assert.deepEqual(summary.nextToExpire, { name: 'admin', at: '2036-11-21T10:00:00.000Z' })
+  assert.deepEqual(summary?.advice, advice)
+  assert.deepEqual(summary?.nextToExpire, { name: 'admin', expires: '2036-11-21T10:00:00Z' })
 })
 
 test('whatever a message holds, it is one line that gives it back, and nothing that moves the cursor or turns the text round', () => {
@@ -125,7 +148,7 @@ test('whatever a message holds, it is one line that gives it back, and nothing t
         values().map((value) => value.message),
         [message, message],
       )
-      assert.equal(values()[1].remedy, remedy)
+      assert.equal(values()[1]?.remedy, remedy)
       for (const line of written)
         assert.doesNotMatch(line, /[\0-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/)
     }),

@@ -40,7 +40,7 @@ for (const [outcome, line] of [
   [{ kind: 'fresh', reasons: [], until }, 'The certs: expires 2036-11-21'],
   [made, 'certs/0: new'],
   [
-    { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, asked: 0o600 }] },
+    { kind: 'built', reasons: [{ kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }] },
     'certs/0: repaired: a has mode 0644, not 0600',
   ],
   [{ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, 'certs/0: to make: ca will be made'],

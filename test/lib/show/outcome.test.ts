@@ -11,7 +11,7 @@ const missing: Reason = { kind: 'missing', path: 'a.pem' }
 const expires: Reason = { kind: 'expires', notAfter: at('2027-11-25'), expired: false }
 const moreNames: Reason = { kind: 'san-changed', added: ['192.168.1.22'], removed: [] }
 const changedUser: Reason = { kind: 'content-changed', path: 'a.kubeconfig', what: ['server', 'users'] }
-const openMode: Reason = { kind: 'wrong-mode', path: 'a.pem', was: 0o644, asked: 0o600 }
+const openMode: Reason = { kind: 'wrong-mode', path: 'a.pem', was: 0o644, wanted: 0o600 }
 const built = (reason: Reason, change?: Change): Outcome => ({
   ...{ kind: 'built', reasons: [reason] },
   ...(change && { change }),

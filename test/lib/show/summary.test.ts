@@ -20,7 +20,7 @@ const restarted = (...restarts: string[]): Outcome => ({
   change: { kind: 'installed', paths: ['/etc/a.pem', '/etc/b.pem'], restarts },
 })
 const advice = [{ nodes: ['one'], files: ['a.pem'], restart: [] }]
-const nextToExpire = { name: 'ca', at: new Date('2036-11-21T10:00:00Z') }
+const nextToExpire = { name: 'ca', expires: new Date('2036-11-21T10:00:00Z') }
 
 test('a run ends with what changed, what is left to do and what expires next', () => {
   const outcomes = {
@@ -57,7 +57,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
 })
 
 test('of what was repaired, the files are named', () => {
-  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, asked: 0o600 }) as const
+  const wide = (path: string) => ({ kind: 'wrong-mode', path, was: 0o644, wanted: 0o600 }) as const
   const outcomes: Record<string, Outcome> = {
     'certs/a': { kind: 'built', reasons: [wide('a.pem'), wide('a-key.pem')] },
     'deploy/one': { ...deployed(), reasons: [wide('b-key.pem')] } as Outcome,

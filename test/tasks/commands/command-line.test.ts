@@ -79,8 +79,7 @@ const refused: readonly [string, string][] = [
   ['certs --on-nodes', '--on-nodes can only be used with status or report'],
   ['graph --on-nodes', '--on-nodes can only be used with status or report'],
   ['verify --sort-by end', '--sort-by can only be used with status'],
-  ['status --format dot', '--format can only be used with graph or report'],
-  ['bootstrap --format html', '--format can only be used with graph or report'],
+  ['status --format dot', '--format can only be used with phases and targets, graph, or report'],
   [
     'verify --concurrency 2',
     '--concurrency can only be used with phases and targets, status, report, rotate, or recover',
@@ -174,7 +173,7 @@ test('the help of a command says nothing of others', () => {
 
 test('the help of phases says what each of them makes', () => {
   const help = helpOf(run, ['ca', 'deploy'])
-  assert.match(help, /^ {2}ca +ca\.pem and its key\n {2}deploy +each role's files on each node/m)
+  assert.match(help, /^ {2}ca +the CA certificate and its key\n {2}deploy +each role's files on each node/m)
   assert.ok(!help.includes('node-certs  '))
   assert.match(helpOf(run, ['certs']), /^ {2}node-certs +each node's kubelet/m)
   assert.match(helpOf(run, ['bootstrap']), /^Phases: ca, /m)

@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { entry } from '../../support/harderway.ts'
 import { callInit, type Inited, readCluster } from '../../support/init-call.ts'
+import { readJsonLine } from '../../support/json-line.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -133,7 +134,7 @@ test('--quiet lists only what is missing, --json a line for each thing', { skip 
   assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: missing: the address of c$/)
   const { printed } = await make(t, [...args, '--json'])
   assert.deepEqual(
-    printed.map((line) => Object.keys(JSON.parse(line))),
+    printed.map((line) => Object.keys(readJsonLine(line))),
     printed.map(() => ['type', 'message']),
   )
 })

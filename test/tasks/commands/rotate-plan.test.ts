@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { parse, stringify } from 'yaml'
 import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
 import { scratch } from '../../support/scratch.ts'
 
@@ -36,4 +39,29 @@ test('the plan of the encryption key names the flag that would spare restarts, a
     )?.length,
     3,
   )
+})
+
+test('with --json the plan is a line for each stage, and status has one for a rotation under way', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, edits)
+  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
+  const { events } = await harderway(place, 'rotate', 'ca', '--dry-run', '--json')
+  const stages = events.filter(({ type }) => type === 'stage')
+  assert.deepEqual(
+    stages.map(({ number, of, state }) => [number, of, state]),
+    [
+      [1, 2, 'to do'],
+      [2, 2, 'with --finish'],
+    ],
+  )
+  const [control0] = (stages[0]?.nodes ?? []) as { units: { unit: string; restarts: boolean }[] }[]
+  const reloading = control0?.units.filter(({ restarts }) => !restarts).map(({ unit }) => unit)
+  assert.deepEqual(reloading, ['etcd', 'kube-apiserver'])
+  const file = join(place, 'auth/encryption-config.yaml')
+  const config = parse(readFileSync(file, 'utf8'))
+  config.resources[0].providers[0].aescbc.keys.push({ name: 'key2', secret: Buffer.alloc(32, 7).toString('base64') })
+  writeFileSync(file, stringify(config))
+  const status = await harderway(place, 'status', '--json')
+  const rotation = status.events.find(({ type }) => type === 'rotation')
+  assert.deepEqual([rotation?.name, rotation?.stage, rotation?.of], ['encryption-key', 1, 3])
 })

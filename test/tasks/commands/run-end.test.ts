@@ -68,7 +68,7 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     assert.doesNotMatch(stdout, /replaced|To do/)
     const { status, advice, nextToExpire } = await closing('bootstrap')
     assert.deepEqual([status, advice], [0, []])
-    const { name, at } = nextToExpire as { name: string; at: string }
+    const { name, expires: at } = nextToExpire as { name: string; expires: string }
     // Every certificate but the CA has a year: of the run's own the CA is not the first.
     assert.ok(name !== 'ca' && Date.parse(at) < Date.now() + 366 * 86_400_000, `${name} ${at}`)
     assert.equal(((await closing('ca')).nextToExpire as { name: string }).name, 'ca')

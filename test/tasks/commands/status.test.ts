@@ -148,7 +148,9 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     const [json, table] = await Promise.all([statusAt(place, 1, '--json'), statusAt(place, 1, '--verbose')])
     assert.deepEqual([json.status, table.status, json.stderr, table.stderr], [0, 0, '', ''])
     const endOf = (file: string) =>
-      new Date(openssl('x509', '-in', file, '-noout', '-enddate').trim().replace('notAfter=', '')).toISOString()
+      new Date(openssl('x509', '-in', file, '-noout', '-enddate').trim().replace('notAfter=', ''))
+        .toISOString()
+        .replace('.000', '')
     const embedded = (file: string) => {
       const { users } = parse(readFileSync(file, 'utf8'))
       const pem = join(place, 'embedded.pem')

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { keepTo, planOf } from '../../../lib/graph/actions.ts'
+import { buildGraph } from '../../../lib/graph/graph.ts'
+import type { Target } from '../../../lib/graph/target.ts'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Verdict } from '../../../lib/reason.ts'
+import { fakeCluster, missing, onNode } from '../../support/fake-plan.ts'
+import { fakeTarget, fresh, nowhere, runFakes } from '../../support/fake-target.ts'
+
+const workspace = (name: string) => ({ cluster: { name } }) as Workspace
+
+async function plan(targets: readonly Target[], name = 'kubenet') {
+  const outcomes = await runFakes(targets, { dryRun: true, foresees: true }).outcomes
+  return planOf(buildGraph(targets), outcomes, workspace(name))
+}
+
+const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
+const wide: Verdict = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
+
+test('a plan has one hash, whatever the order of its targets', async () => {
+  const targets = fakeCluster({ leaf: missing('leaf.pem'), 'deploy/two': onNode({ wrongMode: ['a.config'] }) })
+  const hash = await hashOf(targets)
+  assert.match(String(hash), /^[0-9a-f]{64}$/)
+  assert.equal(await hashOf(targets.toReversed()), hash)
+})
+
+test('another cluster, target, file, place or wanted value is another plan', async () => {
+  const target = (told: Partial<Target>, id = 'deploy/one') => [fakeTarget(id, told)]
+  const hashes = await Promise.all([
+    hashOf([]),
+    hashOf([], 'other'),
+    hashOf(fakeCluster({ leaf: missing('leaf.pem') })),
+    hashOf(fakeCluster({ leaf: wide })),
+    hashOf(fakeCluster({ 'config/a': missing('a.config') })),
+    hashOf(fakeCluster({ 'deploy/one': onNode({ missing: ['leaf.pem'] }) })),
+    hashOf(fakeCluster({ 'deploy/one': onNode({ missing: ['a.config'] }) })),
+    hashOf(fakeCluster({ 'deploy/two': onNode({ missing: ['a.config'] }) })),
+    hashOf(fakeCluster({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })),
+    hashOf(target({})),
+    hashOf(target({ wanted: { host: 'one' } })),
+    hashOf(target({ wanted: { host: 'other' } })),
+    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], restarts: [] }) })),
+    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], restarts: ['server'] }) })),
+  ])
+  assert.equal(new Set(hashes).size, hashes.length)
+})
+
+test("what is only looked at in the user's own kubeconfig is in no plan, and what could not be looked at has none", async () => {
+  const own = fakeTarget('local-kubeconfig', { where: 'user' })
+  assert.equal(await hashOf([own]), await hashOf([]))
+  const failing = fakeTarget('a', {
+    check: () => {
+      throw new Error('no')
+    },
+  })
+  assert.equal(await hashOf([failing, fakeTarget('b')]), undefined)
+})
+
+test('a run that keeps to a plan does all of it, and refuses what became stale since', async () => {
+  let later = fresh
+  const targets = (): Target[] => [
+    fakeTarget('a'),
+    fakeTarget('b', { check: () => later }),
+    fakeTarget('c', {
+      check: () => (later === fresh ? onNode({ differ: ['x'] }) : onNode({ differ: ['x', 'y'] })),
+      foresee: (_, { reasons: [reason] }) =>
+        reason?.kind === 'on-node' ? { kind: 'deployed', files: reason.differ, removed: [] } : undefined,
+    }),
+  ]
+  const planned = await plan(targets())
+  assert.ok(planned)
+  const run = async () => {
+    const kept = [...keepTo(planned, buildGraph(targets())).values()]
+    const command = (task: string) => task
+    Object.assign(nowhere, { command })
+    return [...(await runFakes(kept).outcomes).values()]
+  }
+  assert.deepEqual(
+    (await run()).map(({ kind }) => kind),
+    ['built', 'fresh', 'built'],
+  )
+  later = missing('b.pem')
+  const [a, ...others] = await run()
+  assert.equal(a?.kind, 'built')
+  for (const [i, why] of [/b\.pem missing/, /x, y differ/].entries()) {
+    const outcome = others[i]
+    assert.ok(outcome?.kind === 'failed')
+    assert.deepEqual([outcome.failure.kind, outcome.failure.code], ['refused', 'other-plan'])
+    assert.match(outcome.failure.message, why)
+  }
+})

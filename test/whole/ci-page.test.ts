@@ -1,0 +1,234 @@
+/** docs/ci.md: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
+import assert from 'node:assert/strict'
+import { execFile, execFileSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { type Edit, entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+
+interface Step {
+  readonly name?: string
+  readonly run?: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly if?: string
+}
+
+const page = readFileSync(join(dirname(entry), '../docs/ci.md'), 'utf8')
+const [, workflow = ''] = /^```yaml\n([^`]*)^```$/m.exec(page) ?? []
+const { jobs, defaults } = parse(workflow) as {
+  jobs: Record<'review' | 'plan' | 'run', { steps: readonly Step[]; outputs?: Record<string, string> }>
+  defaults: unknown
+}
+
+interface Done {
+  readonly failed: readonly string[]
+  readonly said: string
+  readonly outputs: Readonly<Record<string, string>>
+  readonly summary: string
+}
+
+describe('docs/ci.md', {
+  skip: needs('age', 'age-keygen', 'git', 'npm', 'npx', 'tar', 'ssh-agent', 'ssh-add', 'ssh', 'scp', 'sshd'),
+}, () => {
+  let place: string
+  let lab: Lab
+  let secrets: Record<string, string>
+  const git = (cwd: string, ...args: string[]) =>
+    execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@localhost', ...args], { cwd, stdio: 'pipe' })
+  const inPlace = (...names: string[]) => join(place, ...names)
+  const program = (name: string, script: string) => {
+    writeFileSync(inPlace('bin', name), `#!/bin/sh\n${script}\n`)
+    chmodSync(inPlace('bin', name), 0o755)
+  }
+
+  /** The repository as it is in docs/ci.md, with nodes that are up. */
+  before(async () => {
+    place = makePlace()
+    for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))
+    program('sudo', 'exec "$@"')
+    program('apt-get', 'echo "$@" >> "$HOME/installed"')
+    program('gh', '[ "$4" = --edit-last ] && exit 1; echo "$@" > "$HOME/gh"; cp "$5" "$HOME/comment.md"')
+    symlinkSync(process.execPath, inPlace('bin/node'))
+    lab = await startLab({
+      dir: inPlace('lab'),
+      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
+    })
+    // ssh has another home than $HOME; the key comes from the agent alone.
+    const options = [
+      'HostName 127.0.0.1',
+      'IdentityFile none',
+      `UserKnownHostsFile ${inPlace('home/.ssh/known_hosts')}`,
+    ]
+    writeFileSync(
+      inPlace('work/ssh_config'),
+      lab.nodes.map(({ name, port }) => [`Host ${name}`, `Port ${port}`, ...options, ''].join('\n')).join(''),
+    )
+    execFileSync('age-keygen', ['-o', inPlace('key.txt')], { stdio: 'pipe' })
+    writeFileSync(inPlace('work/recipients.txt'), execFileSync('age-keygen', ['-y', inPlace('key.txt')]))
+    const [key = ''] = /AGE-SECRET-KEY-\S+/.exec(readFileSync(inPlace('key.txt'), 'utf8')) ?? []
+    secrets = { AGE_KEY: key, SSH_KEY: readFileSync(inPlace('lab/client_key'), 'utf8').trimEnd() }
+    writeFileSync(inPlace('work/known_hosts'), readFileSync(lab.knownHosts))
+    writePackage()
+    writeFileSync(inPlace('work/.gitignore'), 'auth\nnode_modules\n')
+    writeWanted()
+    const made = await harderway(inPlace('work'), 'certs', 'kubeconfigs', 'encryption-key')
+    assert.equal(made.status, 0, made.stdout + made.stderr)
+    execFileSync('/bin/sh', ['-c', 'tar -czf - -C auth . | age -R recipients.txt -o auth.tar.gz.age'], {
+      cwd: inPlace('work'),
+    })
+    rmSync(inPlace('work/auth'), { recursive: true })
+    git(inPlace('work'), 'init', '-qb', 'main')
+    git(place, 'init', '-q', '--bare', '-b', 'main', 'origin')
+    git(inPlace('work'), 'remote', 'add', 'origin', inPlace('origin'))
+    push()
+  })
+  after(async () => {
+    await lab?.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  /** `npm ci` of a package whose program is this clone's. */
+  function writePackage() {
+    const bin = { harderway: 'run.js' }
+    writeFileSync(inPlace('work/vendor/package.json'), JSON.stringify({ name: 'harderway', version: '1.0.0', bin }))
+    writeFileSync(inPlace('work/vendor/run.js'), `#!/bin/sh\nexec ${process.execPath} ${entry} "$@"\n`)
+    chmodSync(inPlace('work/vendor/run.js'), 0o755)
+    const devDependencies = { harderway: 'file:vendor' }
+    writeFileSync(inPlace('work/package.json'), JSON.stringify({ name: 'theirs', version: '1.0.0', devDependencies }))
+    const npm = ['install', '--package-lock-only', '--offline', '--no-audit', '--no-fund']
+    execFileSync('npm', npm, { cwd: inPlace('work'), stdio: 'pipe' })
+  }
+
+  function writeWanted(...edits: Edit[]) {
+    const ssh: Edit[] = [
+      [['ssh', 'configFile'], './ssh_config'],
+      [['ssh', 'user'], execFileSync('id', ['-un'], { encoding: 'utf8' }).trim()],
+    ]
+    writeCluster(inPlace('work'), [...oneOfEach, ...ssh, ...edits])
+  }
+
+  function push() {
+    git(inPlace('work'), 'add', '-A')
+    git(inPlace('work'), 'commit', '-qm', 'a change')
+    git(inPlace('work'), 'push', '-q', '-u', 'origin', 'main')
+  }
+
+  /** The steps of a job in a new checkout, as GitHub's runner does them. */
+  async function runJob(name: keyof typeof jobs, expressions: Readonly<Record<string, string>> = {}): Promise<Done> {
+    const checkout = inPlace('checkout')
+    rmSync(checkout, { recursive: true, force: true })
+    git(place, 'clone', '-q', 'origin', 'checkout')
+    const files = {
+      GITHUB_ENV: inPlace('env'),
+      GITHUB_OUTPUT: inPlace('output'),
+      GITHUB_STEP_SUMMARY: inPlace('summary'),
+    }
+    for (const file of Object.values(files)) writeFileSync(file, '')
+    const given = {
+      ...expressions,
+      ...Object.fromEntries(Object.entries(secrets).map(([key, v]) => [`secrets.${key}`, v])),
+    }
+    const pairs = (file: string) =>
+      Object.fromEntries(
+        readFileSync(file, 'utf8')
+          .split('\n')
+          .filter(Boolean)
+          .map((line) => line.split(/=(.*)/)),
+      )
+    const [failed, said]: [string[], string[]] = [[], []]
+    for (const step of jobs[name].steps) {
+      if (step.run === undefined || (failed.length > 0 && !step.if?.includes('always()'))) continue
+      const own = Object.entries(step.env ?? {}).map(([key, value]) => [
+        key,
+        value.replace(/\$\{\{ (\S+) \}\}/g, (_, expression) => given[expression] ?? assert.fail(expression)),
+      ])
+      const env = {
+        PATH: `${inPlace('bin')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+        HOME: inPlace('home'),
+        ...files,
+        ...pairs(files.GITHUB_ENV),
+        ...Object.fromEntries(own),
+      }
+      const bash = [
+        '--noprofile',
+        '--norc',
+        '-eo',
+        'pipefail',
+        '-c',
+        step.run.replaceAll('/dev/shm/auth', inPlace('memory')),
+      ]
+      const status = await new Promise((resolve) =>
+        execFile('bash', bash, { cwd: checkout, env }, (error, stdout, stderr) => {
+          said.push(stdout + stderr)
+          resolve(error?.code ?? 0)
+        }),
+      )
+      if (status !== 0) failed.push(String(step.name))
+    }
+    for (const secret of Object.values(secrets))
+      for (const line of secret.split('\n').filter((line) => line.length > 40))
+        assert.ok(!said.join('').includes(line), 'a secret is printed')
+    assert.ok(!existsSync(inPlace('memory')))
+    return {
+      failed,
+      said: said.join(''),
+      outputs: pairs(files.GITHUB_OUTPUT),
+      summary: readFileSync(files.GITHUB_STEP_SUMMARY, 'utf8'),
+    }
+  }
+
+  const approved = ({ outputs: { hash = '' } }: Done) => runJob('run', { 'needs.plan.outputs.hash': hash })
+  const addName = (name: string) => {
+    git(inPlace('work'), 'pull', '-q', '--rebase')
+    writeWanted([['api', 'extraSANs'], [name]])
+    push()
+  }
+
+  test('has steps that run in the shell which they are tried in', () => {
+    assert.deepEqual(defaults, { run: { shell: 'bash' } })
+    assert.deepEqual(Object.keys(jobs), ['review', 'plan', 'run'])
+  })
+
+  test('a pull request has the plan of auth/ in a comment', async () => {
+    addName('a.example.org')
+    const done = await runJob('review', { 'github.token': 'token', 'github.event.pull_request.number': '7' })
+    assert.deepEqual(done.failed, [], done.said)
+    assert.equal(readFileSync(inPlace('home/gh'), 'utf8'), 'pr comment 7 --body-file plan.md\n')
+    const comment = readFileSync(inPlace('home/comment.md'), 'utf8')
+    assert.match(comment, /^### Plan for `kubenet`, 3 nodes\n/)
+    assert.match(comment, /SAN added: a\.example\.org/)
+    assert.match(comment, /not looked at \(--offline\): control0, worker0, gateway/)
+  })
+
+  test('once merged, the plan of everything is in the summary, and what was approved is done and kept', async () => {
+    const plan = await runJob('plan')
+    assert.deepEqual([plan.failed, plan.outputs.status], [[], '4'], plan.said)
+    assert.match(plan.summary, /copy ca\.pem/)
+    const ran = await approved(plan)
+    assert.deepEqual(ran.failed, [], ran.said)
+    assert.ok(existsSync(join(lab.node('worker0').home, 'worker0-key.pem')))
+    const again = await runJob('plan')
+    assert.deepEqual([again.failed, again.outputs.status], [[], '0'], again.said)
+  })
+
+  test('a plan that changed between the approval and the run is refused, and no node gets anything', async () => {
+    addName('b.example.org')
+    const plan = await runJob('plan')
+    addName('c.example.org')
+    const before = readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))
+    const ran = await approved(plan)
+    assert.deepEqual(ran.failed, ['Run'])
+    assert.match(ran.said, /what would be done is another plan, [0-9a-f]{64}: nothing was done/)
+    assert.ok(before.equals(readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))))
+  })
+
+  test('where a node can not be reached there is no plan to approve', async () => {
+    await lab.node('gateway').stop()
+    const plan = await runJob('plan')
+    assert.deepEqual([plan.failed, plan.outputs.hash], [['Plan'], ''], plan.said)
+    assert.match(plan.summary, /gateway: connection refused/)
+  })
+})

@@ -1,0 +1,226 @@
+/** A plan that was reviewed: carried out as it is, on another machine too, or refused. */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { type Lab, startLab } from '../lab/lab.ts'
+import {
+  copyPlace,
+  type Edit,
+  harderway,
+  idsOf,
+  labEdits,
+  makePlace,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+import { start } from '../support/process.ts'
+import { scratch } from '../support/scratch.ts'
+import { stateOf } from '../support/state.ts'
+
+const local = ['certs', 'kubeconfigs', 'encryption-key'] as const
+const day = 86_400_000
+const assertStatus = (ran: Ran, status: number) => assert.equal(ran.status, status, ran.stdout + ran.stderr)
+const hashIn = ({ events }: Ran) => String(events.find(({ type }) => type === 'plan')?.hash)
+const sans = (...names: string[]): Edit => [['api', 'extraSANs'], names]
+
+describe('--expect-plan', () => {
+  let origin: string
+
+  before(async () => {
+    origin = makePlace()
+    writeCluster(origin, oneOfEach)
+    assertStatus(await harderway(origin, ...local), 0)
+  })
+  after(() => rmSync(origin, { recursive: true, force: true }))
+
+  const copied = (t: TestContext, ...edits: Edit[]) => copyPlace(t, origin, [...oneOfEach, ...edits])
+  const hashFor = async (t: TestContext, ...edits: Edit[]) => {
+    const ran = await harderway(copied(t, ...edits).place, ...local, '--dry-run', '--json')
+    return hashIn(ran)
+  }
+
+  test('the hash is that of the last line, and of the same plan on another machine on another day', async (t) => {
+    const [here, there] = [copied(t, sans('a.example.org')), copied(t, sans('a.example.org'))]
+    const words = await harderway(here.place, ...local, '--dry-run')
+    const env = { HOME: scratch(t), KUBECONFIG: join(there.place, 'other') }
+    const now = new Date(Date.now() + 3 * day)
+    const json = await harderway({ place: there.place, env, now }, 'bootstrap', '--dry-run', '--offline', '--json')
+    assert.match(words.stdout, new RegExp(`\nPlan hash: ${hashIn(json)}\n$`))
+    const { type, hash, ...counts } = json.events.find(({ type }) => type === 'plan') ?? {}
+    assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
+  })
+
+  test('each wanted value is in it; the order of names is not', async (t) => {
+    const [one, other] = ['a.example.org', 'b.example.org'] as const
+    assert.equal(await hashFor(t, sans(one, other)), await hashFor(t, sans(other, one)))
+    const jane = (groups: string[], validity = '90d'): Edit => [['users'], [{ name: 'jane', groups, validity }]]
+    const hashes = [
+      await hashFor(t),
+      await hashFor(t, sans(one)),
+      await hashFor(t, sans(other)),
+      await hashFor(t, jane(['devs'])),
+      await hashFor(t, jane(['admins'])),
+      await hashFor(t, jane(['devs'], '80d')),
+      await hashFor(t, [['api', 'port'], 6444]),
+      await hashFor(t, [['api', 'port'], 6445]),
+      await hashFor(t, [
+        ['encryption', 'resources'],
+        ['secrets', 'configmaps'],
+      ]),
+      await hashFor(t, [
+        ['encryption', 'resources'],
+        ['secrets', 'events'],
+      ]),
+      await hashFor(t, [['subject', 'organizationalUnit'], 'one'], sans(one)),
+    ]
+    assert.equal(new Set(hashes).size, hashes.length)
+  })
+
+  test('carries out the plan; once it is done, or something else is wanted, it is refused before anything is made', async (t) => {
+    const { place, auth } = copied(t, sans('a.example.org'))
+    const plan = await harderway(place, ...local, '--dry-run', '--json')
+    const run = () => harderway(place, ...local, '--json', '--expect-plan', hashIn(plan))
+    for (const names of [['b.example.org'], ['a.example.org', 'b.example.org'], []]) {
+      writeCluster(place, [...oneOfEach, sans(...names)])
+      const before = stateOf(auth)
+      const refused = await run()
+      assertStatus(refused, 3)
+      assert.deepEqual(stateOf(auth), before)
+      const { message, remedy, cause } = refused.events.find(({ type }) => type === 'refused') ?? {}
+      assert.match(String(message), /^what would be done is another plan, [0-9a-f]{64}: nothing was done$/)
+      assert.match(String(remedy), /: npm run bootstrap -- --dry-run$/)
+      assert.equal(cause, 'other-plan')
+    }
+    writeCluster(place, [...oneOfEach, sans('a.example.org')])
+    const done = await run()
+    assertStatus(done, 0)
+    assert.deepEqual(idsOf(done, 'built'), idsOf(plan, 'stale'))
+    assertStatus(await run(), 3)
+    const nothing = await harderway(place, ...local, '--dry-run', '--json')
+    assertStatus(nothing, 0)
+    assertStatus(await harderway(place, ...local, '--expect-plan', hashIn(nothing)), 0)
+  })
+
+  test('is refused on an empty folder too, and nothing is in it then', async (t) => {
+    const place = scratch(t)
+    writeCluster(place, oneOfEach)
+    assertStatus(await harderway(place, ...local, '--expect-plan', 'a'.repeat(64)), 3)
+    assert.deepEqual(readdirSync(join(place, 'auth')), [])
+  })
+
+  test('is bad usage with something that is no hash, or with --dry-run', async (t) => {
+    const { place } = copied(t)
+    const short = await harderway(place, ...local, '--expect-plan', 'abc')
+    assertStatus(short, 2)
+    assert.match(short.stderr, /^--expect-plan abc: give the hash in the last line of --dry-run, 64 digits$/m)
+    assertStatus(await harderway(place, ...local, '--dry-run', '--expect-plan', 'a'.repeat(64)), 2)
+    assertStatus(await harderway(place, 'status', '--expect-plan', 'a'.repeat(64)), 2)
+  })
+
+  test('--format markdown is a heading and a block, and has the same hash', async (t) => {
+    const { place } = copied(t, sans('a.example.org'))
+    const plan = await harderway(place, ...local, '--dry-run', '--json')
+    const { status, stdout, stderr } = await harderway(place, ...local, '--dry-run', '--format', 'markdown')
+    assert.deepEqual([status, stderr], [4, ''])
+    const lines = stdout.trimEnd().split('\n')
+    assert.deepEqual(lines.slice(0, 5), [
+      '### Plan for `kubenet`, 3 nodes',
+      '',
+      '```text',
+      'Cluster certificate',
+      '  ~ kubernetes.pem  SAN added: a.example.org',
+    ])
+    assert.deepEqual(lines.slice(-2), [`Plan hash: ${hashIn(plan)}`, '```'])
+    assert.ok(!stdout.includes(place))
+    for (const args of [
+      ['--format', 'markdown'],
+      ['--dry-run', '--format', 'html'],
+    ])
+      assertStatus(await harderway(place, ...local, ...args), 2)
+  })
+
+  test('--format markdown shows a refusal in the block, which nothing in it closes', async (t) => {
+    const { place } = copied(t)
+    const own = join(place, 'kube```config')
+    writeFileSync(own, 'clusters: [')
+    const call = { place, env: { KUBECONFIG: own } }
+    const { status, stdout } = await harderway(call, 'local-kubeconfig', '--dry-run', '--format', 'markdown')
+    assert.equal(status, 3, stdout)
+    assert.match(stdout, /^### .*\n\n````text\n.*kube```config.*\n````\n$/s)
+    assert.doesNotMatch(stdout, /Plan hash/)
+  })
+})
+
+describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let lab: Lab
+
+  before(async () => {
+    place = makePlace()
+    const nodes = ['control0', 'worker0', 'gateway'].map((name) => ({ name }))
+    lab = await startLab({ dir: join(place, 'lab'), nodes })
+    writeCluster(place, [...oneOfEach, ...labEdits(lab)])
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+  })
+  after(async () => {
+    await lab?.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+
+  const onNode = (name: string, file: string) => join(lab.node(name).home, file)
+  const planned = async () => hashIn(await harderway(place, 'bootstrap', '--dry-run', '--json'))
+
+  test('a node that changed between the plan and the run is refused, and is left as it is', async () => {
+    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('a.example.org')])
+    const hash = await planned()
+    rmSync(onNode('worker0', 'worker0.kubeconfig'))
+    assertStatus(await harderway(place, 'bootstrap', '--expect-plan', hash), 3)
+    assert.ok(!existsSync(onNode('worker0', 'worker0.kubeconfig')))
+    const other = await planned()
+    assert.notEqual(other, hash)
+    assertStatus(await harderway(place, 'bootstrap', '--expect-plan', other), 0)
+    assert.ok(existsSync(onNode('worker0', 'worker0.kubeconfig')))
+  })
+
+  test('what a node lost while the run was under way is not in the plan: that node is refused, the others are done', async () => {
+    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('b.example.org')])
+    const go = join(place, 'go')
+    const at = { event: 'rename kubernetes.pem#1', do: 'hold', go } as const
+    const run = start(place, ['bootstrap', '--json', '--expect-plan', await planned()], { at })
+    await run.told('"type":"building","id":"cluster-cert"')
+    rmSync(onNode('control0', 'admin.kubeconfig'))
+    writeFileSync(go, '')
+    const ended = await run.ended
+    assertStatus(ended, 3)
+    assert.deepEqual(idsOf(ended, 'built'), ['cluster-cert'])
+    const [{ id, refused, message }] = ended.events.filter(({ type }) => type === 'failed') as [Record<string, unknown>]
+    assert.deepEqual([id, refused], ['deploy/control0', true])
+    assert.match(String(message), /^this is not in the plan: admin\.kubeconfig missing; kubernetes\.pem differs$/)
+    assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
+  })
+
+  test('the place on a node is part of the plan', async () => {
+    const hashFor = async (directory: string) => {
+      writeCluster(place, [...oneOfEach, ...labEdits(lab), [['ssh', 'directory'], directory]])
+      return planned()
+    }
+    const [one, other, again] = [await hashFor('~/one'), await hashFor('~/other'), await hashFor('~/one')]
+    assert.notEqual(one, other)
+    assert.equal(one, again)
+  })
+
+  test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {
+    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('c.example.org')])
+    const hash = await planned()
+    await lab.node('worker0').stop()
+    const before = stateOf(join(place, 'auth'))
+    const refused = await harderway(place, 'bootstrap', '--expect-plan', hash)
+    assertStatus(refused, 3)
+    assert.match(refused.stderr, /not everything could be looked at, so nothing was done:/)
+    assert.match(refused.stderr, /worker0: connection refused/)
+    assert.deepEqual(stateOf(join(place, 'auth')), before)
+  })
+})
