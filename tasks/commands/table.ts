@@ -100,8 +100,8 @@ export const commands: readonly Command[] = [
   {
     name: 'report',
     does: 'auth/report.html: what expires when, who holds which key, each certificate',
-    options: ['format', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    means: { format: 'html or prometheus' },
+    options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
     auth: 'writes',
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,

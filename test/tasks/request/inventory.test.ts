@@ -84,12 +84,12 @@ for (const [title, found, expected] of [
     assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
     const workspace = { ...found.workspace, auth: temporaryAuth(t) }
     const text = formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
-    const values = ['deployed', 'installed', 'loaded'].map(
+    const values = ['inspected', 'deployed', 'installed', 'loaded'].map(
       (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
     )
     assert.deepEqual(
       values,
-      expected.map((each) => (each === undefined ? undefined : String(Number(each)))),
+      [expected[0] !== undefined, ...expected].map((each) => (each === undefined ? undefined : String(Number(each)))),
     )
     assert.equal(formatRollout([]), '')
   })
