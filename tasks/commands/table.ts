@@ -107,6 +107,18 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./report/report.ts')).report,
   },
   {
+    name: 'schedule',
+    does: 'a systemd service and timer that run bootstrap every day, and a line for cron',
+    options: ['write', 'output'],
+    means: {
+      write: 'write them there, instead of printing them',
+      output: 'where node_exporter reads the metrics of each run',
+    },
+    auth: 'leaves alone',
+    findings: { failed: 'a file could not be written' },
+    load: async () => (await import('./schedule.ts')).schedule,
+  },
+  {
     name: 'rotate',
     operands: 'ca | service-account | encryption-key',
     does: 'replaces it with a new one, in stages, while the cluster runs',

@@ -73,7 +73,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
   })
 
   test('holds what runs, with what the report, editors and readers need of it; no test, no lab', () => {
-    const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+    const docs = readdirSync(join(root, 'docs')).filter((name) => /\.(md|yaml)$/.test(name))
     assert.deepEqual(
       filesPacked().filter((path) => !/^bin\/[\w-]+-[\w-]{8}\.js$/.test(path)),
       [
@@ -158,6 +158,16 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     const empty = await npx('report')
     assert.equal(empty.status, 1)
     assert.match(empty.stderr, /^there is nothing in \S+ yet\n {4}npx harderway bootstrap\n$/)
+  })
+
+  test('is scheduled as it is installed: by its own file, in the folder in which npx finds it', async () => {
+    const { status, stdout, stderr } = await npx('schedule')
+    assert.equal(status, 0, stderr)
+    const [, program = ''] = /^ExecStart=(.*) bootstrap --config /m.exec(stdout) ?? []
+    assert.equal(program, `${process.execPath} ${join(theirs(), 'node_modules/harderway/bin/main.js')}`)
+    assert.match(stdout, new RegExp(`^WorkingDirectory=${theirs()}$`, 'm'))
+    const [node = '', ...args] = program.split(' ')
+    assert.equal((await run('/', [node, ...args, '--version'])).stdout, `${version}\n`)
   })
 
   test('begins a cluster in the repository that it is installed in', async () => {
