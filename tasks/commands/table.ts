@@ -175,4 +175,13 @@ export const commands: readonly Command[] = [
     },
     load: async () => (await import('./init.ts')).init,
   },
+  {
+    name: 'completion',
+    operands: 'bash | zsh',
+    does: 'a script for your shell: the command harderway, completed with tab',
+    options: [],
+    auth: 'has none yet',
+    findings: {},
+    load: async () => (await import('./completion.ts')).completion,
+  },
 ]

@@ -1,12 +1,13 @@
 /** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
 import { quote, withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
 import { formatCommand } from './host.ts'
+import type { Call } from './session.ts'
 
 export interface ClusterFile {
   readonly cluster: Cluster
@@ -19,6 +20,11 @@ export interface Shown {
   readonly width: number
   /** Without the lines that the mistakes are in. */
   readonly isPlain: boolean
+}
+
+/** The path of the cluster.yaml in use; `config`: as it was typed, if it was. */
+export function clusterPath({ cwd, pathOf }: Pick<Call, 'cwd' | 'pathOf'>, config: string | undefined): string {
+  return config === undefined ? join(cwd(), 'cluster.yaml') : pathOf(config)
 }
 
 /** `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */

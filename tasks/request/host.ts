@@ -75,7 +75,7 @@ function outputFailure(name: string, error: unknown): Failure {
 type Form = 'clone' | 'package'
 
 /** Only the package is JavaScript: Node strips no types under node_modules. */
-const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
+export const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
 /** This program by absolute paths, for what starts it without npm: the Node that runs it, and its entry. */
 export const program: readonly [node: string, entry: string] = [
