@@ -92,6 +92,7 @@ TimeoutStopSec=10min
 
 # Nothing else can be written. So ssh adds no host key: connect to a new node by hand first.
 ProtectSystem=strict
+ProtectHome=read-only
 ReadWritePaths=${[...new Set(writable)].map(word).join(' ')}
 UMask=0077
 PrivateTmp=yes
@@ -134,11 +135,11 @@ WantedBy=timers.target
 
 /** crontab(5): cron mails what is printed, and an unescaped % would be a new line. */
 function formatCrontab({ name, folder, kubeconfig, run, report }: Job): File {
-  const command = (words: readonly string[]) => words.map(quote).join(' ')
+  const typed = (words: readonly string[]) => words.map(quote).join(' ')
   const steps = [
     `cd ${quote(folder)}`,
     ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
-    `{ ${command([...run, '--quiet'])}; ${command(report)} >/dev/null; }`,
+    `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
   ]
   return { name: `${name}.crontab`, text: `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')}\n` }
 }
