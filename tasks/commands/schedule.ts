@@ -52,7 +52,8 @@ export function schedule(request: Request): readonly Finding[] {
   return []
 }
 
-function createJob({ cluster, file, options, env, cwd, kubeconfigs, pathOf }: Request): Job {
+function createJob(request: Request): Job {
+  const { cluster, file, options, env, cwd, kubeconfigs, pathOf } = request
   const { localKubeconfig } = cluster
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
@@ -67,7 +68,7 @@ function createJob({ cluster, file, options, env, cwd, kubeconfigs, pathOf }: Re
     run: [...program, 'bootstrap', ...config],
     report: [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output],
     writable: [
-      authBeside(file).path,
+      authBeside(request).path,
       ...(localKubeconfig ? kubeconfigs().map((path) => `-${dirname(path)}`) : []),
       `-${dirname(output)}`,
     ],

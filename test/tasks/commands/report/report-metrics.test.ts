@@ -185,7 +185,8 @@ test('--output writes a copy that others can read, and nothing else in its folde
   const missing = await write()
   assert.equal(missing.status, 1)
   assert.match(missing.stderr, /textfile.*no such file or directory/)
-  mkdirSync(folder)
+  // What a killed run has left: no file that ends in .prom, which the collector would read.
+  mkdirSync(join(folder, '.tmp-kubenet.prom~'), { recursive: true })
   const umask = process.umask(0o077)
   const { status, stdout } = await write()
   process.umask(umask)
