@@ -16,7 +16,7 @@ import { skip } from '../support/running.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 /** Each character of it means something to systemd or to a shell. */
-const folder = '/home/ubuntu/my 100% $HOME'
+const folder = '/home/ubuntu/my %n $HOME'
 const unit = 'harderway-kubenet'
 const stamp = `/var/lib/systemd/timers/stamp-${unit}.timer`
 const metricsFile = `/var/lib/prometheus/node-exporter/${unit}.prom`

@@ -101,12 +101,17 @@ const completed = {
 }
 
 for (const [name, { command, begin }] of Object.entries(shells))
-  test(`${name} completes a command line when tab is pressed`, { skip: needs(name, 'script') }, async (t) => {
+  test(`${name} completes a command line when tab is pressed`, {
+    skip: needs(name, 'script'),
+    // A shell that shows something else asks, and waits for an answer.
+    timeout: 60_000,
+  }, async (t) => {
     const place = prepare(t)
     const { stdout } = await harderway(place, 'completion', name)
     writeFileSync(join(place, 'script'), stdout.replace(/cd \S+/, `cd ${place}`))
     const env = { PATH: process.env.PATH, HOME: join(place, 'home'), TERM: 'dumb', PS1: 'ready> ' }
     const shell = spawn('script', ['-qfec', command, '/dev/null'], { cwd: place, env })
+    t.after(() => shell.kill())
     let said = ''
     const until = (pattern: RegExp) =>
       new Promise<void>((resolve, reject) => {

@@ -18,7 +18,7 @@ const names = ['crontab', 'service', 'timer'].map((end) => `harderway-kubenet.${
 
 /** A folder that nobody would name so, with a cluster.yaml. */
 function prepare(t: { after(work: () => void): void }, edits: readonly Edit[] = []): string {
-  const place = join(scratch(t), `it's 100% "$HOME" \\ mine`)
+  const place = join(scratch(t), `it's 100%n "$HOME" \\ mine`)
   mkdirSync(join(place, 'home'), { recursive: true })
   writeCluster(place, [...closed, ...edits])
   return place
@@ -34,13 +34,16 @@ async function written(place: string, env: Readonly<Record<string, string>> = {}
 }
 
 test('systemd accepts the units, and finds the service hardened', { skip: needs('systemd-analyze') }, async (t) => {
-  const { folder } = await written(prepare(t))
+  const { folder, text } = await written(prepare(t))
   const analyze = (...args: string[]) => {
     const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
     return { status, said: stdout + stderr }
   }
   const units = names.slice(1).map((name) => join(folder, name))
   assert.deepEqual(analyze('verify', '--man=no', ...units), { status: 0, said: '' })
+  // It accepts a % that begins a specifier, and a $ that begins a variable.
+  assert.doesNotMatch(text('service').replaceAll('%%', ''), /%/)
+  for (const [line] of text('service').matchAll(/^Exec.*$/gm)) assert.doesNotMatch(line.replaceAll('$$', ''), /\$/)
   const { status, said } = analyze('security', '--no-pager', '--offline=true', '--threshold=25', units[0] ?? '')
   assert.equal(status, 0, said)
 })
