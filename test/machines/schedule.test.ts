@@ -4,17 +4,16 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, symlinkSync, utimesSync } from 'node:fs'
+import { cpSync, readFileSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { eventually } from '../support/eventually.ts'
 import { writeCluster } from '../support/harderway.ts'
 import { skip } from '../support/running.ts'
+import { copySource } from '../support/source.ts'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
 /** Each character of it means something to systemd or to a shell. */
 const folder = '/home/ubuntu/my %n $HOME'
 const unit = 'harderway-kubenet'
@@ -33,11 +32,7 @@ const periods = [
 
 function makePackage(lab: Machines): string {
   const source = join(lab.place, 'source')
-  mkdirSync(source)
-  const copied = ['lib', 'tasks', 'docs', 'package.json', 'package.ts', 'README.md', 'CHANGELOG.md', 'LICENSE']
-  for (const name of [...copied, 'cluster.schema.json'])
-    cpSync(join(root, name), join(source, name), { recursive: true })
-  symlinkSync(join(root, 'node_modules'), join(source, 'node_modules'))
+  copySource(source)
   execFileSync(process.execPath, ['package.ts'], { cwd: source })
   return join(source, 'dist')
 }

@@ -93,3 +93,11 @@ for (const [title, found, expected] of [
     )
     assert.equal(formatRollout([]), '')
   })
+
+test('a node of which only the units could not be looked at was not inspected', (t) => {
+  const found = seen(same, { kind: 'failed', failure: new Failure('no sudo') })
+  const workspace = { ...found.workspace, auth: temporaryAuth(t) }
+  const text = formatMetrics({ ...found, workspace, items: [], nodes: takeNodeInventory(found) })
+  assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
+  assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
+})
