@@ -91,9 +91,9 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
 }
 
 async function createRequest(call: Call): Promise<Request> {
-  const { readCluster } = await import('./request/cluster-file.ts')
+  const { clusterPath, readCluster } = await import('./request/cluster-file.ts')
   const { options, width } = call
-  const file = options.config === undefined ? join(call.cwd(), 'cluster.yaml') : call.pathOf(options.config)
+  const file = clusterPath(call, options.config)
   const { cluster, mistake } = readCluster(file, width, options.config)
   return {
     ...call,

@@ -6,6 +6,8 @@ export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config
 /** The certificate that signs the others. */
 export const caName = 'ca'
 export const encryptionConfigFile = 'encryption-config.yaml'
+/** What `report` writes for Prometheus. */
+export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */
 export const nextName = (name: string): string => `${name}-next`
 /** The certificate of the next CA's key, signed by the current CA. */

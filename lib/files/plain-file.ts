@@ -78,7 +78,8 @@ export interface ReplaceOptions {
  * a temporary file that a killed run left is overwritten.
  */
 export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
-  const beside = join(options.staging ?? dirname(path), temporary + basename(path))
+  // Without the ending of its name, by which others pick what they read: node_exporter's collector reads *.prom.
+  const beside = join(options.staging ?? dirname(path), `${temporary}${basename(path)}~`)
   doing('write', path, () => {
     try {
       fs.rmSync(beside, { force: true, recursive: true })

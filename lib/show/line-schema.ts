@@ -150,6 +150,8 @@ const lines = {
       }),
     ),
   }),
+  file: line('file', { name: text, text: optionalText, path: optionalText }),
+  completion: line('completion', { shell: text, text }),
   target: line('target', {
     ...{ id: text, phase: text, node: optionalText, needs: texts, after: texts, makes: texts },
   }),

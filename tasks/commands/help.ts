@@ -35,7 +35,8 @@ export function helpOf(command: Command, names: readonly string[] = []): string 
     ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
     ...(isRun ? ['', ...formatPhases(asked)] : []),
-    ...['', 'Options', ...command.options.flatMap((name) => formatOption(name, helpWith(name, command)))],
+    ...(command.options.length > 0 ? ['', 'Options'] : []),
+    ...command.options.flatMap((name) => formatOption(name, helpWith(name, command))),
     ...['', formatCommon(command)],
     ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
   ].join('\n')

@@ -1,7 +1,10 @@
 /** How every command is carried out: lock, connections, failure, end and exit status. */
-import { asFailure } from '../../lib/failure.ts'
+import { asFailure, tryTo } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
-import { summarise } from '../../lib/show/summary.ts'
+import { metricsFile } from '../../lib/files/names.ts'
+import { publicMode } from '../../lib/files/plain-file.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding, type Reading, type Worked, type Writing } from '../request/job.ts'
 import { checkConfigFile, lockAuth, openSession, type Request, readUnlocked } from '../request/session.ts'
@@ -42,26 +45,38 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
   const { workspace, signal } = session
   let lock: Lock | undefined
   let worked: Worked
+  let end: Closing | undefined
+  let findings: readonly Finding[]
+  const status = () => exitStatus(findings, request.endedStatus())
   try {
-    workspace.auth.make()
-    lock = await lockAuth(workspace.auth, request, note)
-    worked = await work({ ...session, lost: lock.lost })
-  } catch (error) {
-    if (!reporter) throw error
-    const failure = asFailure(error)
-    worked = { outcomes: new Map(), findings: [failure.kind] }
-    if (!signal.aborted) reporter.problem(failure)
+    try {
+      workspace.auth.make()
+      lock = await lockAuth(workspace.auth, request, note)
+      worked = await work({ ...session, lost: lock.lost })
+    } catch (error) {
+      if (!reporter) throw error
+      const failure = asFailure(error)
+      worked = { outcomes: new Map(), findings: [failure.kind] }
+      if (!signal.aborted) reporter.problem(failure)
+    }
+    end = closing?.(workspace, worked.outcomes)
+    findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
+    if (reporter && lock) await recordRun(workspace, { ended: request.now(), exit: status() })
   } finally {
     await close()
     lock?.release()
   }
-  const { outcomes } = worked
-  const end = closing?.(workspace, outcomes)
-  const findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
-  const exit = exitStatus(findings, request.endedStatus())
-  const seconds = (performance.now() - started) / 1000
-  await reporter?.end(summarise(outcomes, seconds, exit, end))
+  await reporter?.end(summarise(worked.outcomes, (performance.now() - started) / 1000, status(), end))
   return findings
+}
+
+/** In the metrics, if auth/ has them. Nothing is decided by it, so a run does not fail where it can't be written. */
+async function recordRun({ auth, cluster }: Workspace, run: { ended: Date; exit: number }): Promise<void> {
+  const metrics = tryTo(() => auth.tryBytes(metricsFile))
+  if (!metrics) return
+  const { replaceLastRun } = await import('./report/metrics.ts')
+  const text = replaceLastRun(String(metrics), { cluster: cluster.name, ...run })
+  tryTo(() => auth.write(metricsFile, text, publicMode))
 }
 
 /** Printed first, so that a wrong folder is noticed before anything is done to its cluster. */

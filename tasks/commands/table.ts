@@ -102,11 +102,23 @@ export const commands: readonly Command[] = [
   {
     name: 'report',
     does: 'auth/report.html: what expires when, who holds which key, each certificate',
-    options: ['format', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    means: { format: 'html or prometheus' },
+    options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
     auth: 'writes',
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
+  },
+  {
+    name: 'schedule',
+    does: 'a systemd service and timer that run bootstrap every day, and a line for cron',
+    options: ['write', 'output'],
+    means: {
+      write: 'write them there, instead of printing them',
+      output: 'where node_exporter reads the metrics of each run',
+    },
+    auth: 'leaves alone',
+    findings: { failed: 'a file could not be written' },
+    load: async () => (await import('./schedule.ts')).schedule,
   },
   {
     name: 'rotate',
@@ -164,5 +176,14 @@ export const commands: readonly Command[] = [
       stale: 'cluster.yaml is written, and what is missing in it is listed',
     },
     load: async () => (await import('./init.ts')).init,
+  },
+  {
+    name: 'completion',
+    operands: 'bash | zsh',
+    does: 'a script for your shell: the command harderway, completed with tab',
+    options: [],
+    auth: 'has none yet',
+    findings: {},
+    load: async () => (await import('./completion.ts')).completion,
   },
 ]

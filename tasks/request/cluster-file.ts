@@ -1,6 +1,6 @@
 /** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
@@ -12,6 +12,17 @@ export interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string) => Failure
+}
+
+interface Places {
+  cwd(): string
+  /** The absolute path of one that was typed. */
+  pathOf(typed: string): string
+}
+
+/** The path of the cluster.yaml in use; `config`: as it was typed, if it was. */
+export function clusterPath({ cwd, pathOf }: Places, config: string | undefined): string {
+  return config === undefined ? join(cwd(), 'cluster.yaml') : pathOf(config)
 }
 
 /** `width`: columns of the terminal. `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */

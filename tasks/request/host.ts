@@ -1,5 +1,6 @@
 /** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
@@ -74,7 +75,13 @@ function outputFailure(name: string, error: unknown): Failure {
 type Form = 'clone' | 'package'
 
 /** Only the package is JavaScript: Node strips no types under node_modules. */
-const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
+export const ownForm: Form = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
+
+/** This program by absolute paths, for what starts it without npm: the Node that runs it, and its entry. */
+export const program: readonly [node: string, entry: string] = [
+  process.execPath,
+  join(import.meta.dirname, ownForm === 'clone' ? '../main.js' : 'main.js'),
+]
 
 /**
  * For the cluster.yaml in use, in the form in which harderway was called: `npm run task -- ca --force`. `clone` is the

@@ -65,6 +65,8 @@ const table = {
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
   'sort-by': { type: 'string', value: 'KEY', parse: sortKey, help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F' },
+  output: { type: 'string', value: 'FILE' },
+  write: { type: 'string', value: 'DIR' },
   list: { type: 'boolean', help: 'the phases, what each makes, and the commands' },
   json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of text' },
   verbose: { type: 'boolean', help: "every target's line; nothing folded" },

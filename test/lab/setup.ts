@@ -40,6 +40,8 @@ const tests: readonly Part[] = [
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'jq', debian: 'jq', brew: 'jq' },
+  { command: 'zsh', debian: 'zsh', brew: 'zsh' },
+  { command: 'systemd-analyze', debian: 'systemd', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
   { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },
   { command: 'mmdebstrap', debian: 'mmdebstrap', brew: '' },

@@ -36,7 +36,7 @@ export async function watch(prefix: string, pids: readonly number[]): Promise<()
 
 export interface Traced {
   readonly text: string
-  /** Every file and folder made, and every mode set, that succeeded. */
+  /** Every file and folder made, and every mode set, that succeeded; a file that is not whole yet under the name that it gets. */
   readonly modes: readonly { readonly call: string; readonly path: string; readonly mode: number }[]
 }
 
@@ -54,5 +54,5 @@ function modeOf(line: string): { call: string; path: string; mode: number }[] {
   if (mode === undefined) throw new Error(`no mode in ${line.slice(0, 300)}`)
   const [, folder = '', , quoted] = /^(?:(?:AT_FDCWD|\d+)<([^>]*)>)?(, )?(?:"((?:[^"\\]|\\.)*)")?/.exec(args) ?? []
   const path = quoted === undefined ? folder : quoted.startsWith('/') ? quoted : join(folder, quoted)
-  return [{ call, path, mode: Number.parseInt(mode, 8) }]
+  return [{ call, path: path.replace(/~$/, ''), mode: Number.parseInt(mode, 8) }]
 }

@@ -380,7 +380,7 @@ test('--list shows every phase and command, --help every option, without a clust
     [...Map.groupBy(json, ({ type }) => type)].map(([type, some]) => [type, some.length, some[0]?.name]),
     [
       ['phase', 10, 'ca'],
-      ['command', 7, 'verify'],
+      ['command', 9, 'verify'],
     ],
   )
   for (const flag of ['--help', '-h']) {

@@ -110,6 +110,29 @@ describe('docs/commands.md', () => {
   })
 })
 
+describe('docs/monitoring.md', () => {
+  test('has a row for each metric, and the alerts use no other', () => {
+    const code = ['report', 'metrics'].map((name) => read(`tasks/commands/report/${name}.ts`)).join('')
+    const known = [...code.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
+    assert.ok(known.length > 10)
+    const rows = rowsIn('docs/monitoring.md', '## Metrics')
+    assert.deepEqual(rows.toSorted(), known.toSorted())
+    const used = read('docs/alerts.yaml').match(/harderway_\w+/g) ?? []
+    assert.deepEqual(
+      used.filter((name) => !rows.includes(name)),
+      [],
+    )
+  })
+
+  test('has a row for each alert', () => {
+    const known = [...read('docs/alerts.yaml').matchAll(/- alert: (\w+)/g)].map(([, name]) => name)
+    assert.deepEqual(
+      rowsIn('docs/monitoring.md', '## Alerts').filter((row) => row.startsWith('Harderway')),
+      known,
+    )
+  })
+})
+
 /** `nodes[].name`: each key that may be written, by its path; a map of maps by those inside it. */
 function keysOf(schema: Schema, path = ''): string[] {
   const [inner] = [schema, ...(schema.anyOf ?? [])].filter(({ properties }) => properties)

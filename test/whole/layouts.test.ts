@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Names of files, subjects, places and units of either guide. */
 const facts =
-  /\.pem|\.crt|\.key\b(?=['"`])|system:(?!node:)|\/var\/lib|\/etc\/etcd|kube-(?:scheduler|controller-manager|proxy|api-server)|kubernetes\.local/
+  /\.pem|\.crt|\.key\b(?=['"`])|system:(?!node:)|\/var\/lib\/kube|\/etc\/etcd|kube-(?:scheduler|controller-manager|proxy|api-server)|kubernetes\.local/
 
 /** What is not a guide's, by a part of its line, each with its reason. */
 const allowed = new Map([

@@ -1,17 +1,16 @@
 /** The package, installed in a repository of somebody's own: what is in it, and that it does there what a clone does. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
-import { basename, delimiter, dirname, join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
+import { copySource } from '../support/source.ts'
 
 const root = join(dirname(entry), '..')
 const { version, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-/** What is no source; among it what other tests may be writing. */
-const left = new Set(['.git', 'node_modules', 'dist', 'auth', 'demo'])
 
 interface Ran {
   readonly status: number
@@ -47,11 +46,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
   before(async () => {
     place = makePlace()
     const source = join(place, 'source')
-    cpSync(root, source, {
-      recursive: true,
-      filter: (path) => !left.has(basename(path)) || dirname(path) !== join(root),
-    })
-    symlinkSync(join(root, 'node_modules'), join(source, 'node_modules'))
+    copySource(source)
     const making = await run(source, ['npm', 'run', 'package'])
     assert.equal(making.status, 0, making.stdout + making.stderr)
     const packing = await run(source, ['npm', 'pack', './dist', '--silent', '--json', '--pack-destination', place])
@@ -73,7 +68,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
   })
 
   test('holds what runs, with what the report, editors and readers need of it; no test, no lab', () => {
-    const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+    const docs = readdirSync(join(root, 'docs')).filter((name) => /\.(md|yaml)$/.test(name))
     assert.deepEqual(
       filesPacked().filter((path) => !/^bin\/[\w-]+-[\w-]{8}\.js$/.test(path)),
       [
@@ -167,6 +162,16 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     const empty = await npx('report')
     assert.equal(empty.status, 1)
     assert.match(empty.stderr, /^there is nothing in \S+ yet\n {4}npx harderway bootstrap\n$/)
+  })
+
+  test('is scheduled as it is installed: by its own file, in the folder in which npx finds it', async () => {
+    const { status, stdout, stderr } = await npx('schedule')
+    assert.equal(status, 0, stderr)
+    const [, program = ''] = /^ExecStart=(.*) bootstrap --config /m.exec(stdout) ?? []
+    assert.equal(program, `${process.execPath} ${join(theirs(), 'node_modules/harderway/bin/main.js')}`)
+    assert.match(stdout, new RegExp(`^WorkingDirectory=${theirs()}$`, 'm'))
+    const [node = '', ...args] = program.split(' ')
+    assert.equal((await run('/', [node, ...args, '--version'])).stdout, `${version}\n`)
   })
 
   test('begins a cluster in the repository that it is installed in', async () => {

@@ -1,6 +1,7 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
 import { Failure, usageFailure } from '../../../lib/failure.ts'
-import { publicMode } from '../../../lib/files/plain-file.ts'
+import { metricsFile } from '../../../lib/files/names.ts'
+import { publicMode, replaceFile } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
 import { commandOf } from '../../request/host.ts'
@@ -16,6 +17,7 @@ import type { Writing } from '../../request/job.ts'
 import { look, wholeCluster } from '../../request/look.ts'
 import { authBeside, type Request } from '../../request/session.ts'
 import { rotations, rotationsIn } from '../../rotations/table.ts'
+import { family, formatLines, readLastRun, type Value } from './metrics.ts'
 
 interface Format {
   readonly file: string
@@ -25,7 +27,7 @@ interface Format {
 const formats: Readonly<Record<string, Format>> = {
   html: { file: 'report.html', format: async (data) => (await import('./page.ts')).formatPage(data) },
   prometheus: {
-    file: 'report.prom',
+    file: metricsFile,
     format: async (data) => formatMetrics(data),
   },
 }
@@ -40,6 +42,7 @@ export function report(request: Request): Writing {
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
   const scope = wholeCluster(request)
+  const copy = options.output === undefined ? undefined : request.pathOf(options.output)
   return {
     graph: scope.graph,
     work: async (session) => {
@@ -47,30 +50,13 @@ export function report(request: Request): Writing {
       const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
       if (!signal.aborted) {
         session.workspace.auth.write(chosen.file, text, publicMode)
-        const file = `${auth.path}/${chosen.file}`
-        print(options.json ? formatJsonLine({ type: 'report', path: file }) : printable(file))
+        if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
+        for (const path of [`${auth.path}/${chosen.file}`, copy ?? []].flat())
+          print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
       return { outcomes: seen.outcomes, findings: [] }
     },
   }
-}
-
-type Labels = Readonly<Record<string, string>>
-type Value = number | boolean | Date | undefined
-
-/**
- * A metric for node_exporter's textfile collector, and its value for each set of labels; an undefined one has no line.
- * https://prometheus.io/docs/instrumenting/exposition_formats/
- */
-function family(name: string, help: string, samples: readonly (readonly [Labels, Value])[]): string[] {
-  const lines = samples.flatMap(([each, value]) =>
-    value === undefined ? [] : [`harderway_${name}${labels(each)} ${numberOf(value)}`],
-  )
-  return lines.length === 0 ? [] : [`# HELP harderway_${name} ${help}`, `# TYPE harderway_${name} gauge`, ...lines]
-}
-
-function numberOf(value: NonNullable<Value>): number {
-  return value instanceof Date ? Math.floor(value.getTime() / 1000) : Number(value)
 }
 
 export function formatMetrics({ workspace, items, nodes }: ReportData): string {
@@ -98,6 +84,11 @@ export function formatMetrics({ workspace, items, nodes }: ReportData): string {
       'Whether it matches cluster.yaml.',
       ofItems(({ state }) => state === 'fresh'),
     ),
+    family(
+      'node_inspected',
+      'Whether the node could be looked at.',
+      nodes.map(({ node, state, deployed }) => [{ cluster, node }, state !== 'failed' && deployed !== undefined]),
+    ),
     family('node_deployed', 'Whether the node has the files of auth/.', ofNodes('deployed')),
     family('node_installed', 'Whether they are where the units of the node read them.', ofNodes('installed')),
     family('node_loaded', 'Whether the units of the node have loaded them.', ofNodes('loaded')),
@@ -108,12 +99,6 @@ export function formatMetrics({ workspace, items, nodes }: ReportData): string {
     ),
     family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, workspace.now]]),
   ]
-  return `${families.flat().join('\n')}\n`
-}
-
-function labels(values: Labels): string {
-  const quoted = (value: string) => value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')
-  return `{${Object.entries(values)
-    .map(([name, value]) => `${name}="${quoted(value)}"`)
-    .join(',')}}`
+  const lastRun = readLastRun(String(workspace.auth.tryBytes(metricsFile) ?? ''))
+  return formatLines([...families.flat(), ...lastRun])
 }

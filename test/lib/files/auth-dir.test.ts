@@ -166,7 +166,7 @@ test('a symbolic link where the temporary file goes is not followed', (t) => {
   const auth = folder(t)
   const outside = folder(t)
   writeFileSync(join(outside.path, 'theirs'), 'theirs')
-  symlinkSync(join(outside.path, 'theirs'), join(auth.path, '.tmp-key'))
+  symlinkSync(join(outside.path, 'theirs'), join(auth.path, '.tmp-key~'))
   auth.write('key', 'ours', secretMode)
   assert.equal(readFileSync(join(outside.path, 'theirs'), 'utf8'), 'theirs')
   assert.deepEqual(auth.names(), ['key'])

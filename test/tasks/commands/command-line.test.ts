@@ -143,7 +143,7 @@ test('the help of a command explains its own options, and points at the common o
   for (const command of commands) {
     const help = helpOf(command)
     assert.deepEqual(optionsIn(help), command.options)
-    const common = command.name === 'init' ? '' : '--config, '
+    const common = command.auth === 'has none yet' ? '' : '--config, '
     assert.ok(
       help.split('\n').includes(`Also ${common}--json, --verbose and --quiet: see npm run task -- --help`),
       help,

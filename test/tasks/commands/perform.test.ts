@@ -1,9 +1,10 @@
 /** How a command is carried out: the lock, the report of a failure and the end are the same for all. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure, usageFailure } from '../../../lib/failure.ts'
+import type { CaAdvice } from '../../../lib/show/advice.ts'
 import type { Summary } from '../../../lib/show/summary.ts'
 import { perform } from '../../../tasks/commands/perform.ts'
 import type { ClusterCommand } from '../../../tasks/commands/table.ts'
@@ -27,6 +28,7 @@ function writer(load: (request: Request) => Writing, loadPlan?: (request: Reques
 /** As much of a Request as it takes, and what is printed. */
 function requestIn(t: TestContext, ...args: string[]) {
   const place = scratch(t)
+  const lock = join(place, 'auth/.lock')
   const printed: string[] = []
   const request = {
     cluster: { name: 'kubenet', layout: 'harder-way', nodes: [{}], ssh: { concurrency: 1 } },
@@ -43,10 +45,11 @@ function requestIn(t: TestContext, ...args: string[]) {
     note: (text: string) => printed.push(`note: ${text}`),
     problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
     end: async ({ exit, toDo }: Summary) => {
+      assert.ok(!existsSync(lock))
       printed.push(`exit ${exit}${toDo ? `, to do: ${toDo}` : ''}`)
     },
   }
-  return { request, reporter, printed, lock: join(place, 'auth/.lock'), cluster: `kubenet: ${request.file}, 1 node` }
+  return { request, reporter, printed, lock, cluster: `kubenet: ${request.file}, 1 node` }
 }
 
 test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
@@ -59,7 +62,7 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
       return { outcomes: new Map(), findings: ['stale'] }
     },
     closing: () => {
-      assert.ok(!existsSync(lock))
+      assert.ok(existsSync(lock))
       return { advice: [], nextToExpire: undefined, toDo: ['this'] }
     },
   }))
@@ -89,6 +92,37 @@ test('a failure of the work is reported, gives the lock back, and is the exit st
     { message: 'no' },
   )
   assert.ok(!existsSync(lock))
+})
+
+test('a writer that reports its end leaves it in the metrics, if there are any and however it ends', async (t) => {
+  const { request, reporter, lock } = requestIn(t)
+  const metrics = join(lock, '../report.prom')
+  const run = async (given: Partial<Writing>, work: Writing['work']) => {
+    const command = writer(() => ({ ...given, work }))
+    await perform(command, { ...request, now: () => new Date(5_000) })
+    return (
+      existsSync(metrics) &&
+      readFileSync(metrics, 'utf8')
+        .split('\n')
+        .filter((line) => line && !line.startsWith('#'))
+    )
+  }
+  const lines = (exit: number) => [
+    'other 1',
+    'harderway_last_run_timestamp_seconds{cluster="kubenet"} 5',
+    `harderway_last_run_exit_status{cluster="kubenet"} ${exit}`,
+  ]
+  assert.equal(await run({ reporter }, async () => nothing), false)
+  writeFileSync(metrics, 'other 1\n')
+  assert.deepEqual(await run({}, async () => nothing), ['other 1'])
+  assert.deepEqual(await run({ reporter }, async () => nothing), lines(0))
+  const fail = async () => {
+    throw new Failure('no')
+  }
+  assert.deepEqual(await run({ reporter }, fail), lines(1))
+  const caEnds = { at: new Date(), commands: [] } as unknown as CaAdvice
+  const closing = () => ({ advice: [], nextToExpire: undefined, caEnds })
+  assert.deepEqual(await run({ reporter, closing }, async () => nothing), lines(4))
 })
 
 test('bad usage is thrown before anything is printed or made', async (t) => {

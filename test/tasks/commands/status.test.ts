@@ -516,7 +516,10 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     const [page, metrics] = ['html', 'prom'].map((kind) => readFileSync(join(place, `auth/report.${kind}`), 'utf8'))
     assert.ok(page?.includes(rollout))
     const lines = metrics?.match(/^harderway_node_.*gateway.*$/gm)?.map((line) => line.replace(/{.*}/, ''))
-    assert.deepEqual(lines, ['harderway_node_deployed 1', 'harderway_node_installed 0', 'harderway_node_loaded 0'])
+    assert.deepEqual(lines, [
+      ...['harderway_node_inspected 1', 'harderway_node_deployed 1'],
+      ...['harderway_node_installed 0', 'harderway_node_loaded 0'],
+    ])
   })
 
   test('the table has how many nodes have a file as it is here, and a line a node', async () => {

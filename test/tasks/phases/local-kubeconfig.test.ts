@@ -227,7 +227,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     test('temporary files of a run that was killed are removed, those of others are not', async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)
-      write(join(dirname(config), '.tmp-config'), 'half')
+      write(join(dirname(config), '.tmp-config~'), 'half')
       write(join(dirname(config), '.tmp-other'), 'half')
       assert.equal((await run(folder, 'local-kubeconfig')).status, 0)
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['.tmp-other', 'config', 'config.before-harderway'])

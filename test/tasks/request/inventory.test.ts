@@ -84,12 +84,20 @@ for (const [title, found, expected] of [
     assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
     const workspace = { ...found.workspace, auth: temporaryAuth(t) }
     const text = formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
-    const values = ['deployed', 'installed', 'loaded'].map(
+    const values = ['inspected', 'deployed', 'installed', 'loaded'].map(
       (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
     )
     assert.deepEqual(
       values,
-      expected.map((each) => (each === undefined ? undefined : String(Number(each)))),
+      [expected[0] !== undefined, ...expected].map((each) => (each === undefined ? undefined : String(Number(each)))),
     )
     assert.equal(formatRollout([]), '')
   })
+
+test('a node of which only the units could not be looked at was not inspected', (t) => {
+  const found = seen(same, { kind: 'failed', failure: new Failure('no sudo') })
+  const workspace = { ...found.workspace, auth: temporaryAuth(t) }
+  const text = formatMetrics({ ...found, workspace, items: [], nodes: takeNodeInventory(found) })
+  assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
+  assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
+})

@@ -1,7 +1,7 @@
 /** `report --format prometheus`, read by promtool, beside what openssl says of the files. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
@@ -135,4 +135,63 @@ test('a cluster may have any name that cluster.yaml allows', { skip: needs('prom
   assert.equal((await harderway(place.path, ...phases)).status, 0)
   const { fresh } = await metricsOf(place, name)
   assert.equal(fresh?.size, 24)
+})
+
+test('a run leaves when it ended and its exit status in a report.prom that is there, and report keeps both', {
+  skip: needs('promtool'),
+}, async (t) => {
+  const place = prepare(t)
+  const ended = new Date('2026-11-27T03:04:05.678Z')
+  const run = (now: Date, ...args: string[]) => harderway({ place: place.path, now }, ...args)
+  const lastRun = async () => {
+    const { last_run_timestamp_seconds: time, last_run_exit_status: exit } = await metricsOf(place)
+    return [...(time?.values() ?? []), ...(exit?.values() ?? [])]
+  }
+  assert.equal((await run(ended, ...phases)).status, 0)
+  assert.ok(!existsSync(join(place.auth, 'report.prom')))
+  assert.deepEqual(await lastRun(), [])
+  assert.equal((await run(ended, ...phases)).status, 0)
+  assert.deepEqual(await lastRun(), [1795748645, 0])
+  // Every node has a closed port for ssh.
+  writeCluster(place.path, [p256, [['nodes'], [{ name: 'control0', role: 'control', ip: '127.0.0.1', port: 1 }]]])
+  const later = new Date(ended.getTime() + 86_400_000)
+  assert.equal((await run(later, 'bootstrap')).status, 1)
+  assert.deepEqual(await lastRun(), [1795835045, 1])
+  for (const looks of [['bootstrap', '--dry-run'], ['status'], ['report']]) await run(ended, ...looks)
+  assert.deepEqual(await lastRun(), [1795835045, 1])
+})
+
+test('a run by which something would be replaced leaves its exit status too', {
+  skip: needs('promtool'),
+}, async (t) => {
+  const place = prepare(t)
+  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  await metricsOf(place)
+  rmSync(join(place.auth, 'ca.pem'))
+  rmSync(join(place.auth, 'ca-key.pem'))
+  assert.equal((await harderway(place.path, ...phases)).status, 3)
+  assert.match(
+    readFileSync(join(place.auth, 'report.prom'), 'utf8'),
+    /^harderway_last_run_exit_status\{cluster="kubenet"\} 3$/m,
+  )
+})
+
+test('--output writes a copy that others can read, and nothing else in its folder', async (t) => {
+  const place = prepare(t)
+  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  const folder = join(place.path, 'textfile')
+  const file = join(folder, 'kubenet.prom')
+  const write = () => harderway(place.path, 'report', '--format', 'prometheus', '--output', 'textfile/kubenet.prom')
+  const missing = await write()
+  assert.equal(missing.status, 1)
+  assert.match(missing.stderr, /textfile.*no such file or directory/)
+  // What a killed run has left: no file that ends in .prom, which the collector would read.
+  mkdirSync(join(folder, '.tmp-kubenet.prom~'), { recursive: true })
+  const umask = process.umask(0o077)
+  const { status, stdout } = await write()
+  process.umask(umask)
+  assert.deepEqual([status, stdout], [0, `${join(place.auth, 'report.prom')}\n${file}\n`])
+  assert.equal(statSync(file).mode & 0o777, 0o644)
+  assert.deepEqual(readFileSync(file), readFileSync(join(place.auth, 'report.prom')))
+  assert.deepEqual(readdirSync(folder), ['kubenet.prom'])
 })

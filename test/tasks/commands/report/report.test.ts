@@ -270,10 +270,10 @@ describe('report', { concurrency: 2 }, () => {
 
   test('is written where a folder has the name that it is to have until it is whole', async (t) => {
     const { place, auth } = copied(t)
-    mkdirSync(join(auth, '.tmp-report.html/inside'), { recursive: true })
+    mkdirSync(join(auth, '.tmp-report.html~/inside'), { recursive: true })
     const ran = await harderway(place, 'report')
     assert.deepEqual(ran, { status: 0, stdout: `${join(auth, 'report.html')}\n`, stderr: '', events: [] })
-    assert.ok(!readdirSync(auth).includes('.tmp-report.html'))
+    assert.ok(!readdirSync(auth).includes('.tmp-report.html~'))
   })
 
   describe('while another run holds auth/', () => {

@@ -1,0 +1,173 @@
+/** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
+import { userInfo } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
+import { printable, quote } from '../../lib/wording.ts'
+import { program } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
+import { authBeside, type Request } from '../request/session.ts'
+
+/** Where the textfile collector of Debian's prometheus-node-exporter reads. */
+const collectorFolder = '/var/lib/prometheus/node-exporter'
+
+/** What is run, and as whom. */
+interface Job {
+  /** Of the units and of the file with metrics. */
+  readonly name: string
+  readonly cluster: string
+  readonly user: string
+  /** In which the commands that a run prints work as typed. */
+  readonly folder: string
+  /** The user's KUBECONFIG, if bootstrap reads it. */
+  readonly kubeconfig: string | undefined
+  readonly run: readonly string[]
+  readonly report: readonly string[]
+  /** Folders that these write to; one with a - may be missing. */
+  readonly writable: readonly string[]
+}
+
+interface File {
+  readonly name: string
+  readonly text: string
+}
+
+export function schedule(request: Request): readonly Finding[] {
+  const { options, print, pathOf } = request
+  const job = createJob(request)
+  const files = [formatService(job), formatTimer(job), formatCrontab(job)]
+  if (options.write === undefined) {
+    for (const { name, text } of files)
+      print(options.json ? formatJsonLine({ type: 'file', name, text }) : `# ${name}\n${text}`)
+    return []
+  }
+  const folder = pathOf(options.write)
+  makeFolders(folder)
+  for (const { name, text } of files) {
+    const path = join(folder, name)
+    replaceFile(path, text, publicMode, { durable: false })
+    print(options.json ? formatJsonLine({ type: 'file', name, path }) : printable(path))
+  }
+  if (!options.json && !options.quiet) for (const line of nextSteps(folder, job)) print(printable(line))
+  return []
+}
+
+function createJob(request: Request): Job {
+  const { cluster, file, options, env, cwd, kubeconfigs, pathOf } = request
+  const { localKubeconfig } = cluster
+  const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
+  const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
+  const config = ['--config', file]
+  const isRead = localKubeconfig && localKubeconfig.path === undefined && env.KUBECONFIG
+  return {
+    name,
+    cluster: cluster.name,
+    user: userInfo().username,
+    folder: cwd(),
+    kubeconfig: isRead ? kubeconfigs().join(delimiter) : undefined,
+    run: [...program, 'bootstrap', ...config],
+    report: [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output],
+    writable: [
+      authBeside(request).path,
+      ...(localKubeconfig ? kubeconfigs().map((path) => `-${dirname(path)}`) : []),
+      `-${dirname(output)}`,
+    ],
+  }
+}
+
+/** Without MemoryDenyWriteExecute=, since Node compiles, and ProtectProc=, since the lock on auth/ looks for its holder. */
+function formatService({ name, cluster, user, folder, kubeconfig, run, report, writable }: Job): File {
+  const text = `[Unit]
+Description=harderway bootstrap of ${specifiers(cluster)}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+User=${user}
+WorkingDirectory=${specifiers(folder)}
+${kubeconfig === undefined ? '' : `Environment=${word(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
+# The metrics of the nodes, and how the run ended. A failure of this one does not count.
+ExecStopPost=-${formatExec(report)}
+TimeoutStopSec=10min
+
+# Nothing else can be written. So ssh adds no host key: connect to a new node by hand first.
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths=${[...new Set(writable)].map(word).join(' ')}
+UMask=0077
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+LockPersonality=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+`
+  return { name: `${name}.service`, text }
+}
+
+function formatTimer({ name, cluster }: Job): File {
+  const text = `[Unit]
+Description=harderway bootstrap of ${specifiers(cluster)}, every day
+
+[Timer]
+OnCalendar=daily
+RandomizedDelaySec=2h
+# A day on which the machine was down is made up for when it is up again.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+`
+  return { name: `${name}.timer`, text }
+}
+
+/** crontab(5): cron mails what is printed, and an unescaped % would be a new line. */
+function formatCrontab({ name, folder, kubeconfig, run, report }: Job): File {
+  const typed = (words: readonly string[]) => words.map(quote).join(' ')
+  const steps = [
+    `cd ${quote(folder)}`,
+    ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
+    `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
+  ]
+  return { name: `${name}.crontab`, text: `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')}\n` }
+}
+
+function nextSteps(folder: string, { name }: Job): string[] {
+  const [service, timer, crontab] = ['service', 'timer', 'crontab'].map((end) => quote(join(folder, `${name}.${end}`)))
+  return [
+    'now, with systemd:',
+    `    sudo cp ${service} ${timer} /etc/systemd/system/`,
+    `    sudo systemctl enable --now ${name}.timer`,
+    'or with cron:',
+    `    (crontab -l; cat ${crontab}) | crontab -`,
+  ]
+}
+
+/** A command line of a unit, in which $ would begin a variable: systemd.service(5), "Command lines". */
+function formatExec(words: readonly string[]): string {
+  return words.map((each) => word(each).replaceAll('$', '$$$$')).join(' ')
+}
+
+/** As one word of a unit: systemd.syntax(7), "Quoting". */
+function word(text: string): string {
+  const escaped = specifiers(text)
+  return /^[\w@%+=:,./$-]+$/.test(text) ? escaped : `"${escaped.replace(/["\\]/g, '\\$&')}"`
+}
+
+/** systemd.unit(5), "Specifiers" */
+function specifiers(text: string): string {
+  return text.replaceAll('%', '%%')
+}

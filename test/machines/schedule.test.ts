@@ -1,0 +1,199 @@
+/**
+ * What `schedule` writes, under a real systemd: the timer renews what is due, and finishes on its next day what a kill, a reboot
+ * or a node that is down has left. The gateway is the machine that has auth/, with the package in a folder of its user's.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { cpSync, readFileSync, utimesSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import type { Machine } from '../lab/machines/machine.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { eventually } from '../support/eventually.ts'
+import { writeCluster } from '../support/harderway.ts'
+import { skip } from '../support/running.ts'
+import { copySource } from '../support/source.ts'
+
+/** Each character of it means something to systemd or to a shell. */
+const folder = '/home/ubuntu/my %n $HOME'
+const unit = 'harderway-kubenet'
+const stamp = `/var/lib/systemd/timers/stamp-${unit}.timer`
+const metricsFile = `/var/lib/prometheus/node-exporter/${unit}.prom`
+const deployedTo = ['control0', 'worker0', 'worker1']
+
+/** Days of validity and renewBefore: by each pair, what the one before has issued is due. */
+const periods = [
+  [10, 5],
+  [100, 20],
+  [400, 200],
+  [1000, 500],
+  [2000, 1500],
+] as const
+
+function makePackage(lab: Machines): string {
+  const source = join(lab.place, 'source')
+  copySource(source)
+  execFileSync(process.execPath, ['package.ts'], { cwd: source })
+  return join(source, 'dist')
+}
+
+describe('the timer of schedule', { skip }, () => {
+  let lab: Machines
+  let operator: Machine
+  let next = 0
+
+  const as = (user: string, command: string) =>
+    operator.exec(`su ${user} -c ${quoted(`cd ${quoted(folder)} && ${command}`)}`)
+  const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
+  const harderway = (task: string) => as('ubuntu', `/opt/lab/node node_modules/harderway/bin/main.js ${task}`)
+  const shown = async () => {
+    const names = ['InvocationID', 'ActiveState', 'Result', 'ExecMainStatus']
+    const values = await operator.exec(`systemctl show ${names.map((name) => `-p ${name}`).join(' ')} ${unit}.service`)
+    return Object.fromEntries(values.split('\n').map((line) => line.split('='))) as Record<string, string>
+  }
+  /** Everything that was issued is due from then on. A node is waited for as long as that: seconds. */
+  const makeDue = (ConnectTimeout = 3) => {
+    const [validity, renewBefore] = periods[next++] ?? []
+    writeCluster(join(operator.root, folder), [
+      [['certificates'], { key: 'ecdsa-p256', validity: `${validity}d`, renewBefore: `${renewBefore}d` }],
+      [['ssh', 'options'], { ConnectTimeout }],
+      [['nodes'], deployedTo.map((name) => lab.machine(name)).map(({ name, role, ip }) => ({ name, role, ip }))],
+    ])
+  }
+  const passDay = () => {
+    const before = Date.now() / 1000 - 2 * 86_400
+    utimesSync(join(operator.root, stamp), before, before)
+  }
+  /** As the next day: the timer makes up for it. Resolves when the service has started. */
+  const fire = async () => {
+    const { InvocationID } = await shown()
+    await operator.exec(`systemctl stop ${unit}.timer`)
+    passDay()
+    await operator.exec(`systemctl start ${unit}.timer`)
+    await eventually(async () => assert.notEqual((await shown()).InvocationID, InvocationID))
+  }
+  const ended = () =>
+    eventually(async () => {
+      const { ActiveState, Result, ExecMainStatus } = await shown()
+      assert.match(String(ActiveState), /^(inactive|failed)$/)
+      return [Result, ExecMainStatus]
+    })
+  const here = (name: string) => readFileSync(join(operator.root, folder, 'auth', name))
+  const there = (node: string, name: string) => readFileSync(join(lab.machine(node).root, 'home/ubuntu', name))
+  const isDeployed = (node: string) => assert.deepEqual(there(node, `${node}.pem`), here(`${node}.pem`))
+  const metrics = () => readFileSync(join(operator.root, metricsFile), 'utf8')
+  const assertRenewed = async (old: Buffer) => {
+    assert.notDeepEqual(here('kubernetes.pem'), old)
+    for (const node of deployedTo) isDeployed(node)
+    await harderway('bootstrap --dry-run')
+    assert.match(metrics(), /^harderway_last_run_exit_status\{cluster="kubenet"\} 0$/m)
+  }
+  /** Resolves when worker0 has what worker1, which does not answer, has not. */
+  const middle = async (old: Buffer) => {
+    await eventually(() => {
+      assert.notDeepEqual(here('kubernetes.pem'), old)
+      isDeployed('worker0')
+    })
+    assert.equal((await shown()).ActiveState, 'activating')
+  }
+  const stall = 60
+  const sshd = (signal: 'STOP' | 'CONT') =>
+    lab.machine('worker1').exec(`kill -${signal} $(systemctl show --value -p MainPID ssh.service)`)
+
+  before(async () => {
+    lab = await startMachines()
+    operator = lab.machine('gateway')
+    const home = join(operator.root, 'home/ubuntu')
+    cpSync(makePackage(lab), join(operator.root, folder, 'node_modules/harderway'), { recursive: true })
+    cpSync(join(lab.place, 'lab/client_key'), join(home, '.ssh/id_ed25519'))
+    cpSync(join(lab.place, 'lab/known_hosts'), join(home, '.ssh/known_hosts'))
+    makeDue()
+    const collected = dirname(metricsFile)
+    await operator.exec(`chown -R ubuntu: /home/ubuntu; mkdir -p ${collected}`)
+    await operator.exec(`chgrp ubuntu ${collected}; chmod g+w ${collected}`)
+    await harderway('bootstrap')
+    await harderway('report --format prometheus')
+    // As it is printed, apart from sudo; and without a delay by chance.
+    const printed = await harderway('schedule --write units')
+    const steps = [...printed.matchAll(/^ {4}sudo (.*)$/gm)].map(([, step]) => step)
+    assert.equal(steps.length, 2, printed)
+    operator.write(`/etc/systemd/system/${unit}.timer.d/test.conf`, '[Timer]\nRandomizedDelaySec=0\n')
+    await operator.exec(steps.join(' && '))
+  })
+  after(() => lab?.stop())
+
+  test('does nothing as it is enabled, and renews on its day what is due, on every node', async () => {
+    assert.equal((await shown()).InvocationID, '')
+    const old = here('kubernetes.pem')
+    makeDue()
+    await fire()
+    assert.deepEqual(await ended(), ['success', '0'])
+    await assertRenewed(old)
+    assert.match(await operator.exec(`stat -c %a:%U ${metricsFile}`), /^644:ubuntu\n$/)
+    for (const node of deployedTo)
+      assert.match(metrics(), new RegExp(`^harderway_node_deployed\\{cluster="kubenet",node="${node}"\\} 1$`, 'm'))
+  })
+
+  test('can write nothing but auth/, the kubeconfig and the metrics; finishes what a kill has left', async () => {
+    const old = here('kubernetes.pem')
+    makeDue(stall)
+    await sshd('STOP')
+    await fire()
+    await middle(old)
+    const inside = (path: string) =>
+      operator.exec(
+        `nsenter --mount --target $(systemctl show --value -p MainPID ${unit}.service) touch ${quoted(path)}`,
+      )
+    for (const path of ['auth/report.prom', '../.kube/config']) await inside(join(folder, path))
+    for (const path of ['cluster.yaml', 'node_modules/harderway/bin/main.js', '../.ssh/known_hosts'])
+      await assert.rejects(inside(join(folder, path)), /Read-only file system/)
+    await operator.exec(`systemctl kill --signal=KILL --kill-whom=all ${unit}.service`)
+    assert.throws(() => isDeployed('worker1'))
+    await sshd('CONT')
+    assert.equal((await ended())[0], 'signal')
+    await fire()
+    assert.deepEqual(await ended(), ['success', '0'])
+    await assertRenewed(old)
+  })
+
+  test('finishes what a power cut has left, once the machine is up on the next day', async () => {
+    const old = here('kubernetes.pem')
+    makeDue(stall)
+    await sshd('STOP')
+    await fire()
+    await middle(old)
+    await operator.kill()
+    await sshd('CONT')
+    passDay()
+    await operator.start()
+    await eventually(async () => assert.notEqual((await shown()).InvocationID, ''))
+    assert.deepEqual(await ended(), ['success', '0'])
+    await assertRenewed(old)
+  })
+
+  test('fails each day while a node is down, renews the others, and the node on the day when it is back', async (t) => {
+    const old = here('kubernetes.pem')
+    makeDue()
+    await lab.machine('worker1').stop()
+    for (const _ of [1, 2]) {
+      await fire()
+      assert.deepEqual(await ended(), ['exit-code', '1'])
+      isDeployed('worker0')
+      assert.match(metrics(), /^harderway_last_run_exit_status\{cluster="kubenet"\} 1$/m)
+      assert.match(metrics(), /^harderway_node_inspected\{cluster="kubenet",node="worker1"\} 0$/m)
+      assert.doesNotMatch(metrics(), /^harderway_node_deployed\{cluster="kubenet",node="worker1"\}/m)
+    }
+    t.diagnostic(await operator.journal(unit))
+    await lab.machine('worker1').start()
+    await fire()
+    assert.deepEqual(await ended(), ['success', '0'])
+    await assertRenewed(old)
+  })
+
+  test('does not start without auth/, and so makes no new identity', async () => {
+    await as('ubuntu', 'mv auth away')
+    await assert.rejects(operator.exec(`systemctl start ${unit}.service`))
+    assert.equal((await shown()).ExecMainStatus, '226')
+    await as('ubuntu', 'test ! -e auth && mv away auth')
+  })
+})

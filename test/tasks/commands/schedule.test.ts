@@ -1,0 +1,142 @@
+/** `schedule`: systemd accepts the units, and the line does under cron's conditions what a run by hand does. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Edit, entry, harderway, writeCluster } from '../../support/harderway.ts'
+import { needs } from '../../support/parts.ts'
+import { scratch } from '../../support/scratch.ts'
+
+/** Nothing listens there. */
+const closed: readonly Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['nodes'], [{ name: 'control0', role: 'control', ip: '192.168.1.11', host: '127.0.0.1', port: 1 }]],
+]
+const names = ['crontab', 'service', 'timer'].map((end) => `harderway-kubenet.${end}`)
+
+/** A folder that nobody would name so, with a cluster.yaml. */
+function prepare(t: { after(work: () => void): void }, edits: readonly Edit[] = []): string {
+  const place = join(scratch(t), `it's 100%n "$HOME" \\ mine`)
+  mkdirSync(join(place, 'home'), { recursive: true })
+  writeCluster(place, [...closed, ...edits])
+  return place
+}
+
+async function written(place: string, env: Readonly<Record<string, string>> = {}) {
+  const ran = await harderway({ place, env }, 'schedule', '--write', 'units', '--output', 'textfile/kubenet.prom')
+  assert.equal(ran.status, 0, ran.stderr)
+  const folder = join(place, 'units')
+  assert.deepEqual(readdirSync(folder), names)
+  const text = (end: string) => readFileSync(join(folder, `harderway-kubenet.${end}`), 'utf8')
+  return { ...ran, folder, text }
+}
+
+test('systemd accepts the units, and finds the service hardened', { skip: needs('systemd-analyze') }, async (t) => {
+  const { folder, text } = await written(prepare(t))
+  const analyze = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+    return { status, said: stdout + stderr }
+  }
+  const units = names.slice(1).map((name) => join(folder, name))
+  assert.deepEqual(analyze('verify', '--man=no', ...units), { status: 0, said: '' })
+  // It accepts a % that begins a specifier, and a $ that begins a variable.
+  assert.doesNotMatch(text('service').replaceAll('%%', ''), /%/)
+  for (const [line] of text('service').matchAll(/^Exec.*$/gm)) assert.doesNotMatch(line.replaceAll('$$', ''), /\$/)
+  const { status, said } = analyze('security', '--no-pager', '--offline=true', '--threshold=25', units[0] ?? '')
+  assert.equal(status, 0, said)
+})
+
+test('the line does under cron what bootstrap and report do, and leaves the metrics where they are read', {
+  skip: needs('ssh'),
+}, async (t) => {
+  const place = prepare(t)
+  mkdirSync(join(place, 'textfile'))
+  const { text } = await written(place)
+  const [line = '', end] = text('crontab').split('\n')
+  assert.equal(end, '')
+  const command = line.replace(/^\d+ \d+ \* \* \* /, '')
+  assert.notEqual(command, line)
+  // As cron reads it, up to a % without a backslash: crontab(5).
+  assert.doesNotMatch(command, /(?<!\\)%/)
+  const env = { PATH: '/usr/bin:/bin', HOME: join(place, 'home'), LOGNAME: userInfo().username }
+  const run = () => spawnSync('sh', ['-c', command.replaceAll('\\%', '%')], { cwd: '/', env, encoding: 'utf8' })
+  for (const _ of [1, 2]) {
+    const { stdout, stderr } = run()
+    assert.match(stdout + stderr, /control0: .*refused/)
+    assert.doesNotMatch(stdout, /report\.prom/)
+  }
+  assert.ok(existsSync(join(place, 'auth/ca.pem')))
+  const file = join(place, 'textfile/kubenet.prom')
+  assert.equal(statSync(file).mode & 0o777, 0o644)
+  const metrics = readFileSync(file, 'utf8')
+  assert.match(metrics, /^harderway_last_run_exit_status\{cluster="kubenet"\} 1$/m)
+  assert.match(metrics, /^harderway_node_inspected\{cluster="kubenet",node="control0"\} 0$/m)
+})
+
+test('the units run this Node and this entry as this user, and may write to auth/, and not beside it', async (t) => {
+  const place = scratch(t)
+  writeCluster(place)
+  const { text } = await written(place)
+  const service = text('service')
+  const config = `--config ${place}/cluster.yaml`
+  assert.ok(service.includes(`\nExecStart=${process.execPath} ${entry} bootstrap ${config}\n`), service)
+  assert.ok(
+    service.includes(
+      `\nExecStopPost=-${process.execPath} ${entry} report --format prometheus --on-nodes ${config} --output ${place}/textfile/kubenet.prom\n`,
+    ),
+    service,
+  )
+  assert.ok(service.includes(`\nUser=${userInfo().username}\nWorkingDirectory=${place}\n`), service)
+  assert.ok(service.includes(`\nReadWritePaths=${place}/auth -${place}/home/.kube -${place}/textfile\n`), service)
+  assert.doesNotMatch(service, /KUBECONFIG/)
+})
+
+test("the user's KUBECONFIG is kept, where bootstrap reads it", async (t) => {
+  const place = scratch(t)
+  writeCluster(place)
+  const env = { KUBECONFIG: 'a/config:b/config' }
+  const kept = await written(place, env)
+  assert.match(kept.text('service'), new RegExp(`^Environment=KUBECONFIG=${place}/a/config:${place}/b/config$`, 'm'))
+  assert.match(kept.text('service'), new RegExp(`^ReadWritePaths=.* -${place}/a -${place}/b `, 'm'))
+  assert.match(kept.text('crontab'), new RegExp(` && export KUBECONFIG=${place}/a/config:${place}/b/config && `))
+  for (const localKubeconfig of [false, { path: './kubeconfig' }]) {
+    writeCluster(place, [[['localKubeconfig'], localKubeconfig]])
+    assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
+  }
+})
+
+test('it is printed if no folder is given, under a name that systemd allows, and says what to do with files', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [[['name'], 'a:b/c@d.e_f-G']])
+  const printed = await harderway(place, 'schedule')
+  assert.deepEqual(printed.stdout.match(/^# harderway-.*$/gm), [
+    '# harderway-a-b-c-d.e_f-G.service',
+    '# harderway-a-b-c-d.e_f-G.timer',
+    '# harderway-a-b-c-d.e_f-G.crontab',
+  ])
+  assert.match(printed.stdout, / --output \/var\/lib\/prometheus\/node-exporter\/harderway-a-b-c-d\.e_f-G\.prom\n/)
+  const { events } = await harderway(place, 'schedule', '--json')
+  assert.deepEqual(
+    events.map(({ type, text }) => [type, printed.stdout.includes(String(text))]),
+    [1, 2, 3].map(() => ['file', true]),
+  )
+  writeCluster(place)
+  const { stdout, folder } = await written(place)
+  assert.equal(
+    stdout,
+    `${[
+      ...['service', 'timer', 'crontab'].map((end) => `${folder}/harderway-kubenet.${end}`),
+      'now, with systemd:',
+      `    sudo cp ${folder}/harderway-kubenet.service ${folder}/harderway-kubenet.timer /etc/systemd/system/`,
+      '    sudo systemctl enable --now harderway-kubenet.timer',
+      'or with cron:',
+      `    (crontab -l; cat ${folder}/harderway-kubenet.crontab) | crontab -`,
+    ].join('\n')}\n`,
+  )
+  writeFileSync(join(place, 'file'), '')
+  const refused = await harderway(place, 'schedule', '--write', 'file')
+  assert.equal(refused.status, 1)
+  assert.match(refused.stderr, /file/)
+})
