@@ -9,7 +9,6 @@ import type { Finding } from '../request/job.ts'
 import { type OptionName, optionTable, usage } from '../request/options.ts'
 import type { Call } from '../request/session.ts'
 import { groups, phases } from '../tables/phases.ts'
-import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
 /** Each calls `completion SHELL -- WORD...` with the words up to the cursor, and offers files if that prints nothing. */
 const scripts: Readonly<Record<string, string>> = {
@@ -31,14 +30,29 @@ complete -o default -F _harderway harderway`,
 compdef _harderway harderway`,
 }
 
+/** What is completed of a command. */
+interface Row {
+  readonly name: string
+  readonly operands?: string
+  readonly options: readonly OptionName[]
+}
+
+/** The table of commands: it loads this file. */
+export interface Table {
+  readonly run: Row
+  readonly commands: readonly Row[]
+  readonly commonOptions: readonly OptionName[]
+  readonly questions: readonly OptionName[]
+}
+
 /** Throws a usage Failure for an unknown shell. */
-export async function completion(call: Call): Promise<readonly Finding[]> {
+export async function completion(call: Call, table: Table): Promise<readonly Finding[]> {
   const [, shell = '', ...words] = call.options.names
   const script = Object.hasOwn(scripts, shell) ? scripts[shell] : undefined
   if (script === undefined) throw usage(`completion needs a shell: ${Object.keys(scripts).join(' or ')}`, 'completion')
   const text = `${formatFunction()}\n${script}`
   if (words.length === 0) call.print(call.options.json ? formatJsonLine({ type: 'completion', shell, text }) : text)
-  else for (const word of await complete(words, call)) call.print(word)
+  else for (const word of await complete(words, call, table)) call.print(word)
   return []
 }
 
@@ -54,14 +68,20 @@ function formatFunction(): string {
 }
 
 /** What the last word may be completed to. */
-async function complete(words: readonly string[], call: Call): Promise<string[]> {
+async function complete(words: readonly string[], call: Call, table: Table): Promise<string[]> {
   const before = words.slice(0, -1)
   const word = words.at(-1) ?? ''
-  const offers = new Set(await offersAfter(before, word, call))
+  const offers = new Set(await offersAfter(before, word, call, table))
   return [...offers].filter((offer) => offer.startsWith(word))
 }
 
-async function offersAfter(before: readonly string[], word: string, call: Call): Promise<readonly string[]> {
+async function offersAfter(
+  before: readonly string[],
+  word: string,
+  call: Call,
+  table: Table,
+): Promise<readonly string[]> {
+  const { commands, run } = table
   const { values, positionals } = parseArgs({
     args: [...before],
     options: optionTable as unknown as ParseArgsOptionsConfig,
@@ -74,7 +94,8 @@ async function offersAfter(before: readonly string[], word: string, call: Call):
   if (takesValue(last)) return []
   const [first] = positionals
   const command = first === undefined ? undefined : (commands.find(({ name }) => name === first) ?? run)
-  if (word.startsWith('-')) return optionsOf(command).filter((name) => !before.includes(name) || name === '--node')
+  if (word.startsWith('-'))
+    return optionsOf(command, table).filter((name) => !before.includes(name) || name === '--node')
   if (command && command !== run) return positionals.length === 1 ? operandsOf(command) : []
   return [
     ...Object.keys(groups),
@@ -90,13 +111,13 @@ function takesValue(word: string): boolean {
   return word.startsWith('--') && Object.hasOwn(optionTable, name) && optionTable[name as OptionName].type === 'string'
 }
 
-function optionsOf(command: Command | undefined): string[] {
+function optionsOf(command: Row | undefined, { run, commonOptions, questions }: Table): string[] {
   const { options } = command ?? run
   return [...options, ...commonOptions, ...(command ? ['help'] : questions)].map((name) => `--${name}`)
 }
 
 /** `ca | service-account | encryption-key` are words, `DIR` is not. */
-function operandsOf({ operands = '' }: Command): string[] {
+function operandsOf({ operands = '' }: Row): string[] {
   return operands.includes(' | ') ? operands.split(' | ') : []
 }
 

@@ -184,6 +184,9 @@ export const commands: readonly Command[] = [
     options: [],
     auth: 'has none yet',
     findings: {},
-    load: async () => (await import('./completion.ts')).completion,
+    load: async () => {
+      const { completion } = await import('./completion.ts')
+      return (call) => completion(call, { run, commands, commonOptions, questions })
+    },
   },
 ]
