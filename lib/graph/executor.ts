@@ -79,14 +79,17 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
   const hasAny = target.isAfterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
   const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
-  if (lost.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: lost }
+  const isHeld = lost.length > 0 && (!target.mayPass || target.needs.some(isLost))
+  if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()
   // The check takes a slot too where it needs a connection; that of a file is cheap.
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
   try {
     return await whole(() =>
-      lookAndBuild(target, known, options, building).finally(() => target.release?.(options.workspace)),
+      lookAndBuild(target, known, options, { lost, limit: building }).finally(() =>
+        target.release?.(options.workspace),
+      ),
     )
   } catch (error) {
     if (options.signal.aborted)
@@ -97,7 +100,13 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
 
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
-async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
+/** `lost`: what it comes after, and failed. */
+async function lookAndBuild(
+  target: Target,
+  known: Known,
+  options: RunOptions,
+  { lost, limit }: { readonly lost: readonly TargetId[]; readonly limit: LimitedWork },
+): Promise<Outcome> {
   const { signal, emit } = options
   const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
   while (isTurnOver()) await nextTurn()
@@ -108,6 +117,7 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
+  if (lost.length > 0 && !target.mayPass?.(reasons)) return { kind: 'cancelled', because: lost }
   if (options.dryRun || !target.build) {
     const change = options.foresees ? await foresee(target, known, { found, reasons, force }, workspace) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }

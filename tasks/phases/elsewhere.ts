@@ -55,6 +55,8 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
       node: node.name,
       needs: [deployId(node)],
       after: afterOf(node, gateways, controls),
+      // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down.
+      mayPass: (reasons) => reasons.every((reason) => reason.kind === 'unit' && !reason.restarts),
       makes: [],
       wanted: { ...placeOf(node), ...install, units: [...install.units] },
       where: 'node',

@@ -247,6 +247,24 @@ test('a target that comes after any of several is cancelled only if all of them 
   assert.deepEqual(kinds(await alone.outcomes), { c: 'built' })
 })
 
+test('what needs no order is repaired although something before it failed, unless that is a need', async () => {
+  const fails = { build: async () => throws(new Failure('no'))() }
+  const outcomeOf = async (c: Partial<Target>) => {
+    const last = fakeTarget('c', {
+      after: ['a'],
+      mayPass: (reasons) => reasons.every(({ kind }) => kind === 'missing'),
+      ...c,
+    })
+    return (await runFakes([fakeTarget('a', fails), last]).outcomes).get('c')
+  }
+  const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
+  const cancelled = { kind: 'cancelled', because: ['a'] }
+  assert.equal((await outcomeOf({ check: missing }))?.kind, 'built')
+  assert.equal((await outcomeOf({ check: () => fresh }))?.kind, 'fresh')
+  assert.deepEqual(await outcomeOf({ check: () => ({ reasons: [{ kind: 'chain-changed' }] }) }), cancelled)
+  assert.deepEqual(await outcomeOf({ check: missing, needs: ['a'], after: [] }), cancelled)
+})
+
 test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
   const slow = gate()
   const run = runFakes([
