@@ -41,6 +41,9 @@ export interface Layout {
 
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
 
+/** The files of one certificate. */
+export type OfCert = Exclude<FileKind, 'encryption-config'>
+
 /** What does not depend on the cluster. */
 export interface CertUse {
   readonly phase: CertPhase
@@ -49,7 +52,7 @@ export interface CertUse {
   /** It is the identity of a client of the API: it gets a kubeconfig. */
   readonly isClient: boolean
   /** Which of its files belong on a node, by the node's role. */
-  readonly on: Readonly<Partial<Record<Role, readonly FileKind[]>>>
+  readonly on: Readonly<Partial<Record<Role, readonly OfCert[]>>>
   /** Its purpose, in a few letters. */
   readonly purpose: string
   /** What an attacker who has the key can do. */

@@ -1,11 +1,11 @@
 /** What the certificates of any layout are for. */
 import type { ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, type FileKind } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/names.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { CertUse } from './layout.ts'
+import type { CertUse, OfCert } from './layout.ts'
 
-export const pair: readonly FileKind[] = ['certificate', 'key']
-export const kubeconfig: readonly FileKind[] = ['kubeconfig']
+export const pair: readonly OfCert[] = ['certificate', 'key']
+export const kubeconfig: readonly OfCert[] = ['kubeconfig']
 
 type Use = Omit<CertUse, 'name' | 'on'>
 

@@ -1,22 +1,15 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
 import type { Cluster, ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Known } from '../../lib/cluster/rules.ts'
-import {
-  crossName,
-  encryptionConfigFile,
-  type FileKind,
-  type FileNames,
-  kubeconfigFile,
-  nextName,
-} from '../../lib/files/names.ts'
+import { crossName, encryptionConfigFile, type FileNames, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { CertUse, Layout } from '../layouts/layout.ts'
+import type { CertUse, Layout, OfCert } from '../layouts/layout.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 
 /** The only file that does not belong to a certificate. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
-function fileOf(files: FileNames, kind: FileKind, name: string): string {
+function fileOf(files: FileNames, kind: OfCert, name: string): string {
   switch (kind) {
     case 'certificate':
       return files.certificate(name)
@@ -24,8 +17,6 @@ function fileOf(files: FileNames, kind: FileKind, name: string): string {
       return files.key(name)
     case 'kubeconfig':
       return kubeconfigFile(name)
-    case 'encryption-config':
-      return encryptionConfig.file
   }
 }
 

@@ -15,14 +15,14 @@ const testsFile = 'test/whole/alerts.test.yaml'
 const text = readFileSync(join(root, rulesFile), 'utf8')
 const alerts: readonly { readonly alert: string; readonly expr: string }[] = parse(text).groups[0].rules
 
-const inverse: Readonly<Record<string, string>> = { '<': '>=', '>': '<=', '==': '!=', '!=': '==' }
+const inverse: Readonly<Record<string, string>> = { '<': '>=', '>': '<=', '==': '!=', '!=': '==', unless: 'and' }
 
 /** The same rules, with the condition of one alert turned round. */
 function invert(i: number): string {
   const document = parseDocument(text)
   const path = ['groups', 0, 'rules', i, 'expr']
   const expression = String(document.getIn(path))
-  const inverted = expression.replace(/(?<= )(<|>|==|!=)(?= )/, (operator) => String(inverse[operator]))
+  const inverted = expression.replace(/(?<= )(<|>|==|!=|unless)(?= )/, (operator) => String(inverse[operator]))
   assert.notEqual(inverted, expression)
   document.setIn(path, inverted)
   return document.toString()

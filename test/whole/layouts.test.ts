@@ -1,22 +1,30 @@
 /** What a guide's cluster consists of is said in tasks/layouts/ alone. */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { apiServer } from '../../tasks/layouts/layout.ts'
+import { layouts } from '../../tasks/layouts/table.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Names of files, subjects, places and units of either guide. */
-const facts =
-  /\.pem|\.crt|\.key\b(?=['"`])|system:(?!node:)|\/var\/lib\/kube|\/etc\/etcd|kube-(?:scheduler|controller-manager|proxy|api-server)|kubernetes\.local/
+/** The rotation and its files have this name too. */
+const shared = 'service-account'
+
+/** Endings and names of files, users and groups, folders and units, of either guide. */
+const words = Object.values(layouts).flatMap(({ files, certs, units }) => [
+  ...[files.certificate(''), `${files.key('')}'`],
+  ...certs.flatMap(({ name }) => (name.includes('-') && name !== shared ? [name] : [])),
+  ...units.flatMap(({ files: places }) => places.map(({ path }) => dirname(path))),
+  ...units.flatMap(({ unit }) => (unit.startsWith('kube-') && unit !== apiServer ? [unit] : [])),
+  ...['system:masters', 'system:kube', 'system:nodes'],
+])
+const facts = new RegExp([...new Set(words)].map((word) => RegExp.escape(word)).join('|'))
 
 /** What is not a guide's, by a part of its line, each with its reason. */
 const allowed = new Map([
   ["value === 'system:masters'", "Kubernetes' own group"],
-  ["input.startsWith('system:')", "Kubernetes' own prefix"],
-  ['begins with system:, which Kubernetes keeps', "Kubernetes' own prefix"],
-  ['system:serviceaccount:default:default', "Kubernetes' own user"],
   ['-client.pem', 'a file that no guide has: the pair beside a kubeconfig'],
   ['kube-controller-manager signed', 'a component, by its name'],
   ['their ca.crt', 'the file that pods have'],

@@ -1,6 +1,6 @@
 /** Prints output.schema.json, by which programs check what --json prints: `npm run schema`. */
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { lineSchema, parts } from '../../../lib/show/line-schema.ts'
+import { lineSchema, parts } from './line-schema.ts'
 
 const { $schema, ...rest } = toJsonSchema(lineSchema, { definitions: parts })
 process.stdout.write(
