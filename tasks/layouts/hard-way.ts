@@ -5,7 +5,7 @@
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
-import { caName, encryptionConfigFile, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/profile.ts'
 import {
   type ApiNaming,
@@ -19,9 +19,9 @@ import {
   store,
   type UnitRow,
 } from './layout.ts'
-import * as uses from './uses.ts'
+import * as shared from './shared.ts'
 
-const { pair, kubeconfig } = uses
+const { pair, kubeconfig } = shared
 
 const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
 const loopback = '127.0.0.1'
@@ -39,9 +39,9 @@ const placed =
 const scheduler = 'system:kube-scheduler'
 
 const certs: readonly CertKind[] = [
-  { ...uses.ca, subject: placed({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
+  { ...shared.ca, subject: placed({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
   {
-    ...uses.api,
+    ...shared.api,
     purpose: 'API',
     name: names.api,
     subject: placed({ CN: 'kubernetes' }),
@@ -49,7 +49,7 @@ const certs: readonly CertKind[] = [
     on: { control: pair },
   },
   {
-    ...uses.admin,
+    ...shared.admin,
     name: names.admin,
     subject: () => ({ O: 'system:masters', CN: 'admin' }),
     usages: ['client'],
@@ -58,7 +58,7 @@ const certs: readonly CertKind[] = [
     on: { control: kubeconfig },
   },
   {
-    ...uses.scheduler,
+    ...shared.scheduler,
     name: 'kube-scheduler',
     subject: placed({ O: scheduler, CN: scheduler }),
     // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
@@ -67,21 +67,21 @@ const certs: readonly CertKind[] = [
     on: { control: kubeconfig },
   },
   {
-    ...uses.controllerManager,
+    ...shared.controllerManager,
     name: 'kube-controller-manager',
     subject: placed({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
     sans: () => ['kube-controller-manager', loopback],
     on: { control: kubeconfig },
   },
   {
-    ...uses.proxy,
+    ...shared.proxy,
     name: 'kube-proxy',
     subject: placed({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
     sans: () => ['kube-proxy', loopback],
     on: { worker: kubeconfig },
   },
   {
-    ...uses.tokens,
+    ...shared.tokens,
     name: names.tokens,
     subject: () => ({ CN: 'service-accounts' }),
     usages: ['client'],
@@ -95,7 +95,7 @@ const nodeSans = ({ name }: { readonly name: string }) => [name, loopback]
 function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
   if (role !== 'worker') return undefined
   return {
-    ...uses.kubelet,
+    ...shared.kubelet,
     name,
     subject: placed({ O: 'system:nodes', CN: nodeUser(name) }),
     sans: () => [...nodeSans({ name }), ...sans],
@@ -105,7 +105,7 @@ function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
 
 function userCert(user: ClusterUser): CertKind {
   const { name, groups, validity } = user
-  return { ...uses.user(user), subject: () => ({ O: groups, CN: name }), usages: ['client'], validity }
+  return { ...shared.user(user), subject: () => ({ O: groups, CN: name }), usages: ['client'], validity }
 }
 
 function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {
@@ -130,10 +130,8 @@ function apiSans({ api, network, domain }: ApiNaming): string[] {
 }
 
 const files = fileNames({ endings: { certificate: '.crt', key: '.key' }, names })
-const [ca, caKey] = files.pair(caName)
-const [apiCertificate, apiKey] = files.pair(names.api)
-const [tokenCertificate, tokenKey] = files.pair(names.tokens)
-const [kubernetes, kubelet] = ['/var/lib/kubernetes', '/var/lib/kubelet']
+const ca = files.certificate(caName)
+const [_kubernetes, kubelet] = ['/var/lib/kubernetes', '/var/lib/kubelet']
 
 const units: readonly UnitRow[] = [
   {
@@ -147,35 +145,14 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    files: [
-      ...inFolder(kubernetes, 'restart', ca),
-      { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
-      ...inFolder(kubernetes, 'restart', tokenKey),
-      { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
-      ...inFolder(kubernetes, 'itself', apiCertificate, apiKey),
-    ],
+    files: shared.apiServerFiles(files),
     serves: [{ port: 6443, name: names.api }],
     // Its certificate has no address of the node but this one.
     health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
     isQueried: true,
   },
-  {
-    unit: 'kube-controller-manager',
-    on: ['control'],
-    files: [
-      ...inFolder(kubernetes, 'restart', ca, caKey, tokenKey),
-      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
-    ],
-    serves: [],
-    health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
-  },
-  {
-    unit: 'kube-scheduler',
-    on: ['control'],
-    files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
-    serves: [],
-    health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
-  },
+  shared.controllerManagerUnit(files),
+  shared.schedulerUnit,
   {
     unit: 'kubelet',
     on: ['worker'],
@@ -187,16 +164,9 @@ const units: readonly UnitRow[] = [
     ],
     serves: [{ port: 10250, name: own }],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
-    isPlacedEarly: true,
+    isInstalledEarly: true,
   },
-  {
-    unit: 'kube-proxy',
-    on: ['worker'],
-    files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
-    serves: [],
-    health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
-    isPlacedEarly: true,
-  },
+  { ...shared.proxyUnit, on: ['worker'], isInstalledEarly: true },
 ]
 
 function problems({ install, nodes }: Raw): Problem[] {

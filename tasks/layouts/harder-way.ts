@@ -4,7 +4,7 @@
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, encryptionConfigFile, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/profile.ts'
 import {
   type ApiNaming,
@@ -18,9 +18,9 @@ import {
   store,
   type UnitRow,
 } from './layout.ts'
-import * as uses from './uses.ts'
+import * as shared from './shared.ts'
 
-const { pair, kubeconfig } = uses
+const { pair, kubeconfig } = shared
 
 /** Without a group, the cluster's own organization. */
 const subject =
@@ -38,31 +38,31 @@ const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } a
 
 const certs: readonly CertKind[] = [
   {
-    ...uses.ca,
+    ...shared.ca,
     subject: subject('Kubernetes'),
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
   },
-  { ...uses.api, name: names.api, subject: subject('kubernetes'), sans: apiSans, on: { control: pair } },
-  { ...uses.admin, name: names.admin, subject: subject('admin', 'system:masters'), on: { control: kubeconfig } },
+  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans, on: { control: pair } },
+  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters'), on: { control: kubeconfig } },
   {
-    ...uses.scheduler,
+    ...shared.scheduler,
     name: 'kube-scheduler',
     subject: subject('system:kube-scheduler', 'system:kube-scheduler'),
     on: { control: kubeconfig },
   },
   {
-    ...uses.controllerManager,
+    ...shared.controllerManager,
     name: 'kube-controller-manager',
     subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
     on: { control: kubeconfig },
   },
   {
-    ...uses.proxy,
+    ...shared.proxy,
     name: 'kube-proxy',
     subject: subject('system:kube-proxy', 'system:node-proxier'),
     on: { control: kubeconfig, worker: kubeconfig },
   },
-  { ...uses.tokens, name: names.tokens, subject: subject('service-accounts'), on: { control: pair } },
+  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts'), on: { control: pair } },
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
@@ -71,7 +71,7 @@ const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.
 function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
   if (role === 'gateway') return undefined
   return {
-    ...uses.kubelet,
+    ...shared.kubelet,
     name,
     subject: subject(nodeUser(name), 'system:nodes'),
     // The API server dials a kubelet by its host name, then by its address.
@@ -82,7 +82,7 @@ function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined 
 
 function userCert(user: ClusterUser): CertKind {
   const { name, groups, validity } = user
-  return { ...uses.user(user), subject: subject(name, groups), validity }
+  return { ...shared.user(user), subject: subject(name, groups), validity }
 }
 
 const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
@@ -107,10 +107,8 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
 }
 
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
-const [ca, caKey] = files.pair(caName)
+const ca = files.certificate(caName)
 const [apiCertificate, apiKey] = files.pair(names.api)
-const [tokenCertificate, tokenKey] = files.pair(names.tokens)
-const kubernetes = '/var/lib/kubernetes'
 
 /** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
 const units: readonly UnitRow[] = [
@@ -138,54 +136,26 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    files: [
-      ...inFolder(kubernetes, 'restart', ca),
-      // keyutil.PublicKeysFromFile of client-go
-      { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
-      ...inFolder(kubernetes, 'restart', tokenKey),
-      { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
-      ...inFolder(kubernetes, 'itself', apiCertificate, apiKey),
-    ],
+    files: shared.apiServerFiles(files),
     serves: [{ port: 6443, name: names.api }],
     health: { port: 6443, path: '/readyz', as: names.admin },
     isQueried: true,
     isDrained: true,
   },
-  {
-    unit: 'kube-controller-manager',
-    on: ['control'],
-    files: [
-      ...inFolder(kubernetes, 'restart', ca, caKey, tokenKey),
-      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
-    ],
-    serves: [],
-    health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
-  },
-  {
-    unit: 'kube-scheduler',
-    on: ['control'],
-    files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
-    serves: [],
-    health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
-  },
+  shared.controllerManagerUnit(files),
+  shared.schedulerUnit,
   {
     unit: 'kubelet',
     on: ['control', 'worker'],
     files: [
-      ...inFolder(kubernetes, 'itself', ca),
+      ...inFolder(shared.kubernetes, 'itself', ca),
       ...inFolder('/var/lib/kubelet', 'itself', files.certificate(own), files.key(own)),
       ...byFile(kubeconfigFile(own), '/var/lib/kubelet/kubeconfig'),
     ],
     serves: [{ port: 10250, name: own }],
     health: { port: 10250, path: '/healthz', as: names.api },
   },
-  {
-    unit: 'kube-proxy',
-    on: ['control', 'worker'],
-    files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
-    serves: [],
-    health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
-  },
+  { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]
 
 export const harderWay: Layout = {

@@ -139,8 +139,8 @@ export interface Unit {
   readonly isQuorum?: true
   /** For a unit without a process: the file that a restart makes from the others. It counts as installed if its file exists. */
   readonly bundle?: string
-  /** Its files are placed as soon as their folders exist: the guide fills them before there is a unit. */
-  readonly isPlacedEarly?: true
+  /** Its files are installed as soon as their folders exist: the guide fills them before there is a unit. */
+  readonly isInstalledEarly?: true
   /** For root's shell. */
   readonly restart: string
 }

@@ -182,8 +182,8 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
       ...units.flatMap(({ files }) => files.map(expected)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
-    alone: units.flatMap(({ bundle, files, isPlacedEarly }) => {
-      if (isPlacedEarly) return files.map(({ path }) => folderOf(path))
+    alone: units.flatMap(({ bundle, files, isInstalledEarly }) => {
+      if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
       return bundle === undefined ? [] : files.map(({ path }) => path)
     }),
     former: {

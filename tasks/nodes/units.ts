@@ -306,10 +306,10 @@ function otherKubeconfig({ unit, files }: Unit, places: PlacesSeen): string | un
   return named[0]
 }
 
-export function isInstalled({ unit, bundle, files, isPlacedEarly }: Unit, places: PlacesSeen): boolean {
+export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesSeen): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
   const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
-  if (isPlacedEarly && isThere) return true
+  if (isInstalledEarly && isThere) return true
   // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
   return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
 }

@@ -70,7 +70,10 @@ const rowOf = ({ subject }: Guide) => `  {
 /** Each in front of a text that the table has once. */
 const insertionsOf = (guide: Guide) => [
   { at: ']\n\nconst nodeSans', text: rowOf(guide) },
-  { at: 'tokenKey),\n      {', text: "...files.pair('front-proxy'), " },
+  {
+    at: ',\n    serves: [{ port: 6443',
+    text: ".concat(inFolder(shared.kubernetes, 'restart', ...files.pair('front-proxy')))",
+  },
 ]
 
 /** Its entry. */

@@ -1,8 +1,8 @@
-/** What the certificates of any layout are for. */
+/** What the guides have in common: what certificates are for, and where units read them. */
 import type { ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName } from '../../lib/files/names.ts'
+import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { CertUse, OfCert } from './layout.ts'
+import { byFile, type CertUse, inFolder, type OfCert, type Place, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
@@ -88,4 +88,47 @@ export function user({ name, groups }: ClusterUser): CertUse {
         ? `${name} may do all that Kubernetes lets its own ${formatNames(system)} do: such groups are for its components`
         : undefined,
   }
+}
+
+export const kubernetes = '/var/lib/kubernetes'
+
+export function apiServerFiles(files: FileNames): Place[] {
+  const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
+  return [
+    ...inFolder(kubernetes, 'restart', files.certificate(caName)),
+    // keyutil.PublicKeysFromFile of client-go
+    { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
+    ...inFolder(kubernetes, 'restart', tokenKey),
+    { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
+    ...inFolder(kubernetes, 'itself', ...files.pair(files.names.api)),
+  ]
+}
+
+export function controllerManagerUnit({ pair, key, names }: FileNames): UnitRow {
+  return {
+    unit: 'kube-controller-manager',
+    on: ['control'],
+    files: [
+      ...inFolder(kubernetes, 'restart', ...pair(caName), key(names.tokens)),
+      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
+    ],
+    serves: [],
+    health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
+  }
+}
+
+export const schedulerUnit: UnitRow = {
+  unit: 'kube-scheduler',
+  on: ['control'],
+  files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
+  serves: [],
+  health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
+}
+
+export const proxyUnit: UnitRow = {
+  unit: 'kube-proxy',
+  on: ['worker'],
+  files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
+  serves: [],
+  health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
 }
