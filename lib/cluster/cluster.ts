@@ -206,7 +206,7 @@ function complete(input: ClusterInput) {
 /** How files get from a node's folder to where its units read them. */
 export type Install = Readonly<ReturnType<typeof completeInstall>>
 
-function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>, user: string) {
+export function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>, user: string) {
   const { sudo = user === 'root' ? '' : 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
   return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
 }

@@ -62,7 +62,8 @@ function report(draft: Draft, text: string, requested: Requested, { options, pri
     say(`${requested.file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
   }
   for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
-  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
+  if (!options.quiet)
+    say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 

@@ -48,7 +48,10 @@ export function schedule(request: Request): readonly Finding[] {
     replaceFile(path, text, publicMode, { durable: false })
     print(options.json ? formatJsonLine({ type: 'file', name, path }) : printable(path))
   }
-  if (!options.json && !options.quiet) for (const line of nextSteps(folder, job)) print(printable(line))
+  if (options.json || options.quiet) return []
+  for (const line of nextSteps(folder, job)) print(printable(line))
+  if (!request.cluster.install)
+    print('cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them')
   return []
 }
 
@@ -142,7 +145,9 @@ function formatCrontab({ name, folder, kubeconfig, run, report }: Job): File {
     ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
     `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
   ]
-  return { name: `${name}.crontab`, text: `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')}\n` }
+  // By its name at the end it is found again, and replaced.
+  const file = `${name}.crontab`
+  return { name: file, text: `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} # ${file}\n` }
 }
 
 function nextSteps(folder: string, { name }: Job): string[] {
@@ -152,7 +157,7 @@ function nextSteps(folder: string, { name }: Job): string[] {
     `    sudo cp ${service} ${timer} /etc/systemd/system/`,
     `    sudo systemctl enable --now ${name}.timer`,
     'or with cron:',
-    `    (crontab -l; cat ${crontab}) | crontab -`,
+    `    (crontab -l | grep -vF ${quote(`${name}.crontab`)}; cat ${crontab}) | crontab -`,
   ]
 }
 

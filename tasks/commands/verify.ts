@@ -97,6 +97,7 @@ async function checkConnection(
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
+  let seen = expected === 'refused' ? undefined : expected
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
     const isRight =
@@ -106,8 +107,9 @@ async function checkConnection(
     const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen) + (met.why && ` (${met.why})`)
     const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${formatSeen(expected)}`
     if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
+    if ('seen' in met) seen = met.seen
   }
-  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(expected) }
+  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(seen) }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {

@@ -1,6 +1,6 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash, randomBytes } from 'node:crypto'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { type ClusterNode, completeInstall } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
@@ -80,11 +80,21 @@ function explained(
   return { ...look, places: failure }
 }
 
+/**
+ * For looks that must not miss a cluster: also without `install`, what units read is looked at where that takes no sudo, since the user
+ * that logs in is root.
+ */
+export function withPlaces(workspace: Workspace, { user }: ClusterNode): Workspace {
+  const { cluster } = workspace
+  if (cluster.install || user !== 'root') return workspace
+  return { ...workspace, cluster: { ...cluster, install: completeInstall({}, user) } }
+}
+
 /** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
 export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
   const all = new Map(nodeFiles(workspace.cluster, node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, files: workspace.auth.files, expected: all }
-  const query = placesQuery(workspace, node) ?? emptyQuery(node)
+  const query = placesQuery(withPlaces(workspace, node), node) ?? emptyQuery(node)
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths, ports }
   const script = (nonce: string) => lookScript(folder, places, nonce)

@@ -12,7 +12,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode } from './look.ts'
+import { lookAtNode, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface Part {
@@ -81,9 +81,10 @@ async function filesHeld(
   names: readonly string[],
 ): Promise<Found | undefined> {
   const { auth } = workspace
+  const seen = withPlaces(workspace, node)
   try {
-    const look = await lookAtNode(workspace, node)
-    const all = heldOn(workspace, node, look).filter(({ state }) => state.size > 0)
+    const look = await lookAtNode(seen, node)
+    const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined

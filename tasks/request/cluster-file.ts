@@ -55,8 +55,13 @@ function readWhole(file: string, config = ''): Buffer {
     const folder = config.includes('/') && basename(config) === 'cluster.yaml' ? quote(dirname(config)) : 'DIR'
     throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand(`init ${folder}`, {})}`)
   }
-  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
-  return readFileSync(file)
+  if (stat.isFile()) return readFileSync(file)
+  const inside = join(config, 'cluster.yaml')
+  const isFolder = config !== '' && stat.isDirectory()
+  throw usageFailure(
+    `${file} is not a plain file`,
+    isFolder ? `its cluster.yaml: --config ${quote(inside)}` : undefined,
+  )
 }
 
 const indent = '    '

@@ -258,10 +258,11 @@ function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
   return { installed: answer(({ places }) => places.length > 0), loaded: answer(() => true) }
 }
 
-/** A refusal is an answer: the files there are not ours. */
+/** A refusal is an answer: the files there are not ours. So is that they are newer. */
 function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolean): boolean | undefined {
   if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
-  return outcome?.kind === 'failed' && outcome.failure.kind === 'refused' ? false : undefined
+  if (outcome?.kind !== 'failed') return undefined
+  return outcome.failure.kind === 'refused' || outcome.failure.code === 'newer-on-node' ? false : undefined
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { asFailure } from '../../lib/failure.ts'
 import { takeLock } from '../../lib/files/lock.ts'
 import { formatFailure } from '../../lib/show/reporter.ts'
@@ -16,9 +17,15 @@ const ended = new AbortController()
 
 const options = process.argv.slice(2)
 const isKept = options.includes('--keep')
-const layout = options[options.indexOf('--layout') + 1] === 'hard-way' ? 'hard-way' : 'harder-way'
+const at = options.indexOf('--layout')
+const named = at < 0 ? usualLayout : options[at + 1]
+const layout = layoutNames.find((name) => name === named)
 
 async function demo(): Promise<number> {
+  if (!layout) {
+    say(`--layout ${named}: it can be ${layoutNames.join(' or ')}`)
+    return 2
+  }
   if (options.includes('--help') || options.includes('-h')) {
     say(
       'npm run demo [-- --keep] [--layout hard-way] [options of bootstrap]: a first run and a second one, on nodes of this machine in demo/.',
@@ -88,7 +95,7 @@ function bootstrap(): Promise<number> {
     'bootstrap',
     '--config',
     join(dir, 'cluster.yaml'),
-    ...options.filter((option) => !['--keep', '--layout', layout].includes(option)),
+    ...options.filter((option) => !['--keep', '--layout', named].includes(option)),
   ]
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: root })
