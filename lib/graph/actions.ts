@@ -40,10 +40,12 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
     ...target,
     build: async (workspace, work) => {
       const { reasons } = work
-      const change = isRepair(reasons) ? undefined : await target.foresee?.(workspace, work)
-      if (actionsOf(target, { reasons, change }).some((action) => !actions.has(action)))
-        throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, workspace)
-      return build(workspace, work)
+      const confirm = (reasons: readonly Reason[], change: Change | undefined) => {
+        if (actionsOf(target, { reasons, change }).some((action) => !actions.has(action)))
+          throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, workspace)
+      }
+      confirm(reasons, isRepair(reasons) ? undefined : await target.foresee?.(workspace, work))
+      return build(workspace, { ...work, confirm })
     },
   }
 }

@@ -70,6 +70,8 @@ export interface Work<Found = unknown> extends Foreseen<Found> {
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
   readonly tell: (step: Step) => void
+  /** For a build that looks again: throws a refusal if a plan is to be kept to, and this is not in it. */
+  readonly confirm?: (reasons: readonly Reason[], change: Change | undefined) => void
 }
 
 export interface Built {

@@ -63,6 +63,13 @@ export function compareKubeconfig(text: string, access: Access): string[] | unde
   )
 }
 
+/** The CA that it trusts, as PEM; undefined where none is embedded. */
+export function readEmbeddedCa(text: string): string | undefined {
+  const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ cluster?: Fields }] }
+  const data = clusters?.[0]?.cluster?.['certificate-authority-data']
+  return typeof data === 'string' ? Buffer.from(data, 'base64').toString() : undefined
+}
+
 /** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
 export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 'key'> | undefined {
   const { clusters, users } = (parseFields(text) ?? {}) as {

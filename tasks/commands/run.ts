@@ -124,11 +124,9 @@ function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: Readonl
   if (made.length === 0) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
-  // Where there was a CA already, a run that was ended goes on.
-  const isWhole = made.some(({ id }) => id === caName)
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
-    ...(hasLooked || !isWhole
+    ...(hasLooked
       ? []
       : [
           `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(workspace)}`,

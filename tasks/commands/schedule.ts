@@ -1,6 +1,8 @@
 /** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
 import { userInfo } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
+import { usageFailure } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/names.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { printable, quote } from '../../lib/wording.ts'
@@ -23,6 +25,8 @@ interface Job {
   readonly kubeconfig: string | undefined
   readonly run: readonly string[]
   readonly report: readonly string[]
+  /** The CA's certificate: without it, it would be made. */
+  readonly ca: string
   /** Folders that these write to; one with a - may be missing. */
   readonly writable: readonly string[]
 }
@@ -58,9 +62,11 @@ export function schedule(request: Request): readonly Finding[] {
 function createJob(request: Request): Job {
   const { cluster, file, options, env, cwd, kubeconfigs, pathOf } = request
   const { localKubeconfig } = cluster
+  refuseOddPaths([file, cwd(), ...kubeconfigs(), options.output ?? '', env.KUBECONFIG ?? ''])
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
   const config = ['--config', file]
+  const auth = authBeside(request)
   const isRead = localKubeconfig && localKubeconfig.path === undefined && env.KUBECONFIG
   return {
     name,
@@ -70,8 +76,9 @@ function createJob(request: Request): Job {
     kubeconfig: isRead ? kubeconfigs().join(delimiter) : undefined,
     run: [...program, 'bootstrap', ...config],
     report: [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output],
+    ca: join(auth.path, auth.files.certificate(caName)),
     writable: [
-      authBeside(request).path,
+      auth.path,
       ...(localKubeconfig ? kubeconfigs().map((path) => `-${dirname(path)}`) : []),
       `-${dirname(output)}`,
     ],
@@ -79,11 +86,13 @@ function createJob(request: Request): Job {
 }
 
 /** Without MemoryDenyWriteExecute=, since Node compiles, and ProtectProc=, since the lock on auth/ looks for its holder. */
-function formatService({ name, cluster, user, folder, kubeconfig, run, report, writable }: Job): File {
+function formatService({ name, cluster, user, folder, kubeconfig, run, report, ca, writable }: Job): File {
   const text = `[Unit]
 Description=harderway bootstrap of ${specifiers(cluster)}
 Wants=network-online.target
 After=network-online.target
+# Unattended no new identity is made: auth/ may be on a disk that is not mounted.
+AssertPathExists=${specifiers(ca)}
 
 [Service]
 Type=oneshot
@@ -138,9 +147,10 @@ WantedBy=timers.target
 }
 
 /** crontab(5): cron mails what is printed, and an unescaped % would be a new line. */
-function formatCrontab({ name, folder, kubeconfig, run, report }: Job): File {
+function formatCrontab({ name, folder, kubeconfig, run, report, ca }: Job): File {
   const typed = (words: readonly string[]) => words.map(quote).join(' ')
   const steps = [
+    `test -e ${quote(ca)}`,
     `cd ${quote(folder)}`,
     ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
     `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
@@ -159,6 +169,15 @@ function nextSteps(folder: string, { name }: Job): string[] {
     'or with cron:',
     `    (crontab -l | grep -vF ${quote(`${name}.crontab`)}; cat ${crontab}) | crontab -`,
   ]
+}
+
+/** A line break would begin another line of a unit or of a crontab, and a backslash at the end of one joins it to the next. */
+function refuseOddPaths(paths: readonly string[]): void {
+  const odd = paths.find((path) => /\p{Cc}|\\$/u.test(path))
+  if (odd !== undefined)
+    throw usageFailure(
+      `${quote(odd)} can't stand in a unit or a crontab: it has a control character, or ends in a backslash`,
+    )
 }
 
 /** A command line of a unit, in which $ would begin a variable: systemd.service(5), "Command lines". */

@@ -2,6 +2,7 @@
  * Two guards, for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it),
  * and certificates of ours that are newer than in auth/ (--force does).
  */
+import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
@@ -9,8 +10,8 @@ import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../
 import { caName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { isOlder, otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { isOlder, isPreviousCa, otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { type NodeLook, realPath } from '../../lib/remote/answer.ts'
@@ -66,7 +67,9 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   const { auth } = workspace
   return held.flatMap((each) => {
     const { file, state, bytes } = each
-    if (!identityFiles(workspace.cluster).has(file) || state.sha256 === digestOf(workspace, file)) return []
+    if (state.sha256 === digestOf(workspace, file)) return []
+    if (bytes && auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each, bytes)
+    if (!identityFiles(workspace.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
     const other = bytes ? otherIdentity(file, auth, bytes, kept) : { besides: [] }
@@ -77,6 +80,19 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
       { held: each, label: identityFiles(workspace.cluster).get(file), why: [...why, ...other.besides], replaced },
     ]
   })
+}
+
+/**
+ * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
+ * every cluster and layout.
+ */
+function otherTrust({ auth, cluster }: Workspace, held: Held, bytes: Buffer): Other[] {
+  const ca = auth.files.certificate(caName)
+  const theirs = readCertificates(readEmbeddedCa(bytes.toString()) ?? '').map(({ publicKey }) => publicKey)
+  const ours = [...ownCas(auth), ...backups(auth, ca).flatMap((pem) => readCertificates(pem))]
+  const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
+  if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
+  return [{ held, label: identityFiles(cluster).get(ca), why: ['it trusts another CA'], replaced: undefined }]
 }
 
 /** The latest backup that has all of it. */

@@ -21,7 +21,7 @@ import type { Profile } from '../../lib/pki/profile.ts'
 import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { formatDate, formatNames, isNear } from '../../lib/wording.ts'
-import { layoutOf, layouts } from '../layouts/table.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
@@ -145,8 +145,7 @@ const recoverMissing = (workspace: Workspace) =>
   `restore ${pairOf(workspace)} from a backup or from a control node: ${recoverCommand(workspace)}`
 const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
-const renew = ({ command }: Workspace) =>
-  `reissue the CA certificate over the same key: ${command('ca --renew')}, then ${command('bootstrap')}`
+const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
 /** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
 function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
@@ -181,11 +180,6 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
 /** With a new CA, whatever a previous one issued would stop working. */
 function refuseNewCa(workspace: Workspace): void {
   const { auth } = workspace
-  const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
-  if (other)
-    throw refusal(`${auth.path} has a ${other.files.certificate(caName)}: that is a file of layout ${other.name}`, [
-      `write layout: ${other.name} in cluster.yaml`,
-    ])
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(auth.files.parse(name)?.kind ?? ''))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${pairOf(workspace)}, but ${formatNames(made)}, issued by a previous CA`, [

@@ -62,7 +62,7 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
  */
 export async function copyFiles(
   { workspace, node, names }: OfNode,
-  { found: { look, checked }, force, tell }: Work<DeployFound>,
+  { found: { look, checked }, force, tell, confirm }: Work<DeployFound>,
 ): Promise<Built> {
   const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
@@ -80,5 +80,6 @@ export async function copyFiles(
     const again = await lookAtNode(workspace, node)
     folder = again.folder
     ;({ wrong, others } = checkNode(workspace, node, again, names, isForced))
+    confirm?.(wrong ? [wrong] : [], changeOf(isForced ? everything(workspace, node, wrong) : wrong))
   }
 }

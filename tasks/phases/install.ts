@@ -34,10 +34,17 @@ export async function checkUnits(
   return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before?.units === undefined } }
 }
 
-export async function updateUnits(of: OfNode, { found, signal, force, tell }: Work<InstallFound>): Promise<Built> {
+export async function updateUnits(
+  of: OfNode,
+  { found, signal, force, tell, confirm }: Work<InstallFound>,
+): Promise<Built> {
   const { workspace, node, install } = of
   // Much may have happened since, while others were restarted.
   const units = found.isCurrent ? found.units : await lookAtUnits(workspace, node, install)
+  if (confirm && !found.isCurrent) {
+    const { reasons } = checkNode(workspace, node, install, units)
+    confirm(reasons, changeOf(force ? await forcedReasons(of, units) : reasons))
+  }
   const { bringUp } = await import('../nodes/install.ts')
   return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
 }

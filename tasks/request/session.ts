@@ -4,9 +4,10 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { doing, Failure, tryTo } from '../../lib/failure.ts'
+import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -14,7 +15,7 @@ import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
 import { configPath } from '../../lib/remote/ssh-command.ts'
 import type { PhaseView } from '../../lib/show/phase-view.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
-import { layoutOf } from '../layouts/table.ts'
+import { layoutOf, layouts } from '../layouts/table.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { commandOf, type Host } from './host.ts'
 import type { Options } from './options.ts'
@@ -53,8 +54,15 @@ export interface Session extends Request {
   readonly limits: RunOptions['limits']
 }
 
+/** Throws a refusal if it is an auth/ of another layout: whatever was done would be done beside that identity. */
 export function authBeside({ file, cluster }: Pick<Request, 'file' | 'cluster'>): AuthDir {
-  return new AuthDir(join(dirname(file), 'auth'), layoutOf(cluster).files)
+  const auth = new AuthDir(join(dirname(file), 'auth'), layoutOf(cluster).files)
+  const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
+  if (!other || auth.read(auth.files.certificate(caName))) return auth
+  const its = other.files.certificate(caName)
+  throw refusal(`${auth.path} has ${its}, as layout ${other.name} names it, and cluster.yaml is of ${cluster.layout}`, [
+    `correct layout in ${file}`,
+  ])
 }
 
 export function openSession(request: Request, note: (text: string) => void) {

@@ -180,7 +180,8 @@ describe('docs/ci.md', {
     }
   }
 
-  const approved = ({ outputs: { hash = '' } }: Done) => runJob('run', { 'needs.plan.outputs.hash': hash })
+  const approved = ({ outputs: { hash = '', commit = '' } }: Done) =>
+    runJob('run', { 'needs.plan.outputs.hash': hash, 'needs.plan.outputs.commit': commit })
   const addName = (name: string) => {
     git(inPlace('work'), 'pull', '-q', '--rebase')
     writeWanted([['api', 'extraSANs'], [name]])
@@ -214,10 +215,18 @@ describe('docs/ci.md', {
     assert.deepEqual([again.failed, again.outputs.status], [[], '0'], again.said)
   })
 
-  test('a plan that changed between the approval and the run is refused, and no node gets anything', async () => {
+  test('nothing is installed or run if more was merged after the plan', async () => {
     addName('b.example.org')
     const plan = await runJob('plan')
     addName('c.example.org')
+    const ran = await approved(plan)
+    assert.deepEqual(ran.failed[0], 'Nothing else was merged')
+    assert.ok(!existsSync(inPlace('checkout/node_modules')))
+  })
+
+  test('a plan that changed between the approval and the run is refused, and no node gets anything', async () => {
+    const plan = await runJob('plan')
+    rmSync(join(lab.node('worker0').home, 'worker0-key.pem'))
     const before = readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))
     const ran = await approved(plan)
     assert.deepEqual(ran.failed, ['Run'])

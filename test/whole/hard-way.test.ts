@@ -1,14 +1,16 @@
 /** Kubernetes The Hard Way: what its followers have is taken over as it is, and what is made here means the same. */
 import assert from 'node:assert/strict'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
+import { startLab } from '../lab/lab.ts'
 import { problemsOf } from '../support/bad-files.ts'
-import { harderway, idsOf, makePlace } from '../support/harderway.ts'
+import { harderway, idsOf, makePlace, messageOf } from '../support/harderway.ts'
 import { callInit, readCluster } from '../support/init-call.ts'
 import { kubectl } from '../support/kubectl.ts'
 import { openssl } from '../support/openssl.ts'
@@ -297,4 +299,61 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
 test('a file of the other guide is none of ours', () => {
   assert.equal(harderWay.files.parse('ca.crt'), undefined)
   assert.equal(harderWay.files.mode('ca.crt'), 0o600)
+})
+
+describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  const control = { name: 'c', role: 'control', ip: '192.168.1.11' }
+  const worker = { name: 'w', role: 'worker', ip: '192.168.1.12' }
+  const of = (layout: string, name: string) => ({
+    ...{ name, layout, nodes: [control, worker], localKubeconfig: false, certificates: { key: 'ecdsa-p256' } },
+    ...(layout === 'harder-way' && { api: { virtualIP: '192.168.1.21' } }),
+  })
+  const write = (place: string, value: object) => writeFileSync(join(place, 'cluster.yaml'), stringify(value))
+
+  test('an auth/ of the other layout is refused by every command, with the one thing to do', async (t) => {
+    const place = scratch(t)
+    write(place, of('harder-way', 'one'))
+    assert.equal((await harderway(place, ...phases)).status, 0)
+    write(place, of('hard-way', 'one'))
+    const before = readdirSync(join(place, 'auth'))
+    for (const args of [
+      ['bootstrap'],
+      ['status'],
+      ['verify'],
+      ['ca', '--force'],
+      ['recover', '--node', 'c'],
+      ['report'],
+    ]) {
+      const { status, stdout, stderr } = await harderway(place, ...args)
+      assert.equal(status, 3, args.join(' '))
+      assert.match(
+        stderr,
+        /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,
+      )
+      assert.doesNotMatch(stdout + stderr, /kubectl delete|--force|recover --/)
+    }
+    assert.deepEqual(readdirSync(join(place, 'auth')), before)
+  })
+
+  test("a worker of another cluster is refused, whatever that cluster's layout: its kubeconfigs trust another CA", async (t) => {
+    const place = scratch(t)
+    await using lab = await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'c' }, { name: 'w' }, { name: 'c2' }] })
+    const ssh = { configFile: lab.sshConfig, user: userInfo().username }
+    const at = (name: string, layout: string, host: string) => {
+      mkdirSync(join(place, name, 'home'), { recursive: true })
+      write(join(place, name), { ...of(layout, name), ssh, nodes: [{ ...control, host }, worker] })
+      return join(place, name)
+    }
+    assert.equal((await harderway(at('one', 'harder-way', 'c'), 'bootstrap')).status, 0)
+    const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
+    const before = kubeconfig()
+    const ran = await harderway(at('two', 'hard-way', 'c2'), 'bootstrap', '--json')
+    assert.equal(ran.status, 3, ran.stdout)
+    assert.match(
+      String(messageOf(ran, 'deploy/w')),
+      /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/,
+    )
+    assert.equal(kubeconfig(), before)
+    assert.equal((await harderway(join(place, 'one'), 'bootstrap')).status, 0)
+  })
 })

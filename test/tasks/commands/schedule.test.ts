@@ -62,6 +62,10 @@ test('the line does under cron what bootstrap and report do, and leaves the metr
   assert.doesNotMatch(command, /(?<!\\)%/)
   const env = { PATH: '/usr/bin:/bin', HOME: join(place, 'home'), LOGNAME: userInfo().username }
   const run = () => spawnSync('sh', ['-c', command.replaceAll('\\%', '%')], { cwd: '/', env, encoding: 'utf8' })
+  // Without a CA nothing is run that would make one.
+  assert.equal(run().status, 1)
+  assert.ok(!existsSync(join(place, 'auth')))
+  await harderway(place, 'ca')
   for (const _ of [1, 2]) {
     const { stdout, stderr } = run()
     assert.match(stdout + stderr, /control0: .*refused/)
@@ -91,6 +95,17 @@ test('the units run this Node and this entry as this user, and may write to auth
   assert.ok(service.includes(`\nUser=${userInfo().username}\nWorkingDirectory=${place}\n`), service)
   assert.ok(service.includes(`\nReadWritePaths=${place}/auth -${place}/home/.kube -${place}/textfile\n`), service)
   assert.doesNotMatch(service, /KUBECONFIG/)
+})
+
+test('a path that would begin another line, or join two, is refused', async (t) => {
+  for (const name of ['a\nExecStartPre=+id', 'b\\']) {
+    const place = join(scratch(t), name)
+    mkdirSync(place)
+    writeCluster(place)
+    const { status, stdout, stderr } = await harderway(place, 'schedule')
+    assert.deepEqual([status, stdout], [2, ''])
+    assert.match(stderr, /can't stand in a unit or a crontab/)
+  }
 })
 
 test("the user's KUBECONFIG is kept, where bootstrap reads it", async (t) => {
@@ -132,7 +147,8 @@ test('it is printed if no folder is given, under a name that systemd allows, and
       `    sudo cp ${folder}/harderway-kubenet.service ${folder}/harderway-kubenet.timer /etc/systemd/system/`,
       '    sudo systemctl enable --now harderway-kubenet.timer',
       'or with cron:',
-      `    (crontab -l; cat ${folder}/harderway-kubenet.crontab) | crontab -`,
+      `    (crontab -l | grep -vF harderway-kubenet.crontab; cat ${folder}/harderway-kubenet.crontab) | crontab -`,
+      'cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them',
     ].join('\n')}\n`,
   )
   writeFileSync(join(place, 'file'), '')
