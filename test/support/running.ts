@@ -5,7 +5,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
+import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import type { Failed } from '../lab/machines/prober.ts'
 import { eventually } from './eventually.ts'
 import type { Edit, Ran } from './harderway.ts'
 import { needs } from './parts.ts'
@@ -73,24 +75,16 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
   return ran
 }
 
-const units = {
-  control: ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'],
-  worker: ['kubelet', 'kube-proxy'],
-  gateway: ['ldirectord'],
-} as const
-
 /** `control0 etcd` → when it was started, in microseconds of a clock that all machines share. */
 export async function readStarts(lab: Machines): Promise<Map<string, number>> {
   const starts = await Promise.all(
-    lab.all.map(async ({ name, role, exec }) => {
-      const told = await exec.call(
-        lab.machine(name),
-        `systemctl show --value -p ExecMainStartTimestampMonotonic ${units[role].join(' ')}`,
-      )
+    lab.all.map(async (machine) => {
+      const units = machine.role === 'gateway' ? ['ldirectord'] : lab.guide.units(machine).map(({ name }) => name)
+      const told = await machine.exec(`systemctl show --value -p ExecMainStartTimestampMonotonic ${units.join(' ')}`)
       return told
         .split('\n')
         .filter(Boolean)
-        .map((time, i): [string, number] => [`${name} ${units[role][i]}`, Number(time)])
+        .map((time, i): [string, number] => [`${machine.name} ${units[i]}`, Number(time)])
     }),
   )
   return new Map(starts.flat())
@@ -127,18 +121,18 @@ export async function removeDeployed(lab: Machines): Promise<void> {
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
     const found = await machine.exec(
-      "find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /home/ubuntu -name '*harderway*' 2>/dev/null || true",
+      `find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates ${lab.guide.home} -name '*harderway*' 2>/dev/null || true`,
     )
     assert.equal(found, '', machine.name)
   }
-  assert.deepEqual(await drainedServers(lab), [])
+  for (const gateway of lab.of('gateway')) assert.deepEqual(await drainedServers(gateway), [])
 }
 
 /** By haproxy's own word. */
-async function drainedServers(lab: Machines): Promise<string[]> {
-  const states = await lab
-    .machine('gateway')
-    .exec(`bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999; echo "show servers state kubernetes" >&3; cat <&3'`)
+async function drainedServers(gateway: Machine): Promise<string[]> {
+  const states = await gateway.exec(
+    `bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999; echo "show servers state kubernetes" >&3; cat <&3'`,
+  )
   const rows = states.split('\n').filter((line) => /^\d+ kubernetes /.test(line))
   assert.equal(rows.length, 3)
   // srv_admin_state: https://docs.haproxy.org/3.0/management.html, "show servers state"; 8 is a drain that was asked for.
@@ -150,7 +144,7 @@ async function drainedServers(lab: Machines): Promise<string[]> {
 
 interface Probed {
   readonly counts: readonly number[]
-  readonly failures: readonly string[]
+  readonly failures: readonly Failed[]
   /** Writes that an etcd cut off as it was restarted. */
   readonly cut: number
 }
@@ -158,7 +152,7 @@ interface Probed {
 /** Asks until its end, which tells what failed. */
 export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed> } {
   const script = join(import.meta.dirname, '../lab/machines/prober.ts')
-  const [first = '', ...args] = [...lab.within, process.execPath, script]
+  const [first = '', ...args] = [...lab.within, process.execPath, script, JSON.stringify(lab.guide.probed)]
   const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   let told = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
