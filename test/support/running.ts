@@ -44,7 +44,7 @@ for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
 /** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
-const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
+export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
@@ -178,6 +178,28 @@ export async function unnoticed(lab: Machines, work: () => Promise<void>): Promi
     counts.every((count) => count > 10),
     counts.join(),
   )
+}
+
+/** When an API server of that node was down, in milliseconds since 1970. */
+export async function readOutages(lab: Machines, name: string): Promise<[began: number, ended: number][]> {
+  const lines = (await lab.machine(name).exec('journalctl --no-pager --output=json --unit=kube-apiserver')).split('\n')
+  const said = lines.filter(Boolean).map((line) => JSON.parse(line))
+  const times = (message: RegExp) =>
+    said.flatMap((each) => (message.test(each.MESSAGE) ? [Number(each.__REALTIME_TIMESTAMP) / 1000] : []))
+  const starts = times(/Serving securely/)
+  return times(/^Stopping /).map((began) => [began, starts.find((start) => start > began) ?? Number.POSITIVE_INFINITY])
+}
+
+/** Runs the work while a client sends requests all the time: they fail only while the API server of that node is down. */
+export async function onlyWhileDown(lab: Machines, name: string, work: () => Promise<void>): Promise<void> {
+  await using probing = probe(lab)
+  await work()
+  const { failures } = await probing.end()
+  const outages = await readOutages(lab, name)
+  const others = failures.filter(
+    (failure) => !outages.some(([began, ended]) => failure.began <= ended && failure.ended >= began),
+  )
+  assert.deepEqual(others, [])
 }
 
 /** What the API server of that node answers the admin. */

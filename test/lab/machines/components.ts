@@ -9,14 +9,19 @@ import type { Machines } from './machines.ts'
 import { compileCache, realBinaries } from './shared.ts'
 import { type Unit, unitText } from './unit.ts'
 
+/** Resolves when all are healthy. */
+export async function installAll(lab: Machines, prepare = ''): Promise<void> {
+  await startAll(lab, prepare)
+  await allWell(lab)
+}
+
 /**
- * On all of them at once, since etcd does not start before its second member does; resolves when all are healthy.
+ * On all of them at once, since etcd does not start before its second member does.
  * `prepare` is run by sh on each node between the copying and the start.
  */
-export async function installAll(lab: Machines, prepare = ''): Promise<void> {
+export async function startAll(lab: Machines, prepare: string): Promise<void> {
   if (realBinaries) refuseFewInstances()
   await Promise.all(lab.all.map((machine) => installComponents(lab.guide, machine, prepare)))
-  await allWell(lab)
 }
 
 /** Real components of six machines take some 80 as they run, and more as they start; the kernel's 128 were not enough. */
