@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
+import { findDistrust } from '../pki/handshake.ts'
 import { isForAnotherPurpose, isServerForGo } from '../pki/purpose.ts'
 
 /** PEM files, byte for byte. */
@@ -27,10 +28,17 @@ export async function dial(peer: Peer, signal: AbortSignal): Promise<TLSSocket> 
   } catch (error) {
     if (!isForAnotherPurpose(error)) throw error
     const socket = await shakeHands(peer, signal, false)
-    if (isServerForGo(socket, peer.address)) return socket
+    if (isServerForGo(socket, peer.address) && isTrusted(socket, peer)) return socket
     socket.destroy()
     throw error
   }
+}
+
+/** OpenSSL reports the last thing that it finds: an issuer that is not trusted is hidden behind a wrong purpose. */
+function isTrusted(socket: TLSSocket, { trust }: Peer): boolean {
+  const shown: string[] = []
+  for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) shown.push(next.toString())
+  return trust !== 'anyone' && findDistrust(shown.join(''), trust).length === 0
 }
 
 async function shakeHands(

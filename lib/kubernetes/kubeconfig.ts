@@ -101,7 +101,9 @@ export function partOf(text: string, part: Part, pairFile: string): Buffer | und
   if (lines.some(({ length }) => length !== 1)) return undefined
   const pems = lines.map(([match]) => Buffer.from(match?.[2] ?? '', 'base64'))
   if (part === 'pair') return Buffer.concat(pems.flatMap((pem) => [pem, Buffer.from('\n')]))
-  return Buffer.from(embedded.reduce((changed, line) => changed.replace(line, `$1: ${pairFile}`), text))
+  // What kubectl up to 1.33 writes is left out, so that the kubeconfig stays the same when we write it anew: no restart for that.
+  const own = text.replace(/^preferences: \{\}\n/m, '')
+  return Buffer.from(embedded.reduce((changed, line) => changed.replace(line, `$1: ${pairFile}`), own))
 }
 
 /** The kubeconfig that both parts were made of; undefined if they are not such parts. */

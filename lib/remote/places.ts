@@ -85,7 +85,7 @@ const placeFunctions = [
   'made_of() {',
   '  case $2 in',
   '    file) cat < "$1" ;;',
-  `    kubeconfig) sed "s/^\\( *client-[a-z]*\\)-data: .*/\\1: $3/" < "$1" ;;`,
+  `    kubeconfig) sed -e '/^preferences: {}$/d' -e "s/^\\( *client-[a-z]*\\)-data: .*/\\1: $3/" < "$1" ;;`,
   `    pair) for p in certificate key; do sed -n "s/^ *client-$p-data: //p" < "$1" | base64 -d; echo; done ;;`,
   '  esac',
   '}',

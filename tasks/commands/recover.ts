@@ -139,7 +139,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
     if (why.length === 0) {
       names.push(...own)
       remade.push(...later)
-    } else if (holdingOf(sources, part[0].node) === main) wrong.push(...why)
+    } else if (part.every((target) => holdingOf(sources, target) === main)) wrong.push(...why)
     else remade.push([part[0].makes[0] ?? '', `not taken: ${why.map(([, text]) => text).join('; ')}`])
   }
   refuseWrong(workspace, main, describeWrong(workspace.auth, wrong))
@@ -153,16 +153,19 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   }
 }
 
-function holdingOf({ main, nodes }: Sources, node: string | undefined) {
-  return node === undefined || !nodes ? main : nodes.get(node)
+/** What is no single node's is taken from another node only if the main one, by its role, has none of it. */
+function holdingOf({ main, nodes }: Sources, { makes, node }: Pick<Target, 'makes' | 'node'>) {
+  if (!nodes) return main
+  if (node !== undefined) return nodes.get(node)
+  return [main, ...nodes.values()].find(({ files }) => makes.some((name) => files.has(name))) ?? main
 }
 
 /** Files already in auth/ complete it; the pair of a client that is nowhere else is taken from its kubeconfig. */
 function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
   const files = new Map<string, Buffer>()
   const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
-  for (const { makes, node } of [...targets, { makes: rotationFiles(auth.files), node: undefined }])
-    for (const name of makes) add(name, holdingOf(sources, node)?.files.get(name) ?? auth.tryBytes(name))
+  for (const target of [...targets, { makes: rotationFiles(auth.files), node: undefined }])
+    for (const name of target.makes) add(name, holdingOf(sources, target)?.files.get(name) ?? auth.tryBytes(name))
   for (const [file, text] of [...files]) {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     if (kind !== 'kubeconfig' || auth.files.pair(name).every((each) => files.has(each))) continue

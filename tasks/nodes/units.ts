@@ -257,8 +257,13 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
 }
 
 function holdsSameKeys({ auth }: Workspace, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
-  const [ours, theirs] = [auth.tryBytes(file), contents.get(path)].map((pem) => (isOfKeys && pem ? keysOf(pem) : []))
-  return ours !== undefined && ours.length > 0 && isDeepStrictEqual(ours, theirs)
+  return isOfKeys === true && haveSameKeys(auth.tryBytes(file), contents.get(path))
+}
+
+/** True if the certificates in both are for the same keys, whoever issued them. */
+export function haveSameKeys(one: Buffer | undefined, other: Buffer | undefined): boolean {
+  const [keys, others] = [one, other].map((pem) => (pem ? keysOf(pem) : []))
+  return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
 }
 
 /** Of all certificates in the file, whatever their order. */

@@ -32,7 +32,9 @@ import { hasAccess, readAccess } from './kubeconfigs.ts'
 type Names = Pick<Access, 'cluster' | 'context' | 'user'>
 
 export function localWork(names: Names, admin: CertRow) {
-  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, admin), ...names })
+  // Used here, wherever admin.kubeconfig is.
+  const here = ({ cluster: { api } }: Workspace): CertRow => ({ ...admin, dials: api.host })
+  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, here(workspace)), ...names })
   return {
     check: (workspace: Workspace) =>
       check(workspace, names, hasAccess(workspace, admin) ? access(workspace) : undefined),

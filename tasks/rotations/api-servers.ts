@@ -7,6 +7,7 @@
 import { isIP } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
+import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import { isApiServer, isStore, type Serving, withApi, withStore } from '../nodes/component.ts'
@@ -127,13 +128,18 @@ export async function findStrangers(
     )
 }
 
-/** The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. */
+/**
+ * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. A
+ * loopback address is of the control node that was queried: no member elsewhere can have it.
+ */
 export function foreignMembers(members: readonly Member[], controls: readonly Control['node'][]): string[] {
   const isOurs = ({ name, peerURLs }: Member) => {
     const hosts = peerURLs.map((url) => hostIn(url) ?? '')
     const hasAddress = hosts.some((host) => isIP(host) !== 0)
     return controls.some(
-      (node) => (!hasAddress && node.name === name) || hosts.some((host) => [node.name, ...node.ips].includes(host)),
+      (node) =>
+        (!hasAddress && node.name === name) ||
+        hosts.some((host) => specialUse(host) === 'loopback' || [node.name, ...node.ips].includes(host)),
     )
   }
   return members

@@ -76,9 +76,11 @@ export function makePlace(): string {
 
 export type Edit = readonly [path: readonly (string | number)[], value: unknown]
 
-/** The guide's cluster.yaml without install, with changes; undefined takes a key out. */
-export function writeCluster(place: string, edits: readonly Edit[] = []): void {
-  const document = parseDocument(readFileSync(join(root, 'cluster.yaml'), 'utf8'))
+const guideCluster = readFileSync(join(root, 'cluster.yaml'), 'utf8')
+
+/** A cluster.yaml, by default the guide's, without install, with changes; undefined takes a key out. */
+export function writeCluster(place: string, edits: readonly Edit[] = [], from: string = guideCluster): void {
+  const document = parseDocument(from)
   document.deleteIn(['install'])
   for (const [path, value] of edits) {
     if (value === undefined) document.deleteIn(path)

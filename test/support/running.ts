@@ -5,7 +5,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
+import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import type { Failed } from '../lab/machines/prober.ts'
 import { eventually } from './eventually.ts'
 import type { Edit, Ran } from './harderway.ts'
 import { needs } from './parts.ts'
@@ -42,7 +44,7 @@ for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
 /** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
-const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
+export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
@@ -73,24 +75,16 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
   return ran
 }
 
-const units = {
-  control: ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'],
-  worker: ['kubelet', 'kube-proxy'],
-  gateway: ['ldirectord'],
-} as const
-
 /** `control0 etcd` → when it was started, in microseconds of a clock that all machines share. */
 export async function readStarts(lab: Machines): Promise<Map<string, number>> {
   const starts = await Promise.all(
-    lab.all.map(async ({ name, role, exec }) => {
-      const told = await exec.call(
-        lab.machine(name),
-        `systemctl show --value -p ExecMainStartTimestampMonotonic ${units[role].join(' ')}`,
-      )
+    lab.all.map(async (machine) => {
+      const units = machine.role === 'gateway' ? ['ldirectord'] : lab.guide.units(machine).map(({ name }) => name)
+      const told = await machine.exec(`systemctl show --value -p ExecMainStartTimestampMonotonic ${units.join(' ')}`)
       return told
         .split('\n')
         .filter(Boolean)
-        .map((time, i): [string, number] => [`${name} ${units[role][i]}`, Number(time)])
+        .map((time, i): [string, number] => [`${machine.name} ${units[i]}`, Number(time)])
     }),
   )
   return new Map(starts.flat())
@@ -127,18 +121,18 @@ export async function removeDeployed(lab: Machines): Promise<void> {
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
     const found = await machine.exec(
-      "find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /home/ubuntu -name '*harderway*' 2>/dev/null || true",
+      `find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates ${lab.guide.home} -name '*harderway*' 2>/dev/null || true`,
     )
     assert.equal(found, '', machine.name)
   }
-  assert.deepEqual(await drainedServers(lab), [])
+  for (const gateway of lab.of('gateway')) assert.deepEqual(await drainedServers(gateway), [])
 }
 
 /** By haproxy's own word. */
-async function drainedServers(lab: Machines): Promise<string[]> {
-  const states = await lab
-    .machine('gateway')
-    .exec(`bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999; echo "show servers state kubernetes" >&3; cat <&3'`)
+async function drainedServers(gateway: Machine): Promise<string[]> {
+  const states = await gateway.exec(
+    `bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999; echo "show servers state kubernetes" >&3; cat <&3'`,
+  )
   const rows = states.split('\n').filter((line) => /^\d+ kubernetes /.test(line))
   assert.equal(rows.length, 3)
   // srv_admin_state: https://docs.haproxy.org/3.0/management.html, "show servers state"; 8 is a drain that was asked for.
@@ -150,7 +144,7 @@ async function drainedServers(lab: Machines): Promise<string[]> {
 
 interface Probed {
   readonly counts: readonly number[]
-  readonly failures: readonly string[]
+  readonly failures: readonly Failed[]
   /** Writes that an etcd cut off as it was restarted. */
   readonly cut: number
 }
@@ -158,7 +152,7 @@ interface Probed {
 /** Asks until its end, which tells what failed. */
 export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed> } {
   const script = join(import.meta.dirname, '../lab/machines/prober.ts')
-  const [first = '', ...args] = [...lab.within, process.execPath, script]
+  const [first = '', ...args] = [...lab.within, process.execPath, script, JSON.stringify(lab.guide.probed)]
   const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   let told = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -184,6 +178,28 @@ export async function unnoticed(lab: Machines, work: () => Promise<void>): Promi
     counts.every((count) => count > 10),
     counts.join(),
   )
+}
+
+/** When an API server of that node was down, in milliseconds since 1970. */
+export async function readOutages(lab: Machines, name: string): Promise<[began: number, ended: number][]> {
+  const lines = (await lab.machine(name).exec('journalctl --no-pager --output=json --unit=kube-apiserver')).split('\n')
+  const said = lines.filter(Boolean).map((line) => JSON.parse(line))
+  const times = (message: RegExp) =>
+    said.flatMap((each) => (message.test(each.MESSAGE) ? [Number(each.__REALTIME_TIMESTAMP) / 1000] : []))
+  const starts = times(/Serving securely/)
+  return times(/^Stopping /).map((began) => [began, starts.find((start) => start > began) ?? Number.POSITIVE_INFINITY])
+}
+
+/** Runs the work while a client sends requests all the time: they fail only while the API server of that node is down. */
+export async function onlyWhileDown(lab: Machines, name: string, work: () => Promise<void>): Promise<void> {
+  await using probing = probe(lab)
+  await work()
+  const { failures } = await probing.end()
+  const outages = await readOutages(lab, name)
+  const others = failures.filter(
+    (failure) => !outages.some(([began, ended]) => failure.began <= ended && failure.ended >= began),
+  )
+  assert.deepEqual(others, [])
 }
 
 /** What the API server of that node answers the admin. */

@@ -93,6 +93,14 @@ describe("a follower's folder", { skip }, () => {
     assert.ok(!idsOf(verify, 'fresh').some((id) => id.startsWith('etcd/')))
   })
 
+  test("the local kubeconfig dials server, and not this machine as the control node's admin.kubeconfig does", async (t) => {
+    const { at } = await takeOver(copy(t))
+    assert.equal((await harderway(at, 'local-kubeconfig')).status, 0)
+    const serverIn = (file: string) => parse(readFileSync(join(at, file), 'utf8')).clusters[0].cluster.server
+    assert.equal(serverIn('home/.kube/config'), 'https://server.kubernetes.local:6443')
+    assert.equal(serverIn('auth/admin.kubeconfig'), 'https://127.0.0.1:6443')
+  })
+
   test("the guide's slip in the scheduler's group is accepted, and not made again", async (t) => {
     const { at } = await takeOver(copy(t))
     const subject = () => openssl('x509', '-in', join(at, 'auth/kube-scheduler.crt'), '-noout', '-subject')

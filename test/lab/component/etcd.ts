@@ -1,6 +1,7 @@
 /** A client of etcd over its JSON gateway (etcd's docs: dev-guide/api_grpc_gateway): keys and values are base64. */
 import { readFileSync } from 'node:fs'
-import { Agent, request } from 'node:https'
+import * as http from 'node:http'
+import * as https from 'node:https'
 import { connect } from 'node:tls'
 import { type Flags, required } from './flags.ts'
 import { readCertificates } from './identity.ts'
@@ -24,21 +25,16 @@ export interface Range {
 
 export class Etcd {
   readonly #endpoints: readonly URL[]
-  readonly #agent: Agent
+  readonly #agent: http.Agent
+  readonly #request: typeof http.request
 
   constructor(flags: Flags) {
-    const ca = readFileSync(required(flags, 'etcd-cafile'))
-    readCertificates(ca)
-    const [cert, key] = ['etcd-certfile', 'etcd-keyfile'].map((name) => required(flags, name))
     this.#endpoints = required(flags, 'etcd-servers')
       .split(',')
       .map((server) => new URL(server))
-    this.#agent = new Agent({ keepAlive: true })
-    // The pair is read at each new connection; the CA stays that of the start.
-    this.#agent.createConnection = (options) => {
-      const pair = { cert: readFileSync(cert ?? ''), key: readFileSync(key ?? '') }
-      return connect({ ...(options as object), ...pair, ca })
-    }
+    const isPlain = this.#endpoints.every(({ protocol }) => protocol === 'http:')
+    this.#agent = isPlain ? new http.Agent({ keepAlive: true }) : secureAgent(flags)
+    this.#request = isPlain ? http.request : https.request
   }
 
   async get(key: string): Promise<Entry | undefined> {
@@ -85,7 +81,7 @@ export class Etcd {
       let wasSent = false
       const fail = (error: Error) => reject(wasSent ? error : new NotAsked(error.message))
       const signal = AbortSignal.timeout(limit)
-      const asked = request(url, { method: 'POST', agent: this.#agent, signal }, (response) => {
+      const asked = this.#request(url, { method: 'POST', agent: this.#agent, signal }, (response) => {
         let text = ''
         response.setEncoding('utf8').on('data', (part: string) => {
           text += part
@@ -99,7 +95,8 @@ export class Etcd {
         })
       })
       asked.on('socket', (socket) => {
-        if (!asked.reusedSocket) socket.once('secureConnect', () => (wasSent = true))
+        if (!asked.reusedSocket)
+          socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => (wasSent = true))
         else wasSent = true
       })
       let isAnswered = false
@@ -113,6 +110,19 @@ export class Etcd {
       asked.end(body)
     })
   }
+}
+
+/** The pair is read at each new connection; the CA stays that of the start. */
+function secureAgent(flags: Flags): https.Agent {
+  const ca = readFileSync(required(flags, 'etcd-cafile'))
+  readCertificates(ca)
+  const [cert, key] = ['etcd-certfile', 'etcd-keyfile'].map((name) => required(flags, name))
+  const agent = new https.Agent({ keepAlive: true })
+  agent.createConnection = (options) => {
+    const pair = { cert: readFileSync(cert ?? ''), key: readFileSync(key ?? '') }
+    return connect({ ...(options as object), ...pair, ca })
+  }
+  return agent
 }
 
 class NotAsked extends Error {}

@@ -1,6 +1,12 @@
 /** Who asks, by client certificate, as Kubernetes judges it: at each request, by the CAs of that moment. */
 import { X509Certificate } from 'node:crypto'
-import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
+import {
+  type ConnectionOptions,
+  checkServerIdentity,
+  connect,
+  type DetailedPeerCertificate,
+  type TLSSocket,
+} from 'node:tls'
 
 export interface User {
   readonly username: string
@@ -53,4 +59,20 @@ function chains(
     roots.some((root) => issued(root) && Date.parse(root.validTo) >= now) ||
     between.some((ca) => ca !== leaf && issued(ca) && chains(ca, between, roots, depth - 1))
   )
+}
+
+/** A client as Go's: it accepts a server whose nsCertType lists clients alone, as the second guide's does, and OpenSSL does not. */
+export function connectAsGo(options: ConnectionOptions & { readonly ca: Buffer }): TLSSocket {
+  const socket = connect({ ...options, rejectUnauthorized: false })
+  socket.on('secureConnect', () => {
+    const [leaf, ...others] = presented(socket)
+    const roots = readCertificates(options.ca)
+    const isAccepted =
+      `${socket.authorizationError}` === 'INVALID_PURPOSE' &&
+      leaf !== undefined &&
+      chains(leaf, others, roots, deepest) &&
+      !checkServerIdentity(options.host ?? '', socket.getPeerCertificate())
+    if (!socket.authorized && !isAccepted) socket.destroy(new Error(`${socket.authorizationError}`))
+  })
+  return socket
 }

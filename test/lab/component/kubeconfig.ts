@@ -5,8 +5,9 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { dirname, resolve } from 'node:path'
-import { connect, createSecureContext } from 'node:tls'
+import { createSecureContext } from 'node:tls'
 import { parse } from 'yaml'
+import { connectAsGo } from './identity.ts'
 import { log } from './watched.ts'
 
 /** Milliseconds. */
@@ -33,7 +34,7 @@ export class ApiClient {
     createSecureContext({ ca: trust, ...read() })
     this.#server = server
     this.#agent = new Agent({ keepAlive: true })
-    this.#agent.createConnection = (options) => connect({ ...(options as object), ca: trust, ...read() })
+    this.#agent.createConnection = (options) => connectAsGo({ ...(options as object), ca: trust, ...read() })
     if ('client-certificate' in user) this.#endOldConnections(read)
   }
 

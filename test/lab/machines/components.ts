@@ -1,21 +1,27 @@
-/** The guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
+/** A guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { eventually } from '../../support/eventually.ts'
 import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
+import type { Guide } from './guide.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 import { compileCache, realBinaries } from './shared.ts'
-import { controlUnits, nodeUnits, type Unit, unitText } from './units.ts'
+import { type Unit, unitText } from './unit.ts'
+
+/** Resolves when all are healthy. */
+export async function installAll(lab: Machines, prepare = ''): Promise<void> {
+  await startAll(lab, prepare)
+  await allWell(lab)
+}
 
 /**
- * On all of them at once, since etcd does not start before its second member does; resolves when all are healthy.
+ * On all of them at once, since etcd does not start before its second member does.
  * `prepare` is run by sh on each node between the copying and the start.
  */
-export async function installAll(lab: Machines, prepare = ''): Promise<void> {
+export async function startAll(lab: Machines, prepare: string): Promise<void> {
   if (realBinaries) refuseFewInstances()
-  await Promise.all(lab.all.map((machine) => installComponents(machine, prepare)))
-  await allWell(lab)
+  await Promise.all(lab.all.map((machine) => installComponents(lab.guide, machine, prepare)))
 }
 
 /** Real components of six machines take some 80 as they run, and more as they start; the kernel's 128 were not enough. */
@@ -25,49 +31,33 @@ function refuseFewInstances(): void {
   if (most < 512) throw new Error(`${setting} is ${most}: sysctl -w ${setting}=512`)
 }
 
-const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
-
-/** Asked of each machine itself, and of the virtual IP; in a limited time. */
+/** In a limited time. */
 export async function allWell(lab: Machines): Promise<void> {
-  const etcd = '--cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem'
-  const members = lab.of('control').map(({ ip }) => `https://${ip}:2379`)
-  const checks = [
-    `etcdctl ${etcd} --endpoints=${members.join()} endpoint health`,
-    ...lab.of('control').map(({ ip }) => `${asAdmin} https://${ip}:6443/readyz`),
-    // The controller manager makes it, once it leads; the stand-in has it always.
-    ...lab
-      .of('control')
-      .slice(0, realBinaries ? 1 : 0)
-      .map(({ ip }) => `${asAdmin} https://${ip}:6443/api/v1/namespaces/default/serviceaccounts/default`),
-    ...lab.of('gateway').map(() => `${asAdmin} https://kubernetes:6443/readyz`),
-    ...lab.all.filter(({ role }) => role !== 'gateway').map(({ ip }) => `${asAdmin} https://${ip}:10250/healthz`),
-  ]
-  await Promise.all(checks.map((check) => eventually(() => lab.exec(check))))
-  await Promise.all(lab.all.map((machine) => eventually(() => machine.exec(`systemctl is-active ${unitsOf(machine)}`))))
+  await Promise.all(lab.guide.checks.map((check) => eventually(() => lab.exec(check))))
+  await Promise.all(
+    lab.all.map((machine) => eventually(() => machine.exec(`systemctl is-active ${unitsOf(lab.guide, machine)}`))),
+  )
 }
 
 /** Names of the units of the guide's next chapters. */
-function unitsOf(machine: Machine): string {
+function unitsOf(guide: Guide, machine: Machine): string {
   if (machine.role === 'gateway') return 'haproxy ldirectord'
-  return componentsOf(machine)
+  return guide
+    .units(machine)
     .map(({ name }) => name)
     .join(' ')
-}
-
-function componentsOf(machine: Machine): Unit[] {
-  return [...(machine.role === 'control' ? controlUnits(machine) : []), ...nodeUnits(machine)]
 }
 
 /**
  * Copies what was deployed into its places, with the modes it has, writes the units, enables and starts them, as the guide
  * does. They start side by side: etcd waits for its other members, the rest for etcd.
  */
-async function installComponents(machine: Machine, prepare: string): Promise<void> {
+async function installComponents(guide: Guide, machine: Machine, prepare: string): Promise<void> {
   if (machine.role === 'gateway') return await installBalancer(machine)
-  const units = componentsOf(machine)
+  const units = guide.units(machine)
   for (const unit of units) writeUnit(machine, unit)
-  const names = unitsOf(machine)
-  await machine.exec(`set -e; cd /home/ubuntu
+  const names = unitsOf(guide, machine)
+  await machine.exec(`set -e; cd ${guide.home}
     ${units.flatMap(copies).join('\n')}
     ${prepare}
     systemctl daemon-reload
@@ -82,7 +72,7 @@ function writeUnit(machine: Machine, unit: Unit): void {
   for (const [path, text] of Object.entries(unit.texts ?? {})) machine.write(path, text)
 }
 
-function copies({ files }: Unit): string[] {
+function copies({ files = {} }: Unit): string[] {
   return Object.entries(files).map(
     ([place, names]) => `mkdir -p ${place.slice(0, place.lastIndexOf('/'))}; cp ${names.join(' ')} ${place}`,
   )

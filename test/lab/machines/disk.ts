@@ -11,6 +11,8 @@ export interface DiskParts {
   /** Further addresses of the interface to the others. */
   readonly further: readonly string[]
   readonly hosts: string
+  /** Of the user who logs in by ssh. */
+  readonly home: string
   /** Paths without `.pub`. */
   readonly hostKey: string
   readonly clientKey: string
@@ -28,7 +30,7 @@ export function diskFiles(parts: DiskParts): DiskFile[] {
     { path: '/etc/machine-id', text: `${randomUUID().replaceAll('-', '')}\n` },
     { path: '/etc/hosts', text: parts.hosts },
     { path: '/etc/ssh/ssh_host_ed25519_key', text: readFileSync(parts.hostKey, 'utf8'), mode: 0o600 },
-    { path: '/home/ubuntu/.ssh/authorized_keys', text: readFileSync(`${parts.clientKey}.pub`, 'utf8') },
+    { path: `${parts.home}/.ssh/authorized_keys`, text: readFileSync(`${parts.clientKey}.pub`, 'utf8') },
     { path: '/etc/systemd/system/network.service', text: networkUnit(parts) },
   ]
 }

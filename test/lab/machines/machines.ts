@@ -1,4 +1,4 @@
-/** The guide's machines, as real ones in a network of the test's own, and a cluster's folder whose runs reach them. */
+/** A guide's machines, as real ones in a network of the test's own, and a cluster's folder whose runs reach them. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,24 +6,15 @@ import { promisify } from 'node:util'
 import { type Edit, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
 import { start } from '../../support/process.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
+import type { Guide } from './guide.ts'
+import { harderWay } from './harder-way.ts'
 import { Machine, type Role } from './machine.ts'
 import { type Namespace, openNamespace } from './namespace.ts'
 import { shared } from './shared.ts'
 
 const run = promisify(execFile)
-const virtualIP = '192.168.1.21'
-
-/** Names and addresses as the guide has them, but for its third worker. */
-const guide: readonly { readonly name: string; readonly role: Role; readonly ip: string }[] = [
-  { name: 'control0', role: 'control', ip: '192.168.1.11' },
-  { name: 'control1', role: 'control', ip: '192.168.1.12' },
-  { name: 'control2', role: 'control', ip: '192.168.1.13' },
-  { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
-  { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
-  { name: 'gateway', role: 'gateway', ip: '192.168.1.10' },
-]
-
 export interface Machines extends AsyncDisposable {
+  readonly guide: Guide
   readonly all: readonly Machine[]
   of(role: Role): Machine[]
   /** Throws when there is none of that name. */
@@ -43,14 +34,14 @@ export interface Machines extends AsyncDisposable {
 }
 
 /**
- * Boots the guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
+ * Boots a guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
  * `preload` is a module that runs load first.
  */
-export async function startMachines(preload?: string): Promise<Machines> {
+export async function startMachines(preload?: string, guide: Guide = harderWay): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
   mkdirSync(dir)
-  writeFileSync(join(place, 'hosts'), hosts)
+  writeFileSync(join(place, 'hosts'), hostsOf(guide))
   let namespace: Namespace | undefined
   const stop = async () => {
     await namespace?.end()
@@ -58,8 +49,8 @@ export async function startMachines(preload?: string): Promise<Machines> {
   }
   try {
     namespace = await openNamespace(place)
-    const all = await bootAll(namespace, dir)
-    return assemble({ place, dir, namespace, all, stop, preload })
+    const all = await bootAll(guide, namespace, dir)
+    return assemble({ guide, place, dir, namespace, all, stop, preload })
   } catch (error) {
     await stop()
     throw error
@@ -71,18 +62,20 @@ async function makeTree(): Promise<string> {
   return (await run('sh', [join(import.meta.dirname, 'tree.sh')])).stdout.trim()
 }
 
-async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
+async function bootAll(guide: Guide, namespace: Namespace, dir: string): Promise<Machine[]> {
   const tree = await makeTree()
   const clientKey = join(dir, 'client_key')
-  await Promise.all([makeKey(clientKey), ...guide.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
-  const all = guide.map(({ name, role, ip }) => {
+  await Promise.all([makeKey(clientKey), ...guide.machines.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
+  const { home, virtualIP } = guide
+  const more = virtualIP === undefined ? [] : [`${virtualIP}/32`]
+  const all = guide.machines.map(({ name, role, ip }) => {
     const addresses = {
       address: `${ip}/24`,
-      loopback: role === 'control' ? [`${virtualIP}/32`] : [],
-      further: role === 'gateway' ? [`${virtualIP}/32`] : [],
+      loopback: role === 'control' ? more : [],
+      further: role === 'gateway' ? more : [],
     }
-    const hostKey = join(dir, `${name}_host_key`)
-    return new Machine(namespace, { name, role, ip, ...addresses, hosts, hostKey, clientKey, shared: shared() })
+    const files = { hosts: hostsOf(guide), home, hostKey: join(dir, `${name}_host_key`), clientKey }
+    return new Machine(namespace, { name, role, ip, ...addresses, ...files, shared: shared() })
   })
   const booted = await Promise.allSettled(
     all.map(async (machine) => {
@@ -91,11 +84,12 @@ async function bootAll(namespace: Namespace, dir: string): Promise<Machine[]> {
     }),
   )
   for (const each of booted) if (each.status === 'rejected') throw each.reason
-  await writeClientFiles(dir, clientKey)
+  await writeClientFiles(guide, dir, clientKey)
   return all
 }
 
 interface Parts {
+  readonly guide: Guide
   readonly place: string
   readonly dir: string
   readonly namespace: Namespace
@@ -104,14 +98,19 @@ interface Parts {
   readonly preload: string | undefined
 }
 
-function assemble({ place, dir, namespace, all, stop, preload }: Parts): Machines {
+function assemble({ guide, place, dir, namespace, all, stop, preload }: Parts): Machines {
   const write = (...edits: Edit[]) =>
-    writeCluster(place, [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide], ...edits])
+    writeCluster(
+      place,
+      [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide.machines], ...edits],
+      guide.cluster,
+    )
   write()
   // nsenter goes to the folder / with its mounts.
   const options = preload === undefined ? [] : [`NODE_OPTIONS=--import=${preload}`]
   const within = [...namespace.outside, 'env', `--chdir=${place}`, ...options]
   return {
+    guide,
     all,
     of: (role) => all.filter((machine) => machine.role === role),
     machine(name) {
@@ -133,16 +132,13 @@ function assemble({ place, dir, namespace, all, stop, preload }: Parts): Machine
   }
 }
 
-const hosts = [
-  '127.0.0.1 localhost',
-  ...guide.map(({ name, ip }) => `${ip} ${name} ${name}.kubenet`),
-  `${virtualIP} kubernetes kubernetes.kubenet`,
-  '',
-].join('\n')
+function hostsOf({ hosts }: Guide): string {
+  return ['127.0.0.1 localhost', ...hosts, ''].join('\n')
+}
 
-async function writeClientFiles(dir: string, clientKey: string): Promise<void> {
-  const keys = await Promise.all(guide.map(({ name }) => readPublicKey(join(dir, `${name}_host_key`))))
-  const known = guide.map(({ name, ip }, i) => `${name},${ip} ${keys[i]}\n`)
+async function writeClientFiles({ machines }: Guide, dir: string, clientKey: string): Promise<void> {
+  const keys = await Promise.all(machines.map(({ name }) => readPublicKey(join(dir, `${name}_host_key`))))
+  const known = machines.map(({ name, ip }, i) => `${name},${ip} ${keys[i]}\n`)
   writeFileSync(join(dir, 'known_hosts'), known.join(''))
   const lines = [
     'Host *',

@@ -1,27 +1,37 @@
 /**
- * Asks all the time until its input ends, then prints what failed: the API through the virtual IP, by a new connection each
+ * Asks all the time until its input ends, then prints what failed, and from when until when: the API, by a new connection each
  * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server says when to ask
  * again, once more, as client-go does); by Secrets that are written, read and deleted; and each etcd, of which a majority
- * has to be healthy. Run in the folder of auth/.
+ * has to be healthy. Run in the folder of auth/, with what is queried as its argument.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { setTimeout as wait } from 'node:timers/promises'
+import { connectAsGo } from '../component/identity.ts'
+import type { Pair, Probed } from './guide.ts'
 
-const file = (name: string) => readFileSync(`auth/${name}.pem`)
+/** In milliseconds since 1970. */
+export interface Failed {
+  readonly began: number
+  readonly ended: number
+  readonly error: string
+}
+
+const probed: Probed = JSON.parse(process.argv[2] ?? '')
+const file = (name: string) => readFileSync(`auth/${name}`)
 /** As it is when a program starts: read anew for each new connection. */
-function pairOf(name: string) {
+function pairOf([certificate, privateKey]: Pair) {
   for (;;) {
-    const [cert, key] = [file(name), file(`${name}-key`)]
+    const [cert, key] = [file(certificate), file(privateKey)]
     // Two renames: what is read between them is no pair.
-    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { ca: file('ca'), cert, key }
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { ca: file(probed.ca), cert, key }
   }
 }
-const earlyCa = { ca: file('ca') }
-const members = [11, 12, 13].map((end) => `https://192.168.1.${end}:2379/health`)
-const api = 'https://kubernetes:6443/api/v1/namespaces/default'
-const secrets = `${api}/secrets`
+const asAdmin = () => pairOf(probed.admin)
+const earlyCa = { ca: file(probed.ca) }
+const namespace = `${probed.api}/api/v1/namespaces/default`
+const secrets = `${namespace}/secrets`
 /** Milliseconds: what takes longer on a busy computer has failed. */
 const patience = 60_000
 
@@ -63,14 +73,16 @@ function ask({ url, pair, agent, method = 'GET', body: sent, token }: Asked): Pr
 
 const alone = new Agent({ keepAlive: false, maxCachedSessions: 0 })
 const kept = new Agent({ keepAlive: true, maxSockets: 1 })
-const askNew = () => ask({ url: secrets, pair: pairOf('admin'), agent: alone })
+for (const agent of [alone, kept])
+  agent.createConnection = (options) => connectAsGo(options as Parameters<typeof connectAsGo>[0])
+const askNew = () => ask({ url: secrets, pair: asAdmin(), agent: alone })
 /** As a pod that has read its token and its ca.crt at its start, and never again. */
-const account = `${api}/serviceaccounts/default/token`
+const account = `${namespace}/serviceaccounts/default/token`
 const { token } = JSON.parse(
-  await ask({ url: account, pair: pairOf('admin'), agent: alone, method: 'POST', body: {} }),
+  await ask({ url: account, pair: asAdmin(), agent: alone, method: 'POST', body: {} }),
 ).status
 const askKept = async () => {
-  const asked = { url: 'https://kubernetes:6443/openid/v1/jwks', pair: earlyCa, agent: kept, token }
+  const asked = { url: `${probed.api}/openid/v1/jwks`, pair: earlyCa, agent: kept, token }
   await ask(asked).catch(async (error) => {
     if (!error.wasKept || !(error.code === 'ECONNRESET' || error.retryAfter)) throw error
     await wait(Number(error.retryAfter ?? 0) * 1000)
@@ -90,7 +102,7 @@ const askToWrite = () =>
   })
 let written = 0
 const writeSecret = async () => {
-  const [name, pair] = [`probe-${process.pid}-${++written}`, pairOf('admin')]
+  const [name, pair] = [`probe-${process.pid}-${++written}`, asAdmin()]
   const body = { metadata: { name }, stringData: { key: name } }
   await ask({ url: secrets, pair, agent: alone, method: 'POST', body })
   const { data } = JSON.parse(await ask({ url: `${secrets}/${name}`, pair, agent: alone }))
@@ -105,9 +117,9 @@ const askMember = (url: string, pair: object) => {
     throw error
   })
 }
-const askEtcd = async () => {
-  const pair = pairOf('kubernetes')
-  const answers = await Promise.allSettled(members.map((url) => askMember(url, pair)))
+const askEtcd = async ({ members, pair: files }: NonNullable<Probed['etcd']>) => {
+  const pair = pairOf(files)
+  const answers = await Promise.allSettled(members.map((url) => askMember(`${url}/health`, pair)))
   const well = answers.filter((each) => each.status === 'fulfilled' && JSON.parse(each.value).health === 'true')
   if (well.length >= 2) return
   const told = answers.map((each) => (each.status === 'fulfilled' ? each.value : String(each.reason)))
@@ -118,16 +130,19 @@ let isOver = false
 process.stdin.resume().on('end', () => {
   isOver = true
 })
-const failures: string[] = []
+const failures: Failed[] = []
 const repeat = async (work: () => Promise<unknown>) => {
   let count = 0
   do {
-    await work().catch((error) => failures.push(`${new Date().toISOString()} ${error}`))
+    const began = Date.now()
+    await work().catch((error) => failures.push({ began, ended: Date.now(), error: String(error) }))
     count += 1
     await wait(80)
   } while (!isOver)
   return count
 }
-const counts = await Promise.all([repeat(askNew), repeat(askKept), repeat(askToWrite), repeat(askEtcd)])
+const { etcd } = probed
+const works = [askNew, askKept, askToWrite, ...(etcd ? [() => askEtcd(etcd)] : [])]
+const counts = await Promise.all(works.map(repeat))
 process.stdout.write(JSON.stringify({ counts, failures, cut }))
 process.exit()

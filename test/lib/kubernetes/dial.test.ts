@@ -17,7 +17,7 @@ const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']
 /** Whether we connect to a server with a certificate of this content. */
 async function reach(
   t: TestContext,
-  { usages = 'serverAuth', san = 'IP:127.0.0.1', days = '2', ca = 'ca' } = {},
+  { usages = 'serverAuth', san = 'IP:127.0.0.1', days = '2', ca = 'ca', presentsCa = false } = {},
 ): Promise<string> {
   const folder = scratch(t)
   const at = (name: string) => join(folder, name)
@@ -28,7 +28,8 @@ async function reach(
   const by = ['-CA', at(`${ca}.crt`), '-CAkey', at(`${ca}.key`), '-extfile', at('x.cnf')]
   const times = days === 'over' ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', days]
   openssl('x509', '-req', '-in', at('x.csr'), ...by, ...times, '-out', at('x.crt'))
-  const server = createServer({ cert: readFileSync(at('x.crt')), key: readFileSync(at('x.key')) })
+  const chain = ['x.crt', ...(presentsCa ? [`${ca}.crt`] : [])].map((file) => readFileSync(at(file)))
+  const server = createServer({ cert: Buffer.concat(chain), key: readFileSync(at('x.key')) })
   server.on('tlsClientError', () => {})
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -60,5 +61,8 @@ test('nor under another name', { skip }, async (t) =>
 )
 test('nor of another CA of the same name', { skip }, async (t) =>
   assert.match(await reach(t, { ca: 'other' }), /unable to verify|signature failure/),
+)
+test('nor of another CA that it presents, which OpenSSL does not report', { skip }, async (t) =>
+  assert.match(await reach(t, { ca: 'other', presentsCa: true }), /unsuitable certificate purpose/),
 )
 test('nor after its end', { skip }, async (t) => assert.match(await reach(t, { days: 'over' }), /expired/))

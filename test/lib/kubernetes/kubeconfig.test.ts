@@ -122,6 +122,11 @@ describe('the parts that a component reads', () => {
     }
   })
 
+  test('are the same whether kubectl 1.32 wrote the kubeconfig or we did', () => {
+    const theirs = text.replace('users:\n', 'preferences: {}\nusers:\n')
+    assert.deepEqual(partOf(theirs, 'kubeconfig', 'x.pem'), partOf(text, 'kubeconfig', 'x.pem'))
+  })
+
   test('are not made of a kubeconfig that kubectl did not write', () => {
     const others = [stringify(parse(text), { defaultStringType: 'QUOTE_DOUBLE', lineWidth: 60 }), `${text}${text}`, '']
     for (const other of [...others, JSON.stringify(parse(text))])

@@ -64,6 +64,8 @@ test('a member of etcd is a control node by an address of its peer URLs, or by i
     member('', 'https://192.168.1.12:2380'),
     member('infra0', 'https://[fd00::11]:2380'),
     member('infra1', 'https://control1:2380'),
+    // As Kubernetes The Hard Way has it.
+    member('controller', 'http://127.0.0.1:2380'),
   ]
   assert.deepEqual(foreignMembers(ours, controls), [])
   const [text = '', ...more] = foreignMembers([...ours, member('control2', 'https://192.168.1.13:2380')], controls)

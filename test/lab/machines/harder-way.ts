@@ -1,29 +1,23 @@
-/** The units of the guide's chapters 5 and 6, with the flags that matter: what its scripts write on a machine. */
-import type { Machine } from './machine.ts'
+/** Kubernetes the Harder Way: its machines, and the units of its chapters 5 and 6, with the flags that matter. */
+import { readFileSync } from 'node:fs'
+import type { Guide } from './guide.ts'
 import { realBinaries } from './shared.ts'
+import { onRealKubelet, type Unit } from './unit.ts'
 
-export interface Unit {
-  readonly name: string
-  readonly command: readonly string[]
-  /** Of the sections [Unit] and [Service], beside what every unit has. */
-  readonly unit?: readonly string[]
-  readonly service?: readonly string[]
-  /** From the home folder to its place. */
-  readonly files: Readonly<Record<string, readonly string[]>>
-  /** Configuration beside them: path → text. */
-  readonly texts?: Readonly<Record<string, string>>
-}
-
-const members = [11, 12, 13].map((end, i) => ({ name: `control${i}`, ip: `192.168.1.${end}` }))
+/** Names and addresses as the guide has them, but for its third worker. */
+const machines = [
+  { name: 'control0', role: 'control', ip: '192.168.1.11' },
+  { name: 'control1', role: 'control', ip: '192.168.1.12' },
+  { name: 'control2', role: 'control', ip: '192.168.1.13' },
+  { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+  { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
+  { name: 'gateway', role: 'gateway', ip: '192.168.1.10' },
+] as const
+const members = machines.filter(({ role }) => role === 'control')
 const kubernetes = '/var/lib/kubernetes'
 
-export function controlUnits({ name, ip }: Machine): Unit[] {
-  return [etcd(name, ip), apiServer(ip), controllerManager, scheduler]
-}
-
-export function nodeUnits({ name, role }: Machine): Unit[] {
-  return [kubelet(name, role === 'control'), proxy]
-}
+const virtualIP = '192.168.1.21'
+const domain = 'kubenet'
 
 function etcd(name: string, ip: string): Unit {
   const [cert, key, ca] = ['kubernetes.pem', 'kubernetes-key.pem', 'ca.pem'].map((file) => `/etc/etcd/${file}`)
@@ -103,32 +97,6 @@ leaderElection:
   command: [`--config=${schedulerConfig}`, '--v=2'],
 }
 
-/** What a kubelet demands of its computer, and would set: these machines may not, and share theirs with the tests. */
-const kernelSettings = {
-  'vm/overcommit_memory': 1,
-  'vm/panic_on_oom': 0,
-  'kernel/panic': 10,
-  'kernel/panic_on_oops': 1,
-  'kernel/keys/root_maxkeys': 1_000_000,
-  'kernel/keys/root_maxbytes': 25_000_000,
-}
-const shownSetting = (path: string) => `/etc/lab/sys/${path}`
-
-/** The stand-in starts no containers. */
-const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
-  ? {
-      unit: ['Requires=containerd.service', 'After=containerd.service'],
-      service: [
-        ...Object.keys(kernelSettings).map((path) => `BindReadOnlyPaths=${shownSetting(path)}:/proc/sys/${path}`),
-        // Nor does a machine have a kernel log.
-        'ExecStartPre=ln -sf /dev/null /dev/kmsg',
-      ],
-      texts: Object.fromEntries(
-        Object.entries(kernelSettings).map(([path, value]) => [shownSetting(path), `${value}\n`]),
-      ),
-    }
-  : {}
-
 function kubelet(name: string, isControl: boolean): Unit {
   const folder = '/var/lib/kubelet'
   return {
@@ -180,20 +148,34 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
   command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml'],
 }
 
-export function unitText({ name, command, unit = [], service = [] }: Unit): string {
-  return [
-    '[Unit]',
-    `Description=${name}`,
-    ...unit,
-    '',
-    '[Service]',
-    ...service,
-    `ExecStart=/usr/local/bin/${[name, ...command].join(' \\\n  ')}`,
-    'Restart=on-failure',
-    'RestartSec=5',
-    '',
-    '[Install]',
-    'WantedBy=multi-user.target',
-    '',
-  ].join('\n')
+const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
+
+export const harderWay: Guide = {
+  machines,
+  hosts: [
+    ...machines.map(({ name, ip }) => `${ip} ${name} ${name}.${domain}`),
+    `${virtualIP} kubernetes kubernetes.${domain}`,
+  ],
+  virtualIP,
+  home: '/home/ubuntu',
+  cluster: readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8'),
+  units({ name, role, ip }) {
+    if (role === 'gateway') return []
+    const ofNode = [kubelet(name, role === 'control'), proxy]
+    return role === 'control' ? [etcd(name, ip), apiServer(ip), controllerManager, scheduler, ...ofNode] : ofNode
+  },
+  checks: [
+    `etcdctl --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem --endpoints=${members.map(({ ip }) => `https://${ip}:2379`).join()} endpoint health`,
+    ...members.map(({ ip }) => `${asAdmin} https://${ip}:6443/readyz`),
+    `${asAdmin} https://kubernetes:6443/readyz`,
+    ...machines.filter(({ role }) => role !== 'gateway').map(({ ip }) => `${asAdmin} https://${ip}:10250/healthz`),
+    // The controller manager makes it, once it leads; the stand-in has it always.
+    ...(realBinaries ? [`${asAdmin} https://kubernetes:6443/api/v1/namespaces/default/serviceaccounts/default`] : []),
+  ],
+  probed: {
+    api: 'https://kubernetes:6443',
+    ca: 'ca.pem',
+    admin: ['admin.pem', 'admin-key.pem'],
+    etcd: { pair: ['kubernetes.pem', 'kubernetes-key.pem'], members: members.map(({ ip }) => `https://${ip}:2379`) },
+  },
 }

@@ -1,0 +1,168 @@
+/** Kubernetes The Hard Way on real machines: set up by its documents, taken over, renewed, rotated, recovered. */
+import assert from 'node:assert/strict'
+import { cpSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Follower, followHardWay } from '../guide/hard-way.ts'
+import { allWell, startAll } from '../lab/machines/components.ts'
+import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { eventually } from '../support/eventually.ts'
+import { idsOf, writeCluster } from '../support/harderway.ts'
+import {
+  assertNothingLeft,
+  mustRun,
+  onlyWhileDown,
+  readStarts,
+  restartSooner,
+  skip,
+  startedSince,
+  unnoticed,
+} from '../support/running.ts'
+
+const preload = join(import.meta.dirname, '../support/short-hold.ts')
+const workers = ['node-0', 'node-1']
+const inAuth = ['certs', 'kubeconfigs', 'encryption-key']
+/** Kubeconfigs name their pairs by file from now on. */
+const clients = [
+  ...workers.flatMap((name) => [`${name} kube-proxy`, `${name} kubelet`]),
+  ...['server kube-controller-manager', 'server kube-scheduler'],
+]
+
+/** Machines as their follower has them. */
+async function startFollowed(follower: Follower = {}): Promise<Machines> {
+  const lab = await startMachines(preload, hardWay)
+  try {
+    await followHardWay(join(lab.place, jumpbox), { bits: 2048, ...follower })
+    await placeFiles(lab)
+    await startAll(lab, restartSooner)
+    return lab
+  } catch (error) {
+    await lab.stop()
+    throw error
+  }
+}
+
+/** By the commands that are printed: `init`, and what it says is next. */
+async function takeOver(lab: Machines): Promise<string> {
+  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--ssh-config', 'lab/ssh_config')
+  assert.match(inited.stdout, /now: .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
+  writeCluster(lab.place, [[['install'], true]], readFileSync(join(lab.place, 'taken/cluster.yaml'), 'utf8'))
+  return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout
+}
+
+describe('Kubernetes The Hard Way on three machines', { skip }, () => {
+  let lab: Machines
+  const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args)
+  const secrets =
+    'get --prefix /registry/secrets/ --print-value-only | grep -ao "k8s:enc:[a-z]*:v1:[a-z0-9]*" | sort -u'
+  const encryptedBy = () =>
+    lab.exec(`nsenter --target ${lab.machine('server').pid} --net etcdctl --endpoints=http://127.0.0.1:2379 ${secrets}`)
+  const word = () => lab.exec('kubectl get secret one -o jsonpath={.data.word} | base64 -d')
+  const assertSettled = async () => {
+    await must(0, 'bootstrap', '--dry-run')
+    await must(0, 'status', '--on-nodes')
+    await must(0, 'verify')
+    await assertNothingLeft(lab)
+  }
+
+  before(async () => {
+    lab = await startFollowed()
+    await allWell(lab)
+  })
+  after(() => lab?.stop())
+
+  test('is taken over: nothing is made anew, and every unit but etcd starts once', async () => {
+    await takeOver(lab)
+    const planned = await must(0, ...inAuth, '--dry-run', '--json')
+    assert.equal(idsOf(planned, 'fresh').length, 16)
+    const starts = await readStarts(lab)
+    assert.match((await must(4, 'bootstrap', '--dry-run')).stdout, /server has the only API server: .* the API is away/)
+    await onlyWhileDown(lab, 'server', async () => {
+      await must(0, 'bootstrap')
+    })
+    // Its encryption config was open to every user of the machine.
+    assert.deepEqual(await startedSince(lab, starts), [...clients, 'server kube-apiserver'].toSorted())
+    await lab.exec(
+      'kubectl create secret generic one --from-literal=word=witaj --dry-run=client -o json | kubectl create --validate=false -f -',
+    )
+    await assertSettled()
+    assert.deepEqual(idsOf(await must(0, 'bootstrap', '--json'), 'built'), [])
+  })
+
+  test('is renewed: no process is restarted, no request fails, and new certificates are served', async () => {
+    const starts = await readStarts(lab)
+    await unnoticed(lab, async () => {
+      for (let renewals = 0; renewals < 2; renewals++) {
+        await must(0, 'certs', '--force')
+        await must(0, 'bootstrap')
+      }
+    })
+    assert.deepEqual(await startedSince(lab, starts), [])
+    const served = [['server', 6443, 'kube-api-server'], ...workers.map((name) => [name, 10250, name])]
+    for (const [host, port, file] of served)
+      assert.equal(
+        await lab.exec(`openssl s_client -connect ${host}:${port} </dev/null 2>/dev/null | openssl x509`),
+        await lab.exec(`openssl x509 -in auth/${file}.crt`),
+      )
+    await assertSettled()
+  })
+
+  test('has its encryption key rotated: every Secret is encrypted with the next key, read from its etcd', async () => {
+    assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key1\n')
+    const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
+    assert.match(planned, /server has the only API server: while it is restarted, the API is away/)
+    assert.doesNotMatch(planned, /drained/)
+    const starts = await readStarts(lab)
+    await onlyWhileDown(lab, 'server', async () => {
+      await must(0, 'rotate', 'encryption-key')
+      assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key2\n')
+      await must(0, 'rotate', 'encryption-key', '--finish')
+    })
+    assert.deepEqual(await startedSince(lab, starts), ['server kube-apiserver'])
+    assert.equal(await word(), 'witaj')
+    await assertSettled()
+  })
+
+  test('has its service-account key and its CA rotated', async () => {
+    cpSync(join(lab.place, 'auth'), join(lab.place, 'earlier'), { recursive: true })
+    const starts = await readStarts(lab)
+    await onlyWhileDown(lab, 'server', async () => {
+      await must(0, 'rotate', 'service-account')
+    })
+    // Tokens of the old key are refused from then on.
+    await must(0, 'rotate', 'service-account', '--finish', '--force')
+    await onlyWhileDown(lab, 'server', async () => {
+      await must(0, 'rotate', 'ca')
+      await must(0, 'rotate', 'ca', '--finish')
+    })
+    assert.deepEqual(await startedSince(lab, starts), [...clients, 'server kube-apiserver'].toSorted())
+    const api =
+      'kubectl --kubeconfig=/dev/null get --raw=/version --server=https://server.kubernetes.local:6443 --certificate-authority=auth/ca.crt'
+    const as = (folder: string) => `${api} --client-certificate=${folder}/admin.crt --client-key=${folder}/admin.key`
+    await lab.exec(as('auth'))
+    await assert.rejects(lab.exec(as('earlier')), /Unauthorized|must be logged in/)
+    assert.equal(await word(), 'witaj')
+    await assertSettled()
+  })
+
+  test('is recovered from its machines, after auth/ was lost', async () => {
+    await lab.exec('mv auth lost')
+    await must(0, 'recover', '--node', 'server')
+    await assertSettled()
+    for (const file of ['ca.key', 'service-accounts.key', 'encryption-config.yaml'])
+      await lab.exec(`cmp auth/${file} lost/${file}`)
+  })
+})
+
+describe('Kubernetes The Hard Way with everything expired', { skip }, () => {
+  test('works again after the three commands that are printed', async () => {
+    const day = 86_400_000
+    await using lab = await startFollowed({ days: 365, now: new Date(Date.now() - 400 * day) })
+    assert.match(await takeOver(lab), /now: .* ca --renew \(the CA expired on .*\), then .* bootstrap/)
+    await mustRun(lab, 0, 'ca', '--renew')
+    await mustRun(lab, 0, 'bootstrap')
+    await eventually(() => mustRun(lab, 0, 'status', '--on-nodes'))
+    assert.equal(await lab.exec('kubectl get nodes -o name'), 'node/node-0\nnode/node-1\n')
+  })
+})
