@@ -137,7 +137,7 @@ const repeat = async (work: () => Promise<unknown>) => {
     const began = Date.now()
     await work().catch((error) => failures.push({ began, ended: Date.now(), error: String(error) }))
     count += 1
-    await wait(80)
+    await wait(200)
   } while (!isOver)
   return count
 }

@@ -25,7 +25,8 @@ async function reach(
     openssl('req', '-x509', ...ec, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', '/CN=CA')
   openssl('req', '-new', ...ec, '-keyout', at('x.key'), '-out', at('x.csr'), '-subj', '/CN=x')
   writeFileSync(at('x.cnf'), `nsCertType = client\nextendedKeyUsage = ${usages}\nsubjectAltName = ${san}\n`)
-  const by = ['-CA', at(`${ca}.crt`), '-CAkey', at(`${ca}.key`), '-extfile', at('x.cnf')]
+  const signer = ca === 'itself' ? ['-signkey', at('x.key')] : ['-CA', at(`${ca}.crt`), '-CAkey', at(`${ca}.key`)]
+  const by = [...signer, '-extfile', at('x.cnf')]
   const times = days === 'over' ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', days]
   openssl('x509', '-req', '-in', at('x.csr'), ...by, ...times, '-out', at('x.crt'))
   const chain = ['x.crt', ...(presentsCa ? [`${ca}.crt`] : [])].map((file) => readFileSync(at(file)))
@@ -64,5 +65,8 @@ test('nor of another CA of the same name', { skip }, async (t) =>
 )
 test('nor of another CA that it presents, which OpenSSL does not report', { skip }, async (t) =>
   assert.match(await reach(t, { ca: 'other', presentsCa: true }), /unsuitable certificate purpose/),
+)
+test('nor of none but itself', { skip }, async (t) =>
+  assert.match(await reach(t, { ca: 'itself' }), /self-signed|unsuitable certificate purpose/),
 )
 test('nor after its end', { skip }, async (t) => assert.match(await reach(t, { days: 'over' }), /expired/))
