@@ -5,7 +5,8 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
 import { keyKindOf } from '../../lib/pki/profile.ts'
 import { parseDuration } from '../../lib/wording.ts'
 import { type Layout, nodeUser } from '../layouts/layout.ts'
@@ -27,7 +28,11 @@ export function adopt(path: string, layout: Layout): Draft | undefined {
   const all = readAll(auth)
   const ca = all.get(caName)
   if (!ca) return undefined
-  const named = [...all].map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
+  // Whatever else lies there is none of the cluster's.
+  const cas = ownCas(auth)
+  const named = [...all]
+    .filter(([name, certificate]) => name === caName || cas.some((each) => isIssuedBy(certificate, each)))
+    .map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
   const own = named.filter(({ name }) => ownNames.has(name))
   const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
   // Other certificates may be anything: a user has a kubeconfig too.

@@ -59,7 +59,8 @@ function report(draft: Draft, text: string, requested: Requested, { options, pri
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    say(`${requested.file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
+    if (options.json) print(formatJsonLine({ type: 'file', name: basename(requested.file), path: requested.file }))
+    else say(`${requested.file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
   }
   for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
   if (!options.quiet)

@@ -146,9 +146,18 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await assertSettled()
   })
 
-  test('is recovered from its machines, after auth/ was lost', async () => {
+  test('is recovered from where its units read, after auth/ was lost; until then nothing is made', async () => {
     await lab.exec('mv auth lost')
+    const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
+    // As the guide leaves it: nothing in home folders, and no install.
+    const tidy = 'rm -f /root/*.crt /root/*.key /root/*.kubeconfig /root/encryption-config.yaml'
+    await Promise.all(lab.all.map((machine) => machine.exec(tidy)))
+    writeCluster(lab.place, [[['install'], undefined]], text)
+    const refused = await must(3, 'bootstrap')
+    assert.match(refused.stdout, /server holds a cluster's identity/)
     await must(0, 'recover', '--node', 'server')
+    writeCluster(lab.place, [], text)
+    await must(0, 'bootstrap')
     await assertSettled()
     for (const file of ['ca.key', 'service-accounts.key', 'encryption-config.yaml'])
       await lab.exec(`cmp auth/${file} lost/${file}`)

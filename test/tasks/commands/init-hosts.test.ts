@@ -133,10 +133,12 @@ test('--quiet lists only what is missing, --json a line for each thing', { skip 
   const quiet = await make(t, [...args, '--quiet'])
   assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: missing: the address of c$/)
   const { printed } = await make(t, [...args, '--json'])
+  const told = printed.map(readJsonLine)
   assert.deepEqual(
-    printed.map((line) => Object.keys(readJsonLine(line))),
-    printed.map(() => ['type', 'message']),
+    told.map(({ type }) => type),
+    ['note', 'file', 'note', 'note'],
   )
+  assert.match(String(told[1]?.path), /\/kubenet\/cluster\.yaml$/)
 })
 
 test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
