@@ -79,7 +79,12 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
   const hasAny = target.isAfterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
   const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
-  const isHeld = lost.length > 0 && (!target.mayPass || target.needs.some(isLost))
+  // Whoever failed at its work may have been the first of many: nothing passes it.
+  const hasStopped = (id: TargetId): boolean => {
+    const outcome = outcomes.get(id)
+    return known.begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
+  }
+  const isHeld = lost.length > 0 && (!target.mayPass || target.needs.some(isLost) || lost.some(hasStopped))
   if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()

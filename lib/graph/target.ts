@@ -31,7 +31,7 @@ export interface Target<Found = unknown> {
   readonly needs: readonly TargetId[]
   /** Ordering only: runs after these, and not if one failed. They never make it stale. */
   readonly after?: readonly TargetId[]
-  /** Whether what the check found may be repaired although one of `after` failed; without it nothing may. */
+  /** Whether what the check found may be repaired although one of `after` failed before its build; without it nothing may. */
   mayPass?(reasons: readonly Reason[]): boolean
   /** Of `after`, one that did not fail is enough. */
   readonly isAfterAny?: true

@@ -247,8 +247,8 @@ test('a target that comes after any of several is cancelled only if all of them 
   assert.deepEqual(kinds(await alone.outcomes), { c: 'built' })
 })
 
-test('what needs no order is repaired although something before it failed, unless that is a need', async () => {
-  const fails = { build: async () => throws(new Failure('no'))() }
+test('what needs no order is repaired although something before it could not be looked at, unless that is a need', async () => {
+  const fails = { check: throws(new Failure('no')) }
   const outcomeOf = async (c: Partial<Target>) => {
     const last = fakeTarget('c', {
       after: ['a'],
@@ -263,6 +263,12 @@ test('what needs no order is repaired although something before it failed, unles
   assert.equal((await outcomeOf({ check: () => fresh }))?.kind, 'fresh')
   assert.deepEqual(await outcomeOf({ check: () => ({ reasons: [{ kind: 'chain-changed' }] }) }), cancelled)
   assert.deepEqual(await outcomeOf({ check: missing, needs: ['a'], after: [] }), cancelled)
+  // Nor does anything pass a build that failed, and what was cancelled by it.
+  const passing = { mayPass: () => true, check: missing }
+  const broken = fakeTarget('a', { build: async () => throws(new Failure('no'))() })
+  const held = fakeTarget('b', { after: ['a'] })
+  const ran = runFakes([broken, held, fakeTarget('c', { after: ['b'], ...passing })])
+  assert.deepEqual(kinds(await ran.outcomes), { a: 'failed', b: 'cancelled', c: 'cancelled' })
 })
 
 test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
