@@ -72,6 +72,10 @@ export interface CertKind extends CertUse {
   tolerated?(cluster: Cluster): readonly Subject[]
   /** By default both. */
   readonly usages?: Profile['usages']
+  /** It signs others, which name it as their issuer. */
+  readonly isCa?: true
+  /** The row that signs it, before it in the table; by default the CA of the cluster. */
+  readonly issuer?: string
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number
   /** The host in its kubeconfig; by default api.host. */

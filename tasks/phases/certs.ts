@@ -24,7 +24,7 @@ import type { Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
-import { signingCa } from '../rotations/ca-state.ts'
+import { type CaState, signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import { tokenPair } from './service-account.ts'
@@ -40,7 +40,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         id: row.id,
         phase,
         node: row.node,
-        needs: [caName],
+        needs: [certTable(cluster).find(({ name }) => name === row.issuer)?.id ?? caName],
         makes: files,
         wanted: wantedValues(row),
         purpose: row.purpose,
@@ -61,30 +61,38 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   }
 }
 
-async function check(workspace: Workspace, { name, profile, warning }: CertRow): Promise<Look> {
+/** The name of what signs it, and what follows it in its file. */
+function signerOf({ auth, now }: Workspace, { issuer }: CertRow): Pick<CaState, 'issuer' | 'chain'> {
+  return issuer === undefined ? signingCa(auth, now) : { issuer, chain: undefined }
+}
+
+async function check(workspace: Workspace, row: CertRow): Promise<Look> {
   const { auth, now, cluster } = workspace
-  const rotation = signingCa(auth, now)
-  const issuer = tryCertificate(auth, rotation.issuer)
+  const { name, profile, warning } = row
+  const signer = signerOf(workspace, row)
+  const issuer = tryCertificate(auth, signer.issuer)
   const pair = readPair(auth, name)
   const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
   const { renewBefore } = cluster.certificates
-  const verdict = checkPair(pair, { profile, issuer, isIssued, chain: rotation.chain, now, renewBefore })
+  const verdict = checkPair(pair, { profile, issuer, isIssued, chain: signer.chain, now, renewBefore })
   return { ...verdict, warning, isFinal: isSignedByLostCa(auth, pair) }
 }
 
-function foresee({ auth, now, cluster }: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {
-  const issuer = tryCertificate(auth, signingCa(auth, now).issuer)
+function foresee(workspace: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {
+  const { auth, now, cluster } = workspace
+  const issuer = tryCertificate(auth, signerOf(workspace, row).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
   const isKeyKept = force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
   return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
 }
 
-async function build({ auth, now }: Workspace, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
+async function build(workspace: Workspace, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
+  const { auth, now } = workspace
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
-  const { issuer, chain } = signingCa(auth, now)
+  const { issuer, chain } = signerOf(workspace, row)
   const pem = chain && certificatePem(chain.der)
   const change = await makePair(auth, name, {
     profile,

@@ -170,7 +170,7 @@ function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, 
 
 function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
   // What is fresh has just been found to be signed by it.
-  if (ca && isFresh && !certificate.isCa) return 'ca'
+  if (ca && isFresh && !certificate.isCa && certificate.issuer.equals(ca.subject)) return 'ca'
   if (certificate.subject.equals(certificate.issuer) && certificate.x509.verify(certificate.publicKey)) return 'itself'
   return ca && isIssuedBy(certificate, ca)
     ? 'ca'

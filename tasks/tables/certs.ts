@@ -14,6 +14,8 @@ export interface CertRow extends CertUse {
   readonly validity: number
   /** The host in its kubeconfig. */
   readonly dials: string
+  /** The name of the row that signs it, if it is not the CA of the cluster. */
+  readonly issuer?: string | undefined
 }
 
 const tables = new WeakMap<Cluster, readonly CertRow[]>()
@@ -38,7 +40,7 @@ export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'v
 }
 
 function row(kind: CertKind, cluster: Cluster): CertRow {
-  const { subject, tolerated, sans, usages, validity, dials = cluster.api.host, ...use } = kind
+  const { subject, tolerated, sans, usages, validity, isCa, dials = cluster.api.host, ...use } = kind
   const { key, validity: usual } = cluster.certificates
   const isAlone = use.phase === 'ca' || use.phase === 'cluster-cert'
   return {
@@ -49,7 +51,7 @@ function row(kind: CertKind, cluster: Cluster): CertRow {
       tolerated: tolerated?.(cluster),
       sans: [...new Set(sans?.(cluster))],
       usages,
-      isCa: use.phase === 'ca',
+      isCa: use.phase === 'ca' || isCa === true,
       key,
     },
     validity: validity ?? usual,

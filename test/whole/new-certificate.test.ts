@@ -77,13 +77,13 @@ const insertionsOf = (guide: Guide) => [
 ]
 
 /** Its entry. */
-function copyProject(folder: string, guide: Guide): string {
+function copyProject(folder: string, guide: Guide, insertions = insertionsOf(guide)): string {
   mkdirSync(folder)
   for (const name of ['lib', 'tasks', 'package.json', 'cluster.schema.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   const { table } = guide
-  for (const { at, text } of insertionsOf(guide)) {
+  for (const { at, text } of insertions) {
     const [head = '', tail, ...more] = readFileSync(join(folder, table), 'utf8').split(at)
     assert.ok(tail !== undefined && more.length === 0, `${table} has ${JSON.stringify(at)} once`)
     writeFileSync(join(folder, table), head + text + at + tail)
@@ -215,4 +215,36 @@ for (const [layout, guide] of Object.entries(guides))
       const where = `${yaml}:${line + 1}:${column + 1}: `
       assert.ok(stderr.startsWith(`${where}nodes[1].name "front-proxy" can't be a node's name`), stderr)
     })
+  })
+
+/** A CA of its own for the front proxy. */
+const secondCa = (guide: Guide) =>
+  [rowOf(guide), rowOf(guide)].map((row, i) =>
+    row
+      .replaceAll('front-proxy', i === 0 ? 'front-proxy-ca' : 'front-proxy')
+      .replace('isClient', `${i === 0 ? 'isCa: true' : "issuer: 'front-proxy-ca'"},\n    isClient`),
+  )
+
+for (const [layout, guide] of Object.entries(guides))
+  test(`a second CA, and what it signs, with ${layout}`, { skip: needs('openssl') }, async (t) => {
+    const place = makePlace()
+    t.after(() => rmSync(place, { recursive: true, force: true }))
+    const entry = copyProject(join(place, 'project'), guide, [
+      { at: ']\n\nconst nodeSans', text: secondCa(guide).join('') },
+    ])
+    writeCluster(place, guide.edits)
+    const run = (...args: string[]) => start(place, args, { entry }).ended
+    const ran = await run('certs', '--json')
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    const auth = (name: string) => join(place, 'auth', name)
+    const end = guide.ca.replace('ca', '')
+    assert.match(openssl('verify', '-CAfile', auth(guide.ca), auth(`front-proxy-ca${end}`)), /: OK/)
+    const chain = ['-CAfile', auth(guide.ca), '-untrusted', auth(`front-proxy-ca${end}`)]
+    assert.match(openssl('verify', ...chain, auth(`front-proxy${end}`)), /: OK/)
+    assert.throws(() => openssl('verify', '-CAfile', auth(guide.ca), auth(`front-proxy${end}`)))
+    assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [])
+    // What it signs follows it.
+    await run('component-certs/front-proxy-ca', '--force')
+    assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
+    assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +CN=front-pro…/m)
   })
