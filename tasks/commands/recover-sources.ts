@@ -12,7 +12,6 @@ import { realPath } from '../../lib/remote/answer.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode } from '../nodes/look.ts'
-import { haveSameKeys } from '../nodes/units.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 
@@ -74,7 +73,6 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   const pathsOf = (isPair: boolean) =>
     new Map(placed.filter(({ part }) => (part === 'pair') === isPair).map(({ file, path }) => [file, path]))
   const [pathOf, pairPathOf] = [pathsOf(false), pathsOf(true)]
-  const ofKeys = new Set(placed.flatMap(({ file, isOfKeys }) => (isOfKeys ? [file] : [])))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of nodeFiles(workspace.cluster, node)) {
@@ -82,9 +80,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     const place = places.files.get(at)
     const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
     const deployed = look.folder.contents.get(name)
-    const read = place ? whole(places.contents.get(at), pair) : deployed
-    // Where a unit reads the keys alone, a certificate that was issued again for them is only deployed.
-    const bytes = ofKeys.has(name) && haveSameKeys(read, deployed) ? deployed : read
+    const bytes = place ? whole(places.contents.get(at), pair) : deployed
     const there = place ?? look.folder.files.get(name)
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))

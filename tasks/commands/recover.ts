@@ -215,7 +215,7 @@ async function checkPart(
     const [file = ''] = target.makes
     try {
       const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
-      for (const why of reasons.flatMap((reason) => explainWrong(found, file, reason, cas) ?? []))
+      for (const why of reasons.flatMap((reason) => explainWrong(found, target, reason, cas) ?? []))
         wrong.push([file, why])
       if (reasons.length > 0) remade.push([file, formatReasons(reasons)])
       // A kubeconfig that differs from ours may name a program that kubectl would run here.
@@ -229,7 +229,12 @@ async function checkPart(
 }
 
 /** Undefined if the next run repairs it. */
-function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: readonly Certificate[]) {
+function explainWrong(
+  { auth }: Workspace,
+  { makes: [file = ''], irreplaceable }: Target,
+  reason: Reason,
+  cas: readonly Certificate[],
+) {
   const { name = '' } = auth.files.parse(file) ?? {}
   const own = tryCertificate(auth, name)
   switch (reason.kind) {
@@ -239,6 +244,8 @@ function explainWrong({ auth }: Workspace, file: string, reason: Reason, cas: re
     case 'key-mismatch':
       return formatReason(reason)
     case 'other-issuer':
+      // Units read the key alone, so a rotation of the CA leaves its certificate there as it was.
+      if (irreplaceable === 'key') return undefined
       return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
     case 'content-changed': {
       const pair = readEmbedded(String(auth.tryBytes(file)))

@@ -256,13 +256,10 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
   })
 }
 
-function holdsSameKeys({ auth }: Workspace, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
-  return isOfKeys === true && haveSameKeys(auth.tryBytes(file), contents.get(path))
-}
-
 /** True if the certificates in both are for the same keys, whoever issued them. */
-export function haveSameKeys(one: Buffer | undefined, other: Buffer | undefined): boolean {
-  const [keys, others] = [one, other].map((pem) => (pem ? keysOf(pem) : []))
+function holdsSameKeys({ auth }: Workspace, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
+  if (!isOfKeys) return false
+  const [keys, others] = [auth.tryBytes(file), contents.get(path)].map((pem) => (pem ? keysOf(pem) : []))
   return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
 }
 
