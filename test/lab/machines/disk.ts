@@ -50,5 +50,6 @@ ${ip('link set lo up')}
 ${[address, ...further].map((each) => ip(`address add ${each} dev host0`)).join('\n')}
 ${loopback.map((each) => ip(`address add ${each} dev lo`)).join('\n')}
 ${ip('link set host0 up')}
+${ip('route add default via 192.168.1.1')}
 `
 }
