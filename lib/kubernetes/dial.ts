@@ -55,6 +55,8 @@ async function shakeHands(
     rejectUnauthorized: rejects,
     ...(as && { cert: as.certificate, key: as.key }),
   })
+  // Node emits an error of the stream twice, the second time when nobody waits any more.
+  socket.on('error', () => {})
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())
   try {

@@ -3,6 +3,7 @@
  * ssh and scp, with the user's configuration, agent and known_hosts.
  */
 
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { addAbortSignal, type Duplex } from 'node:stream'
 import { setTimeout as delay, setImmediate } from 'node:timers/promises'
@@ -205,14 +206,17 @@ class Forwards {
   /** `to` is `address:port`. Rejects if ssh does not forward it. */
   async open(to: string, signal: AbortSignal): Promise<Socket> {
     const path = this.#sockets.get(to) ?? this.#forward(to)
+    const isNew = !this.#sockets.has(to)
     this.#sockets.set(to, path)
-    const forget = () => this.#sockets.delete(to)
     try {
-      // If the connection was reopened since, the socket is dead.
-      return addAbortSignal(signal, connect(await path)).on('error', forget)
+      const socket = addAbortSignal(signal, connect(await path))
+      await once(socket, 'connect')
+      return socket
     } catch (error) {
-      forget()
-      throw error
+      if (this.#sockets.get(to) === path) this.#sockets.delete(to)
+      // After a while without use, ssh closes the connection and its sockets (ControlPersist).
+      if (isNew || signal.aborted) throw error
+      return await this.open(to, signal)
     }
   }
 

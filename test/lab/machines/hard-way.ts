@@ -1,6 +1,7 @@
 /** Kubernetes The Hard Way: its machines, its units with the flags that matter, and how its documents place files. */
 import type { Guide } from './guide.ts'
 import type { Machines } from './machines.ts'
+import { realBinaries } from './shared.ts'
 import { onRealKubelet, type Unit } from './unit.ts'
 
 const machines = [
@@ -147,6 +148,10 @@ export const hardWay: Guide = {
   checks: [
     `${asAdmin} --server=https://${server}:6443 get --raw=/readyz`,
     ...workers.map(({ name }) => `${asAdmin} --server=https://${name}:10250 get --raw=/healthz`),
+    // The controller manager makes it, once it leads; the stand-in has it always.
+    ...(realBinaries
+      ? [`${asAdmin} --server=https://${server}:6443 get --raw=/api/v1/namespaces/default/serviceaccounts/default`]
+      : []),
   ],
   probed: { api: `https://${server}:6443`, ca: 'ca.crt', admin: ['admin.crt', 'admin.key'] },
 }

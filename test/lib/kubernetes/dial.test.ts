@@ -10,6 +10,7 @@ import { dial } from '../../../lib/kubernetes/dial.ts'
 import { openssl } from '../../support/openssl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
+import { freePorts } from '../../support/server.ts'
 
 const skip = needs('openssl')
 const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']
@@ -70,3 +71,10 @@ test('nor of none but itself', { skip }, async (t) =>
   assert.match(await reach(t, { ca: 'itself' }), /self-signed|unsuitable certificate purpose/),
 )
 test('nor after its end', { skip }, async (t) => assert.match(await reach(t, { days: 'over' }), /expired/))
+
+test('a port that is closed is an error, once', async () => {
+  const [port = 0] = await freePorts(1)
+  const peer = { address: '127.0.0.1', trust: 'anyone', as: undefined } as const
+  const dialed = dial({ ...peer, open: () => connect(port, '127.0.0.1') }, new AbortController().signal)
+  await assert.rejects(dialed, { code: 'ECONNREFUSED' })
+})
