@@ -159,12 +159,11 @@ export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed>
     told += text
   })
   const closed = once(child, 'close')
-  const end = async () => {
+  const close = async () => {
     child.stdin.end()
     await closed
-    return JSON.parse(told)
   }
-  return { end, [Symbol.asyncDispose]: end }
+  return { end: async () => close().then(() => JSON.parse(told)), [Symbol.asyncDispose]: close }
 }
 
 /** Runs the work while a client sends requests all the time, none of which may fail. */
