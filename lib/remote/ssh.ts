@@ -1,12 +1,11 @@
 /** The connections of one run, one to a node, as many at once to one host as its sshd takes, and the private folder of their sockets. */
-import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { doing, Failure, isErrno } from '../failure.ts'
-import { livenessOf, parseProcessId, thisProcess } from '../files/process-id.ts'
+import { doing, Failure } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { Connection } from './connection.ts'
 import { findRoute } from './route.ts'
@@ -118,60 +117,13 @@ async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string
  */
 const longest = 55
 
-/** A link in the folder that identifies its owner: a pid alone may be another process in another container. */
-const ownerFile = 'owner'
-
-/** A new folder only for this run; those of runs that are known to be dead are removed. Throws a Failure about this machine. */
+/** A new folder only for this run. Throws a Failure about this machine. */
 export function makeSocketFolder(temporary: string): string {
-  const folder = socketBase(resolve(temporary))
-  try {
-    return doing('make a folder in', folder, () => {
-      for (const name of readdirSync(folder))
-        if (/^harderway-\d+-[A-Za-z0-9]{6}$/.test(name)) tryRemoveLeft(join(folder, name))
-      return makeOwned(folder)
-    })
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    const { message: what, code = 'other' } = error
-    const remedyFor = () => "free some space there, or name another folder for ssh's sockets: TMPDIR=/tmp"
-    throw new Failure(what, { code, shared: { what, who: 'this machine', place: undefined, remedyFor } })
-  }
-}
-
-function makeOwned(folder: string): string {
-  for (;;) {
-    const made = mkdtempSync(join(folder, `harderway-${process.pid}-`))
-    try {
-      // A link is created together with its target, or not at all.
-      symlinkSync(JSON.stringify(thisProcess), join(made, ownerFile))
-      return made
-    } catch (error) {
-      // Another run took it for a left-over before it named its owner.
-      if (isErrno(error, 'ENOENT')) continue
-      rmdirSync(made)
-      throw error
-    }
-  }
+  const folder = join(socketBase(resolve(temporary)), `harderway-${process.pid}-`)
+  return doing('make the folder', `${folder}XXXXXX`, () => mkdtempSync(folder))
 }
 
 /** /tmp where TMPDIR is too long for a socket, or has what ssh interprets itself: a blank, %, ${ (ssh_config(5)). */
 export function socketBase(temporary: string): string {
   return temporary.length <= longest && /^[\w./+-]+$/.test(temporary) ? temporary : '/tmp'
-}
-
-/** Only a folder of our own, and only if it holds nothing but sockets. */
-function tryRemoveLeft(folder: string): void {
-  try {
-    if (lstatSync(folder).uid !== process.getuid?.()) return
-    const names = readdirSync(folder)
-    // Only while it is empty: a run that has just made it makes another.
-    if (names.length === 0) rmdirSync(folder)
-    const owner = names.includes(ownerFile) ? parseProcessId(readlinkSync(join(folder, ownerFile))) : undefined
-    if (!owner || livenessOf(owner) !== 'dead') return
-    for (const name of names) if (lstatSync(join(folder, name)).isSocket()) unlinkSync(join(folder, name))
-    unlinkSync(join(folder, ownerFile))
-    rmdirSync(folder)
-  } catch (error) {
-    if (!isErrno(error)) throw error
-  }
 }

@@ -3,7 +3,8 @@
  * half written, and the next run completes and tidies up. `npm run test:long` is the whole sweep.
  */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { eventuallyNone } from '../support/eventually.ts'
 import { harderway } from '../support/harderway.ts'
@@ -15,7 +16,7 @@ import {
   type Identity,
   readIdentity,
 } from '../support/invariants.ts'
-import { type Ended, type Start, type Started, sshProcesses, start } from '../support/process.ts'
+import { type Ended, type Start, type Started, sshProcesses, start, temporaryFolder } from '../support/process.ts'
 import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
 
 /** At an event, as at-event.ts names it, or so many milliseconds after the start. */
@@ -106,10 +107,25 @@ async function assertMended(place: ThreeNodes, state: State, before: Identity): 
   // What ssh and scp have been given they may still carry out. Masters wait for more, for 15 s.
   await eventuallyNone(() => sshProcesses(place.path, { masters: false }))
   assertNothingHalf(place, state)
+  await removeSockets(place)
   const left = readIdentity(place)
   assertKept(before, place, left)
   await mend(place)
   assertKept(left, place, readIdentity(place))
+}
+
+/** What nobody removes after a killed run is at most one folder, with the sockets of its connections. */
+async function removeSockets({ path }: ThreeNodes): Promise<void> {
+  const folder = temporaryFolder(path)
+  const left = readdirSync(folder, { withFileTypes: true, recursive: true })
+  const folders = left.filter((each) => each.isDirectory())
+  assert.ok(folders.length <= 1, `${folders.length} folders for sockets`)
+  assert.ok(
+    left.every((each) => each.isDirectory() || each.isSocket()),
+    'more than sockets is left',
+  )
+  // A master that is exiting removes its socket meanwhile.
+  await rm(folder, { recursive: true, force: true })
 }
 
 /** Whether the run was killed: it may have ended before. */
