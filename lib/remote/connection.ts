@@ -27,14 +27,10 @@ interface ConnectionParts {
   readonly node: ClusterNode
   readonly route: Route
   readonly args: readonly string[]
-  /** Options for ssh alone. */
-  readonly session: readonly string[]
   readonly controlPath: string
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
   readonly folder: string
-  /** Options for scp alone. */
-  readonly copying: () => Promise<string[]>
   readonly limit: LimitFunction
   readonly signal: AbortSignal
   readonly waitNodes: number
@@ -92,8 +88,8 @@ export class Connection {
 
   /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFolder(from: string, to: string): Promise<void> {
-    const { node, args, copying } = this.#parts
-    const words = ['scp', ...(await copying()), '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
+    const { node, args } = this.#parts
+    const words = ['scp', '-s', '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
     const ran = await this.#spawn(words, '')
     if (ran.output.exitCode !== 0) throw await this.#failure(ran)
   }
@@ -153,7 +149,9 @@ export class Connection {
 
   /** ssh takes the first value of an option, so these take precedence. */
   #ssh(options: readonly string[], ...command: readonly string[]): string[] {
-    const { session, args, node } = this.#parts
+    const { args, node } = this.#parts
+    // Not for scp, which requests a subsystem.
+    const session = formatOptions([['SessionType', 'default']])
     return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
   }
 

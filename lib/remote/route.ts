@@ -123,15 +123,19 @@ function unkept(node: string, knownAs: string, file: string | undefined): Failur
   })
 }
 
-/** ssh can't run, or refuses its own configuration: the node is not involved. */
+/** ssh can't run, is too old, or refuses its own configuration: the node is not involved. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
-  const what = `ssh can't be used (${shown})`
-  const remedyFor = () => `correct the ssh configuration; then ${runAgain}`
+  // The newest of our own options.
+  const isTooOld = /Bad configuration option: stdinnull/i.test(said)
+  const what = isTooOld ? `this machine's ssh is older than OpenSSH 8.7 (${said})` : `ssh can't be used (${shown})`
+  const remedy = isTooOld
+    ? 'install a newer OpenSSH on this machine, and put it first on the PATH'
+    : `correct the ssh configuration; then ${runAgain}`
   return new Failure(`${node}: ${what}`, {
-    code: 'ssh-unusable',
-    shared: { what, who: node, place: undefined, remedyFor },
+    code: isTooOld ? 'ssh-too-old' : 'ssh-unusable',
+    shared: { what, who: node, place: undefined, remedyFor: () => remedy },
   })
 }
 

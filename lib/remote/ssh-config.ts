@@ -33,12 +33,7 @@ const ownOptions = {
   NoHostAuthenticationForLocalhost: 'no',
   // Connections that learn keys at the same time would write known_hosts over each other's.
   UpdateHostKeys: 'no',
-}
-
-/** Likewise, if this ssh knows them: others exit with "Bad configuration option". */
-const ownNewerOptions = {
-  GSSAPIDelegateCredentials: 'no',
-  // OpenSSH 8.7.
+  // Since OpenSSH 8.7, as `scp -s`: an older one refuses them, and is not used.
   StdinNull: 'no',
   ForkAfterAuthentication: 'no',
 }
@@ -63,13 +58,9 @@ export function connectionOptions(
 /** Options that depend on the effective configuration. They must precede the others. */
 export function strictOptions(config: SshConfig): string[] {
   const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
-  const known = Object.entries(ownNewerOptions).filter(([name]) => config.has(name.toLowerCase()))
-  return formatOptions([['StrictHostKeyChecking', isTrusting ? 'accept-new' : 'yes'], ...known])
-}
-
-/** For ssh, not for scp, which requests a subsystem itself. */
-export function sessionOptions(config: SshConfig): string[] {
-  return config.has('sessiontype') ? formatOptions([['SessionType', 'default']]) : []
+  // An ssh that was built without GSSAPI complains of the option whenever it is run.
+  const gssapi = config.has('gssapidelegatecredentials') ? { GSSAPIDelegateCredentials: 'no' } : {}
+  return formatOptions(Object.entries({ StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes', ...gssapi }))
 }
 
 /** The command by which ssh would accept any host key despite StrictHostKeyChecking; undefined if there is none. */

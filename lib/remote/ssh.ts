@@ -5,19 +5,12 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { doing, Failure } from '../failure.ts'
-import { type Spawning, spawn } from '../process.ts'
+import { doing } from '../failure.ts'
+import type { Spawning } from '../process.ts'
 import { Connection } from './connection.ts'
 import { findRoute } from './route.ts'
 import { fileWords, type SshUse } from './ssh-command.ts'
-import {
-  connectionOptions,
-  first,
-  type SshConfig,
-  sessionOptions,
-  strictOptions,
-  unsentEnvironment,
-} from './ssh-config.ts'
+import { connectionOptions, first, type SshConfig, strictOptions, unsentEnvironment } from './ssh-config.ts'
 
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
@@ -37,7 +30,6 @@ export class Ssh {
   readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
-  #copying: Promise<string[]> | undefined
   #count = 0
 
   constructor(cluster: Cluster, run: SshRun) {
@@ -71,11 +63,9 @@ export class Ssh {
       node,
       route,
       args: [...fileWords(this.#use), ...strictOptions(config), ...options],
-      session: sessionOptions(config),
       controlPath,
       env: unsentEnvironment(this.#run.env, config),
       limit: this.#limitOf(config),
-      copying: () => (this.#copying ??= copyOptions(this.#run)),
     })
   }
 
@@ -95,20 +85,6 @@ export class Ssh {
     // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }
-}
-
-/** OpenSSH copies by SFTP from 9.0, and from 8.7 with an option; before, by a protocol that interprets paths. */
-async function copyOptions({ folder: cwd, env, signal }: SshRun): Promise<string[]> {
-  const { stderr } = await spawn(['ssh', '-V'], { cwd, env, input: '', signal })
-  const [version, major, minor] = /^OpenSSH_\S*?(\d+)\.(\d+)/m.exec(stderr) ?? []
-  if (Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 7)) return ['-s']
-  throw new Failure(
-    `scp copies over SFTP since OpenSSH 8.7; this machine has ${version ?? JSON.stringify(stderr.trim())}`,
-    {
-      code: 'ssh-too-old',
-      remedy: 'install a newer OpenSSH on this machine, and put it first on the PATH',
-    },
-  )
 }
 
 /**
