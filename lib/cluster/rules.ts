@@ -299,6 +299,7 @@ const reservedSshOptions = new Map(
     hostname: 'set host of the node',
     nohostauthenticationforlocalhost: 'host keys are always checked',
     verifyhostkeydns: 'host keys are checked against known_hosts',
+    knownhostscommand: 'host keys are checked against known_hosts',
     updatehostkeys: 'concurrent connections would overwrite known_hosts',
   }),
 )

@@ -10,7 +10,7 @@ import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
 import { type ConfigUse, fileWords, type SshUse, typedCommand } from './ssh-command.ts'
-import { first, lastJump, parseSshConfig, type SshConfig, trustingCommand } from './ssh-config.ts'
+import { first, lastJump, parseSshConfig, type SshConfig } from './ssh-config.ts'
 
 /** A host that a failure may be about: the node, or the last jump host on the way to it. */
 export interface SshHost {
@@ -40,7 +40,7 @@ interface Named {
   readonly destination: string
 }
 
-/** Throws a Failure if the node's host key would not be checked. What its jump hosts check is up to the user. */
+/** What the jump hosts of a node check is up to the user. Throws a Failure if ssh can't be used. */
 export async function findRoute(
   node: ClusterNode,
   options: readonly string[],
@@ -52,8 +52,6 @@ export async function findRoute(
   const config = parseSshConfig(stdout)
   const login = `${node.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
   const host = sshHost(use, { destination: node.port === undefined ? login : `ssh://${login}` })
-  const command = trustingCommand(config)
-  if (command !== undefined) throw unchecked(node.name, host, command)
   const jump = lastJump(config)
   const hostname = first(config, 'hostname') ?? ''
   const port = first(config, 'port') ?? '22'
@@ -75,8 +73,7 @@ function sshHost(use: SshUse, { jump, words = [], destination }: Named): SshHost
 }
 
 function learnsInto(config: SshConfig): string[] | undefined {
-  const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
-  if (!isTrusting || first(config, 'knownhostscommand')) return undefined
+  if (first(config, 'stricthostkeychecking') !== 'accept-new') return undefined
   return ['userknownhostsfile', 'globalknownhostsfile'].flatMap((name) => spansOf(first(config, name) ?? ''))
 }
 
@@ -104,16 +101,6 @@ function statOf(path: string) {
   return tryTo(() => doing('read', path, () => statSync(path, { throwIfNoEntry: false })))
 }
 
-function unchecked(node: string, place: SshHost, command: string): Failure {
-  const what = `the host key would not be checked: KnownHostsCommand ${command} is given the server's key (%K), so it can confirm any key`
-  const remedyFor = ([some = place]: readonly SshHost[]) =>
-    `check the effective configuration, and change it:\n${some.ssh(['-G'])} | grep -i knownhosts`
-  return new Failure(`${node}: ${what}`, {
-    code: 'host-key-unchecked',
-    shared: { what, who: node, place, remedyFor },
-  })
-}
-
 function unkept(node: string, knownAs: string, file: string | undefined): Failure {
   const what = `host keys are not kept in ${file}`
   const remedyFor = () => `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then ${runAgain}`
@@ -127,8 +114,8 @@ function unkept(node: string, knownAs: string, file: string | undefined): Failur
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
-  // The newest of our own options.
-  const isTooOld = /Bad configuration option: stdinnull/i.test(said)
+  // The newest of our own options: 8.5 and 8.7.
+  const isTooOld = /Bad configuration option: (knownhostscommand|stdinnull)/i.test(said)
   const what = isTooOld ? `this machine's ssh is older than OpenSSH 8.7 (${said})` : `ssh can't be used (${shown})`
   const remedy = isTooOld
     ? 'install a newer OpenSSH on this machine, and put it first on the PATH'

@@ -30,6 +30,7 @@ const ownOptions = {
   SetEnv: 'LC_ALL=C',
   // A host key is one of known_hosts, or signed by a CA of known_hosts.
   VerifyHostKeyDNS: 'no',
+  KnownHostsCommand: 'none',
   NoHostAuthenticationForLocalhost: 'no',
   // Connections that learn keys at the same time would write known_hosts over each other's.
   UpdateHostKeys: 'no',
@@ -61,12 +62,6 @@ export function strictOptions(config: SshConfig): string[] {
   // An ssh that was built without GSSAPI complains of the option whenever it is run.
   const gssapi = config.has('gssapidelegatecredentials') ? { GSSAPIDelegateCredentials: 'no' } : {}
   return formatOptions(Object.entries({ StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes', ...gssapi }))
-}
-
-/** The command by which ssh would accept any host key despite StrictHostKeyChecking; undefined if there is none. */
-export function trustingCommand(config: SshConfig): string | undefined {
-  const command = first(config, 'knownhostscommand')
-  return command && /(^|[^%])(%%)*%K/.test(command) ? command : undefined
 }
 
 /** The last host to jump over, the words by which ssh reaches it, and all of ProxyJump. */

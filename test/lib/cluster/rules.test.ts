@@ -139,11 +139,12 @@ testBadFiles({
     '6:94: ssh.options.STRICTHOSTKEYCHECKING "Off" would trust any machine that answers: accept-new, yes or ask, or nothing',
   ],
   'nothing of this machine is given to a node, and known_hosts alone says whose key it is': [
-    `${minimal}ssh:\n  options: { ForwardAgent: yes, SendEnv: "*", VerifyHostKeyDNS: yes, RemoteForward: 1 a:1 }\n`,
+    `${minimal}ssh:\n  options: { ForwardAgent: yes, SendEnv: "*", VerifyHostKeyDNS: yes, RemoteForward: 1 a:1, KnownHostsCommand: id }\n`,
     "6:14: ssh.options.ForwardAgent can't be set here: nothing of this machine is passed on to a node",
     "6:33: ssh.options.SendEnv can't be set here: nothing of this machine is passed on to a node",
     "6:47: ssh.options.VerifyHostKeyDNS can't be set here: host keys are checked against known_hosts",
     "6:70: ssh.options.RemoteForward can't be set here: nothing of this machine is passed on to a node",
+    "6:92: ssh.options.KnownHostsCommand can't be set here: host keys are checked against known_hosts",
   ],
   'known hosts are kept in a file': [
     `${minimal}ssh:\n  options: { UserKnownHostsFile: /dev/null, userknownhostsfile: none, USERKNOWNHOSTSFILE: ./none_but_these }\n`,
