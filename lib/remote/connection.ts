@@ -165,7 +165,7 @@ export class Connection {
     const said = isSilent ? await this.#askAgain() : stderr
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
-    return sshFailure({ node: node.name, route, by, stderr: said, folder, ended, timedOut })
+    return sshFailure({ node: node.name, host: route.host, by, stderr: said, folder, ended, timedOut })
   }
 
   async #isUp(): Promise<boolean> {

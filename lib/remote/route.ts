@@ -10,34 +10,24 @@ import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
 import { type ConfigUse, fileWords, type SshUse, typedCommand } from './ssh-command.ts'
-import { first, lastJump, parseSshConfig, type SshConfig } from './ssh-config.ts'
+import { first, parseSshConfig, type SshConfig } from './ssh-config.ts'
 
-/** A host that a failure may be about: the node, or the last jump host on the way to it. */
+/** The node, for commands to type. */
 export interface SshHost {
-  /** ProxyJump of the configuration; undefined for the node itself. */
-  readonly jump: string | undefined
-  /** A command to type: ssh with more options runs `true` there, or on the host in a shell `variable`. */
-  ssh(options: readonly string[], variable?: string): string
   /** Quoted for the shell. */
   readonly destination: string
+  /** ssh with more options runs `true` there, or on the host in a shell `variable`. */
+  ssh(options: readonly string[], variable?: string): string
 }
 
 export interface Route {
   /** The effective configuration for the node. */
   readonly config: SshConfig
   readonly host: SshHost
-  readonly jump: SshHost | undefined
-  readonly hostname: string
   /** Its name in known_hosts. */
   readonly knownAs: string
   /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
   readonly learnsInto: readonly string[] | undefined
-}
-
-interface Named {
-  readonly jump?: string | undefined
-  readonly words?: readonly string[]
-  readonly destination: string
 }
 
 /** What the jump hosts of a node check is up to the user. Throws a Failure if ssh can't be used. */
@@ -50,26 +40,22 @@ export async function findRoute(
   const { exitCode, stdout, stderr } = await printConfig(use, [...options, '--', node.host, 'sh -s'], run)
   if (exitCode !== 0) throw unusable(node.name, stderr)
   const config = parseSshConfig(stdout)
-  const login = `${node.user}@${node.port === undefined ? node.host : `${bracketed(node.host)}:${node.port}`}`
-  const host = sshHost(use, { destination: node.port === undefined ? login : `ssh://${login}` })
-  const jump = lastJump(config)
   const hostname = first(config, 'hostname') ?? ''
   const port = first(config, 'port') ?? '22'
   return {
     config,
-    host,
-    jump: jump && sshHost(use, jump),
-    hostname,
+    host: sshHost(node, use),
     knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
     learnsInto: learnsInto(config)?.map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
   }
 }
 
-function sshHost(use: SshUse, { jump, words = [], destination }: Named): SshHost {
-  const quoted = quote(destination)
-  const ssh: SshHost['ssh'] = (options, variable = quoted) =>
-    typedCommand('ssh', use, [...options, ...words], { rest: `${variable} true`, isJump: jump !== undefined })
-  return { jump, ssh, destination: quoted }
+function sshHost({ user, host, port }: ClusterNode, use: SshUse): SshHost {
+  const destination = quote(port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`)
+  return {
+    destination,
+    ssh: (options, variable = destination) => typedCommand('ssh', use, options, `${variable} true`),
+  }
 }
 
 function learnsInto(config: SshConfig): string[] | undefined {

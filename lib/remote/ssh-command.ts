@@ -26,18 +26,9 @@ export function fileWords(use: ConfigUse): string[] {
   return path === undefined ? [] : ['-F', path]
 }
 
-/**
- * A command that works in any folder; `rest` is quoted already. ssh.options do not reach a jump host, so
- * a command for one is without them.
- */
-export function typedCommand(
-  program: 'ssh' | 'scp',
-  use: SshUse,
-  words: readonly string[],
-  { rest = '', isJump = false } = {},
-): string {
-  const options = isJump ? [] : formatOptions(use.ssh.options)
-  const given = [...fileWords(use), ...options]
+/** A command that works in any folder; `rest` is quoted already. */
+export function typedCommand(program: 'ssh' | 'scp', use: SshUse, words: readonly string[], rest = ''): string {
+  const given = [...fileWords(use), ...formatOptions(use.ssh.options)]
   const command = [...[program, ...given, ...words].map(quote), ...(rest ? [rest] : [])].join(' ')
   return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
 }

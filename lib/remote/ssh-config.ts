@@ -64,15 +64,6 @@ export function strictOptions(config: SshConfig): string[] {
   return formatOptions(Object.entries({ StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes', ...gssapi }))
 }
 
-/** The last host to jump over, the words by which ssh reaches it, and all of ProxyJump. */
-export function lastJump(config: SshConfig): { destination: string; words: string[]; jump: string } | undefined {
-  const jump = first(config, 'proxyjump')
-  if (jump === undefined) return undefined
-  const [last = '', ...others] = jump.split(',').reverse()
-  const destination = last.startsWith('ssh://') ? last : `ssh://${last}`
-  return { destination, words: others.length > 0 ? ['-J', others.reverse().join(',')] : [], jump }
-}
-
 /** The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an option. */
 export function unsentEnvironment(env: NodeJS.ProcessEnv, config: SshConfig): NodeJS.ProcessEnv {
   const patterns = (config.get('sendenv') ?? []).flatMap((value) => value.split(' ')).map(wildcards)

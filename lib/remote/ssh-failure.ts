@@ -1,12 +1,12 @@
 /** Turns the output of ssh and scp into what happened and what to do: one line per node. */
 import { resolve } from 'node:path'
 import { Failure, runAgain } from '../failure.ts'
-import { excerpt, groupAlike, quote } from '../wording.ts'
-import type { Route, SshHost } from './route.ts'
+import { excerpt, quote } from '../wording.ts'
+import type { SshHost } from './route.ts'
 
 export interface SshResult {
   readonly node: string
-  readonly route: Pick<Route, 'host' | 'jump' | 'hostname' | 'knownAs'>
+  readonly host: SshHost
   /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */
   readonly by: 'ssh' | 'node'
   readonly stderr: string
@@ -17,20 +17,16 @@ export interface SshResult {
   readonly timedOut: boolean
 }
 
-/** The node or jump host that failed, as ssh named it, and the known_hosts that ssh named. */
-interface Culprit {
-  readonly host: SshHost
-  readonly knownAs: string
-  readonly knownHosts: string | undefined
-}
+/** What remedies are made of. */
+type Place = Pick<SshResult, 'host' | 'stderr' | 'folder'>
 
 interface Cause {
   /** Shown to people; with hyphens it is the failure's code. */
   readonly name: string
   readonly by: SshResult['by']
   readonly pattern: RegExp
-  /** One remedy for all culprits. */
-  readonly remedy: (culprits: readonly Culprit[]) => string
+  /** One remedy for all places. */
+  readonly remedy: (places: readonly Place[]) => string
 }
 
 const again = `then ${runAgain}`
@@ -41,14 +37,10 @@ const causes: readonly Cause[] = [
     name: 'host key changed',
     by: 'ssh',
     pattern: /host key for \S+ has changed/i,
-    remedy: (culprits) =>
+    remedy: (places) =>
       [
         'if the machine was reinstalled, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
-        ...unique(
-          culprits.map(({ knownAs, knownHosts }) =>
-            ['ssh-keygen', '-R', knownAs, ...(knownHosts ? ['-f', knownHosts] : [])].map(quote).join(' '),
-          ),
-        ),
+        ...unique(places.map(forgetKey)),
         'if it was not, another machine may be impersonating it',
       ].join('\n'),
   },
@@ -56,21 +48,19 @@ const causes: readonly Cause[] = [
     name: 'host key unknown',
     by: 'ssh',
     pattern: /host key is known for|Host key verification failed/,
-    remedy: (culprits) =>
+    remedy: (places) =>
       [
         "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
-        ...asking(culprits.map(({ host }) => host)),
-        ...(culprits.some(({ host }) => host.jump !== undefined)
-          ? []
-          : ['or trust each key on first use: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml']),
+        asking(places.map(({ host }) => host)),
+        'or trust the key of each node on first use: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
       ].join('\n'),
   },
   {
     name: 'authentication refused',
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: ([culprit]) =>
-      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${culprit?.host.ssh(['-o', 'BatchMode=yes'])}`,
+    remedy: ([place]) =>
+      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${place?.host.ssh(['-o', 'BatchMode=yes'])}`,
   },
   {
     name: 'no common algorithm',
@@ -83,10 +73,8 @@ const causes: readonly Cause[] = [
     name: 'name unknown',
     by: 'ssh',
     pattern: /Could not resolve hostname|connect failed: (Name|Temporary failure in name|nodename)/,
-    remedy: ([culprit]) =>
-      culprit?.host.jump === undefined
-        ? 'add it to DNS or /etc/hosts, or give the node a host in cluster.yaml'
-        : 'add it to DNS or /etc/hosts, or give it a HostName in the ssh configuration',
+    remedy: () =>
+      'add it to DNS or /etc/hosts, or correct host in cluster.yaml (of a jump host: HostName in the ssh configuration)',
   },
   {
     name: 'forwarding refused',
@@ -141,7 +129,8 @@ const hints: readonly (readonly [RegExp, string])[] = [
   [/Input\/output error|Stale file handle|needs cleaning/i, 'check the kernel log there for disk errors: dmesg'],
 ]
 
-export function sshFailure({ node, route, by, stderr, folder, ended, timedOut }: SshResult): Failure {
+export function sshFailure(result: SshResult): Failure {
+  const { node, host, by, stderr, ended, timedOut } = result
   // ssh prints nothing when a connection is closed before authentication.
   const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find((each) =>
@@ -151,30 +140,22 @@ export function sshFailure({ node, route, by, stderr, folder, ended, timedOut }:
   if (!cause) {
     const what = said || `ssh ended with ${ended}`
     const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
-    const place = route.host
-    const remedyFor = ([one = place]: readonly SshHost[]) =>
+    const remedyFor = ([one = host]: readonly SshHost[]) =>
       by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `${hint}; ${again}`
-    return new Failure(what, { node, code: 'other', shared: { what, who: node, place, remedyFor } })
+    return new Failure(what, { node, code: 'other', shared: { what, who: node, place: host, remedyFor } })
   }
-  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(text) ?? []
-  const culprit = { ...culpritOf(route, text), knownHosts: file && resolve(folder, file) }
-  const { jump } = culprit.host
-  const what = timedOut || jump === undefined ? cause.name : `jump host ${jump}: ${cause.name}`
-  return new Failure(`${what}${said && !timedOut ? ` (${said})` : ''}`, {
+  return new Failure(`${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
     node,
     code: cause.name.replaceAll(' ', '-'),
-    shared: { what, who: node, place: culprit, remedyFor: cause.remedy },
+    shared: { what: cause.name, who: node, place: result, remedyFor: cause.remedy },
   })
 }
 
-/** The jump host, if ssh names another host than the node. */
-function culpritOf({ host, jump, hostname, knownAs }: SshResult['route'], text: string): Omit<Culprit, 'knownHosts'> {
-  const [, named] = /(?:key (?:is known )?for |@)(\S+?)(?: and | has changed|: Permission denied)/.exec(text) ?? []
-  // Behind a jump host, that is the only one that ssh itself connects to.
-  const isOther = named
-    ? ![hostname, knownAs].includes(named)
-    : /connect to host|resolve hostname|negotiate with (?!UNKNOWN)/.test(text)
-  return { host: jump && isOther ? jump : host, knownAs: named ?? knownAs }
+/** A command that removes the key: ssh names the host, which may be a jump host, as known_hosts does, and that file. */
+function forgetKey({ stderr, folder }: Place): string {
+  const [, name = ''] = /host key for (\S+) has changed/i.exec(stderr) ?? []
+  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(stderr) ?? []
+  return ['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' ')
 }
 
 function lineOf(text: string, pattern: RegExp): string {
@@ -185,14 +166,13 @@ function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1) ?? ''
 }
 
-/** Commands by which ssh offers to accept the key: ssh knows the name, port, jump hosts and known_hosts file. */
-function asking(hosts: readonly SshHost[]): string[] {
-  const ask = (host: SshHost, variable?: string) => host.ssh(['-o', 'StrictHostKeyChecking=ask'], variable)
-  const groups = groupAlike(hosts, (host) => ask(host, '"$node"'))
-  return groups.map((group) => {
-    const names = unique(group.map(({ destination }) => destination))
-    return names.length === 1 ? ask(group[0]) : `for node in ${names.join(' ')}; do ${ask(group[0], '"$node"')}; done`
-  })
+/** A command by which ssh offers to accept the keys: ssh knows the name, port, jump hosts and known_hosts file. */
+function asking(hosts: readonly SshHost[]): string {
+  const [first] = hosts
+  const names = unique(hosts.map(({ destination }) => destination))
+  const options = ['-o', 'StrictHostKeyChecking=ask']
+  if (names.length === 1) return `${first?.ssh(options)}`
+  return `for node in ${names.join(' ')}; do ${first?.ssh(options, '"$node"')}; done`
 }
 
 function unique(lines: readonly string[]): string[] {

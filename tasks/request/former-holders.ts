@@ -102,7 +102,7 @@ function formerNode(seen: Seen, { name, held, certificate }: Former): FormerHold
     steps: [
       {
         what: 'remove its files on the machine',
-        commands: [typedCommand('ssh', use, [`${user}@${name}`], { rest: quote(there) })],
+        commands: [typedCommand('ssh', use, [`${user}@${name}`], quote(there))],
       },
       ...(role
         ? []
