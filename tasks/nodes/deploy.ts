@@ -10,14 +10,14 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatReason } from '../../lib/reason.ts'
 import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
-import { discardScript, readAnswer, type Stop, tryScript } from '../../lib/remote/shell.ts'
+import { discardScript, readAnswer, tryScript } from '../../lib/remote/shell.ts'
 import { stagingName } from '../../lib/remote/staging.ts'
 import { archiveName, buildTar, type Swap, swapScript } from '../../lib/remote/swap.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { folderInTheWay, nodeFailure, stopFailure } from './node-failure.ts'
+import { nodeFailure, stopFailure } from './node-failure.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
@@ -26,7 +26,6 @@ export async function swap(
   { seen, wrong, tell }: { seen: FolderSeen; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
   const { auth, cluster } = workspace
-  refuseFolders(workspace, node, seen)
   const there = seen.path === undefined ? await makeFolder(workspace, node) : seen
   const { path: folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
@@ -81,19 +80,11 @@ async function run(node: ClusterNode, connection: Connection, parts: Swap, seen:
   const output = await connection.run(swapScript(parts, seen, nonce))
   try {
     const { records, stopped } = readAnswer(output, nonce)
-    if (stopped) throw whyStopped(node, stopped.why as Stop, stopped.said)
+    if (stopped) throw stopFailure(node, stopped.why, stopped.said)
     return readFolderRecords(records)
   } catch (error) {
     throw asUnknown(node, error, 'could not be inspected afterwards')
   }
-}
-
-function whyStopped(node: ClusterNode, why: Stop, said: string): Failure {
-  if (why !== 'changed') return stopFailure(node, why, said)
-  return nodeFailure(node, 'its files were changed by another run meanwhile; nothing was changed by this one', {
-    code: 'changed-meanwhile',
-    remedy: runAgain,
-  })
 }
 
 function refuseWrong(workspace: Workspace, node: ClusterNode, seen: FolderSeen): void {
@@ -125,9 +116,4 @@ async function copyArchive(
   } finally {
     rmSync(local, { recursive: true, force: true })
   }
-}
-
-function refuseFolders({ cluster }: Workspace, node: ClusterNode, { files, path }: FolderSeen): void {
-  const inTheWay = nodeFiles(cluster, node).filter((name) => files.get(name)?.kind === 'folder')
-  if (inTheWay.length > 0) throw folderInTheWay(node, `${formatNames(inTheWay)} in ${path}`)
 }

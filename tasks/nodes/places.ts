@@ -4,20 +4,13 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { folderOf } from '../../lib/remote/look.ts'
-import {
-  commandScript,
-  forgetScript,
-  type PlacesStop,
-  placeScript,
-  putBackScript,
-  removeScript,
-} from '../../lib/remote/places.ts'
+import { commandScript, forgetScript, placeScript, putBackScript, removeScript } from '../../lib/remote/places.ts'
 import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
-import { folderInTheWay, nodeFailure, stopFailure } from './node-failure.ts'
+import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
@@ -31,8 +24,6 @@ export async function placeFiles(
   if (wanted.length === 0) return
   if (folder.path === undefined)
     throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: runAgain })
-  const folderThere = wanted.find(({ path }) => seen.get(path)?.kind === 'folder')
-  if (folderThere) throw folderInTheWay(node, folderThere.path)
   const files = wanted.map((each) => {
     const { uid, gid, mode } = accessFor(each, seen.get(each.path))
     const { file, path, part } = each
@@ -130,24 +121,5 @@ export async function runCommand(
 
 function whyStopped(node: ClusterNode, first: string, said: readonly string[]): Failure {
   const [word = '', ...words] = first.split(' ')
-  const why = excerpt(word) as PlacesStop
-  const text = excerpt([words.join(' '), ...said].join(' '))
-  switch (why) {
-    case 'source':
-      return nodeFailure(node, `${text} there is not what was deployed; nothing was installed`, {
-        code: 'changed-meanwhile',
-        remedy: runAgain,
-      })
-    case 'changed':
-      return nodeFailure(
-        node,
-        'the files of its units were changed by somebody else meanwhile; nothing was installed',
-        {
-          code: 'changed-meanwhile',
-          remedy: runAgain,
-        },
-      )
-    default:
-      return stopFailure(node, why, text)
-  }
+  return stopFailure(node, word, excerpt([words.join(' '), ...said].join(' ')))
 }
