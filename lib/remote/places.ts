@@ -117,29 +117,36 @@ const placeFunctions = [
   '}',
 ]
 
+export interface Locked {
+  /** Absolute: the folder that is deployed to. */
+  readonly source: string
+  readonly sudo: string
+}
+
 /** Puts the old files back; a file without an old one stays. It answers `done`, or a Stop. */
-export function putBackScript({ source, sudo, paths }: KeptFiles, nonce: string): string {
+export function putBackScript(at: Locked, paths: readonly string[], nonce: string): string {
   const back = paths
     .toReversed()
     .map(
       (path) =>
         `f=${quote(path)}; if [ -e "$f${oldSuffix}" ] || [ -L "$f${oldSuffix}" ]; then mv -fT -- "$f${oldSuffix}" "$f"; fi`,
     )
-  return answering(sudo, [...lockedIn(source), ...back, 'answer done'].join('\n'), nonce)
+  return lockedScript(at, back, nonce)
 }
 
 /**
- * Removes the old files, once all units are healthy: of each path that still has the digest, since another run may be working
- * there by now. It answers `done`, or a Stop.
+ * Removes the old files, once all units are healthy: of each path that still has the digest (SHA-256 in hex), since another
+ * run may be working there by now. It answers `done`, or a Stop.
  */
-export function forgetScript({ source, sudo, files }: ProvenFiles, nonce: string): string {
+export function forgetScript(at: Locked, files: ReadonlyMap<string, string>, nonce: string): string {
   const forget = [...files].map(([path, digest]) => removeWhere(path, digest, besideOf(path)))
-  return answering(sudo, [...lockedIn(source), ...forget, 'answer done'].join('\n'), nonce)
+  return lockedScript(at, forget, nonce)
 }
 
-/** The start of a script that holds the lock of a deploy. */
-function lockedIn(source: string): string[] {
-  return [shellStart, answerFunction, lockFunction('answer'), `cd -- ${quote(source)}`, 'lock']
+/** Holds the lock of a deploy. */
+function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce: string): string {
+  const locked = [shellStart, answerFunction, lockFunction('answer'), `cd -- ${quote(source)}`, 'lock']
+  return answering(sudo, [...locked, ...lines, 'answer done'].join('\n'), nonce)
 }
 
 /** Removes those files that still have the digest that a look found. */
@@ -151,22 +158,6 @@ export function removeScript(sudo: string, files: ReadonlyMap<string, string>, n
 /** Removes the files if the one at the path still has the digest. */
 function removeWhere(path: string, digest: string, files: readonly string[]): string {
   return `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${files.map(quote).join(' ')} ;; esac`
-}
-
-interface Locked {
-  /** Absolute: the folder that is deployed to. */
-  readonly source: string
-  readonly sudo: string
-}
-
-export interface KeptFiles extends Locked {
-  /** Absolute. */
-  readonly paths: readonly string[]
-}
-
-export interface ProvenFiles extends Locked {
-  /** Absolute path → SHA-256 in hex. */
-  readonly files: ReadonlyMap<string, string>
 }
 
 /** Runs the command in root's shell, without input. The answer has its status, then the first lines of its output. */

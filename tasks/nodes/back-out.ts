@@ -18,10 +18,9 @@ interface Changed {
 
 /** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
 export async function backOut(on: On, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
-  const { workspace, node, install } = on
   const failure = asFailure(error)
   if (paths.length === 0) return failure
-  const isBack = await succeeds(putBack(workspace, node, install, found, paths))
+  const isBack = await succeeds(putBack(on, found, paths))
   const unhealthy = isBack ? await restartAll(on, restarted) : []
   const units = formatNames(restarted.map(({ unit }) => unit))
   const outcome =

@@ -55,7 +55,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   const wanted = changedOf(stale, all, found)
   keepOthers(workspace, node, others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
-  await placeFiles(workspace, node, install, found, { wanted, all })
+  await placeFiles(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
   const restarted: Unit[] = []
   try {
@@ -71,9 +71,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
       : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
   await forgetOld(
-    workspace,
-    node,
-    install,
+    on,
     found,
     all.filter(({ path }) => paths.includes(path)),
   )

@@ -4,20 +4,26 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { folderOf } from '../../lib/remote/look.ts'
-import { commandScript, forgetScript, placeScript, putBackScript, removeScript } from '../../lib/remote/places.ts'
+import {
+  commandScript,
+  forgetScript,
+  type Locked,
+  placeScript,
+  putBackScript,
+  removeScript,
+} from '../../lib/remote/places.ts'
 import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
+import type { On } from './restart.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function placeFiles(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
+  { workspace, node, install: { sudo } }: On,
   { look: { folder }, places: { files: seen } }: UnitsFound,
   { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
@@ -37,35 +43,25 @@ export async function placeFiles(
 }
 
 /** Throws a Failure where they are not back. */
-export async function putBack(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
-  { look }: UnitsFound,
-  paths: readonly string[],
-): Promise<void> {
-  const [first] = paths
-  if (first === undefined) return
-  const kept = { source: look.folder.path ?? folderOf(first), sudo, paths }
-  refuseStopped(node, await runAsRoot(workspace, node, (nonce) => putBackScript(kept, nonce)))
+export async function putBack(on: On, found: UnitsFound, paths: readonly string[]): Promise<void> {
+  await changeOld(on, found, paths, (at, nonce) => putBackScript(at, paths, nonce))
 }
 
 /** Throws a Failure where the old files could not be removed. */
-export async function forgetOld(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
-  { look }: UnitsFound,
-  proven: readonly WantedPlace[],
-): Promise<void> {
-  const [first] = proven
-  if (first === undefined) return
+export async function forgetOld(on: On, found: UnitsFound, proven: readonly WantedPlace[]): Promise<void> {
   const files = new Map(proven.map(({ path, sha256 = '' }) => [path, sha256]))
-  const kept = { source: look.folder.path ?? folderOf(first.path), sudo, files }
-  refuseStopped(node, await runAsRoot(workspace, node, (nonce) => forgetScript(kept, nonce)))
+  await changeOld(on, found, [...files.keys()], (at, nonce) => forgetScript(at, files, nonce))
 }
 
-function refuseStopped(node: ClusterNode, [first = '', ...said]: readonly string[]): void {
+async function changeOld(
+  { workspace, node, install: { sudo } }: On,
+  { look }: UnitsFound,
+  [path]: readonly string[],
+  script: (at: Locked, nonce: string) => string,
+): Promise<void> {
+  if (path === undefined) return
+  const at = { source: look.folder.path ?? folderOf(path), sudo }
+  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => script(at, nonce))
   if (first !== 'done') throw whyStopped(node, first, said)
 }
 

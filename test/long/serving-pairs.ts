@@ -49,7 +49,7 @@ function replace({ certificate, key }: { certificate: Buffer; key: Buffer }): vo
   const change = { source, sudo: '', files, unchanged: [], seen: new Map() }
   assert.match(run(placeScript(change, '0123456789abcdef')), /placed/)
   const kept = new Map(files.map(({ path, digest }) => [path, digest]))
-  run(forgetScript({ source, sudo: '', files: kept }, '0123456789abcdef'))
+  run(forgetScript({ source, sudo: '' }, kept, '0123456789abcdef'))
 }
 
 const one = { stop: () => {} }

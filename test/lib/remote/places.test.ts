@@ -55,11 +55,8 @@ function folders(t: TestContext) {
   return { source, place, change }
 }
 
-const proven = ({ source, sudo, files }: PlacesChange) => ({
-  source,
-  sudo,
-  files: new Map(files.map(({ path, digest }) => [path, digest])),
-})
+const forgetOf = (change: PlacesChange) =>
+  forgetScript(change, new Map(change.files.map(({ path, digest }) => [path, digest])), nonce)
 
 inEachShell(({ run }) => {
   const answer = (script: string, more: { path?: string } = {}) => {
@@ -95,7 +92,7 @@ inEachShell(({ run }) => {
           [0, mode(name), `new ${name}\n`],
         )
       }
-      answer(oddEnvironment + forgetScript(proven(change), nonce))
+      answer(oddEnvironment + forgetOf(change))
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
@@ -125,7 +122,7 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change), ['placed'])
       for (const { path, bytes } of parts) assert.equal(readFileSync(path, 'utf8'), `${bytes}`)
       const paths = parts.map(({ path }) => path)
-      assert.deepEqual(answer(putBackScript({ source, sudo: '', paths }, nonce)), ['done'])
+      assert.deepEqual(answer(putBackScript({ source, sudo: '' }, paths, nonce)), ['done'])
       assert.equal(readFileSync(join(folder, 'kubeconfig'), 'utf8'), text)
       // What was deployed since is another.
       writeFileSync(join(source, 'u.kubeconfig'), text.replace('client-key-data', 'client-key'))
@@ -136,7 +133,7 @@ inEachShell(({ run }) => {
       const { place: folder, change } = folders(t)
       place(change)
       writeFileSync(join(folder, 'kubernetes.pem'), 'of another run')
-      assert.deepEqual(answer(forgetScript(proven(change), nonce)), ['done'])
+      assert.deepEqual(answer(forgetOf(change)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), [...names, `kubernetes.pem${oldSuffix}`].toSorted())
     })
 
@@ -145,11 +142,11 @@ inEachShell(({ run }) => {
       const old = contents(folder)
       const paths = change.files.map(({ path }) => path)
       place(change)
-      assert.deepEqual(answer(putBackScript({ source: change.source, sudo: '', paths }, nonce)), ['done'])
+      assert.deepEqual(answer(putBackScript(change, paths, nonce)), ['done'])
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
       place(change)
       writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
-      assert.deepEqual(answer(forgetScript(proven(change), nonce)), ['done'])
+      assert.deepEqual(answer(forgetOf(change)), ['done'])
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
@@ -183,7 +180,7 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change), ['placed'])
       assert.ok(lstatSync(path).isFile())
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
-      answer(putBackScript({ source: change.source, sudo: '', paths: [path] }, nonce))
+      answer(putBackScript(change, [path], nonce))
       assert.equal(readlinkSync(path), elsewhere)
     })
 
@@ -226,7 +223,13 @@ inEachShell(({ run }) => {
         assert.deepEqual(place(change), ['placed'])
         for (const name of names.slice(1))
           assert.equal(readFileSync(join(folder, `${name}${oldSuffix}`), 'utf8'), `last healthy ${name}\n`)
-        answer(putBackScript({ source: change.source, sudo: '', paths: change.files.map(({ path }) => path) }, nonce))
+        answer(
+          putBackScript(
+            change,
+            change.files.map(({ path }) => path),
+            nonce,
+          ),
+        )
         assert.deepEqual(contents(folder), { ...healthy, 'ca.pem': 'new ca.pem\n' })
       })
 
