@@ -63,7 +63,7 @@ export interface UnitReason {
   /** Absolute paths of files to install. */
   readonly places: readonly {
     readonly path: string
-    readonly what: DriftKind | 'dated in the future' | 'embeds its pair'
+    readonly what: DriftKind | 'dated in the future'
   }[]
   /** Absolute paths: in place, and changed since the unit was started. */
   readonly notLoaded: readonly string[]

@@ -45,22 +45,21 @@ async function change(
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   const limit = commandLimit(install)
-  const { status, said } = await runCommand(workspace, gateway, { sudo: '', command, limit }).catch(async (error) => {
+  const outcome = await runCommand(workspace, gateway, { sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
     if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
-    if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
-    throw new Failure(`install.${what} for ${node.name} has not ended in ${limit / 1000} s`, {
-      node: gateway.name,
-      code: `not-${what}ed`,
-      remedy: `see there what it waits for: ${command}`,
-    })
+    if (error instanceof Failure && error.code === 'timed-out') return undefined
+    throw error
   })
-  if (status !== 0)
-    throw new Failure(`install.${what} for ${node.name} ended with status ${status}: ${excerpt(said)}`, {
-      node: gateway.name,
-      code: `not-${what}ed`,
-      remedy: `see that this works on ${gateway.name}: ${command}`,
-    })
+  if (outcome?.status === 0) return
+  const end = outcome
+    ? `ended with status ${outcome.status}: ${excerpt(outcome.said)}`
+    : `has not ended in ${limit / 1000} s`
+  throw new Failure(`install.${what} for ${node.name} ${end}`, {
+    node: gateway.name,
+    code: `not-${what}ed`,
+    remedy: `see that this works on ${gateway.name}: ${command}`,
+  })
 }
 
 async function mark(workspace: Workspace, node: ClusterNode, command: string): Promise<void> {

@@ -439,13 +439,11 @@ export function keptFor({ files }: Unit, places: PlacesSeen): string[] {
 }
 
 function driftAt(
-  { path, part }: Place,
+  { path }: Place,
   places: PlacesSeen,
   drifts: ReadonlyMap<string, readonly Drift[]>,
 ): UnitReason['places'] {
   const found = drifts.get(realPath(places, path)) ?? []
-  const content = part === 'kubeconfig' && places.contents.get(realPath(places, path))
-  if (content && readClientCertificate(content.toString())) return [{ path, what: 'embeds its pair' }]
   if (found.length > 0) return found.map(({ what }) => ({ path, what }))
   // The clock was set back: no start could be later, so every run would restart the unit.
   return (fileAt(places, path)?.changed ?? 0) > places.now + 1 ? [{ path, what: 'dated in the future' }] : []

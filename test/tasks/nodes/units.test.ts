@@ -204,9 +204,10 @@ describe("the check of a node's units", () => {
       const hasOurs = (found: Mutable) => {
         rotates(found)
         found.places.contents.set('/var/lib/kubelet/kubeconfig', auth.bytes('w0.kubeconfig'))
+        file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
       }
       assert.deepEqual(judge('w0', hasOurs), [
-        'kubelet: w0-client.pem differs in /var/lib/kubelet, kubeconfig embeds its pair in /var/lib/kubelet: restart',
+        'kubelet: w0-client.pem, kubeconfig differs in /var/lib/kubelet: restart',
       ])
     })
 
@@ -387,7 +388,7 @@ describe("the check of a node's units", () => {
         file(found, '/var/lib/kube-proxy/kubeconfig', { sha256: 'x' })
         found.places.files.delete('/var/lib/kube-proxy/kube-proxy-client.pem')
       },
-      'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig embeds its pair in /var/lib/kube-proxy: restart',
+      'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
     ],
     'only the keys of a certificate are read, and they are ours': [
       'c0',
