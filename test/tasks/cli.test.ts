@@ -306,35 +306,20 @@ test("a run and a plan begin with the cluster's name, its file and its nodes, un
     assert.doesNotMatch((await run(folder, [look])).stdout, /kubenet: /, look)
 })
 
-test('the plan of another CA has all that another run then has to make, and of a renewed one what holds its certificate', async (t) => {
+test('the plan of a replaced or renewed part names the run that makes what depends on it, unless this one does', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, local)).status, 0)
-  const planOf = async (...args: string[]) => {
-    const { status, stdout } = await run(folder, [...args, '--dry-run'])
+  const notesOf = async (...args: string[]) => {
+    const { status, stdout } = await run(folder, [...args, '--dry-run', '--json'])
     assert.equal(status, 4)
-    const [plan = '', follows = ''] = stdout.replace(/^kubenet: .*\n/, '').split('\n\n')
-    const [heading = '', ...told] = follows.split('\n')
-    return { plan, heading, told: told.map((line) => line.replace(/:.*/, '')) }
+    return parse(stdout).flatMap(({ type, message }) => (type === 'note' ? [message] : []))
   }
-  const replaced = await planOf('ca', '--force')
-  assert.match(
-    replaced.plan,
-    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced with a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
-  )
-  assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
-  const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
-  const elsewhere = ['  ~ Deploy to nodes', '  ~ Local kubeconfig']
-  assert.deepEqual(
-    replaced.told.filter((line) => line.startsWith('  ~')),
-    [...others, ...elsewhere],
-  )
-  assert.ok(replaced.told.some((line) => /^ {2}↻ yours to restart$/.test(line)))
-  const renewed = await planOf('ca', '--renew')
-  assert.match(renewed.heading, /by npm run bootstrap:$/)
-  assert.deepEqual(
-    renewed.told.filter((line) => line.startsWith('  ~')),
-    ['  ~ Kubeconfigs', ...elsewhere],
-  )
+  const rotation = 'what was made with the present ca stops working then; without an outage: npm run task -- rotate ca'
+  const next = 'kubeconfigs or nodes have the old files until then: npm run bootstrap'
+  assert.deepEqual(await notesOf('ca', '--force'), [rotation, `${next} -- --replace-identity`])
+  assert.deepEqual(await notesOf('ca', '--force', '--offline'), [rotation, `${next} -- --replace-identity`])
+  assert.deepEqual(await notesOf('ca', '--renew'), [next])
+  assert.deepEqual((await notesOf('ca', 'bootstrap', '--force', '--offline')).slice(1), [rotation])
 })
 
 test('in GitHub Actions nothing that a file says becomes a command of the runner', async (t) => {
