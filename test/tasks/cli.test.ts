@@ -428,8 +428,6 @@ test('a command that is printed works where npm was called from', async (t) => {
   const planned = await run(elsewhere, ['ca', '--force', '--dry-run', ...config], called)
   const unbroken = planned.stdout.replace(/\s+/g, ' ')
   assert.ok(unbroken.includes(`${npm} run bootstrap -- --replace-identity --config other.yaml`), planned.stdout)
-  const drawn = await run(elsewhere, ['graph', '--format', 'png', ...config], called)
-  assert.ok(drawn.stderr.includes(`${npm} run -s task -- graph --format dot --config other.yaml | dot`), drawn.stderr)
 })
 
 test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {
