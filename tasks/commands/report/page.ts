@@ -10,7 +10,7 @@ import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } fro
 import { notesOnFolder } from '../../request/walk.ts'
 import { rotationsIn } from '../../rotations/table.ts'
 import { formatUnderWay } from '../../rotations/under-way.ts'
-import { showCertificates, showChain, showKeys, showTimeline } from './sections.ts'
+import { showCertificates, showKeys, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -22,7 +22,6 @@ export function formatPage(data: ReportData): string {
     { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
-    { id: 'chain', title: 'Who signed what', content: showChain(workspace.auth.files, items) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(workspace.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
