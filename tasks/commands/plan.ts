@@ -1,10 +1,11 @@
-/** A dry run: what a run would do, and why. */
+/** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import type { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
-import { planOf } from '../../lib/graph/actions.ts'
+import { keepTo, otherPlan, planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { nameInPhase, type TargetId } from '../../lib/graph/target.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
+import { formatFailures } from '../../lib/show/reporter.ts'
 import { summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
@@ -13,10 +14,10 @@ import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import { commandOf } from '../request/host.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
-import { look, type Seen, showLook } from '../request/look.ts'
+import { look, type Scope, type Seen, showLook } from '../request/look.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import type { Request, Session } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
@@ -106,6 +107,20 @@ function nextRun(request: Request, { all, whole, selection: { forced } }: Wanted
   const isReplaced = [...forced.values()].includes('replace')
   const command = commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
   return [`kubeconfigs or nodes have the old files until then: ${command}`]
+}
+
+/** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
+export async function readPlanned(session: Session, scope: Scope, expected: string): Promise<Graph> {
+  const { workspace, outcomes } = await look(session, { ...scope, foresees: true })
+  const plan = planOf(scope.graph, outcomes, workspace)
+  if (!plan)
+    throw otherPlan(
+      ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
+      workspace,
+    )
+  if (plan.hash !== expected)
+    throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, workspace)
+  return keepTo(plan, scope.graph)
 }
 
 /** The run would make nothing, so there is no plan. */

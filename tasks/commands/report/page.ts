@@ -6,7 +6,7 @@ import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { formatFormer, formerHolders } from '../../request/former-holders.ts'
-import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
+import { type FirstToEnd, fold, formatRollout, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
 import { rotationsIn } from '../../rotations/table.ts'
 import { formatUnderWay } from '../../rotations/under-way.ts'
@@ -71,10 +71,10 @@ function showNext({ workspace, items, nodes }: ReportData): string {
 </div>`
 }
 
-function showFirst({ end, rows }: NonNullable<ReturnType<typeof fold<Item>>['first']>, now: Date, renewBefore: number) {
+function showFirst({ end, names }: FirstToEnd, now: Date, renewBefore: number) {
   const left = end.getTime() - now.getTime()
   const urgency = left <= 0 ? 'bad' : left <= renewBefore ? 'soon' : 'good'
-  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames([...new Set(rows.map(({ name }) => name))])}</span></p>
+  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames(names)}</span></p>
 `
 }
 
