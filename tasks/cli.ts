@@ -92,9 +92,9 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
 
 async function createRequest(call: Call): Promise<Request> {
   const { clusterPath, readCluster } = await import('./request/cluster-file.ts')
-  const { options, width } = call
+  const { options } = call
   const file = clusterPath(call, options.config)
-  const { cluster, mistake } = readCluster(file, width, options.config)
+  const { cluster, mistake } = readCluster(file, options.config)
   return {
     ...call,
     cluster,

@@ -98,17 +98,10 @@ export function createJsonLines(write: (line: string) => void): Reporter {
       for (const mistake of failure.mistakes) say({ type, ...plainMistake(mistake) })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, follows, areChecks, planHash, advice, caEnds, now, ...counts }) => {
+    end: async ({ outcomes, areChecks, planHash, advice, caEnds, now, ...counts }) => {
       const seconds = Math.round(counts.seconds * 1000) / 1000
-      const ids = follows?.phases.flatMap(({ targets }) => targets.map(({ id }) => id))
       const all = [...advice, ...(caEnds ? [caEnds] : [])]
-      say({
-        type: 'summary',
-        ...counts,
-        seconds,
-        advice: all,
-        follows: follows && { ...follows, phases: undefined, ids },
-      })
+      say({ type: 'summary', ...counts, seconds, advice: all })
     },
   }
 }

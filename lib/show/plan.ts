@@ -9,7 +9,7 @@ import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './lines.ts'
 import type { PhaseView } from './phase-view.ts'
 import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { type Follows, formatLast, formatSummary, type Summary } from './summary.ts'
+import { formatLast, formatSummary, type Summary } from './summary.ts'
 
 /** New, changed, removed. */
 type Mark = '+' | '~' | '-'
@@ -207,23 +207,17 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
 
 type ListNames = (names: readonly string[]) => string
 
-function formatPlan(
-  { outcomes, follows }: Summary,
-  { phases, width, detail }: PlanLinesOptions,
-  isNoted: boolean,
-): string[] {
+function formatPlan({ outcomes }: Summary, { phases, width, detail }: PlanLinesOptions, isNoted: boolean): string[] {
   const list: ListNames = detail === 'verbose' ? (names) => names.join(', ') : formatNames
   const entries = planEntries(phases, outcomes, detail !== 'verbose')
   const lines = [...Map.groupBy(entries, ({ phase }) => phase)].flatMap(([{ title }, some]) => [
     styleText('bold', title),
     ...some.flatMap((entry) => formatEntry(entry, width, list)),
   ])
-  const more = follows ? formatFollows(follows, width, list) : []
   const warnings = warningsOf(outcomes).flatMap((text) => breakLines(printable(text), width, 0, 2))
   const nothing = isNoted ? 'Nothing else to do.' : 'Nothing to do.'
   return [
     ...lines,
-    ...(more.length > 0 ? ['', ...more] : []),
     ...(lines.length > 0 ? [''] : []),
     ...warnings,
     ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? [nothing] : []),
@@ -253,18 +247,6 @@ function formatEntry(entry: Entry, width: number, list: ListNames): string[] {
 
 function paint(mark: keyof typeof colours, text: string = mark): string {
   return styleText(colours[mark], text)
-}
-
-/** Of what another run will have to make, only the targets are known. */
-function formatFollows({ command, phases, restarts, areYours }: Follows, width: number, list: ListNames): string[] {
-  const entry = (mark: '~' | '↻', text: string) => breakLines(`${paint(mark)} ${text}`, width, 2, 6)
-  return [
-    ...breakLines(`This run ends there. What follows, by ${command}:`, width, 0, 2),
-    ...phases.flatMap(({ title, targets }) =>
-      entry('~', `${title}: ${list(targets.map(({ makes, node, id }) => makes[0] ?? node ?? id))}`),
-    ),
-    ...(restarts.length > 0 ? entry('↻', `${areYours ? 'yours to restart:' : 'restart'} ${restarts.join(', ')}`) : []),
-  ]
 }
 
 /** "Plan: + 22 new, ~ 3 changed, ↻ 5 restarts" */

@@ -6,7 +6,6 @@ import { isRepair } from '../reason.ts'
 import { breakLines, capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
 import { labelOf, ofKind } from './outcome.ts'
-import type { PhaseView } from './phase-view.ts'
 
 export type Summary = Readonly<ReturnType<typeof summarise>>
 
@@ -30,21 +29,10 @@ export interface Closing {
   readonly now?: Date
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
-  readonly follows?: Follows | undefined
   /** Of a plan whose targets could all be looked at. */
   readonly planHash?: string | undefined
   /** The targets were only checked. */
   readonly areChecks?: boolean
-}
-
-/** What another run has to make again, after a plan that replaces what it is made of. */
-export interface Follows {
-  /** The command to type then. */
-  readonly command: string
-  readonly phases: readonly PhaseView[]
-  readonly restarts: readonly string[]
-  /** The user restarts units, not we. */
-  readonly areYours: boolean
 }
 
 export function summarise(

@@ -57,31 +57,20 @@ function commandFor([first = '', ...others]: readonly string[]): Command {
   return named([first]) ?? named(others) ?? run
 }
 
-function checkCombination(command: Command, { names: words, given }: Options): void {
-  const [first = '', second] = words
-  if (command !== run && first !== command.name) throw usage(refuse(command, first), command.name)
-  if (second !== undefined && command.operands === undefined) throw usage(refuse(command, second), command.name)
+function checkCombination(command: Command, { names: [first = '', second], given }: Options): void {
+  const refuse = (message: string) => usage(message, command.name)
+  if (command !== run && first !== command.name) throw refuse(`${command.name} can't be combined with ${first}`)
+  if (second !== undefined && command.operands === undefined)
+    throw refuse(`${command.name} can't be combined with ${second}`)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
-  if (option === 'offline') throw usage('--offline can only be used with --dry-run', command.name)
-  const takers = commands.filter((each) => takes(each, option))
-  const names = takers.map(({ name }) => name || 'phases and targets')
-  // An option that changes something never fits a command that only reads.
-  const isRefused = takers.includes(run) && (takers.length === 1 || (isReadOnly(command) && !takers.some(isReadOnly)))
-  throw usage(
-    isRefused
-      ? refuse(command, `--${option}`)
-      : `--${option} can only be used with ${new Intl.ListFormat('en', { type: 'disjunction' }).format(names)}`,
-    command.name,
-  )
+  const takers = commands.filter((each) => takes(each, option)).map(nameOf)
+  const names = new Intl.ListFormat('en').format(takers)
+  throw refuse(`${nameOf(command)} takes no --${option}: ${names} ${takers.length === 1 ? 'does' : 'do'}`)
 }
 
-function isReadOnly({ auth }: Command): boolean {
-  return auth === 'reads' || auth === 'leaves alone'
-}
-
-function refuse(command: Command, word: string): string {
-  return `${command.name} ${isReadOnly(command) ? 'is read-only and ' : ''}can't be combined with ${word}`
+function nameOf({ name }: Command): string {
+  return name || 'a run'
 }
 
 function takes({ options }: Command, option: OptionName): boolean {

@@ -126,7 +126,7 @@ async function readNames(config: unknown, call: Call) {
   const typed = typeof config === 'string' ? config.replace(/^~(?=\/)/, String(call.env.HOME)) : undefined
   const { clusterPath, readCluster } = await import('../request/cluster-file.ts')
   const { clusterGraph } = await import('../phases/table.ts')
-  const read = tryTo(() => readCluster(clusterPath(call, typed), call.width))
+  const read = tryTo(() => readCluster(clusterPath(call, typed)))
   return {
     nodes: read?.cluster.nodes.map(({ name }) => name) ?? [],
     targets: read ? [...clusterGraph(read.cluster).keys()] : [],

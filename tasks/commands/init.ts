@@ -1,5 +1,5 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import { accessSync, constants, linkSync, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
@@ -7,7 +7,7 @@ import type { Problem } from '../../lib/cluster/problem.ts'
 import { usualLayout } from '../../lib/cluster/schema.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
-import { makeFolders, temporary } from '../../lib/files/plain-file.ts'
+import { makeFolders } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatExplained, formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
@@ -46,7 +46,7 @@ export async function init(call: Call): Promise<readonly Finding[]> {
 
 /** cluster.yaml is written last: until it exists, the same command may be run again. */
 function write(draft: Draft, { folder, file }: Requested): string {
-  makeFolder(folder)
+  doing('make', folder, () => makeFolders(folder), 'usage')
   addFile(join(folder, '.gitignore'), 'auth/\n')
   const text = formatCluster(draft, schemaPath(folder))
   if (!addFile(file, text)) throw exists(file)
@@ -183,26 +183,17 @@ function refuseExisting(file: string): void {
   if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
 }
 
-/** With parents; throws a usage Failure if something else is there. */
-function makeFolder(folder: string): void {
-  doing('make', folder, () => makeFolders(folder), 'usage')
-}
-
-/** Returns whether it is new. The file is complete, or does not exist. */
+/** Returns whether it is new: nothing that is there is replaced. */
 function addFile(file: string, text: string): boolean {
-  const beside = join(dirname(file), `${temporary}${basename(file)}-${process.pid}`)
   return doing('write', file, () => {
     try {
-      rmSync(beside, { force: true })
-      writeFileSync(beside, text, { flag: 'wx' })
-      // A hard link replaces nothing, as a rename would: link(2).
-      linkSync(beside, file)
+      writeFileSync(file, text, { flag: 'wx' })
       return true
     } catch (error) {
       if (isErrno(error, 'EEXIST')) return false
+      // As on a full disk, where a part may be written.
+      rmSync(file, { force: true })
       throw error
-    } finally {
-      rmSync(beside, { force: true })
     }
   })
 }

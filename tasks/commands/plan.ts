@@ -1,13 +1,12 @@
-/** A dry run: what a run would do, and why. */
+/** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import type { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
-import { planOf } from '../../lib/graph/actions.ts'
+import { keepTo, otherPlan, planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { type Force, nameInPhase, type Target, type TargetId } from '../../lib/graph/target.ts'
-import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { nameInPhase, type TargetId } from '../../lib/graph/target.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
-import { type Follows, summarise } from '../../lib/show/summary.ts'
+import { formatFailures } from '../../lib/show/reporter.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -15,13 +14,13 @@ import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import { commandOf } from '../request/host.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
-import { look, type Seen, showLook } from '../request/look.ts'
+import { look, type Scope, type Seen, showLook } from '../request/look.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
+import type { Request, Session } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
-import { groups, phases } from '../tables/phases.ts'
+import { phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
 
 /** Throws a usage Failure before anything is printed. */
@@ -52,25 +51,24 @@ interface Wanted {
   readonly selection: Selection
 }
 
-async function show(request: Request, seen: Seen, { all, whole, selection: { ids, forced } }: Wanted) {
+async function show(request: Request, seen: Seen, wanted: Wanted) {
+  const { whole, selection } = wanted
   const { graph, workspace, outcomes } = seen
-  const reachesNodes = ids.some((id) => graph.get(id)?.where === 'node')
+  const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
     // It explains much of what follows.
     ...(await rotationsUnderWay(workspace)).map((each) => formatUnderWay(each, workspace)),
     ...notesOnFolder(workspace.auth),
     ...notLookedAt(whole, graph),
     ...(reachesNodes ? [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)] : []),
-    ...otherWays(request, graph, forced),
+    ...otherWays(request, wanted),
+    ...nextRun(request, wanted),
     ...noteOnValidity(workspace, outcomes),
     ...[outageOf(workspace.cluster, restartsIn(seen)) ?? []].flat(),
   ]
-  const caEnds = graph.has(caName) && !forced.has(caName) ? adviseOnCa(workspace) : undefined
+  const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(workspace) : undefined
   const planHash = planOf(graph, outcomes, workspace)?.hash
-  return showLook(request, seen, {
-    isPlan: true,
-    ...{ notes, follows: whatFollows(request, seen, all, forced), caEnds, planHash },
-  })
+  return showLook(request, seen, { isPlan: true, notes, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Seen): string[] {
@@ -94,48 +92,35 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
 }
 
 /** Whatever is replaced could be rotated instead. */
-function otherWays(request: Request, graph: Graph, forced: ReadonlyMap<TargetId, Force>): string[] {
-  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (graph.get(id) ?? []) : []))
+function otherWays(request: Request, { whole, selection: { forced } }: Wanted): string[] {
+  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (whole.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
     return `what was made with the present ${name} stops working then; without an outage: ${commandOf(request, `rotate ${rotationOf(target)}`)}`
   })
 }
 
-/** Targets that depend on what is replaced, and that this run does not make. */
-function whatFollows(
-  request: Request,
-  { workspace, graph }: Seen,
-  all: Graph,
-  forced: ReadonlyMap<TargetId, Force>,
-): Follows | undefined {
-  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' || force === 'renew' ? [id] : []))
-  if (replaced.length === 0) return undefined
+/** The run that makes what depends on the forced targets, unless this one does. */
+function nextRun(request: Request, { all, whole, selection: { forced } }: Wanted): string[] {
+  const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some((need) => forced.has(need)))
+  if (!isLeft) return []
   const isReplaced = [...forced.values()].includes('replace')
-  const reached = new Set(replaced)
-  // A renewed CA's certificates stay valid; those that would have expired with it are reissued.
-  const isRemade = (target: Target) =>
-    isReplaced || !groups.certs?.includes(target.phase) || expiresSoon(workspace, target)
-  // In a graph a target comes after its needs.
-  const rest = [...all.values()].filter((target) => {
-    const isReached = target.needs.some((need) => reached.has(need)) && isRemade(target)
-    if (isReached) reached.add(target.id)
-    return isReached && !graph.has(target.id)
-  })
-  if (rest.length === 0) return undefined
-  const reads = [...reached].flatMap((id) => all.get(id)?.restarts ?? [])
-  const present = new Set([...all.values()].flatMap(({ units = [] }) => units))
-  return {
-    command: commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap'),
-    phases: viewPhases(phases, new Map(rest.map((target) => [target.id, target]))),
-    restarts: [...new Set(reads)].filter((unit) => present.has(unit)),
-    areYours: request.cluster.install === false,
-  }
+  const command = commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
+  return [`kubeconfigs or nodes have the old files until then: ${command}`]
 }
 
-function expiresSoon(workspace: Workspace, { makes: [file = ''] }: Target): boolean {
-  const made = tryCertificate(workspace.auth, workspace.auth.files.parse(file)?.name ?? '')
-  return made !== undefined && endsSoon(workspace, made.notAfter)
+/** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
+export async function readPlanned(session: Session, scope: Scope, expected: string): Promise<Graph> {
+  const { workspace, outcomes } = await look(session, { ...scope, foresees: true })
+  const plan = planOf(scope.graph, outcomes, workspace)
+  if (!plan)
+    throw otherPlan(
+      ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
+      workspace,
+    )
+  if (plan.hash !== expected)
+    throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, workspace)
+  return keepTo(plan, scope.graph)
 }
 
 /** The run would make nothing, so there is no plan. */

@@ -5,8 +5,7 @@ import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
-import { type Summary, summarise } from '../../lib/show/summary.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -35,27 +34,32 @@ interface Run {
 }
 
 /** Throws a usage Failure before anything is printed or changed. */
-export function rotate(request: Request): Writing {
+export async function rotate(request: Request): Promise<Writing> {
   const { rotation, install, graph } = checked(request)
-  const notes = new Notes(request)
+  // For what is said between the walks: each walk has a reporter of its own.
+  const between = await request.reporterFor([], false)
   return {
     graph,
-    reporter: notes,
+    reporter: between,
     work: async (session) => {
-      const workspace = { ...session.workspace, rotating: rotation.name }
-      const rotating = { workspace, install, signal: request.signal, isForced: request.options.force }
-      const walkTo = (stage: Stage | undefined) => {
-        const graph = graphOf(request, rotating, stage)
-        return notes.during(viewPhases([...phases, proofPhase, rewritePhase], graph), async (reporter) => {
-          const started = performance.now()
-          const { outcomes, findings } = await walk(graph, { ...session, workspace, forced: new Map(), reporter })
-          const exit = exitStatus(findings, request.endedStatus())
-          const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
-          await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
-          return findings
-        })
+      const rotating = {
+        workspace: { ...session.workspace, rotating: rotation.name },
+        install,
+        signal: request.signal,
+        isForced: request.options.force,
       }
-      const run: Run = { request, rotation, rotating, walk: walkTo, say: notes.note }
+      const walkTo = async (stage: Stage | undefined) => {
+        const started = performance.now()
+        const graph = graphOf(request, rotating, stage)
+        const reporter = await request.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
+        const workspace = { ...rotating.workspace, note: reporter.note }
+        const { outcomes, findings } = await walk(graph, { ...session, workspace, forced: new Map(), reporter })
+        const exit = exitStatus(findings, request.endedStatus())
+        const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
+        await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
+        return findings
+      }
+      const run: Run = { request, rotation, rotating, walk: walkTo, say: between.note }
       refuseOther(run)
       return { outcomes: new Map(), findings: await (request.options.undo ? goBack(run) : goForward(run)) }
     },
@@ -264,46 +268,4 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       }),
       release: (workspace) => workspace.disconnect(node),
     }))
-}
-
-/** Messages between walks: kept for the next walk, or for the end. */
-class Notes {
-  readonly #request: Request
-  readonly #waiting: string[] = []
-  #reporter: Reporter | undefined
-  #failure: Failure | undefined
-
-  constructor(request: Request) {
-    this.#request = request
-  }
-
-  readonly note = (text: string): void => {
-    if (this.#reporter) this.#reporter.note(text)
-    else this.#waiting.push(text)
-  }
-
-  /** Reported at the end. */
-  readonly problem = (failure: Failure): void => {
-    this.#failure = failure
-  }
-
-  async during<T>(views: ReturnType<typeof viewPhases>, work: (reporter: Reporter) => Promise<T>): Promise<T> {
-    const reporter = await this.#request.reporterFor(views, false)
-    this.#reporter = reporter
-    for (const text of this.#waiting.splice(0)) reporter.note(text)
-    try {
-      return await work(reporter)
-    } finally {
-      this.#reporter = undefined
-    }
-  }
-
-  async end(summary: Summary): Promise<void> {
-    const failure = this.#failure
-    if (!failure && this.#waiting.length === 0) return
-    await this.during([], async (reporter) => {
-      if (failure) reporter.problem(failure)
-      await reporter.end(summary)
-    })
-  }
 }

@@ -39,9 +39,7 @@ export async function run(request: Request): Promise<Writing> {
       const { workspace } = session
       const scope = { graph: wanted, views, forced }
       const planned =
-        expectPlan === undefined
-          ? wanted
-          : await (await import('./expected-plan.ts')).readPlanned(session, scope, expectPlan)
+        expectPlan === undefined ? wanted : await (await import('./plan.ts')).readPlanned(session, scope, expectPlan)
       const worked = await walk(planned, { ...session, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {

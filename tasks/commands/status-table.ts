@@ -11,7 +11,15 @@ import {
   isNear,
   printable,
 } from '../../lib/wording.ts'
-import { fold, formatRollout, type Item, isRight, type NodeItem, type State } from '../request/inventory.ts'
+import {
+  type FirstToEnd,
+  fold,
+  formatRollout,
+  type Item,
+  isRight,
+  type NodeItem,
+  type State,
+} from '../request/inventory.ts'
 
 /** Rows that are not right are folded if more than this are alike, or if there are more than this in all. */
 const [mostAlike, mostRows] = [2, 60]
@@ -171,9 +179,6 @@ function formatExpired(expired: readonly Item[], all: string): string {
   return `${expired.length} of ${all} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${names})`
 }
 
-function formatFirst({ end, rows }: NonNullable<Folded['next']>, which: string, now: Date): string {
-  const names = formatNames([...new Set(rows.map(({ name }) => name))])
-  return `${which} to expire: ${names}, on ${formatDate(end, now)}, in ${formatLeft(end.getTime() - now.getTime())}`
+function formatFirst({ end, names }: FirstToEnd, which: string, now: Date): string {
+  return `${which} to expire: ${formatNames(names)}, on ${formatDate(end, now)}, in ${formatLeft(end.getTime() - now.getTime())}`
 }
-
-type Folded = ReturnType<typeof fold<Item>>

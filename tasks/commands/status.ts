@@ -23,7 +23,7 @@ import {
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
 import { look, type Seen, wholeCluster } from '../request/look.ts'
 import { checkNodes } from '../request/selection.ts'
-import { openSession, type Request } from '../request/session.ts'
+import type { Request, Session } from '../request/session.ts'
 import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
@@ -37,22 +37,20 @@ export function status(request: Request): Reading {
     graph: scope.graph,
     read: async (session) => {
       const seen = await look(session, scope)
-      return () => show(request, seen)
+      const rotations = await findRotations(session)
+      return () => show(request, seen, rotations)
     },
   }
 }
 
 /** Returns `stale` for what differs from cluster.yaml or expires soon, `failed` for what could not be inspected. */
-async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
+async function show(request: Request, seen: Seen, rotations: readonly Rotating[]): Promise<readonly Finding[]> {
   const { options, signal, print } = request
   if (signal.aborted) return []
   const inventory = takeInventory(seen)
   const items = inventory.filter(({ node }) => isWanted(request, node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(request, node))
   if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
-  const rotations: Rotating[] = []
-  for (const rotation of await rotationsUnderWay(seen.workspace))
-    rotations.push({ rotation, uses: await usesOf(request, rotation) })
   const onFolder = notesOnFolder(seen.workspace.auth)
   const wrong = [...fold(items, seen.workspace.now).wrong, ...nodes.filter((node) => !isRight(node))]
   const findings: Finding[] = [
@@ -76,17 +74,22 @@ function endOf({ end }: Item): number {
 
 interface Rotating {
   readonly rotation: UnderWay
+  /** Who still uses what is rotated. */
   readonly uses: Uses
 }
 
-/** Who still uses what is rotated; the nodes are queried only with --on-nodes. */
-async function usesOf(request: Request, rotation: UnderWay): Promise<Uses> {
-  const { cluster, options, signal } = request
+async function findRotations(session: Session): Promise<Rotating[]> {
+  const found: Rotating[] = []
+  for (const rotation of await rotationsUnderWay(session.workspace))
+    found.push({ rotation, uses: await usesOf(session, rotation) })
+  return found
+}
+
+/** The nodes are queried only with --on-nodes. */
+async function usesOf({ workspace, cluster, options, signal }: Session, rotation: UnderWay): Promise<Uses> {
   if (!options.onNodes || !cluster.install) return { sentences: [] }
   const { findUses } = await import('../rotations/table.ts')
-  const { session, close } = openSession(request, () => {})
-  const rotating = { workspace: session.workspace, install: cluster.install, signal, isForced: false }
-  return findUses(rotating, rotation).finally(close)
+  return findUses({ workspace, install: cluster.install, signal, isForced: false }, rotation)
 }
 
 interface Found {

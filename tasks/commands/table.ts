@@ -94,7 +94,7 @@ export const commands: readonly Command[] = [
     name: 'graph',
     does: 'what is made from what, as a picture; SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
-    means: { format: 'mermaid, dot or json' },
+    means: { format: 'mermaid or dot' },
     auth: 'leaves alone',
     findings: {},
     load: async () => (await import('./graph.ts')).graph,

@@ -25,15 +25,15 @@ export function clusterPath({ cwd, pathOf }: Places, config: string | undefined)
   return config === undefined ? join(cwd(), 'cluster.yaml') : pathOf(config)
 }
 
-/** `width`: columns of the terminal. `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
-export function readCluster(file: string, width: number, config?: string): ClusterFile {
+/** `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
+export function readCluster(file: string, config?: string): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file, config), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem, next?: PlacedProblem) => {
     const { line, column } = problem
     const isLastThere = line !== next?.line || column !== next.column
-    const excerpt = isLastThere && formatExcerpt(text, problem, width)
+    const excerpt = isLastThere && formatExcerpt(text, problem)
     return [`${file}:${line}:${column}: ${formatExplained(problem)}`, excerpt].filter(Boolean).join('\n')
   }
   const wrong = (said: string, problems: readonly PlacedProblem[]) =>
@@ -64,23 +64,19 @@ function readWhole(file: string, config = ''): Buffer {
   )
 }
 
-const indent = '    '
+/** Beyond these a line is cut, and has no caret: the message has the column. */
+const mostColumns = 200
 
-/** The line with a caret below the column, cut to the width (at least 20 columns). Undefined if the line is blank. */
-export function formatExcerpt(text: string, { line, column }: PlacedProblem, width: number): string | undefined {
+/** The line with a caret below the column. Undefined if the line is blank. */
+export function formatExcerpt(text: string, { line, column }: PlacedProblem): string | undefined {
   // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
   const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
   if (whole === '') return undefined
-  const room = Math.max(20, width - indent.length)
-  const at = Math.min(column - 1, whole.length)
-  const from = at < room - 1 ? 0 : at - Math.floor(room / 2)
-  const shown = [
-    from > 0 ? '…' : whole.slice(0, 1),
-    whole.slice(from + 1, from + room - 1),
-    from + room < whole.length ? '…' : whole.slice(from + room - 1),
-  ].join('')
-  const before = [...new Intl.Segmenter().segment(shown.slice(0, at - from))].length
-  return `${indent}${shown.toWellFormed()}\n${indent}${' '.repeat(before)}^`
+  const shown = `    ${whole.slice(0, mostColumns)}`
+  if (column > mostColumns) return shown
+  // What is seen as one character may be several.
+  const before = [...new Intl.Segmenter().segment(whole.slice(0, column - 1))].length
+  return `${shown}\n    ${' '.repeat(before)}^`
 }
 
 /** With a wrong --config the line may be a kubeconfig's. */

@@ -70,19 +70,19 @@ export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { read
   return state === 'fresh' && !endsSoon
 }
 
-/** The totals of rows. The user's own kubeconfig is left out. */
-export function fold<R extends Row & Partial<Pick<Item, 'where' | 'end' | 'endsSoon'>>>(rows: readonly R[], now: Date) {
-  const ours = rows.filter(isOurs)
-  const of = (state: State) => ours.filter((row) => row.state === state)
+/** The totals. The user's own kubeconfig is left out. */
+export function fold(items: readonly Item[], now: Date) {
+  const ours = items.filter(isOurs)
+  const of = (state: State) => ours.filter((item) => item.state === state)
   const dated = ours.filter(({ end }) => end !== undefined)
   const expired = dated.filter(({ end }) => end && end <= now)
-  const left = dated.filter((row) => !expired.includes(row))
+  const left = dated.filter(({ end }) => end && end > now)
   return {
     ours,
     fresh: of('fresh'),
     stale: of('stale'),
     failed: of('failed'),
-    wrong: ours.filter((row) => !isRight(row)),
+    wrong: ours.filter((item) => !isRight(item)),
     endsSoon: ours.filter(({ endsSoon }) => endsSoon),
     expired,
     /** Of all, expired or not. */
@@ -92,10 +92,13 @@ export function fold<R extends Row & Partial<Pick<Item, 'where' | 'end' | 'endsS
   }
 }
 
-function firstToEnd<R extends { readonly end?: Date | undefined }>(dated: readonly R[]) {
-  const least = dated.reduce((least, { end }) => Math.min(least, Number(end)), Number.POSITIVE_INFINITY)
+export type FirstToEnd = NonNullable<ReturnType<typeof firstToEnd>>
+
+function firstToEnd(dated: readonly Item[]) {
   if (dated.length === 0) return undefined
-  return { end: new Date(least), rows: dated.filter(({ end }) => Number(end) === least) }
+  const least = dated.reduce((least, { end }) => Math.min(least, Number(end)), Number.POSITIVE_INFINITY)
+  const first = dated.filter(({ end }) => Number(end) === least)
+  return { end: new Date(least), names: [...new Set(first.map(({ name }) => name))] }
 }
 
 /** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */

@@ -5,7 +5,7 @@ import type { Force, TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
-import { type Follows, summarise } from '../../lib/show/summary.ts'
+import { summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { phases } from '../tables/phases.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
@@ -61,7 +61,6 @@ export async function look(
 interface Telling {
   readonly isPlan: boolean
   readonly notes?: readonly string[]
-  readonly follows?: Follows | undefined
   readonly toDo?: readonly string[]
   readonly caEnds?: CaAdvice | undefined
   readonly planHash?: string | undefined
@@ -71,7 +70,7 @@ interface Telling {
 export async function showLook(
   { reporterFor, endedStatus }: Request,
   { workspace, views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [], follows, toDo = [], caEnds, planHash }: Telling,
+  { isPlan, notes = [], toDo = [], caEnds, planHash }: Telling,
 ): Promise<readonly Finding[]> {
   const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
   const reporter = await reporterFor(views, isPlan)
@@ -83,7 +82,6 @@ export async function showLook(
     nextToExpire: undefined,
     caEnds,
     now: workspace.now,
-    follows,
     planHash,
     areChecks: views.length > 0 && views.every(areChecks),
   }

@@ -170,8 +170,8 @@ for (const [args, message] of [
   [['certs', '--dryrun'], /unknown option --dryrun: did you mean --dry-run\?/],
   [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
   [['certs', '--renew'], /--renew can only be used with ca/],
-  [['verify', '--prune'], /verify is read-only and can't be combined with --prune/],
-  [['report', '--renew'], /report can't be combined with --renew/],
+  [['verify', '--prune'], /verify takes no --prune: a run does/],
+  [['report', '--renew'], /report takes no --renew: a run does/],
   [['constructor'], /unknown phase or target "constructor"/],
   [['__proto__'], /unknown phase or target "__proto__"/],
   [[], /no phase or target given/],
@@ -306,35 +306,20 @@ test("a run and a plan begin with the cluster's name, its file and its nodes, un
     assert.doesNotMatch((await run(folder, [look])).stdout, /kubenet: /, look)
 })
 
-test('the plan of another CA has all that another run then has to make, and of a renewed one what holds its certificate', async (t) => {
+test('the plan of a replaced or renewed part names the run that makes what depends on it, unless this one does', async (t) => {
   const folder = place(t)
   assert.equal((await run(folder, local)).status, 0)
-  const planOf = async (...args: string[]) => {
-    const { status, stdout } = await run(folder, [...args, '--dry-run'])
+  const notesOf = async (...args: string[]) => {
+    const { status, stdout } = await run(folder, [...args, '--dry-run', '--json'])
     assert.equal(status, 4)
-    const [plan = '', follows = ''] = stdout.replace(/^kubenet: .*\n/, '').split('\n\n')
-    const [heading = '', ...told] = follows.split('\n')
-    return { plan, heading, told: told.map((line) => line.replace(/:.*/, '')) }
+    return parse(stdout).flatMap(({ type, message }) => (type === 'note' ? [message] : []))
   }
-  const replaced = await planOf('ca', '--force')
-  assert.match(
-    replaced.plan,
-    /^what was made with the present ca stops working then; without an outage: .* rotate ca\nCertificate authority\n {2}~ ca\.pem {2}replaced with a new one; the old is kept in backup\/\n {6}new key, ecdsa-p256, expires \S+$/,
-  )
-  assert.match(replaced.heading, /^This run ends there\. What follows, by npm run bootstrap -- --replace-identity:$/)
-  const [, ...others] = titles.toSpliced(-1).map((title) => `  ~ ${title}`)
-  const elsewhere = ['  ~ Deploy to nodes', '  ~ Local kubeconfig']
-  assert.deepEqual(
-    replaced.told.filter((line) => line.startsWith('  ~')),
-    [...others, ...elsewhere],
-  )
-  assert.ok(replaced.told.some((line) => /^ {2}↻ yours to restart$/.test(line)))
-  const renewed = await planOf('ca', '--renew')
-  assert.match(renewed.heading, /by npm run bootstrap:$/)
-  assert.deepEqual(
-    renewed.told.filter((line) => line.startsWith('  ~')),
-    ['  ~ Kubeconfigs', ...elsewhere],
-  )
+  const rotation = 'what was made with the present ca stops working then; without an outage: npm run task -- rotate ca'
+  const next = 'kubeconfigs or nodes have the old files until then: npm run bootstrap'
+  assert.deepEqual(await notesOf('ca', '--force'), [rotation, `${next} -- --replace-identity`])
+  assert.deepEqual(await notesOf('ca', '--force', '--offline'), [rotation, `${next} -- --replace-identity`])
+  assert.deepEqual(await notesOf('ca', '--renew'), [next])
+  assert.deepEqual((await notesOf('ca', 'bootstrap', '--force', '--offline')).slice(1), [rotation])
 })
 
 test('in GitHub Actions nothing that a file says becomes a command of the runner', async (t) => {
@@ -443,8 +428,6 @@ test('a command that is printed works where npm was called from', async (t) => {
   const planned = await run(elsewhere, ['ca', '--force', '--dry-run', ...config], called)
   const unbroken = planned.stdout.replace(/\s+/g, ' ')
   assert.ok(unbroken.includes(`${npm} run bootstrap -- --replace-identity --config other.yaml`), planned.stdout)
-  const drawn = await run(elsewhere, ['graph', '--format', 'png', ...config], called)
-  assert.ok(drawn.stderr.includes(`${npm} run -s task -- graph --format dot --config other.yaml | dot`), drawn.stderr)
 })
 
 test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {

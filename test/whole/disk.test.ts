@@ -125,6 +125,19 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
   }
 })
 
+test('on a full disk init leaves no part of a cluster.yaml, and can be run again', mounted, async (t) => {
+  const folder = makeFolder(t)
+  const args = ['init', folder.auth, '--control', 'control0=10.0.0.21', '--name', 'kubenet']
+  rmSync(folder.auth, { recursive: true })
+  mkdirSync(folder.auth)
+  const run = await runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args)
+  assert.equal(run.status, 1, run.stdout + run.stderr)
+  assert.match(run.stderr, new RegExp(`${folder.auth}/cluster\\.yaml: no space`))
+  assert.deepEqual(Object.keys(run.after), ['.gitignore'])
+  cpSync(join(folder.path, 'after'), folder.auth, { recursive: true })
+  assert.equal((await harderway(folder.path, ...args)).status, 0)
+})
+
 test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
   const folder = makeFolder(t)
   const statuses = []

@@ -202,7 +202,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     for (const args of [
       ['status', '--on-nodes'],
       ['status', '--on-nodes', '--json'],
-      ['graph', '--format', 'json'],
+      ['graph', '--json'],
     ]) {
       const told = await harderway(place, ...args)
       assert.equal(told.status, 0, told.stdout + told.stderr)

@@ -184,7 +184,8 @@ test("a user's certificate expires when the user's validity says: in status, the
   )
   const page = readFileSync(file('report.html'), 'utf8')
   assert.match(page, /<dt>jane<\/dt><dd>does what RBAC gives jane, devs, and ops<\/dd>/)
-  assert.match(page, /User certificates \(2\)/)
+  const date = new Date(notAfter).toISOString().slice(0, 10)
+  assert.match(page, new RegExp(`<details id="certificate-jane".* <time>${date}</time></summary>`))
 })
 
 test("a group that is Kubernetes' own is a warning, in the run that asks for it and in status", async (t) => {

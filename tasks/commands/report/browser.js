@@ -1,4 +1,4 @@
-// Search, and details that open when a link leads to them. Without this script, everything can still be read.
+// Search, and details that open where the page's address names them. Without this script, everything can still be read.
 const input = document.querySelector('#search')
 const found = document.querySelector('#found')
 const entries = [...document.querySelectorAll('#list details')]
@@ -31,10 +31,4 @@ function openTarget() {
 
 input.addEventListener('input', search)
 addEventListener('hashchange', openTarget)
-// A link that is followed again changes nothing.
-document.addEventListener('click', (event) => {
-  if (!event.target.matches('.chain a') || event.target.hash !== location.hash) return
-  event.preventDefault()
-  openTarget()
-})
 openTarget()

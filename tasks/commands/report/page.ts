@@ -6,11 +6,11 @@ import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { formatFormer, formerHolders } from '../../request/former-holders.ts'
-import { fold, formatRollout, type Item, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
+import { type FirstToEnd, fold, formatRollout, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
 import { rotationsIn } from '../../rotations/table.ts'
 import { formatUnderWay } from '../../rotations/under-way.ts'
-import { showCertificates, showChain, showKeys, showTimeline } from './sections.ts'
+import { showCertificates, showKeys, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -22,7 +22,6 @@ export function formatPage(data: ReportData): string {
     { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
-    { id: 'chain', title: 'Who signed what', content: showChain(workspace.auth.files, items) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(workspace.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
@@ -72,10 +71,10 @@ function showNext({ workspace, items, nodes }: ReportData): string {
 </div>`
 }
 
-function showFirst({ end, rows }: NonNullable<ReturnType<typeof fold<Item>>['first']>, now: Date, renewBefore: number) {
+function showFirst({ end, names }: FirstToEnd, now: Date, renewBefore: number) {
   const left = end.getTime() - now.getTime()
   const urgency = left <= 0 ? 'bad' : left <= renewBefore ? 'soon' : 'good'
-  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames([...new Set(rows.map(({ name }) => name))])}</span></p>
+  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames(names)}</span></p>
 `
 }
 

@@ -1,5 +1,5 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
-import { Failure, usageFailure } from '../../../lib/failure.ts'
+import { Failure } from '../../../lib/failure.ts'
 import { metricsFile } from '../../../lib/files/names.ts'
 import { publicMode, replaceFile } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
@@ -15,29 +15,18 @@ import {
 } from '../../request/inventory.ts'
 import type { Writing } from '../../request/job.ts'
 import { look, wholeCluster } from '../../request/look.ts'
+import { usage } from '../../request/options.ts'
 import { authBeside, type Request } from '../../request/session.ts'
 import { rotations, rotationsIn } from '../../rotations/table.ts'
 import { family, formatLines, readLastRun, type Value } from './metrics.ts'
 
-interface Format {
-  readonly file: string
-  readonly format: (data: ReportData) => Promise<string>
-}
-
-const formats: Readonly<Record<string, Format>> = {
-  html: { file: 'report.html', format: async (data) => (await import('./page.ts')).formatPage(data) },
-  prometheus: {
-    file: metricsFile,
-    format: async (data) => formatMetrics(data),
-  },
-}
-
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export function report(request: Request): Writing {
   const { options, print, signal } = request
-  const name = options.format ?? 'html'
-  const chosen = Object.hasOwn(formats, name) ? formats[name] : undefined
-  if (!chosen) throw usageFailure(`--format ${name}: report has ${Object.keys(formats).join(', ')}`)
+  const { format = 'html' } = options
+  if (format !== 'html' && format !== 'prometheus')
+    throw usage(`--format ${format}: report has html, prometheus`, 'report')
+  const file = format === 'html' ? 'report.html' : metricsFile
   const auth = authBeside(request)
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
@@ -47,11 +36,12 @@ export function report(request: Request): Writing {
     graph: scope.graph,
     work: async (session) => {
       const seen = await look(session, scope)
-      const text = await chosen.format({ ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) })
+      const data = { ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) }
+      const text = format === 'html' ? (await import('./page.ts')).formatPage(data) : formatMetrics(data)
       if (!signal.aborted) {
-        session.workspace.auth.write(chosen.file, text, publicMode)
+        session.workspace.auth.write(file, text, publicMode)
         if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
-        for (const path of [`${auth.path}/${chosen.file}`, copy ?? []].flat())
+        for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
       return { outcomes: seen.outcomes, findings: [] }

@@ -1,7 +1,7 @@
-/** The page's sections: certificates and who signed whom, who holds which key, what expires when. No key is in a page. */
+/** The page's sections: certificates, who holds which key, what expires when. No key is in a page. */
 import { html } from 'ghtml'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { type FileNames, kubeconfigFile } from '../../../lib/files/names.ts'
+import type { FileNames } from '../../../lib/files/names.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
@@ -10,10 +10,7 @@ import { layoutOf } from '../../layouts/table.ts'
 import type { Item } from '../../request/inventory.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
-import { phases, phaseTitles } from '../../tables/phases.ts'
-
-/** With more leaves than this in a phase, they are folded away. */
-const mostLeaves = 20
+import { phaseTitles } from '../../tables/phases.ts'
 
 type Certified = Item & { readonly certificate: Certificate }
 
@@ -22,33 +19,6 @@ function certified(files: FileNames, items: readonly Item[]): Certified[] {
     (item): item is Certified =>
       item.certificate !== undefined && item.files.some((file) => files.parse(file)?.kind === 'certificate'),
   )
-}
-
-export function showChain(files: FileNames, items: readonly Item[]): string {
-  const all = certified(files, items)
-  const kubeconfigs = new Set(
-    items.filter(({ phase, certificate }) => phase === 'kubeconfigs' && certificate).map(({ name }) => name),
-  )
-  // The CA may be signed by another, above it.
-  const isRoot = ({ phase, issuer }: Item) => phase === 'ca' || issuer === 'itself'
-  const roots = all.filter(isRoot)
-  const signed = all.filter((item) => !isRoot(item))
-  const leaf = (item: Certified) =>
-    html`<li>!${link(files, item)} <small>${item.purpose}</small>!${kubeconfigs.has(item.name) ? html`<ul><li>${kubeconfigFile(item.name)}</li></ul>` : ''}</li>`
-  const branches = phases.flatMap(({ name, title }) => {
-    const leaves = signed.filter(({ phase, issuer }) => phase === name && issuer === 'ca')
-    if (leaves.length === 0) return []
-    return [
-      html`<li><details!${leaves.length > mostLeaves ? '' : ' open'}><summary>${title} (${leaves.length})</summary><ul>!${leaves.map(leaf)}</ul></details></li>`,
-    ]
-  })
-  const others = signed.filter(({ issuer }) => issuer !== 'ca')
-  const strangers = others.length > 0 ? html`<p>Signed by none of these:</p><ul>!${others.map(leaf)}</ul>` : ''
-  return html`<ul class="chain">!${roots.map((root) => html`<li>!${link(files, root)} <small>${root.purpose}</small><ul>!${root.name === 'ca' ? branches : ''}</ul></li>`)}</ul>!${strangers}`
-}
-
-function link(files: FileNames, { name }: Item): string {
-  return html`<a href="#certificate-${name}">${files.certificate(name)}</a>`
 }
 
 export function showCertificates(files: FileNames, items: readonly Item[]): string {

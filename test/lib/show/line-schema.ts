@@ -115,7 +115,6 @@ const lines = {
     toDo: v.optional(texts),
     nextToExpire: v.optional(v.strictObject({ name: text, expires: time, renewsFrom: v.optional(time) })),
     goOn: optionalText,
-    follows: v.optional(v.strictObject({ command: text, ids: texts, restarts: texts, areYours: flag })),
   }),
   statusSummary: line('summary', {
     ...{ items: number, fresh: number, stale: number, failed: number, endsSoon: number },

@@ -108,21 +108,6 @@ test('with all detail every target has an entry of its own, and none is left out
   for (const name of names) assert.ok(told.includes(`  ~ ${name}  follows leaf.pem`), name)
 })
 
-test('what is left to another run is listed after the plan, with the command', async () => {
-  const { tell, views } = await planFakes(fakeCluster({ leaf: changed }).slice(0, 1))
-  const [, configs] = (await planFakes(fakeCluster({}))).views
-  assert.ok(configs)
-  const follows = { command: 'npm run bootstrap', phases: [configs], restarts: ['client'], areYours: false }
-  assert.deepEqual((await tell({}, { advice: [], nextToExpire: undefined, follows })).slice(3, -2), [
-    '',
-    'This run ends there. What follows, by npm run bootstrap:',
-    '  ~ The configs: a.config',
-    '  ↻ restart client',
-    '',
-  ])
-  assert.equal(views.length, 1)
-})
-
 test('no control character of a file that is read is shown', async () => {
   const told = await planOf({ leaf: { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] } })
   assert.doesNotMatch(told.join('\n'), /\x1b/)

@@ -8,8 +8,7 @@ import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
 const looks = ['verify', 'status', 'graph', 'report']
-const ofRunAlone = ['--force', '--renew', '--prune', '--replace-identity', '--dry-run']
-
+const ofRunAlone = ['--renew', '--prune', '--replace-identity', '--offline']
 const ofRotate = ['--force', '--dry-run']
 
 const understood: readonly [string, string][] = [
@@ -63,31 +62,25 @@ for (const [line, message] of [
     assert.throws(() => parseCommandLine(line.split(' ')), { kind: 'usage', message, remedy: undefined })
   })
 
-const refused: readonly [string, string][] = [
-  ['bootstrap graph', "graph is read-only and can't be combined with bootstrap"],
-  ['status verify', "status is read-only and can't be combined with verify"],
+const refused: readonly (readonly [string, string])[] = [
+  ['bootstrap graph', "graph can't be combined with bootstrap"],
+  ['status verify', "status can't be combined with verify"],
   ['ca rotate', "rotate can't be combined with ca"],
-  ['status status', "status is read-only and can't be combined with status"],
-  ...looks.flatMap((look) =>
-    [...ofRunAlone, 'certs'].map((more): [string, string] => [
-      `${look} ${more}`,
-      look === 'report' && ofRotate.includes(more)
-        ? `${more} can only be used with phases and targets or rotate`
-        : `${look} ${look === 'report' ? '' : 'is read-only and '}can't be combined with ${more}`,
-    ]),
-  ),
-  ['certs --on-nodes', '--on-nodes can only be used with status or report'],
-  ['graph --on-nodes', '--on-nodes can only be used with status or report'],
-  ['verify --sort-by end', '--sort-by can only be used with status'],
-  ['status --format dot', '--format can only be used with phases and targets, graph, or report'],
-  [
-    'verify --concurrency 2',
-    '--concurrency can only be used with phases and targets, status, report, rotate, or recover',
-  ],
-  ['certs --from ../backup', '--from can only be used with recover or init'],
-  ['recover --node control0 --force', '--force can only be used with phases and targets or rotate'],
-  ['status --offline', '--offline can only be used with --dry-run'],
-  ['report --node worker0', '--node can only be used with phases and targets, verify, status, graph, or recover'],
+  ['status status', "status can't be combined with status"],
+  ...looks.flatMap((look) => [
+    [`${look} certs`, `${look} can't be combined with certs`] as const,
+    ...ofRunAlone.map((option) => [`${look} ${option}`, `${look} takes no ${option}: a run does`] as const),
+    ...ofRotate.map((option) => [`${look} ${option}`, `${look} takes no ${option}: a run and rotate do`] as const),
+  ]),
+  ['certs --on-nodes', 'a run takes no --on-nodes: status and report do'],
+  ['graph --on-nodes', 'graph takes no --on-nodes: status and report do'],
+  ['verify --sort-by end', 'verify takes no --sort-by: status does'],
+  ['status --format dot', 'status takes no --format: a run, graph, and report do'],
+  ['verify --concurrency 2', 'verify takes no --concurrency: a run, status, report, rotate, and recover do'],
+  ['certs --from ../backup', 'a run takes no --from: recover and init do'],
+  ['recover --node control0 --force', 'recover takes no --force: a run and rotate do'],
+  ['status --offline', 'status takes no --offline: a run does'],
+  ['report --node worker0', 'report takes no --node: a run, verify, status, graph, and recover do'],
 ]
 
 for (const [line, message] of refused)

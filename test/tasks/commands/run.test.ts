@@ -117,7 +117,7 @@ describe('auth/', { concurrency: 2 }, () => {
       [...phases, '--dry-run'],
       ['bootstrap', '--dry-run', '--json'],
     ],
-    ...[['verify'], ['status'], ['status', '--json'], ['graph'], ['graph', '--format', 'json'], ['--list'], ['--help']],
+    ...[['verify'], ['status'], ['status', '--json'], ['graph'], ['graph', '--json'], ['--list'], ['--help']],
   ]
   for (const args of looks)
     test(`is left as it was by "${args.join(' ')}"`, async (t) => {

@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { formatExcerpt } from '../../../tasks/request/cluster-file.ts'
 
-const at = (text: string, line: number, column: number, width = 80) =>
-  formatExcerpt(text, { line, column, message: '' }, width)?.split('\n')
+const at = (text: string, line: number, column: number) =>
+  formatExcerpt(text, { line, column, message: '' })?.split('\n')
 
 test('the caret is below the column, on the line as it stands in the file', () => {
   assert.deepEqual(at('name: a\napi: { prot: 1 }\n', 2, 8), ['    api: { prot: 1 }', '           ^'])
@@ -39,26 +39,21 @@ test('a character of two code units, and one with an accent of its own, are one 
   ])
 })
 
-test('of a long line there is as much as fits, around the caret', () => {
-  const line = `nodes: [${Array.from({ length: 40 }, (_, i) => `node${i}`).join(', ')}]`
-  for (const [column, shown, caret] of [
-    [1, '    nodes: [node0, node1, node2, node3,…', '    ^'],
-    [9, '    nodes: [node0, node1, node2, node3,…', '            ^'],
-    [line.indexOf('node20') + 1, '    … node18, node19, node20, node21, n…', '                      ^'],
-    [line.length, '    …7, node38, node39]', '                      ^'],
-  ] as const)
-    assert.deepEqual(at(line, 1, column, 40), [shown, caret], String(column))
+test('a line of more than 200 columns is cut, with a caret if the column is among them', () => {
+  const line = `nodes: [${'a, '.repeat(100)}]`
+  const shown = `    ${line.slice(0, 200)}`
+  assert.deepEqual(at(line, 1, 200), [shown, `    ${' '.repeat(199)}^`])
+  assert.deepEqual(at(line, 1, 201), [shown])
 })
 
-test('however long the line and narrow the terminal, the caret is below what is at the column, on two lines that fit', () => {
-  const lines = fc.array(fc.constantFrom('a', 'ż', ' ', '\t', ':', '-'), { minLength: 1, maxLength: 300 })
+test('the caret is below what is at the column', () => {
+  const lines = fc.array(fc.constantFrom('a', 'ż', ' ', '\t', ':', '-'), { maxLength: 199 })
   fc.assert(
-    fc.property(lines, fc.nat(299), fc.integer({ min: 24, max: 100 }), (characters, index, width) => {
+    fc.property(lines, fc.nat(199), (characters, index) => {
       const text = `${characters.join('')}x`
       const column = (index % text.length) + 1
-      const [shown = '', caret = '', ...more] = at(text, 1, column, width) ?? []
+      const [shown = '', caret = '', ...more] = at(text, 1, column) ?? []
       assert.equal(more.length, 0)
-      assert.ok(shown.length <= width && caret.length <= width)
       assert.equal(shown[caret.indexOf('^')], text[column - 1]?.replace('\t', ' '))
     }),
   )
