@@ -16,7 +16,8 @@ import {
 import type { Writing } from '../../request/job.ts'
 import { look, wholeCluster } from '../../request/look.ts'
 import { authBeside, type Request } from '../../request/session.ts'
-import { rotations, rotationsIn } from '../../rotations/table.ts'
+import { rotations } from '../../rotations/table.ts'
+import { rotationsUnderWay } from '../../rotations/under-way.ts'
 import { family, formatLines, readLastRun, type Value } from './metrics.ts'
 
 interface Format {
@@ -26,10 +27,7 @@ interface Format {
 
 const formats: Readonly<Record<string, Format>> = {
   html: { file: 'report.html', format: async (data) => (await import('./page.ts')).formatPage(data) },
-  prometheus: {
-    file: metricsFile,
-    format: async (data) => formatMetrics(data),
-  },
+  prometheus: { file: metricsFile, format: formatMetrics },
 }
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
@@ -59,7 +57,7 @@ export function report(request: Request): Writing {
   }
 }
 
-export function formatMetrics({ workspace, items, nodes }: ReportData): string {
+export async function formatMetrics({ workspace, items, nodes }: ReportData): Promise<string> {
   const cluster = workspace.cluster.name
   const ofItems = (value: (item: Item) => Value) =>
     items.filter(isOurs).map((item) => {
@@ -67,7 +65,8 @@ export function formatMetrics({ workspace, items, nodes }: ReportData): string {
       return [{ cluster, id, node, purpose }, value(item)] as const
     })
   const ofNodes = (state: keyof Rollout) => nodes.map((item) => [{ cluster, node: item.node }, item[state]] as const)
-  const stages = new Map(rotationsIn(workspace).map(({ name, stage }) => [name, stage]))
+  const underWay = await rotationsUnderWay(workspace)
+  const stages = new Map(underWay.map(({ name, stage }) => [name, stage]))
   const families = [
     family(
       'not_after_timestamp_seconds',
