@@ -8,19 +8,13 @@ import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
-import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
-import {
-  type Certificate,
-  compareKeyKind,
-  compareWithProfile,
-  isIssuedBy,
-  readCertificate,
-} from '../../lib/pki/certificate.ts'
-import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
+import { type Certificate, compareKeyKind, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
+import { changeOfPair, type Pair, readPair, validityPeriod } from '../../lib/pki/pair.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
-import { formatDate, formatNames, isNear } from '../../lib/wording.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
@@ -62,30 +56,13 @@ function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
   if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
   if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  const { reasons, ...verdict } = checkTimes(pair, pair.certificate, workspace)
-  return { ...verdict, reasons: [...reasons, ...caRotationReasons(workspace, state)] }
+  refuseUntimely(pair.certificate, workspace)
+  const reasons = [...pair.reasons, ...caRotationReasons(workspace, state)]
+  return { reasons, until: pair.certificate.notAfter }
 }
 
 function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
-}
-
-function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): Verdict {
-  const { notAfter } = ca
-  const { auth } = workspace
-  refuseUntimely(ca, workspace)
-  const end = `the CA expires on ${formatDate(notAfter)}`
-  // Within renewBefore, every command reports it anyway.
-  if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // By default cfssl gives a CA five years, whatever the validity of its leaves; by openssl both are made within minutes.
-  const leaf = auth.files.certificate(auth.files.names.api)
-  const issued = tryCertificate(auth, auth.files.names.api)
-  const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
-  const warning =
-    leafEnd > notAfter && !isNear(leafEnd, notAfter)
-      ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}`
-      : undefined
-  return { reasons, until: notAfter, warning }
 }
 
 function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
