@@ -9,7 +9,6 @@
  */
 import { randomUUID } from 'node:crypto'
 import { linkSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, runAgain, tryTo } from '../failure.ts'
@@ -39,8 +38,6 @@ interface Owner extends ProcessId {
   readonly token: string
   /** When it took the lock, by its own clock. */
   readonly since: string
-  /** Who runs it; '' where the lock does not say. */
-  readonly user: string
 }
 
 interface Holder {
@@ -55,7 +52,7 @@ const [pollEvery, touchEvery] = [50, 1000]
 
 /** Throws a Failure where the wait is over. */
 export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
-  const mine: Owner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString(), user: userName() }
+  const mine: Owner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString() }
   const untilFree = createWait(path, options)
   for (;;) {
     const dead = await untilFree()
@@ -181,19 +178,10 @@ function readHolder(path: string): Holder | undefined {
 
 function parseOwner(text: string): Owner | undefined {
   const id = parseProcessId(text)
-  const { token, since, user } = id ? JSON.parse(text) : {}
+  const { token, since } = id ? JSON.parse(text) : {}
   // It becomes part of a file name.
   const isToken = typeof token === 'string' && /^[0-9a-f-]{36}$/.test(token)
-  return id && isToken ? { ...id, token, since: String(since), user: String(user ?? '').slice(0, 64) } : undefined
-}
-
-/** A container may have no name for its user. */
-function userName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return `user ${process.getuid?.()}`
-  }
+  return id && isToken ? { ...id, token, since: String(since) } : undefined
 }
 
 function isHeldBy(path: string, token: string): boolean {
@@ -217,8 +205,7 @@ function formatHolder({ owner, touched }: Holder): string {
   const quiet = seconds < 600 ? `${seconds} s` : `${Math.round(seconds / 60)} min`
   const isHere = livenessOf(owner) === 'alive'
   const where = isHere ? '' : `, in another container or on another machine, no sign of life for ${quiet}`
-  const by = owner.user === '' ? '' : `, run by ${owner.user}`
-  return `process ${owner.pid} on ${owner.host} (since ${owner.since}${where}${by})`
+  return `process ${owner.pid} on ${owner.host} (since ${owner.since}${where})`
 }
 
 function advice(path: string, { owner }: Holder): string {

@@ -1,6 +1,6 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import { setImmediate } from 'node:timers/promises'
-import type { LimitFunction } from 'p-limit'
+import pLimit, { type LimitFunction } from 'p-limit'
 import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Reason, type Verdict } from '../reason.ts'
@@ -103,6 +103,12 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   }
 }
 
+/**
+ * Checking and writing thousands of files blocks the event loop: each target begins its work in a turn of its own, so that
+ * signals and the tree are served in between.
+ */
+const turns = pLimit(1)
+
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
 /** `lost`: what it comes after, and failed. */
@@ -114,7 +120,7 @@ async function lookAndBuild(
 ): Promise<Outcome> {
   const { signal, emit } = options
   const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
-  while (isTurnOver()) await nextTurn()
+  await turns(() => setImmediate())
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
@@ -128,7 +134,7 @@ async function lookAndBuild(
     return { kind: 'stale', ...verdict, ...(change && { change }) }
   }
   return limit(async () => {
-    while (isTurnOver()) await nextTurn()
+    await setImmediate()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
     emit({ type: 'building', id: target.id, reasons })
     known.begun.add(target.id)
@@ -195,34 +201,4 @@ export async function findRefusals(
     }
   }
   return refusals
-}
-
-/** Milliseconds: checking and writing thousands of files blocks the event loop, and signals and the tree must be served. */
-const slice = 20
-let turnBegan = performance.now()
-const waiting: (() => void)[] = []
-
-/** Nothing may be awaited between this check and the work, or all targets would pass the check before any of them works. */
-function isTurnOver(): boolean {
-  return performance.now() - turnBegan > slice
-}
-
-/** First come, first served: of thousands that wait, each is resumed once, when there is time for its work. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    if (waiting.push(resolve) === 1) serve()
-  })
-}
-
-async function serve(): Promise<void> {
-  for (const resume of waiting) {
-    if (isTurnOver()) {
-      await setImmediate()
-      turnBegan = performance.now()
-    }
-    resume()
-    // What was resumed goes first.
-    await undefined
-  }
-  waiting.length = 0
 }

@@ -146,7 +146,7 @@ export function compareWithProfile(certificate: Certificate, profile: Profile): 
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
-export function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
+function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
   const changed = difference(attributes, subjectAttributes(wanted))
   return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }

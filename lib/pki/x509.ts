@@ -8,7 +8,7 @@ import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import { attributesIn, type Certificate, compareSubject } from './certificate.ts'
+import type { Certificate } from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { isName } from './encodings.ts'
 import { certificatePem } from './pem.ts'
@@ -39,19 +39,6 @@ export interface CertificateRequest {
 /** The issuer name in the CA's certificate; undefined if Go would not read it. */
 export function issuerNameOf({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {
   return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
-}
-
-/** The issuer name in certificates that the key signed; undefined if there are none, they disagree, or it is not the wanted name. */
-export function issuerNameIn(issued: readonly Certificate[], key: KeyObject, wanted: Subject): IssuerName | undefined {
-  const [first, ...others] = issued.filter(({ x509 }) => x509.verify(key))
-  if (!first || !isName(first.fields.issuer) || compareSubject(attributesIn(first.x509.issuer), wanted).length > 0)
-    return undefined
-  const isSame = (one: Buffer | undefined, other: Buffer | undefined) =>
-    one && other ? one.equals(other) : one === other
-  const agree = others.every(
-    ({ issuer, authorityKeyId }) => isSame(issuer, first.issuer) && isSame(authorityKeyId, first.authorityKeyId),
-  )
-  return agree ? { subject: first.issuer, keyId: first.authorityKeyId } : undefined
 }
 
 const rsaBits = { 'rsa-2048': 2048, 'rsa-3072': 3072, 'rsa-4096': 4096 } as const

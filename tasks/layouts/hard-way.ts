@@ -46,7 +46,6 @@ const certs: readonly CertKind[] = [
     name: names.api,
     subject: placed({ CN: 'kubernetes' }),
     sans: apiSans,
-    on: { control: pair },
   },
   {
     ...shared.admin,
@@ -55,27 +54,21 @@ const certs: readonly CertKind[] = [
     usages: ['client'],
     // It is used on the control node.
     dials: loopback,
-    on: { control: kubeconfig },
   },
   {
     ...shared.scheduler,
-    name: 'kube-scheduler',
     subject: placed({ O: scheduler, CN: scheduler }),
     // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
     tolerated: (cluster) => [placed({ O: `system:${scheduler}`, CN: scheduler })(cluster)],
     sans: () => ['kube-scheduler', loopback],
-    on: { control: kubeconfig },
   },
   {
     ...shared.controllerManager,
-    name: 'kube-controller-manager',
     subject: placed({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
     sans: () => ['kube-controller-manager', loopback],
-    on: { control: kubeconfig },
   },
   {
     ...shared.proxy,
-    name: 'kube-proxy',
     subject: placed({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
     sans: () => ['kube-proxy', loopback],
     on: { worker: kubeconfig },
@@ -85,7 +78,6 @@ const certs: readonly CertKind[] = [
     name: names.tokens,
     subject: () => ({ CN: 'service-accounts' }),
     usages: ['client'],
-    on: { control: pair },
   },
 ]
 

@@ -42,27 +42,19 @@ const certs: readonly CertKind[] = [
     subject: subject('Kubernetes'),
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
   },
-  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans, on: { control: pair } },
-  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters'), on: { control: kubeconfig } },
-  {
-    ...shared.scheduler,
-    name: 'kube-scheduler',
-    subject: subject('system:kube-scheduler', 'system:kube-scheduler'),
-    on: { control: kubeconfig },
-  },
+  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans },
+  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
+  { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
   {
     ...shared.controllerManager,
-    name: 'kube-controller-manager',
     subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
-    on: { control: kubeconfig },
   },
   {
     ...shared.proxy,
-    name: 'kube-proxy',
     subject: subject('system:kube-proxy', 'system:node-proxier'),
     on: { control: kubeconfig, worker: kubeconfig },
   },
-  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts'), on: { control: pair } },
+  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]

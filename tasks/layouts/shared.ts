@@ -7,9 +7,7 @@ import { byFile, type CertUse, inFolder, type OfCert, type Place, type UnitRow }
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
 
-type Use = Omit<CertUse, 'name' | 'on'>
-
-export const ca: Use & Pick<CertUse, 'name'> = {
+export const ca: Omit<CertUse, 'on'> = {
   phase: 'ca',
   name: caName,
   isClient: false,
@@ -20,54 +18,62 @@ export const ca: Use & Pick<CertUse, 'name'> = {
 }
 
 /** As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. */
-export const api: Use = {
+export const api: Omit<CertUse, 'name'> = {
   phase: 'cluster-cert',
   isClient: false,
+  on: { control: pair },
   purpose: 'API, etcd',
   power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
   isCritical: true,
 }
 
-export const admin: Use = {
+export const admin: Omit<CertUse, 'name'> = {
   phase: 'component-certs',
   isClient: true,
+  on: { control: kubeconfig },
   purpose: 'administrators',
   power: 'does everything through the API, bypassing RBAC',
   isCritical: true,
 }
 
-export const scheduler: Use = {
+export const scheduler: CertUse = {
   phase: 'component-certs',
+  name: 'kube-scheduler',
   isClient: true,
+  on: { control: kubeconfig },
   purpose: 'scheduler',
   power: 'places pods on nodes',
 }
 
-export const controllerManager: Use = {
+export const controllerManager: CertUse = {
   phase: 'component-certs',
+  name: 'kube-controller-manager',
   isClient: true,
+  on: { control: kubeconfig },
   purpose: 'controllers',
   power: 'reads Secrets and makes tokens through the API',
 }
 
-export const proxy: Use = {
+export const proxy: Omit<CertUse, 'on'> = {
   phase: 'component-certs',
+  name: 'kube-proxy',
   isClient: true,
   purpose: 'proxies',
   power: 'reads services, endpoints and nodes',
 }
 
 /** Its key signs the tokens of every service account: it stays when the certificate is issued again. */
-export const tokens: Use = {
+export const tokens: Omit<CertUse, 'name'> = {
   phase: 'component-certs',
   isClient: false,
+  on: { control: pair },
   purpose: 'signs tokens',
   power: 'signs a token for any service account',
   isCritical: true,
   irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
 }
 
-export const kubelet: Use = {
+export const kubelet: Omit<CertUse, 'name' | 'on'> = {
   phase: 'node-certs',
   isClient: true,
   purpose: 'kubelet',

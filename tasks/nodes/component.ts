@@ -72,7 +72,7 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
 }
 
 /** Undefined if auth/ has none of that name. */
-export function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
+function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
   const [certificate, key] = [auth.tryBytes(auth.files.certificate(name)), auth.tryBytes(auth.files.key(name))]
   return certificate && key && { certificate, key }
 }

@@ -1,5 +1,4 @@
 /** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
-import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
@@ -8,7 +7,7 @@ import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
-import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
+import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   type Certificate,
   compareKeyKind,
@@ -17,10 +16,11 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
-import { formatDate, formatNames, isNear } from '../../lib/wording.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
@@ -55,37 +55,19 @@ function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
   if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
   const profile = caProfile(pair.certificate, wanted)
-  if (isAbsent(pair)) refuseNewCa(workspace)
-  else refuseOtherCa(pair, profile, workspace, force)
+  if (!isAbsent(pair)) refuseOtherCa(pair, profile, workspace, force)
+  if (!pair.certificate && !isBeingReplaced(pair, workspace)) refuseNewCa(workspace)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${workspace.auth.path} has no CA to renew`, { remedy: `${workspace.command('ca')} makes one` })
-  if (!pair.certificate && pair.key) refuseForeignKey(pair.key, workspace)
   if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  const { reasons, ...verdict } = checkTimes(pair, pair.certificate, workspace)
-  return { ...verdict, reasons: [...reasons, ...caRotationReasons(workspace, state)] }
+  refuseUntimely(pair.certificate, workspace)
+  const reasons = [...pair.reasons, ...caRotationReasons(workspace, state)]
+  return { reasons, until: pair.certificate.notAfter }
 }
 
 function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
-}
-
-function checkTimes({ reasons }: Pair, ca: Certificate, workspace: Workspace): Verdict {
-  const { notAfter } = ca
-  const { auth } = workspace
-  refuseUntimely(ca, workspace)
-  const end = `the CA expires on ${formatDate(notAfter)}`
-  // Within renewBefore, every command reports it anyway.
-  if (endsSoon(workspace, notAfter)) return { reasons, until: notAfter }
-  // By default cfssl gives a CA five years, whatever the validity of its leaves; by openssl both are made within minutes.
-  const leaf = auth.files.certificate(auth.files.names.api)
-  const issued = tryCertificate(auth, auth.files.names.api)
-  const leafEnd = issued && isIssuedBy(issued, ca) ? issued.notAfter : notAfter
-  const warning =
-    leafEnd > notAfter && !isNear(leafEnd, notAfter)
-      ? `${end}, before ${leaf} (${formatDate(leafEnd)}); ${renew(workspace)}`
-      : undefined
-  return { reasons, until: notAfter, warning }
 }
 
 function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
@@ -106,9 +88,7 @@ async function build(workspace: Workspace, wanted: Profile, work: Work): Promise
 }
 
 async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Work): Promise<Built> {
-  const { generatePrivateKey, issuerNameIn, issuerNameOf, privateKeyPem, selfSign } = await import(
-    '../../lib/pki/x509.ts'
-  )
+  const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = workspace
   const [certificate, key] = auth.files.pair(caName)
   const pair = readPair(auth, caName)
@@ -124,9 +104,8 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   if (!kept) tell({ doing: 'new key' })
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const { certificate: ca } = pair
-  const name =
-    kept && (ca ? issuerNameOf(ca) : issuerNameIn(readLeaves(workspace), createPublicKey(kept), profile.subject))
+  const named = pair.certificate ?? replacedCas(workspace).find((each) => isKeyOf(each, privateKey))
+  const name = kept && named && issuerNameOf(named)
   const pem = selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return { change }
@@ -147,24 +126,6 @@ const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
 const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
-/** A key without its certificate is the CA's if it signed what there is; or if a run that replaced the CA was killed. */
-function refuseForeignKey(privateKey: KeyObject, workspace: Workspace): void {
-  const { auth } = workspace
-  const [certificate, key] = auth.files.pair(caName)
-  const publicKey = createPublicKey(privateKey)
-  const made = readLeaves(workspace)
-  if (made.length === 0 || made.some(({ x509 }) => x509.verify(publicKey)) || backups(auth, key).length > 0) return
-  throw refusal(`${auth.path} has a ${key} that signed none of the certificates there, and no ${certificate}`, [
-    restore(workspace),
-    startOver(workspace),
-  ])
-}
-
-function readLeaves({ auth, cluster }: Workspace): Certificate[] {
-  const leaves = certTable(cluster).filter(({ phase }) => phase !== 'ca')
-  return leaves.flatMap(({ name }) => readCertificate(auth.tryBytes(auth.files.certificate(name)) ?? '') ?? [])
-}
-
 /** No component would trust anything signed by this CA. */
 function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
   const { auth, cluster } = workspace
@@ -177,18 +138,31 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
     ])
 }
 
-/** With a new CA, whatever a previous one issued would stop working. */
+/** The CAs in backup/, the latest first. */
+function replacedCas({ auth }: Workspace): Certificate[] {
+  return backups(auth, auth.files.certificate(caName)).flatMap((pem) => readCertificate(pem) ?? [])
+}
+
+/** A run that replaces the CA was killed between its files: what is here is still of one in backup/. */
+function isBeingReplaced({ key }: Pair, workspace: Workspace): boolean {
+  const { auth } = workspace
+  const issued = tryCertificate(auth, auth.files.names.api)
+  return key !== undefined && issued !== undefined && replacedCas(workspace).some((ca) => isIssuedBy(issued, ca))
+}
+
+/** With a new CA, or another name of it, whatever the previous one issued would stop working. */
 function refuseNewCa(workspace: Workspace): void {
   const { auth } = workspace
+  const missing = auth.files.pair(caName).filter((name) => !auth.read(name))
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(auth.files.parse(name)?.kind ?? ''))
   if (made.length > 0)
-    throw refusal(`${auth.path} has no ${pairOf(workspace)}, but ${formatNames(made)}, issued by a previous CA`, [
+    throw refusal(`${auth.path} has no ${missing.join(' and ')}, but ${formatNames(made)}, issued by a previous CA`, [
       recoverMissing(workspace),
       startOver(workspace),
     ])
 }
 
-/** The certificate may be missing: it can be reissued from the key. */
+/** A missing certificate is left to refuseNewCa. */
 function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force?: Force): void {
   const { auth } = workspace
   const broken = pair.reasons.filter(

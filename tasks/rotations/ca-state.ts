@@ -2,7 +2,7 @@
  * What the CA's files in auth/ mean: how far its rotation has come, who signs, and whom kubeconfigs trust. Every run reads
  * this; the stages are in ca.ts.
  */
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
 import type { AuthDir, AuthFiles } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
@@ -51,40 +51,8 @@ export interface CaState {
   readonly trusted: readonly string[]
 }
 
-interface Files {
-  readonly present: Certificate | undefined
-  readonly next: Certificate | undefined
-  readonly nextKey: KeyObject | undefined
-  /** Of the key; without one, of the certificate. */
-  readonly nextPublic: KeyObject | undefined
-  readonly cross: Certificate | undefined
-  /** The files that are there and can't be read. */
-  readonly broken: readonly string[]
-}
-
-type Row = (Unclear | Omit<CaState, 'chain'>) & { when(files: Files): unknown }
-
 const oneCa = { issuer: caName, trusted: [caName] } as const
-const unclear = (file: string, why: string, when: Row['when']): Row => ({
-  stage: 'unclear',
-  file,
-  why: `${file} ${why}`,
-  when,
-})
-
-/** The first row that applies. A row may rely on what the rows before it have ruled out. */
-const statesOf = once<readonly Row[], CaFiles>(({ present, next, nextKey, cross }) => [
-  unclear(nextKey, 'is not an unencrypted private key', (f) => f.broken.includes(nextKey)),
-  unclear(next, 'is not a valid certificate', (f) => f.broken.includes(next)),
-  unclear(cross, 'is not a valid certificate', (f) => f.broken.includes(cross) && !f.nextKey),
-  unclear(next, `is not of the key in ${nextKey}`, (f) => f.next && f.nextKey && !isKeyOf(f.next, f.nextKey)),
-  { stage: 'finishing', ...oneCa, when: (f) => f.present && f.nextPublic?.equals(f.present.publicKey) },
-  unclear(nextKey, `is missing, and ${next} is there`, (f) => f.next && !f.nextKey),
-  unclear(next, `has the subject of ${present}`, (f) => f.next && f.present?.subject.equals(f.next.subject)),
-  { stage: 'both', issuer: caNext, trusted: [caNext, caName], when: (f) => f.nextKey },
-  unclear(cross, `is not of the key of ${present}`, (f) => f.cross && f.present && !isSame(f.cross, f.present)),
-  { stage: 'settled', ...oneCa, when: () => true },
-])
+const unclear = (file: string, why: string): Unclear => ({ stage: 'unclear', file, why: `${file} ${why}` })
 
 /** By its key. */
 function isSame(one: Certificate, other: Certificate): boolean {
@@ -94,30 +62,31 @@ function isSame(one: Certificate, other: Certificate): boolean {
 const certificateIn = once(readCertificate)
 const keyIn = once(readPrivateKey)
 
-/** `now`: an expired chain is left out. */
+/** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
 export function caState(auth: AuthFiles, now: Date): CaState | Unclear {
-  const named = caFiles(auth.files)
-  const broken: string[] = []
+  const files = caFiles(auth.files)
+  const isThere = (file: string) => auth.tryBytes(file) !== undefined
   const parse = <T>(file: string, parser: (bytes: Buffer) => T | undefined) => {
     const bytes = auth.tryBytes(file)
-    const parsed = bytes && parser(bytes)
-    if (bytes && !parsed) broken.push(file)
-    return parsed
+    return bytes && parser(bytes)
   }
-  const [next, nextKey, cross] = [
-    parse(named.next, certificateIn),
-    parse(named.nextKey, keyIn),
-    parse(named.cross, certificateIn),
-  ]
+  const nextKey = parse(files.nextKey, keyIn)
+  const [next, cross] = [parse(files.next, certificateIn), parse(files.cross, certificateIn)]
+  const present = next || nextKey || cross ? parse(files.present, certificateIn) : undefined
+  const chainOf = (signer: Certificate | undefined) =>
+    signer && cross?.subject.equals(signer.subject) && isSame(cross, signer) && cross.notAfter > now ? cross : undefined
+
+  if (!nextKey && isThere(files.nextKey)) return unclear(files.nextKey, 'is not an unencrypted private key')
+  if (!next && isThere(files.next)) return unclear(files.next, 'is not a valid certificate')
+  if (!cross && !nextKey && isThere(files.cross)) return unclear(files.cross, 'is not a valid certificate')
+  if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `is not of the key in ${files.nextKey}`)
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
-  const present = next || nextKey || cross ? parse(named.present, certificateIn) : undefined
-  const state = statesOf(named).find(({ when }) => when({ present, next, nextKey, nextPublic, cross, broken }))
-  if (!state) throw new Error('no row applies')
-  const { when, ...found } = state
-  if (found.stage === 'unclear') return found
-  const signer = found.issuer === caNext ? next : present
-  const isChain = signer && cross?.subject.equals(signer.subject) && isSame(cross, signer) && cross.notAfter > now
-  return { ...found, chain: isChain ? cross : undefined }
+  if (present && nextPublic?.equals(present.publicKey)) return { stage: 'finishing', ...oneCa, chain: chainOf(present) }
+  if (next && !nextKey) return unclear(files.nextKey, `is missing, and ${files.next} is there`)
+  if (next && present?.subject.equals(next.subject)) return unclear(files.next, `has the subject of ${files.present}`)
+  if (nextKey) return { stage: 'both', issuer: caNext, trusted: [caNext, caName], chain: chainOf(next) }
+  if (cross && present && !isSame(cross, present)) return unclear(files.cross, `is not of the key of ${files.present}`)
+  return { stage: 'settled', ...oneCa, chain: chainOf(present) }
 }
 
 /** Throws a refusal if the files do not fit together. */

@@ -24,7 +24,7 @@ import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { credentialsOf, isApiServer, type Serving, withApi } from '../nodes/component.ts'
+import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
@@ -246,16 +246,9 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
   return { ca: pem, as }
 }
 
-/** Throws a Failure if auth/ has none: nothing is proven then. */
-function ownCredentials(workspace: Workspace, { health: { as: name } }: Askable): Credentials {
-  const own = credentialsOf(workspace, name)
-  if (own) return own
-  throw new Failure(
-    `${workspace.auth.path} has no ${workspace.auth.files.certificate(name)}: there are no credentials for a query`,
-    {
-      remedy: workspace.command('certs'),
-    },
-  )
+/** A stage is proven after a run in which everything was fresh, so they are there. */
+function ownCredentials({ auth }: Workspace, { health: { as: name } }: Askable): Credentials {
+  return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
 /** Refused in the handshake, or by 401. */

@@ -14,17 +14,14 @@ export interface EncryptionState extends EncryptionKeys {
   readonly stage: 'settled' | 'added' | 'first'
 }
 
-/** The first row that applies. */
-const states: readonly { readonly stage: EncryptionState['stage']; when(keys: EncryptionKeys): boolean }[] = [
-  { stage: 'settled', when: ({ keys }) => keys.length === 1 },
-  { stage: 'added', when: ({ newest, keys: [first] }) => newest.number > first.number },
-  { stage: 'first', when: () => true },
-]
-
 /** Undefined without a file, or if it holds no key that can be rotated. */
 export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionState | undefined {
   const text = auth.tryBytes(encryptionConfig.file)?.toString()
   const keys = text === undefined ? undefined : readEncryptionKeys(text)
-  const state = keys && states.find(({ when }) => when(keys))
-  return state && { ...keys, stage: state.stage }
+  return keys && { ...keys, stage: stageOf(keys) }
+}
+
+function stageOf({ keys, newest }: EncryptionKeys): EncryptionState['stage'] {
+  if (keys.length === 1) return 'settled'
+  return newest.number > keys[0].number ? 'added' : 'first'
 }

@@ -35,69 +35,31 @@ export interface TokenState {
   readonly others: readonly KeyObject[]
 }
 
-interface Files {
-  /** The public key of the one that signs. */
-  readonly signing: KeyObject | undefined
-  /** The public keys in the certificate file, without the one that signs. */
-  readonly others: readonly KeyObject[]
-  /** False for a key that does not match its certificate; the target reports it. */
-  readonly isPair: boolean
-  readonly next: KeyObject | undefined
-  readonly isNextBroken: boolean
-}
-
-type Row = (Unclear | { readonly stage: TokenState['stage']; others(files: Files): readonly KeyObject[] }) & {
-  when(files: Files): unknown
-}
-
-const none = () => []
-/** An accepted key stays accepted until it is removed by name. */
-const accepted = ({ others }: Files) => others
-
-/** The first row that applies. A row may rely on what the rows before it have ruled out. */
-const statesOf = once<readonly Row[], TokenFiles>(({ nextKey }) => [
-  {
-    stage: 'unclear',
-    file: nextKey,
-    why: `${nextKey} is not an unencrypted private key`,
-    when: ({ isNextBroken }) => isNextBroken,
-  },
-  { stage: 'settled', others: none, when: ({ isPair }) => !isPair },
-  {
-    stage: 'published',
-    others: ({ others, next }) => [...others.filter((each) => !next?.equals(each)), ...(next ? [next] : [])],
-    when: ({ next, signing }) => next && !signing?.equals(next),
-  },
-  { stage: 'signing', others: accepted, when: ({ next, others }) => next || others.length > 0 },
-  { stage: 'settled', others: none, when: () => true },
-])
-
 const keyIn = once(readPrivateKey)
 const keysIn = once<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 
 export function tokenState(auth: AuthFiles): TokenState | Unclear {
-  const named = tokenFiles(auth.files)
+  const { certificate, key, nextKey } = tokenFiles(auth.files)
   const publicKeyIn = (file: string) => {
     const pem = auth.tryBytes(file)
-    const key = pem && keyIn(pem)
-    return key && createPublicKey(key)
+    const found = pem && keyIn(pem)
+    return found && createPublicKey(found)
   }
-  const [signing, next, certificates] = [
-    publicKeyIn(named.key),
-    publicKeyIn(named.nextKey),
-    auth.tryBytes(named.certificate),
-  ]
+  const [signing, next] = [publicKeyIn(key), publicKeyIn(nextKey)]
+  if (!next && auth.tryBytes(nextKey))
+    return { stage: 'unclear', file: nextKey, why: `${nextKey} is not an unencrypted private key` }
+  const certificates = auth.tryBytes(certificate)
   const inFile = certificates ? keysIn(certificates) : []
+  // An accepted key stays accepted until it is removed by name.
   const others = inFile.filter((each) => !signing?.equals(each))
-  const isPair = signing !== undefined && (inFile.length === 0 || others.length < inFile.length)
-  const files = { signing, others, isPair, next, isNextBroken: !next && auth.tryBytes(named.nextKey) !== undefined }
-  const state = statesOf(named).find(({ when }) => when(files))
-  if (!state) throw new Error('no row applies')
-  if (state.stage !== 'unclear') return { stage: state.stage, others: state.others(files) }
-  const { when, ...found } = state
-  return found
+  // The target reports a key that does not match its certificate.
+  const isPair = signing && (inFile.length === 0 || others.length < inFile.length)
+  if (!isPair) return { stage: 'settled', others: [] }
+  if (next && !next.equals(signing))
+    return { stage: 'published', others: [...others.filter((each) => !each.equals(next)), next] }
+  return { stage: next || others.length > 0 ? 'signing' : 'settled', others }
 }
 
 /** Throws a refusal if the files do not fit together. */

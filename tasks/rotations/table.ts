@@ -1,5 +1,5 @@
 /** The rotations, one row each. */
-import { Failure, tryTo } from '../../lib/failure.ts'
+import { Failure } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { surveyApiServers } from './api-servers.ts'
 import { caRotation } from './ca.ts'
@@ -24,11 +24,6 @@ export function underWay(workspace: Workspace, some: readonly Rotation[] = rotat
     const isLastNext = stages[number]?.isLast === true
     return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
   })
-}
-
-/** For a look: the target of files that do not fit together reports them. */
-export function rotationsIn(workspace: Workspace): UnderWay[] {
-  return tryTo(() => underWay(workspace)) ?? []
 }
 
 /** Queries the components. Finds nothing while another stage comes before the last one. */

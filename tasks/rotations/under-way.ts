@@ -13,8 +13,9 @@ const states = [readCaState, readTokenState, readEncryptionState]
 export async function rotationsUnderWay(workspace: Workspace): Promise<UnderWay[]> {
   const stages = states.map((read) => tryTo(() => read(workspace)?.stage) ?? 'settled')
   if (stages.every((stage) => stage === 'settled')) return []
-  const { rotationsIn } = await import('./table.ts')
-  return rotationsIn(workspace)
+  const { underWay } = await import('./table.ts')
+  // The target of files that do not fit together reports them.
+  return tryTo(() => underWay(workspace)) ?? []
 }
 
 export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Workspace): string {

@@ -1,5 +1,5 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
-import { mock } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
@@ -9,10 +9,6 @@ import type { Verdict } from '../../lib/reason.ts'
 
 export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: Verdict = { reasons: [] }
-
-/** Moved on by hand: else a machine that stalls would have the executor leave turns where a test counts them. */
-export const clock = { milliseconds: 0 }
-mock.method(performance, 'now', () => clock.milliseconds)
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
 export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
@@ -74,7 +70,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   return { events, told, outcomes, abort }
 }
 
-/** Until everything that can go on by itself has done so: promises are settled before timers and immediates run. */
+/** Until everything that can go on by itself has done so: no test has more targets than these turns of the event loop. */
 export async function settled(): Promise<void> {
-  await new Promise(setImmediate)
+  for (let turn = 0; turn < 40; turn++) await setImmediate()
 }

@@ -53,14 +53,10 @@ for (const [kind, requested] of kinds)
       assert.equal(lstatSync(join(auth, 'ca.pem')).mode & 0o777, 0o644)
     })
 
-    test('has a CA that expires before what it issued, and reports it', () => {
+    test('has a CA that expires before what it issued, which neither a run nor status --quiet reports years ahead', async () => {
       const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
       assert.ok(ca && worker0 && ca.validToDate < worker0.validToDate)
-      const { warning } = ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca') ?? {}
-      assert.match(String(warning), /^the CA expires on \d{4}-\d\d-\d\d, before /)
-    })
-
-    test('has --quiet say nothing of it in status, which exits with 0', async () => {
+      assert.equal(ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning, undefined)
       const { status, stdout } = await harderway(place, 'status', '--quiet')
       assert.deepEqual([status, stdout], [0, ''])
     })

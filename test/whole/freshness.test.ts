@@ -155,18 +155,6 @@ const rows: readonly Row[] = [
     reason: 'repaired: ca-key.pem has mode 0640, not 0600',
   },
   {
-    title: 'a CA certificate that is missing, made anew from its key',
-    spoil: (auth) => rmSync(join(auth, 'ca.pem')),
-    built: [
-      'ca',
-      ...['admin', 'control0', 'control1', 'control2', 'kube-controller-manager', 'kube-proxy', 'kube-scheduler'].map(
-        kubeconfig,
-      ),
-      ...['worker0', 'worker1', 'worker2'].map(kubeconfig),
-    ],
-    reason: 'made: ca.pem missing',
-  },
-  {
     title: 'a kubeconfig with an earlier certificate of the same client',
     spoil: (auth) => sign(auth, 'worker0', { days: 100 }),
     built: ['kubeconfigs/worker0'],
@@ -344,10 +332,6 @@ function inodes(place: string): Map<string, string> {
 
 function replaceIn(path: string, from: string, to: string): void {
   writeFileSync(path, readFileSync(path, 'utf8').replace(from, to))
-}
-
-function kubeconfig(name: string): string {
-  return `kubeconfigs/${name}`
 }
 
 function daysFromNow(days: number): string {

@@ -33,6 +33,7 @@ import {
 } from '../support/harderway.ts'
 import { openssl } from '../support/openssl.ts'
 import { needs } from '../support/parts.ts'
+import { start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 import { digest, secretsIn, stateOf } from '../support/state.ts'
 
@@ -111,6 +112,21 @@ const rows: readonly Row[] = [
     title: 'a CA that is missing while one kubeconfig is there',
     spoil: (auth) => keepOnly(auth, 'kube-proxy.kubeconfig'),
     said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, issued by a previous CA$/,
+  },
+  {
+    ...ca,
+    title: 'a CA without its certificate',
+    spoil: spoilFile('ca.pem', removed),
+    said: /has no ca\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, issued by a previous CA$/,
+  },
+  {
+    ...ca,
+    title: 'a CA of which only a foreign key is left',
+    spoil: (auth) => {
+      foreign(join(auth, 'ca-key.pem'), auth)
+      rmSync(join(auth, 'ca.pem'))
+    },
+    said: /has no ca\.pem, but admin\.kubeconfig, /,
   },
   { ...ca, title: 'a CA without its key', spoil: spoilFile('ca-key.pem', removed), said: /: ca-key\.pem missing$/ },
   {
@@ -331,7 +347,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         assert.match(String(message), row.said)
         assert.match(String(remedy), row.byHand)
         const commands = commandsIn(String(remedy))
-        assert.equal(commands.includes(recover), /^a CA (that is missing|without its key)/.test(row.title))
+        assert.equal(commands.includes(recover), /^a CA (that is missing|without its|of which only)/.test(row.title))
         assert.deepEqual(
           commands.filter((command) => ![recover, rotate].includes(command)),
           row.ways,
@@ -382,11 +398,11 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('a CA of which only a foreign key is left is refused while certificates of the old CA are there', async (t) => {
-    const { place, auth } = spoiled(t, (folder) => {
-      foreign(join(folder, 'ca-key.pem'), folder)
-      rmSync(join(folder, 'ca.pem'))
-    })
+  test('a CA that has replaced another is refused without its certificate, too', async (t) => {
+    const { place, auth } = spoiled(t)
+    assertStatus(await harderway(place, 'ca', '--force'), 0)
+    assertStatus(await harderway(place, ...phases), 0)
+    rmSync(join(auth, 'ca.pem'))
     const state = stateOf(auth)
     assertStatus(await harderway(place, ...phases), 3)
     assert.deepEqual(stateOf(auth), state)
@@ -445,27 +461,19 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assertStatus(ran, 0)
       assert.deepEqual(idsOf(ran, 'built'), ['encryption-key', 'kubeconfigs/worker0'])
     })
-
-    test('a CA certificate alone, from its key: what it issued stays valid', async (t) => {
-      const { place, auth } = spoiled(t, spoilFile('ca.pem', removed))
-      const leaves = stateOf(auth, (name) => name !== 'ca.pem' && name.endsWith('.pem'))
-      const ran = await harderway(place, ...phases, '--json')
-      assertStatus(ran, 0)
-      assert.ok(idsOf(ran, 'built').includes('ca'))
-      assert.deepEqual(
-        idsOf(ran, 'built').filter((id) => id.includes('cert')),
-        [],
-      )
-      assert.deepEqual(
-        stateOf(auth, (name) => name !== 'ca.pem' && name.endsWith('.pem')),
-        leaves,
-      )
-      assertVerify(auth)
-      assertStatus(await harderway(place, ...phases, '--dry-run'), 0)
-    })
   })
 
   describe('--force', () => {
+    // The first is the copy in backup/.
+    for (const event of ['rename ca-key.pem#1', 'rename ca.pem#1', 'rename ca-key.pem#2', 'rename ca.pem#2'])
+      test(`of the CA, killed before ${event}, is completed by the next run`, async (t) => {
+        const { place, auth } = spoiled(t)
+        const { signal } = await start(place, ['ca', '--force'], { at: { event, do: 'kill' } }).ended
+        assert.equal(signal, 'SIGKILL')
+        assertStatus(await harderway(place, ...phases), 0)
+        assertVerify(auth)
+      })
+
     test('of a group or of a phase replaces none of the three, and gives every leaf a new key', async (t) => {
       const { place, auth } = spoiled(t)
       const kept = () => [

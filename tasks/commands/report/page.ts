@@ -1,6 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
+import type { Workspace } from '../../../lib/graph/workspace.ts'
 import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
@@ -8,13 +9,13 @@ import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { formatFormer, formerHolders } from '../../request/former-holders.ts'
 import { type FirstToEnd, fold, formatRollout, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
-import { rotationsIn } from '../../rotations/table.ts'
-import { formatUnderWay } from '../../rotations/under-way.ts'
+import type { UnderWay } from '../../rotations/rotation.ts'
+import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
 import { showCertificates, showKeys, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
-export function formatPage(data: ReportData): string {
+export async function formatPage(data: ReportData): Promise<string> {
   const { workspace, items } = data
   const { name } = workspace.cluster
   const sections = [
@@ -37,7 +38,7 @@ export function formatPage(data: ReportData): string {
 <body>
 <header>
 <h1>${name}</h1>
-!${showNext(data)}!${showRotations(data)}
+!${showNext(data)}!${showRotations(await rotationsUnderWay(workspace), workspace)}
 <nav aria-label="Sections">!${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a> `)}</nav>
 </header>
 <main>
@@ -78,9 +79,9 @@ function showFirst({ end, names }: FirstToEnd, now: Date, renewBefore: number) {
 `
 }
 
-function showRotations({ workspace }: ReportData): string {
-  const all = rotationsIn(workspace).map((each) => formatUnderWay(each, workspace))
-  return all.length === 0 ? '' : html`<ul class="rotations">!${all.map((text) => html`<li>${text}</li>`)}</ul>`
+function showRotations(underWay: readonly UnderWay[], workspace: Workspace): string {
+  const texts = underWay.map((each) => formatUnderWay(each, workspace))
+  return texts.length === 0 ? '' : html`<ul class="rotations">!${texts.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */

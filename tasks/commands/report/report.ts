@@ -17,7 +17,8 @@ import type { Writing } from '../../request/job.ts'
 import { look, wholeCluster } from '../../request/look.ts'
 import { usage } from '../../request/options.ts'
 import { authBeside, type Request } from '../../request/session.ts'
-import { rotations, rotationsIn } from '../../rotations/table.ts'
+import { rotations } from '../../rotations/table.ts'
+import { rotationsUnderWay } from '../../rotations/under-way.ts'
 import { family, formatLines, readLastRun, type Value } from './metrics.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
@@ -37,7 +38,7 @@ export function report(request: Request): Writing {
     work: async (session) => {
       const seen = await look(session, scope)
       const data = { ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) }
-      const text = format === 'html' ? (await import('./page.ts')).formatPage(data) : formatMetrics(data)
+      const text = await (format === 'html' ? (await import('./page.ts')).formatPage(data) : formatMetrics(data))
       if (!signal.aborted) {
         session.workspace.auth.write(file, text, publicMode)
         if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
@@ -49,7 +50,7 @@ export function report(request: Request): Writing {
   }
 }
 
-export function formatMetrics({ workspace, items, nodes }: ReportData): string {
+export async function formatMetrics({ workspace, items, nodes }: ReportData): Promise<string> {
   const cluster = workspace.cluster.name
   const ofItems = (value: (item: Item) => Value) =>
     items.filter(isOurs).map((item) => {
@@ -57,7 +58,8 @@ export function formatMetrics({ workspace, items, nodes }: ReportData): string {
       return [{ cluster, id, node, purpose }, value(item)] as const
     })
   const ofNodes = (state: keyof Rollout) => nodes.map((item) => [{ cluster, node: item.node }, item[state]] as const)
-  const stages = new Map(rotationsIn(workspace).map(({ name, stage }) => [name, stage]))
+  const underWay = await rotationsUnderWay(workspace)
+  const stages = new Map(underWay.map(({ name, stage }) => [name, stage]))
   const families = [
     family(
       'not_after_timestamp_seconds',

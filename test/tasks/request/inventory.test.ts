@@ -79,11 +79,11 @@ for (const [title, found, expected] of [
   ['cluster.yaml has no install', seen(same, undefined, without), [true, undefined, undefined]],
   ['cluster.yaml leaves every unit out', seen(same, { ...same, units: [] }, unitless), [true, undefined, undefined]],
 ] as const)
-  test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, (t) => {
+  test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, async (t) => {
     const [node] = takeNodeInventory(found)
     assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
     const workspace = { ...found.workspace, auth: temporaryAuth(t) }
-    const text = formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
+    const text = await formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
     const values = ['inspected', 'deployed', 'installed', 'loaded'].map(
       (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
     )
@@ -94,10 +94,10 @@ for (const [title, found, expected] of [
     assert.equal(formatRollout([]), '')
   })
 
-test('a node of which only the units could not be looked at was not inspected', (t) => {
+test('a node of which only the units could not be looked at was not inspected', async (t) => {
   const found = seen(same, { kind: 'failed', failure: new Failure('no sudo') })
   const workspace = { ...found.workspace, auth: temporaryAuth(t) }
-  const text = formatMetrics({ ...found, workspace, items: [], nodes: takeNodeInventory(found) })
+  const text = await formatMetrics({ ...found, workspace, items: [], nodes: takeNodeInventory(found) })
   assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
   assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
 })
