@@ -13,7 +13,7 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
 import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf, folderOf } from '../../lib/remote/look.ts'
-import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
@@ -415,6 +415,8 @@ function stateOf(unit: Unit, found: UnitsFound): string | undefined {
 
 /** Seconds: a unit that systemd restarted later than that may be about to end again. */
 export const settlingTime = 300
+/** Seconds: the same for a unit that ended while its API server was away, as those that hold a lease do. */
+const settlingTimeOfClients = 30
 
 /** Why a unit that runs, or tries to, is not healthy, or may not stay so. Only time, or its owner, changes that. */
 export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {
@@ -425,11 +427,23 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
   if (process === 'gone') return 'its main process has just ended'
   if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
   const age = process?.age ?? places.now - started
-  if (restarts > 0 && age < settlingTime)
+  if (restarts > 0 && age < (lostItsApiServer(unit, age, places) ? settlingTimeOfClients : settlingTime))
     return `it ended, and systemd restarted it ${Math.max(0, Math.floor(age))} s ago (restarts: ${restarts})`
   const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
   if (silent.length > 0) return `no certificate is served on ${silent.map(({ port }) => port).join(', ')}`
   return unhealthy.get(unit.unit)
+}
+
+/**
+ * True if a unit with a kubeconfig, whose process is that old, was started while this node's API server was away: it stops for up to two
+ * minutes, and clients end as late as one after its start. Those that hold a lease do, if they can't renew it for 10 s
+ * (--leader-elect-renew-deadline).
+ */
+function lostItsApiServer({ files }: Unit, age: number, { units }: PlacesSeen): boolean {
+  const server = units.get(apiServer)?.process
+  if (typeof server !== 'object' || !files.some(({ part }) => part === 'kubeconfig')) return false
+  const after = server.age - age
+  return after > -120 && after < 60
 }
 
 /** Real paths of its files beside which a previous run has left something. */

@@ -474,6 +474,28 @@ describe("the check of a node's units", () => {
       },
       'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
     ],
+    'it ended while its API server was away, and came back less than half a minute ago': [
+      'c0',
+      (found) => {
+        state(found, 'kube-apiserver', { process: { ...main, age: 70 } })
+        state(found, 'kube-controller-manager', { restarts: 1, process: { ...main, age: 31 } })
+        state(found, 'kube-scheduler', { restarts: 1, process: { ...main, age: 29 } })
+      },
+      'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
+    ],
+    'it ended before its API server did, or long after that was back; or is the API server, or no client of it': [
+      'c0',
+      (found) => {
+        for (const unit of ['kube-apiserver', 'etcd'])
+          state(found, unit, { restarts: 1, process: { ...main, age: 131 } })
+        state(found, 'kube-controller-manager', { restarts: 1, process: { ...main, age: 252 } })
+        state(found, 'kube-scheduler', { restarts: 1, process: { ...main, age: 70 } })
+      },
+      'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+      'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+      'kube-controller-manager: it ended, and systemd restarted it 252 s ago (restarts: 1): looked at again',
+      'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
+    ],
     'systemd restarted it, and it has no process of its own': [
       'w0',
       (found) => state(found, 'kubelet', { restarts: 3, process: undefined, started: now - 20 }),
