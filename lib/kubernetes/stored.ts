@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { inShape } from './probe.ts'
+import { inShape } from './reply.ts'
 
 /** A client of etcd's JSON gateway. */
 export interface Etcd {
