@@ -140,7 +140,7 @@ export function withoutCommands(text: string): string {
 
 /** A command to type, up to the punctuation that ends it, or a quoted word: neither could be pasted if it were broken. */
 const unbroken =
-  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|findmnt|journalctl|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
+  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|journalctl|ls|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
 
 /** Broken between words; the first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {
