@@ -50,7 +50,6 @@ export function clusterProblems(value: unknown, known: Known): Problem[] {
     ...virtualIPProblems(raw),
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
-    ...composedNameProblems(raw),
     ...keyProblems(raw, known),
     ...problems(raw),
   ]
@@ -73,26 +72,6 @@ function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
   return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name`, remedy: 'set domain' }]
-}
-
-/** Names composed of two keys: each may be valid alone, and both together not be a DNS name. */
-function composedNameProblems(raw: Raw): Problem[] {
-  const { domain = raw.name, api, network } = raw
-  const { host = 'kubernetes' } = map(api)
-  const { clusterDomain = 'cluster.local' } = map(network)
-  const composed: [Path, string][] = [
-    [['api', 'host'], `${textOf(host)}.${textOf(domain)}`],
-    [['network', 'clusterDomain'], `kubernetes.default.svc.${textOf(clusterDomain)}`],
-    ...list(raw.nodes).map((node, i): [Path, string] => [
-      ['nodes', i, 'name'],
-      `${textOf(map(node).name)}.${textOf(domain)}`,
-    ]),
-  ]
-  return composed.flatMap(([path, name]): Problem[] => {
-    if (name.length > 253)
-      return [{ path, message: `makes a DNS name of ${name.length} characters`, remedy: 'at most 253 are allowed' }]
-    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address, not a name` }] : []
-  })
 }
 
 function cidrProblems(serviceCIDR: unknown): Problem[] {
