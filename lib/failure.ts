@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { type Explained, quote } from './wording.ts'
+import { type Mistake, quote } from './wording.ts'
 
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
@@ -22,13 +22,6 @@ export interface SharedCause<Place = unknown> {
   readonly place: Place
   /** A method, so that each cause may have its own kind of place. */
   remedyFor(places: readonly Place[]): string
-}
-
-/** A place in a file, for a tool that shows it there; lines and columns count from 1. */
-export interface Mistake extends Explained {
-  readonly file: string
-  readonly line: number
-  readonly column: number
 }
 
 interface FailureDetails {

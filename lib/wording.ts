@@ -61,6 +61,13 @@ export interface Explained {
   readonly remedy?: string | undefined
 }
 
+/** In a file, for a tool that shows it there; lines and columns count from 1. */
+export interface Mistake extends Explained {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+}
+
 /** "is an unknown key in cluster.yaml: did you mean nodes?" */
 export function formatExplained({ message, remedy }: Explained): string {
   return remedy ? `${message}: ${remedy}` : message
@@ -114,17 +121,11 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-interface Annotation extends Explained {
-  readonly file: string
-  readonly line: number
-  readonly column: number
-}
-
 /**
  * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
  */
-export function formatAnnotation({ file, line, column, ...explained }: Annotation): string {
+export function formatAnnotation({ file, line, column, ...explained }: Mistake): string {
   const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
   const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
   return `::error file=${property(file)},line=${line},col=${column}::${data(printable(formatExplained(explained)))}`
