@@ -1,8 +1,8 @@
 /** Expected failures: shown as text, never as a stack trace. */
-import { lstatSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { type Explained, quote } from './wording.ts'
+import { type Mistake, quote } from './wording.ts'
 
 export type FailureKind =
   /** Bad usage or a bad cluster.yaml: exit 2. */
@@ -22,13 +22,6 @@ export interface SharedCause<Place = unknown> {
   readonly place: Place
   /** A method, so that each cause may have its own kind of place. */
   remedyFor(places: readonly Place[]): string
-}
-
-/** A place in a file, for a tool that shows it there; lines and columns count from 1. */
-export interface Mistake extends Explained {
-  readonly file: string
-  readonly line: number
-  readonly column: number
 }
 
 interface FailureDetails {
@@ -127,54 +120,28 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
     if (isErrno(error)) {
       const code = String(error.code)
       const why = code === 'ELOOP' ? 'it is a symbolic link' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
-      const { whose, remedy } = isErrno(error, 'EACCES', 'EPERM') ? describeOwner(path) : { whose: '' }
-      throw new Failure(`can't ${what} ${path}: ${why}${whose}`, {
+      throw new Failure(`can't ${what} ${path}: ${why}`, {
         kind,
         code: code.toLowerCase(),
         cause: error,
-        remedy,
-        ...sharedByFolder(code, dirname(path), why),
+        ...(isErrno(error, 'EACCES', 'EPERM') && { remedy: seeOwner(path) }),
+        ...(isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS') && { shared: sharedByFolder(dirname(path), why) }),
       })
     }
     throw error
   }
 }
 
+/** Of the file and its folder, what can be seen. In a folder of ours it is root's after a run by sudo. */
+function seeOwner(path: string): string | undefined {
+  const seen = [dirname(path), path].filter((each) => existsSync(each)).map(quote)
+  if (seen.length === 0) return undefined
+  return `see whose it is: ls -ld ${seen.join(' ')}; if a run by sudo made it, give it back to its user with chown`
+}
+
 /** A full or read-only disk affects every file: reported once for the folder. */
-function sharedByFolder(code: string, folder: string, why: string): { shared?: SharedCause } {
-  const see = diskRemedies[code]
-  if (see === undefined) return {}
-  return { shared: { what: why, who: folder, place: folder, remedyFor: () => see(quote(folder)) } }
-}
-
-const diskRemedies: Readonly<Record<string, (folder: string) => string>> = {
-  ENOSPC: (folder) => `free some space there: df -h ${folder}; then ${runAgain}`,
-  EDQUOT: (folder) => `free some space there, or have your quota raised: df -h ${folder}; then ${runAgain}`,
-  EROFS: (folder) => `see what is mounted there: findmnt -T ${folder}; mount it read-write, then ${runAgain}`,
-}
-
-/** Whose the file is, or the lowest folder above it that can be seen; in a folder of ours it is root's after a run by sudo. */
-function describeOwner(path: string): { whose: string; remedy?: string } {
-  const me = process.getuid?.()
-  let at = resolve(path)
-  while (ownerOf(at) === undefined && at !== dirname(at)) at = dirname(at)
-  const owner = ownerOf(at)
-  if (!me || owner === undefined) return { whose: '' }
-  if (owner === me) {
-    const isReadOnly = (lstatSync(at).mode & 0o200) === 0
-    return { whose: '', ...(isReadOnly && { remedy: `make it writable: chmod u+w ${quote(at)}; then ${runAgain}` }) }
-  }
-  const whose = `, ${at === resolve(path) ? 'it' : at} is ${owner === 0 ? 'root' : `user ${owner}`}'s`
-  if (ownerOf(dirname(at)) !== me) return { whose }
-  return { whose, remedy: `if a run by sudo made it: sudo chown -R ${me}:${process.getgid?.()} ${quote(at)}` }
-}
-
-function ownerOf(path: string): number | undefined {
-  try {
-    return lstatSync(path).uid
-  } catch {
-    return undefined
-  }
+function sharedByFolder(folder: string, what: string): SharedCause {
+  return { what, who: folder, place: folder, remedyFor: () => `see the disk: df -h ${quote(folder)}; then ${runAgain}` }
 }
 
 /** Wraps any other error: one of an unforeseen system call, or a bug in this code. */

@@ -61,6 +61,13 @@ export interface Explained {
   readonly remedy?: string | undefined
 }
 
+/** In a file, for a tool that shows it there; lines and columns count from 1. */
+export interface Mistake extends Explained {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+}
+
 /** "is an unknown key in cluster.yaml: did you mean nodes?" */
 export function formatExplained({ message, remedy }: Explained): string {
   return remedy ? `${message}: ${remedy}` : message
@@ -114,17 +121,11 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-interface Annotation extends Explained {
-  readonly file: string
-  readonly line: number
-  readonly column: number
-}
-
 /**
  * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
  */
-export function formatAnnotation({ file, line, column, ...explained }: Annotation): string {
+export function formatAnnotation({ file, line, column, ...explained }: Mistake): string {
   const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
   const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
   return `::error file=${property(file)},line=${line},col=${column}::${data(printable(formatExplained(explained)))}`
@@ -140,7 +141,7 @@ export function withoutCommands(text: string): string {
 
 /** A command to type, up to the punctuation that ends it, or a quoted word: neither could be pasted if it were broken. */
 const unbroken =
-  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|findmnt|journalctl|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
+  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|journalctl|ls|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
 
 /** Broken between words; the first line begins at the one column, the others at the other. */
 export function breakLines(text: string, width: number, first: number, others: number): string[] {

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YAMLMap, isMap as yamlIsMap } from 'yaml'
 import { parseCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
-import { type Explained, formatExplained } from '../wording.ts'
+import { type Explained, formatExplained, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
 import { clusterProblems, type Known } from './rules.ts'
@@ -19,11 +19,7 @@ export type Cluster = Readonly<ReturnType<typeof complete>>
 export type ClusterNode = Readonly<Cluster['nodes'][number]>
 export type ClusterUser = Readonly<Cluster['users'][number]>
 
-/** A problem with its place: line and column count from 1. */
-export interface PlacedProblem extends Explained {
-  readonly line: number
-  readonly column: number
-}
+export type PlacedProblem = Omit<Mistake, 'file'>
 
 export type ParsedCluster =
   | {

@@ -50,7 +50,6 @@ export function clusterProblems(value: unknown, known: Known): Problem[] {
     ...virtualIPProblems(raw),
     ...drainProblems(map(raw.install), list(raw.nodes).map(map)),
     ...unitProblems(map(map(raw.install).units), units),
-    ...composedNameProblems(raw),
     ...keyProblems(raw, known),
     ...problems(raw),
   ]
@@ -73,26 +72,6 @@ function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
   return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name`, remedy: 'set domain' }]
-}
-
-/** Names composed of two keys: each may be valid alone, and both together not be a DNS name. */
-function composedNameProblems(raw: Raw): Problem[] {
-  const { domain = raw.name, api, network } = raw
-  const { host = 'kubernetes' } = map(api)
-  const { clusterDomain = 'cluster.local' } = map(network)
-  const composed: [Path, string][] = [
-    [['api', 'host'], `${textOf(host)}.${textOf(domain)}`],
-    [['network', 'clusterDomain'], `kubernetes.default.svc.${textOf(clusterDomain)}`],
-    ...list(raw.nodes).map((node, i): [Path, string] => [
-      ['nodes', i, 'name'],
-      `${textOf(map(node).name)}.${textOf(domain)}`,
-    ]),
-  ]
-  return composed.flatMap(([path, name]): Problem[] => {
-    if (name.length > 253)
-      return [{ path, message: `makes a DNS name of ${name.length} characters`, remedy: 'at most 253 are allowed' }]
-    return addressBytes(name) ? [{ path, message: `makes ${name}, which is an address, not a name` }] : []
-  })
 }
 
 function cidrProblems(serviceCIDR: unknown): Problem[] {
@@ -291,48 +270,34 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
   ]
 }
 
-/** ssh options that harderway sets itself, or that would break what it relies on. Lower case: ssh ignores case. */
-const reservedSshOptions = new Map(
-  Object.entries({
-    user: 'set ssh.user, or user of the node',
-    port: 'set port of the node',
-    hostname: 'set host of the node',
-    nohostauthenticationforlocalhost: 'host keys are always checked',
-    verifyhostkeydns: 'host keys are checked against known_hosts',
-    knownhostscommand: 'host keys are checked against known_hosts',
-    updatehostkeys: 'concurrent connections would overwrite known_hosts',
-  }),
-)
-for (const option of [
-  ...['batchmode', 'controlmaster', 'controlpath', 'controlpersist', 'remotecommand', 'requesttty', 'sessiontype'],
-  ...['forkafterauthentication', 'stdinnull', 'permitlocalcommand', 'clearallforwardings', 'loglevel'],
+/** They say how a node is reached, which keys are offered and which are accepted: man ssh_config. ssh ignores case. */
+const allowedSshOptions: readonly string[] = [
+  ...['AddressFamily', 'BindAddress', 'BindInterface', 'ConnectionAttempts', 'ConnectTimeout', 'IPQoS', 'TCPKeepAlive'],
+  ...['ServerAliveCountMax', 'ServerAliveInterval', 'ProxyCommand', 'ProxyJump', 'ProxyUseFdpass', 'Compression'],
+  ...['IdentitiesOnly', 'IdentityAgent', 'IdentityFile', 'CertificateFile', 'PKCS11Provider', 'SecurityKeyProvider'],
+  ...['GSSAPIAuthentication', 'HostbasedAuthentication', 'PreferredAuthentications', 'PubkeyAuthentication'],
+  ...['CheckHostIP', 'GlobalKnownHostsFile', 'HashKnownHosts', 'HostKeyAlias', 'StrictHostKeyChecking'],
+  ...['UserKnownHostsFile', 'CASignatureAlgorithms', 'HostbasedAcceptedAlgorithms', 'HostKeyAlgorithms'],
+  ...['KexAlgorithms', 'PubkeyAcceptedAlgorithms', 'Ciphers', 'MACs', 'RekeyLimit', 'RequiredRSASize'],
+].map((option) => option.toLowerCase())
+const ownKeys = new Map([
+  ['user', 'set ssh.user, or user of the node'],
+  ['port', 'set port of the node'],
+  ['hostname', 'set host of the node'],
 ])
-  reservedSshOptions.set(option, 'harderway sets it itself')
-for (const option of [
-  ...['forwardagent', 'forwardx11', 'forwardx11trusted', 'gssapidelegatecredentials', 'addkeystoagent', 'localcommand'],
-  ...['tunnel', 'localforward', 'remoteforward', 'dynamicforward', 'sendenv', 'setenv'],
-])
-  reservedSshOptions.set(option, 'nothing of this machine is passed on to a node')
+const otherwise = 'put it into the file of ssh.configFile; what harderway sets itself comes before it'
 
 function sshOptionProblems(options: Raw): Problem[] {
   return Object.entries(options).flatMap(([key, value]): Problem[] => {
     const path = ['ssh', 'options', key]
-    if (!/^[A-Za-z][A-Za-z0-9]{1,60}$/.test(key))
-      return [
-        {
-          path,
-          at: 'key',
-          message: 'is not an ssh option',
-          remedy: 'give a word such as ConnectTimeout (man ssh_config)',
-        },
-      ]
-    const reserved = reservedSshOptions.get(key.toLowerCase())
-    if (reserved !== undefined) return [{ path, at: 'key', message: "can't be set here", remedy: reserved }]
+    const option = key.toLowerCase()
+    if (!allowedSshOptions.includes(option))
+      return [{ path, at: 'key', message: "can't be set here", remedy: ownKeys.get(option) ?? otherwise }]
     if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
     const trusting = `${shown(value)} would trust any machine that answers`
-    if (key.toLowerCase() === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
+    if (option === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))
       return [{ path, message: trusting, remedy: 'accept-new, yes or ask, or nothing' }]
-    if (key.toLowerCase() === 'userknownhostsfile' && /^(none|\/dev\/null)$/i.test(textOf(value)))
+    if (option === 'userknownhostsfile' && /^(none|\/dev\/null)$/i.test(textOf(value)))
       return [{ path, message: trusting, remedy: 'give a file' }]
     return []
   })

@@ -2,39 +2,35 @@
  * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept. Written for
  * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here.
  */
-import * as http from 'node:http'
-import * as https from 'node:https'
+import { Agent, request } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { type Credentials, dial } from './dial.ts'
-import { inShape, notAnswered, type Reply, readObject } from './probe.ts'
+import { dial, inTime, type Server } from './dial.ts'
+import { inShape, notAnswered, type Reply, readObject } from './reply.ts'
 
-export interface Server {
-  /** Opens a stream to its port; each is used for one connection. */
-  readonly open: () => Promise<Duplex>
-  /** Must be in its certificate. */
-  readonly address: string
-  /** PEM of the CA that must have signed its certificate, and our own; undefined: without TLS. */
-  readonly tls: { readonly ca: Buffer; readonly as: Credentials } | undefined
-  readonly signal: AbortSignal
+interface Limits {
+  /** Bytes. */
+  readonly longestBody: number
+  /** Milliseconds for a connection, and for one answer. */
+  readonly patience: number
 }
 
-/** Bytes: a page of the largest objects that etcd takes is some fifty megabytes. */
-const longestBody = 64 * 1024 * 1024
-/** Milliseconds: longer than a server takes for one request. */
-const patience = 70_000
+/** A page of the largest objects that etcd takes is some fifty megabytes; and longer than a server takes for one request. */
+const generous: Limits = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
 
 export class Client {
   readonly #server: Server
-  readonly #agent: http.Agent
+  readonly #limits: Limits
+  /** The agent of HTTP without TLS also keeps the connections with TLS: they are made here. */
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 4 })
 
-  constructor(server: Server) {
+  constructor(server: Server, limits = generous) {
     this.#server = server
-    const { Agent } = server.tls ? https : http
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 4 })
+    this.#limits = limits
     this.#agent.createConnection = (_, done) => {
-      connectTo(server).then(
+      this.#connect().then(
         (socket) => done?.(null, socket),
         (error) => done?.(error, undefined as never),
       )
@@ -42,21 +38,26 @@ export class Client {
     }
   }
 
+  async #connect(): Promise<Duplex> {
+    return this.#server.isPlain ? await this.#server.open() : await dial(this.#server, this.#limits.patience)
+  }
+
   /** Throws a Failure where no answer comes. */
   async ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<Reply> {
-    const { address: host, signal, tls } = this.#server
-    const { request: send } = tls ? https : http
+    const { address: host, signal } = this.#server
+    const { longestBody, patience } = this.#limits
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
       // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other Accepts.
-      accept: 'application/json, application/jwk-set+json',
+      accept: 'application/json, application/jwk-set+json, */*',
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
-    const ended = AbortSignal.any([signal, AbortSignal.timeout(patience)])
-    const outgoing = send({ agent: this.#agent, host, method, path, headers, signal: ended })
+    const outgoing = request({ agent: this.#agent, host, method, path, headers, signal: inTime(patience, signal) })
     outgoing.on('error', (error) => reject(notAnswered(error)))
     outgoing.on('response', (response) => {
+      const { socket } = response
+      const served = socket instanceof TLSSocket ? socket.getPeerCertificate().raw : undefined
       const chunks: Buffer[] = []
       let size = 0
       response.on('error', (error) => reject(notAnswered(error)))
@@ -70,6 +71,7 @@ export class Client {
           status: response.statusCode ?? 0,
           body: Buffer.concat(chunks).toString(),
           date: response.headers.date,
+          served,
         }),
       )
     })
@@ -106,12 +108,4 @@ export class Client {
   close(): void {
     this.#agent.destroy()
   }
-}
-
-async function connectTo({ open, address, tls, signal }: Server): Promise<Duplex> {
-  if (!tls) return await open()
-  return await dial(
-    { open, address, trust: tls.ca, as: tls.as },
-    AbortSignal.any([signal, AbortSignal.timeout(patience)]),
-  )
 }

@@ -11,38 +11,48 @@ export interface Credentials {
   readonly key: Buffer
 }
 
-export interface Peer {
-  /** Opens a stream to its port. */
+export interface Server {
+  /** Opens a stream to its port; each is used for one connection. */
   readonly open: () => Duplex | Promise<Duplex>
   /** Must be in its certificate. */
   readonly address: string
   /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
   readonly trust: Buffer | 'anyone'
-  readonly as: Credentials | undefined
+  readonly as?: Credentials | undefined
+  /** Without TLS. */
+  readonly isPlain?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
-/** After the handshake: nothing is sent to a server that is not trusted. */
-export async function dial(peer: Peer, signal: AbortSignal): Promise<TLSSocket> {
+/** Aborted with the signal, or after so many milliseconds. */
+export function inTime(patience: number, signal?: AbortSignal): AbortSignal {
+  const limit = AbortSignal.timeout(patience)
+  return signal ? AbortSignal.any([signal, limit]) : limit
+}
+
+/** After the handshake, within so many milliseconds: nothing is sent to a server that is not trusted. */
+export async function dial(server: Server, patience: number): Promise<TLSSocket> {
+  const limit = inTime(patience, server.signal)
   try {
-    return await shakeHands(peer, signal, peer.trust !== 'anyone')
+    return await shakeHands(server, limit, server.trust !== 'anyone')
   } catch (error) {
     if (!isForAnotherPurpose(error)) throw error
-    const socket = await shakeHands(peer, signal, false)
-    if (isServerForGo(socket, peer.address) && isTrusted(socket, peer)) return socket
+    const socket = await shakeHands(server, limit, false)
+    if (isServerForGo(socket, server.address) && isTrusted(socket, server)) return socket
     socket.destroy()
     throw error
   }
 }
 
 /** OpenSSL reports the last thing that it finds: an issuer that is not trusted is hidden behind a wrong purpose. */
-function isTrusted(socket: TLSSocket, { trust }: Peer): boolean {
+function isTrusted(socket: TLSSocket, { trust }: Server): boolean {
   const shown: string[] = []
   for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) shown.push(next.toString())
   return trust !== 'anyone' && findDistrust(shown.join(''), trust).length === 0
 }
 
 async function shakeHands(
-  { open, address, trust, as }: Peer,
+  { open, address, trust, as }: Server,
   signal: AbortSignal,
   rejects: boolean,
 ): Promise<TLSSocket> {
@@ -55,7 +65,8 @@ async function shakeHands(
     rejectUnauthorized: rejects,
     ...(as && { cert: as.certificate, key: as.key }),
   })
-  // Node emits an error of the stream twice, the second time when nobody waits any more.
+  // Node emits an error of the stream twice, the second time when nobody waits any more. Nor does anybody before the first
+  // request and after the last answer.
   socket.on('error', () => {})
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())

@@ -128,7 +128,7 @@ export interface Server {
 /** The server of its first cluster; undefined if it is not written as in ours. */
 export function readServer(text: string): Server | undefined {
   const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ name?: unknown; cluster?: Fields }] }
-  const [{ name, cluster } = {}] = Array.isArray(clusters) ? clusters : []
+  const { name, cluster } = clusters?.[0] ?? {}
   const url = URL.parse(String(cluster?.server))
   if (typeof name !== 'string' || url?.protocol !== 'https:') return undefined
   return { cluster: name, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 443) }

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { inShape } from './probe.ts'
+import { inShape } from './reply.ts'
 
 /** A client of etcd's JSON gateway. */
 export interface Etcd {
@@ -70,9 +70,8 @@ export async function readEncryptedBy(etcd: Etcd, key: string): Promise<string> 
 }
 
 async function range(etcd: Etcd, { key, range_end, ...more }: { key: string; range_end?: string; limit?: number }) {
-  const encode = (text: string) => Buffer.from(text).toString('base64')
   const query = { key: encode(key), ...(range_end && { range_end: encode(range_end) }), ...more }
-  return inShape(rangeSchema, await etcd.read('POST', '/v3/kv/range', query), "etcd's /v3/kv/range")
+  return await ask(etcd, '/v3/kv/range', query, rangeSchema)
 }
 
 function decode(base64: string): Buffer {

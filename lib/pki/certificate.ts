@@ -2,16 +2,15 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, hex, inside, oids } from './der.ts'
+import { bitsOf, type Der, expect, hex, inside, oids } from './der.ts'
 import { plainAttributes, readTime } from './encodings.ts'
 import { extensionOf, type Fields, isCaIn, listedIn, readFields, verifySignature } from './fields.ts'
 import { blocksIn } from './pem.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
-import { findRefusals } from './strictness.ts'
+import { findRefusals, isKnown } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80
-const certSign = 0x04
 const leafUsages = 0xa0
 
 export interface Certificate {
@@ -29,7 +28,7 @@ export interface Certificate {
   readonly attributes: readonly string[]
   /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
-  /** Whether it may sign certificates. */
+  /** Whether it may sign certificates, also by its key usage: no if OpenSSL finds an extension malformed. */
   readonly isCa: boolean
   /** The first eight bits; undefined where it names none. */
   readonly keyUsage: number | undefined
@@ -64,13 +63,11 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       parsed ??= new X509Certificate(der)
       return parsed
     }
-    // OpenSSL reads every leaf that is accepted: test/lib/pki/reading.test.ts.
-    if (refusals.length > 0 || isCaIn(fields)) parse()
+    if (refusals.length > 0 || !isPlainLeaf(fields)) parse()
     const [notBefore, notAfter, ...more] = inside(fields.validity).map(readTime)
     if (!notBefore || !notAfter || more.length > 0) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
     const keyUsage = usage && (bitsOf(usage)[0] ?? 0)
-    const maySign = keyUsage === undefined || (keyUsage & certSign) !== 0
     return {
       der,
       get x509() {
@@ -82,9 +79,9 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       issuer: fields.issuer.bytes,
       attributes: plainAttributes(fields.subject) ?? attributesIn(parse().subject),
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
-      isCa: maySign && isCaIn(fields),
+      isCa: isCaIn(fields) && parse().ca,
       keyUsage,
-      extKeyUsages: listedIn(fields, oids.extKeyUsage).map(hex),
+      extKeyUsages: listedIn(fields, oids.extKeyUsage).map((usage) => hex(expect(usage, 0x06))),
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
       authorityKeyId: listedIn(fields, oids.authorityKeyIdentifier).find(({ tag }) => tag === 0x80)?.content,
       publicKey: createPublicKey({ key: fields.publicKey.bytes, format: 'der', type: 'spki' }),
@@ -95,6 +92,11 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
     // Any parse error means that the file holds no valid certificate.
     return undefined
   }
+}
+
+/** OpenSSL reads each of these, if nothing in it is refused: test/lib/pki/reading.test.ts. */
+function isPlainLeaf(fields: Fields): boolean {
+  return !isCaIn(fields) && fields.extensions.every(isKnown) && plainAttributes(fields.issuer) !== undefined
 }
 
 /** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */

@@ -32,13 +32,13 @@ export interface Extension {
 /** The value of an extension; undefined where there is none of that kind. */
 export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: string): Der | undefined {
   const found = extensions.find(({ id }) => id === wanted)
-  return found && inside(found.value)[0]
+  return found && onlyOne(inside(found.value))
 }
 
 /** The elements of the value of an extension that is a list; none where there is none of that kind. */
 export function listedIn(fields: Fields, id: string): Der[] {
   const list = extensionOf(fields, id)
-  return list ? inside(list) : []
+  return list ? inside(list, 0x30) : []
 }
 
 /** Whether it is a CA, by its basic constraints. */

@@ -1,9 +1,9 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
-import { type Failure, type Mistake, stackOf } from '../failure.ts'
+import { type Failure, stackOf } from '../failure.ts'
 import type { Outcome, RunEvent } from '../graph/executor.ts'
 import type { Target, TargetId } from '../graph/target.ts'
 import type { Reason } from '../reason.ts'
-import { octal, printable } from '../wording.ts'
+import { type Mistake, octal, printable } from '../wording.ts'
 import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'
 import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
 import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'

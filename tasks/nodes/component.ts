@@ -1,12 +1,11 @@
 /** Queries a component of a node with our credentials, at its own address, through a node's ssh connection. */
-import type { Duplex } from 'node:stream'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import type { Credentials } from '../../lib/kubernetes/dial.ts'
-import { ask, type PathQuestion, type Question, readServed } from '../../lib/kubernetes/probe.ts'
+import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
+import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
 import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 
@@ -17,31 +16,26 @@ export interface Asking {
   readonly through?: ClusterNode
 }
 
-/** The way to a port, and the client's identity. */
-interface Way extends Question {
-  readonly open: () => Promise<Duplex>
-  readonly as: Credentials | undefined
-}
-
 function wayTo(
   { workspace, signal, through }: Asking,
   node: ClusterNode,
-  { port, as, isLocal }: Pick<Health, 'port' | 'as' | 'isLocal'>,
-): Way {
+  { port, as, isLocal, isPlain }: Omit<Health, 'path'>,
+): Omit<Server, 'trust'> {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
   return {
     open: async () => (await workspace.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
     address,
     as: as === undefined ? undefined : credentialsOf(workspace, as),
+    isPlain,
     signal,
   }
 }
 
 /** Throws a Failure if auth/ has no CA to trust. */
-export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): PathQuestion {
+export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Question {
   return {
-    ...health,
     ...wayTo(asking, node, health),
+    path: health.path,
     trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.workspace),
   }
 }
@@ -153,10 +147,8 @@ async function withClient<T>(
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/kubernetes/client.ts')
-  const client = new Client({
-    ...{ open: way.open, address: way.address, signal: serving.signal },
-    tls: way.as && { ca: trustOf(serving.workspace), as: way.as },
-  })
+  const trust = health.isPlain ? 'anyone' : trustOf(serving.workspace)
+  const client = new Client({ ...way, trust })
   try {
     return await work(client)
   } catch (error) {

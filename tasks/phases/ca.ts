@@ -15,10 +15,11 @@ import {
   isIssuedBy,
   readCertificate,
 } from '../../lib/pki/certificate.ts'
+import { oids } from '../../lib/pki/der.ts'
+import { extensionOf } from '../../lib/pki/fields.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
-import { findUnpermitted } from '../../lib/pki/strictness.ts'
 import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
@@ -126,16 +127,13 @@ const startOver = ({ command }: Workspace) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
 const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
-/** No component would trust anything signed by this CA. */
+/** Components would not trust what this CA signs, or not all of it. */
 function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
-  const { auth, cluster } = workspace
+  const { auth } = workspace
   if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(workspace)])
-  const names = new Set(certTable(cluster).flatMap(({ profile }) => profile.sans))
-  const unpermitted = findUnpermitted(ca.fields, [...names])
-  if (unpermitted.length > 0)
-    throw refusal(`the CA in ${auth.path} may not issue for ${formatNames(unpermitted)} (its name constraints)`, [
-      renew(workspace),
-    ])
+  // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
+  if (extensionOf(ca.fields, oids.nameConstraints))
+    throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(workspace)])
 }
 
 /** The CAs in backup/, the latest first. */

@@ -92,7 +92,7 @@ describe('what is refused, with its place and what would be right', { concurrenc
           /country .* is not a country/,
         ] as const,
     ),
-    ['an ssh option that is none', [['ssh', 'options'], { '-oProxyCommand': 'touch x' }], /is not an ssh option/],
+    ['an ssh option that is none', [['ssh', 'options'], { '-oProxyCommand': 'touch x' }], /can't be set here/],
     [
       'an ssh option with a line break',
       [['ssh', 'options'], { Compression: 'yes\nProxyCommand touch x' }],

@@ -5,6 +5,7 @@ const known =
 const collides = "can't be a node's name: its files would collide with the cluster's own"
 const liesIn = 'lies in network.serviceCIDR'
 const outside = 'give one outside of it'
+const inConfigFile = 'put it into the file of ssh.configFile; what harderway sets itself comes before it'
 const stale = 'or every certificate would be stale at once'
 
 testBadFiles({
@@ -119,18 +120,22 @@ testBadFiles({
     "7:5: ssh.options.User can't be set here: set ssh.user, or user of the node",
     "8:5: ssh.options.port can't be set here: set port of the node",
     "9:5: ssh.options.HostName can't be set here: set host of the node",
-    "10:5: ssh.options.BatchMode can't be set here: harderway sets it itself",
-    "11:5: ssh.options.ControlPath can't be set here: harderway sets it itself",
-    "12:5: ssh.options.RemoteCommand can't be set here: harderway sets it itself",
+    `10:5: ssh.options.BatchMode can't be set here: ${inConfigFile}`,
+    `11:5: ssh.options.ControlPath can't be set here: ${inConfigFile}`,
+    `12:5: ssh.options.RemoteCommand can't be set here: ${inConfigFile}`,
   ],
   'an ssh option is one line': [
     `${minimal}ssh:\n  options: { ProxyCommand: "nc\\nid" }\n`,
     '6:28: ssh.options.ProxyCommand "nc\\nid" has a control character',
   ],
+  'ssh options are known ones, in letters of any case': [
+    `${minimal}ssh:\n  options: { serverALIVEcountmax: 2, IDENTITYFILE: ./k, ConectTimeout: 1 }\n`,
+    `6:57: ssh.options.ConectTimeout can't be set here: ${inConfigFile}`,
+  ],
   'the name of an ssh option is a word': [
     `${minimal}ssh:\n  options: { "Proxy Jump": a, ProxyJump=b: c }\n`,
-    '6:14: ssh.options."Proxy Jump" is not an ssh option: give a word such as ConnectTimeout (man ssh_config)',
-    '6:31: ssh.options."ProxyJump=b" is not an ssh option: give a word such as ConnectTimeout (man ssh_config)',
+    `6:14: ssh.options."Proxy Jump" can't be set here: ${inConfigFile}`,
+    `6:31: ssh.options."ProxyJump=b" can't be set here: ${inConfigFile}`,
   ],
   'host keys are checked, however ssh is told not to': [
     `${minimal}ssh:\n  options: { StrictHostKeyChecking: no, stricthostkeychecking: false, STRICTHOSTKEYCHECKING: Off }\n`,
@@ -140,11 +145,11 @@ testBadFiles({
   ],
   'nothing of this machine is given to a node, and known_hosts alone says whose key it is': [
     `${minimal}ssh:\n  options: { ForwardAgent: yes, SendEnv: "*", VerifyHostKeyDNS: yes, RemoteForward: 1 a:1, KnownHostsCommand: id }\n`,
-    "6:14: ssh.options.ForwardAgent can't be set here: nothing of this machine is passed on to a node",
-    "6:33: ssh.options.SendEnv can't be set here: nothing of this machine is passed on to a node",
-    "6:47: ssh.options.VerifyHostKeyDNS can't be set here: host keys are checked against known_hosts",
-    "6:70: ssh.options.RemoteForward can't be set here: nothing of this machine is passed on to a node",
-    "6:92: ssh.options.KnownHostsCommand can't be set here: host keys are checked against known_hosts",
+    `6:14: ssh.options.ForwardAgent can't be set here: ${inConfigFile}`,
+    `6:33: ssh.options.SendEnv can't be set here: ${inConfigFile}`,
+    `6:47: ssh.options.VerifyHostKeyDNS can't be set here: ${inConfigFile}`,
+    `6:70: ssh.options.RemoteForward can't be set here: ${inConfigFile}`,
+    `6:92: ssh.options.KnownHostsCommand can't be set here: ${inConfigFile}`,
   ],
   'known hosts are kept in a file': [
     `${minimal}ssh:\n  options: { UserKnownHostsFile: /dev/null, userknownhostsfile: none, USERKNOWNHOSTSFILE: ./none_but_these }\n`,

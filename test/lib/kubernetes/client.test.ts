@@ -45,11 +45,8 @@ describe('requests to a server on a node', () => {
     const client = new Client({
       open: async () => connect(port, '127.0.0.1'),
       address: '127.0.0.1',
-      tls: {
-        ca: auth.bytes('ca.pem'),
-        as: { certificate: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') },
-      },
-      signal: new AbortController().signal,
+      trust: auth.bytes('ca.pem'),
+      as: { certificate: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') },
     })
     t.after(() => {
       client.close()
@@ -118,8 +115,7 @@ const { connect } = await import('node:net')
 const { readFileSync } = await import('node:fs')
 const [ca, certificate, key] = ['ca.pem', 'server.pem', 'server-key.pem'].map((name) => readFileSync('${auth.path}/' + name))
 const open = async () => connect(${port}, '127.0.0.1')
-const tls = { ca, as: { certificate, key } }
-const client = new Client({ open, address: '127.0.0.1', tls, signal: new AbortController().signal })
+const client = new Client({ open, address: '127.0.0.1', trust: ca, as: { certificate, key } })
 await client.read('GET', '/').then(() => console.log('read'), (error) => console.log(error.name, error.message))
 client.close()`
     const module = new URL('../../../lib/kubernetes/client.ts', import.meta.url).href

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { dial } from '../../../lib/kubernetes/dial.ts'
+import { eventually } from '../../support/eventually.ts'
 import { openssl } from '../../support/openssl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -19,6 +20,7 @@ const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']
 async function reach(
   t: TestContext,
   { usages = 'serverAuth', san = 'IP:127.0.0.1', days = '2', ca = 'ca', presentsCa = false } = {},
+  met: string[] = [],
 ): Promise<string> {
   const folder = scratch(t)
   const at = (name: string) => join(folder, name)
@@ -31,8 +33,10 @@ async function reach(
   const times = days === 'over' ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', days]
   openssl('x509', '-req', '-in', at('x.csr'), ...by, ...times, '-out', at('x.crt'))
   const chain = ['x.crt', ...(presentsCa ? [`${ca}.crt`] : [])].map((file) => readFileSync(at(file)))
-  const server = createServer({ cert: Buffer.concat(chain), key: readFileSync(at('x.key')) })
-  server.on('tlsClientError', () => {})
+  const own = { certificate: Buffer.concat(chain), key: readFileSync(at('x.key')) }
+  const server = createServer({ cert: own.certificate, key: own.key, requestCert: true, rejectUnauthorized: false })
+  server.on('tlsClientError', () => met.push('refused us'))
+  server.on('secureConnection', (socket) => met.push(`got ${socket.end().getPeerCertificate().subject?.CN}`))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => server.close())
@@ -41,11 +45,11 @@ async function reach(
     open: () => connect(port, '127.0.0.1'),
     address: '127.0.0.1',
     trust: readFileSync(at('ca.crt')),
-    as: undefined,
+    as: own,
   }
-  return dial(peer, new AbortController().signal).then(
-    (socket) => {
-      socket.destroy()
+  return dial(peer, 10_000).then(
+    async (socket) => {
+      await once(socket.resume(), 'close')
       return 'reached'
     },
     (error) => error.message,
@@ -74,7 +78,15 @@ test('nor after its end', { skip }, async (t) => assert.match(await reach(t, { d
 
 test('a port that is closed is an error, once', async () => {
   const [port = 0] = await freePorts(1)
-  const peer = { address: '127.0.0.1', trust: 'anyone', as: undefined } as const
-  const dialed = dial({ ...peer, open: () => connect(port, '127.0.0.1') }, new AbortController().signal)
+  const server = { address: '127.0.0.1', trust: 'anyone', open: () => connect(port, '127.0.0.1') } as const
+  const dialed = dial(server, 10_000)
   await assert.rejects(dialed, { code: 'ECONNREFUSED' })
+})
+
+test('a server of another CA never gets our certificate', { skip }, async (t) => {
+  const met: string[] = []
+  await reach(t, { ca: 'other' }, met)
+  await eventually(() => assert.deepEqual(met, ['refused us']))
+  await reach(t, {}, met)
+  await eventually(() => assert.deepEqual(met.slice(1), ['refused us', 'got x']))
 })

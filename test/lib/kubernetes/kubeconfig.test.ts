@@ -10,6 +10,7 @@ import {
   formatKubeconfig,
   joinParts,
   partOf,
+  readServer,
   scalarText,
   serverUrl,
 } from '../../../lib/kubernetes/kubeconfig.ts'
@@ -234,6 +235,11 @@ describe('the URL of the API', () => {
   test('is the host and the port', () => assert.equal(serverUrl('kubernetes', 443), 'https://kubernetes:443'))
   test('has an IPv4 address as it is', () => assert.equal(serverUrl('10.0.0.1', 6443), 'https://10.0.0.1:6443'))
   test('has an IPv6 address in brackets', () => assert.equal(serverUrl('fd00::1', 6443), 'https://[fd00::1]:6443'))
+  test('is read from the first cluster, and from none that is not there', () => {
+    assert.deepEqual(readServer(text), { cluster: 'kubenet', host: 'kubernetes', port: 6443 })
+    for (const clusters of ['', '[]', '[null]', '{}', 'a', '[{name: a}]'])
+      assert.equal(readServer(`clusters: ${clusters}`), undefined, clusters)
+  })
 })
 
 test('whatever the name, it stays a text for readers of YAML 1.1 and of 1.2', () => {
