@@ -79,10 +79,14 @@ function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
 /** DER of the served certificate; 'nothing' if none was served. */
 export type Shown = Buffer | 'nothing'
 
-/** Presents the cluster's certificate, since etcd serves none to others. Throws a Failure if the node can't be reached. */
-export async function readShown(asking: Asking, node: ClusterNode, port: number): Promise<Shown> {
+/**
+ * Presents the cluster's certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
+ * clients that dial an address. Throws a Failure if the node can't be reached.
+ */
+export async function readShown(asking: Asking, node: ClusterNode, port: number, name?: string): Promise<Shown> {
   try {
-    return await readServed(wayTo(asking, node, { port, as: asking.workspace.auth.files.names.api }))
+    const way = wayTo(asking, node, { port, as: asking.workspace.auth.files.names.api })
+    return await readServed({ ...way, address: name ?? way.address })
   } catch (error) {
     if (error instanceof Failure && error.code === 'not-answered') return 'nothing'
     throw error

@@ -62,18 +62,27 @@ export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
-/** True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. */
+/**
+ * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before Kubernetes 1.36, a
+ * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001).
+ */
 export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
+  let isServed = false
   const look = async () => {
-    const served = await Promise.all(unit.serves.map((port) => servesOurs(on, on.node, port)))
-    return served.every(Boolean) ? undefined : 'another certificate, or none'
+    // These first: nobody gets a new certificate before them.
+    const toNamers = await readServing(on, on.node, unit, on.node.name)
+    const toOthers = await readServing(on, on.node, unit)
+    isServed = toOthers.every((each) => each === 'ours')
+    const staysSo = toNamers.every((each) => each === 'ours') && toOthers.includes('another')
+    return isServed || staysSo ? undefined : 'another certificate, or none'
   }
-  return (await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)) === undefined
+  await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)
+  return isServed
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */
 export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<boolean> {
-  return (await Promise.all(unit.serves.map((port) => servesOurs(on, node, port)))).some(Boolean)
+  return (await readServing(on, node, unit)).includes('ours')
 }
 
 export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
@@ -81,10 +90,19 @@ export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
   return (await repeat(on.install.timeout, look, on.signal)) === undefined
 }
 
-async function servesOurs(on: On, node: ClusterNode, { port, name }: Port): Promise<boolean> {
-  const shown = await readShown(asking(on), node, port)
-  const ours = tryCertificate(on.workspace.auth, name)?.der
-  return shown !== 'nothing' && ours?.equals(shown) === true
+/** Whose certificate each port of the unit serves, to clients that name the server so, or that dial its address. */
+function readServing(
+  on: On,
+  node: ClusterNode,
+  unit: Unit,
+  name?: string,
+): Promise<('ours' | 'another' | 'nothing')[]> {
+  const look = async (port: Port) => {
+    const shown = await readShown(asking(on), node, port.port, name)
+    if (shown === 'nothing') return shown
+    return tryCertificate(on.workspace.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
+  }
+  return Promise.all(unit.serves.map(look))
 }
 
 /** Undefined if the unit is healthy. */

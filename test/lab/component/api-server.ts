@@ -43,6 +43,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     key: required(flags, 'tls-private-key-file'),
     clientCA: required(flags, 'client-ca-file'),
     hintsFollow: true,
+    byNameAlone: false,
   }
   const server = serve(files, (request) =>
     answer(api, request).catch((error) => {

@@ -2,7 +2,7 @@
 import { constants, type X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import { createSecureContext, type TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { readCertificates, type User, userOf } from './identity.ts'
 import { log, watchFiles } from './watched.ts'
 
@@ -12,6 +12,8 @@ export interface ServingFiles {
   readonly clientCA: string
   /** Whether the CAs that clients are told of change with the file: the kubelet's do not (1.34). */
   readonly hintsFollow: boolean
+  /** Whether a changed pair is served only to clients that name the server: the kubelet's is (1.34, kubernetes#133001). */
+  readonly byNameAlone: boolean
 }
 
 export interface Request {
@@ -34,11 +36,20 @@ const secureOptions = constants.SSL_OP_NO_TICKET
 
 /** Certificates are asked for, not required, and who shows none or an unknown one is told by `answer`. */
 export function serve(files: ServingFiles, answer: (request: Request) => Promise<Answer>): Server {
-  const server = createServer({ requestCert: true, rejectUnauthorized: false })
+  let named: SecureContext | undefined
+  const server = createServer({
+    ...{ requestCert: true, rejectUnauthorized: false },
+    SNICallback: (_, done) => done(null, named),
+  })
   let roots: X509Certificate[] = []
   let pair: { cert: Buffer; key: Buffer } | undefined
   let hints: Buffer | undefined
-  const renew = () => pair && hints && server.setSecureContext({ ...pair, ca: hints, secureOptions })
+  const renew = () => {
+    if (!pair || !hints) return
+    const options = { ...pair, ca: hints, secureOptions }
+    if (!named || !files.byNameAlone) server.setSecureContext(options)
+    named = createSecureContext(options)
+  }
   watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => {
     roots = readCertificates(pem)
     if (hints === undefined || files.hintsFollow) hints = pem
