@@ -16,7 +16,7 @@ import {
   unknownKeys,
 } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
-import { isDnsName } from './values.ts'
+import { isDomain } from './values.ts'
 
 /** Facts from the tables that cluster.yaml must not contradict. */
 export interface Known {
@@ -70,7 +70,7 @@ function keyProblems(raw: Raw, { name, without }: Known): Problem[] {
 
 function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
-  if (domain !== undefined || typeof name !== 'string' || isDnsName(name)) return []
+  if (domain !== undefined || typeof name !== 'string' || isDomain(name)) return []
   return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name`, remedy: 'set domain' }]
 }
 

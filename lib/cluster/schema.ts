@@ -12,6 +12,7 @@ import {
   cidr,
   command,
   dns,
+  domain,
   duration,
   integer,
   isAddress,
@@ -125,7 +126,7 @@ const install = v.union(
 export const clusterSchema = object({
   name: kubeconfigName,
   layout: v.optional(oneOf('layout', layoutNames), usualLayout),
-  domain: v.optional(dns),
+  domain: v.optional(domain),
   subject: v.optional(
     object({
       country: v.optional(checked('a country: two capital letters, such as PL', (s) => /^[A-Z]{2}$/.test(s))),

@@ -10,6 +10,8 @@ const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
 export const isDnsName = (text: string): boolean => dnsName.test(text)
 /** Digits and dots alone would be a mistyped address. */
 export const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
+/** Behind a node's name, digits and dots alone could make an address of another machine. */
+export const isDomain = (text: string): boolean => isDnsName(text) && !/^[0-9.]+$/.test(text)
 export const isAddress = (text: string): boolean => addressBytes(text) !== undefined
 
 const longest = parseDuration('1000y')
@@ -55,6 +57,10 @@ export const printable = (most: number) =>
     const length = [...s].length
     return length >= 1 && length <= most && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s
   })
+export const domain = checked(
+  'a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
+  isDomain,
+)
 export const dns = checked(
   'a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)',
   isDnsName,

@@ -32,11 +32,11 @@ testBadFiles({
   ],
   'a domain has neither capitals nor underscores': [
     `${minimal}domain: Kube_net\n`,
-    '5:9: domain "Kube_net" is not a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)',
+    '5:9: domain "Kube_net" is not a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
   ],
   'a domain does not end in a dot': [
     `${minimal}domain: kubenet.\n`,
-    '5:9: domain "kubenet." is not a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)',
+    '5:9: domain "kubenet." is not a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
   ],
   'a country is its two letters': [
     `${minimal}subject: { country: Poland }\n`,
