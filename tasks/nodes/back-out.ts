@@ -3,9 +3,10 @@ import { asFailure, Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
+import type { On } from './places.ts'
 import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
-import { type On, restart, whyNotHealthy } from './restart.ts'
+import { restart, whyNotHealthy } from './restart.ts'
 import type { UnitsFound } from './units.ts'
 
 interface Changed {

@@ -12,18 +12,10 @@ import { backOut } from './back-out.ts'
 import { undrain } from './drain.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
-import { forgetOld, placeFiles, removeLeftOver } from './places.ts'
+import { forgetOld, type On, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import { reloadTime, repeat } from './repeat.ts'
-import {
-  type On,
-  proveClient,
-  restart,
-  restartUnproven,
-  waitUntilHealthy,
-  waitUntilServed,
-  waitUntilShown,
-} from './restart.ts'
+import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,

@@ -2,6 +2,7 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { folderOf } from '../../lib/remote/look.ts'
 import {
@@ -18,8 +19,16 @@ import { identityFiles } from '../tables/files.ts'
 import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
-import type { On } from './restart.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
+
+/** A node whose units are being changed. */
+export interface On {
+  readonly workspace: Workspace
+  readonly node: ClusterNode
+  readonly install: Install
+  readonly signal: AbortSignal
+  readonly tell: Work['tell']
+}
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function placeFiles(

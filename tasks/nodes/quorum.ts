@@ -12,8 +12,9 @@ import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
+import type { On } from './places.ts'
 import { repeat } from './repeat.ts'
-import { type On, showsOurs, whyNotHealthy } from './restart.ts'
+import { showsOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ workspace, node }: On) {
   const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)

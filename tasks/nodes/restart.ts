@@ -1,8 +1,6 @@
 /** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -11,16 +9,8 @@ import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, undrain } from './drain.ts'
-import { commandLimit, runCommand } from './places.ts'
+import { commandLimit, type On, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
-
-export interface On {
-  readonly workspace: Workspace
-  readonly node: ClusterNode
-  readonly install: Install
-  readonly signal: AbortSignal
-  readonly tell: Work['tell']
-}
 
 /** Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. */
 export async function restart(on: On, unit: Unit): Promise<void> {

@@ -3,7 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { UnitState } from '../../lib/remote/answer.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { notHealthy, type On } from './restart.ts'
+import type { On } from './places.ts'
+import { notHealthy } from './restart.ts'
 import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
 
 /** Seconds that a process which was started meanwhile has to be healthy, at least. Tests on machines shorten it. */
