@@ -1,5 +1,6 @@
 /** TLS with a server on a node. */
 import { once } from 'node:events'
+import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { findDistrust } from '../pki/handshake.ts'
@@ -14,7 +15,7 @@ export interface Credentials {
 export interface Server {
   /** Opens a stream to its port; each is used for one connection. */
   readonly open: () => Duplex | Promise<Duplex>
-  /** Must be in its certificate. */
+  /** Must be in its certificate. A name is sent to the server (SNI), an address is not (RFC 6066, section 3). */
   readonly address: string
   /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
   readonly trust: Buffer | 'anyone'
@@ -60,6 +61,7 @@ async function shakeHands(
   const socket = connect({
     socket: stream,
     host: address,
+    ...(isIP(address) === 0 && { servername: address }),
     ...(trust !== 'anyone' && { ca: trust }),
     // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
     rejectUnauthorized: rejects,
