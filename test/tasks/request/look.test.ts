@@ -1,7 +1,6 @@
 /** Looks while another run holds auth/, or begins to: what they show is what stands between two runs. */
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
@@ -91,7 +90,7 @@ describe('a look', { concurrency: 2 }, () => {
       const { status, stdout, stderr } = await waiting.ended
       assert.equal(status, args[0] === 'verify' ? 1 : 4, stdout + stderr)
       assert.match(stderr, /^waiting for process [^\n]*\n$/)
-      assert.ok(stderr.includes(`, run by ${userInfo().username})`), stderr)
+      assert.ok(stderr.includes(lockOf(auth)), stderr)
     })
 
   for (const [signal, status] of [
