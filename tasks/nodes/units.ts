@@ -415,7 +415,7 @@ function stateOf(unit: Unit, found: UnitsFound): string | undefined {
 
 /** Seconds: a unit that systemd restarted later than that may be about to end again. */
 export const settlingTime = 300
-/** Seconds: the same for a unit that ended while its API server was away, as those that hold a lease do. */
+/** Seconds: the same for a client of an API server that was restarted meanwhile. */
 const settlingTimeOfClients = 30
 
 /** Why a unit that runs, or tries to, is not healthy, or may not stay so. Only time, or its owner, changes that. */
@@ -435,15 +435,13 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
 }
 
 /**
- * True if a unit with a kubeconfig, whose process is that old, was started while this node's API server was away: it stops for up to two
- * minutes, and clients end as late as one after its start. Those that hold a lease do, if they can't renew it for 10 s
- * (--leader-elect-renew-deadline).
+ * True if this node's API server was started since a unit with a kubeconfig was, whose process is that old, or up to a minute before.
+ * Clients that hold a lease end if they can't renew it for 10 s (--leader-elect-renew-deadline). An API server stops for up to two minutes,
+ * and a rotation restarts it more than once: which of its starts a client waited for can't be seen any more.
  */
 function lostItsApiServer({ files }: Unit, age: number, { units }: PlacesSeen): boolean {
   const server = units.get(apiServer)?.process
-  if (typeof server !== 'object' || !files.some(({ part }) => part === 'kubeconfig')) return false
-  const after = server.age - age
-  return after > -120 && after < 60
+  return typeof server === 'object' && files.some(({ part }) => part === 'kubeconfig') && server.age < age + 60
 }
 
 /** Real paths of its files beside which a previous run has left something. */
