@@ -145,7 +145,7 @@ clusterCIDR: 10.0.0.0/12
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `,
   },
-  command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml'],
+  command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml', '--v=2'],
 }
 
 const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
