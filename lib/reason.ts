@@ -73,6 +73,8 @@ export interface UnitReason {
   readonly state?: string | undefined
   /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
+  /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
+  readonly restartsBefore?: string | undefined
   readonly isDrained: boolean
 }
 
@@ -174,7 +176,8 @@ export function formatReasons(reasons: readonly Reason[]): string {
 }
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */
-function formatUnit({ unit, places, notLoaded, notServed, state, restarts, isDrained }: UnitReason): string {
+function formatUnit(reason: UnitReason): string {
+  const { unit, places, notLoaded, notServed, state, restarts, restartsBefore, isDrained } = reason
   const split = (path: string) => [path.replace(/^.*\//, ''), path.replace(/\/[^/]*$/, '')] as const
   const alike = Map.groupBy(places, ({ path, what }) => `${what} in ${split(path)[1]}`)
   const wrong = [...alike].map(([how, some]) => `${formatNames(some.map(({ path }) => split(path)[0]))} ${how}`)
@@ -182,7 +185,11 @@ function formatUnit({ unit, places, notLoaded, notServed, state, restarts, isDra
     notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
   const found = [...wrong, unloaded, ports, state].filter(Boolean).join(', ')
-  const way = places.length + notServed.length + notLoaded.length > 0 ? 'reloaded without a restart' : 'looked at again'
+  const isReloaded = places.length + notServed.length + notLoaded.length > 0
+  const reload = restartsBefore
+    ? `reloaded, or restarted before Kubernetes ${restartsBefore}`
+    : 'reloaded without a restart'
+  const way = isReloaded ? reload : 'looked at again'
   return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : way}`
 }
 

@@ -88,7 +88,7 @@ function entryOf(phase: PhaseView, target: Target, { reasons, change }: Stale, w
     case 'installed': {
       const { paths: installed, restarts } = change
       if (installed.length + restarts.length === 0) return entry
-      return { ...entry, why: unloaded(reasons), installed, restarts }
+      return { ...entry, why: whyRestarted(reasons), installed, restarts }
     }
     default:
       return entry
@@ -110,9 +110,14 @@ function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Targe
   return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
 }
 
-/** Why a unit is restarted for which nothing is installed. */
-function unloaded(reasons: readonly Reason[]): string {
-  return formatReasons(reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0))
+/** Why a unit is restarted for which nothing is installed; and which may be, though it reloads. */
+function whyRestarted(reasons: readonly Reason[]): string {
+  const units = reasons.filter((reason) => reason.kind === 'unit')
+  const unloaded = formatReasons(units.filter(({ places }) => places.length === 0))
+  const others = units.flatMap(({ unit, places, restartsBefore }) =>
+    restartsBefore && places.length > 0 ? [`${unit} restarted before Kubernetes ${restartsBefore}`] : [],
+  )
+  return [unloaded, ...others].filter(Boolean).join('; ')
 }
 
 /** "new key, rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names" */

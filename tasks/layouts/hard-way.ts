@@ -154,7 +154,7 @@ const units: readonly UnitRow[] = [
       { file: files.key(own), path: `${kubelet}/kubelet.key`, by: 'itself' },
       ...byFile(kubeconfigFile(own), `${kubelet}/kubeconfig`),
     ],
-    serves: [{ port: 10250, name: own }],
+    serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
     isInstalledEarly: true,
   },

@@ -144,7 +144,7 @@ const units: readonly UnitRow[] = [
       ...inFolder('/var/lib/kubelet', 'itself', files.certificate(own), files.key(own)),
       ...byFile(kubeconfigFile(own), '/var/lib/kubelet/kubeconfig'),
     ],
-    serves: [{ port: 10250, name: own }],
+    serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api },
   },
   { ...shared.proxyUnit, on: ['control', 'worker'] },

@@ -114,6 +114,8 @@ export interface Port {
   readonly port: number
   /** The name of the certificate that it serves. */
   readonly name: string
+  /** The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI). */
+  readonly restartsBefore?: string
 }
 
 /** The path that a healthy unit answers with 200. */

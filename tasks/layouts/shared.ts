@@ -2,7 +2,7 @@
 import type { ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { byFile, type CertUse, inFolder, type OfCert, type Place, type UnitRow } from './layout.ts'
+import { byFile, type CertUse, inFolder, type OfCert, own, type Place, type Port, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
@@ -97,6 +97,9 @@ export function user({ name, groups }: ClusterUser): CertUse {
 }
 
 export const kubernetes = '/var/lib/kubernetes'
+
+/** https://github.com/kubernetes/kubernetes/issues/133001 */
+export const kubeletPort: Port = { port: 10250, name: own, restartsBefore: '1.36' }
 
 export function apiServerFiles(files: FileNames): Place[] {
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)

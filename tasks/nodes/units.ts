@@ -337,12 +337,15 @@ function checkUnit(
   const isOld = (path: string) => up && !isPlaced(path) && !isLoaded(unit, path, seen)
   const notStarted = readAtStart.filter(isOld)
   const notLoaded = [...notStarted, ...pathsBy('reload').filter((path) => isOld(path) && !isReloaded(path, found))]
+  const servesAnother = ({ port, name }: Port) => {
+    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
+    return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
+  }
   // If a file differs, what is served will change anyway.
   const ports = up && places.length === 0 ? unit.serves : []
-  const notServed = ports.flatMap(({ port, name }) => {
-    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
-    return leaf instanceof Buffer && ours && !leaf.equals(ours) ? [port] : []
-  })
+  const notServed = ports.filter(servesAnother).map(({ port }) => port)
+  const isRenewed = (port: Port) =>
+    workspace.pending?.has(workspace.auth.files.certificate(port.name)) === true || servesAnother(port)
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
   const isAsked =
     places.length === 0 && workspace.pending?.has(workspace.auth.files.certificate(unit.health?.as ?? '')) !== true
@@ -360,6 +363,7 @@ function checkUnit(
     notServed,
     state,
     restarts,
+    restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && unit.isDrained === true && drain !== '',
   }
 }

@@ -40,7 +40,8 @@ const reason = v.variant('kind', [
   ofKind('unit', {
     unit: text,
     places: v.array(v.strictObject({ path: text, what: text })),
-    ...{ notLoaded: texts, notServed: v.array(number), state: optionalText, restarts: flag, isDrained: flag },
+    ...{ notLoaded: texts, notServed: v.array(number), state: optionalText, restarts: flag },
+    ...{ restartsBefore: optionalText, isDrained: flag },
   }),
   ofKind('left-drained', { nodes: texts }),
   ofKind('left-over', { paths: texts }),

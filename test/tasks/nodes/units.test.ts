@@ -136,6 +136,10 @@ describe("the check of a node's units", () => {
     at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig']) }
     try {
       assert.deepEqual(judge('w0'), [])
+      at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig', 'w0.pem']) }
+      assert.deepEqual(judge('w0'), [
+        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
+      ])
       assert.deepEqual(judge('c0'), [
         'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
         'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
@@ -442,7 +446,7 @@ describe("the check of a node's units", () => {
     'another certificate is served': [
       'w0',
       (found) => found.served.set(10250, Buffer.from('x')),
-      'kubelet: another certificate is served on 10250: reloaded without a restart',
+      'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
     ],
     'no certificate is served': [
       'w0',
