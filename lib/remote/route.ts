@@ -112,14 +112,24 @@ function unusable(node: string, stderr: string): Failure {
   })
 }
 
-/** Throws if ssh can't be started. */
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const answerTime = 30_000
+
+/** Throws if ssh can't be started, or does not finish in time. */
 export async function printConfig(
   use: ConfigUse,
   words: readonly string[],
-  { env, signal }: Pick<Spawning, 'env' | 'signal'>,
+  { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
 ): Promise<ProcessOutput> {
   const command = ['ssh', '-G', ...fileWords(use), ...words]
+  const limit = AbortSignal.timeout(answerTime)
+  const signal = AbortSignal.any([aborted, limit])
   const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
-  signal.throwIfAborted()
+  aborted.throwIfAborted()
+  if (limit.aborted)
+    throw new Failure(`ssh does not say how it would connect: it is still at it after ${answerTime / 1000} s`, {
+      code: 'timed-out',
+      remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+    })
   return printed
 }
