@@ -71,7 +71,13 @@ function keyProblems(raw: Raw, { name, without }: Known): Problem[] {
 function nameProblems(raw: Raw): Problem[] {
   const { name, domain } = raw
   if (domain !== undefined || typeof name !== 'string' || isDomain(name)) return []
-  return [{ path: ['name'], message: `${shown(name)} is also the domain, but is not a DNS name`, remedy: 'set domain' }]
+  return [
+    {
+      path: ['name'],
+      message: `${shown(name)} is also the domain, but is not a DNS name with a letter`,
+      remedy: 'set domain',
+    },
+  ]
 }
 
 function cidrProblems(serviceCIDR: unknown): Problem[] {
@@ -285,14 +291,16 @@ const ownKeys = new Map([
   ['port', 'set port of the node'],
   ['hostname', 'set host of the node'],
 ])
-const otherwise = 'put it into the file of ssh.configFile; what harderway sets itself comes before it'
+const otherwise = 'put it into the file of ssh.configFile, unless harderway sets it itself'
 
 function sshOptionProblems(options: Raw): Problem[] {
   return Object.entries(options).flatMap(([key, value]): Problem[] => {
     const path = ['ssh', 'options', key]
     const option = key.toLowerCase()
-    if (!allowedSshOptions.includes(option))
-      return [{ path, at: 'key', message: "can't be set here", remedy: ownKeys.get(option) ?? otherwise }]
+    if (!allowedSshOptions.includes(option)) {
+      const remedy = ownKeys.get(option) ?? (suggest(option, allowedSshOptions) || otherwise)
+      return [{ path, at: 'key', message: "can't be set here", remedy }]
+    }
     if (/[\p{Cc}\p{Cs}]/u.test(textOf(value))) return [{ path, message: `${shown(value)} has a control character` }]
     const trusting = `${shown(value)} would trust any machine that answers`
     if (option === 'stricthostkeychecking' && !/^(true|yes|ask|accept-new)$/i.test(textOf(value)))

@@ -66,11 +66,11 @@ function checkCombination(command: Command, { names: [first = '', second], given
   if (option === undefined) return
   const takers = commands.filter((each) => takes(each, option)).map(nameOf)
   const names = new Intl.ListFormat('en').format(takers)
-  throw refuse(`${nameOf(command)} takes no --${option}: ${names} ${takers.length === 1 ? 'does' : 'do'}`)
+  throw refuse(`--${option} is not an option of ${nameOf(command)}, only of ${names}`)
 }
 
 function nameOf({ name }: Command): string {
-  return name || 'a run'
+  return name || 'runs'
 }
 
 function takes({ options }: Command, option: OptionName): boolean {

@@ -1,5 +1,15 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import { accessSync, constants, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
@@ -186,16 +196,28 @@ function refuseExisting(file: string): void {
 /** Returns whether it is new: nothing that is there is replaced. */
 function addFile(file: string, text: string): boolean {
   return doing('write', file, () => {
+    const opened = openNew(file)
+    if (opened === undefined) return false
     try {
-      writeFileSync(file, text, { flag: 'wx' })
-      return true
+      writeFileSync(opened, text)
     } catch (error) {
-      if (isErrno(error, 'EEXIST')) return false
       // As on a full disk, where a part may be written.
-      rmSync(file, { force: true })
+      rmSync(file)
       throw error
+    } finally {
+      closeSync(opened)
     }
+    return true
   })
+}
+
+function openNew(file: string): number | undefined {
+  try {
+    return openSync(file, 'wx')
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return undefined
+    throw error
+  }
 }
 
 function exists(file: string) {

@@ -102,11 +102,12 @@ function otherWays(request: Request, { whole, selection: { forced } }: Wanted): 
 
 /** The run that makes what depends on the forced targets, unless this one does. */
 function nextRun(request: Request, { all, whole, selection: { forced } }: Wanted): string[] {
-  const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some((need) => forced.has(need)))
+  const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
+  const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some(isMade))
   if (!isLeft) return []
   const isReplaced = [...forced.values()].includes('replace')
   const command = commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  return [`kubeconfigs or nodes have the old files until then: ${command}`]
+  return [`kubeconfigs and nodes keep the old files until you run: ${command}`]
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */

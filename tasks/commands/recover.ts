@@ -135,7 +135,11 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   const [names, wrong, remade]: [string[], OfFile[], OfFile[]] = [[], [], []]
   for (const part of groupAlike(targets, ({ makes: [file = ''] }) => workspace.auth.files.parse(file)?.name)) {
-    const { files: own, wrong: why, remade: later } = await checkPart(found, part, cas)
+    const {
+      files: own,
+      wrong: why,
+      remade: later,
+    } = await checkPart(found, part, { cas, isOfNode: node !== undefined })
     if (why.length === 0) {
       names.push(...own)
       remade.push(...later)
@@ -189,6 +193,12 @@ function chainsIn({ main }: Sources): Certificate[] {
 
 type OfFile = readonly [file: string, why: string]
 
+interface Signed {
+  readonly cas: readonly Certificate[]
+  /** Read where units read them. */
+  readonly isOfNode: boolean
+}
+
 interface Checked {
   readonly files: readonly string[]
   /** Problems that no new file repairs. */
@@ -201,11 +211,7 @@ interface Checked {
  * A certificate with its key and its kubeconfig, or another file: taken together or not at all. A CA that has expired, or is
  * to be reissued over its key, is still the cluster's: it is checked as for its renewal.
  */
-async function checkPart(
-  found: Workspace,
-  part: readonly [Target, ...Target[]],
-  cas: readonly Certificate[],
-): Promise<Checked> {
+async function checkPart(found: Workspace, part: readonly [Target, ...Target[]], signed: Signed): Promise<Checked> {
   const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
   if (files.size === 0 && !part[0].irreplaceable)
     return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
@@ -215,7 +221,7 @@ async function checkPart(
     const [file = ''] = target.makes
     try {
       const { reasons } = await target.check(found, file === caFile && files.has(caFile) ? 'renew' : undefined)
-      for (const why of reasons.flatMap((reason) => explainWrong(found, target, reason, cas) ?? []))
+      for (const why of reasons.flatMap((reason) => explainWrong(found, target, reason, signed) ?? []))
         wrong.push([file, why])
       if (reasons.length > 0) remade.push([file, formatReasons(reasons)])
       // A kubeconfig that differs from ours may name a program that kubectl would run here.
@@ -233,7 +239,7 @@ function explainWrong(
   { auth }: Workspace,
   { makes: [file = ''], irreplaceable }: Target,
   reason: Reason,
-  cas: readonly Certificate[],
+  { cas, isOfNode }: Signed,
 ) {
   const { name = '' } = auth.files.parse(file) ?? {}
   const own = tryCertificate(auth, name)
@@ -244,8 +250,8 @@ function explainWrong(
     case 'key-mismatch':
       return formatReason(reason)
     case 'other-issuer':
-      // Units read the key alone, so a rotation of the CA leaves its certificate there as it was.
-      if (irreplaceable === 'key') return undefined
+      // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
+      if (isOfNode && irreplaceable === 'key') return undefined
       return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
     case 'content-changed': {
       const pair = readEmbedded(String(auth.tryBytes(file)))

@@ -207,7 +207,7 @@ function checkTokens({ auth }: Workspace): Verdict {
   refuseBrokenPair(auth, tokens)
   const refusals = tryCertificate(auth, tokens)?.refusals ?? []
   if (refusals.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refusals)}`)
-  return { reasons: [], note: `a token signed with ${keyName} verifies with ${certificateName}` }
+  return { reasons: [], note: `a token that ${keyName} signs verifies with ${certificateName}` }
 }
 
 function checkEncryption(auth: AuthDir): Verdict {

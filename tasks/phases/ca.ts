@@ -16,7 +16,6 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
-import { extensionOf } from '../../lib/pki/fields.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
@@ -132,7 +131,7 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
   const { auth } = workspace
   if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(workspace)])
   // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
-  if (extensionOf(ca.fields, oids.nameConstraints))
+  if (ca.fields.extensions.some(({ id }) => id === oids.nameConstraints))
     throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(workspace)])
 }
 
@@ -141,7 +140,10 @@ function replacedCas({ auth }: Workspace): Certificate[] {
   return backups(auth, auth.files.certificate(caName)).flatMap((pem) => readCertificate(pem) ?? [])
 }
 
-/** A run that replaces the CA was killed between its files: what is here is still of one in backup/. */
+/**
+ * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
+ * certificate can be lost, too: it gets the same name again.
+ */
 function isBeingReplaced({ key }: Pair, workspace: Workspace): boolean {
   const { auth } = workspace
   const issued = tryCertificate(auth, auth.files.names.api)

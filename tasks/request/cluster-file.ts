@@ -64,19 +64,17 @@ function readWhole(file: string, config = ''): Buffer {
   )
 }
 
-/** Beyond these a line is cut, and has no caret: the message has the column. */
+/** Beyond these no excerpt is shown: the message has the column. */
 const mostColumns = 200
 
-/** The line with a caret below the column. Undefined if the line is blank. */
+/** The line with a caret below the column. Undefined if the line is blank or too long. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem): string | undefined {
   // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
   const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
-  if (whole === '') return undefined
-  const shown = `    ${whole.slice(0, mostColumns)}`
-  if (column > mostColumns) return shown
+  if (whole === '' || column > mostColumns) return undefined
   // What is seen as one character may be several.
   const before = [...new Intl.Segmenter().segment(whole.slice(0, column - 1))].length
-  return `${shown}\n    ${' '.repeat(before)}^`
+  return `    ${whole.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
 }
 
 /** With a wrong --config the line may be a kubeconfig's. */

@@ -170,8 +170,8 @@ for (const [args, message] of [
   [['certs', '--dryrun'], /unknown option --dryrun: did you mean --dry-run\?/],
   [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
   [['certs', '--renew'], /--renew can only be used with ca/],
-  [['verify', '--prune'], /verify takes no --prune: a run does/],
-  [['report', '--renew'], /report takes no --renew: a run does/],
+  [['verify', '--prune'], /--prune is not an option of verify, only of runs/],
+  [['report', '--renew'], /--renew is not an option of report, only of runs/],
   [['constructor'], /unknown phase or target "constructor"/],
   [['__proto__'], /unknown phase or target "__proto__"/],
   [[], /no phase or target given/],
@@ -315,7 +315,7 @@ test('the plan of a replaced or renewed part names the run that makes what depen
     return parse(stdout).flatMap(({ type, message }) => (type === 'note' ? [message] : []))
   }
   const rotation = 'what was made with the present ca stops working then; without an outage: npm run task -- rotate ca'
-  const next = 'kubeconfigs or nodes have the old files until then: npm run bootstrap'
+  const next = 'kubeconfigs and nodes keep the old files until you run: npm run bootstrap'
   assert.deepEqual(await notesOf('ca', '--force'), [rotation, `${next} -- --replace-identity`])
   assert.deepEqual(await notesOf('ca', '--force', '--offline'), [rotation, `${next} -- --replace-identity`])
   assert.deepEqual(await notesOf('ca', '--renew'), [next])

@@ -337,6 +337,12 @@ const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
     why: constrained,
   },
   {
+    title: 'what constraints say that nobody can read',
+    alter: more('551d1e', Buffer.concat([sequence(), sequence()]), 'ff'),
+    go: /NameConstraints|name constraints/i,
+    why: constrained,
+  },
+  {
     title: 'for signatures of other kinds',
     alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
     go: /parent certificate cannot sign|signed by unknown authority/,

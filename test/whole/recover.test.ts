@@ -367,6 +367,17 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
   })
 
+  test('recover takes no service-account key whose certificate another CA has signed', async () => {
+    const [other, backup] = [join(place, 'other-tokens'), join(place, 'mixed-tokens')]
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    cpSync(made, backup, { recursive: true })
+    for (const file of ['service-account.pem', 'service-account-key.pem'])
+      cpSync(join(other, 'auth', file), join(backup, file))
+    assertRefused(await recover('--from', backup), /service-account\.pem is not signed by this CA/)
+  })
+
   test('recover gives each reason once, with the names that it is true of', async () => {
     const backup = join(place, 'folded')
     cpSync(made, backup, { recursive: true })

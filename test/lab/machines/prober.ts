@@ -144,5 +144,4 @@ const repeat = async (work: () => Promise<unknown>) => {
 const { etcd } = probed
 const works = [askNew, askKept, askToWrite, ...(etcd ? [() => askEtcd(etcd)] : [])]
 const counts = await Promise.all(works.map(repeat))
-process.stdout.write(JSON.stringify({ counts, failures, cut }))
-process.exit()
+process.stdout.write(JSON.stringify({ counts, failures, cut }), () => process.exit())

@@ -5,7 +5,7 @@ const known =
 const collides = "can't be a node's name: its files would collide with the cluster's own"
 const liesIn = 'lies in network.serviceCIDR'
 const outside = 'give one outside of it'
-const inConfigFile = 'put it into the file of ssh.configFile; what harderway sets itself comes before it'
+const inConfigFile = 'put it into the file of ssh.configFile, unless harderway sets it itself'
 const stale = 'or every certificate would be stale at once'
 
 testBadFiles({
@@ -42,7 +42,7 @@ testBadFiles({
   ],
   'a name that can not be a domain needs one beside it': [
     edited('kubenet', 'Kube_Net'),
-    '1:7: name "Kube_Net" is also the domain, but is not a DNS name: set domain',
+    '1:7: name "Kube_Net" is also the domain, but is not a DNS name with a letter: set domain',
   ],
   'a certificate outlives the time in which it is stale': [
     `${minimal}certificates: { validity: 30d }\n`,
@@ -130,12 +130,12 @@ testBadFiles({
   ],
   'ssh options are known ones, in letters of any case': [
     `${minimal}ssh:\n  options: { serverALIVEcountmax: 2, IDENTITYFILE: ./k, ConectTimeout: 1 }\n`,
-    `6:57: ssh.options.ConectTimeout can't be set here: ${inConfigFile}`,
+    "6:57: ssh.options.ConectTimeout can't be set here: did you mean connecttimeout?",
   ],
   'the name of an ssh option is a word': [
     `${minimal}ssh:\n  options: { "Proxy Jump": a, ProxyJump=b: c }\n`,
-    `6:14: ssh.options."Proxy Jump" can't be set here: ${inConfigFile}`,
-    `6:31: ssh.options."ProxyJump=b" can't be set here: ${inConfigFile}`,
+    `6:14: ssh.options."Proxy Jump" can't be set here: did you mean proxyjump?`,
+    `6:31: ssh.options."ProxyJump=b" can't be set here: did you mean proxyjump?`,
   ],
   'host keys are checked, however ssh is told not to': [
     `${minimal}ssh:\n  options: { StrictHostKeyChecking: no, stricthostkeychecking: false, STRICTHOSTKEYCHECKING: Off }\n`,

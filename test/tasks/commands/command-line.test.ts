@@ -69,18 +69,25 @@ const refused: readonly (readonly [string, string])[] = [
   ['status status', "status can't be combined with status"],
   ...looks.flatMap((look) => [
     [`${look} certs`, `${look} can't be combined with certs`] as const,
-    ...ofRunAlone.map((option) => [`${look} ${option}`, `${look} takes no ${option}: a run does`] as const),
-    ...ofRotate.map((option) => [`${look} ${option}`, `${look} takes no ${option}: a run and rotate do`] as const),
+    ...ofRunAlone.map(
+      (option) => [`${look} ${option}`, `${option} is not an option of ${look}, only of runs`] as const,
+    ),
+    ...ofRotate.map(
+      (option) => [`${look} ${option}`, `${option} is not an option of ${look}, only of runs and rotate`] as const,
+    ),
   ]),
-  ['certs --on-nodes', 'a run takes no --on-nodes: status and report do'],
-  ['graph --on-nodes', 'graph takes no --on-nodes: status and report do'],
-  ['verify --sort-by end', 'verify takes no --sort-by: status does'],
-  ['status --format dot', 'status takes no --format: a run, graph, and report do'],
-  ['verify --concurrency 2', 'verify takes no --concurrency: a run, status, report, rotate, and recover do'],
-  ['certs --from ../backup', 'a run takes no --from: recover and init do'],
-  ['recover --node control0 --force', 'recover takes no --force: a run and rotate do'],
-  ['status --offline', 'status takes no --offline: a run does'],
-  ['report --node worker0', 'report takes no --node: a run, verify, status, graph, and recover do'],
+  ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],
+  ['graph --on-nodes', '--on-nodes is not an option of graph, only of status and report'],
+  ['verify --sort-by end', '--sort-by is not an option of verify, only of status'],
+  ['status --format dot', '--format is not an option of status, only of runs, graph, and report'],
+  [
+    'verify --concurrency 2',
+    '--concurrency is not an option of verify, only of runs, status, report, rotate, and recover',
+  ],
+  ['certs --from ../backup', '--from is not an option of runs, only of recover and init'],
+  ['recover --node control0 --force', '--force is not an option of recover, only of runs and rotate'],
+  ['status --offline', '--offline is not an option of status, only of runs'],
+  ['report --node worker0', '--node is not an option of report, only of runs, verify, status, graph, and recover'],
 ]
 
 for (const [line, message] of refused)

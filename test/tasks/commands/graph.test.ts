@@ -141,7 +141,7 @@ describe('graph', { concurrency: 2 }, () => {
     [['--format', 'json'], /^ {4}npm run task -- graph --help$/m],
     [['--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
     [['certs'], /graph can't be combined with certs/],
-    [['--force'], /graph takes no --force/],
+    [['--force'], /--force is not an option of graph/],
   ] as const)
     test(`${args.join(' ')} is bad usage`, async (t) => {
       const { status, stdout, stderr } = await harderway(makeFolder(t), 'graph', ...args)

@@ -38,7 +38,7 @@ const connections: Readonly<Record<string, RegExp>> = {
     ]),
   ),
   'strangers/name-not-in-sans': /^refused, as it must be$/,
-  'keys/service-account-token': /^a token signed with service-account-key\.pem verifies with service-account\.pem$/,
+  'keys/service-account-token': /^a token that service-account-key\.pem signs verifies with service-account\.pem$/,
   'keys/encryption': /encrypts with its (aescbc|aesgcm|secretbox) key$/,
 }
 

@@ -127,7 +127,7 @@ describe('report', { concurrency: 2 }, () => {
   for (const [args, word] of [
     [['--format', 'pdf'], /^--format pdf: report has html, prometheus$/m],
     [['--format', 'constructor'], /^--format constructor: report has/m],
-    [['--node', 'worker0'], /^report takes no --node: /],
+    [['--node', 'worker0'], /^--node is not an option of report, /],
   ] as const)
     test(`with ${args.join(' ')} is bad usage, and writes nothing`, async (t) => {
       const { place } = copied(t)
