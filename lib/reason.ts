@@ -180,7 +180,10 @@ function formatUnit(reason: UnitReason): string {
   const { unit, places, notLoaded, notServed, state, restarts, restartsBefore, isDrained } = reason
   const split = (path: string) => [path.replace(/^.*\//, ''), path.replace(/\/[^/]*$/, '')] as const
   const alike = Map.groupBy(places, ({ path, what }) => `${what} in ${split(path)[1]}`)
-  const wrong = [...alike].map(([how, some]) => `${formatNames(some.map(({ path }) => split(path)[0]))} ${how}`)
+  const wrong = [...alike].map(([how, some]) => {
+    const verb = some.length > 1 ? how.replace(/^differs /, 'differ ') : how
+    return `${formatNames(some.map(({ path }) => split(path)[0]))} ${verb}`
+  })
   const unloaded =
     notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`

@@ -150,7 +150,7 @@ describe("the check of a node's units", () => {
         return judge(name).filter((line) => line.startsWith('kube-scheduler'))
       }
       const restart =
-        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart'
+        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart'
       assert.deepEqual(scheduler('c0', 'ca.pem'), [restart])
       at = { ...at, cluster: { ...cluster, api: { ...cluster.api, port: 443 } } }
       assert.deepEqual(scheduler('c0'), [restart])
@@ -210,9 +210,7 @@ describe("the check of a node's units", () => {
         found.places.contents.set('/var/lib/kubelet/kubeconfig', auth.bytes('w0.kubeconfig'))
         file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
       }
-      assert.deepEqual(judge('w0', hasOurs), [
-        'kubelet: w0-client.pem, kubeconfig differs in /var/lib/kubelet: restart',
-      ])
+      assert.deepEqual(judge('w0', hasOurs), ['kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet: restart'])
     })
 
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
