@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
 import { eventually } from '../support/eventually.ts'
 import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
 import {
@@ -14,6 +15,7 @@ import {
   running,
   skip,
   startedSince,
+  startKubeletsOf,
   startRunning,
   toldOf,
 } from '../support/running.ts'
@@ -146,6 +148,22 @@ describe('restarts on six machines', { skip }, () => {
     await must(0, 'install')
     assert.ok((await startedSince(lab, starts)).includes('control0 etcd'))
     assert.equal(await lab.exec(`${etcdctl} get --prefix harderway`), '')
+  })
+
+  test('with kubelets of Kubernetes 1.36 a renewal of every certificate restarts nothing', {
+    skip: realBinaries && 'the real kubelets are older',
+  }, async () => {
+    lab.write(...running())
+    await startKubeletsOf(lab, '1.36')
+    await must(0, 'bootstrap')
+    const starts = await readStarts(lab)
+    await using probing = probe(lab)
+    await must(0, 'certs', '--force')
+    await must(0, 'bootstrap')
+    assert.deepEqual(await startedSince(lab, starts), [])
+    const { failures, cut } = await probing.end()
+    assert.deepEqual([failures, cut], [[], 0])
+    await startKubeletsOf(lab, '1.34')
   })
 
   test('a CA that is renewed: etcd and what reads it at its start is restarted, one control node after the other', async () => {

@@ -96,6 +96,12 @@ export async function startedSince(lab: Machines, before: ReadonlyMap<string, nu
   return [...now].flatMap(([unit, time]) => (time === before.get(unit) ? [] : [unit])).toSorted()
 }
 
+/** The stand-in for a kubelet is as of 1.34 otherwise: docs/install.md has the difference. */
+export async function startKubeletsOf(lab: Machines, version: '1.34' | '1.36'): Promise<void> {
+  const start = `systemctl set-environment KUBELET_OF=${version} && systemctl restart kubelet`
+  await Promise.all([...lab.of('control'), ...lab.of('worker')].map((machine) => machine.exec(start)))
+}
+
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
 

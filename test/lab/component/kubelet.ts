@@ -21,7 +21,7 @@ export async function startKubelet(flags: Flags): Promise<void> {
     key: config.tlsPrivateKeyFile,
     clientCA: config.authentication?.x509?.clientCAFile,
     hintsFollow: false,
-    byNameAlone: true,
+    byNameAlone: process.env.KUBELET_OF !== '1.36',
   }
   const server = serve(files, async (request) => answer(request))
   server.listen(port, () => log(`Serving on port ${port}`))
