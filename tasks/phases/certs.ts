@@ -4,7 +4,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Foreseen, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Foreseen, Look, Target, TargetId, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
@@ -40,7 +40,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         id: row.id,
         phase,
         node: row.node,
-        needs: [certTable(cluster).find(({ name }) => name === row.issuer)?.id ?? caName],
+        needs: [issuerOf(cluster, row)],
         makes: files,
         wanted: wantedValues(row),
         purpose: row.purpose,
@@ -59,6 +59,10 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
     build: (workspace, work) => build(workspace, row, work),
     foresee: (workspace, work) => foresee(workspace, row, work),
   }
+}
+
+function issuerOf(cluster: Cluster, { issuer }: CertRow): TargetId {
+  return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
 /** The name of what signs it, and what follows it in its file. */
