@@ -55,6 +55,8 @@ export class Client {
     }
     const outgoing = request({ agent: this.#agent, host, method, path, headers, signal: inTime(patience, signal) })
     outgoing.on('error', (error) => reject(notAnswered(error)))
+    // After a 101, Node reports nothing but this.
+    outgoing.on('close', () => reject(notAnswered(new Error('it closed the connection'))))
     outgoing.on('response', (response) => {
       const { socket } = response
       const served = socket instanceof TLSSocket ? socket.getPeerCertificate().raw : undefined

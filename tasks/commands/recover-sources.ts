@@ -21,6 +21,8 @@ interface Holding {
   readonly files: ReadonlyMap<string, Buffer>
   /** Files that were not read, each with the reason. */
   readonly unread: ReadonlyMap<string, string>
+  /** Files that were read where units read them. */
+  readonly placed: ReadonlySet<string>
   /** Ports of the node on which a process listens. */
   readonly listening: ReadonlySet<number>
 }
@@ -75,17 +77,19 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   const [pathOf, pairPathOf] = [pathsOf(false), pathsOf(true)]
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
+  const inPlace = new Set<string>()
   for (const name of nodeFiles(workspace.cluster, node)) {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
     const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
     const deployed = look.folder.contents.get(name)
     const bytes = place ? whole(places.contents.get(at), pair) : deployed
+    if (place) inPlace.add(name)
     const there = place ?? look.folder.files.get(name)
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  return { where: node.name, files, unread, listening: places.listening }
+  return { where: node.name, files, unread, placed: inPlace, listening: places.listening }
 }
 
 /** A kubeconfig with its pair, which units read from a file of its own. */
@@ -103,7 +107,7 @@ export function readFolder(path: string, files: FileNames, names: readonly strin
     if (file?.kind === 'file') bytes.set(name, file.bytes)
     else if (file) unread.set(name, 'not a plain file')
   }
-  return { where: path, files: bytes, unread, listening: new Set() }
+  return { where: path, files: bytes, unread, placed: new Set(), listening: new Set() }
 }
 
 const again = `then ${runAgain}`

@@ -135,11 +135,8 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   const [names, wrong, remade]: [string[], OfFile[], OfFile[]] = [[], [], []]
   for (const part of groupAlike(targets, ({ makes: [file = ''] }) => workspace.auth.files.parse(file)?.name)) {
-    const {
-      files: own,
-      wrong: why,
-      remade: later,
-    } = await checkPart(found, part, { cas, isOfNode: node !== undefined })
+    const placed = holdingOf(sources, part[0])?.placed ?? new Set()
+    const { files: own, wrong: why, remade: later } = await checkPart(found, part, { cas, placed })
     if (why.length === 0) {
       names.push(...own)
       remade.push(...later)
@@ -195,8 +192,8 @@ type OfFile = readonly [file: string, why: string]
 
 interface Signed {
   readonly cas: readonly Certificate[]
-  /** Read where units read them. */
-  readonly isOfNode: boolean
+  /** Files that were read where units read them. */
+  readonly placed: ReadonlySet<string>
 }
 
 interface Checked {
@@ -239,7 +236,7 @@ function explainWrong(
   { auth }: Workspace,
   { makes: [file = ''], irreplaceable }: Target,
   reason: Reason,
-  { cas, isOfNode }: Signed,
+  { cas, placed }: Signed,
 ) {
   const { name = '' } = auth.files.parse(file) ?? {}
   const own = tryCertificate(auth, name)
@@ -251,7 +248,7 @@ function explainWrong(
       return formatReason(reason)
     case 'other-issuer':
       // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
-      if (isOfNode && irreplaceable === 'key') return undefined
+      if (placed.has(file) && irreplaceable === 'key') return undefined
       return cas.some(({ publicKey }) => own?.x509.verify(publicKey)) ? undefined : `${file} is not signed by this CA`
     case 'content-changed': {
       const pair = readEmbedded(String(auth.tryBytes(file)))

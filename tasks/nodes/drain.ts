@@ -19,13 +19,17 @@ export async function drain(workspace: Workspace, node: ClusterNode, install: In
   for (const gateway of gatewaysOf(workspace)) await change(workspace, gateway, node, install, 'drain')
 }
 
-/** Undrains on all gateways even if one fails, then throws that Failure. */
+/** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. */
 export async function undrain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
   const changed = await Promise.allSettled(
     gatewaysOf(workspace).map((gateway) => change(workspace, gateway, node, install, 'undrain')),
   )
-  for (const each of changed) if (each.status === 'rejected') throw each.reason
-  await mark(workspace, node, `rm -f -- ${markOf(node)}`)
+  try {
+    for (const each of changed) if (each.status === 'rejected') throw each.reason
+    await mark(workspace, node, `rm -f -- ${markOf(node)}`)
+  } catch (error) {
+    throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
+  }
 }
 
 function gatewaysOf({ cluster }: Workspace): ClusterNode[] {

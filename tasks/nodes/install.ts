@@ -62,11 +62,7 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
       ? error
       : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
-  await forgetOld(
-    on,
-    found,
-    all.filter(({ path }) => paths.includes(path)),
-  )
+  await forgetOld(on, found, digestsIn(paths, all, wanted))
   await removeLeftOver(workspace, node, install, splitLeftOver(workspace, found.leftOver)[0])
   const change: Change = {
     kind: 'installed',
@@ -114,6 +110,15 @@ async function lookBefore(on: On, stale: readonly Stale[], found: UnitsFound): P
   }
 }
 
+/** What is on the disk by now: what was not placed may differ from auth/ in what units do not read. */
+function digestsIn(paths: readonly string[], all: readonly WantedPlace[], placed: readonly WantedPlace[]) {
+  return new Map(
+    all
+      .filter(({ path }) => paths.includes(path))
+      .map((each) => [each.path, (placed.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? '']),
+  )
+}
+
 /** A unit that was not healthy gains nothing from its old files. */
 function wereHealthy(stale: readonly Stale[], found: UnitsFound): boolean {
   return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
@@ -149,7 +154,7 @@ async function loadAll(
       await guarded(own, unit, standing === 'healthy', async () => {
         restarted.push(unit)
         await restart(own, unit)
-        if (!(await waitUntilServed(own, unit))) throw notServed(own, unit)
+        if (!(await waitUntilServed(own, unit, 'restart'))) throw notServed(own, unit)
       })
     for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(own, kubeconfig)
   }
@@ -167,7 +172,7 @@ export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesSe
 
 /** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
 async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
-  if (restarts || !(await waitUntilServed(on, unit)) || !(await waitUntilReloaded(on, unit))) return false
+  if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
 }

@@ -56,9 +56,8 @@ export async function putBack(on: On, found: UnitsFound, paths: readonly string[
   await changeOld(on, found, paths, (at, nonce) => putBackScript(at, paths, nonce))
 }
 
-/** Throws a Failure where the old files could not be removed. */
-export async function forgetOld(on: On, found: UnitsFound, proven: readonly WantedPlace[]): Promise<void> {
-  const files = new Map(proven.map(({ path, sha256 = '' }) => [path, sha256]))
+/** The files are those that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
+export async function forgetOld(on: On, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
   await changeOld(on, found, [...files.keys()], (at, nonce) => forgetScript(at, files, nonce))
 }
 

@@ -54,16 +54,17 @@ export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
 
 /**
  * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before Kubernetes 1.36, a
- * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001).
+ * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001). After a
+ * restart that may be the old process, on its way out.
  */
-export async function waitUntilServed(on: On, unit: Unit): Promise<boolean> {
+export async function waitUntilServed(on: On, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
   let isServed = false
   const look = async () => {
     // These first: nobody gets a new certificate before them.
     const toNamers = await readServing(on, on.node, unit, on.node.name)
     const toOthers = await readServing(on, on.node, unit)
     isServed = toOthers.every((each) => each === 'ours')
-    const staysSo = toNamers.every((each) => each === 'ours') && toOthers.includes('another')
+    const staysSo = after === 'reload' && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
     return isServed || staysSo ? undefined : 'another certificate, or none'
   }
   await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)
@@ -118,8 +119,9 @@ export async function proveClient(on: On, kubeconfig: string): Promise<void> {
     if (!health) continue
     try {
       const { status } = await ask({ ...healthQuestion({ ...asking(on), through: node }, each, health), as })
-      if (status !== 401) return
-      whys.push(`${each.name} answers 401`)
+      // 429 and 503 come before it looks at the certificate, as while it shuts down.
+      if (![401, 429, 503].includes(status)) return
+      whys.push(`${each.name} answers ${status}`)
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof Failure)) throw error

@@ -32,8 +32,8 @@ import { caFiles, caNext, caRotationFiles, commonNameOf, nextCaCommonName, readC
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
-/** Milliseconds: the certificates that are made to be refused are valid for two of these. */
-const tenMinutes = 600_000
+/** Milliseconds: the certificates that are made to be refused are valid that long before now and after. */
+const day = 86_400_000
 
 const both: Stage = {
   name: 'both',
@@ -238,9 +238,12 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
     const row = certTable(cluster).find((each) => each.name === name)
     if (!row) throw new Error(`the table has no ${name}`)
     const profile: Profile = { ...row.profile, key: 'ecdsa-p256' }
-    const period = validityPeriod(new Date(), 2 * tenMinutes, ca.notAfter)
+    // The node's clock may be wrong: a certificate that has expired there is refused whoever issued it.
+    const at = Date.now()
+    const notBefore = new Date(Math.max(at - day, ca.notBefore.getTime()))
+    const notAfter = new Date(Math.min(at + day, ca.notAfter.getTime()))
     const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey }
-    const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
+    const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
     return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
   }
   return { ca: pem, as }
@@ -251,7 +254,7 @@ function ownCredentials({ auth }: Workspace, { health: { as: name } }: Askable):
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-/** Refused in the handshake, or by 401. */
+/** An alert in the handshake, or 401. No answer at all proves nothing. */
 async function untilRefused(
   rotating: Rotating,
   node: ClusterNode,
@@ -260,17 +263,30 @@ async function untilRefused(
 ): Promise<boolean> {
   const { workspace, signal } = rotating
   const ca = workspace.auth.bytes(caFiles(workspace.auth.files).present)
-  const isAnswered = async (as: Credentials) =>
-    askHealth(rotating, node, unit, { ca, as }).then(isAccepted, (error) => {
-      if (error instanceof Failure && !signal.aborted) return false
-      throw error
-    })
-  const look = async () => ((await isAnswered(previous)) ? 'accepted' : undefined)
-  if ((await repeat(reloadTime, look, signal)) !== undefined) return false
+  const answerTo = (as: Credentials) =>
+    askHealth(rotating, node, unit, { ca, as }).then(
+      (reply) => (isAccepted(reply) ? 'accepted' : 'refused'),
+      (error) => {
+        if (!(error instanceof Failure) || signal.aborted) throw error
+        return isAlert(error) ? 'refused' : 'no answer'
+      },
+    )
+  const look = async () => {
+    const answer = await answerTo(previous)
+    return answer === 'refused' ? undefined : answer
+  }
+  const last = await repeat(reloadTime, look, signal)
+  if (last === 'accepted') return false
   // It answers our own certificate, so it was that certificate which it refused.
-  if (!(await isAnswered(ownCredentials(workspace, unit))))
+  if (last === 'no answer' || (await answerTo(ownCredentials(workspace, unit))) !== 'accepted')
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
+}
+
+/** "tlsv1 alert unknown ca", "ssl/tls alert bad certificate": RFC 8446, section 6.2. */
+function isAlert({ cause }: Failure): boolean {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
 }
 
 // The ConfigMap from which aggregated API servers read whose client certificates to accept. kube-apiserver only adds to it, and

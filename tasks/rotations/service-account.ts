@@ -205,7 +205,9 @@ const counters = new Map([
 async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { workspace, install } = rotating
   const { units, now } = (await lookAtUnits(workspace, node, install)).places
-  const age = Math.floor(now - (units.get('kube-apiserver')?.started ?? now))
+  const { process, started = now } = units.get('kube-apiserver') ?? {}
+  // The node's clock may have been set since the start.
+  const age = Math.floor(typeof process === 'object' ? process.age : now - started)
   const young =
     age < refreshTime
       ? [
