@@ -223,6 +223,17 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assertBack()
   })
 
+  test('recover takes no service-account key of control nodes whose certificate another CA has signed', async () => {
+    const other = join(place, 'tokens-of-others')
+    mkdirSync(join(other, 'home'), { recursive: true })
+    writeCluster(other, edits)
+    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    for (const name of ['control0', 'control1'])
+      for (const file of ['service-account.pem', 'service-account-key.pem'])
+        cpSync(join(other, 'auth', file), join(lab.node(name).home, file))
+    assertRefused(await recover('--node', 'control0'), /service-account\.pem is not signed by this CA/)
+  })
+
   for (const [file, spoil, what] of [
     ['admin.kubeconfig', () => 'kind: Config\n', /admin\.pem is missing; admin-key\.pem is missing/],
     ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /not a valid EncryptionConfiguration/],

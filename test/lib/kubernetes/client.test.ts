@@ -99,6 +99,10 @@ describe('requests to a server on a node', () => {
       response.write('{', () => response.destroy())
     })
     await assert.rejects(broken.read('GET', '/'), Failure)
+    const switching = await clientOf(t, (_, response) => {
+      response.writeHead(101, { connection: 'Upgrade', upgrade: 'x' }).end()
+    })
+    await assert.rejects(switching.read('GET', '/'), failure(/closed the connection/))
   })
 
   test('are not made to a server of another CA, whatever NODE_TLS_REJECT_UNAUTHORIZED says', async (t) => {
