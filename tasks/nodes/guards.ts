@@ -68,7 +68,7 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   return held.flatMap((each) => {
     const { file, state, bytes } = each
     if (state.sha256 === digestOf(workspace, file)) return []
-    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each)
+    if (bytes && auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each, bytes)
     if (!identityFiles(workspace.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
@@ -86,16 +86,13 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
  * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
  * every cluster and layout.
  */
-function otherTrust({ auth, cluster }: Workspace, held: Held): Other[] {
-  const { state, bytes } = held
+function otherTrust({ auth, cluster }: Workspace, held: Held, bytes: Buffer): Other[] {
   const ca = auth.files.certificate(caName)
-  const other = (why: string) => [{ held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined }]
-  if (!bytes) return other(whyNotCompared(state))
   const theirs = readCertificates(readEmbeddedCa(bytes.toString()) ?? '').map(({ publicKey }) => publicKey)
   const ours = [...ownCas(auth), ...backups(auth, ca).flatMap((pem) => readCertificates(pem))]
   const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
   if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
-  return other('it trusts another CA')
+  return [{ held, label: identityFiles(cluster).get(ca), why: ['it trusts another CA'], replaced: undefined }]
 }
 
 /** The latest backup that has all of it. */
