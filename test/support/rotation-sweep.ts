@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { type Ended, sshProcesses, start } from './process.ts'
-import { assertNothingLeft, mustRun, probe, shutdownDelay, startRunning } from './running.ts'
+import { assertNothingLeft, mustRun, probe, running, shutdownDelay, startRunning } from './running.ts'
 
 const rotations = ['ca', 'service-account', 'encryption-key']
 /** Each is the second, the third … of its cluster. */
@@ -32,8 +32,11 @@ export async function sweepRotations(paces: readonly Pace[]): Promise<Swept> {
   await using lab = await startRunning(shutdownDelay)
   let kills = 0
   const failures: string[] = []
-  for (const pace of paces)
-    for (const rotation of rotations)
+  for (const [round, pace] of paces.entries())
+    for (const rotation of rotations) {
+      // The next key is one of the other provider each time.
+      const provider = round % 2 === 0 ? 'secretbox' : 'aescbc'
+      if (rotation === 'encryption-key') lab.write(...running({}, [['encryption', 'provider'], provider]))
       for (const end of ends) {
         const killedAt: string[] = []
         try {
@@ -43,6 +46,7 @@ export async function sweepRotations(paces: readonly Pace[]): Promise<Swept> {
         }
         kills += killedAt.length
       }
+    }
   return { kills, failures }
 }
 
