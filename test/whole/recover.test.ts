@@ -5,6 +5,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -82,6 +83,16 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     assert.equal(ran.status, 3, told(ran))
     for (const pattern of patterns) assert.match(told(ran), pattern)
     assert.deepEqual(names(), [])
+  }
+
+  /** The auth/ of another cluster that has made this. */
+  async function makeOther(target: string): Promise<string> {
+    const other = mkdtempSync(join(place, 'other-'))
+    mkdirSync(join(other, 'home'))
+    writeCluster(other, edits)
+    const ran = await harderway(other, target)
+    assert.equal(ran.status, 0, told(ran))
+    return join(other, 'auth')
   }
 
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
@@ -224,13 +235,10 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
   })
 
   test('recover takes no service-account key of control nodes whose certificate another CA has signed', async () => {
-    const other = join(place, 'tokens-of-others')
-    mkdirSync(join(other, 'home'), { recursive: true })
-    writeCluster(other, edits)
-    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    const other = await makeOther('component-certs/service-account')
     for (const name of ['control0', 'control1'])
       for (const file of ['service-account.pem', 'service-account-key.pem'])
-        cpSync(join(other, 'auth', file), join(lab.node(name).home, file))
+        cpSync(join(other, file), join(lab.node(name).home, file))
     assertRefused(await recover('--node', 'control0'), /service-account\.pem is not signed by this CA/)
   })
 
@@ -250,12 +258,9 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     })
 
   test('recover refuses where two control nodes hold different identities, and says which', async () => {
-    const other = join(place, 'other')
-    mkdirSync(join(other, 'home'), { recursive: true })
-    writeCluster(other, edits)
-    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    const other = await makeOther('component-certs/service-account')
     for (const file of ['service-account.pem', 'service-account-key.pem'])
-      cpSync(join(other, 'auth', file), join(lab.node('control1').home, file))
+      cpSync(join(other, file), join(lab.node('control1').home, file))
     for (const [asked, its] of [
       ['control0', 'control1'],
       ['control1', 'control0'],
@@ -268,11 +273,8 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
   })
 
   test('an auth/ of another cluster is in the way: the refused run and recover both say to move it away', async () => {
-    const other = join(place, 'another')
-    mkdirSync(join(other, 'home'), { recursive: true })
-    writeCluster(other, edits)
-    assert.equal((await harderway(other, 'certs')).status, 0)
-    cpSync(join(other, 'auth'), auth, { recursive: true })
+    const other = await makeOther('certs')
+    cpSync(other, auth, { recursive: true })
     const before = stateOf(auth)
     const run = await harderway(place, 'bootstrap')
     assert.equal(run.status, 3, told(run))
@@ -368,24 +370,17 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
   })
 
   test('recover takes nothing where another CA has signed a certificate', async () => {
-    const [other, backup] = [join(place, 'other-ca'), join(place, 'mixed')]
-    mkdirSync(join(other, 'home'), { recursive: true })
-    writeCluster(other, edits)
-    assert.equal((await harderway(other, 'node-certs/worker0')).status, 0)
+    const [other, backup] = [await makeOther('node-certs/worker0'), join(place, 'mixed')]
     cpSync(made, backup, { recursive: true })
-    for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, 'auth', file), join(backup, file))
+    for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     rmSync(join(backup, 'worker0.kubeconfig'))
     assertRefused(await recover('--from', backup), /worker0\.pem is not signed by this CA/)
   })
 
   test('recover takes no service-account key whose certificate another CA has signed', async () => {
-    const [other, backup] = [join(place, 'other-tokens'), join(place, 'mixed-tokens')]
-    mkdirSync(join(other, 'home'), { recursive: true })
-    writeCluster(other, edits)
-    assert.equal((await harderway(other, 'component-certs/service-account')).status, 0)
+    const [other, backup] = [await makeOther('component-certs/service-account'), join(place, 'mixed-tokens')]
     cpSync(made, backup, { recursive: true })
-    for (const file of ['service-account.pem', 'service-account-key.pem'])
-      cpSync(join(other, 'auth', file), join(backup, file))
+    for (const file of ['service-account.pem', 'service-account-key.pem']) cpSync(join(other, file), join(backup, file))
     assertRefused(await recover('--from', backup), /service-account\.pem is not signed by this CA/)
   })
 
