@@ -58,13 +58,14 @@ export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
  * restart that may be the old process, on its way out.
  */
 export async function waitUntilServed(on: On, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
+  const mayStaySo = after === 'reload' && unit.serves.some(({ restartsBefore }) => restartsBefore !== undefined)
   let isServed = false
   const look = async () => {
     // These first: nobody gets a new certificate before them.
-    const toNamers = await readServing(on, on.node, unit, on.node.name)
+    const toNamers = mayStaySo ? await readServing(on, on.node, unit, on.node.name) : []
     const toOthers = await readServing(on, on.node, unit)
     isServed = toOthers.every((each) => each === 'ours')
-    const staysSo = after === 'reload' && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
+    const staysSo = mayStaySo && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
     return isServed || staysSo ? undefined : 'another certificate, or none'
   }
   await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)
