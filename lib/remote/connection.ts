@@ -203,8 +203,8 @@ class Forwards {
 
   /** `to` is `address:port`. Rejects if ssh does not forward it. */
   async open(to: string, signal: AbortSignal): Promise<Socket> {
-    const path = this.#sockets.get(to) ?? this.#forward(to)
-    const isNew = !this.#sockets.has(to)
+    const known = this.#sockets.get(to)
+    const path = known ?? this.#forward(to)
     this.#sockets.set(to, path)
     try {
       const socket = addAbortSignal(signal, connect(await path))
@@ -213,7 +213,7 @@ class Forwards {
     } catch (error) {
       if (this.#sockets.get(to) === path) this.#sockets.delete(to)
       // After a while without use, ssh closes the connection and its sockets (ControlPersist).
-      if (isNew || signal.aborted) throw error
+      if (known === undefined || signal.aborted) throw error
       return await this.open(to, signal)
     }
   }

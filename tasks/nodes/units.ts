@@ -344,11 +344,10 @@ function checkUnit(
   // If a file differs, what is served will change anyway.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.filter(servesAnother).map(({ port }) => port)
-  const isRenewed = (port: Port) =>
-    workspace.pending?.has(workspace.auth.files.certificate(port.name)) === true || servesAnother(port)
+  const isReplaced = (name: string) => workspace.pending?.has(workspace.auth.files.certificate(name)) === true
+  const isRenewed = (port: Port) => isReplaced(port.name) || servesAnother(port)
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
-  const isAsked =
-    places.length === 0 && workspace.pending?.has(workspace.auth.files.certificate(unit.health?.as ?? '')) !== true
+  const isAsked = places.length === 0 && !isReplaced(unit.health?.as ?? '')
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
   if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
   // One that systemd starts again and again gains nothing from a start with the same files.
