@@ -13,10 +13,8 @@ export function prepareProbe(): void {
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
 export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer> {
   const { dial } = await import('./dial.ts')
-  // Outside: that there is no way to the node is another Failure.
-  const stream = await server.open()
   try {
-    const socket = await dial({ ...server, open: () => stream, trust: 'anyone' }, limits.patience)
+    const socket = await dial({ ...server, trust: 'anyone' }, limits.patience)
     const { raw } = socket.getPeerCertificate()
     socket.destroy()
     return raw

@@ -11,7 +11,9 @@ export interface Reply {
   readonly served: Buffer | undefined
 }
 
+/** A Failure stays as it is: that there is no way to the node is another one. */
 export function notAnswered(error: Error): Failure {
+  if (error instanceof Failure) return error
   const isLate = error.name === 'AbortError'
   return new Failure(isLate ? 'it did not answer in time' : error.message, { code: 'not-answered', cause: error })
 }
