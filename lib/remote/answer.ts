@@ -5,7 +5,7 @@ import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
 import { reloadFlag, shownProperties } from './look.ts'
 import { notWhole, readAnswer } from './shell.ts'
-import type { Leftover, Uptime } from './staging.ts'
+import { drainedSuffix, type Leftover, type Uptime } from './staging.ts'
 
 /** A node's folder, as the login user sees it. */
 export interface FolderSeen extends Seen {
@@ -17,10 +17,10 @@ export interface FolderSeen extends Seen {
   readonly uid: number
   /** Staging folders in it. */
   readonly leftovers: readonly Leftover[]
+  /** Marks of runs that drained the node, and have not undrained it yet. */
+  readonly drained: readonly Leftover[]
   /** Undefined where the node does not report it. */
   readonly uptime: Uptime | undefined
-  /** True where a run that was killed left the node drained. */
-  readonly isDrained: boolean
   /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
   readonly addresses: ReadonlySet<string>
 }
@@ -131,7 +131,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^(folder|open) (\/.*)$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^address ([\d.]{7,15}|[0-9a-f]{32})$/, addAddress],
   [/^exists (\/.*)$/, ({ folders }, _, folder = '') => folders.add(folder)],
-  [/^(absent|drained)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
+  [/^(absent)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^(uptime) ([0-9a-f-]{36} \d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/, addLeftover],
   [
@@ -223,15 +223,16 @@ export function parseFolder(output: string, nonce: string): FolderSeen {
 export function readFolderRecords(records: readonly string[]): FolderSeen {
   const draft = readRecords(records)
   const { single, leftovers, addresses } = draft
+  const isMark = ({ name }: Leftover) => name.endsWith(drainedSuffix)
   if (single.has('folder') === single.has('absent')) throw notWhole()
   const [boot, seconds] = single.get('uptime')?.split(' ') ?? []
   return {
     path: single.get('folder'),
     open: single.get('open'),
     uid: Number(must(single.get('uid'))),
-    leftovers,
+    leftovers: leftovers.filter((each) => !isMark(each)),
+    drained: leftovers.filter(isMark),
     uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
-    isDrained: single.has('drained'),
     addresses,
     ...seen(draft),
   }

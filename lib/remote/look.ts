@@ -46,8 +46,6 @@ export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
 /** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
-/** A mark in the deploy folder: the node may be drained on the gateways. */
-export const drainedMark = '.harderway-drained'
 
 /**
  * Shell functions, in addition to those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and
@@ -136,7 +134,6 @@ say_folder() {
   say folder "$folder"
   say_open "$folder"
   ls >/dev/null
-  if [ -e ${drainedMark} ]; then say drained; fi
   for f in .harderway-*; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ ! -d "$f" ] || [ -L "$f" ]; then continue; fi

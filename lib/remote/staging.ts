@@ -1,4 +1,4 @@
-/** The folder that a run copies to on a node. Its name holds its owner, and the node's boot and uptime. Pure. */
+/** Folders that a run makes on a node for a while. Their names hold their owner, and the node's boot and uptime. Pure. */
 
 /** The node's boot and uptime. Unlike its clock, they can't be set. */
 export interface Uptime {
@@ -21,6 +21,9 @@ export interface StagingOwner {
   readonly run: string
 }
 
+/** Ends the name of a folder that marks a node as perhaps drained on the gateways. */
+export const drainedSuffix = '-drained'
+
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900
 
@@ -32,13 +35,14 @@ export function stagingName({ auth, run }: StagingOwner, uptime: Uptime | undefi
 const named = /^\.harderway-([0-9a-f]{12})-([0-9a-f]{8})(?:-([0-9a-f]{8})-(\d{1,12}))?-[0-9a-f]{16}/
 
 /**
- * `left`: no run can be using it. A run holds the lock of its auth/ and one connection to the node; neither survives a
+ * `left`: no run can be using it, if none uses one for more than `longest` seconds. A run holds the lock of its auth/ and one connection to the node; neither survives a
  * reboot, nor the restart of a container that counts uptime from its own start.
  */
 export function checkStaging(
   { name, age }: Leftover,
   owner: StagingOwner,
   now: Uptime | undefined,
+  longest = longestUse,
 ): 'of this run' | 'left' | 'may be in use' {
   const [, auth, run, boot, since] = named.exec(name) ?? []
   if (run === owner.run) return 'of this run'
@@ -46,6 +50,6 @@ export function checkStaging(
   const isKnown = now !== undefined && boot !== undefined
   const used = isKnown ? now.seconds - Number(since) : age
   // A time in the future: a clock was set, or the uptime restarted.
-  const isOver = (isKnown && !now.boot.startsWith(boot)) || used > longestUse || used < (isKnown ? 0 : -longestUse)
+  const isOver = (isKnown && !now.boot.startsWith(boot)) || used > longest || used < (isKnown ? 0 : -longestUse)
   return isOver ? 'left' : 'may be in use'
 }

@@ -1,6 +1,6 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { kubeconfigFile } from '../../lib/files/names.ts'
@@ -156,6 +156,19 @@ const thisRun = randomBytes(4).toString('hex')
 /** Only one run with this auth/ can work on nodes: the one that holds its lock. */
 export function stagingOwner({ auth }: Workspace): StagingOwner {
   return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
+}
+
+/** The marks of runs that are over, and those of runs that may be restarting the node's units now. */
+export function splitMarks(
+  workspace: Workspace,
+  { drained, uptime }: FolderSeen,
+  { timeout }: Install,
+): { readonly left: string[]; readonly inUse: string[] } {
+  // Drain, restart, health and undrain: each may take as long.
+  const longest = Math.max(longestUse, (4 * timeout) / 1000)
+  const marks = Map.groupBy(drained, (each) => checkStaging(each, stagingOwner(workspace), uptime, longest))
+  const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)
+  return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }
 
 /** For --force: every file, whether it matches or not. */

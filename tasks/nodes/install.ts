@@ -9,7 +9,8 @@ import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { backOut } from './back-out.ts'
-import { undrain } from './drain.ts'
+import { drainedByAnother, undrain } from './drain.ts'
+import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
 import { forgetOld, type On, placeFiles, removeLeftOver } from './places.ts'
@@ -33,7 +34,9 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   const { workspace, node, install } = on
   const others = guardIdentity(workspace, node, found.look)
   if (!isForced) guardNewer(workspace, node, found.look)
-  if (found.look.folder.isDrained && install.undrain !== '') await undrain(workspace, node, install)
+  const { left, inUse } = splitMarks(workspace, found.look.folder, install)
+  if (inUse.length > 0) throw drainedByAnother(node, inUse)
+  if (left.length > 0) await undrain(workspace, node, install, left)
   const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )

@@ -8,7 +8,7 @@ import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
-import { drain, undrain } from './drain.ts'
+import { drain, markDrained, undrain } from './drain.ts'
 import { commandLimit, type On, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
 
@@ -34,6 +34,7 @@ async function whileDrained(
   work: () => Promise<void>,
 ): Promise<void> {
   if (!isDrained || install.drain === '') return await work()
+  await markDrained(workspace, node)
   tell({ doing: 'draining', node: node.name })
   try {
     await drain(workspace, node, install)

@@ -6,6 +6,7 @@ import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { splitMarks } from '../nodes/folder.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
@@ -72,17 +73,16 @@ async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsF
 function checkNode(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
   const installed = checkUnitsOf(workspace, node, install, found)
   const [removed, left] = splitLeftOver(workspace, found.leftOver)
+  const marks = splitMarks(workspace, found.look.folder, install)
   const reasons: Reason[] = [
-    ...(found.look.folder.isDrained && install.undrain !== ''
-      ? [{ kind: 'left-drained', nodes: [node.name] } as const]
-      : []),
+    ...(marks.left.length > 0 ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
     ...(removed.length > 0 ? [{ kind: 'left-over', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const warning = warningOf(node, installed, { left, rotating })
+  const warning = warningOf(node, installed, { left, rotating, isDrained: marks.inUse.length > 0 })
   return {
     reasons,
     // A unit that is not installed has nothing to load.
@@ -107,7 +107,11 @@ function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFo
 function warningOf(
   { name }: ClusterNode,
   installed: readonly UnitCheck[],
-  { left: leftOver, rotating }: { readonly left: readonly LeftOver[]; readonly rotating: readonly string[] },
+  {
+    left: leftOver,
+    rotating,
+    isDrained,
+  }: { readonly left: readonly LeftOver[]; readonly rotating: readonly string[]; readonly isDrained: boolean },
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   const [inUse, left] = [leftOver.filter(({ isInUse }) => isInUse), leftOver.filter(({ isInUse }) => !isInUse)]
@@ -119,6 +123,7 @@ function warningOf(
   )
   const warnings = [
     ...elsewhere,
+    isDrained && `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,

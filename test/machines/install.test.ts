@@ -262,6 +262,35 @@ describe('install on six machines', { skip }, () => {
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-apiserver'])
   })
 
+  test('a node that a run from elsewhere is restarting is not undrained; what a killed one left drained is', async () => {
+    const told = (word: string) => `echo ${word} "$NODE" >>told`
+    lab.write(...running({ drain: told('drain'), undrain: told('undrain') }))
+    await on('gateway', 'rm -f /home/ubuntu/told')
+    const boot = (await on('control0', 'cat /proc/sys/kernel/random/boot_id')).slice(0, 8)
+    const up = (await on('control0', 'cut -d. -f1 /proc/uptime')).trim()
+    const mark = async (since: string) => {
+      const name = `.harderway-${'a'.repeat(12)}-${'b'.repeat(8)}-${since}-${'c'.repeat(16)}-drained`
+      await on('control0', `rm -rf /home/ubuntu/.harderway-*; runuser -u ubuntu mkdir /home/ubuntu/${name}`)
+    }
+    await mark(`${boot}-${up}`)
+    const looked = await must(0, 'install', '--dry-run')
+    assert.match(JSON.stringify(looked.events), /another run is restarting its units, or was killed meanwhile/)
+    await must(0, 'install')
+    await unload('control0', serving)
+    const starts = await readStarts(lab)
+    const ran = await must(1, 'install')
+    assert.match(JSON.stringify(ran.events), /run the same command again when that one has ended/)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    assert.equal(await on('gateway', 'cat /home/ubuntu/told || true'), '')
+    await mark('00000000-1')
+    await must(0, 'install')
+    assert.equal(
+      await on('gateway', 'cat /home/ubuntu/told'),
+      ['undrain', 'drain', 'undrain'].map((word) => `${word} control0\n`).join(''),
+    )
+    await assertNothingLeft(lab)
+  })
+
   test('while a control node is down a renewal is loaded elsewhere; what restarts a unit waits, and how it goes on is told', async () => {
     await on('control0', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
     await lab.run('node-certs/worker0', '--force')

@@ -1,30 +1,72 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Install } from '../../../lib/cluster/cluster.ts'
+import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import { undrain } from '../../../tasks/nodes/drain.ts'
+import type { FolderSeen } from '../../../lib/remote/answer.ts'
+import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
+import { splitMarks } from '../../../tasks/nodes/folder.ts'
 import { parsed } from '../../support/bad-files.ts'
 
-test('an undrain that fails has one code, whatever the reason: what was restarted is healthy, and is not put back', async () => {
-  const cluster = parsed(`name: kubenet
+const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
+ssh: { directory: /tmp }
 install: { drain: a, undrain: b }
 nodes:
   - { name: g0, role: gateway, ip: 10.0.0.9 }
   - { name: c0, role: control, ip: 10.0.0.2 }
 `)
-  const control = cluster.nodes.find(({ name }) => name === 'c0')
+const [control] = cluster.nodes.filter(({ name }) => name === 'c0')
+
+test('an undrain that fails has one code, whatever the reason: what was restarted is healthy, and is not put back', async () => {
   if (!control) return assert.fail()
   for (const code of ['connection-lost', 'timed-out', 'unreachable']) {
     const lost = async () => {
       throw new Failure('it is away', { code })
     }
-    const workspace = { cluster, connect: async () => ({ run: lost, tidy: async () => {} }) } as unknown as Workspace
+    const workspace = {
+      cluster,
+      auth: { id: () => 'a' },
+      connect: async () => ({ run: lost, tidy: async () => {} }),
+    } as unknown as Workspace
     await assert.rejects(
       undrain(workspace, control, cluster.install as Install),
       (error) => error instanceof Failure && error.code === 'not-undrained',
       code,
     )
   }
+})
+
+test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'harderway-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const node = { ...control, directory } as ClusterNode
+  const runWith = (id: string) => {
+    const run = async (script: string) => execFileSync('sh', ['-c', script], { encoding: 'utf8' })
+    return { cluster: { ...cluster, nodes: [node] }, auth: { id: () => id }, connect: async () => ({ run }) }
+  }
+  const [one, other] = ['one', 'other'].map(runWith) as unknown as [Workspace, Workspace]
+  await markDrained(one, node)
+  const marks = readdirSync(directory)
+  assert.equal(marks.length, 1)
+  await assert.rejects(markDrained(other, node), (error) => error instanceof Failure && error.code === 'busy')
+  assert.deepEqual(readdirSync(directory), marks)
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  const since = Number(marks[0]?.split('-')[4])
+  // As a later process sees it.
+  const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
+  const split = (workspace: Workspace, seconds: number) => {
+    const drained = names.map((name) => ({ name, age: 0 }))
+    const folder = { drained, uptime: { boot, seconds } } as unknown as FolderSeen
+    return splitMarks(workspace, folder, cluster.install as Install)
+  }
+  assert.deepEqual(split(other, since + 900), { left: [], inUse: names })
+  assert.deepEqual(split(other, since + 901), { left: names, inUse: [] })
+  assert.deepEqual(split(one, since), { left: names, inUse: [] })
+  await undrain(one, node, cluster.install as Install)
+  assert.deepEqual(readdirSync(directory), [])
 })

@@ -107,7 +107,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       uid: 0,
       leftovers: [],
       uptime: undefined,
-      isDrained: false,
+      drained: [],
       addresses: new Set(),
     },
     ...own,
