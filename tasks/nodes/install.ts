@@ -104,11 +104,12 @@ interface Before {
 }
 
 async function lookBefore(on: On, stale: readonly Stale[], found: UnitsFound): Promise<Before> {
-  const quorum = stale.map(({ unit }) => unit).find(({ isQuorum }) => isQuorum)
+  const quorum = stale.find(({ unit }) => unit.isQuorum)
+  const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
   return {
     isHealthy: wereHealthy(stale, found),
-    standing: quorum ? await standingOf(on, quorum) : 'healthy',
-    quorum: quorum?.unit,
+    standing: isKnown ? 'healthy' : await standingOf(on, quorum.unit),
+    quorum: quorum?.unit.unit,
     kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
   }
 }
@@ -140,7 +141,7 @@ function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: r
   return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ by }) => by === 'restart'))])]
 }
 
-/** Loads the units that others on the node query one by one, then the rest at once. */
+/** All at once, unless one restarts: then first, one by one, those that others on the node query. */
 async function loadAll(
   on: On,
   stale: readonly Stale[],
@@ -161,8 +162,9 @@ async function loadAll(
       })
     for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(own, kubeconfig)
   }
-  for (const verdict of stale.filter(({ unit }) => unit.isQueried)) await load(on, verdict)
-  const others = stale.filter(({ unit }) => !unit.isQueried)
+  const first = stale.some(({ reason }) => reason.restarts) ? stale.filter(({ unit }) => unit.isQueried) : []
+  for (const verdict of first) await load(on, verdict)
+  const others = stale.filter((verdict) => !first.includes(verdict))
   await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
 }
 

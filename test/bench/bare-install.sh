@@ -1,10 +1,11 @@
 #!/bin/sh
 # A renewal as one would write it: the same files to the same places, and nothing restarted, asked or looked at. Kubeconfigs stay as
-# they are, since they name their pair by file. Run in the folder of auth/, where the machines are; connections are shared.
+# they are, since they name their pair by file. Run in the folder of auth/, where the machines are, with the ssh_config to use;
+# connections are shared.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-options="-q -F ../lab/ssh_config -o BatchMode=yes -o ControlMaster=auto -o ControlPersist=10 -o ControlPath=$dir/%h"
+options="-q -F ../$1 -o BatchMode=yes -o ControlMaster=auto -o ControlPersist=10 -o ControlPath=$dir/%h"
 split='split() {
     for part in certificate key; do sed -n "s/^ *client-$part-data: //p" "$1.kubeconfig" | base64 -d; echo; done >"$2/$1-client.pem"
   }'

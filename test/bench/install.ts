@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, readFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { installAll } from '../lab/machines/components.ts'
@@ -20,6 +20,7 @@ const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 /** Goals as parts of the time beside. */
 export const installRows = [
   { what: 'install, all of it renewed, six machines, kubelets of 1.36, beside a bare script', goal: 1 },
+  { what: 'install, all of it renewed, 20 ms round trips, beside a bare script', goal: 1 },
   { what: 'install, nothing to do, 20 ms round trips, beside deploy alone', goal: 1.35 },
 ] as const
 
@@ -33,13 +34,15 @@ export async function compareInstall(pairs: number): Promise<Comparison[]> {
   // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, so none may need it.
   await must(lab, 'install')
   await startKubeletsOf(lab, '1.36')
-  const [renewed, look] = installRows
-  const bare = () => lab.exec(`sh ${here('bare-install.sh')}`)
+  const [renewed, farRenewed, look] = installRows
+  const bare = (config: string) => () => lab.exec(`sh ${here('bare-install.sh')} ${config}`)
   const renew = async () => must(lab, 'certs', 'kubeconfigs', '--force')
-  const first = await inPairs(pairs, renew, () => must(lab, 'deploy', 'install'), bare)
+  const update = () => must(lab, 'deploy', 'install')
+  const first = await inPairs(pairs, renew, update, bare('lab/ssh_config'))
   await must(lab, 'install')
   await using far = await startRelays(lab, 10)
   lab.write(...edits, [['nodes'], far.nodes])
+  const second = await inPairs(pairs, renew, update, bare(far.config))
   const deploy = async () => {
     lab.write(...edits, [['nodes'], far.nodes], [['install'], undefined])
     await must(lab, 'deploy')
@@ -48,10 +51,11 @@ export async function compareInstall(pairs: number): Promise<Comparison[]> {
     lab.write(...edits, [['nodes'], far.nodes])
     await must(lab, 'install')
   }
-  const second = await inPairs(pairs, async () => {}, install, deploy)
+  const third = await inPairs(pairs, async () => {}, install, deploy)
   return [
     { ...renewed, ours: first.ours, guide: first.theirs },
-    { ...look, ours: second.ours, guide: second.theirs },
+    { ...farRenewed, ours: second.ours, guide: second.theirs },
+    { ...look, ours: third.ours, guide: third.theirs },
   ]
 }
 
@@ -82,7 +86,10 @@ async function inPairs(
 }
 
 /** In the machines' network, where the runs are too. */
-async function startRelays(lab: Machines, delayMs: number): Promise<AsyncDisposable & { nodes: Edit[1] }> {
+async function startRelays(
+  lab: Machines,
+  delayMs: number,
+): Promise<AsyncDisposable & { readonly nodes: Edit[1]; readonly config: string }> {
   const [first = '', ...args] = [...lab.within, process.execPath, here('relays.ts'), String(delayMs)]
   const child = spawn(first, [...args, ...lab.all.map(({ ip }) => ip)], { stdio: ['pipe', 'pipe', 'inherit'] })
   const [line] = await once(child.stdout.setEncoding('utf8'), 'data')
@@ -94,8 +101,12 @@ async function startRelays(lab: Machines, delayMs: number): Promise<AsyncDisposa
     appendFileSync(known, `${key}\n`)
     return { name, role, ip, host: '127.0.0.1', port: ports[i] }
   })
+  const config = 'lab/far_config'
+  const hosts = lab.all.map(({ name }, i) => `Host ${name}\n  HostName 127.0.0.1\n  Port ${ports[i]}\n`)
+  writeFileSync(join(lab.place, config), hosts.join('') + readFileSync(join(lab.place, 'lab/ssh_config'), 'utf8'))
   return {
     nodes,
+    config,
     async [Symbol.asyncDispose]() {
       child.stdin.end()
       await once(child, 'exit')
