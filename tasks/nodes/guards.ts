@@ -67,8 +67,8 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   const { auth } = workspace
   return held.flatMap((each) => {
     const { file, state, bytes } = each
-    if (state.sha256 === digestOf(workspace, file)) return []
-    if (bytes && auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each, bytes)
+    if (state.sha256 !== undefined && state.sha256 === digestOf(workspace, file)) return []
+    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each)
     if (!identityFiles(workspace.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
@@ -84,15 +84,20 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
 
 /**
  * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
- * every cluster and layout.
+ * every cluster and layout. One that is larger than any of ours counts as another's; any other of which there are no bytes is as expected.
  */
-function otherTrust({ auth, cluster }: Workspace, held: Held, bytes: Buffer): Other[] {
+function otherTrust({ auth, cluster }: Workspace, held: Held): Other[] {
   const ca = auth.files.certificate(caName)
+  const other = (why: string): Other[] => [
+    { held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined },
+  ]
+  const { bytes, state } = held
+  if (!bytes) return state.size > largestFile ? other(whyNotCompared(state)) : []
   const theirs = readCertificates(readEmbeddedCa(bytes.toString()) ?? '').map(({ publicKey }) => publicKey)
   const ours = [...ownCas(auth), ...backups(auth, ca).flatMap((pem) => readCertificates(pem))]
   const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
   if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
-  return [{ held, label: identityFiles(cluster).get(ca), why: ['it trusts another CA'], replaced: undefined }]
+  return other('it trusts another CA')
 }
 
 /** The latest backup that has all of it. */

@@ -205,6 +205,12 @@ describe("another cluster's identity", () => {
     assert.equal(said(look, at(), nodeOf('w0')), `w0 holds another CA (${path})`)
   })
 
+  test('is supposed where a kubeconfig is larger than any of ours', () => {
+    const path = '/var/lib/kubelet/kubeconfig'
+    const large = lookAt(nodeOf('w0'), {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
+    assert.equal(said(large, at(), nodeOf('w0')), `w0 holds another CA (${path}: too large to be compared)`)
+  })
+
   test('is found where a place leads', () => {
     const look = lookAt(control)
     assert.ok(look.places && !(look.places instanceof Failure))
