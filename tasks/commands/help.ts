@@ -2,7 +2,7 @@
 import { breakLines } from '../../lib/wording.ts'
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
-import { type OptionName, optionNames, optionTable } from '../request/options.ts'
+import { asTyped, type OptionName, optionNames, optionTable } from '../request/options.ts'
 import { groups, type Phase, phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, run } from './table.ts'
 
@@ -54,8 +54,7 @@ function formatPhases(some: readonly Phase[] = []): string[] {
 }
 
 function formatOption(name: OptionName, help: string): string[] {
-  const { value } = optionTable[name]
-  return formatRow(`--${name}${value === undefined ? '' : ` ${value}`}`, help, optionColumn)
+  return formatRow(asTyped(name), help, optionColumn)
 }
 
 function helpWith(name: OptionName, { means }: Command): string {
