@@ -1,6 +1,6 @@
 /** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
 import { userInfo } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
@@ -27,8 +27,6 @@ interface Job {
   readonly report: readonly string[]
   /** The CA's certificate: without it, it would be made. */
   readonly ca: string
-  /** Folders that these write to; one with a - may be missing. */
-  readonly writable: readonly string[]
 }
 
 interface File {
@@ -77,16 +75,11 @@ function createJob(request: Request): Job {
     run: [...program, 'bootstrap', ...config],
     report: [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output],
     ca: join(auth.path, auth.files.certificate(caName)),
-    writable: [
-      auth.path,
-      ...(localKubeconfig ? kubeconfigs().map((path) => `-${dirname(path)}`) : []),
-      `-${dirname(output)}`,
-    ],
   }
 }
 
-/** Without MemoryDenyWriteExecute=, since Node compiles, and ProtectProc=, since the lock on auth/ looks for its holder. */
-function formatService({ name, cluster, user, folder, kubeconfig, run, report, ca, writable }: Job): File {
+/** More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example. */
+function formatService({ name, cluster, user, folder, kubeconfig, run, report, ca }: Job): File {
   const text = `[Unit]
 Description=harderway bootstrap of ${specifiers(cluster)}
 Wants=network-online.target
@@ -103,29 +96,9 @@ ${kubeconfig === undefined ? '' : `Environment=${word(`KUBECONFIG=${kubeconfig}`
 ExecStopPost=-${formatExec(report)}
 TimeoutStopSec=10min
 
-# Nothing else can be written. So ssh adds no host key: connect to a new node by hand first.
-ProtectSystem=strict
-ProtectHome=read-only
-ReadWritePaths=${[...new Set(writable)].map(word).join(' ')}
-UMask=0077
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
 NoNewPrivileges=yes
-CapabilityBoundingSet=
-LockPersonality=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
+PrivateTmp=yes
+UMask=0077
 `
   return { name: `${name}.service`, text }
 }
