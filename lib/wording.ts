@@ -1,5 +1,4 @@
 /** Text formatting shared by all output. Pure. */
-import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 const hour = 60 * minute
@@ -137,34 +136,6 @@ export function formatAnnotation({ file, line, column, ...explained }: Mistake):
  */
 export function withoutCommands(text: string): string {
   return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
-}
-
-/** A command to type, up to the punctuation that ends it, or a quoted word: neither could be pasted if it were broken. */
-const unbroken =
-  /(?:\b(?:npm run|npm --prefix|npx harderway)|(?<=: )(?:chmod|chown|df|journalctl|ls|mv|rm|sudo|systemctl)) (?:'[^']*'|[^'])*?(?=[.,;:)]*(?:\s\(|$)|[.,;:)]+\s)|(?<=\s|^)'[^']*'/g
-
-/** Broken between words; the first line begins at the one column, the others at the other. */
-export function breakLines(text: string, width: number, first: number, others: number): string[] {
-  const kept = '\u00a0'
-  const [head = '', ...words] = text
-    .replace(unbroken, (command) => command.replaceAll(' ', kept))
-    .split(' ')
-    .map((word) => word.replaceAll(kept, ' '))
-  const lines: string[] = []
-  let line = ' '.repeat(first) + head
-  for (const word of words) {
-    const isTooLong = stripVTControlCharacters(line).length + 1 + stripVTControlCharacters(word).length > width
-    if (isTooLong && word !== '') {
-      lines.push(line.trimEnd())
-      line = ' '.repeat(others) + word
-    } else line += ` ${word}`
-  }
-  return [...lines, line]
-}
-
-/** Breaks each line, except commands to type, which begin with four blanks and are copied as they are. */
-export function fit(text: string, width: number): string[] {
-  return text.split('\n').flatMap((line) => (line.startsWith('    ') ? [line] : breakLines(line, width, 0, 2)))
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }

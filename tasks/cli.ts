@@ -7,7 +7,7 @@ import type { Cluster } from '../lib/cluster/cluster.ts'
 import { asFailure, doing, type Failure, tryTo, usageFailure } from '../lib/failure.ts'
 import type { PhaseView } from '../lib/show/phase-view.ts'
 import type { Reporter } from '../lib/show/reporter.ts'
-import { fit, formatAnnotation, type Mistake, quote, withoutCommands } from '../lib/wording.ts'
+import { formatAnnotation, type Mistake, quote, withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { type Ending, formatCommand, type Host, watchEndings } from './request/host.ts'
@@ -26,7 +26,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) createPrinter(host).printFitted((await import('../lib/show/reporter.ts')).formatFailure(failure))
+  if (failure) createPrinter(host).printError((await import('../lib/show/reporter.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.status())
 }
 
@@ -85,8 +85,7 @@ function createCall(options: Options, host: Host, printer: Printer, ending: Endi
       return createProgress({ ...options, quiet }, views, true, printer)
     },
     print: printer.printSafe,
-    printError: printer.printFitted,
-    width: printer.width(),
+    printError: printer.printError,
   }
 }
 
@@ -106,10 +105,10 @@ async function createRequest(call: Call): Promise<Request> {
 }
 
 async function reportFailure(failure: Failure, args: readonly string[], printer: Printer): Promise<void> {
-  const { print, printFitted, annotate } = printer
+  const { print, printError, annotate } = printer
   for (const mistake of failure.mistakes) annotate(mistake)
   if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
-  else printFitted((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
+  else printError((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
 }
 
 function refuseLostOptions(args: readonly string[], env: NodeJS.ProcessEnv): void {
@@ -144,16 +143,7 @@ async function createReporter(
   const progress = await createProgress(options, views, isPlan, printer)
   if (!isPlan) return progress
   const { createPlanLines } = await import('../lib/show/plan.ts')
-  return createPlanLines(
-    {
-      phases: views,
-      detail,
-      width: printer.width(),
-      isTerminal: Boolean(printer.stdout.isTTY),
-      write: printSafe,
-    },
-    progress,
-  )
+  return createPlanLines({ phases: views, detail, write: printSafe }, progress)
 }
 
 /** Progress during a run; before a plan, without outcomes. */
@@ -244,10 +234,7 @@ function createPrinter({ env, stdout, stderr }: Host) {
     annotate: (mistake: Mistake) => {
       if (env.GITHUB_ACTIONS === 'true') stderr.write(`${formatAnnotation(mistake)}\n`)
     },
-    printFitted: (text: string) => printError(fit(text, stderr.columns || Number.POSITIVE_INFINITY).join('\n')),
     /** Whether lines can be redrawn. */
     isLive: () => Boolean(stdout.isTTY) && env.TERM !== 'dumb',
-    /** Columns. */
-    width: () => stdout.columns ?? 80,
   }
 }

@@ -56,13 +56,13 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
           ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
         ])
           write(printable(text))
-        for (const line of formatToDo(summary, Number.POSITIVE_INFINITY)) write(line)
+        for (const line of formatToDo(summary)) write(line)
       }
       for (const text of formatFailures(summary.outcomes)) write(text)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
-      if (detail !== 'quiet') for (const line of formatClosing(summary, Number.POSITIVE_INFINITY)) write(line)
+      if (detail !== 'quiet') for (const line of formatClosing(summary)) write(line)
       if (summary.targets > 0) say(formatSummary(summary))
-      for (const line of formatLast(summary, Number.POSITIVE_INFINITY)) write(line)
+      for (const line of formatLast(summary)) write(line)
     },
   }
 }

@@ -3,9 +3,6 @@ import { stripVTControlCharacters } from 'node:util'
 import { createPlanLines, type PlanLinesOptions } from './plan.ts'
 import { formatFailure, type Reporter } from './reporter.ts'
 
-/** Columns: what fits beside the avatar of a comment. */
-const width = 100
-
 export function createPlanMarkdown({
   write,
   ...options
@@ -18,7 +15,7 @@ export function createPlanMarkdown({
     problem: (failure, id) => add(formatFailure(failure, id)),
     end: async () => {},
   }
-  const plan = createPlanLines({ ...options, width, isTerminal: true, write: add }, progress)
+  const plan = createPlanLines({ ...options, write: add }, progress)
   return {
     ...plan,
     end: async (summary) => {

@@ -4,7 +4,7 @@ import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { breakLines, count, fit, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
+import { count, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './lines.ts'
 import type { PhaseView } from './phase-view.ts'
@@ -179,9 +179,6 @@ export function createPlanJson(
 export interface PlanLinesOptions {
   readonly phases: readonly PhaseView[]
   readonly detail: 'verbose' | 'normal' | 'quiet'
-  /** Columns. */
-  readonly width: number
-  readonly isTerminal: boolean
   readonly write: (text: string) => void
 }
 
@@ -189,7 +186,7 @@ const colours = { '+': 'green', '~': 'yellow', '-': 'red', '↻': 'magenta' } as
 
 /** `progress` reports until the plan is printed: a transient tree, or notes alone. */
 export function createPlanLines(options: PlanLinesOptions, progress: Reporter): Reporter {
-  const { detail, write, isTerminal } = options
+  const { detail, write } = options
   let isNoted = false
   return {
     ...progress,
@@ -200,11 +197,10 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
     end: async (summary) => {
       await progress.end(summary)
       if (detail !== 'quiet') for (const line of formatPlan(summary, options, isNoted)) write(line)
-      for (const text of formatFailures(summary.outcomes))
-        for (const line of isTerminal ? fit(text, options.width) : [text]) write(line)
+      for (const text of formatFailures(summary.outcomes)) write(text)
       if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
       if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
-      for (const line of formatLast(summary, options.width)) write(line)
+      for (const line of formatLast(summary)) write(line)
       if (detail !== 'quiet' && summary.planHash !== undefined) write(`Plan hash: ${summary.planHash}`)
     },
   }
@@ -212,19 +208,18 @@ export function createPlanLines(options: PlanLinesOptions, progress: Reporter): 
 
 type ListNames = (names: readonly string[]) => string
 
-function formatPlan({ outcomes }: Summary, { phases, width, detail }: PlanLinesOptions, isNoted: boolean): string[] {
+function formatPlan({ outcomes }: Summary, { phases, detail }: PlanLinesOptions, isNoted: boolean): string[] {
   const list: ListNames = detail === 'verbose' ? (names) => names.join(', ') : formatNames
   const entries = planEntries(phases, outcomes, detail !== 'verbose')
   const lines = [...Map.groupBy(entries, ({ phase }) => phase)].flatMap(([{ title }, some]) => [
     styleText('bold', title),
-    ...some.flatMap((entry) => formatEntry(entry, width, list)),
+    ...some.flatMap((entry) => formatEntry(entry, list)),
   ])
-  const warnings = warningsOf(outcomes).flatMap((text) => breakLines(printable(text), width, 0, 2))
   const nothing = isNoted ? 'Nothing else to do.' : 'Nothing to do.'
   return [
     ...lines,
     ...(lines.length > 0 ? [''] : []),
-    ...warnings,
+    ...warningsOf(outcomes).map(printable),
     ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? [nothing] : []),
   ]
 }
@@ -233,7 +228,7 @@ function isAllFresh(outcomes: Summary['outcomes']): boolean {
   return outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
 }
 
-function formatEntry(entry: Entry, width: number, list: ListNames): string[] {
+function formatEntry(entry: Entry, list: ListNames): string[] {
   const { mark, names, why, facts, copied, installed, removed, restarts, yours } = entry
   const [first = '', ...more] = [
     printable(why),
@@ -244,10 +239,7 @@ function formatEntry(entry: Entry, width: number, list: ListNames): string[] {
     restarts.length > 0 && `${paint('↻')} restart ${restarts.join(', ')}`,
     yours.length > 0 && `${paint('↻')} yours to restart: ${yours.join(', ')}`,
   ].flatMap((text) => (text ? [text] : []))
-  return [
-    ...breakLines(`${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), width, 2, 6),
-    ...more.flatMap((text) => breakLines(text, width, 6, 8)),
-  ]
+  return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
 }
 
 function paint(mark: keyof typeof colours, text: string = mark): string {

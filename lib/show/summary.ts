@@ -3,7 +3,7 @@ import { styleText } from 'node:util'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { isRepair } from '../reason.ts'
-import { breakLines, capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
+import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
 import { labelOf, ofKind } from './outcome.ts'
 
@@ -106,29 +106,26 @@ function isIdle({ targets, fresh, nextToExpire }: Summary): boolean {
 }
 
 /** In bold too, below everything else. */
-export function formatLast({ caEnds, now }: Summary, width: number): string[] {
-  if (!caEnds || !now) return []
-  return breakLines(formatCaAdvice(caEnds, now), width, 0, 2).map((line) => styleText('bold', line))
+export function formatLast({ caEnds, now }: Summary): string[] {
+  return caEnds && now ? [styleText('bold', formatCaAdvice(caEnds, now))] : []
 }
 
-/** One row per fact, its label in a column of its own; further lines are commands to type, which are not broken. */
-export function formatClosing(summary: Summary, width: number): string[] {
-  return formatRows(closingRows(summary), width)
+/** One row per fact, its label in a column of its own; further lines are commands to type. */
+export function formatClosing(summary: Summary): string[] {
+  return formatRows(closingRows(summary))
 }
 
 /** The rows of these that are left to the user. */
-export function formatToDo(summary: Summary, width: number): string[] {
-  return formatRows(toDoRows(summary), width)
+export function formatToDo(summary: Summary): string[] {
+  return formatRows(toDoRows(summary))
 }
 
 /** What must not be missed is in bold. */
 const toDoLabel = 'To do'
 
-function formatRows(rows: readonly ClosingRow[], width: number): string[] {
-  const labels = 11
+function formatRows(rows: readonly ClosingRow[]): string[] {
   return rows.flatMap(({ label, text }) => {
-    const [first = '', ...commands] = printable(text).split('\n')
-    const lines = [...breakLines(`${label.padEnd(labels)}${first}`, width, 0, labels), ...commands]
+    const lines = `${label.padEnd(11)}${printable(text)}`.split('\n')
     return label === toDoLabel ? lines.map((line) => styleText('bold', line)) : lines
   })
 }

@@ -6,7 +6,7 @@ import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import type { Outcome } from '../graph/executor.ts'
 import { nameInPhase, type Target } from '../graph/target.ts'
-import { fit, printable } from '../wording.ts'
+import { printable } from '../wording.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
 import {
   areChecks,
@@ -44,7 +44,7 @@ export function createTree(options: TreeOptions): Reporter {
     else stdout.write(`${text}\n`)
   }
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
-    fit(text, stdout.columns ?? 80).map((line) => color[colour](line))
+    text.split('\n').map((line) => color[colour](line))
   return {
     event: (event) => {
       if (apply(event)) running ??= draw(phases, options)
@@ -61,9 +61,8 @@ export function createTree(options: TreeOptions): Reporter {
         const failures = formatFailures(summary.outcomes).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (verbose) trailer.push(...formatStacks(summary.outcomes))
-        const width = stdout.columns ?? 80
-        if (running) trailer.push('', ...formatClosing(summary, width), formatSummary(summary))
-        trailer.push(...formatLast(summary, width))
+        if (running) trailer.push('', ...formatClosing(summary), formatSummary(summary))
+        trailer.push(...formatLast(summary))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },

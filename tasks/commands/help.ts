@@ -1,5 +1,4 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
-import { breakLines } from '../../lib/wording.ts'
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
 import { asTyped, type OptionName, optionNames, optionTable } from '../request/options.ts'
@@ -99,8 +98,20 @@ export function listText(): string {
 /** The right part begins at the column, on the next line if the left part is too long. */
 function formatRow(left: string, right: string, column: number, indent = 2): string[] {
   const head = `${' '.repeat(indent)}${left}`
-  const lines = breakLines(right, width, column, column)
+  const lines = breakLines(right, width - column).map((line) => ' '.repeat(column) + line)
   return head.length < column ? [head + lines.join('\n').slice(head.length)] : [head, ...lines]
+}
+
+/** Broken between words. */
+function breakLines(text: string, columns: number): string[] {
+  const [first = '', ...words] = text.split(' ')
+  const lines = [first]
+  for (const word of words) {
+    const longer = `${lines.at(-1)} ${word}`
+    if (longer.length > columns) lines.push(word)
+    else lines.splice(-1, 1, longer)
+  }
+  return lines
 }
 
 const general: Readonly<Record<Finding, string>> = {
@@ -114,10 +125,9 @@ const general: Readonly<Record<Finding, string>> = {
 function formatStatuses(findings: Readonly<Partial<Record<Finding, string>>>): string[] {
   const known = (Object.keys(findings) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
   const meanings = known.map((finding) => `${statuses[finding]} ${findings[finding]}`)
-  return breakLines(
+  const [first = '', ...others] = breakLines(
     `Exit status: 0 success; ${[...meanings, '128 + signal when ended by one'].join('; ')}.`,
-    width,
-    0,
-    2,
+    width - 2,
   )
+  return [first, ...others.map((line) => `  ${line}`)]
 }

@@ -5,7 +5,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { PlacesSeen } from '../../lib/remote/answer.ts'
 import { reloadFlag } from '../../lib/remote/look.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { breakLines, formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
+import { formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import { commandOf } from '../request/host.ts'
@@ -52,12 +52,10 @@ export async function planRotation(
   rotation: Rotation,
   { install, at, seen }: { readonly install: Install; readonly at: number; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
-  const { options, cluster, print, width } = request
+  const { options, cluster, print } = request
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
-  const say = (text: string, indent = 0) => {
-    for (const line of breakLines(text, width, indent, indent + 2)) print(line)
-  }
+  const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({

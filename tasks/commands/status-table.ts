@@ -1,16 +1,6 @@
-/** The table of `status`, to fit a terminal. Pure. */
+/** The table of `status`. Pure. */
 import { styleText } from 'node:util'
-import {
-  breakLines,
-  capital,
-  count,
-  foldAlike,
-  formatDate,
-  formatLeft,
-  formatNames,
-  isNear,
-  printable,
-} from '../../lib/wording.ts'
+import { capital, count, foldAlike, formatDate, formatLeft, formatNames, isNear, printable } from '../../lib/wording.ts'
 import {
   type FirstToEnd,
   fold,
@@ -38,8 +28,6 @@ export interface StatusTable extends Rows {
   readonly plan: string
   readonly run: string
   readonly now: Date
-  /** Columns. */
-  readonly width: number
   /** A row for everything, however many there are. */
   readonly verbose: boolean
 }
@@ -55,18 +43,17 @@ interface Row {
 }
 
 /** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
-export function formatStatus({ items, nodes, counted, plan, run, now, width, verbose }: StatusTable): string[] {
+export function formatStatus({ items, nodes, counted, plan, run, now, verbose }: StatusTable): string[] {
   const isLong = items.length + nodes.length > mostRows
   const folded = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows, isLong))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const cutShort = items.find(endsWithItsCa)
-  const paragraph = (text: string) => breakLines(text, width, 0, 2)
   const parts = [
-    counted.items.length + counted.nodes.length > 0 ? paragraph(sumUp(counted, { plan, run, now })) : [],
-    items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now))), width) : [],
-    cutShort?.end ? paragraph(`* its CA expires first, on ${formatDate(cutShort.end, now)}`) : [],
-    nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map(nodeRow)), width) : [],
+    counted.items.length + counted.nodes.length > 0 ? [sumUp(counted, { plan, run, now })] : [],
+    items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now)))) : [],
+    cutShort?.end ? [`* its CA expires first, on ${formatDate(cutShort.end, now)}`] : [],
+    nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map(nodeRow))) : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
@@ -115,21 +102,16 @@ function foldRows(rows: readonly Row[], isLong: boolean): Row[] {
   })
 }
 
-function formatRows(nameHeading: string, headings: readonly string[], rows: readonly Row[], width: number): string[] {
+function formatRows(nameHeading: string, headings: readonly string[], rows: readonly Row[]): string[] {
   const widths = headings.map((heading, i) =>
     Math.max(heading.length, ...rows.map(({ cells }) => cells[i]?.length ?? 0)),
   )
-  const taken = widths.reduce((sum, each) => sum + each + 2, 2)
   const longest = Math.max(nameHeading.length, ...rows.map(({ name }) => name.length))
-  const nameWidth = Math.min(longest, Math.max(width - taken, 12))
   const line = (name: string, cells: readonly string[]) =>
-    [cut(name, nameWidth).padEnd(nameWidth), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
+    [name.padEnd(longest), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
   const format = ({ mark, colour, name, cells, why }: Row): string[] => {
     const text = `${mark} ${line(name, cells)}`
-    const lines =
-      headings.length > 0
-        ? [text.trimEnd(), ...(why ? breakLines(why, width, 4, 4) : [])]
-        : breakLines(`${text}  ${why}`, width, 0, nameWidth > width / 2 ? 4 : nameWidth + 4)
+    const lines = headings.length > 0 ? [text.trimEnd(), ...(why ? [`    ${why}`] : [])] : [`${text}  ${why}`]
     return lines.map((each) => (colour === 'green' ? each : styleText(colour, each)))
   }
   return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]

@@ -6,7 +6,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
-import { breakLines, fit, printable } from '../../lib/wording.ts'
+import { printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formatFormer, formerHolders } from '../request/former-holders.ts'
@@ -102,7 +102,7 @@ interface Found {
 
 /** A rotation is first: it explains much of what follows. */
 function asText(request: Request, { workspace, graph, outcomes }: Seen, found: Found): string[] {
-  const { width, options } = request
+  const { options } = request
   const { items, nodes, onFolder, rotations, ways } = found
   const { now } = workspace
   const shown = options.quiet
@@ -113,20 +113,25 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
   const isWhole = options.nodes.length === 0
   const former = isWhole ? formerHolders(workspace) : []
   const caEnds = isWhole ? adviseOnCa(workspace) : undefined
-  const paragraphs = (texts: readonly string[]) => texts.flatMap((text) => breakLines(printable(text), width, 0, 2))
   const parts = [
-    paragraphs(noteOnLoss(workspace)),
-    paragraphs(rotations.flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])),
-    formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, width, verbose: options.verbose }),
+    noteOnLoss(workspace).map(printable),
+    rotations
+      .flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])
+      .map(printable),
+    formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, verbose: options.verbose }),
     items.length + nodes.length === 0
       ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
       : [],
     [
-      ...paragraphs([...onFolder, ...(isWhole ? noteOnValidity(workspace, own) : []), ...warningsOf(own)]),
-      ...former.flatMap((each) => fit(printable(formatFormer(each)), width)),
-      ...formatFailures(own).flatMap((text) => fit(text, width)),
+      ...[
+        ...onFolder,
+        ...(isWhole ? noteOnValidity(workspace, own) : []),
+        ...warningsOf(own),
+        ...former.map(formatFormer),
+      ].map(printable),
+      ...formatFailures(own),
     ],
-    paragraphs(caEnds ? [formatCaAdvice(caEnds, now)] : []).map((line) => styleText('bold', line)),
+    caEnds ? [styleText('bold', formatCaAdvice(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }

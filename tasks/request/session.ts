@@ -35,8 +35,6 @@ export interface Call extends Pick<Host, 'env' | 'cwd' | 'now'> {
   readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
   readonly print: (line: string) => void
   readonly printError: (text: string) => void
-  /** Columns of the terminal. */
-  readonly width: number
 }
 
 /** For a command that has a cluster.yaml. */

@@ -74,7 +74,7 @@ export async function planFakes(all: readonly Target[]) {
   }))
   /** As they are written, without a colour; progress says when it ends. */
   const tell = async (
-    options: Partial<Pick<PlanLinesOptions, 'width' | 'detail'>> = {},
+    options: Partial<Pick<PlanLinesOptions, 'detail'>> = {},
     closing: Closing = { advice: [], nextToExpire: undefined },
   ) => {
     const told: string[] = []
@@ -82,10 +82,8 @@ export async function planFakes(all: readonly Target[]) {
     const end = async () => void told.push('the progress ends')
     const progress: Reporter = { event: nothing, note: nothing, problem: nothing, end }
     const write = (text: string) => void told.push(text)
-    await createPlanLines(
-      { phases: views, detail: 'normal', width: 80, isTerminal: false, write, ...options },
-      progress,
-    ).end(summarise(outcomes, 0.3, 4, closing))
+    const plan = createPlanLines({ phases: views, detail: 'normal', write, ...options }, progress)
+    await plan.end(summarise(outcomes, 0.3, 4, closing))
     return told.map(stripVTControlCharacters)
   }
   return { views, outcomes, entries, tell }

@@ -6,8 +6,8 @@ import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/
 import { fakeTarget, fresh } from '../../support/fake-target.ts'
 
 /** Between the end of the progress and the counts. */
-async function planOf(verdicts: Readonly<Record<string, Verdict>>, width = 80): Promise<string[]> {
-  return (await (await planFakes(fakeCluster(verdicts))).tell({ width })).slice(1, -1)
+async function planOf(verdicts: Readonly<Record<string, Verdict>>): Promise<string[]> {
+  return (await (await planFakes(fakeCluster(verdicts))).tell()).slice(1, -1)
 }
 
 test('the progress ends before the plan begins, and the counts come last', async () => {
@@ -81,12 +81,9 @@ test('targets with which the same is done share an entry, and others have their 
   ])
 })
 
-test('warnings of what is fresh are reported below the plan, broken to fit', async () => {
-  const warning = `the CA expires soon, ${'and all that it issued with it, '.repeat(4)}`.trim()
-  const told = await planOf({ leaf: { ...fresh, warning } }, 60)
-  assert.ok(told.length > 2)
-  for (const line of told) assert.ok(line.length <= 60, line)
-  assert.equal(told.map((line) => line.trim()).join(' '), `leaf: ${warning} Nothing to do.`)
+test('warnings of what is fresh are reported below the plan', async () => {
+  const told = await planOf({ leaf: { ...fresh, warning: 'the CA expires soon' } })
+  assert.deepEqual(told, ['leaf: the CA expires soon', 'Nothing to do.'])
 })
 
 const names = Array.from({ length: 30 }, (_, i) => `a-node-with-a-long-name-${i}`)
@@ -95,11 +92,9 @@ const manyNodes = [
   ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
 ]
 
-test('no line is wider than the terminal, however much there is to tell', async () => {
+test('of many targets the first few are named', async () => {
   const { tell } = await planFakes(manyNodes)
-  for (const width of [50, 80, 200])
-    for (const line of await tell({ width })) assert.ok(line.length <= width, `${line.length} > ${width}: ${line}`)
-  assert.match((await tell({ width: 1000 })).join('\n'), /~ a-node-with-a-long-name-0, .* and 27 more {2}follows leaf/)
+  assert.match((await tell()).join('\n'), /~ a-node-with-a-long-name-0, .* and 27 more {2}follows leaf/)
 })
 
 test('with all detail every target has an entry of its own, and none is left out', async () => {

@@ -4,8 +4,8 @@ import type { Outcome } from '../../../lib/graph/executor.ts'
 import { type Closing, formatClosing, summarise } from '../../../lib/show/summary.ts'
 
 const nothing: Closing = { advice: [], nextToExpire: undefined }
-const closing = (outcomes: Readonly<Record<string, Outcome>>, told = nothing, width = 80) =>
-  formatClosing(summarise(new Map(Object.entries(outcomes)), 0, 0, told), width)
+const closing = (outcomes: Readonly<Record<string, Outcome>>, told = nothing) =>
+  formatClosing(summarise(new Map(Object.entries(outcomes)), 0, 0, told))
 const made = (file: string, isNew: boolean): Outcome => ({
   kind: 'built',
   reasons: [isNew ? { kind: 'missing', path: file } : { kind: 'san-changed', added: ['a'], removed: [] }],
@@ -78,12 +78,4 @@ test('a run that found everything fresh says so, and what expires next', () => {
 test('a look that changes nothing has no such end, nor has a run that could not begin', () => {
   assert.deepEqual(closing({ ca: { kind: 'fresh', reasons: [] } }), [])
   assert.deepEqual(closing({}, { advice: [], nextToExpire }), [])
-})
-
-test('a row that is too long goes on below its text', () => {
-  const names = Array.from({ length: 4 }, (_, i) => `a-long-name-of-a-certificate-${i}.pem`)
-  const rows = closing(Object.fromEntries(names.map((name) => [name, made(name, true)])), nothing, 60)
-  assert.ok(rows.length > 1)
-  for (const row of rows) assert.ok(row.length <= 60, row)
-  for (const row of rows.slice(1)) assert.match(row, /^ {11}\S/)
 })

@@ -35,13 +35,12 @@ const format = ({ items = [], nodes = [], ...told }: Partial<StatusTable>) =>
     plan: 'plan',
     run: 'run',
     now,
-    width: 80,
     verbose: false,
     ...told,
   }).map(stripVTControlCharacters)
-const first = (items: readonly Item[]) => format({ items, width: 200 })[0] ?? ''
+const first = (items: readonly Item[]) => format({ items })[0] ?? ''
 /** Below the sentence and its blank line. */
-const table = (told: Partial<StatusTable>) => format({ width: 200, ...told }).slice(2)
+const table = (told: Partial<StatusTable>) => format(told).slice(2)
 
 test('what is right and differs in nothing but its name is one row; of the rest two that are alike have a row each', () => {
   const odd = (count: number) =>
@@ -113,28 +112,12 @@ test('what expires with its CA is marked, and the effective expiry is shown', ()
   ])
 })
 
-const long = {
-  items: ['a', 'b'].map((letter) =>
-    item(letter.repeat(52), {
-      ...{ state: 'stale', why: 'SAN added: a-name.example.org; '.repeat(9) },
-      onNodes: new Map([['x', 'same']]),
-    }),
-  ),
-  nodes: [nodeItem('c'.repeat(52), 'failed', { why: 'connection refused '.repeat(9).trim() })],
-}
-for (const width of [60, 80, 200])
-  test(`in ${width} columns no line is wider, however long names and reasons are, and each has its name`, () => {
-    const told = format({ ...long, width })
-    for (const line of told) assert.ok(line.length <= width, `${line.length} > ${width}: ${line}`)
-    for (const name of ['aaaa', 'bbbb', 'cccc']) assert.match(told.join('\n'), new RegExp(`^[●✖] ${name}`, 'm'))
-  })
-
 test('no control character of a file or a node reaches the terminal', () => {
   const why = 'cat: \x1b[2Jno such file'
   const items = [item('a', { state: 'stale', why })]
   const nodes = [nodeItem('b', 'failed', { why })]
   const counted = { items, nodes }
-  const told = formatStatus({ items, nodes, counted, plan: 'plan', run: 'run', now, width: 80, verbose: false })
+  const told = formatStatus({ items, nodes, counted, plan: 'plan', run: 'run', now, verbose: false })
   assert.doesNotMatch(told.join('\n'), /\x1b\[2J/)
 })
 
@@ -148,7 +131,7 @@ test('a row is right only if all nodes that should have the file have it', () =>
 })
 
 test('deployed, installed and loaded are three numbers of nodes, each among those that were looked at', () => {
-  const rollout = (...nodes: NodeItem[]) => format({ items: [item('a')], nodes, width: 300 })[0]?.split(/; |\. F/)[1]
+  const rollout = (...nodes: NodeItem[]) => format({ items: [item('a')], nodes })[0]?.split(/; |\. F/)[1]
   const states = (installed: boolean, loaded: boolean) => nodeItem('b', 'fresh', { installed, loaded })
   assert.equal(
     rollout(states(true, true), states(true, false), states(false, false), nodeItem('gateway', 'fresh')),
@@ -161,7 +144,7 @@ test('the first line is a sentence: whether everything matches, and what expires
   const nodes = (state: NodeItem['state'], count: number) =>
     Array.from({ length: count }, (_, i) => nodeItem(`${state}${i}`, state))
   const expiry = '. First to expire: a, on 2027-12-26, in 300d'
-  const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on, width: 300 })[0]
+  const told = (items: Item[], on: NodeItem[] = []) => format({ items, nodes: on })[0]
   assert.equal(told([item('a')]), `1 item matches cluster.yaml${expiry}`)
   assert.equal(told([], nodes('fresh', 3)), 'Deployed on 3 of 3 nodes')
   const two = [item('a'), item('b', { end: undefined })]
@@ -213,7 +196,7 @@ test('the first line counts what is not shown too, and the kubeconfig of the use
     item('mine', { id: 'local-kubeconfig', where: 'user', state: 'stale', days: 1 }),
   ]
   assert.equal(
-    format({ items: shown, counted: { items: counted, nodes: [] }, width: 200 })[0],
+    format({ items: shown, counted: { items: counted, nodes: [] } })[0],
     '1 of 4 items differs from cluster.yaml (see plan). First to expire: a, worker0, worker1, worker2, on 2027-12-26, in 300d',
   )
 })
