@@ -1,7 +1,7 @@
 /** A cluster.yaml before it is text: unknown values are undefined. Pure. */
 import { lookup } from 'node:dns/promises'
 import { userInfo } from 'node:os'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import pLimit from 'p-limit'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
@@ -9,7 +9,6 @@ import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts
 import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import { map } from '../../lib/cluster/problem.ts'
 import { clusterSchema, keyKinds, layoutNames, providers, usualLayout } from '../../lib/cluster/schema.ts'
-import { isDnsName } from '../../lib/cluster/values.ts'
 import { isErrno, usageFailure } from '../../lib/failure.ts'
 import { printConfig } from '../../lib/remote/route.ts'
 import type { ConfigUse } from '../../lib/remote/ssh-command.ts'
@@ -181,25 +180,16 @@ function text(value: unknown): string {
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
 }
 
+/** What some of the options mean; the paths are absolute. */
 export interface Requested {
-  /** Absolute. */
   readonly folder: string
-  /** The cluster.yaml to write: absolute, and as it is typed. */
+  /** The cluster.yaml to write. */
   readonly file: string
-  readonly typedFile: string
-  /** An auth/ that may be there: absolute. */
+  /** An auth/ that may be there. */
   readonly auth: string
-  /** As given by --from: then it must be an auth/. */
-  readonly from: string | undefined
   /** Undefined: what the files of auth/ tell. */
   readonly layout: LayoutName | undefined
-  readonly name: string | undefined
-  /** Undefined if it can't be a cluster's name. */
-  readonly folderName: string | undefined
   readonly nodes: readonly DraftNode[]
-  readonly virtualIP: string | undefined
-  readonly user: string | undefined
-  /** Absolute. */
   readonly sshConfig: string | undefined
 }
 
@@ -207,7 +197,7 @@ const roles = ['control', 'worker', 'gateway'] as const
 
 /** Throws a usage Failure. */
 export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>): Requested {
-  const { names, config, from, layout, name, sshConfig, virtualIP, user } = options
+  const { names, config, from, layout, sshConfig } = options
   const [typed, ...more] = names.slice(1)
   if (typed === undefined || typed === '' || more.length > 0)
     throw wrong(
@@ -215,19 +205,12 @@ export function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'path
     )
   if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
   const folder = pathOf(typed)
-  const own = basename(folder)
   return {
     folder,
     file: join(folder, 'cluster.yaml'),
-    typedFile: join(typed, 'cluster.yaml'),
     auth: from === undefined ? join(folder, 'auth') : pathOf(from),
-    from,
     layout: parseLayout(layout),
-    name,
-    folderName: isDnsName(own) ? own : undefined,
     nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
-    virtualIP,
-    user,
     sshConfig: sshConfig === undefined ? undefined : pathOf(sshConfig),
   }
 }
@@ -247,11 +230,6 @@ function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   })
 }
 
-/** As it is typed. */
-export function formatWord({ name, host }: DraftNode): string {
-  return host === undefined ? name : `${name}=${host}`
-}
-
 /** With init's own help. */
 export function wrong(message: string) {
   return usage(message, 'init')
@@ -267,7 +245,8 @@ interface Host {
 const concurrency = 16
 
 /** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
-export async function findHosts(draft: Draft, { user, sshConfig }: Requested, call: Call): Promise<Draft> {
+export async function findHosts(draft: Draft, { sshConfig }: Requested, call: Call): Promise<Draft> {
+  const { user } = call.options
   const limit = pLimit(concurrency)
   const use = { folder: call.cwd(), ssh: { configFile: sshConfig } }
   const hosts = await Promise.all(

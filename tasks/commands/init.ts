@@ -1,20 +1,11 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import {
-  accessSync,
-  closeSync,
-  constants,
-  lstatSync,
-  openSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { accessSync, constants, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
 import type { Problem } from '../../lib/cluster/problem.ts'
 import { usualLayout } from '../../lib/cluster/schema.ts'
+import { isDnsName } from '../../lib/cluster/values.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
@@ -24,6 +15,7 @@ import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { formatCommand } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
+import type { Options } from '../request/options.ts'
 import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt, layoutsIn } from './init-adoption.ts'
@@ -33,7 +25,6 @@ import {
   findHosts,
   findMissing,
   formatCluster,
-  formatWord,
   newDraft,
   parseRequested,
   plainCluster,
@@ -45,11 +36,11 @@ import {
 export async function init(call: Call): Promise<readonly Finding[]> {
   const requested = parseRequested(call)
   refuseExisting(requested.file)
-  const begun = beginDraft(requested)
+  const begun = beginDraft(requested, call.options)
   // Before a name from it is passed to ssh.
-  checkDraft(begun, requested)
+  checkDraft(begun)
   const draft = await findHosts(begun, requested, call)
-  checkDraft(draft, requested)
+  checkDraft(draft)
   call.signal.throwIfAborted()
   return report(draft, write(draft, requested), requested, call)
 }
@@ -63,18 +54,18 @@ function write(draft: Draft, { folder, file }: Requested): string {
   return text
 }
 
-function report(draft: Draft, text: string, requested: Requested, { options, print, clone, cwd }: Call): Finding[] {
+function report(draft: Draft, text: string, { file }: Requested, call: Call): Finding[] {
+  const { options, print } = call
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = findMissing(text)
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    if (options.json) print(formatJsonLine({ type: 'file', name: basename(requested.file), path: requested.file }))
-    else say(`${requested.file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
+    if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
+    else say(`${file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
   }
-  for (const { line, what } of missing) say(`${requested.file}:${line}: missing: ${what}`)
-  if (!options.quiet)
-    say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(requested, cwd(), clone)}`)
+  for (const { line, what } of missing) say(`${file}:${line}: missing: ${what}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, call)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 
@@ -90,29 +81,30 @@ function formatLogins({ ssh, nodes }: Draft): string {
   ].join(', ')
 }
 
-function nextCommand({ file, typedFile, from }: Requested, cwd: string, clone: string | undefined): string {
-  const config = file === join(cwd, 'cluster.yaml') ? undefined : typedFile
+function nextCommand(file: string, { options: { names, from }, cwd, clone }: Call): string {
+  const [, folder = ''] = names
+  const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, { config, clone })
 }
 
 /** Throws a usage Failure. */
-function beginDraft(requested: Requested): Draft {
+function beginDraft(requested: Requested, { from, name: given, user, virtualIP }: Options): Draft {
   const layout = chooseLayout(requested)
   const adopted = adopt(requested.auth, layout)
-  if (!adopted && requested.from !== undefined)
-    throw usageFailure(`--from ${requested.from}: it has no ${layout.files.certificate(caName)} that can be read`)
-  const name = requested.name ?? adopted?.name ?? requested.folderName
-  if (name === undefined)
-    throw wrong(`the folder's name, ${basename(requested.folder)}, is not a DNS name: give --name`)
+  if (!adopted && from !== undefined)
+    throw usageFailure(`--from ${from}: it has no ${layout.files.certificate(caName)} that can be read`)
+  const own = basename(requested.folder)
+  const name = given ?? adopted?.name ?? (isDnsName(own) ? own : undefined)
+  if (name === undefined) throw wrong(`the folder's name, ${own}, is not a DNS name: give --name`)
   const draft = adopted ?? newDraft(name, layout)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
   return {
     ...draft,
     name,
-    api: { ...draft.api, virtualIP: requested.virtualIP ?? draft.api.virtualIP },
-    ssh: { ...draft.ssh, user: requested.user ?? draft.ssh.user, configFile: configFile(requested) },
+    api: { ...draft.api, virtualIP: virtualIP ?? draft.api.virtualIP },
+    ssh: { ...draft.ssh, user: user ?? draft.ssh.user, configFile: configFile(requested) },
     nodes,
   }
 }
@@ -144,48 +136,20 @@ function configFile({ folder, sshConfig }: Requested): string | undefined {
   return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
 }
 
-/** Throws a usage Failure with every problem except values that are not known yet. */
-function checkDraft(draft: Draft, requested: Requested): void {
+/** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
+function checkDraft(draft: Draft): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
-  const lines = problems.map(
-    (problem) => `${sourceOf(problem, draft, requested)}: ${formatExplained(problem)}${hintOf(problem, draft)}`,
+  const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
+  throw wrong(
+    ['cluster.yaml would not be valid with these options and the files that were found:', ...new Set(lines)].join('\n'),
   )
-  throw wrong([...new Set(lines)].join('\n'))
-}
-
-/** A hint for a name that Kubernetes refuses but ssh may know: a full name, an address, an alias with a dot. */
-function hintOf({ path: [section, key, part] }: Problem, { nodes }: Draft): string {
-  const { name = '', host } = (section === 'nodes' && nodes[Number(key)]) || {}
-  const isHost = part === 'name' && host === undefined && /[.:_]/.test(name) && /^[\w.:-]+$/.test(name)
-  return isHost ? `; if ssh knows it by that, write NAME=${name}` : ''
 }
 
 function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Draft): boolean {
   if (more.length > 0) return false
   if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
   return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
-}
-
-function sourceOf({ path }: Problem, draft: Draft, requested: Requested): string {
-  const [section, key, part] = path
-  const node = section === 'nodes' && typeof key === 'number' ? draft.nodes[key] : undefined
-  const typed = node && requested.nodes.find(({ name, role }) => name === node.name && role === node.role)
-  if (typed) return `--${typed.role} ${formatWord(typed)}`
-  switch ([section, part === undefined ? key : ''].filter((word) => word !== undefined).join('.')) {
-    case 'nodes':
-      return '--control'
-    case 'name':
-      return `--name ${draft.name}`
-    case 'api.virtualIP':
-      return `--virtual-ip ${draft.api.virtualIP}`
-    case 'ssh.user':
-      return `--user ${draft.ssh.user}`
-    case 'ssh.configFile':
-      return `--ssh-config ${draft.ssh.configFile}`
-    default:
-      return `${requested.auth}: ${formatPath(path)}`
-  }
 }
 
 /** Throws a usage Failure if anything has that name, even a symbolic link. */
@@ -196,28 +160,16 @@ function refuseExisting(file: string): void {
 /** Returns whether it is new: nothing that is there is replaced. */
 function addFile(file: string, text: string): boolean {
   return doing('write', file, () => {
-    const opened = openNew(file)
-    if (opened === undefined) return false
     try {
-      writeFileSync(opened, text)
+      writeFileSync(file, text, { flag: 'wx' })
+      return true
     } catch (error) {
+      if (isErrno(error, 'EEXIST')) return false
       // As on a full disk, where a part may be written.
-      rmSync(file)
+      rmSync(file, { force: true })
       throw error
-    } finally {
-      closeSync(opened)
     }
-    return true
   })
-}
-
-function openNew(file: string): number | undefined {
-  try {
-    return openSync(file, 'wx')
-  } catch (error) {
-    if (isErrno(error, 'EEXIST')) return undefined
-    throw error
-  }
 }
 
 function exists(file: string) {

@@ -160,7 +160,7 @@ export const commands: readonly Command[] = [
       'from',
     ],
     means: {
-      control: 'the control nodes, by the names ssh has',
+      control: 'the control nodes; NAME=HOST for one that ssh knows by another name',
       worker: 'the workers',
       gateway: 'the load balancers',
       'virtual-ip': 'where the API is reached through the load balancer',
