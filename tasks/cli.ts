@@ -56,7 +56,7 @@ async function respond(args: readonly string[], host: Host, ending: Ending): Pro
 async function answer({ command, options }: CommandLine): Promise<string | undefined> {
   if (options.help) {
     const { helpOf, helpText } = await import('./commands/help.ts')
-    return options.names.length > 0 ? helpOf(command, options.names) : helpText()
+    return options.names.length > 0 ? helpOf(command) : helpText()
   }
   if (options.version) return await version(options.json)
   if (options.list) return await list(options.json)

@@ -1,9 +1,9 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
-import { asTyped, type OptionName, optionNames, optionTable } from '../request/options.ts'
-import { groups, type Phase, phases } from '../tables/phases.ts'
-import { type Command, commands, commonOptions, run } from './table.ts'
+import { asTyped, type OptionName, optionTable } from '../request/options.ts'
+import { phases } from '../tables/phases.ts'
+import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
 /** Columns. */
 const width = 80
@@ -11,62 +11,45 @@ const [commandColumn, optionColumn, listColumn] = [33, 23, 20]
 
 export function helpText(): string {
   const rows: [string, string][] = [
-    [formatCommand('bootstrap', {}), 'every phase, in order'],
+    everyPhase,
     ...commands.map((command): [string, string] => [usageOf(command), command.does]),
-    [formatCommand('COMMAND --help', {}), 'what that command does, and its options'],
-    [formatCommand('--list', {}), helpWith('list', run)],
+    [formatCommand('COMMAND --help', {}), 'what that command does, its options and exit statuses'],
   ]
   return [
     'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
     '',
     ...rows.flatMap(([left, right]) => formatRow(left, right, commandColumn)),
     ...['', ...formatPhases()],
-    ...['', 'Options', ...optionNames.flatMap((name) => formatOption(name, helpOfAll(name)))],
-    ...['', ...formatStatuses(general)],
+    ...['', 'Options of every command'],
+    ...[...commonOptions, ...questions].flatMap((name) => formatOption(name, run)),
   ].join('\n')
 }
 
-/** `names`: the words before --help; the phases among them are explained. */
-export function helpOf(command: Command, names: readonly string[] = []): string {
-  const isRun = command.name === ''
-  const asked = phases.filter(({ name }) => names.includes(name) || names.some((each) => groups[each]?.includes(name)))
+export function helpOf(command: Command): string {
+  const isRun = command === run
   return [
-    ...(isRun ? formatRow(formatCommand('bootstrap', {}), 'every phase, in order', commandColumn) : []),
+    ...(isRun ? formatRow(...everyPhase, commandColumn) : []),
     ...formatRow(usageOf(command), command.does, commandColumn),
-    ...(isRun ? ['', ...formatPhases(asked)] : []),
+    ...(isRun ? ['', ...formatPhases()] : []),
     ...(command.options.length > 0 ? ['', 'Options'] : []),
-    ...command.options.flatMap((name) => formatOption(name, helpWith(name, command))),
+    ...command.options.flatMap((name) => formatOption(name, command)),
     ...['', formatCommon(command)],
-    ...['', ...formatStatuses({ ...command.findings, usage: general.usage })],
+    ...['', ...formatStatuses(command.findings)],
   ].join('\n')
 }
+
+const everyPhase: [string, string] = [formatCommand('bootstrap', {}), 'every phase, in order']
 
 function usageOf({ name, operands = '' }: Command): string {
   return formatCommand([name, operands].filter(Boolean).join(' '), {})
 }
 
-/** Explains some phases; for all, or none, it lists only the names. */
-function formatPhases(some: readonly Phase[] = []): string[] {
-  if (some.length > 0 && some.length < phases.length)
-    return some.flatMap(({ name, makes }) => formatRow(name, makes, optionColumn))
+function formatPhases(): string[] {
   return formatRow('Phases:', phases.map(({ name }) => name).join(', '), 'Phases: '.length, 0)
 }
 
-function formatOption(name: OptionName, help: string): string[] {
-  return formatRow(asTyped(name), help, optionColumn)
-}
-
-function helpWith(name: OptionName, { means }: Command): string {
-  return means?.[name] ?? optionTable[name].help ?? ''
-}
-
-/** What it means to most commands, then what it means to others. */
-function helpOfAll(name: OptionName): string {
-  const own = commands.flatMap(({ name: command, means }) => {
-    const text = means?.[name]
-    return text === undefined ? [] : `${command && `${command}: `}${text}`
-  })
-  return [optionTable[name].help, ...own].filter(Boolean).join('; ')
+function formatOption(name: OptionName, { means }: Command): string[] {
+  return formatRow(asTyped(name), means?.[name] ?? optionTable[name].help ?? '', optionColumn)
 }
 
 function formatCommon({ auth }: Command): string {
@@ -114,17 +97,10 @@ function breakLines(text: string, columns: number): string[] {
   return lines
 }
 
-const general: Readonly<Record<Finding, string>> = {
-  usage: 'bad usage or cluster.yaml',
-  refused: 'refused to replace something irreplaceable',
-  failed: 'a target failed',
-  stale:
-    'found something to make (--dry-run, status, verify) or to fill in (init), or the CA is about to expire (runs)',
-}
-
-function formatStatuses(findings: Readonly<Partial<Record<Finding, string>>>): string[] {
-  const known = (Object.keys(findings) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
-  const meanings = known.map((finding) => `${statuses[finding]} ${findings[finding]}`)
+function formatStatuses(findings: Command['findings']): string[] {
+  const all = { ...findings, usage: 'bad usage or cluster.yaml' }
+  const known = (Object.keys(all) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
+  const meanings = known.map((finding) => `${statuses[finding]} ${all[finding]}`)
   const [first = '', ...others] = breakLines(
     `Exit status: 0 success; ${[...meanings, '128 + signal when ended by one'].join('; ')}.`,
     width - 2,

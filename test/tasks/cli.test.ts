@@ -356,7 +356,7 @@ test('in GitHub Actions each mistake in cluster.yaml is an annotation of its lin
   }
 })
 
-test('--list shows every phase and command, --help every option, without a cluster.yaml', async (t) => {
+test('--list shows every phase and command, --help the options of all, without a cluster.yaml', async (t) => {
   const folder = scratch(t)
   const list = await run(folder, ['--list'])
   assert.equal(list.status, 0)
@@ -372,8 +372,7 @@ test('--list shows every phase and command, --help every option, without a clust
   for (const flag of ['--help', '-h']) {
     const help = await run(folder, [flag])
     assert.equal(help.status, 0)
-    for (const option of ['--config FILE', '--dry-run', '--node NAME', '--json'])
-      assert.ok(help.stdout.includes(option))
+    for (const option of ['--config FILE', '--json']) assert.ok(help.stdout.includes(option))
   }
   assert.deepEqual(readdirSync(folder), [])
 })
