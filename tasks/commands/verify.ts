@@ -16,7 +16,6 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { formatDate } from '../../lib/wording.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding, Reading } from '../request/job.ts'
@@ -34,21 +33,10 @@ export function verify(request: Request): Reading {
   return {
     graph,
     read: async (session) => {
-      const expired = findExpiredCa(session.workspace)
-      if (expired) return () => Promise.reject(expired)
       const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
       return () => show(request, seen)
     },
   }
-}
-
-/** Reported alone: no connection is accepted then, and each would report nothing else. */
-function findExpiredCa({ auth, now, command }: Workspace): Failure | undefined {
-  const end = tryCertificate(auth, caName)?.notAfter
-  if (!end || end > now) return undefined
-  return new Failure(`the CA in ${auth.path} expired on ${formatDate(end, now)}, so no connection is accepted`, {
-    remedy: `reissue it over the same key, and then what it issued: ${command('ca --renew')}, then ${command('bootstrap')}`,
-  })
 }
 
 async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
