@@ -1,5 +1,6 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
 import { styleText } from 'node:util'
+import type { Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
 import type { TargetId } from '../graph/target.ts'
 import { isRepair } from '../reason.ts'
@@ -134,47 +135,29 @@ function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
   return [...advice.map(formatAdvice), ...toDo].map((text) => ({ label: toDoLabel, text }))
 }
 
-const filesFirst = ['replaced', 'new', 'renewed', 'changed', 'repaired'] as const
+const changes = ['replaced', 'new', 'renewed', 'changed', 'repaired', 'deployed', 'installed', 'restarted'] as const
 
 function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
-  const built = ofKind(outcomes, 'built').map(([id, outcome]) => ({
-    id,
-    node: id.slice(id.indexOf('/') + 1),
-    ...outcome,
-  }))
-  const byLabel = Map.groupBy(built, labelOf)
-  const files = filesFirst.flatMap((label) => {
-    const names = byLabel.get(label)?.flatMap(({ id, change, reasons }) => {
-      if (change?.kind === 'made') return change.files[0] ?? id
-      return !change && isRepair(reasons) ? reasons.map(({ path }) => path) : id
-    })
-    return names ? [{ label: capital(label), text: formatNames(names) }] : []
-  })
-  const deployed = built.flatMap(({ node, change }) =>
-    change?.kind === 'deployed' ? [{ node, files: change.files.length }] : [],
+  const byLabel = Map.groupBy(ofKind(outcomes, 'built'), ([, outcome]) => labelOf(outcome))
+  return changes.flatMap((label) =>
+    groupAlike(byLabel.get(label) ?? [], ([, { change }]) => restartsOf(change)).map((group) => {
+      const names = formatNames(group.flatMap(namesOf))
+      const units = restartsOf(group[0][1].change)
+      return { label: capital(label), text: units ? `${units} on ${names}` : names }
+    }),
   )
-  const installed = built.flatMap(({ node, change }) =>
-    change?.kind === 'installed' ? [{ node, files: change.paths.length, restarts: change.restarts }] : [],
-  )
-  const restarted = groupAlike(
-    installed.filter(({ restarts }) => restarts.length > 0),
-    ({ restarts }) => restarts.join(),
-  )
-  return [
-    ...files,
-    ...copiesRow('Deployed', 'to', deployed),
-    ...copiesRow('Installed', 'on', installed),
-    ...restarted.map((group) => ({
-      label: 'Restarted',
-      text: `${group[0].restarts.join(', ')} on ${formatNames(group.map(({ node }) => node))}`,
-    })),
-  ]
 }
 
-/** "41 files to control0, control1, control2 and 2 more" */
-function copiesRow(label: string, where: string, copies: readonly { node: string; files: number }[]): ClosingRow[] {
-  const some = copies.filter(({ files }) => files > 0)
-  const files = some.reduce((sum, each) => sum + each.files, 0)
-  const nodes = formatNames(some.map(({ node }) => node))
-  return files > 0 ? [{ label, text: `${count(files, 'file')} ${where} ${nodes}` }] : []
+function restartsOf(change: Change | undefined): string {
+  return change?.kind === 'installed' ? change.restarts.join(', ') : ''
+}
+
+type Built = ReturnType<typeof ofKind<'built'>>[number]
+
+/** The files that were made or repaired in auth/; the nodes that others were copied to. */
+function namesOf([id, { change, reasons }]: Built): string[] {
+  if (change?.kind === 'made') return [change.files[0] ?? id]
+  if (change?.kind === 'installed' || (change?.kind === 'deployed' && change.files.length > 0))
+    return [id.slice(id.indexOf('/') + 1)]
+  return !change && isRepair(reasons) ? reasons.map(({ path }) => path) : [id]
 }

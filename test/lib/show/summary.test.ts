@@ -32,8 +32,8 @@ test('a run ends with what changed, what is left to do and what expires next', (
   assert.deepEqual(closing(outcomes, { advice, nextToExpire }), [
     'New        ca.pem',
     'Changed    a.pem, b.pem',
-    'Deployed   3 files to one, two',
-    'Installed  6 files on one, two, three',
+    'Deployed   one, two',
+    'Installed  three',
     'Restarted  etcd, kubelet on one, two',
     'To do      one: a.pem replaced: copy it to where the units read it',
     'Next       ca expires on 2036-11-21',
