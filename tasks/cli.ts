@@ -93,7 +93,7 @@ async function createRequest(call: Call): Promise<Request> {
   const { clusterPath, readCluster } = await import('./request/cluster-file.ts')
   const { options } = call
   const file = clusterPath(call, options.config)
-  const { cluster, mistake } = readCluster(file, options.config)
+  const { cluster, mistake } = readCluster(file)
   return {
     ...call,
     cluster,

@@ -1,10 +1,10 @@
 /** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
-import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, withoutKeys } from '../../lib/wording.ts'
 import { known } from '../tables/files.ts'
 import { formatCommand } from './host.ts'
 
@@ -25,9 +25,9 @@ export function clusterPath({ cwd, pathOf }: Places, config: string | undefined)
   return config === undefined ? join(cwd(), 'cluster.yaml') : pathOf(config)
 }
 
-/** `config`: the file as it was typed, if it was. Throws a usage Failure with every problem. */
-export function readCluster(file: string, config?: string): ClusterFile {
-  const bytes = doing('read', file, () => readWhole(file, config), 'usage')
+/** Throws a usage Failure with every problem. */
+export function readCluster(file: string): ClusterFile {
+  const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem, next?: PlacedProblem) => {
@@ -49,19 +49,11 @@ export function readCluster(file: string, config?: string): ClusterFile {
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
-function readWhole(file: string, config = ''): Buffer {
+function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) {
-    const folder = config.includes('/') && basename(config) === 'cluster.yaml' ? quote(dirname(config)) : 'DIR'
-    throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand(`init ${folder}`, {})}`)
-  }
-  if (stat.isFile()) return readFileSync(file)
-  const inside = join(config, 'cluster.yaml')
-  const isFolder = config !== '' && stat.isDirectory()
-  throw usageFailure(
-    `${file} is not a plain file`,
-    isFolder ? `its cluster.yaml: --config ${quote(inside)}` : undefined,
-  )
+  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR', {})}`)
+  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
+  return readFileSync(file)
 }
 
 /** Beyond these no excerpt is shown: the message has the column. */
@@ -72,8 +64,7 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
   // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
   const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
   if (whole === '' || column > mostColumns) return undefined
-  // What is seen as one character may be several.
-  const before = [...new Intl.Segmenter().segment(whole.slice(0, column - 1))].length
+  const before = Math.min(column - 1, whole.length)
   return `    ${whole.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
 }
 

@@ -32,13 +32,6 @@ test('a tab is one column, as it is in the number of the column', () => {
   assert.deepEqual(at('\tb:\tc', 1, 5), ['     b: c', '        ^'])
 })
 
-test('a character of two code units, and one with an accent of its own, are one column', () => {
-  assert.deepEqual(at('{ 🐢: a, zo\u0301\u0142w: b }', 1, 17), [
-    '    { 🐢: a, zo\u0301\u0142w: b }',
-    '                  ^',
-  ])
-})
-
 test('a line of more than 200 columns is cut, and not shown if the column is not among them', () => {
   const line = `nodes: [${'a, '.repeat(100)}]`
   const shown = `    ${line.slice(0, 200)}`
