@@ -1,6 +1,6 @@
 /** The table of `status`. Pure. */
 import { styleText } from 'node:util'
-import { capital, count, foldAlike, formatDate, formatLeft, formatNames, isNear, printable } from '../../lib/wording.ts'
+import { capital, count, foldAlike, formatDate, formatLeft, formatNames, printable } from '../../lib/wording.ts'
 import {
   type FirstToEnd,
   fold,
@@ -11,8 +11,8 @@ import {
   type State,
 } from '../request/inventory.ts'
 
-/** Rows that are not right are folded if more than this are alike, or if there are more than this in all. */
-const [mostAlike, mostRows] = [2, 60]
+/** Rows that are not right are folded if more than this are alike. */
+const mostAlike = 2
 
 const marks: Readonly<Record<State, string>> = { fresh: '✔', stale: '●', failed: '✖' }
 
@@ -44,26 +44,23 @@ interface Row {
 
 /** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
 export function formatStatus({ items, nodes, counted, plan, run, now, verbose }: StatusTable): string[] {
-  const isLong = items.length + nodes.length > mostRows
-  const folded = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows, isLong))
+  const folded = (rows: readonly Row[]) => (verbose ? rows : foldRows(rows))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
-  const cutShort = items.find(endsWithItsCa)
   const parts = [
     counted.items.length + counted.nodes.length > 0 ? [sumUp(counted, { plan, run, now })] : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now)))) : [],
-    cutShort?.end ? [`* its CA expires first, on ${formatDate(cutShort.end, now)}`] : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map(nodeRow))) : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 function itemRow(item: Item, now: Date): Row {
-  const { state, name, purpose, issuer = '', certificate, end, why, onNodes } = item
-  const left = end === undefined ? '' : formatLeft(end.getTime() - now.getTime()) + (endsWithItsCa(item) ? '*' : '')
+  const { state, name, purpose, issuer = '', end, why, onNodes } = item
+  const expiry = end ? [formatDate(end, now), formatLeft(end.getTime() - now.getTime())] : ['', '']
   const same = [...onNodes.values()].filter((on) => on === 'same').length
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
-  const cells = [purpose, cut(printable(issuer), 13), certificate ? formatDate(certificate.notAfter, now) : '', left]
+  const cells = [purpose, cut(printable(issuer), 13), ...expiry]
   // A file is right if it is the same wherever it belongs.
   const isHere = isRight(item) && same === onNodes.size
   return {
@@ -81,22 +78,16 @@ function nodeRow({ node, state, why }: NodeItem): Row {
   return { mark: marks[state], colour, name: node, cells: [], why: printable(why) }
 }
 
-function endsWithItsCa({ certificate, end }: Item): boolean {
-  return (
-    certificate !== undefined && end !== undefined && end < certificate.notAfter && !isNear(end, certificate.notAfter)
-  )
-}
-
 function urgency(item: Item, now: Date): Colour {
   if (item.state === 'failed' || (item.end && item.end <= now)) return 'red'
   return isRight(item) ? 'green' : 'yellow'
 }
 
-function foldRows(rows: readonly Row[], isLong: boolean): Row[] {
+function foldRows(rows: readonly Row[]): Row[] {
   const textOf = ({ mark, colour, cells, why }: Row) => [mark, colour, ...cells, why].join('\n')
   return foldAlike(rows, ({ name }) => name, textOf).flatMap(({ group, shared }) => {
     const [first] = group
-    const isFolded = isLong || group.length > mostAlike || first.colour === 'green'
+    const isFolded = group.length > mostAlike || first.colour === 'green'
     if (group.length === 1 || !isFolded) return group
     return [{ ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first.why) }]
   })
@@ -151,14 +142,10 @@ function sumUp({ items, nodes }: Rows, { plan, run, now }: Pick<StatusTable, 'pl
     .join('. ')
 }
 
-/** "15 of 24 items have EXPIRED (kubernetes, admin, control0 and 12 more)": without people's certificates, whose expiry stops no cluster. */
+/** "15 of 24 items have EXPIRED (kubernetes, admin, control0 and 4 more)": a certificate and its kubeconfig have one name. */
 function formatExpired(expired: readonly Item[], all: string): string {
-  const people = new Set(expired.flatMap(({ phase, name }) => (phase === 'user-certs' ? [name] : [])))
-  const every = expired.map(({ name }) => name)
-  const unique = [...new Set([...every.filter((name) => !people.has(name)), ...people])]
-  // A certificate and its kubeconfig have one name, and are two among the rest.
-  const names = formatNames(unique.length <= 3 ? unique : [...unique, ...every.slice(unique.length)])
-  return `${expired.length} of ${all} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${names})`
+  const names = new Set(expired.map(({ name }) => name))
+  return `${expired.length} of ${all} ${expired.length === 1 ? 'has' : 'have'} EXPIRED (${formatNames([...names])})`
 }
 
 function formatFirst({ end, names }: FirstToEnd, which: string, now: Date): string {

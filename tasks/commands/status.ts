@@ -50,7 +50,6 @@ async function show(request: Request, seen: Seen, rotations: readonly Rotating[]
   const inventory = takeInventory(seen)
   const items = inventory.filter(({ node }) => isWanted(request, node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(request, node))
-  if (options.sortBy === 'end') items.sort((a, b) => endOf(a) - endOf(b))
   const onFolder = notesOnFolder(seen.workspace.auth)
   const wrong = [...fold(items, seen.workspace.now).wrong, ...nodes.filter((node) => !isRight(node))]
   const findings: Finding[] = [
@@ -66,10 +65,6 @@ async function show(request: Request, seen: Seen, rotations: readonly Rotating[]
 
 function isWanted({ options: { nodes } }: Request, node: string | undefined): boolean {
   return nodes.length === 0 || (node !== undefined && nodes.includes(node))
-}
-
-function endOf({ end }: Item): number {
-  return end?.getTime() ?? Number.POSITIVE_INFINITY
 }
 
 interface Rotating {

@@ -85,7 +85,7 @@ export const commands: readonly Command[] = [
   {
     name: 'status',
     does: 'what was made: is it right, when does it expire',
-    options: ['node', 'on-nodes', 'sort-by', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     auth: 'reads',
     findings: { failed: 'something could not be read', stale: 'something is missing, stale, or about to expire' },
     load: async () => (await import('./status.ts')).status,

@@ -63,7 +63,6 @@ const table = {
   concurrency: { type: 'string', value: 'N', parse: wholeNumber, help: 'nodes at once, instead of ssh.concurrency' },
   'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
   'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
-  'sort-by': { type: 'string', value: 'KEY', parse: sortKey, help: 'by "end": what expires first before the rest' },
   format: { type: 'string', value: 'F' },
   output: { type: 'string', value: 'FILE' },
   write: { type: 'string', value: 'DIR' },
@@ -155,11 +154,6 @@ function wholeNumber(text: string): number {
   const number = Number(text)
   if (/^\d+$/.test(text) && number >= 1 && number <= 1000) return number
   throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
-}
-
-function sortKey(text: string): 'end' {
-  if (text === 'end') return text
-  throw usage(`--sort-by ${text}: it can be sorted by end`)
 }
 
 /** "--node NAME" */

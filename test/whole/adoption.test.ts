@@ -90,11 +90,7 @@ for (const [kind, requested] of kinds)
       const { stdout } = await harderway(place, 'status', '--verbose')
       const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
       assert.equal(rows.length, 3, stdout)
-      for (const row of rows) {
-        assert.equal(row.endsWith('*'), row.startsWith('✔ worker0'), row)
-        assert.ok(row.includes(`  ${(row.startsWith('✔ ca') ? ca : worker0).slice(0, 10)}  `), row)
-      }
-      assert.ok(stdout.includes(`\n* its CA expires first, on ${ca.slice(0, 10)}\n`), stdout)
+      for (const row of rows) assert.ok(row.includes(`  ${ca.slice(0, 10)}  `), row)
     })
 
     test('passes verify', async () => {

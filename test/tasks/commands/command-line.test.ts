@@ -15,7 +15,7 @@ const understood: readonly [string, string][] = [
   ['certs', ''],
   ['bootstrap --dry-run --node worker0 --force --concurrency 4 --wait-nodes 2m --no-lock-wait', ''],
   ['verify --node worker0 --no-lock-wait', 'verify'],
-  ['status --on-nodes --sort-by end --node worker0 --wait-nodes 2m --concurrency 4', 'status'],
+  ['status --on-nodes --node worker0 --wait-nodes 2m --concurrency 4', 'status'],
   ['--json status --config other.yaml', 'status'],
   ['graph --format dot --node worker0', 'graph'],
   ['report --format=html --quiet', 'report'],
@@ -78,7 +78,7 @@ const refused: readonly (readonly [string, string])[] = [
   ]),
   ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],
   ['graph --on-nodes', '--on-nodes is not an option of graph, only of status and report'],
-  ['verify --sort-by end', '--sort-by is not an option of verify, only of status'],
+  ['verify --write DIR', '--write is not an option of verify, only of schedule'],
   ['status --format dot', '--format is not an option of status, only of runs, graph, and report'],
   [
     'verify --concurrency 2',

@@ -326,28 +326,6 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     })
   })
 
-  test('--sort-by end puts first what expires first, and last what never expires', async (t) => {
-    const { place, auth } = copied(t)
-    rmSync(join(auth, 'kubernetes.pem'))
-    await harderway({ place, now: new Date(made + 10 * day) }, 'certs')
-    const plain = await statusAt(place, 11, '--json')
-    const ran = await statusAt(place, 11, '--sort-by', 'end', '--json')
-    assert.equal(ran.status, 0)
-    const ends = itemsOf(ran).map(({ end }) => String(end ?? '9999'))
-    assert.deepEqual(ends, ends.toSorted())
-    const ids = (of: Ran) => itemsOf(of).map(({ id }) => String(id))
-    assert.deepEqual(ids(ran).slice(-3), ['cluster-cert', 'ca', 'encryption-key'])
-    assert.deepEqual(ids(plain).slice(0, 2), ['ca', 'cluster-cert'])
-    assert.deepEqual(ids(ran).toSorted(), ids(plain).toSorted())
-    const table = await statusAt(place, 11, '--sort-by', 'end')
-    assert.deepEqual(
-      rowsOf(table)
-        .slice(-3)
-        .map(([name]) => name),
-      ['kubernetes', 'ca', 'encryption-config'],
-    )
-  })
-
   describe('--quiet', () => {
     test('prints nothing if everything is in order', async (t) => {
       const { place } = copied(t)
@@ -401,7 +379,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.doesNotMatch(stdout.replaceAll(/\s+/g, ' '), /in -\d+ days/)
   })
 
-  for (const args of [['--sort-by', 'name'], ['certs'], ['--force'], ['--prune'], ['--format', 'html']])
+  for (const args of [['certs'], ['--force'], ['--prune'], ['--format', 'html']])
     test(`${args.join(' ')} is bad usage`, async (t) => {
       const { place } = copied(t)
       const { status, stdout } = await harderway(place, 'status', ...args)

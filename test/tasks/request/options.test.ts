@@ -16,7 +16,6 @@ const nothing: Partial<Options> = {
   prune: false,
   noLockWait: false,
   onNodes: false,
-  sortBy: undefined,
   format: undefined,
   list: false,
   json: false,
@@ -52,8 +51,8 @@ const understood: readonly [string, Partial<Options>][] = [
   ['--help', { help: true }],
   ['-h', { help: true }],
   ['status', { names: ['status'] }],
-  ['status --on-nodes --sort-by end', { names: ['status'], onNodes: true, sortBy: 'end' }],
-  ['--sort-by=end status --node worker0', { names: ['status'], sortBy: 'end', nodes: ['worker0'] }],
+  ['status --on-nodes', { names: ['status'], onNodes: true }],
+  ['--format=dot graph --node worker0', { names: ['graph'], format: 'dot', nodes: ['worker0'] }],
   ['graph --format dot', { names: ['graph'], format: 'dot' }],
   ['report --format=html', { names: ['report'], format: 'html' }],
   ['certs -- --force', { names: ['certs', '--force'] }],
@@ -96,8 +95,6 @@ const refused: readonly [string, RegExp][] = [
   ['--help=all', /--help takes no value/],
   ['--quiet --verbose', /--quiet and --verbose can't be combined/],
   ['status --on-nodes=yes', /--on-nodes takes no value/],
-  ['status --sort-by', /--sort-by needs a value: --sort-by KEY/],
-  ['status --sort-by name', /--sort-by name: it can be sorted by end/],
   ['graph --format', /--format needs a value: --format F/],
 ]
 
