@@ -2,19 +2,13 @@
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { backUp, backups } from '../../lib/files/auth-dir.ts'
+import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import {
-  type Certificate,
-  compareKeyKind,
-  compareWithProfile,
-  isIssuedBy,
-  readCertificate,
-} from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
@@ -23,7 +17,7 @@ import { formatReasons, type Verdict } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
-import { caProfile, caRotationReasons, readCaState } from '../rotations/ca-state.ts'
+import { caProfile, caRotationReasons, readCaState, replacedCas } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 import { certTable, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
@@ -104,7 +98,7 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   if (!kept) tell({ doing: 'new key' })
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const named = pair.certificate ?? replacedCas(workspace).find((each) => isKeyOf(each, privateKey))
+  const named = pair.certificate ?? replacedCas(workspace.auth).find((each) => isKeyOf(each, privateKey))
   const name = kept && named && issuerNameOf(named)
   const pem = selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
@@ -135,11 +129,6 @@ function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
     throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(workspace)])
 }
 
-/** The CAs in backup/, the latest first. */
-function replacedCas({ auth }: Workspace): Certificate[] {
-  return backups(auth, auth.files.certificate(caName)).flatMap((pem) => readCertificate(pem) ?? [])
-}
-
 /**
  * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
  * certificate can be lost, too: it gets the same name again.
@@ -147,7 +136,7 @@ function replacedCas({ auth }: Workspace): Certificate[] {
 function isBeingReplaced({ key }: Pair, workspace: Workspace): boolean {
   const { auth } = workspace
   const issued = tryCertificate(auth, auth.files.names.api)
-  return key !== undefined && issued !== undefined && replacedCas(workspace).some((ca) => isIssuedBy(issued, ca))
+  return key !== undefined && issued !== undefined && replacedCas(workspace.auth).some((ca) => isIssuedBy(issued, ca))
 }
 
 /** With a new CA, or another name of it, whatever the previous one issued would stop working. */

@@ -4,7 +4,7 @@
  */
 import { createPublicKey } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
-import type { AuthDir, AuthFiles } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -128,6 +128,11 @@ export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState):
     ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
     ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files).cross } as const]),
   ]
+}
+
+/** The CAs in auth/backup, the latest first. */
+export function replacedCas(auth: AuthDir): Certificate[] {
+  return backups(auth, caFiles(auth.files).present).flatMap((pem) => readCertificate(pem) ?? [])
 }
 
 /** The wanted profile; a CA that a rotation has made keeps the number in its name. */

@@ -15,7 +15,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { isAnswer } from '../../lib/kubernetes/reply.ts'
-import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inside, oids } from '../../lib/pki/der.ts'
 import { extensionOf } from '../../lib/pki/fields.ts'
 import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
@@ -28,7 +28,15 @@ import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
-import { caFiles, caNext, caRotationFiles, commonNameOf, nextCaCommonName, readCaState } from './ca-state.ts'
+import {
+  caFiles,
+  caNext,
+  caRotationFiles,
+  commonNameOf,
+  nextCaCommonName,
+  readCaState,
+  replacedCas,
+} from './ca-state.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -81,9 +89,7 @@ const both: Stage = {
     backUp(auth, caRotationFiles(auth.files), now)
     // The key goes last: until then the stage stays the same.
     auth.remove(next)
-    const previous = crossOfPresent(auth)
-    if (previous) auth.write(cross, previous, publicMode, { durable: true })
-    else auth.remove(cross)
+    auth.remove(cross)
     auth.remove(nextKey)
   },
 }
@@ -188,24 +194,6 @@ function unreadable(auth: Workspace['auth']): Failure {
   return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
 }
 
-/** The cross certificate of the present CA, from before the next CA had one. */
-function crossOfPresent(auth: Workspace['auth']): Buffer | undefined {
-  const present = tryCertificate(auth, caName)
-  return backedUp(
-    auth,
-    caFiles(auth.files).cross,
-    (cross) => present?.publicKey.equals(cross.publicKey) === true && cross.subject.equals(present.subject),
-  )
-}
-
-/** The newest matching one in auth/backup. */
-function backedUp(auth: Workspace['auth'], file: string, isMeant: (held: Certificate) => boolean): Buffer | undefined {
-  return backups(auth, file).find((pem) => {
-    const held = readCertificate(pem)
-    return held && isMeant(held)
-  })
-}
-
 /** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
 function maySignCas({ fields }: Certificate): boolean {
   const constraints = extensionOf(fields, oids.basicConstraints)
@@ -214,8 +202,7 @@ function maySignCas({ fields }: Certificate): boolean {
 }
 
 interface PreviousCa {
-  /** PEM. */
-  readonly ca: Buffer
+  readonly ca: Certificate
   /** Credentials as those of that name, signed just now. */
   as(name: string): Credentials
 }
@@ -226,8 +213,7 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
   const keys = backups(auth, auth.files.key(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth))
   const cross = tryCertificate(auth, crossName)
-  const pem = cross && backedUp(auth, caFiles(auth.files).present, (each) => isIssuedBy(cross, each))
-  const ca = pem && readCertificate(pem)
+  const ca = cross && replacedCas(auth).find((each) => isIssuedBy(cross, each))
   if (cross && cross.notAfter > now && !(privateKey && ca))
     throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
       remedy: `restore its ${formatNames(auth.files.pair(caName))} there from a backup, then ${runAgain}`,
@@ -246,7 +232,7 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
     const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
     return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
   }
-  return { ca: pem, as }
+  return { ca, as }
 }
 
 /** A stage is proven after a run in which everything was fresh, so they are there. */
@@ -300,11 +286,9 @@ const mostTries = 10
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
-async function forgetPreviousCa(serving: Serving, node: ClusterNode, ca: Buffer): Promise<void> {
-  const previous = readCertificate(ca)?.publicKey
-  if (!previous) return
+async function forgetPreviousCa(serving: Serving, node: ClusterNode, previous: Certificate): Promise<void> {
   // By its key: a CA that was renewed is in there with each of its certificates.
-  const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous) === true
+  const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   await withApi(serving, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++)
       try {

@@ -108,7 +108,6 @@ describe('a rotation of the CA on six machines', { skip }, () => {
   })
 
   test('a next CA, also to a node that comes in the middle, can be undone: the same certificates are accepted', async () => {
-    const cross = await lab.exec('cat auth/ca-cross.pem')
     await unnoticed(lab, async () => {
       const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))
       lab.write(...running(), [['nodes'], nodes.filter(({ name }) => name !== 'worker1')])
@@ -123,8 +122,7 @@ describe('a rotation of the CA on six machines', { skip }, () => {
       assert.match(refused.stderr, /a rotation of the CA is under way/)
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
-    await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem')
-    assert.equal(await lab.exec('cat auth/ca-cross.pem'), cross)
+    await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')
     await mustRun(lab, 0, 'bootstrap', '--dry-run')
     for (const name of controls)
       assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
