@@ -28,9 +28,6 @@ import type { Rotating, Rotation, Stage } from './rotation.ts'
 const { file } = encryptionConfig
 const changes = (name: string) => name === file
 
-const otherwise =
-  'if Secrets are not encrypted, a ConfigMap; if neither is, nothing is written, and each API server has only loaded the file'
-
 const added: Stage = {
   name: 'added',
   title: 'each API server can decrypt with the next key, and encrypts with the present one',
@@ -65,7 +62,7 @@ const first: Stage = {
   name: 'first',
   title: 'the next key encrypts, and every stored object is rewritten',
   changes,
-  proof: `a Secret written through each API server, and every stored object, has the next key's prefix in etcd (${otherwise})`,
+  proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
   async begin({ workspace }) {
     edit(workspace, encryptWithNewest)
   },
@@ -80,7 +77,7 @@ const finished: Stage = {
   name: 'finished',
   title: 'the old key is only in auth/backup, for old snapshots of etcd',
   changes,
-  proof: `a Secret written through each API server has the key's prefix in etcd (${otherwise})`,
+  proof: "a Secret written through each API server has the key's prefix in etcd",
   isLast: true,
   isNeverForced: true,
   async heldBy(rotating) {
@@ -125,34 +122,24 @@ async function countUses(rotating: Rotating, keys: readonly NamedKey[]): Promise
   })
 }
 
-/** What the proof writes: the first of these that the rotated keys encrypt. It is empty. */
-export function canaryAmong(
-  resources: readonly string[],
-): { readonly plural: string; readonly kind: string } | undefined {
-  return [
-    { plural: 'secrets', kind: 'Secret' },
-    { plural: 'configmaps', kind: 'ConfigMap' },
-  ].find(({ plural }) => resources.includes(plural))
-}
-
-/** An object is written through the API server of the node, read from etcd, and removed. */
+/**
+ * An empty Secret is written through the API server of the node, read from etcd, and removed. Where Secrets are not encrypted, each
+ * API server has loaded the file, and no more is proven.
+ */
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { auth } = rotating.workspace
   const units = await apiServersOn(rotating, node)
   const { keys: [first] = [] } = readEncryptionState(rotating.workspace) ?? {}
-  const canary = canaryAmong(readEncryptionConfig(auth.bytes(file).toString())?.resources ?? [])
-  if (units.length === 0 || first === undefined || canary === undefined) return []
-  const { plural, kind } = canary
+  const isProof = readEncryptionConfig(auth.bytes(file).toString())?.resources.includes('secrets')
+  if (units.length === 0 || first === undefined || !isProof) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
-  const path = `/api/v1/namespaces/kube-system/${plural}`
+  const path = '/api/v1/namespaces/kube-system/secrets'
   const prefix = await withApi(rotating, node, async (api) => {
     // One that a killed run has left proves nothing.
     await api.ask('DELETE', `${path}/${name}`)
-    await api.read('POST', path, { apiVersion: 'v1', kind, metadata: { name } })
+    await api.read('POST', path, { apiVersion: 'v1', kind: 'Secret', metadata: { name } })
     try {
-      return await withStore(rotating, node, (etcd) =>
-        readEncryptedBy(etcd, `${registry}${plural}/kube-system/${name}`),
-      )
+      return await withStore(rotating, node, (etcd) => readEncryptedBy(etcd, `${registry}secrets/kube-system/${name}`))
     } finally {
       // A failure of the work is reported, not one of this: the next proof removes what stays.
       await tryToAwait(() => api.ask('DELETE', `${path}/${name}`))
