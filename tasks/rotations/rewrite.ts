@@ -19,10 +19,10 @@ export const rewritePhase = {
 /** Objects between two reports of progress. */
 const reportEach = 20
 
-/** What others write meanwhile is encrypted with the present key: two passes are enough, unless someone bypasses the API. */
-const passes = 3
-
-/** One target a resource, one after the other: the work is etcd's. */
+/**
+ * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by now, so what
+ * others write meanwhile needs no second pass.
+ */
 export function rewriteTargets(serving: Serving): Target[] {
   const { name: phase } = rewritePhase
   return resourcesOf(serving).map(
@@ -39,11 +39,8 @@ export function rewriteTargets(serving: Serving): Target[] {
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
-        let left = found
-        for (let i = 0; i < passes && left.length > 0; i++) {
-          await rewriteAll(serving, resource, left, (done) => tell({ doing: 'rewriting', done, of: found.length }))
-          left = await findLeft(serving, resource)
-        }
+        await rewriteAll(serving, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
+        const left = await findLeft(serving, resource)
         if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
         throw new Failure(
           `${left.length} stored ${resource} are still encrypted with an old key, ${left[0]} among them`,
@@ -149,7 +146,7 @@ function pathOf(folder: string, resource: string, stored: string): string {
   return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
 }
 
-/** With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, and the next pass reads it again. */
+/** With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, which encrypted it with the present key. */
 async function rewrite(api: Client, path: string): Promise<void> {
   try {
     await api.read('PUT', path, await api.read('GET', path))
