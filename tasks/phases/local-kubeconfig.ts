@@ -91,15 +91,8 @@ function warningOf(files: readonly KubeconfigFile[], { user }: Names): string | 
   const isThere = ({ mode }: KubeconfigFile) => mode !== undefined
   const holder = files.find(({ content }) => content.users.has(user)) ?? files.find(isThere) ?? files.at(-1)
   const tree = holder && workTreeOf(dirname(holder.real))
-  if (!holder || tree === undefined) return undefined
-  switch (askGit(tree, holder.real)) {
-    case 'ignored':
-      return undefined
-    case 'not ignored':
-      return `${holder.real} is in the git work tree ${tree}, which does not ignore it: git add would stage the admin's key; add it to .gitignore`
-    default:
-      return `${holder.real} is in ${tree}, which has a .git, and whether git ignores it could not be looked at: the admin's key should not be committed`
-  }
+  if (!holder || tree === undefined || isIgnored(tree, holder.real)) return undefined
+  return `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the admin's key; add it to .gitignore`
 }
 
 function workTreeOf(folder: string): string | undefined {
@@ -107,14 +100,12 @@ function workTreeOf(folder: string): string | undefined {
   return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
 }
 
-/** https://git-scm.com/docs/git-check-ignore#_exit_status: what is tracked is not ignored. */
-function askGit(tree: string, path: string): 'ignored' | 'not ignored' | 'unknown' {
+/** What is tracked is not ignored. False also without an answer: https://git-scm.com/docs/git-check-ignore#_exit_status */
+function isIgnored(tree: string, path: string): boolean {
   // A hook that calls us has set GIT_DIR. core.fsmonitor of a stranger's repository may be a command.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
   const args = ['-c', 'core.fsmonitor=false', 'check-ignore', '-q', '--', path]
-  const { status } = spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 })
-  if (status === 0) return 'ignored'
-  return status === 1 ? 'not ignored' : 'unknown'
+  return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
 }
 
 function refuse(files: readonly KubeconfigFile[], workspace: Workspace, names: Names, access?: Access): void {
