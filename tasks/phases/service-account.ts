@@ -39,29 +39,24 @@ export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Targ
 }
 
 function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Look {
-  const { auth } = workspace
+  const { auth, now, cluster } = workspace
   const { others, stage } = readTokenState(workspace)
   const pair = readTokenPair(auth)
   refuseOtherKey(workspace, row, irreplaceable, pair)
-  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands(workspace, row)) : { reasons: [] }
+  const { renewBefore } = cluster.certificates
+  const demands = { profile: row.profile, issuer: tryCertificate(auth, caName), now, renewBefore }
+  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
   const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
-  const inFile = chainOf(pair)
-  if (!others.every((key) => inFile.some((each) => isGood(workspace, row, each, key))))
+  if (!others.every((key) => certificateOf(key, pair)))
     reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
   return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
 }
 
-function demands({ auth, now, cluster }: Workspace, { profile }: CertRow) {
-  const { renewBefore } = cluster.certificates
-  return { profile, issuer: tryCertificate(auth, caName), now, renewBefore }
-}
-
-function isGood(workspace: Workspace, row: CertRow, certificate: Certificate, key: KeyObject): boolean {
-  return (
-    certificate.publicKey.equals(key) && checkCertificate(certificate, demands(workspace, row)).reasons.length === 0
-  )
+/** API servers read only its key: they take one that has expired, or is of another CA. */
+function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
+  return chainOf(pair).find(({ publicKey }) => publicKey.equals(key))
 }
 
 /** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
@@ -112,19 +107,15 @@ async function build(workspace: Workspace, row: CertRow, { force, tell }: Work):
   return { change, warning }
 }
 
-/** PEM; valid ones stay as they are. */
+/** PEM; those that are there stay as they are. */
 async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): Promise<string> {
   const { issueCertificate } = await import('../../lib/pki/x509.ts')
   const { auth, now } = workspace
-  const there = chainOf(pair)
   const issuer = readIssuer(auth)
+  const period = validityPeriod(now, row.validity, issuer.notAfter)
   const pems = readTokenState(workspace).others.map((publicKey) => {
-    const good = there.find((each) => isGood(workspace, row, each, publicKey))
-    if (good) return certificatePem(good.der)
-    return issueCertificate(
-      { profile: row.profile, publicKey, ...validityPeriod(now, row.validity, issuer.notAfter) },
-      issuer,
-    )
+    const there = certificateOf(publicKey, pair)
+    return there ? certificatePem(there.der) : issueCertificate({ profile: row.profile, publicKey, ...period }, issuer)
   })
   return pems.join('')
 }
