@@ -3,8 +3,7 @@ import { once } from 'node:events'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
-import { findDistrust } from '../pki/handshake.ts'
-import { isForAnotherPurpose, isServerForGo } from '../pki/purpose.ts'
+import { findDistrust, isForAnotherPurpose, isServerForGo } from '../pki/handshake.ts'
 
 /** PEM files, byte for byte. */
 export interface Credentials {

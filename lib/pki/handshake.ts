@@ -2,10 +2,9 @@
 
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
-import { connect, createServer, type TLSSocket } from 'node:tls'
+import { checkServerIdentity, connect, createServer, type TLSSocket } from 'node:tls'
 import { formatReasons, type Reason } from '../reason.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
-import { isServerForGo } from './purpose.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
 export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
@@ -63,25 +62,19 @@ export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
   const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
   if (distrusted) return { refused: distrusted }
-  const met = await meet(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error, '') }))
+  const met = await meet(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error) }))
   if ('refused' in met || !met.seen || !client) return met
   const unknown = formatReasons(findDistrust(client.certificate, server.ca))
   if (!unknown) return met
   return strict ? { refused: unknown } : { seen: undefined, why: unknown }
 }
 
-/** As Go does: whatever the Netscape type of the server's certificate. */
-async function meet(handshake: Handshake): Promise<Met> {
-  const met = await connectParties(handshake, true)
-  return 'refused' in met && met.refused === otherPurpose ? await connectParties(handshake, false) : met
-}
-
-async function connectParties({ server, client, dialled, strict }: Handshake, rejects: boolean): Promise<Met> {
+async function meet({ server, client, dialled, strict }: Handshake): Promise<Met> {
   const [near, far] = duplexPair()
   const { ca, certificate: cert, key } = server
   const listener = createServer({ ...tls13, ca, cert, key, requestCert: true, rejectUnauthorized: strict })
   const met = new Promise<Met>((resolve) => {
-    const refuse = (error: Error) => resolve({ refused: formatTlsError(error, dialled) })
+    const refuse = (error: Error) => resolve({ refused: formatTlsError(error) })
     // Node's server closes a rejected connection silently; the reason is on the socket.
     listener.on('tlsClientError', (error, { authorizationError: why }) =>
       why ? resolve({ refused: words(why) }) : refuse(error),
@@ -92,15 +85,16 @@ async function connectParties({ server, client, dialled, strict }: Handshake, re
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
       ca: client?.ca ?? ca,
-      // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
-      rejectUnauthorized: rejects,
+      // Decided below, as Go does. Nothing leaves this process.
+      rejectUnauthorized: false,
       ...(client && { cert: client.certificate, key: client.key }),
     })
     dialling.on('error', refuse)
     // In TLS 1.3 the client finishes before the server has verified it: wait for both.
     const isDialled = new Promise<void>((done) =>
       dialling.on('secureConnect', () => {
-        if (!rejects && !isServerForGo(dialling, dialled)) resolve({ refused: otherPurpose })
+        const { authorizationError: why } = dialling
+        if (why && !isServerForGo(dialling, dialled)) resolve({ refused: formatRefusal(String(why), dialled) })
         done()
       }),
     )
@@ -117,8 +111,33 @@ async function connectParties({ server, client, dialled, strict }: Handshake, re
   }
 }
 
-/** What OpenSSL says of INVALID_PURPOSE. */
-const otherPurpose = 'unsuitable certificate purpose'
+/** RFC 5280, 4.2.1.12. */
+const serverAuth = '1.3.6.1.5.5.7.3.1'
+
+const invalidPurpose = 'INVALID_PURPOSE'
+
+/** OpenSSL's reason to refuse a certificate, by its usages or by its Netscape type. */
+export function isForAnotherPurpose(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === invalidPurpose
+}
+
+/**
+ * True if OpenSSL refuses the server for its Netscape certificate type, which Go, and so every component of Kubernetes, ignores:
+ * Kubernetes The Hard Way has `client` there in certificates of servers. The socket has not been told to reject it. Whether the
+ * issuer is trusted has to be checked besides: OpenSSL does not say.
+ */
+export function isServerForGo(socket: TLSSocket, host: string): boolean {
+  const certificate = socket.getPeerCertificate()
+  return (
+    String(socket.authorizationError) === invalidPurpose &&
+    certificate.ext_key_usage?.includes(serverAuth) === true &&
+    checkServerIdentity(host, certificate) === undefined
+  )
+}
+
+function formatRefusal(code: string, dialled: string): string {
+  return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? `${dialled} is not in the server certificate's SANs` : words(code)
+}
 
 /** CERT_HAS_EXPIRED as words. */
 function words(code: unknown): string {
@@ -127,9 +146,7 @@ function words(code: unknown): string {
     .replaceAll('_', ' ')
 }
 
-function formatTlsError(error: Error, dialled: string): string {
-  if ('code' in error && error.code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `${dialled} is not in the server certificate's SANs`
+function formatTlsError(error: Error): string {
   // OpenSSL's reason, without its error code and source location.
   return /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]*):/.exec(error.message)?.[1] ?? error.message
 }
