@@ -90,5 +90,3 @@ function isWhole(key: KeyObject): boolean {
 export function isKeyOf({ publicKey }: Certificate, key: KeyObject): boolean {
   return publicKey.equals(createPublicKey(key))
 }
-
-// PEM (RFC 7468) as Go's encoding/pem reads it: OpenSSL also accepts other labels, headers and bare DER.

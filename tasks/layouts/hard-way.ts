@@ -6,7 +6,6 @@ import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
 import { caName, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
-import type { Subject } from '../../lib/pki/profile.ts'
 import {
   type ApiNaming,
   apiServer,
@@ -21,20 +20,11 @@ import {
 } from './layout.ts'
 import * as shared from './shared.ts'
 
-const { pair, kubeconfig } = shared
+const { pair, kubeconfig, placed } = shared
 
 const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
 const loopback = '127.0.0.1'
 const usualDomain = 'kubernetes.local'
-
-const placed =
-  (named: Subject) =>
-  ({ subject: { country: C, state: ST, locality: L } }: Cluster): Subject => ({
-    ...(C && { C }),
-    ...(ST && { ST }),
-    ...(L && { L }),
-    ...named,
-  })
 
 const scheduler = 'system:kube-scheduler'
 
@@ -123,7 +113,7 @@ function apiSans({ api, network, domain }: ApiNaming): string[] {
 
 const files = fileNames({ endings: { certificate: '.crt', key: '.key' }, names })
 const ca = files.certificate(caName)
-const [_kubernetes, kubelet] = ['/var/lib/kubernetes', '/var/lib/kubelet']
+const kubelet = '/var/lib/kubelet'
 
 const units: readonly UnitRow[] = [
   {

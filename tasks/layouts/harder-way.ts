@@ -23,16 +23,10 @@ import * as shared from './shared.ts'
 const { pair, kubeconfig } = shared
 
 /** Without a group, the cluster's own organization. */
-const subject =
-  (CN: string, O?: Subject['O']) =>
-  ({ subject: { country: C, state: ST, locality: L, organization, organizationalUnit: OU } }: Cluster): Subject => ({
-    ...(C && { C }),
-    ...(ST && { ST }),
-    ...(L && { L }),
-    O: O ?? organization,
-    ...(OU && { OU }),
-    CN,
-  })
+const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
+  const { organization, organizationalUnit: OU } = cluster.subject
+  return shared.placed({ O: O ?? organization, ...(OU && { OU }), CN })(cluster)
+}
 
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
 

@@ -1,11 +1,22 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
-import type { ClusterUser } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import type { Subject } from '../../lib/pki/profile.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { byFile, type CertUse, inFolder, type OfCert, own, type Place, type Port, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
+
+/** The subject with the place that cluster.yaml names. */
+export const placed =
+  (named: Subject) =>
+  ({ subject: { country: C, state: ST, locality: L } }: Cluster): Subject => ({
+    ...(C && { C }),
+    ...(ST && { ST }),
+    ...(L && { L }),
+    ...named,
+  })
 
 export const ca: Omit<CertUse, 'on'> = {
   phase: 'ca',
