@@ -122,18 +122,17 @@ function syncFolder(path: string): void {
  * ENOENT for a folder inside an existing one, as autofs and /proc do.
  */
 export function makeFolders(path: string, mode?: number): boolean {
-  for (let isLast = false; ; )
-    try {
-      fs.mkdirSync(path, { mode })
-      return true
-    } catch (error) {
-      const mayBeThere = isErrno(error, 'EEXIST', 'EROFS', 'EISDIR')
-      if (mayBeThere && fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return false
-      if (!isErrno(error, 'ENOENT') || isLast) throw error
-      // Its parent may have been made meanwhile.
-      if (fs.existsSync(dirname(path))) isLast = true
-      else makeFolders(dirname(path), mode)
-    }
+  const isThere = () => fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+  if (isThere()) return false
+  makeFolders(dirname(path), mode)
+  try {
+    fs.mkdirSync(path, { mode })
+    return true
+  } catch (error) {
+    // Another run may have made it meanwhile.
+    if (isErrno(error, 'EEXIST') && isThere()) return false
+    throw error
+  }
 }
 
 /** Memoised by object: auth/ returns the same Buffer until the file is written. */

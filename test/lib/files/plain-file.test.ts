@@ -21,7 +21,7 @@ test('what stands in the way is an error', (t) => {
   writeFileSync(join(place, 'file'), '')
   symlinkSync('nowhere', join(place, 'dangling'))
   assert.throws(() => makeFolders(join(place, 'file')), { code: 'EEXIST' })
-  assert.throws(() => makeFolders(join(place, 'file/a')), { code: 'ENOTDIR' })
+  assert.throws(() => makeFolders(join(place, 'file/a')), { code: 'EEXIST' })
   assert.throws(() => makeFolders(join(place, 'dangling')), { code: 'EEXIST' })
   assert.throws(() => makeFolders(join(place, 'dangling/a/b')), { code: 'EEXIST' })
 })
