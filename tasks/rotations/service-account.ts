@@ -31,7 +31,7 @@ const published: Stage = {
     const next = await generatePrivateKey(cluster.certificates.key)
     auth.write(tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode, { durable: true })
   },
-  prove: proveWith(refuseOtherKeys),
+  prove,
   async undoHeldBy({ workspace: { auth }, isForced }) {
     const { key, nextKey } = tokenFiles(auth.files)
     // The undo of the stage in which it signed has kept it.
@@ -58,7 +58,7 @@ const signing: Stage = {
     backUp(auth, [key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
-  prove: proveWith(refuseOtherKeys, refuseOtherSigner),
+  prove,
   async undo({ workspace: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
     const { others } = readTokenState({ auth })
@@ -82,7 +82,7 @@ const finished: Stage = {
     backUp(auth, [tokenFiles(auth.files).certificate], now)
     dropOtherKeys({ auth })
   },
-  prove: proveWith(refuseOtherKeys, refuseOtherSigner),
+  prove,
 }
 
 export const serviceAccountRotation: Rotation = {
@@ -123,17 +123,15 @@ const secretList = v.object({
   ),
 })
 
-type Proof = (api: Client, workspace: Workspace) => Promise<void>
-
-function proveWith(...proofs: readonly Proof[]): NonNullable<Stage['prove']> {
-  return async (rotating, node) => {
-    const units = await apiServersOn(rotating, node)
-    if (units.length === 0) return []
-    await withApi(rotating, node, async (api) => {
-      for (const each of proofs) await each(api, rotating.workspace)
-    })
-    return units
-  }
+/** In each stage: it accepts the keys in the file of certificates alone, and signs with the key beside it. */
+async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await apiServersOn(rotating, node)
+  if (units.length === 0) return []
+  await withApi(rotating, node, async (api) => {
+    await refuseOtherKeys(api, rotating.workspace)
+    await refuseOtherSigner(api, rotating.workspace)
+  })
+  return units
 }
 
 async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void> {
