@@ -68,11 +68,12 @@ async function findLeft(serving: Serving, resource: string): Promise<string[]> {
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
   const wanted = encryptedPrefix(keys.keys[0])
   return withStore(serving, await someApiServer(serving), async (etcd) => {
+    const left: string[] = []
     for (const folder of foldersOf(resource)) {
       const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)
-      if (found.length > 0) return found.map((key) => key.slice(folder.length))
+      left.push(...found.map((key) => key.slice(folder.length)))
     }
-    return []
+    return left
   })
 }
 
