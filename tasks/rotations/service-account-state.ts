@@ -40,14 +40,15 @@ const keysIn = once<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 
+/** The public half of a private key in PEM. */
+export function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
+  const key = pem && keyIn(pem)
+  return key && createPublicKey(key)
+}
+
 export function tokenState(auth: AuthFiles): TokenState | Unclear {
   const { certificate, key, nextKey } = tokenFiles(auth.files)
-  const publicKeyIn = (file: string) => {
-    const pem = auth.tryBytes(file)
-    const found = pem && keyIn(pem)
-    return found && createPublicKey(found)
-  }
-  const [signing, next] = [publicKeyIn(key), publicKeyIn(nextKey)]
+  const [signing, next] = [publicKeyIn(auth.tryBytes(key)), publicKeyIn(auth.tryBytes(nextKey))]
   if (!next && auth.tryBytes(nextKey))
     return { stage: 'unclear', file: nextKey, why: `${nextKey} is not an unencrypted private key` }
   const certificates = auth.tryBytes(certificate)

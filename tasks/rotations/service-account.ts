@@ -3,7 +3,7 @@
  * What its files mean is in service-account-state.ts.
  */
 
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -11,13 +11,12 @@ import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
-import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { dropOtherKeys, readTokenState, tokenFiles } from './service-account-state.ts'
+import { dropOtherKeys, publicKeyIn, readTokenState, tokenFiles } from './service-account-state.ts'
 
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
@@ -95,11 +94,6 @@ export const serviceAccountRotation: Rotation = {
     'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
     'who reads /openid/v1/jwks from outside the cluster, and may cache it for an hour',
   ],
-}
-
-function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
-  const read = pem && readPrivateKey(pem)
-  return read && createPublicKey(read)
 }
 
 /** Undefined if auth/ has no key. */
