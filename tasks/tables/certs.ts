@@ -1,5 +1,6 @@
 /** Every certificate of the cluster, one row each: everything else is derived from the row. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { once } from '../../lib/files/plain-file.ts'
 import type { TargetId } from '../../lib/graph/target.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { CertKind, CertUse } from '../layouts/layout.ts'
@@ -18,11 +19,9 @@ export interface CertRow extends CertUse {
   readonly issuer?: string | undefined
 }
 
-const tables = new WeakMap<Cluster, readonly CertRow[]>()
-
-export function certTable(cluster: Cluster): readonly CertRow[] {
+export const certTable = once<readonly CertRow[], Cluster>((cluster) => {
   const { certs, nodeCert, userCert } = layoutOf(cluster)
-  const table = tables.get(cluster) ?? [
+  return [
     ...certs.map((kind) => row(kind, cluster)),
     ...cluster.nodes.flatMap((node): CertRow[] => {
       const kind = nodeCert(node)
@@ -30,9 +29,7 @@ export function certTable(cluster: Cluster): readonly CertRow[] {
     }),
     ...cluster.users.map((user) => row(userCert(user), cluster)),
   ]
-  tables.set(cluster, table)
-  return table
-}
+})
 
 /** For Target.wanted: the order of names means nothing. */
 export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
