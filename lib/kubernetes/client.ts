@@ -1,14 +1,23 @@
 /**
  * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept. Written for
- * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here.
+ * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here. No failure quotes an
+ * answer: it may hold a Secret.
  */
 import { Agent, request } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import type * as v from 'valibot'
+import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import { dial, inTime, type Server } from './dial.ts'
-import { inShape, notAnswered, type Reply, readObject } from './reply.ts'
+
+export interface Reply {
+  readonly status: number
+  readonly body: string
+  /** The header of that name. */
+  readonly date: string | undefined
+  /** DER of the certificate that the server presented; undefined without TLS. */
+  readonly served: Buffer | undefined
+}
 
 interface Limits {
   /** Bytes. */
@@ -110,4 +119,38 @@ export class Client {
   close(): void {
     this.#agent.destroy()
   }
+}
+
+/** A Failure stays as it is: that there is no way to the node is another one. */
+export function notAnswered(error: Error): Failure {
+  if (error instanceof Failure) return error
+  const isLate = error.name === 'AbortError'
+  return new Failure(isLate ? 'it did not answer in time' : error.message, { code: 'not-answered', cause: error })
+}
+
+/** Throws a Failure if the answer is no JSON object. */
+function readObject({ body }: Reply, source: string): object {
+  try {
+    const value: unknown = JSON.parse(body)
+    if (typeof value === 'object' && value !== null) return value
+  } catch {
+    // The parser's message quotes the text.
+  }
+  throw new Failure(`${source} does not answer with a JSON object`, { code: 'not-answered' })
+}
+
+/** Throws a Failure if it does not match. */
+export function inShape<Schema extends v.GenericSchema>(
+  schema: Schema,
+  value: unknown,
+  source: string,
+): v.InferOutput<Schema> {
+  const parsed = v.safeParse(schema, value)
+  if (parsed.success) return parsed.output
+  throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })
+}
+
+/** True if a server answered with one of these statuses, where another was expected. */
+export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
+  return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
 }

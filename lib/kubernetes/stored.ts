@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { inShape } from './reply.ts'
+import { inShape } from './client.ts'
 
 /** A client of etcd's JSON gateway. */
 export interface Etcd {

@@ -1,9 +1,9 @@
 /** The components of a node that answer to our credentials, each queried at its own address. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Reply } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
-import type { Reply } from '../../lib/kubernetes/reply.ts'
 import type { Health, Unit } from '../layouts/layout.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
