@@ -326,7 +326,7 @@ describe('verify looks, and no more', () => {
     assert.equal((await harderway({ place: old, now: new Date('2010-03-01T00:00:00Z') }, ...phases)).status, 0)
     const { status, stdout } = await harderway(old, 'verify')
     assert.equal(status, 1)
-    assert.match(stdout, /^kubelets\/worker0: .*: certificate has expired, /m)
+    assert.match(stdout, /^kubelets\/worker0: .*: cert has expired, /m)
     assert.match(
       (await harderway(old, 'status')).stdout,
       / EXPIRED .*: npm run task -- ca --renew, then npm run bootstrap/,
