@@ -62,6 +62,13 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   return besides.length > 0 ? { besides: besides.map(shown) } : undefined
 }
 
+/** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
+export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
+  const [first] = readEncryptionConfig(String(ours ?? ''))?.keys ?? []
+  const keys = readEncryptionConfig(String(theirs))?.keys ?? []
+  return first !== undefined && keys.length > 0 && !keys.some((key) => key.equals(first))
+}
+
 /**
  * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that key,
  * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.

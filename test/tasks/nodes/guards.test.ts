@@ -320,6 +320,23 @@ describe('an old identity of ours', () => {
     assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
   })
 
+  test('is ours where it lacks the key that ours encrypts with: ours is of a stage of a rotation that is over', (t) => {
+    const own = ownAuth(t)
+    const added = addKey(bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64'))
+    const finished = Buffer.from(keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }]))
+    const place = `${kubernetes}/${encryption}`
+    own.write(encryption, added, 0o600)
+    const why = 'the key that ours encrypts with is not in it'
+    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
+    // A home is read by no API server.
+    assert.equal(refusalFor(own, { [encryption]: finished }), undefined)
+    for (const text of [added, encryptWithNewest(added)])
+      for (const theirs of [added, encryptWithNewest(added)]) {
+        own.write(encryption, text, 0o600)
+        assert.equal(refusalFor(own, {}, { [place]: Buffer.from(theirs) }), undefined)
+      }
+  })
+
   test('is none where what was kept is newer, as where an old file was restored over it', (t) => {
     for (const name of ['ca-key.pem', 'service-account-key.pem']) {
       const own = ownAuth(t)
