@@ -14,6 +14,7 @@ import {
   secretMode,
   temporary,
 } from './plain-file.ts'
+import { thisBoot } from './process-id.ts'
 
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
@@ -202,10 +203,13 @@ export class AuthDir {
     this.#read.delete(name)
   }
 
-  /** Equal for all who share the folder, and so its lock, whatever its path and their machine's name; a copy has another. */
+  /**
+   * Equal for all on this machine who share the folder, and so its lock, whatever its path; a copy has another. So has a machine that
+   * mounts it, and this one after a reboot: a clone of a disk has the same inodes and times.
+   */
   id(): string {
     const stat = doing('read', this.path, () => fs.statSync(this.path, { bigint: true, throwIfNoEntry: false }))
-    return stat ? `${stat.ino} ${stat.birthtimeNs}` : ''
+    return stat ? `${thisBoot} ${stat.dev} ${stat.ino} ${stat.birthtimeNs}` : ''
   }
 }
 

@@ -23,6 +23,9 @@ export const thisProcess: ProcessId = {
   host: hostname(),
 }
 
+/** The boot of this machine's kernel, or the machine's name where the system reports none. */
+export const thisBoot = /^[0-9a-f-]{36} /.exec(thisProcess.space)?.[0].trim() ?? thisProcess.host
+
 /**
  * `unknown`: it is in another PID namespace or on another machine, where the pid means another process. `seems dead`: unless
  * another machine has this one's name, and its machine-id.

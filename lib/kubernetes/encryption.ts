@@ -197,11 +197,15 @@ function numberOf(name: string): number {
   return Number(/^key(\d{1,6})$/.exec(name)?.[1] ?? 0)
 }
 
-/** Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. */
-export function addKey(text: string, secret: string, provider?: string): string {
+/**
+ * Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. It is named after all of them, and
+ * after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
+ */
+export function addKey(text: string, secret: string, provider?: string, kept: readonly Buffer[] = []): string {
   const { keys: [first] = [], newest } = readEncryptionKeys(text) ?? {}
   const kind = provider ?? first?.provider
-  const key = { name: `key${Math.max(1, newest?.number ?? 0) + 1}`, secret }
+  const numbers = kept.map((each) => readEncryptionKeys(each.toString())?.newest.number ?? 0)
+  const key = { name: `key${Math.max(1, newest?.number ?? 0, ...numbers) + 1}`, secret }
   return editProviders(text, (providers, create) => {
     const own = providers.findIndex((each) => each.kind === kind)
     if (own >= 0) return providers.map((each, i) => (i === own ? { ...each, keys: [...each.keys, create(key)] } : each))

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
-import { reloadFlag, shownProperties } from './look.ts'
+import { encryptionFlag, reloadFlag, shownProperties } from './look.ts'
 import { notWhole, readAnswer } from './shell.ts'
-import { drainedSuffix, type Leftover, type Uptime } from './staging.ts'
+import type { Leftover, Uptime } from './staging.ts'
 
 /** A node's folder, as the login user sees it. */
 export interface FolderSeen extends Seen {
@@ -17,8 +17,6 @@ export interface FolderSeen extends Seen {
   readonly uid: number
   /** Staging folders in it. */
   readonly leftovers: readonly Leftover[]
-  /** Marks of runs that drained the node, and have not undrained it yet. */
-  readonly drained: readonly Leftover[]
   /** Undefined where the node does not report it. */
   readonly uptime: Uptime | undefined
   /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
@@ -57,6 +55,8 @@ interface UnitProcess {
   readonly started: number
   /** Absolute paths that its command line, or its --config file, names; none if it names none, or in a form that we don't read. */
   readonly kubeconfigs: readonly string[]
+  /** Of an API server: the absolute path that --encryption-provider-config names; undefined as above. */
+  readonly encryptionConfig: string | undefined
   /** It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
   readonly rotatesItself: boolean
   /** An API server with --encryption-provider-config-automatic-reload. */
@@ -79,6 +79,8 @@ export interface PlacesSeen extends Seen {
   readonly odd: readonly string[]
   /** Ports on which a process listens. */
   readonly listening: ReadonlySet<number>
+  /** Marks of runs that have drained the node, and not undrained it yet. */
+  readonly drained: readonly Leftover[]
 }
 
 /** The file that a path resolves to. */
@@ -157,7 +159,9 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
   [
-    new RegExp(String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|${reloadFlag}) ([\w./-]*)$`),
+    new RegExp(
+      String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|${encryptionFlag}|${reloadFlag}) ([\w./-]*)$`,
+    ),
     ({ flags }, _, process = '', name = '', value = '') => flags.push({ process, name, value }),
   ],
   [
@@ -223,15 +227,13 @@ export function parseFolder(output: string, nonce: string): FolderSeen {
 export function readFolderRecords(records: readonly string[]): FolderSeen {
   const draft = readRecords(records)
   const { single, leftovers, addresses } = draft
-  const isMark = ({ name }: Leftover) => name.endsWith(drainedSuffix)
   if (single.has('folder') === single.has('absent')) throw notWhole()
   const [boot, seconds] = single.get('uptime')?.split(' ') ?? []
   return {
     path: single.get('folder'),
     open: single.get('open'),
     uid: Number(must(single.get('uid'))),
-    leftovers: leftovers.filter((each) => !isMark(each)),
-    drained: leftovers.filter(isMark),
+    leftovers,
     uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
     addresses,
     ...seen(draft),
@@ -253,7 +255,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
   const draft = readRecords(records)
-  const { single, folders, real, links, odd, listening } = draft
+  const { single, folders, real, links, odd, listening, leftovers } = draft
   return {
     now: Number(must(single.get('now'))),
     units: readStates(draft),
@@ -262,6 +264,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
     links,
     odd,
     listening,
+    drained: leftovers,
     ...seen(draft),
   }
 }
@@ -347,12 +350,15 @@ function readCredentials(id: string, { flags, settings }: Draft) {
     own.some(({ name, value }) => name === 'config' && value === config),
   )
   const named = [...own, ...configured]
+  // Of flags that are given twice, the last one counts.
+  const last = (flag: string) => own.findLast(({ name }) => name === flag)?.value ?? ''
   const isFlag = ({ name, value }: { name: string; value: string }) => name === 'bootstrap-kubeconfig' && value !== ''
   return {
     kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
     rotatesItself: named.some((each) => isFlag(each) || (each.name === 'rotateCertificates' && each.value === 'true')),
-    // The last one counts; the values are those of Go's strconv.ParseBool.
-    reloadsEncryption: /^(1|t|T|true|TRUE|True)$/.test(own.findLast(({ name }) => name === reloadFlag)?.value ?? ''),
+    encryptionConfig: /^\/.*/.exec(last(encryptionFlag))?.[0],
+    // The values are those of Go's strconv.ParseBool.
+    reloadsEncryption: /^(1|t|T|true|TRUE|True)$/.test(last(reloadFlag)),
   }
 }
 

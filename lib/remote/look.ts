@@ -7,6 +7,7 @@ import { encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/n
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { bothScripts, closeAnswer, folderWord, openAnswer, sayFunction, shellStart, wholeScript } from './shell.ts'
+import { runFolder } from './staging.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -48,12 +49,22 @@ export const newSuffix = '.harderway-new'
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 
 /**
- * Shell functions, in addition to those of an answer. `stat_files NAME...` sets $stats and $sums to a line for each name, and
+ * Shell functions, in addition to those of an answer. `say_leftovers` prints what runs have left in
+ * the current folder; `stat_files NAME...` sets $stats and $sums to a line for each name, and
  * fails if a name or a tool does; `say_files` prints them as records; `differs NAME DIGEST [WORD]` prints the content of a file
  * that differs, in hexadecimal, as a record `content` or WORD. Names consist of letters, digits and a few signs: all others are
  * ignored, or refused.
  */
-export const fileFunctions = `stat_files() {
+export const fileFunctions = `say_leftovers() {
+  for f in .harderway-*; do
+    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
+    if [ ! -d "$f" ] || [ -L "$f" ]; then continue; fi
+    # One of a run that is at work may be gone by now.
+    if made=$(stat -c %Y -- "$f"); then now=$(date +%s); say leftover $((now - made)) "$f"
+    elif [ -e "$f" ]; then exit 1; fi
+  done
+}
+stat_files() {
   stats= sums= small= sizes=' ' count=$#
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
@@ -134,13 +145,7 @@ say_folder() {
   say folder "$folder"
   say_open "$folder"
   ls >/dev/null
-  for f in .harderway-*; do
-    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
-    if [ ! -d "$f" ] || [ -L "$f" ]; then continue; fi
-    # One of a run that is at work may be gone by now.
-    if made=$(stat -c %Y -- "$f"); then now=$(date +%s); say leftover $((now - made)) "$f"
-    elif [ -e "$f" ]; then exit 1; fi
-  done
+  say_leftovers
   set --
   for f in $pairs ${kubeconfigFile('*')} ${encryptionConfigFile}; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
@@ -389,7 +394,8 @@ say_process() {
   fi
 }`
 
-/** Of kube-apiserver: it reads the file of --encryption-provider-config again when that has changed. */
+export const encryptionFlag = 'encryption-provider-config'
+/** Of kube-apiserver: it reads that file again when it has changed. */
 export const reloadFlag = 'encryption-provider-config-automatic-reload'
 
 /**
@@ -401,7 +407,7 @@ const argumentFunctions = `say_flag() {
   case $1,$2 in
     *,*,*|*[!A-Za-z0-9,./_-]*) ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
-    --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*|--${encryptionFlag},*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
 say_flags() {
@@ -467,6 +473,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     argumentFunctions,
     ...(units.length > 0 ? shown : []),
     `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
+    `! cd ${runFolder} 2>/dev/null || say_leftovers`,
     'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
     '  resolve "$path" || { say odd "$path"; continue; }',

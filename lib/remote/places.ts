@@ -5,6 +5,7 @@ import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
 import { closeAnswer, lockFunction, openAnswer, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
+import { runFolder } from './staging.ts'
 
 export interface PlacesChange {
   /** Absolute: the folder that deploy copies to. */
@@ -35,7 +36,7 @@ export type PlacesStop =
  * First each new file is written beside its place, accessible only to root until its digest is that of the deployed file.
  * Then a second link keeps each old file; this fails for a file that can't be replaced. Then all new files are renamed into
  * place, one directly after the other, so at every moment each file is either the old one or the new one. An old file that is
- * kept already is what the units were last healthy with, and stays. A deploy takes the same lock. The script answers `placed`,
+ * kept already is what the units were last healthy with, and stays. The script answers `placed`,
  * or a PlacesStop.
  */
 export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChange, nonce: string): string {
@@ -46,9 +47,7 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
     `nl='\n'`,
     fileFunctions,
     ...placeFunctions,
-    lockFunction('answer'),
-    `cd -- ${quote(source)}`,
-    'lock',
+    ...lockLines(source),
     ...unchangedLines(unchanged, seen, 'answer'),
     "trap '' HUP INT TERM PIPE",
     'made=',
@@ -71,6 +70,15 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
     'answer placed',
   ].join('\n')
   return answering(sudo, script, nonce)
+}
+
+/**
+ * The lock of a deploy is that of its folder, of which every admin may have another; what units read has one for all. They are held
+ * until the script ends.
+ */
+function lockLines(source: string): string[] {
+  const lockIn = (folder: string, descriptor: number) => [`cd -- ${quote(folder)}`, `lock ${descriptor}`]
+  return [lockFunction('answer'), `mkdir -p -m 700 -- ${runFolder}`, ...lockIn(runFolder, 7), ...lockIn(source, 9)]
 }
 
 const answerFunction = `answer() { printf '%s\n' "$*"; exit 0; }`
@@ -143,10 +151,8 @@ export function forgetScript(at: Locked, files: ReadonlyMap<string, string>, non
   return lockedScript(at, forget, nonce)
 }
 
-/** Holds the lock of a deploy. */
 function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce: string): string {
-  const locked = [shellStart, answerFunction, lockFunction('answer'), `cd -- ${quote(source)}`, 'lock']
-  return answering(sudo, [...locked, ...lines, 'answer done'].join('\n'), nonce)
+  return answering(sudo, [shellStart, answerFunction, ...lockLines(source), ...lines, 'answer done'].join('\n'), nonce)
 }
 
 /** Removes those files that still have the digest that a look found. */

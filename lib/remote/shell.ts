@@ -55,18 +55,18 @@ export type Stop =
   | 'half'
 
 /**
- * A lock by flock(2) on the current folder of the shell: it leaves nothing behind, and is released when the last process that
+ * `lock DESCRIPTOR` is a lock by flock(2) on the current folder of the shell: it leaves nothing behind, and is released when the last process that
  * holds it exits. On NFS it covers that machine only. `stop` is a function that ends the script with a word. The wait is
  * limited: the run that started the script may be gone, and its changes out of date.
  */
 export function lockFunction(stop: string): string {
   return `lock() {
   command -v flock >/dev/null || ${stop} no-flock
-  exec 9<.
+  eval "exec $1<."
   tries=0
   while :; do
     status=0
-    flock -n 9 || status=$?
+    flock -n "$1" || status=$?
     case $status in 0) return ;; 1) ;; *) exit 1 ;; esac
     tries=$((tries + 1))
     [ $tries -lt 30 ] || ${stop} busy

@@ -21,8 +21,8 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/** Ends the name of a folder that marks a node as perhaps drained on the gateways. */
-export const drainedSuffix = '-drained'
+/** Root's, for all who change the node, whoever they log in as: a reboot empties it. In it a folder marks the node as drained. */
+export const runFolder = '/run/harderway'
 
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900

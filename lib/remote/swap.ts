@@ -91,7 +91,7 @@ export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string 
     "trap 'exit 1' HUP INT TERM",
     ...(copied.length > 0 ? unpacking(copied, stage) : []),
     `cd -- ${quote(folder)}`,
-    'lock',
+    'lock 9',
     ...unchangedLines(unchanged, seen.files, 'stop'),
     ...chmods(modes),
     "trap '' HUP INT TERM PIPE",

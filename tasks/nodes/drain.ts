@@ -3,8 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { folderWord } from '../../lib/remote/shell.ts'
-import { drainedSuffix } from '../../lib/remote/staging.ts'
+import { runFolder } from '../../lib/remote/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
@@ -14,27 +13,34 @@ import { commandLimit, runCommand } from './places.ts'
 type Change = 'drain' | 'undrain'
 
 /**
- * Marks the node, so that the next run knows if this one is killed before it undrains. Throws a Failure, also if another run has its
- * mark there: one of the two would undrain the node while the other restarts it.
+ * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
+ * Failure, also if another run has its mark there: one of the two would undrain the node while the other restarts it.
  */
-export async function markDrained(workspace: Workspace, node: ClusterNode): Promise<void> {
+export async function markDrained(
+  workspace: Workspace,
+  node: ClusterNode,
+  install: Install,
+  left: readonly string[] = [],
+): Promise<void> {
   const { auth, run } = stagingOwner(workspace)
-  const said = await runInFolder(workspace, node, [
+  const others = await runAmongMarks(workspace, node, install, [
     'read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime || exit',
-    `own=.harderway-${auth}-${run}-\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}${drainedSuffix}`,
-    'mkdir -- "$own" || exit',
-    `for each in .harderway-*${drainedSuffix}; do`,
-    '  [ "$each" = "$own" ] || { rmdir -- "$own"; echo "$each"; }',
+    `mkdir -- ".harderway-${auth}-${run}-\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}" || exit`,
+    ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
+    'others=',
+    'for each in .harderway-*; do',
+    `  case $each in .harderway-${auth}-${run}-*) ;; *) [ ! -d "$each" ] || others="$others $each" ;; esac`,
     'done',
+    `[ -z "$others" ] || { rm -rf -- ${marksOf(workspace)}; echo $others; }`,
   ])
-  const others = said.split('\n').filter(Boolean)
-  if (others.length > 0) throw drainedByAnother(node, others)
+  const marks = others.match(/\.harderway-[\w-]+/g)
+  if (marks) throw drainedByAnother(node, marks)
 }
 
 export function drainedByAnother(node: ClusterNode, marks: readonly string[]): Failure {
   return nodeFailure(node, 'another run is restarting its units, or was killed meanwhile', {
     code: 'busy',
-    remedy: `${runAgain} when that one has ended; if none is at work, remove there: ${node.directory}/${marks[0]}`,
+    remedy: `${runAgain} when that one has ended; if none is at work, remove there: ${runFolder}/${marks[0]}`,
   })
 }
 
@@ -54,9 +60,7 @@ export async function undrain(
   )
   try {
     for (const each of changed) if (each.status === 'rejected') throw each.reason
-    const { auth, run } = stagingOwner(workspace)
-    const own = `.harderway-${auth}-${run}-*${drainedSuffix}`
-    await runInFolder(workspace, node, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
+    await runAmongMarks(workspace, node, install, [`rm -rf -- ${[marksOf(workspace), ...left.map(quote)].join(' ')}`])
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }
@@ -92,12 +96,24 @@ async function change(
   })
 }
 
-async function runInFolder(workspace: Workspace, node: ClusterNode, script: readonly string[]): Promise<string> {
-  const command = [`cd -- ${folderWord(node.directory)} || exit`, ...script].join('\n')
-  const { status, said } = await runCommand(workspace, node, { sudo: '', command })
+/** A pattern of sh for those of this run. */
+function marksOf(workspace: Workspace): string {
+  const { auth, run } = stagingOwner(workspace)
+  return `.harderway-${auth}-${run}-*`
+}
+
+/** Returns what the script prints, among what tools there may say. */
+async function runAmongMarks(
+  workspace: Workspace,
+  node: ClusterNode,
+  { sudo }: Install,
+  script: readonly string[],
+): Promise<string> {
+  const command = [`mkdir -p -m 700 -- ${runFolder} && cd -- ${runFolder} || exit`, ...script].join('\n')
+  const { status, said } = await runCommand(workspace, node, { sudo, command })
   if (status === 0) return said
   throw nodeFailure(node, `its mark for a drain could not be changed: ${excerpt(said)}`, {
     code: 'not-marked',
-    remedy: `see what mkdir and rm say in ${node.directory} there; then ${runAgain}`,
+    remedy: `see what mkdir and rm say in ${runFolder} there; then ${runAgain}`,
   })
 }

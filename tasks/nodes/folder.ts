@@ -10,7 +10,7 @@ import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { DriftKind, Reason } from '../../lib/reason.ts'
-import type { FolderSeen, NodeLook } from '../../lib/remote/answer.ts'
+import type { FolderSeen, NodeLook, PlacesSeen } from '../../lib/remote/answer.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
@@ -161,12 +161,13 @@ export function stagingOwner({ auth }: Workspace): StagingOwner {
 /** The marks of runs that are over, and those of runs that may be restarting the node's units now. */
 export function splitMarks(
   workspace: Workspace,
-  { drained, uptime }: FolderSeen,
+  { look, places }: { readonly look: NodeLook; readonly places: PlacesSeen },
   { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
   // Drain, restart, health and undrain: each may take as long.
   const longest = Math.max(longestUse, (4 * timeout) / 1000)
-  const marks = Map.groupBy(drained, (each) => checkStaging(each, stagingOwner(workspace), uptime, longest))
+  const { uptime } = look.folder
+  const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(workspace), uptime, longest))
   const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)
   return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }

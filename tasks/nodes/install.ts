@@ -8,8 +8,9 @@ import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { backOut } from './back-out.ts'
-import { drainedByAnother, undrain } from './drain.ts'
+import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
@@ -20,6 +21,7 @@ import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServe
 import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
+  isInstalled,
   keptFor,
   lookAtUnits,
   type UnitCheck,
@@ -34,9 +36,13 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   const { workspace, node, install } = on
   const others = guardIdentity(workspace, node, found.look)
   if (!isForced) guardNewer(workspace, node, found.look)
-  const { left, inUse } = splitMarks(workspace, found.look.folder, install)
+  const { left, inUse } = splitMarks(workspace, found, install)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  if (left.length > 0) await undrain(workspace, node, install, left)
+  const isLeftDrained = left.length > 0 && install.undrain !== ''
+  // Until it is healthy it should get no requests.
+  const undrainsLater = isLeftDrained && drainedUnits(on, found).some((unit) => whyUnsteady(unit, found) !== undefined)
+  if (undrainsLater) await markDrained(workspace, node, install, left)
+  else if (isLeftDrained) await undrain(workspace, node, install, left)
   const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
@@ -61,10 +67,11 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
-    throw isLeft || isUndrained(error)
+    throw isLeft || isKept(error)
       ? error
       : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
+  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(workspace, node, install)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
   await removeLeftOver(workspace, node, install, splitLeftOver(workspace, found.leftOver)[0])
   const change: Change = {
@@ -220,9 +227,13 @@ function notServed({ node }: On, { unit }: Unit): Failure {
   })
 }
 
-/** The unit is healthy with the new files; it only gets no requests yet. */
-function isUndrained(error: unknown): boolean {
-  return error instanceof Failure && error.code === 'not-undrained'
+/** The unit is healthy with the new files, and only gets no requests yet; or another run is at work, maybe with the same files. */
+function isKept(error: unknown): boolean {
+  return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
+}
+
+function drainedUnits({ workspace, node }: On, { places }: UnitsFound): Unit[] {
+  return nodeUnits(workspace.cluster, node).filter((unit) => unit.isDrained && isInstalled(unit, places))
 }
 
 interface Loaded {

@@ -1,5 +1,8 @@
 /** Members of one store: when one may be restarted, and when none can be healthy yet. */
+import { isIP } from 'node:net'
 import { hostname } from 'node:os'
+import * as v from 'valibot'
+import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/stored.ts'
@@ -7,12 +10,12 @@ import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { withStore } from './component.ts'
+import { type Serving, withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import type { On } from './places.ts'
+import { commandLimit, type On } from './places.ts'
 import { repeat } from './repeat.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
@@ -21,10 +24,24 @@ function membersOf({ workspace, node }: On) {
   return { others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
 
+const memberList = v.object({
+  members: v.pipe(
+    v.array(
+      v.object({
+        ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+        name: v.optional(v.string(), ''),
+        peerURLs: v.optional(v.array(v.string()), []),
+      }),
+    ),
+    v.minLength(1),
+  ),
+})
+export type Member = v.InferOutput<typeof memberList>['members'][number]
+
 export type Standing = 'healthy' | 'not healthy' | 'without a quorum'
 
-/** Seconds: enough from the look at the others until they can see that the restarted member is down. */
-const leaseTime = 60
+/** Seconds from the end of the restart command until the others can see that the member is down. */
+const settling = 60
 
 /** A member that was healthy waits for its turn. Any other unit does not wait. */
 export async function guarded(on: On, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
@@ -56,7 +73,8 @@ type Turn = { readonly lease: string } | Failure
 
 /** The lock is kept in the store itself, which is healthy. */
 async function takeTurn(on: On, unit: Unit): Promise<Turn> {
-  const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds: leaseTime }
+  const seconds = Math.ceil(commandLimit(on.install) / 1000) + settling
+  const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds }
   const taken = await withStore(on, on.node, (etcd) =>
     takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
   ).catch((error) => {
@@ -69,8 +87,15 @@ async function takeTurn(on: On, unit: Unit): Promise<Turn> {
     })
   // A member that was just restarted may not answer yet.
   const broken = await findBroken(on, unit)
-  if (broken.length === 0) return taken
+  const controls = on.workspace.cluster.nodes.filter(({ role }) => role === on.node.role)
+  const [stranger] = broken.length === 0 ? foreignMembers(await readMembers(on, on.node), controls) : []
+  if (broken.length === 0 && stranger === undefined) return taken
   await giveBack(on, taken)
+  if (stranger !== undefined)
+    throw nodeFailure(on.node, `${unit.unit} is not restarted while nothing is known of ${stranger}`, {
+      code: 'no-quorum',
+      remedy: `${runAgain} after that`,
+    })
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
   return new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
     node: on.node.name,
@@ -80,6 +105,44 @@ async function takeTurn(on: On, unit: Unit): Promise<Turn> {
       on.workspace.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
+}
+
+/**
+ * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. A
+ * loopback address is of the control node that was queried: no member elsewhere can have it.
+ */
+export function foreignMembers(
+  members: readonly Member[],
+  controls: readonly Pick<ClusterNode, 'name' | 'ips'>[],
+): string[] {
+  const isOurs = ({ name, peerURLs }: Member) => {
+    const hosts = peerURLs.map((url) => hostIn(url) ?? '')
+    const hasAddress = hosts.some((host) => isIP(host) !== 0)
+    return controls.some(
+      (node) =>
+        (!hasAddress && node.name === name) ||
+        hosts.some((host) => specialUse(host) === 'loopback' || [node.name, ...node.ips].includes(host)),
+    )
+  }
+  return members
+    .filter((member) => !isOurs(member))
+    .map(
+      ({ ID, name, peerURLs }) =>
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or the address, to cluster.yaml`,
+    )
+}
+
+export function readMembers(serving: Serving, node: ClusterNode): Promise<Member[]> {
+  return withStore(
+    serving,
+    node,
+    async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
+  )
+}
+
+/** Undefined if it is no URL. */
+function hostIn(url: string): string | undefined {
+  return URL.parse(url)?.hostname.replace(/^\[|\]$/g, '')
 }
 
 function withoutGateway(node: ClusterNode, unit: string): Failure {

@@ -12,13 +12,17 @@ import { drain, markDrained, undrain } from './drain.ts'
 import { commandLimit, type On, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
 
-/** Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. */
-export async function restart(on: On, unit: Unit): Promise<void> {
-  await whileDrained(on, unit, async () => {
+/**
+ * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
+ * can't be drained is restarted all the same.
+ */
+export async function restart(on: On, unit: Unit, isBackOut = false): Promise<void> {
+  const work = async () => {
     on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)
     await waitUntilHealthy(on, unit)
-  })
+  }
+  await whileDrained(on, unit, work, isBackOut)
 }
 
 /** Does not wait: a store without a quorum does not finish its start. */
@@ -28,23 +32,33 @@ export async function restartUnproven(on: On, unit: Unit): Promise<void> {
 }
 
 /** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
-async function whileDrained(
-  { workspace, node, install, tell }: On,
-  { isDrained }: Unit,
-  work: () => Promise<void>,
-): Promise<void> {
-  if (!isDrained || install.drain === '') return await work()
-  await markDrained(workspace, node)
-  tell({ doing: 'draining', node: node.name })
+async function whileDrained(on: On, { isDrained }: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
+  const { workspace, node, install, tell } = on
+  const isToUndrain = isDrained === true && install.drain !== '' && (await tryToDrain(on, isBackOut))
   try {
-    await drain(workspace, node, install)
     await work()
   } catch (error) {
-    await undrain(workspace, node, install).catch(() => {})
+    if (isToUndrain) await undrain(workspace, node, install).catch(() => {})
     throw error
   }
+  if (!isToUndrain) return
   tell({ doing: 'undraining', node: node.name })
   await undrain(workspace, node, install)
+}
+
+/** False if the node could not be drained, for a back-out; else throws that Failure. */
+async function tryToDrain({ workspace, node, install, tell }: On, isBackOut: boolean): Promise<boolean> {
+  try {
+    await markDrained(workspace, node, install)
+    tell({ doing: 'draining', node: node.name })
+    await drain(workspace, node, install)
+    return true
+  } catch (error) {
+    // Another run's mark means that it is drained for that one.
+    if (!(error instanceof Failure && error.code === 'busy')) await undrain(workspace, node, install).catch(() => {})
+    if (isBackOut && error instanceof Failure) return false
+    throw error
+  }
 }
 
 export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {

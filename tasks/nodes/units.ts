@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, nextName } from '../../lib/files/names.ts'
+import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -45,8 +45,8 @@ export interface UnitCheck {
   readonly reloadsBy: number | undefined
   /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
   readonly keepsOwnClient: boolean
-  /** The kubeconfig that its process reads, if it is not the one in its place. */
-  readonly otherKubeconfig: string | undefined
+  /** The kubeconfig or encryption config that its process reads, if it is not the one in its place. */
+  readonly otherPath: string | undefined
 }
 
 /** Looks with one command. The units are undefined if they could not be looked at. */
@@ -225,7 +225,7 @@ export function checkUnitsOf(
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
-    otherKubeconfig: otherKubeconfig(unit, places),
+    otherPath: otherPath(unit, places),
   }))
 }
 
@@ -300,12 +300,29 @@ function keepsOwnClient({ auth }: Pick<Workspace, 'auth'>, { unit, files }: Unit
   return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
 }
 
-function otherKubeconfig({ unit, files }: Unit, places: PlacesSeen): string | undefined {
+function otherPath({ unit, files }: Unit, places: PlacesSeen): string | undefined {
   const { process } = places.units.get(unit) ?? {}
-  const ours = files.find(({ part }) => part === 'kubeconfig')?.path
-  const named = typeof process === 'object' ? process.kubeconfigs : []
-  if (ours === undefined || named.some((path) => [ours, realPath(places, ours)].includes(path))) return undefined
-  return named[0]
+  if (typeof process !== 'object') return undefined
+  const other = (place: Place | undefined, named: readonly string[]) =>
+    !place || named.some((path) => [place.path, realPath(places, place.path)].includes(path)) ? undefined : named[0]
+  const { kubeconfigs, encryptionConfig } = process
+  return (
+    other(
+      files.find(({ part }) => part === 'kubeconfig'),
+      kubeconfigs,
+    ) ??
+    other(
+      files.find(({ file }) => file === encryptionConfigFile),
+      encryptionConfig === undefined ? [] : [encryptionConfig],
+    )
+  )
+}
+
+/** Units that run, and have no folder for a file that they should read: that file is nowhere. */
+export function runningElsewhere({ cluster }: Workspace, node: ClusterNode, places: PlacesSeen): Unit[] {
+  return nodeUnits(cluster, node).filter(
+    (unit) => unit.bundle === undefined && isRunning(places, unit.unit) && !isInstalled(unit, places),
+  )
 }
 
 export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesSeen): boolean {
@@ -387,7 +404,11 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boo
 /** True if the API server has reloaded it since its last change. A time in the future proves nothing. */
 function isReloaded(path: string, { places, reloaded }: UnitsFound): boolean {
   const changed = fileAt(places, path)?.changed ?? Number.POSITIVE_INFINITY
-  return reloaded !== undefined && reloaded > changed && reloaded <= places.now + 1
+  const { process, started = 0 } = places.units.get(apiServer) ?? {}
+  const setBack = typeof process === 'object' ? started - process.started : 0
+  // It may have reloaded before the clock was set back: then its time is too late by that much.
+  const latest = setBack > sameClock ? changed + setBack : changed
+  return reloaded !== undefined && reloaded > latest && reloaded <= places.now + 1
 }
 
 /** Seconds: client-go polls the file of a pair every five minutes (cert_rotation.go); the rest is a margin. */

@@ -5,11 +5,13 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reason } from '../../lib/reason.ts'
+import { runFolder } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
+import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
-import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
 export interface InstallFound {
@@ -73,16 +75,17 @@ async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsF
 function checkNode(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
   const installed = checkUnitsOf(workspace, node, install, found)
   const [removed, left] = splitLeftOver(workspace, found.leftOver)
-  const marks = splitMarks(workspace, found.look.folder, install)
+  const marks = splitMarks(workspace, found, install)
   const reasons: Reason[] = [
-    ...(marks.left.length > 0 ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
+    ...(marks.left.length > 0 && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
     ...(removed.length > 0 ? [{ kind: 'left-over', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const warning = warningOf(node, installed, { left, rotating, isDrained: marks.inUse.length > 0 })
+  const astray = runningElsewhere(workspace, node, found.places)
+  const warning = warningOf(node, installed, { left, rotating, astray, marks, undrain: install.undrain })
   return {
     reasons,
     // A unit that is not installed has nothing to load.
@@ -110,20 +113,35 @@ function warningOf(
   {
     left: leftOver,
     rotating,
-    isDrained,
-  }: { readonly left: readonly LeftOver[]; readonly rotating: readonly string[]; readonly isDrained: boolean },
+    astray,
+    marks,
+    undrain,
+  }: {
+    readonly left: readonly LeftOver[]
+    readonly rotating: readonly string[]
+    readonly astray: readonly Unit[]
+    readonly marks: ReturnType<typeof splitMarks>
+    readonly undrain: string
+  },
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   const [inUse, left] = [leftOver.filter(({ isInUse }) => isInUse), leftOver.filter(({ isInUse }) => !isInUse)]
   const paths = (some: readonly LeftOver[]) => formatNames(some.map(({ path }) => path))
-  const elsewhere = installed.flatMap(({ unit: { unit }, otherKubeconfig }) =>
-    otherKubeconfig === undefined
+  const elsewhere = installed.flatMap(({ unit: { unit }, otherPath }) =>
+    otherPath === undefined
       ? []
-      : [`${name}: ${unit} reads ${otherKubeconfig}, which is not installed: set its place in install.units`],
+      : [`${name}: ${unit} reads ${otherPath}, which is not installed: set its place in install.units`],
   )
   const warnings = [
     ...elsewhere,
-    isDrained && `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
+    ...astray.map(
+      ({ unit }) => `${name}: ${unit} runs, and reads nothing that is installed: set its places in install.units`,
+    ),
+    marks.inUse.length > 0 &&
+      `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
+    marks.left.length > 0 &&
+      undrain === '' &&
+      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${runFolder} there`,
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,

@@ -4,16 +4,16 @@
  * encrypts, or refuses what the next CA or key has signed.
  * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
-import { isIP } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
-import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
-import { isApiServer, isStore, type Serving, withApi, withStore } from '../nodes/component.ts'
+import { printable } from '../../lib/wording.ts'
+import { isApiServer, isStore, type Serving, withApi } from '../nodes/component.ts'
 import { nodeFailure } from '../nodes/node-failure.ts'
 import { runCommand } from '../nodes/places.ts'
+import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
+import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 
@@ -42,18 +42,6 @@ const leaseList = v.object({
     ),
   ),
 })
-const memberList = v.object({
-  members: v.pipe(
-    v.array(
-      v.object({
-        ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
-        name: v.optional(v.string(), ''),
-        peerURLs: v.optional(v.array(v.string()), []),
-      }),
-    ),
-    v.minLength(1),
-  ),
-})
 
 export type Lease = NonNullable<v.InferOutput<typeof leaseList>['items']>[number]
 export interface LeasesSeen {
@@ -61,7 +49,6 @@ export interface LeasesSeen {
   /** By the clock of the API server that answered. */
   readonly now: Date
 }
-export type Member = v.InferOutput<typeof memberList>['members'][number]
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
 export interface Control {
@@ -98,12 +85,22 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   })
   const members = nodeUnits(workspace.cluster, first).some(isStore) ? await readMembers(serving, first) : []
   return {
-    unreached: [...strangers, ...foreignMembers(members, controls)],
+    unreached: [...(await readingElsewhere(serving, nodes)), ...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
       ({ node }) =>
         `the API server of ${node.name} has renewed no lease in kube-system for a minute: that needs Kubernetes 1.26, its feature gate APIServerIdentity, and clocks that agree`,
     ),
   }
+}
+
+/** API servers that read another file than the one that is installed: another encryption config. */
+async function readingElsewhere({ workspace, install }: Serving, nodes: readonly ClusterNode[]): Promise<string[]> {
+  const look = async (node: ClusterNode) => {
+    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+    const own = checks.find(({ unit }) => isApiServer(unit))?.otherPath
+    return own === undefined ? [] : [`the API server of ${node.name} reads ${own}: set its place in install.units`]
+  }
+  return (await Promise.all(nodes.map(look))).flat()
 }
 
 /** The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its lease runs. */
@@ -128,28 +125,6 @@ export async function findStrangers(
     )
 }
 
-/**
- * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. A
- * loopback address is of the control node that was queried: no member elsewhere can have it.
- */
-export function foreignMembers(members: readonly Member[], controls: readonly Control['node'][]): string[] {
-  const isOurs = ({ name, peerURLs }: Member) => {
-    const hosts = peerURLs.map((url) => hostIn(url) ?? '')
-    const hasAddress = hosts.some((host) => isIP(host) !== 0)
-    return controls.some(
-      (node) =>
-        (!hasAddress && node.name === name) ||
-        hosts.some((host) => specialUse(host) === 'loopback' || [node.name, ...node.ips].includes(host)),
-    )
-  }
-  return members
-    .filter((member) => !isOurs(member))
-    .map(
-      ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or the address, to cluster.yaml`,
-    )
-}
-
 /** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
 export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
@@ -170,22 +145,9 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
   })
 }
 
-function readMembers(serving: Serving, node: ClusterNode): Promise<Member[]> {
-  return withStore(
-    serving,
-    node,
-    async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
-  )
-}
-
 /** As the kernel has it, where kube-apiserver reads it. */
 async function readHostname({ workspace }: Serving, node: ClusterNode): Promise<string> {
   const { status, said } = await runCommand(workspace, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
   if (status === 0 && said.trim() !== '') return said.trim()
   throw nodeFailure(node, 'its hostname could not be read', { code: 'not-looked-at', remedy: 'see there: hostname' })
-}
-
-/** Undefined if it is no URL. */
-function hostIn(url: string): string | undefined {
-  return URL.parse(url)?.hostname.replace(/^\[|\]$/g, '')
 }

@@ -26,7 +26,7 @@ import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, self
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
-import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, runningElsewhere } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import {
   caFiles,
@@ -130,12 +130,17 @@ const finished: Stage = {
 
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
 async function ownClients({ workspace, install }: Rotating, node: ClusterNode): Promise<string[]> {
-  const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
-  return checks.flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherKubeconfig }) => {
-    if (!isUp) return []
-    if (keepsOwnClient) return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
-    return otherKubeconfig === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherKubeconfig}`]
-  })
+  const found = await lookAtUnits(workspace, node, install)
+  const astray = runningElsewhere(workspace, node, found.places)
+  const own = checkUnitsOf(workspace, node, install, found).flatMap(
+    ({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
+      if (!isUp) return []
+      if (keepsOwnClient)
+        return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
+      return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
+    },
+  )
+  return [...own, ...astray.map(({ unit }) => `${unit} on ${node.name}, which reads nothing that is installed`)]
 }
 
 export const caRotation: Rotation = {

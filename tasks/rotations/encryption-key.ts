@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { backUp } from '../../lib/files/auth-dir.ts'
+import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
@@ -42,7 +42,8 @@ const added: Stage = {
         'name each resource in cluster.yaml',
       )
     const { provider } = workspace.cluster.encryption
-    edit(workspace, (text) => addKey(text, randomBytes(32).toString('base64'), provider))
+    const kept = backups(workspace.auth, file)
+    edit(workspace, (text) => addKey(text, randomBytes(32).toString('base64'), provider, kept))
   },
   async undoHeldBy(rotating) {
     const { newest } = readEncryptionState(rotating.workspace) ?? {}

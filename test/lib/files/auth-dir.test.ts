@@ -22,6 +22,7 @@ import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import { thisBoot } from '../../../lib/files/process-id.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -388,7 +389,9 @@ test('the folder is known for the same by every path to it, and a copy is anothe
   auth.write('ca.pem', 'x', publicMode)
   symlinkSync('auth', join(folder, 'link'))
   const id = auth.id()
-  assert.match(id, /^\d+ \d+$/)
+  // A clone of a disk has the same inode and times, on a machine of its own.
+  assert.match(id, /^\S+ \d+ \d+ \d+$/)
+  assert.ok(id.startsWith(thisBoot))
   assert.equal(new AuthDir(join(folder, 'link'), harderWay.files).id(), id)
   cpSync(auth.path, join(folder, 'copy'), { recursive: true, preserveTimestamps: true })
   assert.notEqual(new AuthDir(join(folder, 'copy'), harderWay.files).id(), id)

@@ -83,6 +83,7 @@ describe('the answer to a look at places', () => {
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
     const credentials = {
       kubeconfigs: ['/a/kubeconfig', '/b/kubeconfig'],
+      encryptionConfig: undefined,
       rotatesItself: true,
       reloadsEncryption: true,
     }

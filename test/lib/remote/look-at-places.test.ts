@@ -267,6 +267,15 @@ inEachShell(({ did, run }) => {
       assert.equal(await reloads(...yes), true, yes.join(' '))
     for (const no of [[`${flag}=false`], [flag, `${flag}=0`], [`${flag}=$(x)`], [`${flag}-interval=true`]])
       assert.equal(await reloads(...no), false, no.join(' '))
+    const configOf = async (...args: string[]) => {
+      const found = await processWith(t, ...args)
+      return typeof found === 'object' ? found.encryptionConfig : found
+    }
+    const config = '--encryption-provider-config'
+    assert.equal(await configOf(`${config}=/a/x.yaml`, flag), '/a/x.yaml')
+    assert.equal(await configOf(`${config}=/a/x.yaml`, config, '/b/y.yaml'), '/b/y.yaml')
+    for (const none of [[flag], [`${config}=relative.yaml`], [`${config}=$(x)`]])
+      assert.equal(await configOf(...none), undefined, none.join(' '))
   })
 
   describe('the user that a unit runs as', () => {

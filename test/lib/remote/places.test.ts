@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
   linkSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -13,8 +15,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import { parsePlaces } from '../../../lib/remote/answer.ts'
 import { newSuffix, oldSuffix, placesScript } from '../../../lib/remote/look.ts'
@@ -27,6 +30,7 @@ import {
   removeScript,
 } from '../../../lib/remote/places.ts'
 import { readAnswer } from '../../../lib/remote/shell.ts'
+import { runFolder } from '../../../lib/remote/staging.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
@@ -55,12 +59,17 @@ function folders(t: TestContext) {
   return { source, place, change }
 }
 
+/** Not the machine's own. */
+const runFolderHere = mkdtempSync(join(tmpdir(), 'harderway-run-'))
+after(() => rmSync(runFolderHere, { recursive: true }))
+const ownRunFolder = (script: string) => script.replaceAll(runFolder, runFolderHere)
+
 const forgetOf = (change: PlacesChange) =>
   forgetScript(change, new Map(change.files.map(({ path, digest }) => [path, digest])), nonce)
 
 inEachShell(({ run }) => {
   const answer = (script: string, more: { path?: string } = {}) => {
-    const { status, stdout, stderr } = run('/', script, more)
+    const { status, stdout, stderr } = run('/', ownRunFolder(script), more)
     assert.equal(status, 0, stderr)
     return readAnswer(stdout, nonce).records.map((record) => record.replace(/^said /, ''))
   }
@@ -320,6 +329,16 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change, { path }), ['half no'])
     })
 
+    test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
+      const { change } = folders(t)
+      const holder = spawn('sh', ['-c', `exec flock ${runFolderHere} sh -c 'echo held; cat'`])
+      await once(holder.stdout, 'data')
+      assert.deepEqual(place(change, { path: fakeTool(t, 'sleep', 'exit 0') }), ['busy'])
+      holder.stdin.end()
+      await once(holder, 'exit')
+      assert.deepEqual(place(change), ['placed'])
+    })
+
     test('waits for another that is at work there', (t) => {
       const { source, place: folder, change } = folders(t)
       const before = snapshot(folder)
@@ -352,7 +371,7 @@ inEachShell(({ run }) => {
       ${process.execPath} ${new URL('../../support/full-disk.ts', import.meta.url).pathname} ${folder}/full 1
       ls -A ${folder}; sh; ls -A ${folder}; cat ${folder}/kubernetes.pem ${folder}/kubernetes-key.pem`
     const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', sh], {
-      input: placeScript(change, nonce),
+      input: ownRunFolder(placeScript(change, nonce)),
       encoding: 'utf8',
     })
     const listed = 'full\nkubernetes-key.pem\nkubernetes.pem\n'

@@ -1,21 +1,20 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import type { Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import type { FolderSeen } from '../../../lib/remote/answer.ts'
+import type { NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
 import { parsed } from '../../support/bad-files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
-ssh: { directory: /tmp }
-install: { drain: a, undrain: b }
+install: { drain: 'true', undrain: 'true' }
 nodes:
   - { name: g0, role: gateway, ip: 10.0.0.9 }
   - { name: c0, role: control, ip: 10.0.0.2 }
@@ -42,31 +41,43 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
 })
 
 test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(directory, { recursive: true }))
-  const node = { ...control, directory } as ClusterNode
-  const runWith = (id: string) => {
-    const run = async (script: string) => execFileSync('sh', ['-c', script], { encoding: 'utf8' })
-    return { cluster: { ...cluster, nodes: [node] }, auth: { id: () => id }, connect: async () => ({ run }) }
-  }
+  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const install = { ...(cluster.install as Install), sudo: '' }
+  // A tool that warns there says nothing of marks.
+  const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
+  const run = async (script: string) =>
+    execFileSync('sh', ['-c', script.replaceAll('/run/harderway', folder)], {
+      ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
+    })
+  const runWith = (id: string) => ({ cluster, auth: { id: () => id }, connect: async () => ({ run }) })
   const [one, other] = ['one', 'other'].map(runWith) as unknown as [Workspace, Workspace]
-  await markDrained(one, node)
-  const marks = readdirSync(directory)
+  if (!control) return assert.fail()
+  writeFileSync(join(folder, '.harderway-a-file'), '')
+  await markDrained(one, control, install)
+  const marks = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
   assert.equal(marks.length, 1)
-  await assert.rejects(markDrained(other, node), (error) => error instanceof Failure && error.code === 'busy')
-  assert.deepEqual(readdirSync(directory), marks)
+  await assert.rejects(
+    markDrained(other, control, install),
+    (error) => error instanceof Failure && error.code === 'busy',
+  )
+  assert.deepEqual(readdirSync(folder).toSorted(), ['.harderway-a-file', ...marks].toSorted())
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   const since = Number(marks[0]?.split('-')[4])
   // As a later process sees it.
   const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
   const split = (workspace: Workspace, seconds: number) => {
-    const drained = names.map((name) => ({ name, age: 0 }))
-    const folder = { drained, uptime: { boot, seconds } } as unknown as FolderSeen
-    return splitMarks(workspace, folder, cluster.install as Install)
+    const look = { folder: { uptime: { boot, seconds } } } as NodeLook
+    const places = { drained: names.map((name) => ({ name, age: 0 })) } as unknown as PlacesSeen
+    return splitMarks(workspace, { look, places }, install)
   }
   assert.deepEqual(split(other, since + 900), { left: [], inUse: names })
   assert.deepEqual(split(other, since + 901), { left: names, inUse: [] })
   assert.deepEqual(split(one, since), { left: names, inUse: [] })
-  await undrain(one, node, cluster.install as Install)
-  assert.deepEqual(readdirSync(directory), [])
+  await undrain(one, control, install)
+  assert.deepEqual(readdirSync(folder), ['.harderway-a-file'])
+  mkdirSync(join(folder, names[0] ?? ''))
+  await markDrained(other, control, install, names)
+  const taken = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
+  assert.ok(taken.length === 1 && !names.includes(taken[0] ?? ''), String(taken))
 })

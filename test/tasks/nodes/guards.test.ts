@@ -90,7 +90,16 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     return { files, contents }
   }
   const seen: PlacesSeen = {
-    ...{ now: 0, units: new Map(), folders: new Set(), real: new Map(), links: [], odd: [], listening: new Set() },
+    ...{
+      now: 0,
+      units: new Map(),
+      folders: new Set(),
+      real: new Map(),
+      links: [],
+      odd: [],
+      listening: new Set(),
+      drained: [],
+    },
     ...has(
       rows.map(({ file, path }) => [path, file]),
       places,
@@ -107,7 +116,6 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       uid: 0,
       leftovers: [],
       uptime: undefined,
-      drained: [],
       addresses: new Set(),
     },
     ...own,

@@ -13,7 +13,7 @@ const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const units = nodeUnits({ layout: 'harder-way', install: false }, worker)
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
-const credentials = { kubeconfigs: [], rotatesItself: false, reloadsEncryption: false }
+const credentials = { kubeconfigs: [], encryptionConfig: undefined, rotatesItself: false, reloadsEncryption: false }
 const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, ...credentials })
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
@@ -30,6 +30,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
       ['kube-proxy', { ...running, ...state }],
     ]),
     listening: new Set<number>(),
+    drained: [],
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
   return { look: {} as NodeLook, places, served: new Map(), unhealthy: why, leftOver: [] }

@@ -14,7 +14,7 @@ import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
-import { checkUnitsOf, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, runningElsewhere, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { formerPlaces, nodeUnits } from '../../../tasks/tables/places.ts'
@@ -42,6 +42,7 @@ const main = {
   age: now - started,
   started,
   kubeconfigs: [],
+  encryptionConfig: undefined,
   rotatesItself: false,
   reloadsEncryption: false,
 }
@@ -83,6 +84,7 @@ describe("the check of a node's units", () => {
         links: [],
         odd: [],
         listening: new Set(),
+        drained: [],
       },
       served: new Map(
         units.flatMap(({ serves }) =>
@@ -277,6 +279,37 @@ describe("the check of a node's units", () => {
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
       for (const reloaded of [undefined, started + 9, started + 10, now + 60])
         assert.deepEqual(judge('c0', changed(reloaded)), notLoaded, String(reloaded))
+    })
+
+    test('is not, if the clock was set back since: the reload may have been before the change', () => {
+      const setBack = (reloaded: number) => (found: Mutable) => {
+        changed(reloaded)(found)
+        const process = { ...main, reloadsEncryption: true, started: started - 60, age: now - started + 60 }
+        state(found, 'kube-apiserver', { process })
+      }
+      assert.equal(judge('c0', setBack(started + 50)).length, 1)
+      assert.deepEqual(judge('c0', setBack(started + 80)), [])
+    })
+
+    test('is another if its API server names another, by the last flag or by a link', () => {
+      const otherFor = (encryptionConfig: string | undefined, change: (found: Mutable) => void = () => {}) => {
+        let other: string | undefined
+        const read = (found: Mutable) => {
+          change(found)
+          state(found, 'kube-apiserver', { process: { ...main, encryptionConfig } })
+        }
+        judge('c0', read, (checks) => {
+          other = checks.find(({ unit }) => unit.unit === 'kube-apiserver')?.otherPath
+        })
+        return other
+      }
+      assert.equal(otherFor('/etc/enc.yaml'), '/etc/enc.yaml')
+      for (const ours of [path, undefined]) assert.equal(otherFor(ours), undefined)
+      const link = (found: Mutable) => {
+        found.places.real.set(path, '/srv/enc.yaml')
+        found.places.files.set('/srv/enc.yaml', found.places.files.get(path) as FileState)
+      }
+      assert.equal(otherFor('/srv/enc.yaml', link), undefined)
     })
 
     test('needs a restart without the flag, whatever the metric says', () => {
@@ -581,6 +614,20 @@ describe("the check of a node's units", () => {
   }
   for (const [what, [name, change, ...told]] of Object.entries(rows))
     test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
+})
+
+test('a unit that runs, and has no folder for what it should read, reads something else', () => {
+  const { w0 } = Object.fromEntries(cluster.nodes.map((node) => [node.name, node]))
+  const seen = (isRunning: boolean, ...folders: string[]) =>
+    ({
+      units: new Map([['kube-proxy', { active: isRunning ? 'active' : 'inactive', isLoaded: true }]]),
+      ...{ folders: new Set(folders), files: new Map(), real: new Map() },
+    }) as unknown as PlacesSeen
+  const astray = (places: PlacesSeen) =>
+    w0 ? runningElsewhere({ cluster } as Workspace, w0, places).map(({ unit }) => unit) : assert.fail()
+  assert.deepEqual(astray(seen(true)), ['kube-proxy'])
+  assert.deepEqual(astray(seen(false)), [])
+  assert.deepEqual(astray(seen(true, '/var/lib/kube-proxy', '/var/lib/kubernetes')), [])
 })
 
 describe('the table of places', () => {

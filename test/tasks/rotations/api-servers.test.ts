@@ -1,7 +1,8 @@
 /** Which API servers a rotation does not reach, from what etcd and the API servers themselves report. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { findStrangers, foreignMembers, isLive, type Lease, type Member } from '../../../tasks/rotations/api-servers.ts'
+import { foreignMembers, type Member } from '../../../tasks/nodes/quorum.ts'
+import { findStrangers, isLive, type Lease } from '../../../tasks/rotations/api-servers.ts'
 
 const now = new Date('2026-11-26T12:00:00Z')
 const control0 = { name: 'control0', ips: ['192.168.1.11', 'fd00::11'] }
