@@ -150,6 +150,20 @@ describe('restarts on six machines', { skip }, () => {
     assert.equal(await lab.exec(`${etcdctl} get --prefix harderway`), '')
   })
 
+  test('nor while one of its members is on no control node of cluster.yaml, which may be down', async () => {
+    const nodes = lab.all.filter(({ name }) => name !== 'control2').map(({ name, role, ip }) => ({ name, role, ip }))
+    lab.write(...running(), [['nodes'], nodes])
+    const starts = await readStarts(lab)
+    const ran = await must(1, 'install', '--node', 'control0', '--force')
+    assert.match(
+      String(messageOf(ran, 'install/control0')),
+      /etcd is not restarted while nothing is known of the etcd member control2 \(.*etcdctl member remove [0-9a-f]+/,
+    )
+    assert.deepEqual(await startedSince(lab, starts), [])
+    lab.write(...running())
+    await must(0, 'install')
+  })
+
   test('with kubelets of Kubernetes 1.36 a renewal of every certificate restarts nothing', {
     skip: realBinaries && 'the real kubelets are older',
   }, async () => {

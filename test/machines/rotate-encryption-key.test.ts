@@ -42,6 +42,22 @@ describe('a rotation of the encryption key on six machines', { skip }, () => {
   })
   after(() => lab?.stop())
 
+  test('an API server that reads another file than the installed one is named, and holds the rotation', async () => {
+    const [place, other] = ['/var/lib/kubernetes/encryption-config.yaml', '/etc/enc.yaml']
+    const read = (from: string, to: string) =>
+      on(
+        'control1',
+        `sed -i 's,--encryption-provider-config=${from},--encryption-provider-config=${to},' /etc/systemd/system/kube-apiserver.service && systemctl daemon-reload && systemctl restart kube-apiserver`,
+      )
+    await on('control1', `cp -p ${place} ${other}`)
+    await read(place, other)
+    assert.match((await mustRun(lab, 0, 'bootstrap')).stdout, /control1: kube-apiserver reads \/etc\/enc\.yaml/)
+    const { stderr } = await mustRun(lab, 3, 'rotate', 'encryption-key')
+    assert.match(stderr, /the API server of control1 reads \/etc\/enc\.yaml: set its place in install\.units/)
+    assert.doesNotMatch(await lab.exec('cat auth/encryption-config.yaml'), /key2/)
+    await read(other, place)
+  })
+
   test('the next encryption key decrypts before it encrypts, and every stored Secret is encrypted with it in the end', async () => {
     const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
     const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
@@ -63,6 +79,7 @@ describe('a rotation of the encryption key on six machines', { skip }, () => {
       /both stay in use.*encrypted with key2/,
     )
     assert.match(await lab.exec('cat auth/encryption-config.yaml'), /key1[\s\S]*key2/)
+    await lab.exec('cp -a auth half')
     await unnoticed(lab, async () => {
       await mustRun(lab, 0, 'rotate', 'encryption-key')
       // What is of none of encryption.resources is nobody's to write anew, and may be of worth all the same.
@@ -81,14 +98,20 @@ describe('a rotation of the encryption key on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('an auth/ from before the finished rotation, and tidy homes: nothing is overwritten', async () => {
+  test('an auth/ from a stage of the finished rotation, or from before it, and tidy homes: nothing is overwritten', async () => {
     await removeDeployed(lab)
-    await lab.exec('mv auth current && mv earlier auth')
+    await lab.exec('mv auth current')
     const config = () => on('control0', 'cat /var/lib/kubernetes/encryption-config.yaml')
     const [before, starts] = [await config(), await readStarts(lab)]
-    for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
-      const { stdout, stderr } = await mustRun(lab, 3, ...args)
-      assert.match(stdout + stderr, /another encryption key than /)
+    for (const [auth, why] of [
+      ['half', /another encryption key \(.*: the key that ours encrypts with is not in it\) than /],
+      ['earlier', /another encryption key than /],
+    ] as const) {
+      await lab.exec(`rm -rf auth && mv ${auth} auth`)
+      for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
+        const { stdout, stderr } = await mustRun(lab, 3, ...args)
+        assert.match(stdout + stderr, why)
+      }
     }
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])
