@@ -93,8 +93,7 @@ export class AuthDir {
   write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
     // What is kept in backup/ is new, and may be on another file system.
     const staging = dirname(name) === '.' && this.#staging ? join(this.path, this.#staging) : undefined
-    this.#assertHolder()
-    replaceFile(join(this.path, name), data, mode, { durable, staging })
+    this.#asHolder(() => replaceFile(join(this.path, name), data, mode, { durable, staging }))
     this.#read.delete(name)
   }
 
@@ -136,7 +135,7 @@ export class AuthDir {
   /**
    * Called by the holder of the lock before it reads: removes what a killed run left. All further writes go
    * through a folder that is named for this lock. A run that was suspended, lost its lock, and then resumes
-   * changes nothing: its own folder has been moved away, so each rename out of it fails.
+   * changes nothing: its own folder has been moved away, so its next rename fails.
    */
   beginWriting(token: string): void {
     this.#read.clear()
@@ -146,14 +145,7 @@ export class AuthDir {
         .filter((name) => name.startsWith(temporary))
         .map((name) => join(folder, name)),
     )
-    for (const [i, name] of left.entries()) {
-      const [from, to] = [join(this.path, name), join(this.path, dirname(name), `${temporary}${token}-${i}`)]
-      doing('remove', from, () => {
-        // Renamed before it is removed, so that a run that still writes to it fails at once.
-        fs.renameSync(from, to)
-        fs.rmSync(to, { recursive: true, force: true })
-      })
-    }
+    for (const [i, name] of left.entries()) this.#discard(name, join(dirname(name), `${temporary}${token}-${i}`))
     this.#staging = temporary + token
     this.makeFolder(this.#staging)
   }
@@ -164,9 +156,23 @@ export class AuthDir {
     if (this.#staging) doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
   }
 
-  /** Throws a Failure if the lock was lost: its own folder is gone. */
-  #assertHolder(): void {
-    if (this.#staging && !fs.existsSync(join(this.path, this.#staging))) throw lostLock(this.path)
+  /** Renamed before it is removed, so that a run that still writes to it fails at once. */
+  #discard(name: string, away: string): void {
+    const [from, to] = [join(this.path, name), join(this.path, away)]
+    doing('remove', from, () => {
+      fs.renameSync(from, to)
+      fs.rmSync(to, { recursive: true, force: true })
+    })
+  }
+
+  /** Reports a lost lock instead of the error that it causes. */
+  #asHolder<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      if (this.#staging && !fs.existsSync(join(this.path, this.#staging))) throw lostLock(this.path)
+      throw error
+    }
   }
 
   /** Keeps the keys out of the git repository around it; a .gitignore of the user's stays as it is. */
@@ -191,15 +197,17 @@ export class AuthDir {
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
   makeTemporaryFolder(label: string): string {
-    this.#assertHolder()
-    return this.makeFolder(join(this.#staging ?? '.', temporary + label))
+    return this.#asHolder(() => this.makeFolder(join(this.#staging ?? '.', temporary + label)))
   }
 
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
     const path = join(this.path, name)
-    this.#assertHolder()
-    doing('remove', path, () => fs.rmSync(path, { force: true }))
+    const stat = doing('remove', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
+    if (this.#staging && stat && !stat.isDirectory()) {
+      const away = join(this.#staging, temporary + name)
+      this.#asHolder(() => this.#discard(name, away))
+    } else doing('remove', path, () => fs.rmSync(path, { force: true }))
     this.#read.delete(name)
   }
 
