@@ -14,7 +14,7 @@ import { type Ending, formatCommand, type Host, watchEndings } from './request/h
 import { exitStatus, type Finding } from './request/job.ts'
 import { findLostOptions, type Options } from './request/options.ts'
 import type { Call, Request } from './request/session.ts'
-import { phases } from './tables/phases.ts'
+import { groups, phases } from './tables/phases.ts'
 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
@@ -115,11 +115,13 @@ function refuseLostOptions(args: readonly string[], env: NodeJS.ProcessEnv): voi
   const { npm_config_userconfig, npm_config_globalconfig, npm_config_local_prefix } = env
   const files = [npm_config_userconfig, npm_config_globalconfig, `${npm_config_local_prefix}/.npmrc`]
   const npmrc = files.map((file) => tryTo(() => doing('read', `${file}`, () => readFileSync(`${file}`, 'utf8'))) ?? '')
-  const lost = findLostOptions({ args, env, npmrc })
-  if (lost.length === 0) return
+  const names = [...commands.map(({ name }) => name), ...Object.keys(groups), ...phases.map(({ name }) => name)]
+  const isName = (word: string) => names.some((name) => name !== '' && name === word.split('/')[0])
+  const lost = findLostOptions({ args, env, npmrc, isName })
+  if (!lost) return
   throw usageFailure(
-    `npm took ${lost.join(' ')} as its own option: options of harderway come after --`,
-    formatCommand([...args.map(quote), ...lost].join(' '), {}),
+    `npm took ${lost.options.join(' ')} as its own option: options of harderway come after --`,
+    formatCommand(lost.meant.map(quote).join(' '), {}),
   )
 }
 

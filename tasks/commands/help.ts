@@ -1,7 +1,7 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
-import { asTyped, type OptionName, optionTable } from '../request/options.ts'
+import { type OptionName, optionTable } from '../request/options.ts'
 import { phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
@@ -49,7 +49,12 @@ function formatPhases(): string[] {
 }
 
 function formatOption(name: OptionName, { means }: Command): string[] {
-  return formatRow(asTyped(name), means?.[name] ?? optionTable[name].help ?? '', optionColumn)
+  const { value } = optionTable[name]
+  return formatRow(
+    `--${name}${value === undefined ? '' : ` ${value}`}`,
+    means?.[name] ?? optionTable[name].help ?? '',
+    optionColumn,
+  )
 }
 
 function formatCommon({ auth }: Command): string {

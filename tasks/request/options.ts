@@ -134,7 +134,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
-    throw usage(`${rawName} needs a value: ${asTyped(name as OptionName)}`)
+    throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
   if (option.type === 'boolean' && value !== undefined) throw usage(`${rawName} takes no value`)
 }
 
@@ -156,12 +156,6 @@ function wholeNumber(text: string): number {
   throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
 }
 
-/** "--node NAME" */
-export function asTyped(name: OptionName): string {
-  const { value } = optionTable[name]
-  return value === undefined ? `--${name}` : `--${name} ${value}`
-}
-
 /** Names the help of the command, if that is known. */
 export function usage(message: string, command = ''): Failure {
   return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' '), {}))
@@ -175,21 +169,35 @@ interface NpmRun {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The texts of the .npmrc files that npm has read. */
   readonly npmrc: readonly string[]
+  /** Whether it names a command, a phase or a target. */
+  readonly isName: (word: string) => boolean
 }
 
-/** The options that npm took; a value, which may have become another argument, is shown by its placeholder. */
-export function findLostOptions({ args, env, npmrc }: NpmRun): string[] {
-  const settings = new Set(npmrc.flatMap(keysOf))
+/** What npm took, and the arguments as they were meant. */
+interface Lost {
+  readonly options: readonly string[]
+  readonly meant: readonly string[]
+}
+
+/** Undefined if npm took nothing. */
+export function findLostOptions({ args, env, npmrc, isName }: NpmRun): Lost | undefined {
   const variables = readVariables(env)
-  return optionNames.flatMap((name) => {
+  const settings = new Set(npmrc.flatMap(keysOf))
+  const lost = optionNames.flatMap((name) => {
     const isGiven = args.some((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`))
     const key = bare(name.replace(/^no-/, ''))
-    const variable = variables.get(key)
-    // npm writes '' for --no-…
-    const isOff = variable === '' || variable === 'false'
-    if (isGiven || settings.has(key) || variable === undefined || isOff !== name.startsWith('no-')) return []
-    return [asTyped(name)]
+    return isGiven || settings.has(key) ? [] : asTyped(name, variables.get(key))
   })
+  if (lost.length === 0) return undefined
+  // npm turns a value after a space into a positional argument: unambiguous if there is one value and one such argument.
+  const [stray, ...strays] = args.filter((arg) => !arg.startsWith('-') && !isName(arg))
+  const [valueless, ...others] = lost.filter(({ value }) => value === true)
+  const isCertain = stray !== undefined && strays.length === 0 && valueless !== undefined && others.length === 0
+  const options = lost.flatMap(({ name, value }) => {
+    if (value !== true) return value === undefined ? [`--${name}`] : [`--${name}`, value]
+    return [`--${name}`, isCertain ? stray : (optionTable[name].value ?? '')]
+  })
+  return { options, meant: [...args.filter((arg) => !isCertain || arg !== stray), ...options] }
 }
 
 function readVariables(env: NpmRun['env']): Map<string, string> {
@@ -202,6 +210,20 @@ function readVariables(env: NpmRun['env']): Map<string, string> {
   const nodeOptions = variables.get('nodeoptions') ?? ''
   if (/^[^\s-]/.test(nodeOptions)) variables.set('node', nodeOptions)
   return variables
+}
+
+interface LostOption {
+  readonly name: OptionName
+  /** True if npm took the value for another argument. */
+  readonly value?: string | true
+}
+
+/** npm writes `true`, '' for --no-…, and the values of an option that was repeated with an empty line between. */
+function asTyped(name: OptionName, variable: string | undefined): LostOption[] {
+  const isOff = variable === '' || variable === 'false'
+  if (variable === undefined || isOff !== name.startsWith('no-')) return []
+  if (optionTable[name].type === 'boolean') return [{ name }]
+  return variable.split('\n\n').map((value) => ({ name, value: value === 'true' ? true : value }))
 }
 
 /** npm knows an option by `dry-run`, `dry_run` and `DRY_RUN`. */

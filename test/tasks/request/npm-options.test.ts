@@ -8,25 +8,37 @@ import { entry, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
+const isName = (word: string) => /^(bootstrap|certs|deploy|ca|status|node-certs\/.*)$/.test(word)
 const lost = (line: string, env: Record<string, string>, npmrc: string[] = []) =>
-  findLostOptions({ args: line.split(' ').filter(Boolean), env, npmrc }).join(' ')
+  findLostOptions({ args: line.split(' ').filter(Boolean), env, npmrc, isName })
 
 /** What npm 10.9 and npm 11.19 hand to a script for the options after `npm run …`. */
-const rows: readonly [args: string, env: Record<string, string>, options: string][] = [
-  ['bootstrap', { npm_config_dry_run: 'true' }, '--dry-run'],
-  ['bootstrap', { npm_config_dryrun: 'true' }, '--dry-run'],
-  ['certs', { npm_config_lock_wait: '' }, '--no-lock-wait'],
-  ['status', { npm_config_on_nodes: 'true', npm_config_json: 'true' }, '--on-nodes --json'],
-  ['bootstrap', { npm_config_node: 'worker0' }, '--node NAME'],
-  ['bootstrap worker0', { npm_config_node: 'true' }, '--node NAME'],
+const rows: readonly [args: string, env: Record<string, string>, meant: string][] = [
+  ['bootstrap', { npm_config_dry_run: 'true' }, 'bootstrap --dry-run'],
+  ['bootstrap', { npm_config_dryrun: 'true' }, 'bootstrap --dry-run'],
+  ['certs', { npm_config_force: 'true' }, 'certs --force'],
+  ['certs', { npm_config_lock_wait: '' }, 'certs --no-lock-wait'],
+  ['status', { npm_config_on_nodes: 'true', npm_config_json: 'true' }, 'status --on-nodes --json'],
+  ['bootstrap', { npm_config_node: 'worker0' }, 'bootstrap --node worker0'],
+  ['deploy', { npm_config_node: 'worker0\n\nworker1' }, 'deploy --node worker0 --node worker1'],
+  ['bootstrap worker0', { npm_config_node: 'true' }, 'bootstrap --node worker0'],
+  ['worker0 deploy', { npm_config_node: 'true', npm_config_force: 'true' }, 'deploy --node worker0 --force'],
+  ['certs clusters/east.yaml', { npm_config_config: 'true' }, 'certs --config clusters/east.yaml'],
+  // Which is whose, nobody knows.
+  [
+    'deploy worker0 3',
+    { npm_config_node: 'true', npm_config_concurrency: 'true' },
+    'deploy worker0 3 --node NAME --concurrency N',
+  ],
+  ['deploy worker0', { npm_config_node: 'worker1\n\ntrue' }, 'deploy --node worker1 --node worker0'],
   // npm 10 completes --node to --node-options.
-  ['bootstrap', { npm_config_node_options: 'worker0' }, '--node NAME'],
+  ['bootstrap', { npm_config_node_options: 'worker0' }, 'bootstrap --node worker0'],
   ['', { npm_config_list: 'true' }, '--list'],
 ]
 
-for (const [args, env, options] of rows)
-  test(`"${args}" with ${JSON.stringify(env)} has lost ${options}`, () => {
-    assert.equal(lost(args, env), options)
+for (const [args, env, meant] of rows)
+  test(`"${args}" with ${JSON.stringify(env)} was meant as "${meant}"`, () => {
+    assert.equal(lost(args, env)?.meant.join(' '), meant)
   })
 
 const harmless: readonly [what: string, args: string, env: Record<string, string>, npmrc?: string[]][] = [
@@ -65,12 +77,12 @@ const harmless: readonly [what: string, args: string, env: Record<string, string
 
 for (const [what, args, env, npmrc] of harmless)
   test(`${what} is not a lost option`, () => {
-    assert.equal(lost(args, env, npmrc), '')
+    assert.equal(lost(args, env, npmrc), undefined)
   })
 
 test('an .npmrc excuses what it sets, and nothing else', () => {
-  const env = { npm_config_force: 'true', npm_config_dry_run: 'true' }
-  assert.equal(lost('certs', env, ['# dry-run=true\nforce=true']), '--dry-run')
+  const meant = lost('certs', { npm_config_force: 'true', npm_config_dry_run: 'true' }, ['# dry-run=true\nforce=true'])
+  assert.deepEqual(meant?.options, ['--dry-run'])
 })
 
 interface Ran {
@@ -103,11 +115,13 @@ for (const [args, command] of [
   ['bootstrap --dry-run', 'npm run bootstrap -- --dry-run'],
   ['bootstrap --force', 'npm run bootstrap -- --force'],
   ['bootstrap -f', 'npm run bootstrap -- --force'],
-  ['bootstrap --node=worker0', 'npm run bootstrap -- --node NAME'],
+  ['bootstrap --node worker0', 'npm run bootstrap -- --node worker0'],
+  ['bootstrap --node=worker0', 'npm run bootstrap -- --node worker0'],
   ['--dry-run bootstrap', 'npm run bootstrap -- --dry-run'],
   ['task certs --no-lock-wait', 'npm run task -- certs --no-lock-wait'],
   ['task status --json', 'npm run task -- status --json'],
-  ['bootstrap --config=other.yaml --dry-run', 'npm run bootstrap -- --config FILE --dry-run'],
+  ['task certs --config other.yaml', 'npm run task -- certs --config other.yaml'],
+  ['bootstrap --config /a/other.yaml --dry-run', 'npm run bootstrap -- --config /a/other.yaml --dry-run'],
   ['task ca --renew -- --verbose', 'npm run task -- ca --verbose --renew'],
   ['task --list', 'npm run task -- --list'],
 ] as const)
