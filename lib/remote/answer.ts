@@ -356,7 +356,7 @@ function readCredentials(id: string, { flags, settings }: Draft) {
   return {
     kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
     rotatesItself: named.some((each) => isFlag(each) || (each.name === 'rotateCertificates' && each.value === 'true')),
-    encryptionConfig: /^\/.*/.exec(last(encryptionFlag))?.[0],
+    encryptionConfig: last(encryptionFlag).startsWith('/') ? last(encryptionFlag) : undefined,
     // The values are those of Go's strconv.ParseBool.
     reloadsEncryption: /^(1|t|T|true|TRUE|True)$/.test(last(reloadFlag)),
   }

@@ -7,7 +7,7 @@ import { encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/n
 import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
 import { bothScripts, closeAnswer, folderWord, openAnswer, sayFunction, shellStart, wholeScript } from './shell.ts'
-import { runFolder } from './staging.ts'
+import { nodeFolder } from './staging.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -407,7 +407,11 @@ const argumentFunctions = `say_flag() {
   case $1,$2 in
     *,*,*|*[!A-Za-z0-9,./_-]*) ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
-    --kubeconfig,*|--bootstrap-kubeconfig,*|--${encryptionFlag},*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
+    --${encryptionFlag},/*)
+      # It may be a link to ours.
+      at=$(readlink -f -- "$2") || at=$2
+      case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$at" ;; esac ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
 say_flags() {
@@ -473,7 +477,7 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     argumentFunctions,
     ...(units.length > 0 ? shown : []),
     `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
-    `! cd ${runFolder} 2>/dev/null || say_leftovers`,
+    `! cd ${nodeFolder} 2>/dev/null || say_leftovers`,
     'set -- ; expected= resolved=" "',
     `while read -r path digest; do`,
     '  resolve "$path" || { say odd "$path"; continue; }',

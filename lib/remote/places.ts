@@ -5,7 +5,7 @@ import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
 import { closeAnswer, lockFunction, openAnswer, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
-import { runFolder } from './staging.ts'
+import { nodeFolder } from './staging.ts'
 
 export interface PlacesChange {
   /** Absolute: the folder that deploy copies to. */
@@ -72,13 +72,10 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
   return answering(sudo, script, nonce)
 }
 
-/**
- * The lock of a deploy is that of its folder, of which every admin may have another; what units read has one for all. They are held
- * until the script ends.
- */
+/** Admins may deploy to different folders, so the places that units read have one lock for all. Both are held until the script ends. */
 function lockLines(source: string): string[] {
   const lockIn = (folder: string, descriptor: number) => [`cd -- ${quote(folder)}`, `lock ${descriptor}`]
-  return [lockFunction('answer'), `mkdir -p -m 700 -- ${runFolder}`, ...lockIn(runFolder, 7), ...lockIn(source, 9)]
+  return [lockFunction('answer'), `mkdir -p -m 700 -- ${nodeFolder}`, ...lockIn(nodeFolder, 7), ...lockIn(source, 9)]
 }
 
 const answerFunction = `answer() { printf '%s\n' "$*"; exit 0; }`

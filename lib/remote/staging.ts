@@ -21,8 +21,8 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/** Root's, for all who change the node, whoever they log in as: a reboot empties it. In it a folder marks the node as drained. */
-export const runFolder = '/run/harderway'
+/** Root's, for all who change the node, whoever they log in as. A folder in it marks the node as drained; that outlasts a reboot. */
+export const nodeFolder = '/var/lib/harderway'
 
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900

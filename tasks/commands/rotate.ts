@@ -163,7 +163,8 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 
 async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
-  const { unreached, unknown } = await surveyApiServers(rotating)
+  const { unknown, ...survey } = await surveyApiServers(rotating)
+  const unreached = [...survey.unreached, ...((await rotation.unreached?.(rotating)) ?? [])]
   if (unreached.length > 0) throw refuseUnreached(unreached)
   const isForced = rotating.isForced && !next.isNeverForced
   const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]

@@ -20,7 +20,7 @@ import {
 } from './layout.ts'
 import * as shared from './shared.ts'
 
-const { pair, kubeconfig, placed } = shared
+const { pair, kubeconfig, withLocation } = shared
 
 const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
 const loopback = '127.0.0.1'
@@ -29,12 +29,12 @@ const usualDomain = 'kubernetes.local'
 const scheduler = 'system:kube-scheduler'
 
 const certs: readonly CertKind[] = [
-  { ...shared.ca, subject: placed({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
+  { ...shared.ca, subject: withLocation({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
   {
     ...shared.api,
     purpose: 'API',
     name: names.api,
-    subject: placed({ CN: 'kubernetes' }),
+    subject: withLocation({ CN: 'kubernetes' }),
     sans: apiSans,
   },
   {
@@ -47,19 +47,19 @@ const certs: readonly CertKind[] = [
   },
   {
     ...shared.scheduler,
-    subject: placed({ O: scheduler, CN: scheduler }),
+    subject: withLocation({ O: scheduler, CN: scheduler }),
     // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
-    tolerated: (cluster) => [placed({ O: `system:${scheduler}`, CN: scheduler })(cluster)],
+    tolerated: (cluster) => [withLocation({ O: `system:${scheduler}`, CN: scheduler })(cluster)],
     sans: () => ['kube-scheduler', loopback],
   },
   {
     ...shared.controllerManager,
-    subject: placed({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
+    subject: withLocation({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
     sans: () => ['kube-controller-manager', loopback],
   },
   {
     ...shared.proxy,
-    subject: placed({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
+    subject: withLocation({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
     sans: () => ['kube-proxy', loopback],
     on: { worker: kubeconfig },
   },
@@ -79,7 +79,7 @@ function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
   return {
     ...shared.kubelet,
     name,
-    subject: placed({ O: 'system:nodes', CN: nodeUser(name) }),
+    subject: withLocation({ O: 'system:nodes', CN: nodeUser(name) }),
     sans: () => [...nodeSans({ name }), ...sans],
     on: { worker: [...pair, ...kubeconfig] },
   }

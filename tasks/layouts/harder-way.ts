@@ -25,7 +25,7 @@ const { pair, kubeconfig } = shared
 /** Without a group, the cluster's own organization. */
 const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
   const { organization, organizationalUnit: OU } = cluster.subject
-  return shared.placed({ O: O ?? organization, ...(OU && { OU }), CN })(cluster)
+  return shared.withLocation({ O: O ?? organization, ...(OU && { OU }), CN })(cluster)
 }
 
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const

@@ -9,7 +9,7 @@ export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
 
 /** The subject with the place that cluster.yaml names. */
-export const placed =
+export const withLocation =
   (named: Subject) =>
   ({ subject: { country: C, state: ST, locality: L } }: Cluster): Subject => ({
     ...(C && { C }),

@@ -39,7 +39,8 @@ async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
   const unhealthy: Unit[] = []
   for (const unit of units) {
     const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
-    if (!(await succeeds(guarded(on, unit, isHealthy, () => restart(on, unit, true))))) unhealthy.push(unit)
+    if (!(await succeeds(guarded(on, unit, isHealthy, () => restart(on, unit, { isBackOut: true })))))
+      unhealthy.push(unit)
   }
   return unhealthy
 }

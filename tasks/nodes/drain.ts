@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { runFolder } from '../../lib/remote/staging.ts'
+import { nodeFolder } from '../../lib/remote/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
@@ -37,10 +37,10 @@ export async function markDrained(
   if (marks) throw drainedByAnother(node, marks)
 }
 
-export function drainedByAnother(node: ClusterNode, marks: readonly string[]): Failure {
+export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string[]): Failure {
   return nodeFailure(node, 'another run is restarting its units, or was killed meanwhile', {
     code: 'busy',
-    remedy: `${runAgain} when that one has ended; if none is at work, remove there: ${runFolder}/${marks[0]}`,
+    remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${nodeFolder}/${mark}`,
   })
 }
 
@@ -109,11 +109,11 @@ async function runAmongMarks(
   { sudo }: Install,
   script: readonly string[],
 ): Promise<string> {
-  const command = [`mkdir -p -m 700 -- ${runFolder} && cd -- ${runFolder} || exit`, ...script].join('\n')
+  const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
   const { status, said } = await runCommand(workspace, node, { sudo, command })
   if (status === 0) return said
   throw nodeFailure(node, `its mark for a drain could not be changed: ${excerpt(said)}`, {
     code: 'not-marked',
-    remedy: `see what mkdir and rm say in ${runFolder} there; then ${runAgain}`,
+    remedy: `see what mkdir and rm say in ${nodeFolder} there; then ${runAgain}`,
   })
 }

@@ -164,8 +164,9 @@ export function splitMarks(
   { look, places }: { readonly look: NodeLook; readonly places: PlacesSeen },
   { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
-  // Drain, restart, health and undrain: each may take as long.
-  const longest = Math.max(longestUse, (4 * timeout) / 1000)
+  // Restart, health, and on each gateway drain and undrain: each may take as long.
+  const gateways = workspace.cluster.nodes.filter(({ role }) => role === 'gateway').length
+  const longest = Math.max(longestUse, ((2 + 2 * gateways) * timeout) / 1000)
   const { uptime } = look.folder
   const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(workspace), uptime, longest))
   const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)

@@ -10,7 +10,7 @@ import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../
 import { caName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { isOlder, isPreviousCa, lacksOurKey, type OtherIdentity, otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -72,11 +72,9 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
     if (!identityFiles(workspace.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
+    const other = bytes ? otherIdentity(file, auth, bytes, kept) : { besides: [] }
     const isRead = each.isPlace || !workspace.cluster.install
-    const other = bytes
-      ? (otherIdentity(file, auth, bytes, kept) ?? (isRead ? withoutOurKey(auth, file, bytes) : undefined))
-      : { besides: [] }
-    if (!other) return []
+    if (!other) return bytes && isRead ? withoutOurKey(workspace, each, bytes) : []
     const why = bytes ? [] : [whyNotCompared(state)]
     const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
     return [
@@ -85,11 +83,12 @@ function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
   })
 }
 
-/** Only while API servers read it: one that has ours would encrypt what the others can't decrypt. */
-function withoutOurKey(auth: AuthDir, file: string, theirs: Buffer): OtherIdentity | undefined {
-  if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs))
-    return undefined
-  return { besides: ['the key that ours encrypts with is not in it'] }
+/** Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of date. */
+function withoutOurKey({ auth, cluster }: Workspace, held: Held, theirs: Buffer): Other[] {
+  const { file } = held
+  if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
+  const why = ['the key that ours encrypts with is not in it']
+  return [{ held, label: identityFiles(cluster).get(file), why, replaced: undefined }]
 }
 
 /**

@@ -308,5 +308,7 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   if (first === undefined) return
   if (more.length === 0) throw first
   const remedy = failures.flatMap((failure) => failure.remedy ?? []).join('\n')
-  throw first.with({ what: failures.map(({ what }) => what).join('; '), remedy, cause: first })
+  // With another failure beside it, `busy` is no reason to keep the new files.
+  const code = failures.find((failure) => !isKept(failure))?.code ?? first.code
+  throw first.with({ what: failures.map(({ what }) => what).join('; '), remedy, code, cause: first })
 }

@@ -85,17 +85,28 @@ async function takeTurn(on: On, unit: Unit): Promise<Turn> {
       code: 'busy',
       remedy: `${runAgain} when that one has ended`,
     })
-  // A member that was just restarted may not answer yet.
-  const broken = await findBroken(on, unit)
+  try {
+    const why = await whyNoTurn(on, unit)
+    if (why === undefined) return taken
+    await giveBack(on, taken)
+    return why
+  } catch (error) {
+    await giveBack(on, taken)
+    throw error
+  }
+}
+
+/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
+async function whyNoTurn(on: On, unit: Unit): Promise<Failure | undefined> {
   const controls = on.workspace.cluster.nodes.filter(({ role }) => role === on.node.role)
-  const [stranger] = broken.length === 0 ? foreignMembers(await readMembers(on, on.node), controls) : []
-  if (broken.length === 0 && stranger === undefined) return taken
-  await giveBack(on, taken)
+  const [stranger] = foreignMembers(await readMembers(on, on.node), controls)
   if (stranger !== undefined)
     throw nodeFailure(on.node, `${unit.unit} is not restarted while nothing is known of ${stranger}`, {
       code: 'no-quorum',
       remedy: `${runAgain} after that`,
     })
+  const broken = await findBroken(on, unit)
+  if (broken.length === 0) return undefined
   const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
   return new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
     node: on.node.name,
@@ -121,14 +132,20 @@ export function foreignMembers(
     return controls.some(
       (node) =>
         (!hasAddress && node.name === name) ||
-        hosts.some((host) => specialUse(host) === 'loopback' || [node.name, ...node.ips].includes(host)),
+        hosts.some(
+          (host) =>
+            host === 'localhost' ||
+            specialUse(host) === 'loopback' ||
+            host.startsWith(`${node.name}.`) ||
+            [node.name, ...node.ips].includes(host),
+        ),
     )
   }
   return members
     .filter((member) => !isOurs(member))
     .map(
       ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or the address, to cluster.yaml`,
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or its address, to cluster.yaml`,
     )
 }
 

@@ -16,7 +16,7 @@ import { reloadTime, repeat } from './repeat.ts'
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
  * can't be drained is restarted all the same.
  */
-export async function restart(on: On, unit: Unit, isBackOut = false): Promise<void> {
+export async function restart(on: On, unit: Unit, { isBackOut = false } = {}): Promise<void> {
   const work = async () => {
     on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)

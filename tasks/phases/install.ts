@@ -5,7 +5,7 @@ import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reason } from '../../lib/reason.ts'
-import { runFolder } from '../../lib/remote/staging.ts'
+import { nodeFolder } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
@@ -141,7 +141,7 @@ function warningOf(
       `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
     marks.left.length > 0 &&
       undrain === '' &&
-      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${runFolder} there`,
+      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${nodeFolder} there`,
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,

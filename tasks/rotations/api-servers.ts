@@ -13,7 +13,6 @@ import { nodeFailure } from '../nodes/node-failure.ts'
 import { runCommand } from '../nodes/places.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
-import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 
@@ -85,22 +84,12 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   })
   const members = nodeUnits(workspace.cluster, first).some(isStore) ? await readMembers(serving, first) : []
   return {
-    unreached: [...(await readingElsewhere(serving, nodes)), ...strangers, ...foreignMembers(members, controls)],
+    unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
       ({ node }) =>
         `the API server of ${node.name} has renewed no lease in kube-system for a minute: that needs Kubernetes 1.26, its feature gate APIServerIdentity, and clocks that agree`,
     ),
   }
-}
-
-/** API servers that read another file than the one that is installed: another encryption config. */
-async function readingElsewhere({ workspace, install }: Serving, nodes: readonly ClusterNode[]): Promise<string[]> {
-  const look = async (node: ClusterNode) => {
-    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
-    const own = checks.find(({ unit }) => isApiServer(unit))?.otherPath
-    return own === undefined ? [] : [`the API server of ${node.name} reads ${own}: set its place in install.units`]
-  }
-  return (await Promise.all(nodes.map(look))).flat()
 }
 
 /** The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its lease runs. */

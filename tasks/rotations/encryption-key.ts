@@ -18,7 +18,8 @@ import {
   readEncryptionKeys,
 } from '../../lib/kubernetes/encryption.ts'
 import { countEncrypted, encryptedPrefix, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
-import { withApi, withStore } from '../nodes/component.ts'
+import { isApiServer, withApi, withStore } from '../nodes/component.ts'
+import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { apiServersOn, someApiServer } from './components.ts'
 import { type EncryptionState, readEncryptionState } from './encryption-key-state.ts'
@@ -96,7 +97,19 @@ export const encryptionKeyRotation: Rotation = {
   what: 'the encryption key',
   stages: [added, first, finished],
   stageOf: (workspace) => readEncryptionState(workspace)?.stage ?? 'settled',
+  unreached: readingElsewhere,
   unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
+}
+
+/** API servers that read another file than the one that is installed. */
+async function readingElsewhere({ workspace, install }: Rotating): Promise<string[]> {
+  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  const look = async (node: ClusterNode) => {
+    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+    const other = checks.find(({ unit, isUp }) => isUp && isApiServer(unit))?.otherPath
+    return other === undefined ? [] : [`the API server of ${node.name} reads ${other}: set its place in install.units`]
+  }
+  return (await Promise.all(controls.map(look))).flat()
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */

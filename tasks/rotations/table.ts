@@ -33,7 +33,8 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
   try {
     const next = rotation?.stages[stageNumber(rotation, workspace)]
     if (!rotation || !next?.isLast) return { sentences: [] }
-    const { unreached, unknown } = await surveyApiServers(rotating)
+    const { unknown, ...survey } = await surveyApiServers(rotating)
+    const unreached = [...survey.unreached, ...((await rotation.unreached?.(rotating)) ?? [])]
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [

@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { forgetScript, placeScript } from '../../lib/remote/places.ts'
-import { runFolder } from '../../lib/remote/staging.ts'
+import { nodeFolder } from '../../lib/remote/staging.ts'
 import { eventually } from '../support/eventually.ts'
 import { shakeHands } from '../support/handshakes.ts'
 
@@ -47,7 +47,7 @@ function replace({ certificate, key }: { certificate: Buffer; key: Buffer }): vo
     return { file, path: join(etcd, file), digest, uid: 0, gid: 0, mode: 0o600 }
   })
   const run = (script: string) =>
-    execFileSync('sh', { input: script.replaceAll(runFolder, place), cwd: place, encoding: 'utf8' })
+    execFileSync('sh', { input: script.replaceAll(nodeFolder, place), cwd: place, encoding: 'utf8' })
   const change = { source, sudo: '', files, unchanged: [], seen: new Map() }
   assert.match(run(placeScript(change, '0123456789abcdef')), /placed/)
   const kept = new Map(files.map(({ path, digest }) => [path, digest]))

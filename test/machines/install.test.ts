@@ -266,9 +266,9 @@ describe('install on six machines', { skip }, () => {
     const told = (word: string) => `echo ${word} "$NODE" >>told`
     const commands = { drain: told('drain'), undrain: told('undrain') }
     const mark = (since: string) =>
-      `mkdir -p /run/harderway/.harderway-${'a'.repeat(12)}-${'b'.repeat(8)}-${since}-${'c'.repeat(16)}`
+      `mkdir -p /var/lib/harderway/.harderway-${'a'.repeat(12)}-${'b'.repeat(8)}-${since}-${'c'.repeat(16)}`
     const now = '$(cut -c1-8 /proc/sys/kernel/random/boot_id)-$(cut -d. -f1 /proc/uptime)'
-    const unmark = () => on('control0', 'rm -rf /run/harderway/.harderway-*')
+    const unmark = () => on('control0', 'rm -rf /var/lib/harderway/.harderway-*')
     const saidThere = () => on('gateway', 'cat /home/ubuntu/told 2>/dev/null || true')
     const saying = (...words: string[]) => words.map((word) => `${word} control0\n`).join('')
     before(() => on('gateway', 'rm -f /home/ubuntu/told'))
@@ -320,7 +320,7 @@ describe('install on six machines', { skip }, () => {
       lab.write(...running({ drain: '', undrain: '' }))
       const ran = await must(0, 'install')
       assert.match(JSON.stringify(ran.events), /control0 may be left drained, and cluster.yaml has no install.undrain/)
-      assert.match(await on('control0', 'ls -A /run/harderway'), /^\.harderway-a+-b+-00000000-1-c+\n$/)
+      assert.match(await on('control0', 'ls -A /var/lib/harderway'), /^\.harderway-a+-b+-00000000-1-c+\n$/)
       await unmark()
       lab.write(...running())
     })

@@ -103,14 +103,11 @@ describe('a rotation of the encryption key on six machines', { skip }, () => {
     await lab.exec('mv auth current')
     const config = () => on('control0', 'cat /var/lib/kubernetes/encryption-config.yaml')
     const [before, starts] = [await config(), await readStarts(lab)]
-    for (const [auth, why] of [
-      ['half', /another encryption key \(.*: the key that ours encrypts with is not in it\) than /],
-      ['earlier', /another encryption key than /],
-    ] as const) {
+    for (const auth of ['half', 'earlier']) {
       await lab.exec(`rm -rf auth && mv ${auth} auth`)
       for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
         const { stdout, stderr } = await mustRun(lab, 3, ...args)
-        assert.match(stdout + stderr, why)
+        assert.match(stdout + stderr, /another encryption key than /)
       }
     }
     assert.equal(await config(), before)

@@ -127,7 +127,7 @@ export async function removeDeployed(lab: Machines): Promise<void> {
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
     const found = await machine.exec(
-      `find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /run/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' 2>/dev/null || true`,
+      `find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /var/lib/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' 2>/dev/null || true`,
     )
     assert.equal(found, '', machine.name)
   }

@@ -30,7 +30,7 @@ import {
   removeScript,
 } from '../../../lib/remote/places.ts'
 import { readAnswer } from '../../../lib/remote/shell.ts'
-import { runFolder } from '../../../lib/remote/staging.ts'
+import { nodeFolder } from '../../../lib/remote/staging.ts'
 import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
@@ -60,16 +60,16 @@ function folders(t: TestContext) {
 }
 
 /** Not the machine's own. */
-const runFolderHere = mkdtempSync(join(tmpdir(), 'harderway-run-'))
-after(() => rmSync(runFolderHere, { recursive: true }))
-const ownRunFolder = (script: string) => script.replaceAll(runFolder, runFolderHere)
+const nodeFolderHere = mkdtempSync(join(tmpdir(), 'harderway-run-'))
+after(() => rmSync(nodeFolderHere, { recursive: true }))
+const ownNodeFolder = (script: string) => script.replaceAll(nodeFolder, nodeFolderHere)
 
 const forgetOf = (change: PlacesChange) =>
   forgetScript(change, new Map(change.files.map(({ path, digest }) => [path, digest])), nonce)
 
 inEachShell(({ run }) => {
   const answer = (script: string, more: { path?: string } = {}) => {
-    const { status, stdout, stderr } = run('/', ownRunFolder(script), more)
+    const { status, stdout, stderr } = run('/', ownNodeFolder(script), more)
     assert.equal(status, 0, stderr)
     return readAnswer(stdout, nonce).records.map((record) => record.replace(/^said /, ''))
   }
@@ -331,7 +331,7 @@ inEachShell(({ run }) => {
 
     test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
       const { change } = folders(t)
-      const holder = spawn('sh', ['-c', `exec flock ${runFolderHere} sh -c 'echo held; cat'`])
+      const holder = spawn('sh', ['-c', `exec flock ${nodeFolderHere} sh -c 'echo held; cat'`])
       await once(holder.stdout, 'data')
       assert.deepEqual(place(change, { path: fakeTool(t, 'sleep', 'exit 0') }), ['busy'])
       holder.stdin.end()
@@ -371,7 +371,7 @@ inEachShell(({ run }) => {
       ${process.execPath} ${new URL('../../support/full-disk.ts', import.meta.url).pathname} ${folder}/full 1
       ls -A ${folder}; sh; ls -A ${folder}; cat ${folder}/kubernetes.pem ${folder}/kubernetes-key.pem`
     const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', sh], {
-      input: ownRunFolder(placeScript(change, nonce)),
+      input: ownNodeFolder(placeScript(change, nonce)),
       encoding: 'utf8',
     })
     const listed = 'full\nkubernetes-key.pem\nkubernetes.pem\n'

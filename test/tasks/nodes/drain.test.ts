@@ -47,7 +47,7 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
   // A tool that warns there says nothing of marks.
   const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
   const run = async (script: string) =>
-    execFileSync('sh', ['-c', script.replaceAll('/run/harderway', folder)], {
+    execFileSync('sh', ['-c', script.replaceAll('/var/lib/harderway', folder)], {
       ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
     })
   const runWith = (id: string) => ({ cluster, auth: { id: () => id }, connect: async () => ({ run }) })

@@ -336,6 +336,14 @@ describe('an old identity of ours', () => {
     own.write(encryption, added, 0o600)
     const why = 'the key that ours encrypts with is not in it'
     assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
+    // The other way round, as after an undo elsewhere: neither is said to be old, and both ways are offered.
+    backUp(own, [encryption], now)
+    own.write(encryption, encryptWithNewest(added), 0o600)
+    const only = Buffer.from(keepKeys(added, [{ provider: 'secretbox', name: 'key1' }]))
+    const failure = refusalFor(own, {}, { [place]: only })
+    assert.match(String(failure?.message), new RegExp(`^c0 holds another encryption key \\(${place}: ${why}\\) than `))
+    assert.match(String(failure?.remedy), /recover --node c0/)
+    own.write(encryption, added, 0o600)
     // A home is read by no API server.
     assert.equal(refusalFor(own, { [encryption]: finished }), undefined)
     for (const text of [added, encryptWithNewest(added)])

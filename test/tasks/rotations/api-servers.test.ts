@@ -82,3 +82,10 @@ test('a member of etcd is a control node by an address of its peer URLs, or by i
     'only the name is ours',
   )
 })
+
+test('a member is ours by what its peers call it: a loopback name, or the name of its node in a domain', () => {
+  for (const url of ['http://localhost:2380', 'https://control1.kubernetes.local:2380', 'https://control1:2380'])
+    assert.deepEqual(foreignMembers([member('default', url)], [control1]), [], url)
+  for (const url of ['https://control10.kubernetes.local:2380', 'https://kubernetes.local:2380'])
+    assert.equal(foreignMembers([member('default', url)], [control1]).length, 1, url)
+})
