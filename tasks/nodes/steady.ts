@@ -5,7 +5,15 @@ import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import type { On } from './places.ts'
 import { notHealthy } from './restart.ts'
-import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
+import {
+  isInstalled,
+  keptFor,
+  lookAtUnits,
+  settlingTime,
+  settlingTimeOfClients,
+  type UnitsFound,
+  whyUnsteady,
+} from './units.ts'
 
 /** Seconds that a process which was started meanwhile has to be healthy, at least. Tests on machines shorten it. */
 export const hold = { shortest: 10 }
@@ -54,10 +62,13 @@ export function watch({ units, before, renewed, since }: Watch, seen: UnitsFound
   // A run that was killed may have restarted a unit beside whose files it has left the old ones.
   const isNew = (unit: Unit) =>
     !isSame(before.places.units.get(unit.unit), state(unit)) || keptFor(unit, before.places).length > 0
-  // A unit may restart because another one did, as after a lost lease: then how long it stays up decides.
-  const explained = units.filter(
-    (unit) => isNew(unit) && (renewed.includes(unit) || whyUnsteady(unit, before) === undefined),
-  )
+  // A unit may restart because another one did, as after a lost lease: then how long it stays up decides. So it does if it ended
+  // again and again with the files that this run has replaced.
+  const explained = units.filter((unit) => {
+    const [isRenewed, now] = [renewed.includes(unit), state(unit)]
+    if (isRenewed && now && ageOf(now) >= settlingTimeOfClients) return true
+    return isNew(unit) && (isRenewed || whyUnsteady(unit, before) === undefined)
+  })
   const found = withoutRestarts(seen, explained)
   const next = new Map<string, UnitState>()
   let [unsteady, left]: [Steadiness['unsteady'], number] = [undefined, 0]

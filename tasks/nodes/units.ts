@@ -439,8 +439,8 @@ function stateOf(unit: Unit, found: UnitsFound): string | undefined {
 
 /** Seconds: a unit that systemd restarted later than that may be about to end again. */
 export const settlingTime = 300
-/** Seconds: the same for a client of an API server that was restarted meanwhile. */
-const settlingTimeOfClients = 30
+/** Seconds: the same for a client of an API server that was restarted meanwhile, and for a unit whose files were replaced. */
+export const settlingTimeOfClients = 30
 
 /** Why a unit that runs, or tries to, is not healthy, or may not stay so. Only time, or its owner, changes that. */
 export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {

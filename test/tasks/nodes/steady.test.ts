@@ -108,6 +108,13 @@ describe('before the turn of a node is over', () => {
     assert.deepEqual(watched([proxy], before, anew(1, { restarts: 7 }), anew(11, { restarts: 7 })), [10, 0])
   })
 
+  test('one that ended again and again with the files that the run has replaced, and then stays up, is healthy', () => {
+    const ending = (age: number) => look({ restarts: 4, process: process(2, age) })
+    const ended = (age: number) => `it ended, and systemd restarted it ${age} s ago (restarts: 4)`
+    assert.deepEqual(watched([proxy], ending(3), ending(20), ending(30)), [ended(20), 0])
+    assert.deepEqual(watched([], ending(3), ending(30)), [ended(30)])
+  })
+
   test('nothing shows how long a unit without a process of its own stays up', () => {
     assert.deepEqual(watched([proxy], look({ process: undefined }), look({ process: undefined, started: 2000 })), [0])
   })
