@@ -82,16 +82,20 @@ describe('the timer of schedule', { skip }, () => {
   const there = (node: string, name: string) => readFileSync(join(lab.machine(node).root, 'home/ubuntu', name))
   const isDeployed = (node: string) => assert.deepEqual(there(node, `${node}.pem`), here(`${node}.pem`))
   const metrics = () => readFileSync(join(operator.root, metricsFile), 'utf8')
-  const assertRenewed = async (old: Buffer) => {
-    assert.notDeepEqual(here('kubernetes.pem'), old)
+  const issued = () => ['kubernetes.pem', 'worker0.pem', 'worker1.pem'].map(here)
+  const assertIssuedSince = (old: readonly Buffer[]) => {
+    for (const [i, bytes] of issued().entries()) assert.notDeepEqual(bytes, old[i])
+  }
+  const assertRenewed = async (old: readonly Buffer[]) => {
+    assertIssuedSince(old)
     for (const node of deployedTo) isDeployed(node)
     await harderway('bootstrap --dry-run')
     assert.match(metrics(), /^harderway_last_run_exit_status\{cluster="kubenet"\} 0$/m)
   }
   /** Resolves when worker0 has what worker1, which does not answer, has not. */
-  const middle = async (old: Buffer) => {
+  const middle = async (old: readonly Buffer[]) => {
     await eventually(() => {
-      assert.notDeepEqual(here('kubernetes.pem'), old)
+      assertIssuedSince(old)
       isDeployed('worker0')
     })
     assert.equal((await shown()).ActiveState, 'activating')
@@ -124,7 +128,7 @@ describe('the timer of schedule', { skip }, () => {
 
   test('does nothing as it is enabled, and renews on its day what is due, on every node', async () => {
     assert.equal((await shown()).InvocationID, '')
-    const old = here('kubernetes.pem')
+    const old = issued()
     makeDue()
     await fire()
     assert.deepEqual(await ended(), ['success', '0'])
@@ -135,7 +139,7 @@ describe('the timer of schedule', { skip }, () => {
   })
 
   test('finishes on its next day what a kill has left', async () => {
-    const old = here('kubernetes.pem')
+    const old = issued()
     makeDue(stall)
     await sshd('STOP')
     await fire()
@@ -150,7 +154,7 @@ describe('the timer of schedule', { skip }, () => {
   })
 
   test('finishes what a power cut has left, once the machine is up on the next day', async () => {
-    const old = here('kubernetes.pem')
+    const old = issued()
     makeDue(stall)
     await sshd('STOP')
     await fire()
@@ -165,7 +169,7 @@ describe('the timer of schedule', { skip }, () => {
   })
 
   test('fails each day while a node is down, renews the others, and the node on the day when it is back', async (t) => {
-    const old = here('kubernetes.pem')
+    const old = issued()
     makeDue()
     await lab.machine('worker1').stop()
     for (const _ of [1, 2]) {
