@@ -65,7 +65,7 @@ export function watch({ units, before, renewed, since }: Watch, seen: UnitsFound
   // A unit may restart because another one did, as after a lost lease: then how long it stays up decides. So it does if it ended
   // again and again with the files that this run has replaced.
   const explained = units.filter((unit) => {
-    const [isRenewed, now] = [renewed.includes(unit), state(unit)]
+    const [isRenewed, now] = [renewed.some((each) => each.unit === unit.unit), state(unit)]
     if (isRenewed && now && ageOf(now) >= settlingTimeOfClients) return true
     return isNew(unit) && (isRenewed || whyUnsteady(unit, before) === undefined)
   })

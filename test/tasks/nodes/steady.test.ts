@@ -40,7 +40,8 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
 function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let since: Watch['since'] = new Map()
   return looks.map((seen) => {
-    const next = watch({ units, before, renewed, since }, seen)
+    // Each look makes its units anew.
+    const next = watch({ units: units.map((unit) => ({ ...unit })), before, renewed, since }, seen)
     since = next.since
     return next.unsteady?.[1] ?? next.left
   })
