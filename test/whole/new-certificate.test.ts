@@ -35,7 +35,7 @@ const guides: Readonly<Record<string, Guide>> = {
   },
   'hard-way': {
     table: 'tasks/layouts/hard-way.ts',
-    subject: "placed({ CN: 'front-proxy-client' })",
+    subject: "withLocation({ CN: 'front-proxy-client' })",
     files: ['front-proxy.crt', 'front-proxy.key'],
     ca: 'ca.crt',
     control: 'server',
