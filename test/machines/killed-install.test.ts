@@ -4,7 +4,7 @@ import { sweepInstall } from '../support/install-sweep.ts'
 import { skip } from '../support/running.ts'
 
 test('an install that is killed is finished by the same command, whenever that was', { skip }, async () => {
-  const { failures, kills, events } = await sweepInstall(8)
+  const { failures, kills, events } = await sweepInstall(4)
   assert.deepEqual(failures, [])
-  assert.deepEqual([kills, events > 40], [8, true])
+  assert.deepEqual([kills, events > 40], [4, true])
 })
