@@ -8,7 +8,6 @@ import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { nodeUnits } from '../tables/places.ts'
 import { backOut } from './back-out.ts'
 import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
@@ -21,7 +20,6 @@ import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServe
 import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
-  isInstalled,
   keptFor,
   lookAtUnits,
   type UnitCheck,
@@ -38,14 +36,15 @@ export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Pro
   if (!isForced) guardNewer(workspace, node, found.look)
   const { left, inUse } = splitMarks(workspace, found, install)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  const isLeftDrained = left.length > 0 && install.undrain !== ''
-  // Until it is healthy it should get no requests.
-  const undrainsLater = isLeftDrained && drainedUnits(on, found).some((unit) => whyUnsteady(unit, found) !== undefined)
-  if (undrainsLater) await markDrained(workspace, node, install, left)
-  else if (isLeftDrained) await undrain(workspace, node, install, left)
   const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
+  const isLeftDrained = left.length > 0 && install.undrain !== ''
+  // Until it is healthy it should get no requests.
+  const undrainsLater =
+    isLeftDrained && verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
+  if (undrainsLater) await markDrained(workspace, node, install, left)
+  else if (isLeftDrained) await undrain(workspace, node, install, left)
   const stale = verdicts.flatMap(({ reason, ...rest }): Stale[] => (reason ? [{ ...rest, reason }] : []))
   const before = await lookBefore(on, stale, found)
   const all = wantedAt(
@@ -230,10 +229,6 @@ function notServed({ node }: On, { unit }: Unit): Failure {
 /** The unit is healthy with the new files, and only gets no requests yet; or another run is at work, maybe with the same files. */
 function isKept(error: unknown): boolean {
   return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
-}
-
-function drainedUnits({ workspace, node }: On, { places }: UnitsFound): Unit[] {
-  return nodeUnits(workspace.cluster, node).filter((unit) => unit.isDrained && isInstalled(unit, places))
 }
 
 interface Loaded {

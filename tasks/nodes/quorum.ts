@@ -21,7 +21,7 @@ import { showsOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ workspace, node }: On) {
   const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)
-  return { others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
+  return { all, others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
 
 const memberList = v.object({
@@ -98,8 +98,7 @@ async function takeTurn(on: On, unit: Unit): Promise<Turn> {
 
 /** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
 async function whyNoTurn(on: On, unit: Unit): Promise<Failure | undefined> {
-  const controls = on.workspace.cluster.nodes.filter(({ role }) => role === on.node.role)
-  const [stranger] = foreignMembers(await readMembers(on, on.node), controls)
+  const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
     throw nodeFailure(on.node, `${unit.unit} is not restarted while nothing is known of ${stranger}`, {
       code: 'no-quorum',
