@@ -15,7 +15,7 @@ export interface Leftover {
 }
 
 export interface StagingOwner {
-  /** In hex: the same for each run that may hold the lock of this auth/. */
+  /** In hex: the same for each run that may hold the lock of this auth/ on this machine, since its boot. */
   readonly auth: string
   /** In hex: unique to this run. */
   readonly run: string
@@ -27,16 +27,21 @@ export const nodeFolder = '/var/lib/harderway'
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900
 
-export function stagingName({ auth, run }: StagingOwner, uptime: Uptime | undefined, random: string): string {
-  const since = uptime ? `-${uptime.boot.slice(0, 8)}-${uptime.seconds}` : ''
-  return `.harderway-${auth}-${run}${since}-${random}`
+/** The beginning of the names of all that this run makes. */
+export function namesOf({ auth, run }: StagingOwner): string {
+  return `.harderway-${auth}-${run}-`
+}
+
+export function stagingName(owner: StagingOwner, uptime: Uptime | undefined, random: string): string {
+  const since = uptime ? `${uptime.boot.slice(0, 8)}-${uptime.seconds}-` : ''
+  return `${namesOf(owner)}${since}${random}`
 }
 
 const named = /^\.harderway-([0-9a-f]{12})-([0-9a-f]{8})(?:-([0-9a-f]{8})-(\d{1,12}))?-[0-9a-f]{16}/
 
 /**
- * `left`: no run can be using it, if none uses one for more than `longest` seconds. A run holds the lock of its auth/ and one connection to the node; neither survives a
- * reboot, nor the restart of a container that counts uptime from its own start.
+ * `left`: no run can be using it, if none uses one for more than `longest` seconds. A run holds the lock of its auth/ and one
+ * connection to the node; neither survives a reboot, nor the restart of a container that counts uptime from its own start.
  */
 export function checkStaging(
   { name, age }: Leftover,

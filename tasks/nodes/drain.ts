@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { nodeFolder } from '../../lib/remote/staging.ts'
+import { namesOf, nodeFolder } from '../../lib/remote/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
@@ -22,16 +22,16 @@ export async function markDrained(
   install: Install,
   left: readonly string[] = [],
 ): Promise<void> {
-  const { auth, run } = stagingOwner(workspace)
+  const own = namesOf(stagingOwner(workspace))
   const others = await runAmongMarks(workspace, node, install, [
     'read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime || exit',
-    `mkdir -- ".harderway-${auth}-${run}-\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}" || exit`,
+    `mkdir -- "${own}\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}" || exit`,
     ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
     'others=',
     'for each in .harderway-*; do',
-    `  case $each in .harderway-${auth}-${run}-*) ;; *) [ ! -d "$each" ] || others="$others $each" ;; esac`,
+    `  case $each in ${own}*) ;; *) [ ! -d "$each" ] || others="$others $each" ;; esac`,
     'done',
-    `[ -z "$others" ] || { rm -rf -- ${marksOf(workspace)}; echo $others; }`,
+    `[ -z "$others" ] || { rm -rf -- ${own}*; echo $others; }`,
   ])
   const marks = others.match(/\.harderway-[\w-]+/g)
   if (marks) throw drainedByAnother(node, marks)
@@ -60,7 +60,8 @@ export async function undrain(
   )
   try {
     for (const each of changed) if (each.status === 'rejected') throw each.reason
-    await runAmongMarks(workspace, node, install, [`rm -rf -- ${[marksOf(workspace), ...left.map(quote)].join(' ')}`])
+    const own = `${namesOf(stagingOwner(workspace))}*`
+    await runAmongMarks(workspace, node, install, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }
@@ -94,12 +95,6 @@ async function change(
     code: `not-${what}ed`,
     remedy: `see that this works on ${gateway.name}: ${command}`,
   })
-}
-
-/** A pattern of sh for those of this run. */
-function marksOf(workspace: Workspace): string {
-  const { auth, run } = stagingOwner(workspace)
-  return `.harderway-${auth}-${run}-*`
 }
 
 /** Returns what the script prints, among what tools there may say. */
