@@ -15,7 +15,7 @@ import { exitStatus, type Finding, type Reading, type Writing } from '../request
 import { usage } from '../request/options.ts'
 import { authBeside, type Request } from '../request/session.ts'
 import { walk } from '../request/walk.ts'
-import { surveyApiServers } from '../rotations/api-servers.ts'
+import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
@@ -163,8 +163,7 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 
 async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
   const { command } = rotating.workspace
-  const { unknown, ...survey } = await surveyApiServers(rotating)
-  const unreached = [...survey.unreached, ...((await rotation.unreached?.(rotating)) ?? [])]
+  const { unreached, unknown } = await surveyStage(rotating, rotation)
   if (unreached.length > 0) throw refuseUnreached(unreached)
   const isForced = rotating.isForced && !next.isNeverForced
   const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]

@@ -15,6 +15,7 @@ import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
+import type { Rotating, Rotation } from './rotation.ts'
 
 export interface Survey {
   /** API servers, or etcd members, that the rotation does not reach; each with what to do. */
@@ -55,7 +56,13 @@ export interface Control {
   readonly hostname: string
 }
 
-/** Throws a Failure if a component that runs does not answer. */
+/** For the next stage of the rotation. Throws a Failure if a component that runs does not answer. */
+export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<Survey> {
+  const { unreached, unknown } = await surveyApiServers(rotating)
+  return { unreached: [...unreached, ...((await rotation.unreached?.(rotating)) ?? [])], unknown }
+}
+
+/** Whichever files they read. */
 export async function surveyApiServers(serving: Serving): Promise<Survey> {
   const { workspace, signal } = serving
   const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')

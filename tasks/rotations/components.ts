@@ -6,7 +6,7 @@ import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import type { Health, Unit } from '../layouts/layout.ts'
 import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
-import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
 import { nodeUnits } from '../tables/places.ts'
 
 /** One that answers to a certificate. */
@@ -18,11 +18,15 @@ function isAskable(unit: Unit): unit is Askable {
   return unit.health?.as !== undefined
 }
 
-/** Those that are installed there, and run. */
-export async function askable({ workspace, install }: Serving, node: ClusterNode): Promise<Askable[]> {
-  if (!nodeUnits(workspace.cluster, node).some(isAskable)) return []
+/** The checks of those that are installed there, and run. */
+export async function runningOn({ workspace, install }: Serving, node: ClusterNode): Promise<UnitCheck[]> {
   const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
-  return checks.flatMap(({ unit, isUp }) => (isUp && isAskable(unit) ? [unit] : []))
+  return checks.filter(({ isUp }) => isUp)
+}
+
+export async function askable(serving: Serving, node: ClusterNode): Promise<Askable[]> {
+  if (!nodeUnits(serving.workspace.cluster, node).some(isAskable)) return []
+  return (await runningOn(serving, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
 }
 
 /** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */

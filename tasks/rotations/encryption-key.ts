@@ -19,9 +19,8 @@ import {
 } from '../../lib/kubernetes/encryption.ts'
 import { countEncrypted, encryptedPrefix, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
 import { isApiServer, withApi, withStore } from '../nodes/component.ts'
-import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { apiServersOn, someApiServer } from './components.ts'
+import { apiServersOn, runningOn, someApiServer } from './components.ts'
 import { type EncryptionState, readEncryptionState } from './encryption-key-state.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
@@ -102,11 +101,10 @@ export const encryptionKeyRotation: Rotation = {
 }
 
 /** API servers that read another file than the one that is installed. */
-async function readingElsewhere({ workspace, install }: Rotating): Promise<string[]> {
-  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
+async function readingElsewhere(rotating: Rotating): Promise<string[]> {
+  const controls = rotating.workspace.cluster.nodes.filter(({ role }) => role === 'control')
   const look = async (node: ClusterNode) => {
-    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
-    const other = checks.find(({ unit, isUp }) => isUp && isApiServer(unit))?.otherPath
+    const other = (await runningOn(rotating, node)).find(({ unit }) => isApiServer(unit))?.otherPath
     return other === undefined ? [] : [`the API server of ${node.name} reads ${other}: set its place in install.units`]
   }
   return (await Promise.all(controls.map(look))).flat()

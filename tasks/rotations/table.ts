@@ -1,7 +1,7 @@
 /** The rotations, one row each. */
 import { Failure } from '../../lib/failure.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import { surveyApiServers } from './api-servers.ts'
+import { surveyStage } from './api-servers.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
 import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
@@ -33,8 +33,7 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
   try {
     const next = rotation?.stages[stageNumber(rotation, workspace)]
     if (!rotation || !next?.isLast) return { sentences: [] }
-    const { unknown, ...survey } = await surveyApiServers(rotating)
-    const unreached = [...survey.unreached, ...((await rotation.unreached?.(rotating)) ?? [])]
+    const { unreached, unknown } = await surveyStage(rotating, rotation)
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [
