@@ -10,6 +10,7 @@ import {
   skip,
   startedSince,
   startRunning,
+  unload,
 } from '../support/running.ts'
 
 describe('a node that a run from elsewhere has drained', { skip }, () => {
@@ -18,7 +19,6 @@ describe('a node that a run from elsewhere has drained', { skip }, () => {
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args, '--json')
   /** Read by the API server alone. */
   const serving = '/var/lib/kubernetes/service-account.pem'
-  const unload = (name: string, path: string) => on(name, `chmod 600 ${path} && chmod 644 ${path}`)
   const told = (word: string) => `echo ${word} "$NODE" >>told`
   const commands = { drain: told('drain'), undrain: told('undrain') }
   const mark = (since: string) =>
@@ -38,7 +38,7 @@ describe('a node that a run from elsewhere has drained', { skip }, () => {
     const looked = await must(0, 'install', '--dry-run')
     assert.match(JSON.stringify(looked.events), /another run is restarting its units, or was killed meanwhile/)
     await must(0, 'install')
-    await unload('control0', serving)
+    await unload(lab, 'control0', serving)
     const starts = await readStarts(lab)
     const ran = await must(1, 'install')
     assert.match(JSON.stringify(ran.events), /run the same command again when that one has ended/)
@@ -62,12 +62,12 @@ describe('a node that a run from elsewhere has drained', { skip }, () => {
 
   test('is undrained if that run was killed: at once, or where the API server is not healthy when it is', async () => {
     await on('gateway', 'rm -f /home/ubuntu/told')
-    await unload('control0', serving)
+    await unload(lab, 'control0', serving)
     await on('control0', mark('00000000-1'))
     await must(0, 'install')
     assert.equal(await saidThere(), saying('undrain', 'drain', 'undrain'))
     await on('control0', `${mark('00000000-1')}; systemctl kill -s STOP --kill-whom=main kube-apiserver`)
-    await unload('control0', serving)
+    await unload(lab, 'control0', serving)
     await on('gateway', 'rm -f /home/ubuntu/told')
     await must(0, 'install')
     assert.equal(await saidThere(), saying('drain', 'undrain'))

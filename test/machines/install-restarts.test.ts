@@ -18,6 +18,7 @@ import {
   startKubeletsOf,
   startRunning,
   toldOf,
+  unload,
 } from '../support/running.ts'
 
 const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
@@ -29,8 +30,6 @@ describe('restarts on six machines', { skip }, () => {
   let lab: Machines
   const on = (name: string, command: string) => lab.machine(name).exec(command)
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args, '--json')
-  /** As a new change of the file: that it was read since is not certain any more. */
-  const unload = (name: string, path: string) => on(name, `chmod 600 ${path} && chmod 644 ${path}`)
 
   before(async () => {
     lab = await startRunning()
@@ -125,7 +124,7 @@ describe('restarts on six machines', { skip }, () => {
   })
 
   test('an etcd is not restarted while another is not well', async () => {
-    await unload('control0', '/etc/etcd/ca.pem')
+    await unload(lab, 'control0', '/etc/etcd/ca.pem')
     await on('control2', 'systemctl stop etcd')
     lab.write(...running({ timeout: '5s' }))
     const starts = await readStarts(lab)

@@ -16,6 +16,7 @@ import {
   skip,
   startedSince,
   toldOf,
+  unload,
 } from '../support/running.ts'
 
 const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
@@ -44,8 +45,6 @@ describe('install on six machines', { skip }, () => {
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args, '--json')
   const rights = (name: string, may: boolean) =>
     on(name, may ? 'mv /root/rights /etc/sudoers.d/ubuntu' : 'mv /etc/sudoers.d/ubuntu /root/rights')
-  /** As a new change of the file: that it was read since is not certain any more. */
-  const unload = (name: string, path: string) => on(name, `chmod 600 ${path} && chmod 644 ${path}`)
   const serving = '/var/lib/kubernetes/service-account.pem'
 
   before(async () => {
@@ -245,7 +244,7 @@ describe('install on six machines', { skip }, () => {
   test('a node whose API server can not be drained is left as it runs, undrained; the next run knows what is not loaded', async () => {
     lab.write(...running())
     await must(0, 'bootstrap')
-    await unload('control0', serving)
+    await unload(lab, 'control0', serving)
     lab.write(...running({ drain: 'echo no such backend >&2; exit 3' }))
     const starts = await readStarts(lab)
     const ran = await must(1, 'install')
@@ -268,7 +267,7 @@ describe('install on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     const renewed = await lab.run('bootstrap', '--json')
     assert.deepEqual([renewed.status, installs(renewed, 'built')], [1, ['install/worker0']], renewed.stdout)
-    await unload('worker1', '/var/lib/kube-proxy/kubeconfig')
+    await unload(lab, 'worker1', '/var/lib/kube-proxy/kubeconfig')
     const ran = await lab.run('bootstrap')
     assert.equal(ran.status, 1, ran.stdout)
     assert.deepEqual(await startedSince(lab, starts), ['worker0 kubelet'])

@@ -9,7 +9,7 @@ import type { Machines } from '../lab/machines/machines.ts'
 import { eventually } from './eventually.ts'
 import { sha256 } from './node-files.ts'
 import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
-import { assertNothingLeft, startRunning } from './running.ts'
+import { assertNothingLeft, startRunning, unload } from './running.ts'
 
 const node = 'control0'
 const command = ['install', '--node', node]
@@ -46,8 +46,7 @@ export async function sweepInstall(kills: number): Promise<Swept> {
 async function makeStale(lab: Machines): Promise<void> {
   const ran = await lab.run('cluster-cert', 'component-certs/kube-scheduler', '--force')
   assert.equal(ran.status, 0, ran.stdout)
-  const file = '/var/lib/kubernetes/service-account.pem'
-  await lab.machine(node).exec(`chmod 600 ${file} && chmod 644 ${file}`)
+  await unload(lab, node, '/var/lib/kubernetes/service-account.pem')
 }
 
 /** What a run does from its first look at a node on. */

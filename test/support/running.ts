@@ -123,6 +123,11 @@ export async function removeDeployed(lab: Machines): Promise<void> {
   )
 }
 
+/** As a new change of a file that all may read: that it was read since is not certain any more. */
+export function unload(lab: Machines, name: string, path: string): Promise<string> {
+  return lab.machine(name).exec(`chmod 600 ${path} && chmod 644 ${path}`)
+}
+
 /** What runs of ours leave beside places and on the gateway: nothing. */
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
