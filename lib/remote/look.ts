@@ -32,8 +32,9 @@ export interface PlacesQuery {
   readonly alone: readonly string[]
   /** What may be left of another role. It alone does not make root look. */
   readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
-  /** The address that units serve on; the answer lists the ports on which a process listens. */
+  /** The address that units serve on. */
   readonly address: string
+  /** The answer lists those on which a process listens: the kernel goes through all its sockets for it (9 ms on a large machine). */
   readonly ports: readonly number[]
 }
 
@@ -47,6 +48,14 @@ export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
 /** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
+
+/**
+ * Shell: the head of a loop over the lines of a text that are not empty. Not by `read`, which reads from a pipe byte by byte. The
+ * names in it would be replaced by files that match them.
+ */
+function eachLine(text: string): string {
+  return `IFS=$nl; set -f; set -- ${text}; set +f; unset -v IFS; for line do`
+}
 
 /**
  * Shell functions, in addition to those of an answer. `say_leftovers` prints what runs have left in
@@ -68,13 +77,12 @@ stat_files() {
   stats= sums= small= sizes=' ' count=$#
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
-  while read -r word mode owner group type size day time zone name; do
+  ${eachLine('$stats')}
+    set -- $line
     # S_IFREG of stat(2)
-    case $type in 8???) ;; *) continue ;; esac
-    if [ "$size" -le ${largestFile} ] && [ -r "$name" ]; then small="$small $name" sizes="$sizes$name:$size "; fi
-  done <<STATS
-$stats
-STATS
+    case $5 in 8???) ;; *) continue ;; esac
+    if [ "$6" -le ${largestFile} ] && [ -r "\${10}" ]; then small="$small \${10}" sizes="$sizes\${10}:$6 "; fi
+  done
   [ -z "$small" ] || sums=$(sha256sum -- $small)
 }
 say_files() {
@@ -161,16 +169,15 @@ say_folder() {
  */
 const addressFunction = `say_addresses() {
   addresses=$(cat /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null) || :
-  while read -r word value rest; do
-    case $word,$value,$rest in
-      '|--',*) at=$value ;;
+  ${eachLine('$addresses')}
+    set -- $line
+    case $1,$2,$3 in
+      '|--',*) at=$2 ;;
       /32,host,LOCAL) say address "$at" ;;
       fe80*) ;;
-      ????????????????????????????????,??,*) say address "$word" ;;
+      ????????????????????????????????,??,*) say address "$1" ;;
     esac
-  done <<ADDRESSES
-$addresses
-ADDRESSES
+  done
 }`
 
 /** Functions for scripts that look at a folder, perhaps after they changed it. */
@@ -272,8 +279,7 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
   return wholeScript(
     openAnswer(nonce),
     'say now "$(date +%s)"',
-    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
-    ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
+    ...(ports.length > 0 ? listeningLines(address, ports) : []),
     'unit= folder= isRoots=',
     // Root looks at one that can't be seen from here.
     `for f in ${folders}; do`,
@@ -293,6 +299,13 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
     'fi',
     closeAnswer(nonce),
   )
+}
+
+function listeningLines(address: string, ports: readonly number[]): string[] {
+  return [
+    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
+    ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
+  ]
 }
 
 /** A shell pattern for a line of /proc/net/tcp: proc_pid_net(5), where 0A is LISTEN. */
@@ -409,8 +422,8 @@ const argumentFunctions = `say_flag() {
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --${encryptionFlag},/*)
       # It may be a link to ours.
-      at=$(readlink -f -- "$2") || at=$2
-      case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$at" ;; esac ;;
+      resolve "$2" || real=$2
+      case $real in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$real" ;; esac ;;
     --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
@@ -419,31 +432,33 @@ say_flags() {
   process= configs= name=
   # One process for all; a header tells them apart.
   flags=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\\0' '\\n')
-  while read -r flag; do
-    case $flag in
-      '==> /proc/'*) process=\${flag#==> /proc/} process=\${process%%/*} name= ;;
+  ${eachLine('$flags')}
+    case $line in
+      '==> /proc/'*) process=\${line#==> /proc/} process=\${process%%/*} name= ;;
       # Without a value, a flag for yes or no is a yes.
-      --${reloadFlag}) say_flag "$flag" true; name= ;;
-      --*=*) say_flag "\${flag%%=*}" "\${flag#*=}"; name= ;;
-      --*) name=$flag ;;
-      *) [ -z "$name" ] || say_flag "$name" "$flag"; name= ;;
+      --${reloadFlag}) say_flag "$line" true; name= ;;
+      --*=*) say_flag "\${line%%=*}" "\${line#*=}"; name= ;;
+      --*) name=$line ;;
+      *) [ -z "$name" ] || say_flag "$name" "$line"; name= ;;
     esac
-  done <<FLAGS
-$flags
-FLAGS
-  for f in $configs; do
-    # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
-    if [ ! -f "$f" ] || [ ! -s "$f" ]; then continue; fi
-    settings=$(head -c 65536 -- "$f" 2>/dev/null | tr '\\0' '\\n' |
-      grep -E '^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$') || continue
-    while read -r setting; do say setting "$f:$setting"; done <<SETTINGS
-$settings
-SETTINGS
+  done
+  set --
+  # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
+  for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; fi; done
+  [ $# -gt 0 ] || return 0
+  settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\\0' '\\n' |
+    grep -E '^==> |^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$')
+  ${eachLine('$settings')}
+    case $line in
+      '==> '*) config=\${line#==> } config=\${config% <==} ;;
+      *) say setting "$config:$line" ;;
+    esac
   done
 }`
 
 /** The last line of its output is the number of the others. */
 function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
+  const paths = [...places, ...former.paths].map(([path, digest]) => `${path} ${digest}`)
   const folders = foldersOf(places)
   const units = [...own, ...former.units]
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
@@ -478,27 +493,25 @@ function rootScript({ units: own, paths: places, former }: PlacesQuery): string 
     ...(units.length > 0 ? shown : []),
     `for f in ${folders}; do [ ! -d "$f" ] || say exists "$f"; done`,
     `! cd ${nodeFolder} 2>/dev/null || say_leftovers`,
-    'set -- ; expected= resolved=" "',
-    `while read -r path digest; do`,
+    'found= expected= resolved=" "',
+    `paths=${quote(paths.join('\n'))}`,
+    eachLine('$paths'),
+    `  path=\${line%% *} digest=\${line#* }`,
     '  resolve "$path" || { say odd "$path"; continue; }',
     `  if [ "$real" != "$path" ]; then say real "$path" "$real"; say_links; fi`,
     // Several paths may resolve to one file.
     '  case $resolved in *" $real "*) continue ;; esac',
     '  resolved="$resolved$real "',
     `  for f in "$real" "$real${oldSuffix}" "$real${newSuffix}"; do`,
-    '    if [ -e "$f" ] || [ -L "$f" ]; then set -- "$@" "$f"; fi',
+    '    if [ -e "$f" ] || [ -L "$f" ]; then found="$found $f"; fi',
     '  done',
     '  [ -z "$digest" ] || expected="$expected$real $digest$nl"',
-    `done <<'PATHS'`,
-    ...[...places, ...former.paths].map(([path, digest]) => `${path} ${digest}`),
-    'PATHS',
+    'done',
     'cd /',
     // One process for all files: a node has some twenty.
-    'stat_files "$@"',
+    'stat_files $found',
     'say_files',
-    'while read -r path digest; do [ -z "$path" ] || differs "$path" "$digest"; done <<EXPECTED',
-    '$expected',
-    'EXPECTED',
+    `${eachLine('$expected')} differs "\${line%% *}" "\${line#* }"; done`,
     'printf "rows %s\\n" "$n"',
   ].join('\n')
 }

@@ -38,12 +38,16 @@ export function digestAt(workspace: Pick<Workspace, 'auth'>, { file, part }: Pic
 }
 
 /**
- * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
+ * Which of the `ports` a process listens on is looked at too. A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder.
  */
-export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
+export async function lookAtNode(
+  workspace: Workspace,
+  node: ClusterNode,
+  ports: readonly number[] = [],
+): Promise<NodeLook> {
   const folder = folderQuery(workspace, node)
-  const places = placesQuery(workspace, node)
+  const places = placesQuery(workspace, node, ports)
   const look = (query?: PlacesQuery) =>
     askNode(workspace, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
   try {
@@ -94,9 +98,9 @@ export function withPlaces(workspace: Workspace, { user }: ClusterNode): Workspa
 export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
   const all = new Map(nodeFiles(workspace.cluster, node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, files: workspace.auth.files, expected: all }
-  const query = placesQuery(withPlaces(workspace, node), node) ?? emptyQuery(node)
+  const query = placesQuery(withPlaces(workspace, node), node, ports) ?? emptyQuery(node, ports)
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
-  const places = { ...query, paths, ports }
+  const places = { ...query, paths }
   const script = (nonce: string) => lookScript(folder, places, nonce)
   return explained(workspace, node, await askNode(workspace, node, { script, parse: parseLook }), true)
 }
@@ -175,7 +179,7 @@ function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
 }
 
 /** The same for places. The content of a leaf's key is never needed. */
-function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
+function placesQuery(workspace: Workspace, node: ClusterNode, ports: readonly number[]): PlacesQuery | undefined {
   const { auth, cluster } = workspace
   const { install } = cluster
   if (!install) return undefined
@@ -202,12 +206,12 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
       paths: new Map(former.map((place) => [place.path, digestAt(workspace, place) ?? noDigest])),
     },
     address: addressOf(node),
-    ports: units.flatMap(({ serves }) => serves.map(({ port }) => port)),
+    ports,
   }
 }
 
 /** A query without `install`: nothing is done as root. */
-function emptyQuery(node: ClusterNode): PlacesQuery {
+function emptyQuery(node: ClusterNode, ports: readonly number[]): PlacesQuery {
   const none = { units: [], paths: new Map(), alone: [] }
-  return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports: [] }
+  return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports }
 }

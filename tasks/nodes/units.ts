@@ -74,7 +74,7 @@ export async function lookAtUnits(
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const { served, unhealthy } = await lookAtAnswers(workspace, node, asked)
-    refuseUnreached(node, asked, { places, served, unhealthy })
+    await refuseUnreached(workspace, node, asked, { served, unhealthy })
     return {
       look,
       places,
@@ -185,14 +185,16 @@ async function lookAtAnswers(workspace: Workspace, node: ClusterNode, units: rea
  * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a Failure
  * if no port answers through ssh, though a process listens.
  */
-function refuseUnreached(
+async function refuseUnreached(
+  workspace: Workspace,
   node: ClusterNode,
   units: readonly Unit[],
-  { places, served, unhealthy }: Answers & Pick<UnitsFound, 'places'>,
-): void {
+  { served, unhealthy }: Answers,
+): Promise<void> {
   const isReached = [...served.values()].some((shown) => shown !== 'nothing')
   if (isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
-  const port = [...served.keys()].find((each) => places.listening.has(each))
+  if (served.size === 0) return
+  const [port] = placesOf(await lookAtNode(workspace, node, [...served.keys()])).listening
   if (port === undefined) return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
