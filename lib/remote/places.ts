@@ -64,6 +64,7 @@ export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChan
       ({ file, path, part = 'file', digest, uid, gid, mode }) =>
         `write ${quote(file)} ${quote(path)} ${digest} ${uid}:${gid} ${mode.toString(8)} ${part} ${quote(clientPairFile(file))}`,
     ),
+    `said=$(sync -- ${all(newSuffix)} 2>&1) || leave undone "$said"`,
     ...each(({ path }) => `keep ${quote(path)}`),
     ...each(({ path }) => `said=$(mv -fT -- ${quote(path + newSuffix)} ${quote(path)} 2>&1) || undo "$said"`),
     syncFolders([...new Set(each(({ path }) => quote(folderOf(path))))].join(' ')),
@@ -96,12 +97,12 @@ const placeFunctions = [
   '}',
   'write() {',
   `  new=$2${newSuffix}`,
-  '  rm -rf -- "$new"',
+  '  if [ -e "$new" ] || [ -L "$new" ]; then rm -rf -- "$new"; fi',
   '  [ -f "$1" ] || leave source "$1"',
   '  status=0',
   // The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
   '  said=$( {',
-  '    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && made_of "$1" "$6" "$7" >&8 && sync -- "$new" &&',
+  '    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && made_of "$1" "$6" "$7" >&8 &&',
   '    { case $(sha256sum < /proc/self/fd/8) in "$3 "*) ;; *) exit 9 ;; esac; } &&',
   '    chown -- "$4" /proc/self/fd/8 && chmod -- "$5" /proc/self/fd/8',
   '  } 2>&1) || status=$?',
@@ -144,8 +145,7 @@ export function putBackScript(at: Locked, paths: readonly string[], nonce: strin
  * run may be working there by now. It answers `done`, or a Stop.
  */
 export function forgetScript(at: Locked, files: ReadonlyMap<string, string>, nonce: string): string {
-  const forget = [...files].map(([path, digest]) => removeWhere(path, digest, besideOf(path)))
-  return lockedScript(at, forget, nonce)
+  return lockedScript(at, removeWhere(files, besideOf), nonce)
 }
 
 function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce: string): string {
@@ -154,13 +154,24 @@ function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce:
 
 /** Removes those files that still have the digest that a look found. */
 export function removeScript(sudo: string, files: ReadonlyMap<string, string>, nonce: string): string {
-  const lines = [...files].map(([path, digest]) => removeWhere(path, digest, [path]))
+  const lines = removeWhere(files, (path) => [path])
   return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** Removes the files if the one at the path still has the digest. */
-function removeWhere(path: string, digest: string, files: readonly string[]): string {
-  return `case $(sha256sum < ${quote(path)}) in "${digest} "*) rm -f -- ${files.map(quote).join(' ')} ;; esac`
+/** For each path that still has its digest, removes these files. */
+function removeWhere(digests: ReadonlyMap<string, string>, files: (path: string) => readonly string[]): string[] {
+  const paths = [...digests.keys()].map(quote).join(' ')
+  const names = (path: string) => files(path).map(quote).join(' ')
+  return [
+    `nl='\n' removed=`,
+    // It fails if one of them is gone.
+    `sums=$(sha256sum -- ${paths} 2>/dev/null) || :`,
+    ...[...digests].map(
+      ([path, digest]) =>
+        `case $nl$sums$nl in *"\${nl}${digest}  "${quote(path)}"$nl"*) removed="$removed "${quote(names(path))} ;; esac`,
+    ),
+    'rm -f -- $removed',
+  ]
 }
 
 /** Runs the command in root's shell, without input. The answer has its status, then the first lines of its output. */

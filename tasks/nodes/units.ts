@@ -7,7 +7,6 @@ import { type Account, compare, type Drift, root, type Wanted } from '../../lib/
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
@@ -47,17 +46,6 @@ export interface UnitCheck {
   readonly keepsOwnClient: boolean
   /** The kubeconfig or encryption config that its process reads, if it is not the one in its place. */
   readonly otherPath: string | undefined
-}
-
-/** Looks with one command. The units are undefined if they could not be looked at. */
-export async function lookAtNodeAndUnits(
-  workspace: Workspace,
-  node: ClusterNode,
-  install: Install,
-): Promise<[NodeLook, UnitsFound | undefined]> {
-  prepareProbe()
-  const look = await lookAtNode(workspace, node)
-  return [look, await tryToAwait(() => lookAtUnits(workspace, node, install, look))]
 }
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */

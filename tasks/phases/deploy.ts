@@ -1,10 +1,11 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
 import type { Change } from '../../lib/change.ts'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
+import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
@@ -20,7 +21,7 @@ import { lookAtNode } from '../nodes/look.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
-  /** From the same look; undefined if cluster.yaml has no install, or they could not be looked at. */
+  /** From the same look; undefined if cluster.yaml has no install, files are wrong, or they could not be looked at. */
   readonly units: UnitsFound | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict
@@ -35,13 +36,22 @@ interface OfNode {
 
 export async function checkFolder({ workspace, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
   const { install } = workspace.cluster
-  const [look, units] = install
-    ? await (await import('../nodes/units.ts')).lookAtNodeAndUnits(workspace, node, install)
-    : [await lookAtNode(workspace, node)]
+  if (install) prepareProbe()
+  const look = await lookAtNode(workspace, node)
   const checked = checkNode(workspace, node, look, names, force !== undefined)
   const { wrong, warning } = checked
-  if (units) refuseEarlyClock(workspace, node, units.places.now)
+  if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(workspace, node, look.places.now)
+  const units = install && !wrong ? await tryUnits({ workspace, node, look }, install) : undefined
   return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
+}
+
+/** While other nodes are looked at: the checks of `install` are done in the order of their restarts. */
+async function tryUnits(
+  { workspace, node, look }: { readonly workspace: Workspace; readonly node: ClusterNode; readonly look: NodeLook },
+  install: Install,
+): Promise<UnitsFound | undefined> {
+  const { lookAtUnits } = await import('../nodes/units.ts')
+  return await tryToAwait(() => lookAtUnits(workspace, node, install, look))
 }
 
 export function foreseeCopies(

@@ -17,6 +17,8 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
   const known = new Set(makers.keys())
   const folders = Map.groupBy(cluster.nodes, folderOf)
+  // The node's install goes on with the connection, unless more would stay open than nodes are worked on at once.
+  const keepsConnection = cluster.install && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('./deploy.ts')
   return cluster.nodes.map((node): Target<DeployFound> => {
     const names = { known, together: folders.get(folderOf(node)) ?? [] }
@@ -32,7 +34,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       check: async (workspace, force) => (await load()).checkFolder({ workspace, node, names }, force),
       build: async (workspace, work) => (await load()).copyFiles({ workspace, node, names }, work),
       foresee: async (workspace, work) => (await load()).foreseeCopies(workspace, node, work),
-      release: (workspace) => workspace.disconnect(node),
+      ...(!keepsConnection && { release: (workspace) => workspace.disconnect(node) }),
     }
   })
 }

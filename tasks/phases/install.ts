@@ -31,10 +31,10 @@ export async function checkUnits(
   { workspace, node, install }: OfNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
 ): Promise<Look<InstallFound>> {
-  const units = before?.units ?? (await lookAtUnits(workspace, node, install))
+  const units = before?.units ?? (await lookAtUnits(workspace, node, install, before?.look))
   guardIdentity(workspace, node, units.look)
   if (!force) guardNewer(workspace, node, units.look)
-  return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before?.units === undefined } }
+  return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before === undefined } }
 }
 
 export async function updateUnits(

@@ -110,8 +110,11 @@ inEachShell(({ run }) => {
       const told = join(scratch(t), 'told')
       const now = `$(cat ${join(folder, 'kubernetes.pem')})`
       assert.deepEqual(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
-      const synced = names.map((name) => `-- ${join(folder, name)}${newSuffix} old kubernetes.pem`)
-      assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [...synced, `-- ${folder} new kubernetes.pem`])
+      const written = names.map((name) => join(folder, name) + newSuffix).join(' ')
+      assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [
+        `-- ${written} old kubernetes.pem`,
+        `-- ${folder} new kubernetes.pem`,
+      ])
     })
 
     test('makes the two parts of a kubeconfig, and puts both back', (t) => {
