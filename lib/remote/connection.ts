@@ -15,7 +15,7 @@ import { Failure, isUnreached } from '../failure.ts'
 import { spawn } from '../process.ts'
 import { printable } from '../wording.ts'
 import { type Route, refuseUnkept } from './route.ts'
-import { formatOptions } from './ssh-config.ts'
+import { formatOptions, persistence } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
@@ -46,6 +46,9 @@ export class Connection {
   readonly #parts: ConnectionParts
   readonly #forwards: Forwards
   #isOpen = false
+  #isRunning = 0
+  /** Milliseconds since 1970. */
+  #lastUse = 0
   #wasTried = false
   /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
@@ -65,6 +68,8 @@ export class Connection {
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
+    // ssh has closed it by now: it is opened as the first time.
+    if (this.#isRunning === 0 && Date.now() - this.#lastUse >= persistence * 1000) this.#isOpen = false
     for (let tries = 0; ; tries++) {
       const isMeeting = !this.#isKnown
       const once = () => this.#spawn(this.#ssh([], 'sh -s'), isMeeting ? ':' : script, limit)
@@ -127,8 +132,14 @@ export class Connection {
     signal.throwIfAborted()
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
-    const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
-    return { output, timedOut: deadline.aborted }
+    this.#isRunning++
+    try {
+      const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
+      return { output, timedOut: deadline.aborted }
+    } finally {
+      this.#isRunning--
+      this.#lastUse = Date.now()
+    }
   }
 
   /** Undefined if it can't be started. */

@@ -234,6 +234,23 @@ describe('ssh runs where cluster.yaml is', { skip }, () => {
   })
 })
 
+test('a connection that ssh has closed is opened as the first time: when that fails, again', { skip }, async (t) => {
+  await using at = await openSshLab({ name: 'node' })
+  const failing = join(at.folder, 'failing')
+  const proxy = `sh -c 'if rmdir ${failing} 2>/dev/null; then exit 1; fi; exec ${wire(at)} ${at.lab.node('node').port}'`
+  await at.connect('node', { config: at.host('node', `ProxyCommand ${proxy}`) }, async (connection) => {
+    await connection.run('true')
+    await connection.close()
+    mkdirSync(failing)
+    // What was sent over an open connection that is lost may have been done.
+    await assert.rejects(connection.run('true'), { code: 'connection-lost' })
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 15_000 })
+    mkdirSync(failing)
+    assert.equal(await connection.run('echo done'), 'done\n')
+    assert.equal(existsSync(failing), false)
+  })
+})
+
 describe('a folder is copied by SFTP', { skip }, () => {
   let at: SshLab
   before(async () => {
