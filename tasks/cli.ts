@@ -93,7 +93,8 @@ async function createRequest(call: Call): Promise<Request> {
   const { clusterPath, readCluster } = await import('./request/cluster-file.ts')
   const { options } = call
   const file = clusterPath(call, options.config)
-  const { cluster, mistake } = readCluster(file)
+  const { cluster: read, mistake } = readCluster(file)
+  const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...call,
     cluster,

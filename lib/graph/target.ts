@@ -54,7 +54,7 @@ export interface Target<Found = unknown> {
   build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
   /** What a build would change, for a dry run. Reads only. */
   foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined | Promise<Change | undefined>
-  /** After check and build, however they ended: closes what they opened. Never throws. */
+  /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(workspace: Workspace): Promise<void>
 }
 

@@ -77,8 +77,6 @@ export interface PlacesSeen extends Seen {
   readonly links: readonly string[]
   /** Paths that can't be resolved, or resolve to a name that is not plain. */
   readonly odd: readonly string[]
-  /** Ports on which a process listens. */
-  readonly listening: ReadonlySet<number>
   /** Marks of runs that have drained the node, and not undrained it yet. */
   readonly drained: readonly Leftover[]
 }
@@ -255,7 +253,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
   const draft = readRecords(records)
-  const { single, folders, real, links, odd, listening, leftovers } = draft
+  const { single, folders, real, links, odd, leftovers } = draft
   return {
     now: Number(must(single.get('now'))),
     units: readStates(draft),
@@ -263,10 +261,14 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
     real,
     links,
     odd,
-    listening,
     drained: leftovers,
     ...seen(draft),
   }
+}
+
+/** Throws a Failure if the answer is incomplete. */
+export function parsePorts(output: string, nonce: string): ReadonlySet<number> {
+  return readRecords(readAnswer(output, nonce).records).listening
 }
 
 function readRecords(records: readonly string[]): Draft {

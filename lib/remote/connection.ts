@@ -15,7 +15,7 @@ import { Failure, isUnreached } from '../failure.ts'
 import { spawn } from '../process.ts'
 import { printable } from '../wording.ts'
 import { type Route, refuseUnkept } from './route.ts'
-import { formatOptions, persistence } from './ssh-config.ts'
+import { controlPersist, formatOptions } from './ssh-config.ts'
 import { sshFailure } from './ssh-failure.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
@@ -46,9 +46,9 @@ export class Connection {
   readonly #parts: ConnectionParts
   readonly #forwards: Forwards
   #isOpen = false
-  #isRunning = 0
-  /** Milliseconds since 1970. */
+  /** When a command last ended; milliseconds since 1970. */
   #lastUse = 0
+  #reopening: Promise<string> | undefined
   #wasTried = false
   /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
@@ -66,10 +66,20 @@ export class Connection {
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
+    if (this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000) {
+      // By a command that does nothing: the first one on a new connection may be sent again.
+      this.#isOpen = false
+      this.#reopening = this.#send(':', limit).finally(() => {
+        this.#reopening = undefined
+      })
+    }
+    await this.#reopening
+    return await this.#send(script, limit)
+  }
+
+  async #send(script: string, limit: number): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
-    // ssh has closed it by now: it is opened as the first time.
-    if (this.#isRunning === 0 && Date.now() - this.#lastUse >= persistence * 1000) this.#isOpen = false
     for (let tries = 0; ; tries++) {
       const isMeeting = !this.#isKnown
       const once = () => this.#spawn(this.#ssh([], 'sh -s'), isMeeting ? ':' : script, limit)
@@ -132,14 +142,9 @@ export class Connection {
     signal.throwIfAborted()
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
-    this.#isRunning++
-    try {
-      const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
-      return { output, timedOut: deadline.aborted }
-    } finally {
-      this.#isRunning--
-      this.#lastUse = Date.now()
-    }
+    const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
+    this.#lastUse = Date.now()
+    return { output, timedOut: deadline.aborted }
   }
 
   /** Undefined if it can't be started. */

@@ -32,10 +32,6 @@ export interface PlacesQuery {
   readonly alone: readonly string[]
   /** What may be left of another role. It alone does not make root look. */
   readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
-  /** The address that units serve on. */
-  readonly address: string
-  /** The answer lists those on which a process listens: the kernel goes through all its sockets for it (9 ms on a large machine). */
-  readonly ports: readonly number[]
 }
 
 /** Bytes. Our files have a few thousand; a larger file gets no digest. */
@@ -50,8 +46,8 @@ export const newSuffix = '.harderway-new'
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 
 /**
- * Shell: the head of a loop over the lines of a text that are not empty. Not by `read`, which reads from a pipe byte by byte. The
- * names in it would be replaced by files that match them.
+ * Shell: opens a loop with $line as each line of the text that is not empty. It replaces "$@", and resets IFS. `read` takes a system
+ * call for each byte. `set -f`: a line may hold a pattern.
  */
 function eachLine(text: string): string {
   return `IFS=$nl; set -f; set -- ${text}; set +f; unset -v IFS; for line do`
@@ -273,13 +269,12 @@ const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((
  * files.
  */
 export function placesScript(query: PlacesQuery, nonce: string): string {
-  const { sudo, units, paths, alone, address, ports } = query
+  const { sudo, units, paths, alone } = query
   const folders = foldersOf(paths)
   const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
   return wholeScript(
     openAnswer(nonce),
     'say now "$(date +%s)"',
-    ...(ports.length > 0 ? listeningLines(address, ports) : []),
     'unit= folder= isRoots=',
     // Root looks at one that can't be seen from here.
     `for f in ${folders}; do`,
@@ -301,11 +296,14 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
   )
 }
 
-function listeningLines(address: string, ports: readonly number[]): string[] {
-  return [
-    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true',
+/** Lists those of the ports of that address on which a process listens. No part of a look: the kernel goes through all its sockets. */
+export function portsScript(address: string, ports: readonly number[], nonce: string): string {
+  return wholeScript(
+    openAnswer(nonce),
+    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :',
     ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
-  ]
+    closeAnswer(nonce),
+  )
 }
 
 /** A shell pattern for a line of /proc/net/tcp: proc_pid_net(5), where 0A is LISTEN. */
@@ -422,8 +420,8 @@ const argumentFunctions = `say_flag() {
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --${encryptionFlag},/*)
       # It may be a link to ours.
-      resolve "$2" || real=$2
-      case $real in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$real" ;; esac ;;
+      at=$(readlink -f -- "$2") || at=$2
+      case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$at" ;; esac ;;
     --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }

@@ -33,8 +33,8 @@ export type PlacesStop =
   | 'source'
 
 /**
- * First each new file is written beside its place, accessible only to root until its digest is that of the deployed file.
- * Then a second link keeps each old file; this fails for a file that can't be replaced. Then all new files are renamed into
+ * First each new file is written beside its place, accessible only to root until its digest is that of the deployed file, and all are
+ * synced. Then a second link keeps each old file; this fails for a file that can't be replaced. Then all new files are renamed into
  * place, one directly after the other, so at every moment each file is either the old one or the new one. An old file that is
  * kept already is what the units were last healthy with, and stays. The script answers `placed`,
  * or a PlacesStop.
@@ -158,19 +158,19 @@ export function removeScript(sudo: string, files: ReadonlyMap<string, string>, n
   return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
 }
 
-/** For each path that still has its digest, removes these files. */
+/** Removes `files` of each path whose file still has its digest. */
 function removeWhere(digests: ReadonlyMap<string, string>, files: (path: string) => readonly string[]): string[] {
-  const paths = [...digests.keys()].map(quote).join(' ')
-  const names = (path: string) => files(path).map(quote).join(' ')
+  const words = (paths: Iterable<string>) => [...paths].map(quote).join(' ')
   return [
-    `nl='\n' removed=`,
-    // It fails if one of them is gone.
-    `sums=$(sha256sum -- ${paths} 2>/dev/null) || :`,
+    `nl='\n'`,
+    // Its status is 1 if one of them is gone.
+    `sums=$(sha256sum -- ${words(digests.keys())} </dev/null 2>/dev/null) || :`,
+    'set --',
     ...[...digests].map(
       ([path, digest]) =>
-        `case $nl$sums$nl in *"\${nl}${digest}  "${quote(path)}"$nl"*) removed="$removed "${quote(names(path))} ;; esac`,
+        `case $nl$sums$nl in *"$nl"${quote(`${digest}  ${path}`)}"$nl"*) set -- "$@" ${words(files(path))} ;; esac`,
     ),
-    'rm -f -- $removed',
+    'rm -f -- "$@"',
   ]
 }
 

@@ -11,14 +11,14 @@ export function parseSshConfig(printed: string): SshConfig {
   return new Map([...groups].map(([name, group]) => [name, group.map(({ value }) => value)]))
 }
 
-/** Seconds for which a connection stays open without use, such as that of a run that was killed. */
-export const persistence = 15
+/** Seconds without a session after which ssh's master exits, also that of a run that was killed: ssh_config(5). */
+export const controlPersist = 15
 
 /** What harderway sets itself: ssh takes the first value that it finds for an option (ssh_config(5)). */
 const ownOptions = {
   BatchMode: 'yes',
   ControlMaster: 'auto',
-  ControlPersist: String(persistence),
+  ControlPersist: String(controlPersist),
   RequestTTY: 'no',
   RemoteCommand: 'none',
   PermitLocalCommand: 'no',

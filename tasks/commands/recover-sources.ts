@@ -23,8 +23,6 @@ interface Holding {
   readonly unread: ReadonlyMap<string, string>
   /** Files that were read where units read them. */
   readonly placed: ReadonlySet<string>
-  /** Ports of the node on which a process listens. */
-  readonly listening: ReadonlySet<number>
 }
 
 /** Bytes; ours have some ten thousand. It bounds the time that the YAML parser spends on a node's kubeconfig. */
@@ -64,11 +62,7 @@ export async function readNodes(
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
 async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Holding> {
   const units = nodeUnits(workspace.cluster, node)
-  const look = await readNode(
-    workspace,
-    node,
-    units.flatMap(({ serves }) => serves.map(({ port }) => port)),
-  )
+  const look = await readNode(workspace, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
   const placed = units.flatMap(({ files }) => files)
@@ -89,7 +83,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  return { where: node.name, files, unread, placed: inPlace, listening: places.listening }
+  return { where: node.name, files, unread, placed: inPlace }
 }
 
 /** A kubeconfig with its pair, which units read from a file of its own. */
@@ -107,7 +101,7 @@ export function readFolder(path: string, files: FileNames, names: readonly strin
     if (file?.kind === 'file') bytes.set(name, file.bytes)
     else if (file) unread.set(name, 'not a plain file')
   }
-  return { where: path, files: bytes, unread, placed: new Set(), listening: new Set() }
+  return { where: path, files: bytes, unread, placed: new Set() }
 }
 
 const again = `then ${runAgain}`

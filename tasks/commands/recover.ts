@@ -15,6 +15,7 @@ import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, formatReasons, type Reason } from '../../lib/reason.ts'
 import { count, foldAlike, formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
 import { readShown, type Shown } from '../nodes/component.ts'
+import { lookAtPorts } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
 import type { Writing } from '../request/job.ts'
 import { usage } from '../request/options.ts'
@@ -144,7 +145,7 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
     else remade.push([part[0].makes[0] ?? '', `not taken: ${why.map(([, text]) => text).join('; ')}`])
   }
   refuseWrong(workspace, main, describeWrong(workspace.auth, wrong))
-  const served = node && (await describeServed(found, node, main.listening, cas))
+  const served = node && (await describeServed(found, node, cas))
   refuseWrong(workspace, main, served?.foreign ?? [])
   const taken = inWritingOrder(workspace, names, files)
   refusePresent(workspace, main, taken)
@@ -306,18 +307,13 @@ interface Served {
 }
 
 /** In words, for the ports where the cluster's certificate belongs and a process listens. */
-async function describeServed(
-  found: Workspace,
-  node: ClusterNode,
-  listening: ReadonlySet<number>,
-  cas: readonly Certificate[],
-): Promise<Served> {
+async function describeServed(found: Workspace, node: ClusterNode, cas: readonly Certificate[]): Promise<Served> {
   const { files } = found.auth
   const { api: name } = files.names
   const file = files.certificate(name)
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
-  const open = ports.filter((port) => listening.has(port))
+  const open = [...(await lookAtPorts(found, node, ports))]
   const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const own = tryCertificate(found.auth, name)?.der

@@ -241,6 +241,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
   const { auth } = workspace
   const cas = ownCas(auth)
   const newer = heldOn(workspace, node, look).filter(({ file, bytes }) => {
+    // The same as ours, or not readable.
     if (!bytes) return false
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
       certificatesIn(auth, file, each),

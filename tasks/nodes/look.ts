@@ -6,7 +6,14 @@ import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { type FolderSeen, type NodeLook, type PlacesSeen, parseFolder, parseLook } from '../../lib/remote/answer.ts'
+import {
+  type FolderSeen,
+  type NodeLook,
+  type PlacesSeen,
+  parseFolder,
+  parseLook,
+  parsePorts,
+} from '../../lib/remote/answer.ts'
 import {
   type FolderQuery,
   folderOf,
@@ -14,6 +21,7 @@ import {
   makeFolderScript,
   noDigest,
   type PlacesQuery,
+  portsScript,
 } from '../../lib/remote/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -38,16 +46,12 @@ export function digestAt(workspace: Pick<Workspace, 'auth'>, { file, part }: Pic
 }
 
 /**
- * Which of the `ports` a process listens on is looked at too. A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
+ * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder.
  */
-export async function lookAtNode(
-  workspace: Workspace,
-  node: ClusterNode,
-  ports: readonly number[] = [],
-): Promise<NodeLook> {
+export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
   const folder = folderQuery(workspace, node)
-  const places = placesQuery(workspace, node, ports)
+  const places = placesQuery(workspace, node)
   const look = (query?: PlacesQuery) =>
     askNode(workspace, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
   try {
@@ -95,14 +99,24 @@ export function withPlaces(workspace: Workspace, { user }: ClusterNode): Workspa
 }
 
 /** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
-export async function readNode(workspace: Workspace, node: ClusterNode, ports: readonly number[]): Promise<NodeLook> {
+export async function readNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
   const all = new Map(nodeFiles(workspace.cluster, node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, files: workspace.auth.files, expected: all }
-  const query = placesQuery(withPlaces(workspace, node), node, ports) ?? emptyQuery(node, ports)
+  const query = placesQuery(withPlaces(workspace, node), node) ?? emptyQuery
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths }
   const script = (nonce: string) => lookScript(folder, places, nonce)
   return explained(workspace, node, await askNode(workspace, node, { script, parse: parseLook }), true)
+}
+
+/** Those of the ports that a process on the node listens on, at its address. */
+export function lookAtPorts(
+  workspace: Workspace,
+  node: ClusterNode,
+  ports: readonly number[],
+): Promise<ReadonlySet<number>> {
+  const script = (nonce: string) => portsScript(addressOf(node), ports, nonce)
+  return askNode(workspace, node, { script, parse: parsePorts })
 }
 
 export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<FolderSeen> {
@@ -179,7 +193,7 @@ function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
 }
 
 /** The same for places. The content of a leaf's key is never needed. */
-function placesQuery(workspace: Workspace, node: ClusterNode, ports: readonly number[]): PlacesQuery | undefined {
+function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
   const { auth, cluster } = workspace
   const { install } = cluster
   if (!install) return undefined
@@ -205,13 +219,11 @@ function placesQuery(workspace: Workspace, node: ClusterNode, ports: readonly nu
       // Files of ours, keys too, are recognised by content.
       paths: new Map(former.map((place) => [place.path, digestAt(workspace, place) ?? noDigest])),
     },
-    address: addressOf(node),
-    ports,
   }
 }
 
 /** A query without `install`: nothing is done as root. */
-function emptyQuery(node: ClusterNode, ports: readonly number[]): PlacesQuery {
-  const none = { units: [], paths: new Map(), alone: [] }
-  return { ...none, sudo: '', former: { units: [], paths: new Map() }, address: addressOf(node), ports }
+const emptyQuery: PlacesQuery = {
+  ...{ sudo: '', units: [], paths: new Map(), alone: [] },
+  former: { units: [], paths: new Map() },
 }

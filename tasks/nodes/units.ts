@@ -17,7 +17,7 @@ import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
 import { findLeftOver, type LeftOver } from './left-over.ts'
-import { asUnknown, digestAt, lookAtNode, placesOf } from './look.ts'
+import { asUnknown, digestAt, lookAtNode, lookAtPorts, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
 import { repeat } from './repeat.ts'
 
@@ -180,10 +180,10 @@ async function refuseUnreached(
   { served, unhealthy }: Answers,
 ): Promise<void> {
   const isReached = [...served.values()].some((shown) => shown !== 'nothing')
-  if (isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
-  if (served.size === 0) return
-  const [port] = placesOf(await lookAtNode(workspace, node, [...served.keys()])).listening
-  if (port === undefined) return
+  if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
+  const [port] = await lookAtPorts(workspace, node, [...served.keys()])
+  // It may listen only by now.
+  if (port === undefined || (await readShown({ workspace }, node, port)) !== 'nothing') return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
     code: 'not-looked-at',

@@ -1,7 +1,7 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
 import type { Change } from '../../lib/change.ts'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
@@ -21,7 +21,7 @@ import { lookAtNode } from '../nodes/look.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
-  /** From the same look; undefined if cluster.yaml has no install, files are wrong, or they could not be looked at. */
+  /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: UnitsFound | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict
@@ -41,17 +41,12 @@ export async function checkFolder({ workspace, node, names }: OfNode, force?: Fo
   const checked = checkNode(workspace, node, look, names, force !== undefined)
   const { wrong, warning } = checked
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(workspace, node, look.places.now)
-  const units = install && !wrong ? await tryUnits({ workspace, node, look }, install) : undefined
+  // Here nodes are checked side by side, and in `install` in the order of their restarts. What files that differ would change is not asked.
+  const units =
+    install && !wrong
+      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(workspace, node, install, look))
+      : undefined
   return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
-}
-
-/** While other nodes are looked at: the checks of `install` are done in the order of their restarts. */
-async function tryUnits(
-  { workspace, node, look }: { readonly workspace: Workspace; readonly node: ClusterNode; readonly look: NodeLook },
-  install: Install,
-): Promise<UnitsFound | undefined> {
-  const { lookAtUnits } = await import('../nodes/units.ts')
-  return await tryToAwait(() => lookAtUnits(workspace, node, install, look))
 }
 
 export function foreseeCopies(

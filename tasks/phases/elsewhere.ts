@@ -17,8 +17,8 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
   const known = new Set(makers.keys())
   const folders = Map.groupBy(cluster.nodes, folderOf)
-  // The node's install goes on with the connection, unless more would stay open than nodes are worked on at once.
-  const keepsConnection = cluster.install && cluster.nodes.length <= cluster.ssh.concurrency
+  // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
+  const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('./deploy.ts')
   return cluster.nodes.map((node): Target<DeployFound> => {
     const names = { known, together: folders.get(folderOf(node)) ?? [] }

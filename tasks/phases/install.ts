@@ -16,7 +16,7 @@ import type { DeployFound } from './deploy.ts'
 
 export interface InstallFound {
   readonly units: UnitsFound
-  /** The check made this look itself, just before the build. */
+  /** True if the check made the look itself, just before the build. */
   readonly isCurrent: boolean
 }
 
@@ -26,7 +26,7 @@ interface OfNode {
   readonly install: Install
 }
 
-/** `before` is what the check of the node's deploy has found. */
+/** `before` is what the check of the node's deploy has found, if nothing was copied since: its look is used, and its units if it asked them. */
 export async function checkUnits(
   { workspace, node, install }: OfNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },

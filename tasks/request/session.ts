@@ -83,7 +83,7 @@ export function openSession(request: Request, note: (text: string) => void) {
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),
-      node: pLimit(options.concurrency ?? cluster.ssh.concurrency),
+      node: pLimit(cluster.ssh.concurrency),
       user: pLimit(1),
     },
   }

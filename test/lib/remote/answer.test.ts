@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
+import { parseLook, parsePlaces, parsePorts } from '../../../lib/remote/answer.ts'
 import { sha256 } from '../../support/node-files.ts'
 
 const nonce = '0123456789abcdef'
@@ -32,7 +32,6 @@ const counted = (lines: readonly string[]) => [
 ]
 const records = counted([
   'now 1795607000',
-  'port 2379',
   'exists /etc/etcd',
   'account 990 991 5 etcd:pki:ssl more',
   ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' }),
@@ -72,11 +71,16 @@ const framed = (lines: readonly string[], mark = nonce) =>
   ].join('\n')
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
+test('the ports on which a process listens are read from a whole answer alone', () => {
+  const output = framed(['port 2379', 'port 6443'])
+  assert.deepEqual([...parsePorts(output, nonce)], [2379, 6443])
+  assert.throws(() => parsePorts(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
+})
+
 describe('the answer to a look at places', () => {
   test('is read', () => {
     const seen = parsePlaces(framed(records), nonce)
     assert.equal(seen.now, 1795607000)
-    assert.deepEqual([...seen.listening], [2379])
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }

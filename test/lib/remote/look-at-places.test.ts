@@ -17,8 +17,15 @@ import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parsePlaces } from '../../../lib/remote/answer.ts'
-import { lookScript, newSuffix, oldSuffix, type PlacesQuery, placesScript } from '../../../lib/remote/look.ts'
+import { parseLook, parsePlaces, parsePorts } from '../../../lib/remote/answer.ts'
+import {
+  lookScript,
+  newSuffix,
+  oldSuffix,
+  type PlacesQuery,
+  placesScript,
+  portsScript,
+} from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { eventually } from '../../support/eventually.ts'
 import { fakeTool, sha256 } from '../../support/node-files.ts'
@@ -36,8 +43,6 @@ const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): Pla
   paths: new Map(paths.map((path) => [path, digest])),
   alone: ['/'],
   former: { units: [], paths: new Map() },
-  address: '127.0.0.1',
-  ports: [],
   ...more,
 })
 
@@ -239,6 +244,7 @@ inEachShell(({ did, run }) => {
     }
     assert.deepEqual(await credentialsOf('--kubeconfig=/a/k', `--config=${config}`), [['/a/k', '/b/kubeconfig'], false])
     assert.deepEqual(await credentialsOf('--v', '2', '--kubeconfig', '/a/k'), [['/a/k'], false])
+    assert.deepEqual(await credentialsOf('--kubeconfig', '/*'), [[], false])
     assert.deepEqual(await credentialsOf('--kubeconfig=', '--bootstrap-kubeconfig=/a/b'), [[], true])
     assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], false])
     writeFileSync(config, 'rotateCertificates: true\n')
@@ -274,6 +280,7 @@ inEachShell(({ did, run }) => {
     const config = '--encryption-provider-config'
     assert.equal(await configOf(`${config}=/a/x.yaml`, flag), '/a/x.yaml')
     assert.equal(await configOf(`${config}=/a/x.yaml`, config, '/b/y.yaml'), '/b/y.yaml')
+    assert.equal(await configOf(`${config}=/usr//./x.yaml`), '/usr/x.yaml')
     for (const none of [[flag], [`${config}=relative.yaml`], [`${config}=$(x)`]])
       assert.equal(await configOf(...none), undefined, none.join(' '))
   })
@@ -355,8 +362,8 @@ inEachShell(({ did, run }) => {
     await Promise.all(servers.map((server) => once(server, 'listening')))
     const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
     const listensOn = (address: string) => {
-      const query = queryOf([], { alone: [], address, ports: [1, ...ports.keys()] })
-      return [...look(query).listening].map((port) => ports.get(port))
+      const output = did('/', portsScript(address, [1, ...ports.keys()], nonce), {})
+      return [...parsePorts(output, nonce)].map((port) => ports.get(port))
     }
     assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])

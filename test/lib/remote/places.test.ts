@@ -270,7 +270,7 @@ inEachShell(({ run }) => {
       const seenAt = (change: PlacesChange) => {
         const paths = change.files.map(({ path }) => path)
         const none = { units: [], paths: new Map<string, string>() }
-        const query = { ...none, sudo: '', alone: paths, former: none, address: '127.0.0.1', ports: [] }
+        const query = { ...none, sudo: '', alone: paths, former: none }
         const { stdout } = run('/', placesScript({ ...query, paths: new Map(paths.map((each) => [each, ''])) }, nonce))
         return { ...change, unchanged: paths, seen: parsePlaces(stdout, nonce).files }
       }
@@ -386,11 +386,13 @@ inEachShell(({ run }) => {
   })
 
   test('removes files that are still the same, and no others', (t) => {
-    const folder = scratch(t)
-    const paths = ['a', 'b', 'c'].map((name) => join(folder, name))
+    const folder = join(scratch(t), "it's one")
+    mkdirSync(folder)
+    const paths = ['a', 'b', 'c', 'gone'].map((name) => join(folder, name))
     for (const path of paths) writeFileSync(path, `${path}\n\0`)
     const digests = new Map(paths.map((path) => [path, sha256(readFileSync(path))]))
     writeFileSync(paths[1] ?? '', 'another')
+    rmSync(paths[3] ?? '')
     answer(removeScript('', digests, nonce))
     assert.deepEqual(readdirSync(folder), ['b'])
   })

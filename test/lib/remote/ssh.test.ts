@@ -234,7 +234,9 @@ describe('ssh runs where cluster.yaml is', { skip }, () => {
   })
 })
 
-test('a connection that ssh has closed is opened as the first time: when that fails, again', { skip }, async (t) => {
+test('a connection that ssh has closed is opened again with retries, and no script is sent twice', {
+  skip,
+}, async (t) => {
   await using at = await openSshLab({ name: 'node' })
   const failing = join(at.folder, 'failing')
   const proxy = `sh -c 'if rmdir ${failing} 2>/dev/null; then exit 1; fi; exec ${wire(at)} ${at.lab.node('node').port}'`
@@ -248,6 +250,10 @@ test('a connection that ssh has closed is opened as the first time: when that fa
     mkdirSync(failing)
     assert.equal(await connection.run('echo done'), 'done\n')
     assert.equal(existsSync(failing), false)
+    t.mock.timers.tick(15_000)
+    const told = join(at.folder, 'told')
+    await assert.rejects(connection.run(`echo once >> ${told}; kill -9 $PPID`), { code: 'connection-lost' })
+    assert.equal(readFileSync(told, 'utf8'), 'once\n')
   })
 })
 

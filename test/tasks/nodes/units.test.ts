@@ -83,7 +83,6 @@ describe("the check of a node's units", () => {
         real: new Map(),
         links: [],
         odd: [],
-        listening: new Set(),
         drained: [],
       },
       served: new Map(

@@ -75,6 +75,25 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       }),
     )
 
+  const counts = () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
+
+  for (const [title, more, count] of [
+    ['and install use one connection to a node', [], 1],
+    ['and install use one each if there are more nodes than are worked on at once', ['--concurrency', '4'], 2],
+  ] as const)
+    test(title, async () => {
+      write(five, [['install'], true])
+      for (const name of names) rmSync(join(home(name), 'ca.pem'), { force: true })
+      const before = await counts()
+      const ran = await harderway(place, 'deploy', 'install', '--json', ...more)
+      assertStatus(ran, 0)
+      assert.equal(idsOf(ran, 'built').length, five.length)
+      assert.deepEqual(
+        await counts(),
+        before.map((each, i) => each + (i < five.length ? count : 0)),
+      )
+    })
+
   test('of a worker that is added touches that worker alone, here and there', async () => {
     const [before, files] = [homes(), stateOf(auth())]
     write([...five, machine('late', 'worker', 5)])
@@ -299,7 +318,6 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     test('inspects that node alone, and repairs it', async () => {
       spoil()
       const before = homes()
-      const counts = async () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
       const connections = await counts()
       const ran = await harderway(place, 'deploy', '--node', 'worker0', '--json')
       assertStatus(ran, 0)
