@@ -46,9 +46,8 @@ export class Connection {
   readonly #parts: ConnectionParts
   readonly #forwards: Forwards
   #isOpen = false
-  /** When a command last ended; milliseconds since 1970. */
+  /** When a command that reached the node last ended; milliseconds since 1970. */
   #lastUse = 0
-  #reopening: Promise<string> | undefined
   #wasTried = false
   /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
@@ -66,36 +65,27 @@ export class Connection {
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
-    if (this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000) {
-      // By a command that does nothing: the first one on a new connection may be sent again.
-      this.#isOpen = false
-      this.#reopening = this.#send(':', limit).finally(() => {
-        this.#reopening = undefined
-      })
-    }
-    await this.#reopening
-    return await this.#send(script, limit)
-  }
-
-  async #send(script: string, limit: number): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
+    // ssh may have closed it (ControlPersist). It is opened as the first time then, and the script is sent once.
+    let isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
     for (let tries = 0; ; tries++) {
-      const isMeeting = !this.#isKnown
-      const once = () => this.#spawn(this.#ssh([], 'sh -s'), isMeeting ? ':' : script, limit)
-      const ran = await (this.#isOpen ? once() : opening(once))
+      const isTrial = isIdle || !this.#isKnown
+      const once = () => this.#spawn(this.#ssh([], 'sh -s'), isTrial ? ':' : script, limit)
+      const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= exitCode !== 255
-      if (exitCode === 0 && !isMeeting) return stdout
+      if (exitCode === 0 && !isTrial) return stdout
       if (exitCode === 0) {
-        await refuseUnkept(node.name, route, { cwd, env, signal })
+        if (!this.#isKnown) await refuseUnkept(node.name, route, { cwd, env, signal })
         this.#isKnown = true
+        isIdle = false
         continue
       }
       const failure = await this.#failure(ran)
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
-      if (this.#isOpen || pause === undefined) throw failure
+      if ((this.#isOpen && !isIdle) || pause === undefined) throw failure
       // With jitter, so that the retries do not arrive all at once.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
     }
@@ -143,7 +133,7 @@ export class Connection {
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
     const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
-    this.#lastUse = Date.now()
+    if (output.exitCode !== 255) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
   }
 

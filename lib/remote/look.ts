@@ -445,7 +445,7 @@ say_flags() {
   for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; fi; done
   [ $# -gt 0 ] || return 0
   settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\\0' '\\n' |
-    grep -E '^==> |^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$')
+    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$')
   ${eachLine('$settings')}
     case $line in
       '==> '*) config=\${line#==> } config=\${config% <==} ;;

@@ -26,12 +26,14 @@ interface OfNode {
   readonly install: Install
 }
 
-/** `before` is what the check of the node's deploy has found, if nothing was copied since: its look is used, and its units if it asked them. */
+/** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
   { workspace, node, install }: OfNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
 ): Promise<Look<InstallFound>> {
-  const units = before?.units ?? (await lookAtUnits(workspace, node, install, before?.look))
+  // A plan uses the same look, if files would have to be copied first.
+  const look = before?.checked.wrong && before.look
+  const units = before?.units ?? (await lookAtUnits(workspace, node, install, look))
   guardIdentity(workspace, node, units.look)
   if (!force) guardNewer(workspace, node, units.look)
   return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before === undefined } }

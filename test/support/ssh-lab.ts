@@ -29,6 +29,7 @@ export interface SshUse {
   /** The text of ssh_config. */
   readonly config: string
   readonly options?: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
 }
 
 export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<SshLab> {
@@ -43,10 +44,10 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
     // The first value counts.
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }
-  const connect: SshLab['connect'] = async (name, { config, options }, work) => {
+  const connect: SshLab['connect'] = async (name, { config, options, signal = new AbortController().signal }, work) => {
     writeFileSync(join(folder, 'ssh_config'), config)
     const cluster = clusterOf(name, options)
-    const ssh = new Ssh(cluster, { folder, env: process.env, signal: new AbortController().signal, waitNodes: 0 })
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes: 0 })
     const [node] = cluster.nodes
     try {
       if (!node) throw new Error('no node')

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { socketBase } from '../../../lib/remote/ssh.ts'
+import { type Ssh, socketBase } from '../../../lib/remote/ssh.ts'
 import { eventuallyNone } from '../../support/eventually.ts'
 import { needs } from '../../support/parts.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
@@ -250,11 +250,34 @@ test('a connection that ssh has closed is opened again with retries, and no scri
     mkdirSync(failing)
     assert.equal(await connection.run('echo done'), 'done\n')
     assert.equal(existsSync(failing), false)
+    await connection.close()
+    t.mock.timers.tick(15_000)
+    mkdirSync(failing)
+    const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
+    stream.on('error', () => {}).destroy()
+    assert.equal(existsSync(failing), false)
     t.mock.timers.tick(15_000)
     const told = join(at.folder, 'told')
     await assert.rejects(connection.run(`echo once >> ${told}; kill -9 $PPID`), { code: 'connection-lost' })
     assert.equal(readFileSync(told, 'utf8'), 'once\n')
   })
+})
+
+test('what a run has to tidy up is done after it was interrupted, however long the connection was idle', {
+  skip,
+}, async (t) => {
+  await using at = await openSshLab({ name: 'node' })
+  const interrupt = new AbortController()
+  const tidied = join(at.folder, 'tidied')
+  const work = async (connection: Awaited<ReturnType<Ssh['connection']>>) => {
+    await connection.run('true')
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 15_000 })
+    interrupt.abort()
+    await assert.rejects(connection.run('true'))
+    await connection.tidy(`touch ${tidied}`)
+  }
+  await at.connect('node', { config: at.host('node'), signal: interrupt.signal }, work)
+  assert.ok(existsSync(tidied))
 })
 
 describe('a folder is copied by SFTP', { skip }, () => {
