@@ -35,7 +35,7 @@ export type Reason =
       readonly wrongOwner: readonly string[]
       /** Files of ours that don't belong there, to be removed by --prune. */
       readonly pruned: readonly string[]
-      /** Staging folders of our runs that were killed. */
+      /** What our runs that were killed left there. */
       readonly leftovers: readonly string[]
     }
   | UnitReason

@@ -15,7 +15,7 @@ export interface FolderSeen extends Seen {
   readonly open: string | undefined
   /** The id of the user that ssh logs in as. */
   readonly uid: number
-  /** Staging folders in it. */
+  /** Archives of runs in it, and folders that they are unpacked in. */
   readonly leftovers: readonly Leftover[]
   /** Undefined where the node does not report it. */
   readonly uptime: Uptime | undefined

@@ -91,10 +91,10 @@ export class Connection {
     }
   }
 
-  /** Copies a folder (with scp, by SFTP) to a path on the node where nothing stands. */
-  async copyFolder(from: string, to: string): Promise<void> {
+  /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
+  async copyFile(from: string, to: string): Promise<void> {
     const { node, args } = this.#parts
-    const words = ['scp', '-s', '-q', '-r', ...args, '--', from, `${bracketed(node.host)}:${to}`]
+    const words = ['scp', '-s', '-q', ...args, '--', from, `${bracketed(node.host)}:${to}`]
     const ran = await this.#spawn(words, '')
     if (ran.output.exitCode !== 0) throw await this.#failure(ran)
   }

@@ -63,7 +63,7 @@ function eachLine(text: string): string {
 export const fileFunctions = `say_leftovers() {
   for f in .harderway-*; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
-    if [ ! -d "$f" ] || [ -L "$f" ]; then continue; fi
+    if [ -L "$f" ] || { [ ! -d "$f" ] && [ ! -f "$f" ]; }; then continue; fi
     # One of a run that is at work may be gone by now.
     if made=$(stat -c %Y -- "$f"); then now=$(date +%s); say leftover $((now - made)) "$f"
     elif [ -e "$f" ]; then exit 1; fi

@@ -75,21 +75,25 @@ export function lockFunction(stop: string): string {
 }`
 }
 
-/** Makes the staging folder and writes as many bytes into it as the archive has, to learn why a copy fails. */
-export function tryScript(folder: string, staging: string, size: number): string {
-  const path = quote(`${folder}/${staging}`)
-  return wholeScript(`mkdir -p -- ${path}`, `head -c ${size} /dev/zero > ${path}/try`, `rm -- ${path}/try`)
+/** Writes a file of that size there, to learn why a copy fails. */
+export function tryScript(path: string, size: number): string {
+  return wholeScript(`head -c ${size} /dev/zero > ${quote(path)}`, `rm -- ${quote(path)}`)
 }
 
-export const discardedSuffix = '-discarded'
+/** Of an archive: where it is unpacked, where that is while it replaces files, and where it is before it is removed. */
+export const suffixes = { unpacked: '-unpacked', inUse: '-swap', discarded: '-discarded' } as const
 
 /**
  * A swap that has begun may be about to rename the folder: only one of the two renames succeeds, and gets the whole folder. If
  * the folder were removed under the shared name, the swap would lose its new files and the old ones it keeps.
  */
-export function discardScript(folder: string, staging: string): string {
-  const discarded = quote(`${folder}/${staging}${discardedSuffix}`)
-  return wholeScript(`mv -- ${quote(`${folder}/${staging}`)} ${discarded} 2>/dev/null || :`, `rm -rf -- ${discarded}`)
+export function discardScript(archive: string): string {
+  const discarded = quote(archive + suffixes.discarded)
+  return wholeScript(
+    `rm -f -- ${quote(archive)}`,
+    `mv -- ${quote(archive + suffixes.unpacked)} ${discarded} 2>/dev/null || :`,
+    `rm -rf -- ${discarded}`,
+  )
 }
 
 interface Answer {

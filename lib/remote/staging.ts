@@ -1,4 +1,4 @@
-/** Folders that a run makes on a node for a while. Their names hold their owner, and the node's boot and uptime. Pure. */
+/** What a run makes on a node for a while. The names hold their owner, and the node's boot and uptime. Pure. */
 
 /** The node's boot and uptime. Unlike its clock, they can't be set. */
 export interface Uptime {

@@ -6,29 +6,27 @@ import type { FileNames } from '../files/names.ts'
 import { quote } from '../wording.ts'
 import type { FolderSeen } from './answer.ts'
 import { lookFunctions, unchangedLines } from './look.ts'
-import { closeAnswer, discardedSuffix, lockFunction, openAnswer, syncFolders, wholeScript } from './shell.ts'
+import { closeAnswer, lockFunction, openAnswer, suffixes, syncFolders, wholeScript } from './shell.ts'
 
 export interface Swap {
   readonly files: FileNames
   /** Absolute. */
   readonly folder: string
-  /** The name of the folder inside it that holds `archive`. */
-  readonly staging: string
+  /** The name of the archive in it. */
+  readonly archive: string
   /** In the order of their renames. */
   readonly copied: readonly { name: string; mode: number; digest: string }[]
   readonly modes: readonly { name: string; mode: number }[]
   /** Files and symbolic links. */
   readonly pruned: readonly string[]
-  /** Staging folders of other runs. */
+  /** What other runs have left: archives, and folders that they were unpacked in. */
   readonly leftovers: readonly string[]
   /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
 }
 
-export const archiveName = 'files.tar'
-
 /**
- * Run in the staging folder. A second link keeps an old file; it can't be made if the file can't be replaced (immutable, or
+ * Run where the archive was unpacked. A second link keeps an old file; it can't be made if the file can't be replaced (immutable, or
  * mounted on). It can't be made of another owner's file either (protected_hardlinks, proc(5)), which is moved away instead.
  */
 const replaceFunctions = `keep() {
@@ -69,15 +67,14 @@ const replacing = [
 ]
 
 /**
- * Unpacks and checks every file in the staging folder. Then, under the lock, it checks that nothing has changed since the look,
- * keeps the old files and renames the new ones into place, one directly after the other. Before the renames the folder gets
- * another name, so that an interrupted run that removes its staging folder can't remove it meanwhile. Ends with another
- * inspection.
+ * Unpacks the archive in a folder beside it, and checks every file. Then, under the lock, it checks that nothing has changed since
+ * the look, keeps the old files and renames the new ones into place, one directly after the other. Before the renames the folder
+ * gets another name, so that an interrupted run that removes it can't remove it meanwhile. Ends with another inspection.
  */
 export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string {
-  const { folder, staging, copied, modes, pruned, leftovers, unchanged } = swap
-  const stage = quote(`${folder}/${staging}`)
-  const inUse = quote(`${folder}/${staging}-swap`)
+  const { folder, copied, modes, pruned, leftovers, unchanged } = swap
+  const archive = `${folder}/${swap.archive}`
+  const [unpacked, inUse] = [quote(archive + suffixes.unpacked), quote(archive + suffixes.inUse)]
   const remove = (options: string, list: readonly string[]) =>
     list.length > 0 ? [`rm ${options} -- ${list.map(quote).join(' ')}`] : []
   return wholeScript(
@@ -87,31 +84,31 @@ export function swapScript(swap: Swap, seen: FolderSeen, nonce: string): string 
     replaceFunctions,
     `names=${quote(copied.map(({ name }) => name).join(' '))}`,
     // A discard (shell.ts) can't remove a folder while this script unpacks into it.
-    `trap ${quote(`rm -rf -- ${stage} ${inUse} ${quote(`${folder}/${staging}${discardedSuffix}`)}`)} EXIT`,
+    `trap ${quote(`rm -rf -- ${quote(archive)} ${unpacked} ${inUse} ${quote(archive + suffixes.discarded)}`)} EXIT`,
     "trap 'exit 1' HUP INT TERM",
-    ...(copied.length > 0 ? unpacking(copied, stage) : []),
+    ...(copied.length > 0 ? unpacking(copied, quote(archive), unpacked) : []),
     `cd -- ${quote(folder)}`,
     'lock 9',
     ...unchangedLines(unchanged, seen.files, 'stop'),
     ...chmods(modes),
     "trap '' HUP INT TERM PIPE",
     ...(copied.length > 0
-      ? [`mv -- ${stage} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..', syncFolders('.')]
+      ? [`mv -- ${unpacked} ${inUse}`, `cd -- ${inUse}`, ...replacing, 'cd ..', syncFolders('.')]
       : []),
     ...remove('-f', pruned),
     ...remove('-rf', leftovers),
-    `rm -rf -- ${inUse}`,
+    `rm -rf -- ${quote(archive)} ${inUse}`,
     'say_folder',
     closeAnswer(nonce),
   )
 }
 
-function unpacking(copied: Swap['copied'], stage: string): string[] {
+function unpacking(copied: Swap['copied'], archive: string, unpacked: string): string[] {
   return [
-    `[ ! -L ${stage} ]`,
-    `cd -- ${stage}`,
+    `mkdir -m 700 -- ${unpacked}`,
+    `cd -- ${unpacked}`,
     // GNU tar takes options from the environment too.
-    `TAR_OPTIONS= tar -xof ${archiveName} -- $names`,
+    `TAR_OPTIONS= tar -xof ${archive} -- $names`,
     "sha256sum -c >/dev/null <<'SUMS'",
     ...copied.map(({ name, digest }) => `${digest}  ${name}`),
     'SUMS',

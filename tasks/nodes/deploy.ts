@@ -12,7 +12,7 @@ import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
 import { discardScript, readAnswer, tryScript } from '../../lib/remote/shell.ts'
 import { stagingName } from '../../lib/remote/staging.ts'
-import { archiveName, buildTar, type Swap, swapScript } from '../../lib/remote/swap.ts'
+import { buildTar, type Swap, swapScript } from '../../lib/remote/swap.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
@@ -37,7 +37,7 @@ export async function swap(
   const parts: Swap = {
     folder,
     files: auth.files,
-    staging: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
+    archive: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: auth.files.mode(name) })),
     pruned: wrong.pruned,
@@ -51,7 +51,7 @@ export async function swap(
     tell({ doing: 'swapping' })
     refuseWrong(workspace, node, await run(node, connection, parts, seen))
   } catch (error) {
-    await connection.tidy(discardScript(folder, parts.staging))
+    await connection.tidy(discardScript(`${folder}/${parts.archive}`))
     throw error
   }
 }
@@ -104,13 +104,13 @@ async function copyArchive(
   archive: Buffer,
 ): Promise<void> {
   const local = auth.makeTemporaryFolder(node.name)
+  const there = `${swap.folder}/${swap.archive}`
   try {
-    const path = join(local, archiveName)
+    const path = join(local, 'files.tar')
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
-    await connection.copyFolder(local, `${swap.folder}/${swap.staging}`).catch(async (error) => {
+    await connection.copyFile(path, there).catch(async (error) => {
       // SFTP only says "failure", so a shell tries the same write to learn the reason.
-      if (error instanceof Failure && error.code === 'other')
-        await connection.run(tryScript(swap.folder, swap.staging, archive.length))
+      if (error instanceof Failure && error.code === 'other') await connection.run(tryScript(there, archive.length))
       throw error
     })
   } finally {

@@ -1,9 +1,9 @@
 /** A node's folder with an old set, the new set that is put over it, and tools that fail. */
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { type ArchivedFile, archiveName, buildTar } from '../../lib/remote/swap.ts'
+import { type ArchivedFile, buildTar } from '../../lib/remote/swap.ts'
 import { scratch } from './scratch.ts'
 
 export const staging = '.harderway-0123456789abcdef'
@@ -29,8 +29,7 @@ export function oldHome(t: TestContext): string {
 
 /** As scp leaves it. */
 export function stage(folder: string, archive: Buffer = buildTar(newFiles)): void {
-  mkdirSync(join(folder, staging), { mode: 0o700 })
-  writeFileSync(join(folder, staging, archiveName), archive, { mode: 0o600 })
+  writeFileSync(join(folder, staging), archive, { mode: 0o600 })
 }
 
 /** What stands in the folder: bytes, and inode, mode and times. */

@@ -620,11 +620,21 @@ real -f -- "$@"`,
     assert.ok(mtimeMs > before - 5000 && mtimeMs < Date.now() + 5000, new Date(mtimeMs).toISOString())
   })
 
-  describe('has the staging folder of a run of another machine', () => {
+  test('has the archive of a run of another machine that was killed: reported, and removed', async () => {
+    const archive = join(home(), '.harderway-ffffffffffff-0123456789abcdef')
+    writeFileSync(archive, readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
+    utimesSync(archive, 0, 0)
+    const ran = await deploy()
+    assertStatus(ran, 0)
+    assert.match(String(messageOf(ran, 'deploy/control0')), /left by a killed run/)
+    assert.ok(!existsSync(archive))
+  })
+
+  describe('has the folder in which a run of another machine unpacked its archive', () => {
     const leave = (age: number, since = '') => {
       const folder = join(home(), `.harderway-ffffffffffff-${since}0123456789abcdef`)
       mkdirSync(folder, { mode: 0o700 })
-      writeFileSync(join(folder, 'files.tar'), readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
+      writeFileSync(join(folder, 'ca-key.pem'), readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
       const time = Date.now() / 1000 - age
       utimesSync(folder, time, time)
       return folder

@@ -88,7 +88,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
   }
 
   for (const [signal, status] of signals)
-    test(`${signal} in the middle of the swap exits with ${status}, and leaves no process and no staging folder`, async () => {
+    test(`${signal} in the middle of the swap exits with ${status}, and leaves no process and no copied file`, async () => {
       const identity = readIdentity(place)
       const run = await startAndReach()
       assert.ok(sshProcesses(place.path, { pid: run.pid, masters: false }).length > 0)
@@ -141,7 +141,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     await assertNextCompletes(identity)
   })
 
-  test('a stdout that is closed in the middle of a deploy ends it with 141, and leaves no process and no staging folder', async () => {
+  test('a stdout that is closed in the middle of a deploy ends it with 141, and leaves no process and no copied file', async () => {
     const identity = readIdentity(place)
     gate.close('tar')
     // The next thing it has to tell is what became of control0, unless another node's end comes first.
@@ -188,7 +188,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       await assertTidy(identity, pid)
     })
 
-    test('a terminal that is closed ends the run, and leaves no process and no staging folder', async () => {
+    test('a terminal that is closed ends the run, and leaves no process and no copied file', async () => {
       const identity = readIdentity(place)
       gate.close('tar')
       const statusFile = join(place.path, 'status')
@@ -236,7 +236,7 @@ class Gate {
       `case "$*" in *' ..') ;; *) exec "$real" "$@" ;; esac
 shut mv || exec "$real" "$@"
 "$real" -f -- "$3" ..
-reach mv files.tar
+reach mv old
 shift 3
 for f; do [ "$f" = .. ] || "$real" -f -- "$f" .. ; done
 echo > ${folder}/passed`,

@@ -136,8 +136,8 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       /ca-key\.pem$/,
       /admin\.kubeconfig$/,
       /encryption-config\.yaml$/,
-      /\.tar$/,
-      /\.harderway-[-\w]+$/,
+      /\.harderway-[-\w]+[0-9a-f]$/,
+      /\.harderway-[-\w]+-unpacked$/,
     ])
       made(pattern)
   })

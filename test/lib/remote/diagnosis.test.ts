@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
@@ -47,10 +47,10 @@ describe('what a program on a node prints is not what ssh says', { skip }, () =>
   })
 
   test('a copy to a node without sftp is reported as that, and no connection as lost', async () => {
-    mkdirSync(join(at.folder, 'from'))
+    writeFileSync(join(at.folder, 'from'), '')
     const copy = at.connect('node', { config: at.host('node') }, async (connection) => {
       await connection.run('true')
-      await connection.copyFolder(join(at.folder, 'from'), join(at.folder, 'to'))
+      await connection.copyFile(join(at.folder, 'from'), join(at.folder, 'to'))
     })
     await assert.rejects(copy, (error) => error instanceof Failure && error.code === 'no-sftp')
   })

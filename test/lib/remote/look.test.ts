@@ -380,7 +380,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     assert.ok(Math.abs(seconds - Number.parseFloat(readFileSync('/proc/uptime', 'utf8'))) < 600)
   })
 
-  test('staging folders are reported with their age, and nothing else that is called like one', (t) => {
+  test('what a run has left is reported with its age, and nothing else that is called like it', (t) => {
     const home = scratch(t)
     for (const name of ['.harderway-old', '.harderway-new', '.harderway-b ad', '.harder']) mkdirSync(join(home, name))
     writeFileSync(join(home, '.harderway-file'), '')
@@ -388,7 +388,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     const hourAgo = Date.now() / 1000 - 3600
     utimesSync(join(home, '.harderway-old'), hourAgo, hourAgo)
     const ages = new Map(look(home).leftovers.map(({ name, age }) => [name, age]))
-    assert.deepEqual([...ages.keys()], ['.harderway-new', '.harderway-old'])
+    assert.deepEqual([...ages.keys()], ['.harderway-file', '.harderway-new', '.harderway-old'])
     assert.ok((ages.get('.harderway-new') ?? -1) < 600 && Math.abs((ages.get('.harderway-old') ?? 0) - 3600) < 600)
   })
 })

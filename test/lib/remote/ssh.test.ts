@@ -280,12 +280,11 @@ test('what a run has to tidy up is done after it was interrupted, however long t
   assert.ok(existsSync(tidied))
 })
 
-describe('a folder is copied by SFTP', { skip }, () => {
+describe('a file is copied by SFTP', { skip }, () => {
   let at: SshLab
   before(async () => {
     at = await openSshLab({ name: 'node' })
-    mkdirSync(join(at.folder, 'from'))
-    writeFileSync(join(at.folder, 'from/file'), 'bytes')
+    writeFileSync(join(at.folder, 'from'), 'bytes')
   })
   after(() => at[Symbol.asyncDispose]())
 
@@ -298,12 +297,12 @@ describe('a folder is copied by SFTP', { skip }, () => {
     process.env.PATH = `${folder}:${environment.PATH}`
   }
   const copy = async (to: string, ...lines: readonly string[]) => {
-    rmSync(join(at.folder, to), { recursive: true, force: true })
+    rmSync(join(at.folder, to), { force: true })
     await at.connect('node', { config: at.host('node', ...lines) }, async (connection) => {
       await connection.run('true')
-      await connection.copyFolder(join(at.folder, 'from'), join(at.folder, to))
+      await connection.copyFile(join(at.folder, 'from'), join(at.folder, to))
     })
-    assert.equal(readFileSync(join(at.folder, to, 'file'), 'utf8'), 'bytes')
+    assert.equal(readFileSync(join(at.folder, to), 'utf8'), 'bytes')
   }
 
   test('to a path that the old protocol would hand to a shell, also before OpenSSH 9.0', async () => {

@@ -19,7 +19,7 @@ import { describe, test } from 'node:test'
 import { type FolderSeen, parseFolder, readFolderRecords } from '../../../lib/remote/answer.ts'
 import { lookScript } from '../../../lib/remote/look.ts'
 import { discardScript, readAnswer } from '../../../lib/remote/shell.ts'
-import { archiveName, buildTar, type Swap, swapScript } from '../../../lib/remote/swap.ts'
+import { buildTar, type Swap, swapScript } from '../../../lib/remote/swap.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newFiles, oldHome, sha256, snapshot, stage, staging } from '../../support/node-files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
@@ -34,7 +34,7 @@ const readSwapped = (output: string): FolderSeen => readFolderRecords(readAnswer
 function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
   const copied = newFiles.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) }))
   const unchanged = newFiles.map(({ name }) => name)
-  return { folder, files, staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
+  return { folder, files, archive: staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
 }
 
 inEachShell(({ run, did }: NodeShell) => {
@@ -245,7 +245,6 @@ inEachShell(({ run, did }: NodeShell) => {
       const home = oldHome(t)
       stage(home)
       if (isRoot) chownSync(join(home, staging), anybody, anybody)
-      if (isRoot) chownSync(join(home, staging, archiveName), anybody, anybody)
       chmodSync(home, 0o555)
       const { [staging]: _, ...old } = snapshot(home)
       assert.notEqual(run(home, scriptFor(home, swapOf(home)), { who: asAnybody }).status, 0)
@@ -357,7 +356,7 @@ exit 1`,
     chownSync(home, anybody, anybody)
     const seen = parseFolder(run(home, folderScript, { who: asAnybody }).stdout, nonce)
     stage(home)
-    for (const path of [join(home, staging), join(home, staging, archiveName)]) chownSync(path, anybody, anybody)
+    chownSync(join(home, staging), anybody, anybody)
     const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { who: asAnybody })
     const { files } = readSwapped(stdout)
     for (const { name, bytes } of newFiles)
@@ -470,16 +469,18 @@ exit 1`,
     assert.deepEqual(readdirSync(join(home, 'old.pem')), ['notes.txt'])
   })
 
-  test('staging folders of other runs that are named are removed, and no others', (t) => {
+  test('what other runs have left is removed if it is named, and nothing else', (t) => {
     const home = oldHome(t)
-    for (const name of ['.harderway-a', '.harderway-b']) {
+    for (const name of ['.harderway-a', '.harderway-b']) writeFileSync(join(home, name), 'x')
+    for (const name of ['.harderway-a-swap', '.harderway-b-swap']) {
       mkdirSync(join(home, name))
-      writeFileSync(join(home, name, archiveName), 'x')
+      writeFileSync(join(home, name, 'ca.pem'), 'x')
     }
-    const { leftovers } = swapped(home, swapOf(home, { copied: [], leftovers: ['.harderway-a'] }))
+    const named = ['.harderway-a', '.harderway-a-swap']
+    const { leftovers } = swapped(home, swapOf(home, { copied: [], leftovers: named }))
     assert.deepEqual(
       leftovers.map(({ name }) => name),
-      ['.harderway-b'],
+      ['.harderway-b', '.harderway-b-swap'],
     )
   })
 
@@ -488,7 +489,7 @@ exit 1`,
     const old = snapshot(home)
     const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
     stage(home)
-    writeFileSync(String(discard), discardScript(home, staging))
+    writeFileSync(String(discard), discardScript(join(home, staging)))
     // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
     const rm = fakeTool(
       t,
@@ -509,13 +510,14 @@ real "$@"`,
     assert.deepEqual([status === 0, snapshot(home)], [false, old], stdout)
   })
 
-  test('a discard removes the staging, and no other', (t) => {
+  test('a discard removes the archive, where it was unpacked, and no other', (t) => {
     const home = join(scratch(t), 'a b')
     mkdirSync(home)
     stage(home)
     mkdirSync(join(home, '.harderway-other'))
-    did(home, discardScript(home, staging))
-    did(home, discardScript(home, staging))
+    mkdirSync(join(home, `${staging}-unpacked`))
+    did(home, discardScript(join(home, staging)))
+    did(home, discardScript(join(home, staging)))
     assert.deepEqual(readdirSync(home), ['.harderway-other'])
   })
 })
