@@ -7,8 +7,9 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, readFileSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { harderWay } from '../lab/machines/harder-way.ts'
 import type { Machine } from '../lab/machines/machine.ts'
-import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { type Machines, onlyMachines, startMachines } from '../lab/machines/machines.ts'
 import { eventually } from '../support/eventually.ts'
 import { writeCluster } from '../support/harderway.ts'
 import { skip } from '../support/running.ts'
@@ -105,7 +106,7 @@ describe('the timer of schedule', { skip }, () => {
     lab.machine('worker1').exec(`kill -${signal} $(systemctl show --value -p MainPID ssh.service)`)
 
   before(async () => {
-    lab = await startMachines()
+    lab = await startMachines(undefined, onlyMachines(harderWay, ...deployedTo, 'gateway'))
     operator = lab.machine('gateway')
     const home = join(operator.root, 'home/ubuntu')
     cpSync(makePackage(lab), join(operator.root, folder, 'node_modules/harderway'), { recursive: true })

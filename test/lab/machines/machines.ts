@@ -33,6 +33,11 @@ export interface Machines extends AsyncDisposable {
   stop(): Promise<void>
 }
 
+/** A guide of some of its machines. */
+export function onlyMachines(guide: Guide, ...names: readonly string[]): Guide {
+  return { ...guide, machines: guide.machines.filter(({ name }) => names.includes(name)) }
+}
+
 /**
  * Boots a guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
  * `preload` is a module that runs load first.
