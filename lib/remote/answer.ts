@@ -112,7 +112,6 @@ interface Draft {
   readonly real: Map<string, string>
   readonly links: string[]
   readonly odd: string[]
-  readonly listening: Set<number>
   readonly accounts: Map<string, Account>
   readonly shown: (readonly [string, string])[]
   /** By their ids: state and start, in ticks since boot. */
@@ -149,7 +148,6 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
   [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
-  [/^port (\d{1,5})$/, ({ listening }, _, port) => listening.add(Number(port))],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [
@@ -268,13 +266,14 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
 
 /** Throws a Failure if the answer is incomplete. */
 export function parsePorts(output: string, nonce: string): ReadonlySet<number> {
-  return readRecords(readAnswer(output, nonce).records).listening
+  const { records } = readAnswer(output, nonce)
+  return new Set(records.map((record) => Number(must(/^port (\d{1,5})$/.exec(record)?.[1]))))
 }
 
 function readRecords(records: readonly string[]): Draft {
   const draft: Draft = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
-    ...{ real: new Map(), links: [], odd: [], listening: new Set(), accounts: new Map(), shown: [] },
+    ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [] },
     ...{ processes: new Map(), flags: [], settings: [] },
   }
   for (const record of records) {

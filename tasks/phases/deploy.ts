@@ -41,7 +41,8 @@ export async function checkFolder({ workspace, node, names }: OfNode, force?: Fo
   const checked = checkNode(workspace, node, look, names, force !== undefined)
   const { wrong, warning } = checked
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(workspace, node, look.places.now)
-  // Here nodes are checked side by side, and in `install` in the order of their restarts. What files that differ would change is not asked.
+  // Here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
+  // files are copied first.
   const units =
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(workspace, node, install, look))
