@@ -61,7 +61,7 @@ function actionsOf(
   { id, where, wanted }: Target,
   { reasons, change }: { readonly reasons: readonly Reason[]; readonly change?: Change | undefined },
 ): string[] {
-  if (where === 'user') return []
+  if (where === 'kubeconfig') return []
   const found = [['build'], ...reasons.flatMap(repairsFor), ...(change ? worksOf(change) : [])]
   return found.map((action) => JSON.stringify([id, wanted, ...action]))
 }

@@ -77,14 +77,14 @@ function nothingKnown(): Known {
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { outcomes } = known
   const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
-  const hasAny = target.isAfterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
+  const hasAny = target.afterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
   const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
   // Whoever failed at its work may have been the first of many: nothing passes it.
   const hasStopped = (id: TargetId): boolean => {
     const outcome = outcomes.get(id)
     return known.begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
   }
-  const isHeld = lost.length > 0 && (!target.mayPass || target.needs.some(isLost) || lost.some(hasStopped))
+  const isHeld = lost.length > 0 && (!target.ignoresOrder || target.needs.some(isLost) || lost.some(hasStopped))
   if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()
@@ -128,7 +128,7 @@ async function lookAndBuild(
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
-  if (lost.length > 0 && !target.mayPass?.(reasons)) return { kind: 'cancelled', because: lost }
+  if (lost.length > 0 && !target.ignoresOrder?.(reasons)) return { kind: 'cancelled', because: lost }
   if (options.dryRun || !target.build) {
     const change = options.foresees ? await foresee(target, known, { found, reasons, force }, workspace) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }
@@ -166,11 +166,11 @@ async function checkInRun(
     const need = outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons)
   })
-  const { isFinal = false, ...verdict } = await check(target, willChange.length > 0, () =>
+  const { staysFresh = false, ...verdict } = await check(target, willChange.length > 0, () =>
     target.check(workspace, force, found),
   )
   const needs: Reason[] =
-    willChange.length > 0 && !isFinal && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
+    willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced' }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
@@ -193,7 +193,7 @@ export async function findRefusals(
 ): Promise<[TargetId, Failure][]> {
   const refusals: [TargetId, Failure][] = []
   for (const target of graph.values()) {
-    if (!target.irreplaceable && target.where !== 'user') continue
+    if (!target.irreplaceable && target.where !== 'kubeconfig') continue
     try {
       await checkInRun(target, nothingKnown(), forced.get(target.id), workspace)
     } catch (error) {

@@ -7,7 +7,7 @@ import type { Workspace } from './workspace.ts'
 export type TargetId = string
 
 /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
-export type Where = 'auth' | 'node' | 'user'
+export type Where = 'auth' | 'node' | 'kubeconfig'
 
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
@@ -16,7 +16,7 @@ export type Force = 'rebuild' | 'replace' | 'renew'
 export interface Look<Found = unknown> extends Verdict {
   readonly found?: Found
   /** It stays fresh even if its needs are rebuilt. */
-  readonly isFinal?: boolean
+  readonly staysFresh?: boolean
 }
 
 /** What the checks of its needs found; without needs that were built since. */
@@ -32,9 +32,9 @@ export interface Target<Found = unknown> {
   /** Ordering only: runs after these, and not if one failed. They never make it stale. */
   readonly after?: readonly TargetId[]
   /** Whether what the check found may be repaired although one of `after` failed before its build; without it nothing may. */
-  mayPass?(reasons: readonly Reason[]): boolean
+  ignoresOrder?(reasons: readonly Reason[]): boolean
   /** Of `after`, one that did not fail is enough. */
-  readonly isAfterAny?: true
+  readonly afterAny?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */

@@ -144,7 +144,7 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
     new RegExp(`^(content|other) ${name}$`),
     ({ content }, _, word = '', file = '') => content.push({ word, file, lines: [] }),
   ],
-  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => must(content.at(-1)).lines.push(record)],
+  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => present(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
   [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
@@ -197,7 +197,7 @@ function kindOf(type: string): FileState['kind'] {
 }
 
 function addSum({ files }: Draft, line: string, sha256 = '', file = ''): void {
-  const there = must(files.get(file))
+  const there = present(files.get(file))
   if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
   files.set(file, { ...there, sha256, lines: `${there.lines}\n${line}` })
 }
@@ -228,7 +228,7 @@ export function readFolderRecords(records: readonly string[]): FolderSeen {
   return {
     path: single.get('folder'),
     open: single.get('open'),
-    uid: Number(must(single.get('uid'))),
+    uid: Number(present(single.get('uid'))),
     leftovers,
     uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
     addresses,
@@ -253,7 +253,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
   const draft = readRecords(records)
   const { single, folders, real, links, odd, leftovers } = draft
   return {
-    now: Number(must(single.get('now'))),
+    now: Number(present(single.get('now'))),
     units: readStates(draft),
     folders,
     real,
@@ -267,7 +267,7 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
 /** Throws a Failure if the answer is incomplete. */
 export function parsePorts(output: string, nonce: string): ReadonlySet<number> {
   const { records } = readAnswer(output, nonce)
-  return new Set(records.map((record) => Number(must(/^port (\d{1,5})$/.exec(record)?.[1]))))
+  return new Set(records.map((record) => Number(present(/^port (\d{1,5})$/.exec(record)?.[1]))))
 }
 
 function readRecords(records: readonly string[]): Draft {
@@ -277,7 +277,7 @@ function readRecords(records: readonly string[]): Draft {
     ...{ processes: new Map(), flags: [], settings: [] },
   }
   for (const record of records) {
-    const [parts, add] = must(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
+    const [parts, add] = present(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
     add(draft, record, ...(parts?.slice(1) ?? []))
   }
   return draft
@@ -337,7 +337,7 @@ function readProcess(id: string, draft: Draft): UnitState['process'] {
   const { single, processes } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
-  const [now = Number.NaN, ticksNow = Number.NaN] = must(single.get('clock')).split(' ').map(Number)
+  const [now = Number.NaN, ticksNow = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
   const [state = '', ticks = 0] = processes.get(id) ?? []
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone'
@@ -400,7 +400,7 @@ function setOnce<T>(map: Map<string, T>, key: string, value: T): void {
   map.set(key, value)
 }
 
-function must<T>(value: T | undefined): T {
+function present<T>(value: T | undefined): T {
   if (value === undefined) throw notWhole()
   return value
 }

@@ -29,7 +29,7 @@ export interface PlacesQuery {
   /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
-  readonly alone: readonly string[]
+  readonly alsoIfPresent: readonly string[]
   /** What may be left of another role. It alone does not make root look. */
   readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
 }
@@ -269,7 +269,7 @@ const unitFolders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((
  * files.
  */
 export function placesScript(query: PlacesQuery, nonce: string): string {
-  const { sudo, units, paths, alone } = query
+  const { sudo, units, paths, alsoIfPresent } = query
   const folders = foldersOf(paths)
   const files = unitFolders.map((folder) => `-e ${folder}/"$f".service`).join(' -o ')
   return wholeScript(
@@ -284,7 +284,7 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
     'done',
     `for f in ${units.join(' ')}; do if [ -d /run/systemd/system ] && [ ${files} ]; then unit=1; fi; done`,
     '[ -z "$unit" ] || [ -z "$folder" ] || isRoots=1',
-    ...alone.map((path) => `[ ! -e ${quote(path)} ] || isRoots=1`),
+    ...alsoIfPresent.map((path) => `[ ! -e ${quote(path)} ] || isRoots=1`),
     'if [ -n "$isRoots" ]; then',
     `  root=$(${asRoot(sudo, rootScript(query), `ROOT${nonce}`)}`,
     // Runs sudo alone to learn the reason: its own messages are not part of the answer above.

@@ -87,9 +87,9 @@ export function formatCaAdvice({ expires, commands }: CaAdvice, now: Date): stri
 }
 
 /** "worker0, worker1 wait for control0; without it: npm run task -- install --node worker0 --node worker1" */
-export function formatHeld({ nodes, by }: Held, command: (task: string) => string): string {
+export function formatHeld({ nodes, by }: Held, commandFor: (options: string) => string): string {
   const shown = nodes.length > 3 ? nodes.slice(0, 1) : nodes
-  const typed = command(`install ${shown.map((node) => `--node ${node}`).join(' ')}`)
+  const typed = commandFor(shown.map((node) => `--node ${node}`).join(' '))
   const [wait, it] = [nodes.length === 1 ? 'waits' : 'wait', by.length === 1 ? 'it' : 'them']
   const more = nodes.length > shown.length ? ', and so on' : ''
   return `${formatNames(nodes)} ${wait} for ${formatNames(by)}; without ${it}: ${typed}${more}`

@@ -146,7 +146,7 @@ function without(names: readonly string[], others: readonly string[]): string[] 
 
 function fold(entries: readonly Entry[]): Entry[] {
   const nameOf = ({ targets: [target] }: Entry) => (target ? nameInPhase(target) : '')
-  const textOf = ({ phase, targets, names, ...told }: Entry) => JSON.stringify(told)
+  const textOf = ({ phase, targets, names, ...shown }: Entry) => JSON.stringify(shown)
   return foldAlike(entries, nameOf, textOf).map(({ group, shared }) => ({
     ...group[0],
     targets: group.flatMap(({ targets }) => targets),
@@ -167,8 +167,8 @@ export function createPlanJson(
     ...progress,
     end: async (summary) => {
       const entries = planEntries(phases, summary.outcomes)
-      for (const { phase, targets, names, ...told } of entries)
-        write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...told }))
+      for (const { phase, targets, names, ...shown } of entries)
+        write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...shown }))
       if (summary.planHash !== undefined)
         write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countEntries(entries) }))
       await progress.end(summary)

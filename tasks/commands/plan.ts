@@ -14,7 +14,7 @@ import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import { commandOf } from '../request/host.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
-import { look, type Scope, type Seen, showLook } from '../request/look.ts'
+import { look, type Scope, type Seen, showLook } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request, Session } from '../request/session.ts'
@@ -86,7 +86,7 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
   const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
   const parts = [
     ...(nodes.length > 0 ? [formatNames(nodes)] : []),
-    ...(left.some(({ where }) => where === 'user') ? ['your kubeconfig'] : []),
+    ...(left.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
   ]
   return parts.length > 0 ? [`not looked at (--offline): ${parts.join('; ')}`] : []
 }

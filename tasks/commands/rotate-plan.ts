@@ -120,7 +120,7 @@ function plannedUnits(
       ({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file, layoutOf(cluster).files),
     )
     if (changed.length === 0) return []
-    const restarting = changed.filter(({ by }) => by === 'restart')
+    const restarting = changed.filter(({ loads }) => loads === 'restart')
     const restarts = restarting.length > 0
     const mayReload = restarts && restarting.every((place) => place.mayReload)
     return [

@@ -21,7 +21,7 @@ import {
   waysOut,
 } from '../request/inventory.ts'
 import { exitStatus, type Finding, type Reading } from '../request/job.ts'
-import { look, type Seen, wholeCluster } from '../request/look.ts'
+import { look, type Seen, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request, Session } from '../request/session.ts'
 import { notesOnFolder } from '../request/walk.ts'

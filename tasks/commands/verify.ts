@@ -19,11 +19,11 @@ import { viewPhases } from '../../lib/show/phase-view.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding, Reading } from '../request/job.ts'
-import { look, type Seen, showLook } from '../request/look.ts'
+import { look, type Seen, showLook } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { certTable } from '../tables/certs.ts'
-import { type Client, type Connection, connectionTable } from '../tables/connections.ts'
+import { type Client, type Connection, connectionTable } from '../tables/handshakes.ts'
 import { encryptionConfig } from '../tables/files.ts'
 
 /** Throws a usage Failure for a node without connections. */

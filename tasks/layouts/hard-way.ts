@@ -14,7 +14,7 @@ import {
   inFolder,
   type Layout,
   nodeUser,
-  own,
+  NODE,
   store,
   type UnitRow,
 } from './layout.ts'
@@ -139,10 +139,10 @@ const units: readonly UnitRow[] = [
     unit: 'kubelet',
     on: ['worker'],
     files: [
-      ...inFolder(kubelet, 'itself', ca),
-      { file: files.certificate(own), path: `${kubelet}/kubelet.crt`, by: 'itself' },
-      { file: files.key(own), path: `${kubelet}/kubelet.key`, by: 'itself' },
-      ...byFile(kubeconfigFile(own), `${kubelet}/kubeconfig`),
+      ...inFolder(kubelet, 'now', ca),
+      { file: files.certificate(NODE), path: `${kubelet}/kubelet.crt`, loads: 'now' },
+      { file: files.key(NODE), path: `${kubelet}/kubelet.key`, loads: 'now' },
+      ...byFile(kubeconfigFile(NODE), `${kubelet}/kubeconfig`),
     ],
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },

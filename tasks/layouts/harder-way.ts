@@ -14,7 +14,7 @@ import {
   inFolder,
   type Layout,
   nodeUser,
-  own,
+  NODE,
   store,
   type UnitRow,
 } from './layout.ts'
@@ -102,7 +102,7 @@ const units: readonly UnitRow[] = [
   {
     unit: 'trust-store',
     on: ['gateway'],
-    files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', by: 'restart' }],
+    files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', loads: 'restart' }],
     serves: [],
     bundle: '/etc/ssl/certs/ca-certificates.crt',
     restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
@@ -110,7 +110,7 @@ const units: readonly UnitRow[] = [
   {
     unit: store,
     on: ['control'],
-    files: [...inFolder('/etc/etcd', 'restart', ca), ...inFolder('/etc/etcd', 'itself', apiCertificate, apiKey)],
+    files: [...inFolder('/etc/etcd', 'restart', ca), ...inFolder('/etc/etcd', 'now', apiCertificate, apiKey)],
     serves: [
       { port: 2379, name: names.api },
       { port: 2380, name: names.api },
@@ -134,9 +134,9 @@ const units: readonly UnitRow[] = [
     unit: 'kubelet',
     on: ['control', 'worker'],
     files: [
-      ...inFolder(shared.kubernetes, 'itself', ca),
-      ...inFolder('/var/lib/kubelet', 'itself', files.certificate(own), files.key(own)),
-      ...byFile(kubeconfigFile(own), '/var/lib/kubelet/kubeconfig'),
+      ...inFolder(shared.kubernetes, 'now', ca),
+      ...inFolder('/var/lib/kubelet', 'now', files.certificate(NODE), files.key(NODE)),
+      ...byFile(kubeconfigFile(NODE), '/var/lib/kubelet/kubeconfig'),
     ],
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api },

@@ -100,8 +100,8 @@ export interface Place {
    * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and its
    * metrics say when.
    */
-  readonly by: 'itself' | 'poll' | 'restart' | 'reload'
-  /** Where the unit's command line says so, it reloads the file: `by` is then `reload`. */
+  readonly loads: 'now' | 'poll' | 'restart' | 'reload'
+  /** Where the unit's command line says so, it reloads the file: `loads` is then `reload`. */
   readonly mayReload?: true
   /** The part of the kubeconfig that is there; without one, the whole file. */
   readonly part?: Part | undefined
@@ -157,7 +157,7 @@ export interface UnitRow extends Omit<Unit, 'restart'> {
 }
 
 /** Stands for the node's own name, in the name of a file or of a certificate. */
-export const own = '<node>'
+export const NODE = '<node>'
 
 /** The units that are queried for more than their health: every layout has them. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
@@ -166,16 +166,16 @@ export const [apiServer, store] = ['kube-apiserver', 'etcd']
 export const nodeUser = (name: string): string => `system:node:${name}`
 
 /** Under their own names. */
-export function inFolder(folder: string, by: Place['by'], ...files: readonly string[]): Place[] {
-  return files.map((file) => ({ file, path: `${folder}/${file}`, by }))
+export function inFolder(folder: string, loads: Place['loads'], ...files: readonly string[]): Place[] {
+  return files.map((file) => ({ file, path: `${folder}/${file}`, loads }))
 }
 
 /** A kubeconfig that names its pair by file, so that a new pair is reloaded without a restart. */
 export function byFile(file: string, path: string): Place[] {
   return [
     // The pair first: at every moment the kubeconfig names a file that is there.
-    { file, path: besideKubeconfig(path, file), by: 'poll', part: 'pair' },
-    { file, path, by: 'restart', part: 'kubeconfig' },
+    { file, path: besideKubeconfig(path, file), loads: 'poll', part: 'pair' },
+    { file, path, loads: 'restart', part: 'kubeconfig' },
   ]
 }
 

@@ -3,7 +3,7 @@ import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/profile.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { byFile, type CertUse, inFolder, type OfCert, own, type Place, type Port, type UnitRow } from './layout.ts'
+import { byFile, type CertUse, inFolder, type OfCert, NODE, type Place, type Port, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
@@ -110,17 +110,17 @@ export function user({ name, groups }: ClusterUser): CertUse {
 export const kubernetes = '/var/lib/kubernetes'
 
 /** https://github.com/kubernetes/kubernetes/issues/133001 */
-export const kubeletPort: Port = { port: 10250, name: own, restartsBefore: '1.36' }
+export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.36' }
 
 export function apiServerFiles(files: FileNames): Place[] {
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
   return [
     ...inFolder(kubernetes, 'restart', files.certificate(caName)),
     // keyutil.PublicKeysFromFile of client-go
-    { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, by: 'restart', isOfKeys: true },
+    { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, loads: 'restart', isOfKeys: true },
     ...inFolder(kubernetes, 'restart', tokenKey),
-    { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, by: 'restart', mayReload: true },
-    ...inFolder(kubernetes, 'itself', ...files.pair(files.names.api)),
+    { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, loads: 'restart', mayReload: true },
+    ...inFolder(kubernetes, 'now', ...files.pair(files.names.api)),
   ]
 }
 

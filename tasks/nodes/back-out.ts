@@ -3,7 +3,7 @@ import { asFailure, Failure } from '../../lib/failure.ts'
 import { oldSuffix } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import type { On } from './places.ts'
+import type { NodeRun } from './places.ts'
 import { putBack } from './places.ts'
 import { guarded } from './quorum.ts'
 import { restart, whyNotHealthy } from './restart.ts'
@@ -18,7 +18,7 @@ interface Changed {
 }
 
 /** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
-export async function backOut(on: On, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
+export async function backOut(on: NodeRun, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
   const failure = asFailure(error)
   if (paths.length === 0) return failure
   const isBack = await succeeds(putBack(on, found, paths))
@@ -35,7 +35,7 @@ export async function backOut(on: On, error: unknown, { found, paths, units: res
 }
 
 /** Restarts every unit, even if another fails. Returns those that did not become healthy. */
-async function restartAll(on: On, units: readonly Unit[]): Promise<Unit[]> {
+async function restartAll(on: NodeRun, units: readonly Unit[]): Promise<Unit[]> {
   const unhealthy: Unit[] = []
   for (const unit of units) {
     const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined

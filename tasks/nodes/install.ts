@@ -13,7 +13,7 @@ import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { splitLeftOver } from './left-over.ts'
-import { forgetOld, type On, placeFiles, removeLeftOver } from './places.ts'
+import { forgetOld, type NodeRun, placeFiles, removeLeftOver } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import { reloadTime, repeat } from './repeat.ts'
 import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
@@ -30,7 +30,7 @@ import {
 } from './units.ts'
 
 /** `found` must come from a look made just now. */
-export async function bringUp(on: On, found: UnitsFound, isForced: boolean): Promise<Built> {
+export async function bringUp(on: NodeRun, found: UnitsFound, isForced: boolean): Promise<Built> {
   const { workspace, node, install } = on
   const others = guardIdentity(workspace, node, found.look)
   if (!isForced) guardNewer(workspace, node, found.look)
@@ -90,7 +90,7 @@ export function asForced({ reason, ...check }: UnitCheck, { drain }: Install): U
   const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
-  const restarts = isUp && unit.files.some(({ by }) => by === 'restart')
+  const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
   const isDrained = restarts && unit.isDrained === true && drain !== ''
   return { ...check, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
@@ -109,7 +109,7 @@ interface Before {
   readonly kept: readonly string[]
 }
 
-async function lookBefore(on: On, stale: readonly Stale[], found: UnitsFound): Promise<Before> {
+async function lookBefore(on: NodeRun, stale: readonly Stale[], found: UnitsFound): Promise<Before> {
   const quorum = stale.find(({ unit }) => unit.isQuorum)
   const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
   return {
@@ -144,18 +144,18 @@ function changedOf(stale: readonly Stale[], all: readonly WantedPlace[], { place
 /** A previous run may have restarted a unit with the files that are put back now. */
 function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: readonly Unit[]): Unit[] {
   const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, places).length > 0).map(({ unit }) => unit)
-  return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ by }) => by === 'restart'))])]
+  return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])]
 }
 
 /** All at once, unless one restarts: then first, one by one, those that others on the node query. */
 async function loadAll(
-  on: On,
+  on: NodeRun,
   stale: readonly Stale[],
   { places }: UnitsFound,
   standing: Standing,
   restarted: Unit[],
 ): Promise<void> {
-  const load = async (own: On, { unit, reason, isUp }: Stale) => {
+  const load = async (own: NodeRun, { unit, reason, isUp }: Stale) => {
     if (!isUp) return
     // Nothing that it has to load: the unit is only waited for.
     if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
@@ -182,7 +182,7 @@ export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesSe
 }
 
 /** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
-async function isReloaded(on: On, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
+async function isReloaded(on: NodeRun, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
   if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
@@ -193,10 +193,10 @@ const reloadPause = 1000
 
 /** True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart. */
 async function waitUntilReloaded(
-  { workspace, node, install, signal, tell }: On,
+  { workspace, node, install, signal, tell }: NodeRun,
   { unit, files }: Unit,
 ): Promise<boolean> {
-  if (!files.some(({ by }) => by === 'reload')) return true
+  if (!files.some(({ loads }) => loads === 'reload')) return true
   tell({ doing: 'waiting for', unit, path: '/metrics' })
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
@@ -207,7 +207,7 @@ async function waitUntilReloaded(
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */
-async function loadUnproven(on: On, stale: readonly Stale[], restarted: Unit[]): Promise<void> {
+async function loadUnproven(on: NodeRun, stale: readonly Stale[], restarted: Unit[]): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
     if (!isUp) continue
     if (reason.restarts) {
@@ -218,7 +218,7 @@ async function loadUnproven(on: On, stale: readonly Stale[], restarted: Unit[]):
   }
 }
 
-function notServed({ node }: On, { unit }: Unit): Failure {
+function notServed({ node }: NodeRun, { unit }: Unit): Failure {
   return new Failure(`${unit} serves another certificate than the one in its place`, {
     node: node.name,
     code: 'not-served',
@@ -240,7 +240,7 @@ interface Loaded {
 }
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function refuseUnloaded(on: On, { before, stale, restarted, paths }: Loaded): Promise<void> {
+async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: Loaded): Promise<void> {
   const { workspace, node, install } = on
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
@@ -273,9 +273,9 @@ export function tellingTogether<T>(
 ): Promise<void>[] {
   /** In order, the latest last. */
   const steps = new Map<T, Step>()
-  let told: Step | undefined
+  let shown: Step | undefined
   const say = (step: Step) => {
-    told = step
+    shown = step
     tell(step)
   }
   return all.map(async (each) => {
@@ -289,7 +289,7 @@ export function tellingTogether<T>(
     } finally {
       steps.delete(each)
       const left = [...steps.values()].at(-1)
-      if (left && left !== told) say(left)
+      if (left && left !== shown) say(left)
     }
   })
 }

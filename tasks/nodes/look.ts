@@ -210,7 +210,7 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
       ...units.flatMap(({ files }) => files.map(expected)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
-    alone: units.flatMap(({ bundle, files, isInstalledEarly }) => {
+    alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
       return bundle === undefined ? [] : files.map(({ path }) => path)
     }),
@@ -224,6 +224,6 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
 
 /** A query without `install`: nothing is done as root. */
 const emptyQuery: PlacesQuery = {
-  ...{ sudo: '', units: [], paths: new Map(), alone: [] },
+  ...{ sudo: '', units: [], paths: new Map(), alsoIfPresent: [] },
   former: { units: [], paths: new Map() },
 }

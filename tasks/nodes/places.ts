@@ -22,7 +22,7 @@ import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** A node whose units are being changed. */
-export interface On {
+export interface NodeRun {
   readonly workspace: Workspace
   readonly node: ClusterNode
   readonly install: Install
@@ -32,7 +32,7 @@ export interface On {
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function placeFiles(
-  { workspace, node, install: { sudo } }: On,
+  { workspace, node, install: { sudo } }: NodeRun,
   { look: { folder }, places: { files: seen } }: UnitsFound,
   { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
@@ -52,17 +52,17 @@ export async function placeFiles(
 }
 
 /** Throws a Failure where they are not back. */
-export async function putBack(on: On, found: UnitsFound, paths: readonly string[]): Promise<void> {
+export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
   await changeOld(on, found, paths, (at, nonce) => putBackScript(at, paths, nonce))
 }
 
 /** The files are those that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
-export async function forgetOld(on: On, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
+export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
   await changeOld(on, found, [...files.keys()], (at, nonce) => forgetScript(at, files, nonce))
 }
 
 async function changeOld(
-  { workspace, node, install: { sudo } }: On,
+  { workspace, node, install: { sudo } }: NodeRun,
   { look }: UnitsFound,
   [path]: readonly string[],
   script: (at: Locked, nonce: string) => string,

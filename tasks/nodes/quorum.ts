@@ -15,11 +15,11 @@ import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
-import { commandLimit, type On } from './places.ts'
+import { commandLimit, type NodeRun } from './places.ts'
 import { repeat } from './repeat.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
-function membersOf({ workspace, node }: On) {
+function membersOf({ workspace, node }: NodeRun) {
   const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)
   return { all, others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
@@ -44,7 +44,7 @@ export type Standing = 'healthy' | 'not healthy' | 'without a quorum'
 const settling = 60
 
 /** A member that was healthy waits for its turn. Any other unit does not wait. */
-export async function guarded(on: On, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
+export async function guarded(on: NodeRun, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
   await (unit.isQuorum && isHealthy ? whileOthersAreHealthy(on, unit, work) : work())
 }
 
@@ -52,7 +52,7 @@ export async function guarded(on: On, unit: Unit, isHealthy: boolean, work: () =
  * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at a time
  * does this, on whichever machine, since each might see all others healthy.
  */
-async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<void>): Promise<void> {
+async function whileOthersAreHealthy(on: NodeRun, unit: Unit, work: () => Promise<void>): Promise<void> {
   let turn: Turn | undefined
   const look = async () => {
     turn = await takeTurn(on, unit)
@@ -72,7 +72,7 @@ async function whileOthersAreHealthy(on: On, unit: Unit, work: () => Promise<voi
 type Turn = { readonly lease: string } | Failure
 
 /** The lock is kept in the store itself, which is healthy. */
-async function takeTurn(on: On, unit: Unit): Promise<Turn> {
+async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
   const seconds = Math.ceil(commandLimit(on.install) / 1000) + settling
   const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds }
   const taken = await withStore(on, on.node, (etcd) =>
@@ -97,7 +97,7 @@ async function takeTurn(on: On, unit: Unit): Promise<Turn> {
 }
 
 /** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
-async function whyNoTurn(on: On, unit: Unit): Promise<Failure | undefined> {
+async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
     throw nodeFailure(on.node, `${unit.unit} is not restarted while nothing is known of ${stranger}`, {
@@ -168,11 +168,11 @@ function withoutGateway(node: ClusterNode, unit: string): Failure {
   })
 }
 
-function giveBack(on: On, { lease }: { readonly lease: string }): Promise<void> {
+function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<void> {
   return withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
 }
 
-async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string])[]> {
+async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [string, string])[]> {
   const checks = membersOf(on).others.map(async (other) => {
     const why = await whyNotHealthy(on, other, unit)
     return why === undefined ? [] : [[other.name, why] as const]
@@ -186,7 +186,7 @@ async function findBroken(on: On, unit: Unit): Promise<(readonly [string, string
  * ones. Their expiry is read where they are installed: that nobody accepts our credentials does not prove it.
  * Throws a Failure if the quorum is missing for another reason.
  */
-export async function standingOf(on: On, unit: Unit): Promise<Standing> {
+export async function standingOf(on: NodeRun, unit: Unit): Promise<Standing> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
   const { others, majority } = membersOf(on)
   const standings = await Promise.all(others.map((other) => standingOfOther(on, other, unit)))
@@ -201,7 +201,7 @@ export async function standingOf(on: On, unit: Unit): Promise<Standing> {
   })
 }
 
-async function standingOfOther(on: On, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
+async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
   if (await showsOurs(on, other, unit)) return 'ready'
   if ((await whyNotHealthy(on, other, unit)) === undefined) return 'ready'
   const look = await tryToAwait(() => lookAtNode(on.workspace, other))

@@ -9,14 +9,14 @@ import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, markDrained, undrain } from './drain.ts'
-import { commandLimit, type On, runCommand } from './places.ts'
+import { commandLimit, type NodeRun, runCommand } from './places.ts'
 import { reloadTime, repeat } from './repeat.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
  * can't be drained is restarted all the same.
  */
-export async function restart(on: On, unit: Unit, { isBackOut = false } = {}): Promise<void> {
+export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {}): Promise<void> {
   const work = async () => {
     on.tell({ doing: 'restarting', unit: unit.unit })
     await runAsRoot(on, unit.restart, unit)
@@ -26,13 +26,13 @@ export async function restart(on: On, unit: Unit, { isBackOut = false } = {}): P
 }
 
 /** Does not wait: a store without a quorum does not finish its start. */
-export async function restartUnproven(on: On, unit: Unit): Promise<void> {
+export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
   on.tell({ doing: 'restarting', unit: unit.unit })
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
 /** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
-async function whileDrained(on: On, { isDrained }: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
+async function whileDrained(on: NodeRun, { isDrained }: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
   const { workspace, node, install, tell } = on
   const isToUndrain = isDrained === true && install.drain !== '' && (await tryToDrain(on, isBackOut))
   try {
@@ -47,7 +47,7 @@ async function whileDrained(on: On, { isDrained }: Unit, work: () => Promise<voi
 }
 
 /** False if the node could not be drained, for a back-out; else throws that Failure. */
-async function tryToDrain({ workspace, node, install, tell }: On, isBackOut: boolean): Promise<boolean> {
+async function tryToDrain({ workspace, node, install, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
   try {
     await markDrained(workspace, node, install)
     tell({ doing: 'draining', node: node.name })
@@ -61,7 +61,7 @@ async function tryToDrain({ workspace, node, install, tell }: On, isBackOut: boo
   }
 }
 
-export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
+export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
   if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
   const why = await repeat(on.install.timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
   if (why !== undefined) throw await notHealthy(on, unit, why)
@@ -72,7 +72,7 @@ export async function waitUntilHealthy(on: On, unit: Unit): Promise<void> {
  * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001). After a
  * restart that may be the old process, on its way out.
  */
-export async function waitUntilServed(on: On, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
+export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
   const mayStaySo = after === 'reload' && unit.serves.some(({ restartsBefore }) => restartsBefore !== undefined)
   let isServed = false
   const look = async () => {
@@ -88,18 +88,18 @@ export async function waitUntilServed(on: On, unit: Unit, after: 'reload' | 'res
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */
-export async function showsOurs(on: On, node: ClusterNode, unit: Unit): Promise<boolean> {
+export async function showsOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
   return (await readServing(on, node, unit)).includes('ours')
 }
 
-export async function waitUntilShown(on: On, unit: Unit): Promise<boolean> {
+export async function waitUntilShown(on: NodeRun, unit: Unit): Promise<boolean> {
   const look = async () => ((await showsOurs(on, on.node, unit)) ? undefined : 'none')
   return (await repeat(on.install.timeout, look, on.signal)) === undefined
 }
 
 /** Whose certificate each port of the unit serves, to clients that name the server so, or that dial its address. */
 function readServing(
-  on: On,
+  on: NodeRun,
   node: ClusterNode,
   unit: Unit,
   name?: string,
@@ -113,12 +113,12 @@ function readServing(
 }
 
 /** Undefined if the unit is healthy. */
-export async function whyNotHealthy(on: On, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   return health && (await readHealth(asking(on), node, health)).why
 }
 
 /** Uses the connection of the node that is being built, whichever node is queried. */
-function asking({ workspace, signal, node }: On): Asking {
+function asking({ workspace, signal, node }: NodeRun): Asking {
   return { workspace, signal, through: node }
 }
 
@@ -126,7 +126,7 @@ function asking({ workspace, signal, node }: On): Asking {
  * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. Throws
  * a Failure if none does.
  */
-export async function proveClient(on: On, kubeconfig: string): Promise<void> {
+export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
   const { workspace, node, signal } = on
   const as = readEmbedded(workspace.auth.bytes(kubeconfig).toString())
   const whys: string[] = []
@@ -151,7 +151,7 @@ export async function proveClient(on: On, kubeconfig: string): Promise<void> {
   })
 }
 
-async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
+async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {
   const { workspace, node, install } = on
   const limit = commandLimit(install)
   const asked = { sudo: install.sudo, command, limit }
@@ -163,7 +163,7 @@ async function runAsRoot(on: On, command: string, unit: Unit): Promise<void> {
   if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
 }
 
-export async function notHealthy(on: On, { unit, bundle }: Unit, why: string): Promise<Failure> {
+export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: string): Promise<Failure> {
   const { workspace, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =

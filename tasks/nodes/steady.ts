@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { UnitState } from '../../lib/remote/answer.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
-import type { On } from './places.ts'
+import type { NodeRun } from './places.ts'
 import { notHealthy } from './restart.ts'
 import {
   isInstalled,
@@ -42,7 +42,7 @@ export interface Steadiness {
 }
 
 /** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
-export async function waitUntilSteady(on: On, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
+export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
   const { workspace, node, install, signal } = on
   const units = nodeUnits(workspace.cluster, node)
   const until = performance.now() + install.timeout

@@ -133,7 +133,7 @@ async function lookAtReload(
   places: PlacesSeen,
 ): Promise<number | undefined> {
   const waits = (unit: Unit) =>
-    asStarted(unit, places).files.some(({ by, path }) => by === 'reload' && !isLoaded(unit, path, places))
+    asStarted(unit, places).files.some(({ loads, path }) => loads === 'reload' && !isLoaded(unit, path, places))
   if (!units.some(waits)) return undefined
   const { signal } = new AbortController()
   // Without an answer the file counts as not loaded.
@@ -144,7 +144,7 @@ async function lookAtReload(
 export function asStarted(unit: Unit, { units }: Pick<PlacesSeen, 'units'>): Unit {
   const { process } = units.get(unit.unit) ?? {}
   if (typeof process !== 'object' || !process.reloadsEncryption) return unit
-  return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, by: 'reload' } : place)) }
+  return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
@@ -339,7 +339,7 @@ function checkUnit(
   const up = isUp(unit, seen)
   const places = unit.files.flatMap((place) => driftAt(place, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
-  const pathsBy = (by: Place['by']) => unit.files.flatMap((place) => (place.by === by ? [place.path] : []))
+  const pathsBy = (loads: Place['loads']) => unit.files.flatMap((place) => (place.loads === loads ? [place.path] : []))
   const readAtStart = pathsBy('restart')
   const isOld = (path: string) => up && !isPlaced(path) && !isLoaded(unit, path, seen)
   const notStarted = readAtStart.filter(isOld)
@@ -410,7 +410,7 @@ const pollTime = 330
  */
 function reloadsBy(unit: Unit, places: PlacesSeen): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
-  const pair = unit.files.find(({ by, path }) => by === 'poll' && !isLoaded(unit, path, places))
+  const pair = unit.files.find(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
   if (!pair || !isUp(unit, places)) return undefined
   const byClockOfStart = typeof process === 'object' && started !== undefined ? started + process.age : places.now
   const left = (fileAt(places, pair.path)?.changed ?? 0) + pollTime - Math.min(places.now, byClockOfStart)

@@ -79,7 +79,7 @@ async function check(workspace: Workspace, row: CertRow): Promise<Look> {
   const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
   const { renewBefore } = cluster.certificates
   const verdict = checkPair(pair, { profile, issuer, isIssued, chain: signer.chain, now, renewBefore })
-  return { ...verdict, warning, isFinal: isSignedByLostCa(auth, pair) }
+  return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
 }
 
 function foresee(workspace: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {

@@ -86,12 +86,12 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const astray = runningElsewhere(workspace, node, found.places)
-  const warning = warningOf(node, installed, { left, rotating, astray, marks, undrain: install.undrain })
+  const unmanaged = runningElsewhere(workspace, node, found.places)
+  const warning = warningOf(node, installed, { left, rotating, unmanaged, marks, undrain: install.undrain })
   return {
     reasons,
     // A unit that is not installed has nothing to load.
-    isFinal: installed.length === 0,
+    staysFresh: installed.length === 0,
     units: installed.map(({ unit }) => unit.unit),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
@@ -115,13 +115,13 @@ function warningOf(
   {
     left: leftOver,
     rotating,
-    astray,
+    unmanaged,
     marks,
     undrain,
   }: {
     readonly left: readonly LeftOver[]
     readonly rotating: readonly string[]
-    readonly astray: readonly Unit[]
+    readonly unmanaged: readonly Unit[]
     readonly marks: ReturnType<typeof splitMarks>
     readonly undrain: string
   },
@@ -136,7 +136,7 @@ function warningOf(
   )
   const warnings = [
     ...elsewhere,
-    ...astray.map(
+    ...unmanaged.map(
       ({ unit }) => `${name}: ${unit} runs, and reads nothing that is installed: set its places in install.units`,
     ),
     marks.inUse.length > 0 &&

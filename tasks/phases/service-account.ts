@@ -51,7 +51,7 @@ function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable)
     reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
-  return { ...verdict, reasons, isFinal: isSignedByLostCa(auth, pair) }
+  return { ...verdict, reasons, staysFresh: isSignedByLostCa(auth, pair) }
 }
 
 /** API servers read only its key: they take one that has expired, or is of another CA. */

@@ -13,7 +13,7 @@ import { formatReasons, ownReasons, type Reason, type UnitReason, type Verdict }
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import type { Seen } from './look.ts'
+import type { Seen } from './observe.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
 
@@ -63,7 +63,7 @@ export interface NodeItem extends Row, Rollout {
 
 /** The user's own kubeconfig is shown, and does not count. */
 export function isOurs({ where }: { readonly where?: Where }): boolean {
-  return where !== 'user'
+  return where !== 'kubeconfig'
 }
 
 export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { readonly endsSoon?: boolean }): boolean {
@@ -164,7 +164,7 @@ function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, 
   // A fresh kubeconfig holds the files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
   const embedded =
-    where === 'user' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+    where === 'kubeconfig' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {
     certificate: embedded && readCertificate(embedded.certificate),
     ca: embedded && readCertificate(embedded.ca),

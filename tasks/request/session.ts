@@ -84,7 +84,7 @@ export function openSession(request: Request, note: (text: string) => void) {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),
       node: pLimit(cluster.ssh.concurrency),
-      user: pLimit(1),
+      kubeconfig: pLimit(1),
     },
   }
   return { session, close }

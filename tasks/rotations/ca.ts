@@ -131,7 +131,7 @@ const finished: Stage = {
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
 async function ownClients({ workspace, install }: Rotating, node: ClusterNode): Promise<string[]> {
   const found = await lookAtUnits(workspace, node, install)
-  const astray = runningElsewhere(workspace, node, found.places)
+  const unmanaged = runningElsewhere(workspace, node, found.places)
   const own = checkUnitsOf(workspace, node, install, found).flatMap(
     ({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
       if (!isUp) return []
@@ -140,7 +140,7 @@ async function ownClients({ workspace, install }: Rotating, node: ClusterNode): 
       return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
     },
   )
-  return [...own, ...astray.map(({ unit }) => `${unit} on ${node.name}, which reads nothing that is installed`)]
+  return [...own, ...unmanaged.map(({ unit }) => `${unit} on ${node.name}, which reads nothing that is installed`)]
 }
 
 export const caRotation: Rotation = {

@@ -1,13 +1,13 @@
 /** Where the units of a node read our files. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { apiServer, besideKubeconfig, own, type Place, type Unit } from '../layouts/layout.ts'
+import { apiServer, besideKubeconfig, NODE, type Place, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 
 type Placing = Pick<Cluster, 'layout' | 'install'>
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
-  const itsOwn = (text: string) => text.replace(own, name)
+  const itsOwn = (text: string) => text.replace(NODE, name)
   return layoutOf(cluster).units.flatMap(({ on, ...row }): Unit[] => {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
     if (override === false || !on.includes(role)) return []
@@ -26,7 +26,7 @@ export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'n
 /** Where a node of that name had files of its own, if the layout names them so. */
 export function namedPlaces(cluster: Placing, name: string): string[] {
   const paths = layoutOf(cluster).units.flatMap(({ files }) => files.map(({ path }) => path))
-  return [...new Set(paths.filter((path) => path.includes(own)).map((path) => path.replace(own, name)))]
+  return [...new Set(paths.filter((path) => path.includes(NODE)).map((path) => path.replace(NODE, name)))]
 }
 
 /** Even those that cluster.yaml leaves out. */
@@ -58,7 +58,7 @@ export function outageOf({ nodes }: Cluster, restarts: readonly string[]): strin
 
 /** The units that read one of the files only at their start, wherever they run. */
 export function unitsToRestart(cluster: Placing, files: readonly string[], node?: string): string[] {
-  const reads = ({ file, by }: Place) => by === 'restart' && files.includes(node ? file.replace(own, node) : file)
+  const reads = ({ file, loads }: Place) => loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
   return layoutOf(cluster)
     .units.filter((row) => row.files.some(reads))
     .map(({ unit }) => unit)

@@ -52,7 +52,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   const limits: RunOptions['limits'] = {
     auth: pLimit(options.auth ?? 100),
     node: pLimit(options.node ?? 100),
-    user: pLimit(1),
+    kubeconfig: pLimit(1),
   }
   const outcomes = execute(buildGraph(targets), {
     workspace: nowhere,

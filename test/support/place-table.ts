@@ -3,7 +3,7 @@ import { nodeUnits } from '../../tasks/tables/places.ts'
 
 const parts = { pair: ', its pair', kubeconfig: ', without it' } as const
 const reads = {
-  itself: 'reloads',
+  now: 'reloads',
   poll: 'reloads within 5 min',
   reload: 'reloads within 1 min',
   restart: 'needs a restart',
@@ -19,12 +19,12 @@ export function placeTable(): string[][] {
     })),
   )
   return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
-    (same[0]?.unit.files ?? []).map(({ file, path, by, part, isOfKeys }) => [
+    (same[0]?.unit.files ?? []).map(({ file, path, loads, part, isOfKeys }) => [
       `\`${same[0]?.unit.unit}\``,
       same.map(({ role }) => role).join(', '),
       `\`${file}\`${part ? parts[part] : ''}`,
       `\`${path}\``,
-      isOfKeys ? 'needs a restart for other keys' : reads[by],
+      isOfKeys ? 'needs a restart for other keys' : reads[loads],
     ]),
   )
 }

@@ -14,7 +14,7 @@ import {
   takeNodeInventory,
 } from '../../request/inventory.ts'
 import type { Writing } from '../../request/job.ts'
-import { look, wholeCluster } from '../../request/look.ts'
+import { look, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
 import { authBeside, type Request } from '../../request/session.ts'
 import { rotations } from '../../rotations/table.ts'

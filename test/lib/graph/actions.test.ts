@@ -47,7 +47,7 @@ test('another cluster, target, file, place or wanted value is another plan', asy
 })
 
 test("what is only looked at in the user's own kubeconfig is in no plan, and what could not be looked at has none", async () => {
-  const own = fakeTarget('local-kubeconfig', { where: 'user' })
+  const own = fakeTarget('local-kubeconfig', { where: 'kubeconfig' })
   assert.equal(await hashOf([own]), await hashOf([]))
   const failing = fakeTarget('a', {
     check: () => {

@@ -239,12 +239,12 @@ test('a failure cancels exactly what needs it, and names it', async () => {
 test('a target that comes after any of several is cancelled only if all of them failed', async () => {
   const fails = { build: async () => throws(new Failure('no'))() }
   const outcomesOf = async (b: Partial<Target>) => {
-    const last = fakeTarget('c', { after: ['a', 'b'], isAfterAny: true })
+    const last = fakeTarget('c', { after: ['a', 'b'], afterAny: true })
     return (await runFakes([fakeTarget('a', fails), fakeTarget('b', b), last]).outcomes).get('c')
   }
   assert.equal((await outcomesOf({}))?.kind, 'built')
   assert.deepEqual(await outcomesOf(fails), { kind: 'cancelled', because: ['a', 'b'] })
-  const alone = runFakes([fakeTarget('c', { isAfterAny: true })])
+  const alone = runFakes([fakeTarget('c', { afterAny: true })])
   assert.deepEqual(kinds(await alone.outcomes), { c: 'built' })
 })
 
@@ -253,7 +253,7 @@ test('what needs no order is repaired although something before it could not be 
   const outcomeOf = async (c: Partial<Target>) => {
     const last = fakeTarget('c', {
       after: ['a'],
-      mayPass: (reasons) => reasons.every(({ kind }) => kind === 'missing'),
+      ignoresOrder: (reasons) => reasons.every(({ kind }) => kind === 'missing'),
       ...c,
     })
     return (await runFakes([fakeTarget('a', fails), last]).outcomes).get('c')
@@ -265,7 +265,7 @@ test('what needs no order is repaired although something before it could not be 
   assert.deepEqual(await outcomeOf({ check: () => ({ reasons: [{ kind: 'chain-changed' }] }) }), cancelled)
   assert.deepEqual(await outcomeOf({ check: missing, needs: ['a'], after: [] }), cancelled)
   // Nor does anything pass a build that failed, and what was cancelled by it.
-  const passing = { mayPass: () => true, check: missing }
+  const passing = { ignoresOrder: () => true, check: missing }
   const broken = fakeTarget('a', { build: async () => throws(new Failure('no'))() })
   const held = fakeTarget('b', { after: ['a'] })
   const ran = runFakes([broken, held, fakeTarget('c', { after: ['b'], ...passing })])
@@ -591,7 +591,7 @@ const plans = fc.array(
   fc.record({
     needs: fc.array(fc.nat(1000), { maxLength: 3 }),
     after: fc.array(fc.nat(1000), { maxLength: 2 }),
-    where: fc.constantFrom('auth', 'node', 'user'),
+    where: fc.constantFrom('auth', 'node', 'kubeconfig'),
     state: fc.constantFrom('stale', 'stale', 'stale', 'fresh', 'check-fails', 'build-fails', 'bug'),
   }),
   { minLength: 1, maxLength: 14 },

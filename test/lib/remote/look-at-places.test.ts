@@ -41,7 +41,7 @@ const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): Pla
   sudo: '',
   units: [],
   paths: new Map(paths.map((path) => [path, digest])),
-  alone: ['/'],
+  alsoIfPresent: ['/'],
   former: { units: [], paths: new Map() },
   ...more,
 })
@@ -327,7 +327,7 @@ inEachShell(({ did, run }) => {
 
   test('root is not needed where nothing of ours is there', (t) => {
     const home = node(t)
-    const query = queryOf(inHome(home, 'places/ca.pem'), { sudo: 'exit 9;', alone: [], units: ['harderway-has-none'] })
+    const query = queryOf(inHome(home, 'places/ca.pem'), { sudo: 'exit 9;', alsoIfPresent: [], units: ['harderway-has-none'] })
     assert.equal(look(query).files.size, 0)
   })
 

@@ -270,7 +270,7 @@ inEachShell(({ run }) => {
       const seenAt = (change: PlacesChange) => {
         const paths = change.files.map(({ path }) => path)
         const none = { units: [], paths: new Map<string, string>() }
-        const query = { ...none, sudo: '', alone: paths, former: none }
+        const query = { ...none, sudo: '', alsoIfPresent: paths, former: none }
         const { stdout } = run('/', placesScript({ ...query, paths: new Map(paths.map((each) => [each, ''])) }, nonce))
         return { ...change, unchanged: paths, seen: parsePlaces(stdout, nonce).files }
       }

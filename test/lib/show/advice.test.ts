@@ -112,7 +112,7 @@ describe('what waits for nodes that could not be reached', () => {
     })
 
   test('is one line, with what to type: all nodes of it, or the first of many', () => {
-    const command = (task: string) => `npm run task -- ${task}`
+    const command = (options: string) => `npm run task -- install ${options}`
     assert.equal(
       formatHeld({ nodes: ['two', 'three'], by: ['one'] }, command),
       'two, three wait for one; without it: npm run task -- install --node two --node three',

@@ -122,7 +122,7 @@ const lines = {
     ...{ firstEnd: v.optional(time), exit: number },
   }),
   item: line('item', {
-    ...{ id: text, phase: text, where: v.picklist(['auth', 'node', 'user']), node: optionalText },
+    ...{ id: text, phase: text, where: v.picklist(['auth', 'node', 'kubeconfig']), node: optionalText },
     ...{ name: text, files: texts, purpose: text, issuer: optionalText, notAfter: v.optional(time) },
     ...{ end: v.optional(time), endsSoon: flag, state, message: optionalText },
     onNodes: v.optional(v.record(text, v.picklist(['same', 'differs', 'missing', 'unknown']))),

@@ -183,7 +183,7 @@ test('the first line counts what is not shown too, and the kubeconfig of the use
   const counted = [
     ...shown,
     ...many(3),
-    item('mine', { id: 'local-kubeconfig', where: 'user', state: 'stale', days: 1 }),
+    item('mine', { id: 'local-kubeconfig', where: 'kubeconfig', state: 'stale', days: 1 }),
   ]
   assert.equal(
     format({ items: shown, counted: { items: counted, nodes: [] } })[0],

@@ -622,11 +622,11 @@ test('a unit that runs, and has no folder for what it should read, reads somethi
       units: new Map([['kube-proxy', { active: isRunning ? 'active' : 'inactive', isLoaded: true }]]),
       ...{ folders: new Set(folders), files: new Map(), real: new Map() },
     }) as unknown as PlacesSeen
-  const astray = (places: PlacesSeen) =>
+  const unmanaged = (places: PlacesSeen) =>
     w0 ? runningElsewhere({ cluster } as Workspace, w0, places).map(({ unit }) => unit) : assert.fail()
-  assert.deepEqual(astray(seen(true)), ['kube-proxy'])
-  assert.deepEqual(astray(seen(false)), [])
-  assert.deepEqual(astray(seen(true, '/var/lib/kube-proxy', '/var/lib/kubernetes')), [])
+  assert.deepEqual(unmanaged(seen(true)), ['kube-proxy'])
+  assert.deepEqual(unmanaged(seen(false)), [])
+  assert.deepEqual(unmanaged(seen(true, '/var/lib/kube-proxy', '/var/lib/kubernetes')), [])
 })
 
 describe('the table of places', () => {
