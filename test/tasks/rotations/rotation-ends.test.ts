@@ -66,7 +66,7 @@ async function walk({ workspace, signal }: Rotating): Promise<void> {
     all,
     [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
   )
-  const limits = { auth: pLimit(1), node: pLimit(1), user: pLimit(1) }
+  const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
   const outcomes = await execute(graph, { workspace, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
