@@ -1,6 +1,7 @@
 /** The folders, as the compiler sees their imports: each imports only what stands below it. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -86,5 +87,26 @@ test('a circle would be found', () => {
       { from: 'c', to: 'b' },
     ]),
     ['b', 'c', 'b'],
+  )
+})
+
+/** Until each of them stands once. */
+const several = [
+  ...['Access', 'Asking', 'Built', 'Change', 'Draft', 'Entry', 'Fields', 'Found', 'Held', 'Holder', 'Host', 'Known'],
+  ...['Locked', 'Mark', 'Names', 'OfNode', 'Outcome', 'Part', 'Place', 'Rotating', 'Row', 'Seen', 'Server', 'Signed'],
+  ...['Stale', 'Step', 'Table', 'Value', 'Wanted'],
+]
+
+test('each name of a type has one definition in lib/ and tasks/', () => {
+  const definitions = globSync('{lib,tasks}/**/*.ts', { cwd: root }).flatMap((file) =>
+    [...readFileSync(join(root, file), 'utf8').matchAll(/^ *(?:export )?(?:interface|type) (\w+).*[{=|]/gm)].map(
+      ([, name = '']) => ({ name, file }),
+    ),
+  )
+  assert.ok(definitions.length > 100, `${definitions.length} definitions`)
+  const twice = [...Map.groupBy(definitions, ({ name }) => name).values()].filter(({ length }) => length > 1)
+  assert.deepEqual(
+    twice.flat().filter(({ name }) => !several.includes(name)),
+    [],
   )
 })
