@@ -277,7 +277,9 @@ function readRecords(records: readonly string[]): Draft {
     ...{ processes: new Map(), flags: [], settings: [] },
   }
   for (const record of records) {
-    const [parts, add] = present(readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m))
+    const [parts, add] = present(
+      readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m),
+    )
     add(draft, record, ...(parts?.slice(1) ?? []))
   }
   return draft

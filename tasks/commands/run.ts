@@ -75,7 +75,13 @@ function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: Rea
   const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
-  return free.length > 0 ? [formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, (options) => command(`install ${options}`))] : []
+  return free.length > 0
+    ? [
+        formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, (options) =>
+          command(`install ${options}`),
+        ),
+      ]
+    : []
 }
 
 /** Users hold copies of their kubeconfigs. */

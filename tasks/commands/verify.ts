@@ -23,8 +23,8 @@ import { look, type Seen, showLook } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { certTable } from '../tables/certs.ts'
-import { type Client, type Connection, connectionTable } from '../tables/handshakes.ts'
 import { encryptionConfig } from '../tables/files.ts'
+import { type Client, type Connection, connectionTable } from '../tables/handshakes.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export function verify(request: Request): Reading {

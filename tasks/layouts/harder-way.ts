@@ -13,8 +13,8 @@ import {
   type CertKind,
   inFolder,
   type Layout,
-  nodeUser,
   NODE,
+  nodeUser,
   store,
   type UnitRow,
 } from './layout.ts'

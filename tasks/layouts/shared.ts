@@ -3,7 +3,7 @@ import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/profile.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { byFile, type CertUse, inFolder, type OfCert, NODE, type Place, type Port, type UnitRow } from './layout.ts'
+import { byFile, type CertUse, inFolder, NODE, type OfCert, type Place, type Port, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']

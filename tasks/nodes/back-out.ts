@@ -18,7 +18,11 @@ interface Changed {
 }
 
 /** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
-export async function backOut(on: NodeRun, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
+export async function backOut(
+  on: NodeRun,
+  error: unknown,
+  { found, paths, units: restarted }: Changed,
+): Promise<Failure> {
   const failure = asFailure(error)
   if (paths.length === 0) return failure
   const isBack = await succeeds(putBack(on, found, paths))

@@ -32,7 +32,12 @@ export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
 }
 
 /** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
-async function whileDrained(on: NodeRun, { isDrained }: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
+async function whileDrained(
+  on: NodeRun,
+  { isDrained }: Unit,
+  work: () => Promise<void>,
+  isBackOut = false,
+): Promise<void> {
   const { workspace, node, install, tell } = on
   const isToUndrain = isDrained === true && install.drain !== '' && (await tryToDrain(on, isBackOut))
   try {

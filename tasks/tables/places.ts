@@ -58,7 +58,8 @@ export function outageOf({ nodes }: Cluster, restarts: readonly string[]): strin
 
 /** The units that read one of the files only at their start, wherever they run. */
 export function unitsToRestart(cluster: Placing, files: readonly string[], node?: string): string[] {
-  const reads = ({ file, loads }: Place) => loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
+  const reads = ({ file, loads }: Place) =>
+    loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
   return layoutOf(cluster)
     .units.filter((row) => row.files.some(reads))
     .map(({ unit }) => unit)

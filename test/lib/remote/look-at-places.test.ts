@@ -327,7 +327,11 @@ inEachShell(({ did, run }) => {
 
   test('root is not needed where nothing of ours is there', (t) => {
     const home = node(t)
-    const query = queryOf(inHome(home, 'places/ca.pem'), { sudo: 'exit 9;', alsoIfPresent: [], units: ['harderway-has-none'] })
+    const query = queryOf(inHome(home, 'places/ca.pem'), {
+      sudo: 'exit 9;',
+      alsoIfPresent: [],
+      units: ['harderway-has-none'],
+    })
     assert.equal(look(query).files.size, 0)
   })
 
