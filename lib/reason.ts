@@ -78,8 +78,8 @@ export interface UnitReason {
   readonly isDrained: boolean
 }
 
-/** The result of a check. */
-export interface Verdict {
+/** The result of a check, with what it hands on to build. */
+export interface Look<Found = unknown> {
   /** Empty: it is fresh. */
   readonly reasons: readonly Reason[]
   /** When a fresh certificate expires. */
@@ -92,6 +92,9 @@ export interface Verdict {
   readonly warning?: string | undefined
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
+  /** It stays fresh even if its needs are rebuilt. */
+  readonly staysFresh?: boolean
+  readonly found?: Found
 }
 
 /** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */

@@ -6,7 +6,7 @@ import { formatReasons, isRepair, type Reason } from '../reason.ts'
 import { octal } from '../wording.ts'
 import type { Outcome } from './executor.ts'
 import type { Graph } from './graph.ts'
-import type { Target, TargetId } from './target.ts'
+import type { Target } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
 export interface Plan {
@@ -18,7 +18,7 @@ export interface Plan {
 /** Of a dry run with what it foresees; undefined if a target could not be looked at. */
 export function planOf(
   graph: Graph,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  outcomes: ReadonlyMap<string, Outcome>,
   { cluster }: Pick<Workspace, 'cluster'>,
 ): Plan | undefined {
   const ends = [...graph.values()].map((target) => ({ target, outcome: outcomes.get(target.id) }))

@@ -1,7 +1,7 @@
 /** The graph of targets as a picture: boxes, and the arrows that remain after a transitive reduction. Pure. */
 import { formatNames, groupAlike } from '../wording.ts'
 import type { Graph } from './graph.ts'
-import { nameInPhase, type Target, type TargetId } from './target.ts'
+import { nameInPhase, type Target } from './target.ts'
 
 /** Targets of one phase with needs of the same kinds are drawn as one box if there are more than this. */
 const mostAlike = 2
@@ -24,7 +24,7 @@ export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fol
     fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
   )
   const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
-  const boxesOf = (group: readonly Target[], edges: (target: Target) => readonly TargetId[]) =>
+  const boxesOf = (group: readonly Target[], edges: (target: Target) => readonly string[]) =>
     new Set(group.flatMap((target) => edges(target).flatMap((id) => boxOf.get(id) ?? [])))
   const needs = new Map(groups.map((group) => [idOf(group), boxesOf(group, (target) => target.needs)]))
   return groups.map((group) => ({

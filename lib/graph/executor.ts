@@ -3,30 +3,30 @@ import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
-import { isRepair, type Reason, type Verdict } from '../reason.ts'
+import { isRepair, type Look, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
-import type { Force, Foreseen, Look, Target, TargetId, Where } from './target.ts'
+import type { Force, Target, Where, Work } from './target.ts'
 import type { Workspace } from './workspace.ts'
 
 /** The result of a target; in a dry run `stale` means that it would be built. */
 export type Outcome =
-  | ({ readonly kind: 'fresh' } & Verdict)
-  | ({ readonly kind: 'built'; readonly change?: Change } & Verdict)
-  | ({ readonly kind: 'stale'; readonly change?: Change } & Verdict)
+  | ({ readonly kind: 'fresh' } & Look)
+  | ({ readonly kind: 'built'; readonly change?: Change } & Look)
+  | ({ readonly kind: 'stale'; readonly change?: Change } & Look)
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** A target that it needs or comes after failed, or the run was interrupted. */
   | {
       readonly kind: 'cancelled'
-      readonly because: readonly TargetId[]
+      readonly because: readonly string[]
       /** Its build had begun: the next run checks how far it came. */
       readonly isBegun?: true
     }
 
-export type RunEvent =
-  | { readonly type: 'started'; readonly id: TargetId }
-  | { readonly type: 'building'; readonly id: TargetId; readonly reasons: readonly Reason[] }
-  | { readonly type: 'step'; readonly id: TargetId; readonly step: Step }
-  | { readonly type: 'ended'; readonly id: TargetId; readonly outcome: Outcome }
+export type Event =
+  | { readonly type: 'started'; readonly id: string }
+  | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
+  | { readonly type: 'step'; readonly id: string; readonly step: Step }
+  | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
 export interface RunOptions {
   readonly workspace: Workspace
@@ -34,15 +34,15 @@ export interface RunOptions {
   readonly dryRun: boolean
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
-  readonly forced: ReadonlyMap<TargetId, Force>
+  readonly forced: ReadonlyMap<string, Force>
   readonly limits: Readonly<Record<Where, LimitFunction>>
   readonly signal: AbortSignal
-  readonly emit: (event: RunEvent) => void
+  readonly emit: (event: Event) => void
 }
 
 /** Returns every target's outcome. Never rejects: a failure is the target's outcome, and cancels what needs it. */
-export async function execute(graph: Graph, options: RunOptions): Promise<Map<TargetId, Outcome>> {
-  const running = new Map<TargetId, Promise<Outcome>>()
+export async function execute(graph: Graph, options: RunOptions): Promise<Map<string, Outcome>> {
+  const running = new Map<string, Promise<Outcome>>()
   const known = nothingKnown()
   for (const target of graph.values()) {
     const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
@@ -61,11 +61,11 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<Ta
 
 /** The results of the targets so far. */
 interface Known {
-  readonly outcomes: Map<TargetId, Outcome>
+  readonly outcomes: Map<string, Outcome>
   /** What the checks found, of targets that were not built since. */
-  readonly found: Map<TargetId, unknown>
+  readonly found: Map<string, unknown>
   /** Targets whose build has begun. */
-  readonly begun: Set<TargetId>
+  readonly begun: Set<string>
   /** In a plan: files that would be written. */
   readonly pending: Set<string>
 }
@@ -76,11 +76,11 @@ function nothingKnown(): Known {
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { outcomes } = known
-  const isLost = (id: TargetId) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
+  const isLost = (id: string) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
   const hasAny = target.afterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
   const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
   // Whoever failed at its work may have been the first of many: nothing passes it.
-  const hasStopped = (id: TargetId): boolean => {
+  const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
     return known.begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
   }
@@ -116,7 +116,7 @@ async function lookAndBuild(
   target: Target,
   known: Known,
   options: RunOptions,
-  { lost, limit }: { readonly lost: readonly TargetId[]; readonly limit: LimitedWork },
+  { lost, limit }: { readonly lost: readonly string[]; readonly limit: LimitedWork },
 ): Promise<Outcome> {
   const { signal, emit } = options
   const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
@@ -129,8 +129,10 @@ async function lookAndBuild(
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
   if (lost.length > 0 && !target.ignoresOrder?.(reasons)) return { kind: 'cancelled', because: lost }
+  const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
+  const work: Work = { found, reasons, force, signal, tell }
   if (options.dryRun || !target.build) {
-    const change = options.foresees ? await foresee(target, known, { found, reasons, force }, workspace) : undefined
+    const change = options.foresees ? await foresee(target, known, work, workspace) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }
   }
   return limit(async () => {
@@ -139,14 +141,12 @@ async function lookAndBuild(
     emit({ type: 'building', id: target.id, reasons })
     known.begun.add(target.id)
     known.found.delete(target.id)
-    const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
-    const { change, warning = verdict.warning } =
-      (await target.build?.(workspace, { found, reasons, force, signal, tell })) ?? {}
+    const { change, warning = verdict.warning } = (await target.build?.(workspace, work)) ?? {}
     return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
   })
 }
 
-async function foresee(target: Target, { pending }: Known, work: Foreseen, workspace: Workspace) {
+async function foresee(target: Target, { pending }: Known, work: Work, workspace: Workspace) {
   if (isRepair(work.reasons)) return undefined
   const change = await target.foresee?.(workspace, work)
   for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
@@ -189,9 +189,9 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
 export async function findRefusals(
   graph: Graph,
   workspace: Workspace,
-  forced: ReadonlyMap<TargetId, Force>,
-): Promise<[TargetId, Failure][]> {
-  const refusals: [TargetId, Failure][] = []
+  forced: ReadonlyMap<string, Force>,
+): Promise<[string, Failure][]> {
+  const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'kubeconfig') continue
     try {

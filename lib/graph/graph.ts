@@ -1,13 +1,13 @@
 /** Targets and the edges between them. Pure. */
-import type { Target, TargetId } from './target.ts'
+import type { Target } from './target.ts'
 
 /** Each target after all that it needs or comes after. */
-export type Graph = ReadonlyMap<TargetId, Target>
+export type Graph = ReadonlyMap<string, Target>
 
 /** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
 export function buildGraph(targets: readonly Target[]): Graph {
-  const byId = new Map<TargetId, Target>()
-  const makers = new Map<string, TargetId>()
+  const byId = new Map<string, Target>()
+  const makers = new Map<string, string>()
   for (const target of targets) {
     const { id, makes } = target
     if (byId.has(id)) throw new Error(`two targets are called ${id}`)
@@ -24,10 +24,10 @@ export function buildGraph(targets: readonly Target[]): Graph {
 }
 
 /** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
-export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
+export function closure(graph: Graph, ids: Iterable<string>): Graph {
   const roots = [...ids]
-  const wanted = new Map<TargetId, Target>()
-  const reach = (id: TargetId): void => {
+  const wanted = new Map<string, Target>()
+  const reach = (id: string): void => {
     const target = graph.get(id)
     if (!target) throw new Error(`${id} does not exist`)
     if (wanted.has(id)) return
@@ -39,10 +39,10 @@ export function closure(graph: Graph, ids: Iterable<TargetId>): Graph {
 }
 
 /** Depth first along needs and after; edges to other targets are ignored. */
-function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
-  const ordered = new Map<TargetId, Target>()
-  const visiting: TargetId[] = []
-  const visit = (id: TargetId): void => {
+function inOrder(targets: Graph, ids: Iterable<string>): Graph {
+  const ordered = new Map<string, Target>()
+  const visiting: string[] = []
+  const visit = (id: string): void => {
     const target = targets.get(id)
     if (!target || ordered.has(id)) return
     if (visiting.includes(id)) throw new Error(`targets need each other: ${[...visiting, id].join(' > ')}`)
@@ -56,6 +56,6 @@ function inOrder(targets: Graph, ids: Iterable<TargetId>): Graph {
 }
 
 /** The targets that must end before it begins. */
-export function edgesOf({ needs, after = [] }: Target): readonly TargetId[] {
+export function edgesOf({ needs, after = [] }: Target): readonly string[] {
   return after.length === 0 ? needs : [...needs, ...after]
 }

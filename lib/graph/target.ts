@@ -1,10 +1,7 @@
 /** A unit of work that can check whether it is fresh, and be built. */
 import type { Change, Step } from '../change.ts'
-import type { Reason, Verdict } from '../reason.ts'
+import type { Look, Reason } from '../reason.ts'
 import type { Workspace } from './workspace.ts'
-
-/** `node-certs/worker0`; the phase's own name where it has one target. */
-export type TargetId = string
 
 /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
 export type Where = 'auth' | 'node' | 'kubeconfig'
@@ -12,25 +9,19 @@ export type Where = 'auth' | 'node' | 'kubeconfig'
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** The result of a check, with what it hands on to build. */
-export interface Look<Found = unknown> extends Verdict {
-  readonly found?: Found
-  /** It stays fresh even if its needs are rebuilt. */
-  readonly staysFresh?: boolean
-}
-
 /** What the checks of its needs found; without needs that were built since. */
-type FoundBefore = ReadonlyMap<TargetId, unknown>
+type FoundBefore = ReadonlyMap<string, unknown>
 
 export interface Target<Found = unknown> {
-  readonly id: TargetId
+  /** `node-certs/worker0`; the phase's own name where it has one target. */
+  readonly id: string
   readonly phase: string
   /** The node that it belongs to, if it belongs to one. */
   readonly node?: string | undefined
   /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
-  readonly needs: readonly TargetId[]
+  readonly needs: readonly string[]
   /** Ordering only: runs after these, and not if one failed. They never make it stale. */
-  readonly after?: readonly TargetId[]
+  readonly after?: readonly string[]
   /** Whether what the check found may be repaired although one of `after` failed before its build; without it nothing may. */
   ignoresOrder?(reasons: readonly Reason[]): boolean
   /** Of `after`, one that did not fail is enough. */
@@ -53,20 +44,17 @@ export interface Target<Found = unknown> {
   /** Makes it; absent for targets that are only checked. */
   build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
   /** What a build would change, for a dry run. Reads only. */
-  foresee?(workspace: Workspace, work: Foreseen<Found>): Change | undefined | Promise<Change | undefined>
+  foresee?(workspace: Workspace, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(workspace: Workspace): Promise<void>
 }
 
-export interface Foreseen<Found = unknown> {
+/** What a build is given, and what foresees it. */
+export interface Work<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
   readonly reasons: readonly Reason[]
   readonly force: Force | undefined
-}
-
-/** What a build is given. */
-export interface Work<Found = unknown> extends Foreseen<Found> {
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
   readonly tell: (step: Step) => void

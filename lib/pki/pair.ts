@@ -5,7 +5,7 @@ import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
-import type { Reason, Verdict } from '../reason.ts'
+import type { Look, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { blocksIn } from './pem.ts'
@@ -63,7 +63,7 @@ export interface Demands {
   readonly renewBefore: number
 }
 
-export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Verdict {
+export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Look {
   if (!certificate) return { reasons }
   const wanted = demands.chain ? [demands.chain.der] : []
   const isChained = chain.length === wanted.length && wanted.every((der, i) => chain[i]?.equals(der))
@@ -72,7 +72,7 @@ export function checkPair({ certificate, chain, reasons }: Pair, demands: Demand
 }
 
 /** Checks the certificate alone, without its key and chain. */
-export function checkCertificate(certificate: Certificate, demands: Demands): Verdict {
+export function checkCertificate(certificate: Certificate, demands: Demands): Look {
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
   const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands

@@ -1,7 +1,7 @@
 /** What a run leaves to do: on which nodes it replaced files, and which units read them only at their start. Pure. */
 import { isUnreached } from '../failure.ts'
 import type { Outcome } from '../graph/executor.ts'
-import type { Target, TargetId } from '../graph/target.ts'
+import type { Target } from '../graph/target.ts'
 import { foldAlike, formatDate, formatLeftInWords, formatNames } from '../wording.ts'
 
 export interface Advice {
@@ -21,7 +21,7 @@ export interface CaAdvice {
 }
 
 /** Only for files that were replaced, and only if no later target (install) takes them further. */
-export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Advice[] {
+export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<string, Outcome>): Advice[] {
   const restartsFor = unitsToRestart(targets)
   const replaced = targets.flatMap((target) => {
     const outcome = outcomes.get(target.id)
@@ -58,7 +58,7 @@ export interface Held {
 }
 
 /** None if anything else has failed: what was done to that node may be wrong for the others too. */
-export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<TargetId, Outcome>): Held {
+export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<string, Outcome>): Held {
   const nodesWith = (isSo: (outcome: Outcome) => boolean) => {
     const found = targets.flatMap(({ id, node = '' }) => {
       const outcome = outcomes.get(id)

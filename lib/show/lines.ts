@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import type { Outcome, RunEvent } from '../graph/executor.ts'
-import type { Target, TargetId } from '../graph/target.ts'
+import type { Event, Outcome } from '../graph/executor.ts'
+import type { Target } from '../graph/target.ts'
 import type { Reason } from '../reason.ts'
 import { type Mistake, octal, printable } from '../wording.ts'
 import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'
@@ -67,7 +67,7 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
   }
 }
 
-function formatEnd(id: TargetId, outcome: Outcome): string {
+function formatEnd(id: string, outcome: Outcome): string {
   return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
 }
 
@@ -107,7 +107,7 @@ export function createJsonLines(write: (line: string) => void): Reporter {
 }
 
 /** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
-function plainEvent(event: RunEvent): object {
+function plainEvent(event: Event): object {
   if (event.type === 'building') return { ...event, reasons: event.reasons.map(plainReason) }
   if (event.type !== 'ended') return event
   const { id, outcome } = event

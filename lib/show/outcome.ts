@@ -2,15 +2,14 @@
 
 import type { Change, Step } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import type { TargetId } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, formatDate, formatDates, formatNames } from '../wording.ts'
 
 type OfKind<K extends Outcome['kind']> = Extract<Outcome, { kind: K }>
 
 /** The outcomes of one kind, with their targets. */
-export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<TargetId, Outcome>, kind: K) {
-  return [...outcomes].filter((entry): entry is [TargetId, OfKind<K>] => entry[1].kind === kind)
+export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, Outcome>, kind: K) {
+  return [...outcomes].filter((entry): entry is [string, OfKind<K>] => entry[1].kind === kind)
 }
 
 /** "copying 14 files", "waiting for /readyz of kube-apiserver" */

@@ -1,8 +1,8 @@
 /** Phases as they are shown, and the states of their targets during a run. */
 import type { Step } from '../change.ts'
-import type { Outcome, RunEvent } from '../graph/executor.ts'
+import type { Event, Outcome } from '../graph/executor.ts'
 import type { Graph } from '../graph/graph.ts'
-import type { Target, TargetId } from '../graph/target.ts'
+import type { Target } from '../graph/target.ts'
 
 export interface PhaseView {
   readonly name: string
@@ -27,7 +27,7 @@ export type TargetState = 'checking' | 'making' | Step | Outcome
 /** What is known of a phase. A target that was not begun has no state. */
 export interface PhaseState {
   readonly view: PhaseView
-  readonly states: ReadonlyMap<TargetId, TargetState>
+  readonly states: ReadonlyMap<string, TargetState>
   /** Since its first target was begun; undefined before. */
   readonly seconds: number | undefined
 }
@@ -35,7 +35,7 @@ export interface PhaseState {
 /** The one fold of a run's events. */
 export class PhaseProgress implements PhaseState {
   readonly view: PhaseView
-  readonly states = new Map<TargetId, TargetState>()
+  readonly states = new Map<string, TargetState>()
   /** Targets without an outcome: a counter, since a scan at every event would be quadratic. */
   left: number
   readonly done = Promise.withResolvers<void>()
@@ -51,7 +51,7 @@ export class PhaseProgress implements PhaseState {
     return this.#begun === undefined ? undefined : ((this.#ended ?? performance.now()) - this.#begun) / 1000
   }
 
-  apply(event: RunEvent): void {
+  apply(event: Event): void {
     this.#begun ??= performance.now()
     this.states.set(event.id, stateAfter(event))
     if (event.type !== 'ended' || --this.left > 0) return
@@ -60,7 +60,7 @@ export class PhaseProgress implements PhaseState {
   }
 }
 
-function stateAfter(event: RunEvent): TargetState {
+function stateAfter(event: Event): TargetState {
   if (event.type === 'ended') return event.outcome
   return event.type === 'step' ? event.step : event.type === 'started' ? 'checking' : 'making'
 }
@@ -73,7 +73,7 @@ export function trackPhases(views: readonly PhaseView[]) {
   return {
     phases,
     /** The event's target and its phase; undefined if it is in none of these. */
-    apply: (event: RunEvent) => {
+    apply: (event: Event) => {
       const place = places.get(event.id)
       place?.phase.apply(event)
       return place

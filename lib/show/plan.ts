@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import type { CertificateFacts, Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import { nameInPhase, type Target, type TargetId } from '../graph/target.ts'
+import { nameInPhase, type Target } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
@@ -40,7 +40,7 @@ type Stale = Extract<Outcome, { kind: 'stale' }>
 
 export function planEntries(
   phases: readonly PhaseView[],
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  outcomes: ReadonlyMap<string, Outcome>,
   isFolded = true,
 ): Entry[] {
   const targets = phases.flatMap((phase) => phase.targets)
@@ -101,7 +101,7 @@ function namesOf(target: Target, reasons: readonly Reason[], change: Change | un
   return [(change?.kind === 'made' ? change.files[0] : target.makes[0]) ?? nameInPhase(target)]
 }
 
-function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<TargetId, Target>): string {
+function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<string, Target>): string {
   const own: readonly Reason[] = ownReasons(reasons)
   if (own.length > 0 && isRepair(own))
     return [...new Set(own.map(({ was, wanted }) => `mode ${octal(wanted)} (was ${octal(was)})`))].join('; ')

@@ -2,7 +2,6 @@
 import { styleText } from 'node:util'
 import type { Change } from '../change.ts'
 import type { Outcome } from '../graph/executor.ts'
-import type { TargetId } from '../graph/target.ts'
 import { isRepair } from '../reason.ts'
 import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'
@@ -37,7 +36,7 @@ export interface Closing {
 }
 
 export function summarise(
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  outcomes: ReadonlyMap<string, Outcome>,
   seconds: number,
   exit: number,
   closing: Closing = { advice: [], nextToExpire: undefined },
@@ -90,7 +89,7 @@ function closingRows(summary: Summary): ClosingRow[] {
   ]
 }
 
-function formatEnded(outcomes: ReadonlyMap<TargetId, Outcome>, goOn: string): string {
+function formatEnded(outcomes: ReadonlyMap<string, Outcome>, goOn: string): string {
   const begun = ofKind(outcomes, 'cancelled').flatMap(([id, { isBegun }]) => (isBegun ? [id] : []))
   const where = begun.length > 0 ? `, in the middle of ${formatNames(begun)}` : ''
   return `early${where}: no file is left half written; continue with: ${goOn}`
@@ -137,7 +136,7 @@ function toDoRows({ advice, toDo = [] }: Summary): ClosingRow[] {
 
 const changes = ['replaced', 'new', 'renewed', 'changed', 'repaired', 'deployed', 'installed', 'restarted'] as const
 
-function changedRows(outcomes: ReadonlyMap<TargetId, Outcome>): ClosingRow[] {
+function changedRows(outcomes: ReadonlyMap<string, Outcome>): ClosingRow[] {
   const byLabel = Map.groupBy(ofKind(outcomes, 'built'), ([, outcome]) => labelOf(outcome))
   return changes.flatMap((label) =>
     groupAlike(byLabel.get(label) ?? [], ([, { change }]) => restartsOf(change)).map((group) => {

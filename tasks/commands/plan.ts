@@ -3,7 +3,7 @@ import type { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { keepTo, otherPlan, planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { nameInPhase, type TargetId } from '../../lib/graph/target.ts'
+import { nameInPhase } from '../../lib/graph/target.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { formatFailures } from '../../lib/show/reporter.ts'
 import { summarise } from '../../lib/show/summary.ts'
@@ -128,7 +128,7 @@ export async function readPlanned(session: Session, scope: Scope, expected: stri
 async function refuse(
   { reporterFor, endedStatus }: Request,
   views: readonly PhaseView[],
-  refusals: readonly [TargetId, Failure][],
+  refusals: readonly [string, Failure][],
 ): Promise<readonly Finding[]> {
   const reporter = await reporterFor(views, true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)

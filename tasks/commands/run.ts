@@ -3,7 +3,7 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { type Force, nameInPhase, type TargetId } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
@@ -71,7 +71,7 @@ export async function run(request: Request): Promise<Writing> {
 }
 
 /** Workers need not wait for a control node. Control nodes must: the cluster needs a majority of them. */
-function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
@@ -85,7 +85,7 @@ function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: Rea
 }
 
 /** Users hold copies of their kubeconfigs. */
-function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Outcome>): string[] {
+function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const names = cluster.users.flatMap(({ name }) =>
     outcomes.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : [],
   )
@@ -99,9 +99,9 @@ function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<TargetId, Out
 function adviseOthers(
   { command }: Workspace,
   { all, wanted }: { all: Graph; wanted: Graph },
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  outcomes: ReadonlyMap<string, Outcome>,
 ): string[] {
-  const isRemade = (id: TargetId) => {
+  const isRemade = (id: string) => {
     const outcome = outcomes.get(id)
     if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
     // A replaced identity has a warning of its own, which says what comes next.
@@ -119,7 +119,7 @@ function isDone(outcome: Outcome | undefined): boolean {
  * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
  */
-function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const { auth, cluster } = workspace
   const made = [...graph.values()].filter(({ id, irreplaceable }) => {
     const outcome = outcomes.get(id)
@@ -139,7 +139,7 @@ function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: Readonl
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */
-function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<TargetId, Outcome>) {
+function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const exposed = [...graph.values()].flatMap((target) => {
     const outcome = outcomes.get(target.id)
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
@@ -163,11 +163,11 @@ function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outc
 /** The same command, but no replacement or renewal twice; where all forced files are made, a plain run does the rest. */
 function sameAgain(
   { names, nodes, prune, replaceIdentity }: Request['options'],
-  forced: ReadonlyMap<TargetId, Force>,
-  { wanted, outcomes }: { readonly wanted: Graph; readonly outcomes: ReadonlyMap<TargetId, Outcome> },
+  forced: ReadonlyMap<string, Force>,
+  { wanted, outcomes }: { readonly wanted: Graph; readonly outcomes: ReadonlyMap<string, Outcome> },
 ): string {
-  const isBuilt = (id: TargetId) => outcomes.get(id)?.kind === 'built'
-  const isLeft = ([id, force]: [TargetId, Force]) => {
+  const isBuilt = (id: string) => outcomes.get(id)?.kind === 'built'
+  const isLeft = ([id, force]: [string, Force]) => {
     const outcome = outcomes.get(id)
     // It may have been replaced already.
     const isBegun = outcome?.kind === 'cancelled' && outcome.isBegun

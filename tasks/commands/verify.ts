@@ -14,7 +14,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { formatReasons, type Reason, type Verdict } from '../../lib/reason.ts'
+import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
@@ -77,7 +77,7 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
 async function checkConnection(
   workspace: Workspace,
   { client, server, dialled, strict = false, expected, tolerated = [] }: Connection,
-): Promise<Verdict> {
+): Promise<Look> {
   const { auth } = workspace
   const missing = missingFiles(auth, filesOf(auth.files, client, server))
   if (missing.length > 0) return { reasons: missing }
@@ -145,7 +145,7 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Verdict> {
+async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Look> {
   const { api } = auth.files.names
   const missing = missingFiles(auth, auth.files.pair(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -187,7 +187,7 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
-function checkTokens({ auth }: Workspace): Verdict {
+function checkTokens({ auth }: Workspace): Look {
   const { tokens } = auth.files.names
   const [certificateName, keyName] = auth.files.pair(tokens)
   const missing = missingFiles(auth, [certificateName, keyName])
@@ -198,7 +198,7 @@ function checkTokens({ auth }: Workspace): Verdict {
   return { reasons: [], note: `a token that ${keyName} signs verifies with ${certificateName}` }
 }
 
-function checkEncryption(auth: AuthDir): Verdict {
+function checkEncryption(auth: AuthDir): Look {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }

@@ -5,7 +5,7 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { Target, TargetId } from '../../lib/graph/target.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -18,7 +18,7 @@ import { lookAtNode, withPlaces } from './look.ts'
 interface Part {
   readonly label: string
   readonly files: readonly string[]
-  readonly maker: TargetId
+  readonly maker: string
 }
 
 /**
@@ -30,7 +30,7 @@ export async function findOtherCluster(
   workspace: Workspace,
   graph: Graph,
   limit: LimitFunction,
-): Promise<[TargetId, Failure][]> {
+): Promise<[string, Failure][]> {
   const targets = [...graph.values()]
   const parts = partsToMake(workspace, targets)
   const [first] = parts

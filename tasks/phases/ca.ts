@@ -6,14 +6,14 @@ import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Force, Foreseen, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
-import { formatReasons, type Verdict } from '../../lib/reason.ts'
+import { formatReasons, type Look } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -44,7 +44,7 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(workspace: Workspace, wanted: Profile, force?: Force): Verdict {
+function check(workspace: Workspace, wanted: Profile, force?: Force): Look {
   const state = readCaState(workspace)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
   const pair = readPair(workspace.auth, caName)
@@ -64,7 +64,7 @@ function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
-function foresee(workspace: Workspace, wanted: Profile, { force }: Foreseen): Change {
+function foresee(workspace: Workspace, wanted: Profile, { force }: Work): Change {
   const { auth, now, cluster } = workspace
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined

@@ -4,7 +4,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Foreseen, Look, Target, TargetId, Work } from '../../lib/graph/target.ts'
+import type { Built, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
@@ -20,7 +20,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import type { Reason } from '../../lib/reason.ts'
+import type { Look, Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
@@ -61,7 +61,7 @@ function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   }
 }
 
-function issuerOf(cluster: Cluster, { issuer }: CertRow): TargetId {
+function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
@@ -82,7 +82,7 @@ async function check(workspace: Workspace, row: CertRow): Promise<Look> {
   return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
 }
 
-function foresee(workspace: Workspace, row: CertRow, { force, reasons }: Foreseen): Change {
+function foresee(workspace: Workspace, row: CertRow, { force, reasons }: Work): Change {
   const { auth, now, cluster } = workspace
   const issuer = tryCertificate(auth, signerOf(workspace, row).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter

@@ -3,9 +3,10 @@
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
-import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
+import type { Look } from '../../lib/reason.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
@@ -53,7 +54,7 @@ export async function checkFolder({ workspace, node, names }: OfNode, force?: Fo
 export function foreseeCopies(
   workspace: Workspace,
   node: ClusterNode,
-  { found: { checked }, force }: Foreseen<DeployFound>,
+  { found: { checked }, force }: Work<DeployFound>,
 ): Change | undefined {
   return changeOf(force ? everything(workspace, node, checked.wrong) : checked.wrong)
 }

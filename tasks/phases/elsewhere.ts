@@ -4,7 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
-import type { Target, TargetId } from '../../lib/graph/target.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
@@ -14,7 +14,7 @@ import type { InstallFound } from './install.ts'
 
 /** `earlier`: the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
-  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, TargetId] => [file, id])))
+  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
   const known = new Set(makers.keys())
   const folders = Map.groupBy(cluster.nodes, folderOf)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
@@ -78,16 +78,16 @@ function placeOf({ host, port, user, directory }: ClusterNode) {
   return { host, port, user, directory }
 }
 
-function deployId({ name }: ClusterNode): TargetId {
+function deployId({ name }: ClusterNode): string {
   return `deploy/${name}`
 }
 
-function installId({ name }: ClusterNode): TargetId {
+function installId({ name }: ClusterNode): string {
   return `install/${name}`
 }
 
 /** Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then workers. */
-function afterOf(node: ClusterNode, gateways: readonly TargetId[], controls: readonly TargetId[]): readonly TargetId[] {
+function afterOf(node: ClusterNode, gateways: readonly string[], controls: readonly string[]): readonly string[] {
   switch (node.role) {
     case 'gateway':
       return []

@@ -6,7 +6,7 @@ import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Built, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   addResources,
@@ -14,6 +14,7 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
+import type { Look } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { readEncryptionState } from '../rotations/encryption-key-state.ts'

@@ -2,9 +2,9 @@
 
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import type { Built, Force, Foreseen, Look, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import type { Reason } from '../../lib/reason.ts'
+import type { Look, Reason } from '../../lib/reason.ts'
 import { nodeFolder } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
@@ -54,7 +54,7 @@ export async function updateUnits(
   return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
 }
 
-export async function foreseeUnits(of: OfNode, { reasons, found, force }: Foreseen<InstallFound>): Promise<Change> {
+export async function foreseeUnits(of: OfNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
   return changeOf(force ? await forcedReasons(of, found.units) : reasons)
 }
 

@@ -8,7 +8,7 @@ import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, partOf, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
-import type { Verdict } from '../../lib/reason.ts'
+import type { Look } from '../../lib/reason.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
@@ -43,7 +43,7 @@ function changeOf({ auth }: Workspace, { name }: CertRow): Change {
   return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
-function check(workspace: Workspace, row: CertRow): Verdict {
+function check(workspace: Workspace, row: CertRow): Look {
   const path = kubeconfigFile(row.name)
   // In a dry run the certificate may not exist yet.
   const compare = (bytes: Buffer) => {

@@ -7,7 +7,7 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
 import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
-import type { Built, Foreseen, Work } from '../../lib/graph/target.ts'
+import type { Built, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { Access, Fields } from '../../lib/kubernetes/kubeconfig.ts'
@@ -23,7 +23,7 @@ import {
 import { applyChanges, type Change, entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
-import type { Reason, Verdict } from '../../lib/reason.ts'
+import type { Look, Reason } from '../../lib/reason.ts'
 import { quote } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import type { CertRow } from '../tables/certs.ts'
@@ -50,7 +50,7 @@ export function localWork(names: Names, admin: CertRow) {
         warning: `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
       }
     },
-    foresee: (workspace: Workspace, { reasons }: Foreseen) => changeOf(workspace, reasons),
+    foresee: (workspace: Workspace, { reasons }: Work) => changeOf(workspace, reasons),
   }
 }
 
@@ -65,10 +65,10 @@ function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
-function check(workspace: Workspace, names: Names, access: Access | undefined): Verdict {
+function check(workspace: Workspace, names: Names, access: Access | undefined): Look {
   refuseOwnFiles(workspace)
   const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
-  const lockedBy = (path: string): Verdict => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
+  const lockedBy = (path: string): Look => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
   const left = locks.find(isStaleLock)
   let files: KubeconfigFile[]

@@ -7,7 +7,7 @@ import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, nextName } from '../../lib/files/names.ts'
-import type { Built, Force, Look, Target, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
@@ -21,7 +21,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import { formatReasons, type Reason } from '../../lib/reason.ts'
+import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState } from '../rotations/service-account-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'

@@ -2,7 +2,7 @@
 
 import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
-import type { Target, TargetId } from '../../lib/graph/target.ts'
+import type { Target } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
@@ -49,7 +49,7 @@ export function adviseOnCa(workspace: Workspace): CaAdvice | undefined {
 /** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
 export function noteOnValidity(
   { auth, cluster, command }: Workspace,
-  outcomes: ReadonlyMap<TargetId, Outcome>,
+  outcomes: ReadonlyMap<string, Outcome>,
 ): string[] {
   const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
     const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}

@@ -3,13 +3,13 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
-import { nameInPhase, type Target, type TargetId, type Where } from '../../lib/graph/target.ts'
+import { nameInPhase, type Target, type Where } from '../../lib/graph/target.ts'
 import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, ownReasons, type Reason, type UnitReason, type Verdict } from '../../lib/reason.ts'
+import { formatReasons, type Look, ownReasons, type Reason, type UnitReason } from '../../lib/reason.ts'
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -25,7 +25,7 @@ interface Row {
 }
 
 export interface Item extends Row {
-  readonly id: TargetId
+  readonly id: string
   readonly phase: string
   readonly where: Where
   readonly node: string | undefined
@@ -262,7 +262,7 @@ function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
-function answerOf(outcome: Outcome | undefined, isSo: (found: Verdict) => boolean): boolean | undefined {
+function answerOf(outcome: Outcome | undefined, isSo: (found: Look) => boolean): boolean | undefined {
   if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
   if (outcome?.kind !== 'failed') return undefined
   return outcome.failure.kind === 'refused' || outcome.failure.code === 'newer-on-node' ? false : undefined

@@ -5,7 +5,6 @@
 import type { FailureKind } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { TargetId } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import type { Closing } from '../../lib/show/summary.ts'
@@ -61,7 +60,7 @@ interface Locked extends Session {
 }
 
 export interface Worked {
-  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly outcomes: ReadonlyMap<string, Outcome>
   readonly findings: readonly Finding[]
 }
 

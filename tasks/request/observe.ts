@@ -1,7 +1,7 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
-import { execute, type Outcome, type RunEvent } from '../../lib/graph/executor.ts'
+import { type Event, execute, type Outcome } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Force, TargetId } from '../../lib/graph/target.ts'
+import type { Force } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
@@ -15,7 +15,7 @@ export interface Scope {
   readonly graph: Graph
   /** As progress shows them. */
   readonly views: readonly PhaseView[]
-  readonly forced?: ReadonlyMap<TargetId, Force>
+  readonly forced?: ReadonlyMap<string, Force>
   /** For a plan. */
   readonly foresees?: boolean
 }
@@ -23,10 +23,10 @@ export interface Scope {
 export interface Seen {
   readonly workspace: Workspace
   readonly graph: Graph
-  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly outcomes: ReadonlyMap<string, Outcome>
   readonly views: readonly PhaseView[]
   /** In the order in which they happened. */
-  readonly events: readonly RunEvent[]
+  readonly events: readonly Event[]
   readonly seconds: number
 }
 
@@ -48,8 +48,8 @@ export async function look(
   const started = performance.now()
   const reporter = await session.progressFor(views)
   const workspace = { ...session.workspace, note: reporter.note }
-  const events: RunEvent[] = []
-  const emit = (event: RunEvent) => {
+  const events: Event[] = []
+  const emit = (event: Event) => {
     events.push(event)
     reporter.event(event)
   }

@@ -2,15 +2,15 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { Force, Target, TargetId } from '../../lib/graph/target.ts'
+import type { Force, Target } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { groups, phases } from '../tables/phases.ts'
 import { formatCommand } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface Selection {
-  readonly ids: readonly TargetId[]
-  readonly forced: ReadonlyMap<TargetId, Force>
+  readonly ids: readonly string[]
+  readonly forced: ReadonlyMap<string, Force>
 }
 
 /** The part of a Request that selects targets. */
@@ -29,7 +29,7 @@ export function select({ cluster, options, commandNames }: SelectionRequest, gra
   const chosen = selectNodes(cluster, targets, options)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usageFailure(`--renew can only be used with ca: ${formatCommand('ca --renew', options)}`)
-  const forced = new Map<TargetId, Force>()
+  const forced = new Map<string, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
     if (renew) forced.set(id, 'renew')

@@ -5,7 +5,6 @@ import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { TargetId } from '../../lib/graph/target.ts'
 import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './job.ts'
@@ -18,7 +17,7 @@ interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | '
 
 interface Walked {
   /** Empty if the walk was refused. */
-  readonly outcomes: ReadonlyMap<TargetId, Outcome>
+  readonly outcomes: ReadonlyMap<string, Outcome>
   readonly findings: readonly Finding[]
 }
 

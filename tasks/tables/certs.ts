@@ -1,14 +1,13 @@
 /** Every certificate of the cluster, one row each: everything else is derived from the row. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { TargetId } from '../../lib/graph/target.ts'
 import type { Profile } from '../../lib/pki/profile.ts'
 import type { CertKind, CertUse } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 
 export interface CertRow extends CertUse {
   /** The id of the target that makes it. */
-  readonly id: TargetId
+  readonly id: string
   readonly node?: string
   readonly profile: Profile
   /** Milliseconds. */

@@ -2,17 +2,17 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { Change } from '../../lib/change.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
-import type { Foreseen, Target } from '../../lib/graph/target.ts'
-import type { Reason, Verdict } from '../../lib/reason.ts'
+import type { Target, Work } from '../../lib/graph/target.ts'
+import type { Look, Reason } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { createPlanLines, type PlanLinesOptions, planEntries } from '../../lib/show/plan.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 
-export const changed: Verdict = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
-export const missing = (...paths: string[]): Verdict => ({ reasons: paths.map((path) => ({ kind: 'missing', path })) })
-export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): Verdict => ({
+export const changed: Look = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
+export const missing = (...paths: string[]): Look => ({ reasons: paths.map((path) => ({ kind: 'missing', path })) })
+export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): Look => ({
   reasons: [
     { kind: 'on-node', missing: [], differ: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [], ...told },
   ],
@@ -21,13 +21,13 @@ export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): Verdict => 
 const phases = ['leaf', 'config', 'deploy', 'install'].map((name) => ({ name, title: `The ${name}s` }))
 
 /** What is there keeps its key. */
-function change({ reasons }: Foreseen, files: readonly string[]): Change {
+function change({ reasons }: Work, files: readonly string[]): Change {
   const isNew = reasons.every(({ kind }) => kind === 'missing')
   return { kind: 'made', files: isNew ? files : files.slice(0, 1), isNew }
 }
 
 /** What would be written anew differs there, unless it is missing. */
-function checkNode(verdict: Verdict | undefined, pending: ReadonlySet<string>): Verdict {
+function checkNode(verdict: Look | undefined, pending: ReadonlySet<string>): Look {
   const [told] = verdict?.reasons ?? onNode({}).reasons
   if (told?.kind !== 'on-node') return fresh
   const differ = [...new Set([...told.differ, ...pending])].filter((file) => !told.missing.includes(file))
@@ -35,7 +35,7 @@ function checkNode(verdict: Verdict | undefined, pending: ReadonlySet<string>): 
 }
 
 /** All of them fresh unless told otherwise, or made of what would change. */
-export function fakeCluster(verdicts: Readonly<Record<string, Verdict>>): Target[] {
+export function fakeCluster(verdicts: Readonly<Record<string, Look>>): Target[] {
   const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => verdicts[id] ?? fresh, ...told })
   const node = (name: string) =>
     target(`deploy/${name}`, {

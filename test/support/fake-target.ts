@@ -1,17 +1,17 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import { execute, type Outcome, type RunEvent, type RunOptions } from '../../lib/graph/executor.ts'
+import { type Event, execute, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
-import type { Force, Target, TargetId } from '../../lib/graph/target.ts'
+import type { Force, Target } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
-import type { Verdict } from '../../lib/reason.ts'
+import type { Look } from '../../lib/reason.ts'
 
-export const stale: Verdict = { reasons: [{ kind: 'missing', path: 'file' }] }
-export const fresh: Verdict = { reasons: [] }
+export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }
+export const fresh: Look = { reasons: [] }
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
-export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
+export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
   const [phase = id] = id.split('/')
   return {
     id,
@@ -29,24 +29,24 @@ export function fakeTarget(id: TargetId, told: Partial<Target> = {}): Target {
 export const nowhere = {} as Workspace
 
 export interface FakeRun {
-  readonly events: RunEvent[]
+  readonly events: Event[]
   /** "started a", "building a", "built a", in the order in which they came. */
   readonly told: string[]
-  readonly outcomes: Promise<Map<TargetId, Outcome>>
+  readonly outcomes: Promise<Map<string, Outcome>>
   readonly abort: AbortController
 }
 
 export interface FakeRunOptions {
   readonly dryRun?: boolean
   readonly foresees?: boolean
-  readonly forced?: Readonly<Record<TargetId, Force>>
+  readonly forced?: Readonly<Record<string, Force>>
   readonly auth?: number
   readonly node?: number
-  readonly onEvent?: (event: RunEvent) => void
+  readonly onEvent?: (event: Event) => void
 }
 
 export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}): FakeRun {
-  const events: RunEvent[] = []
+  const events: Event[] = []
   const told: string[] = []
   const abort = new AbortController()
   const limits: RunOptions['limits'] = {

@@ -4,7 +4,7 @@ import { keepTo, planOf } from '../../../lib/graph/actions.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import type { Workspace } from '../../../lib/graph/workspace.ts'
-import type { Verdict } from '../../../lib/reason.ts'
+import type { Look } from '../../../lib/reason.ts'
 import { fakeCluster, missing, onNode } from '../../support/fake-plan.ts'
 import { fakeTarget, fresh, nowhere, runFakes } from '../../support/fake-target.ts'
 
@@ -16,7 +16,7 @@ async function plan(targets: readonly Target[], name = 'kubenet') {
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
-const wide: Verdict = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
+const wide: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
 
 test('a plan has one hash, whatever the order of its targets', async () => {
   const targets = fakeCluster({ leaf: missing('leaf.pem'), 'deploy/two': onNode({ wrongMode: ['a.config'] }) })

@@ -6,7 +6,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { findRefusals, type Outcome } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Target, Work } from '../../../lib/graph/target.ts'
-import type { Reason, Verdict } from '../../../lib/reason.ts'
+import type { Look, Reason } from '../../../lib/reason.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fake-target.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
@@ -327,7 +327,7 @@ test('an abort before a target is checked cancels it, and what is being built is
 })
 
 test('an abort during a check starts no build', async () => {
-  const looked = Promise.withResolvers<Verdict>()
+  const looked = Promise.withResolvers<Look>()
   const run = runFakes([fakeTarget('a', { check: () => looked.promise, build: async () => assert.fail('built') })])
   await settled()
   run.abort.abort()
@@ -504,7 +504,7 @@ test('a dry run says what is forced, and what follows from it', async () => {
 })
 
 test('the warning is what a build returns, else the one of the check', async () => {
-  const check = (): Verdict => ({ ...stale, warning: 'expires soon' })
+  const check = (): Look => ({ ...stale, warning: 'expires soon' })
   const run = runFakes([
     fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
     fakeTarget('b', { check }),

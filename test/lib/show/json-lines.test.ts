@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome, RunEvent } from '../../../lib/graph/executor.ts'
+import type { Event, Outcome } from '../../../lib/graph/executor.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { summarise } from '../../../lib/show/summary.ts'
 import { readJsonLine } from '../../support/json-line.ts'
@@ -16,7 +16,7 @@ function json() {
 const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
 const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
 const until = new Date('2036-11-21T10:00:00Z')
-const ended = (outcome: Outcome): RunEvent => ({ type: 'ended', id: 'ca', outcome })
+const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', outcome })
 
 for (const [event, value] of [
   [
@@ -53,7 +53,7 @@ for (const [event, value] of [
     ended({ kind: 'cancelled', because: ['ca'] }),
     { type: 'cancelled', id: 'ca', because: ['ca'], message: 'skipped: it comes after ca' },
   ],
-] as const satisfies readonly [RunEvent, object][])
+] as const satisfies readonly [Event, object][])
   test(`${event.type === 'ended' ? `the end of a ${event.outcome.kind} target` : `an event ${event.type}`} is one object: ${JSON.stringify(value)}`, () => {
     const { reporter, values } = json()
     reporter.event(event)

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Verdict } from '../../../lib/reason.ts'
+import type { Look } from '../../../lib/reason.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
 import { fakeTarget, fresh } from '../../support/fake-target.ts'
 
 /** Between the end of the progress and the counts. */
-async function planOf(verdicts: Readonly<Record<string, Verdict>>): Promise<string[]> {
+async function planOf(verdicts: Readonly<Record<string, Look>>): Promise<string[]> {
   return (await (await planFakes(fakeCluster(verdicts))).tell()).slice(1, -1)
 }
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Change } from '../../../lib/change.ts'
-import type { Reason, Verdict } from '../../../lib/reason.ts'
+import type { Look, Reason } from '../../../lib/reason.ts'
 import { countEntries, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
-const openMode: Verdict = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
-const plan = async (verdicts: Readonly<Record<string, Verdict>>) => await planFakes(fakeCluster(verdicts))
+const openMode: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
+const plan = async (verdicts: Readonly<Record<string, Look>>) => await planFakes(fakeCluster(verdicts))
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
 const short = (entries: Awaited<ReturnType<typeof plan>>['entries']) =>
   entries.map(({ ids, mark, copied, yours }) => [ids.join(), mark, copied.join(), yours.join()])
