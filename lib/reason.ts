@@ -40,8 +40,6 @@ export type Reason =
     }
   | UnitReason
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
-  /** Absolute paths on a node: of ours, read by no unit that belongs there. */
-  | { readonly kind: 'left-over'; readonly paths: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
@@ -159,8 +157,6 @@ export function formatReason(reason: Reason): string {
       return formatUnit(reason)
     case 'left-drained':
       return `${formatNames(reason.nodes)} may be left drained by an interrupted run`
-    case 'left-over':
-      return `${formatNames(reason.paths)} removed`
     case 'need-rebuilt':
       return `${formatNames(reason.ids)} will be made`
     case 'locked':

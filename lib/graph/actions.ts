@@ -74,8 +74,6 @@ function repairsFor(reason: Reason): Action[] {
       return [['mode', reason.path, octal(reason.wanted)]]
     case 'on-node':
       return reason.wrongMode.map((file) => ['mode', file])
-    case 'left-over':
-      return reason.paths.map((path) => ['remove', path])
     case 'left-drained':
       return [['undrain']]
     default:

@@ -30,8 +30,6 @@ export interface PlacesQuery {
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
   readonly alsoIfPresent: readonly string[]
-  /** What may be left of another role. It alone does not make root look. */
-  readonly former: { readonly units: readonly string[]; readonly paths: ReadonlyMap<string, string> }
 }
 
 /** Bytes. Our files have a few thousand; a larger file gets no digest. */
@@ -455,10 +453,9 @@ say_flags() {
 }`
 
 /** The last line of its output is the number of the others. */
-function rootScript({ units: own, paths: places, former }: PlacesQuery): string {
-  const paths = [...places, ...former.paths].map(([path, digest]) => `${path} ${digest}`)
+function rootScript({ units, paths: places }: PlacesQuery): string {
+  const paths = [...places].map(([path, digest]) => `${path} ${digest}`)
   const folders = foldersOf(places)
-  const units = [...own, ...former.units]
   const properties = shownProperties.map((name) => `-p ${name}`).join(' ')
   const names = units.map((unit) => `${unit}.service`).join(' ')
   const shown = [

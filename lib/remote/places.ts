@@ -152,12 +152,6 @@ function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce:
   return answering(sudo, [shellStart, answerFunction, ...lockLines(source), ...lines, 'answer done'].join('\n'), nonce)
 }
 
-/** Removes those files that still have the digest that a look found. */
-export function removeScript(sudo: string, files: ReadonlyMap<string, string>, nonce: string): string {
-  const lines = removeWhere(files, (path) => [path])
-  return answering(sudo, [shellStart, ...lines, "printf 'done\\n'"].join('\n'), nonce)
-}
-
 /** Removes `files` of each path whose file still has its digest. */
 function removeWhere(digests: ReadonlyMap<string, string>, files: (path: string) => readonly string[]): string[] {
   const words = (paths: Iterable<string>) => [...paths].map(quote).join(' ')

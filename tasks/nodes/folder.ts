@@ -147,7 +147,7 @@ function neighboursIn({ auth, cluster }: Workspace, folder: FolderSeen, { togeth
 function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
   const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
   return neighbours.length === 0
-    ? `${holds}: --prune removes it`
+    ? `${holds}: --prune removes it from that folder`
     : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
 }
 

@@ -12,8 +12,7 @@ import { backOut } from './back-out.ts'
 import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
-import { splitLeftOver } from './left-over.ts'
-import { forgetOld, type NodeRun, placeFiles, removeLeftOver } from './places.ts'
+import { forgetOld, type NodeRun, placeFiles } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import { reloadTime, repeat } from './repeat.ts'
 import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
@@ -72,7 +71,6 @@ export async function bringUp(on: NodeRun, found: UnitsFound, isForced: boolean)
   }
   if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(workspace, node, install)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
-  await removeLeftOver(workspace, node, install, splitLeftOver(workspace, found.leftOver)[0])
   const change: Change = {
     kind: 'installed',
     paths: wanted.map(({ path }) => path),

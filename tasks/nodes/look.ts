@@ -25,7 +25,7 @@ import {
 } from '../../lib/remote/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { formerPlaces, nodeUnits } from '../tables/places.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { addressOf } from './component.ts'
 import { nodeFailure } from './node-failure.ts'
 
@@ -202,7 +202,6 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(workspace, place) ?? noDigest)]
   }
-  const former = formerPlaces(cluster, node)
   return {
     sudo: install.sudo,
     units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
@@ -214,16 +213,8 @@ function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | und
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
       return bundle === undefined ? [] : files.map(({ path }) => path)
     }),
-    former: {
-      units: [...new Set(former.map(({ unit }) => unit))],
-      // Files of ours, keys too, are recognised by content.
-      paths: new Map(former.map((place) => [place.path, digestAt(workspace, place) ?? noDigest])),
-    },
   }
 }
 
 /** A query without `install`: nothing is done as root. */
-const emptyQuery: PlacesQuery = {
-  ...{ sudo: '', units: [], paths: new Map(), alsoIfPresent: [] },
-  former: { units: [], paths: new Map() },
-}
+const emptyQuery: PlacesQuery = { sudo: '', units: [], paths: new Map(), alsoIfPresent: [] }

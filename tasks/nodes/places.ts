@@ -5,18 +5,10 @@ import { accessFor } from '../../lib/files/place.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Workspace } from '../../lib/graph/workspace.ts'
 import { folderOf } from '../../lib/remote/look.ts'
-import {
-  commandScript,
-  forgetScript,
-  type Locked,
-  placeScript,
-  putBackScript,
-  removeScript,
-} from '../../lib/remote/places.ts'
+import { commandScript, forgetScript, type Locked, placeScript, putBackScript } from '../../lib/remote/places.ts'
 import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
-import type { LeftOver } from './left-over.ts'
 import { askNode, asUnknown } from './look.ts'
 import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
@@ -71,16 +63,6 @@ async function changeOld(
   const at = { source: look.folder.path ?? folderOf(path), sudo }
   const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => script(at, nonce))
   if (first !== 'done') throw whyStopped(node, first, said)
-}
-
-export async function removeLeftOver(
-  workspace: Workspace,
-  node: ClusterNode,
-  { sudo }: Install,
-  removed: readonly LeftOver[],
-): Promise<void> {
-  const files = new Map(removed.map(({ path, digest }) => [path, digest]))
-  if (files.size > 0) await runAsRoot(workspace, node, (nonce) => removeScript(sudo, files, nonce))
 }
 
 /** Throws a Failure if root's shell ended early. */

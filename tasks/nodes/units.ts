@@ -16,7 +16,6 @@ import { apiServer, type Health, type Place, type Port, type Unit } from '../lay
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
-import { findLeftOver, type LeftOver } from './left-over.ts'
 import { asUnknown, digestAt, lookAtNode, lookAtPorts, placesOf } from './look.ts'
 import { nodeFailure } from './node-failure.ts'
 import { repeat } from './repeat.ts'
@@ -30,7 +29,6 @@ export interface UnitsFound {
   readonly unhealthy: ReadonlyMap<string, string>
   /** When the API server last reloaded its encryption config, by the node's clock; undefined if it did not, or was not queried. */
   readonly reloaded?: number | undefined
-  readonly leftOver: readonly LeftOver[]
 }
 
 /** The check of one unit; the checks are in the table's order. */
@@ -69,7 +67,6 @@ export async function lookAtUnits(
       served,
       unhealthy,
       reloaded: await lookAtReload({ workspace, node, install }, asked, places),
-      leftOver: findLeftOver(workspace, node, places),
     }
   } catch (error) {
     throw asUnknown(node, error)

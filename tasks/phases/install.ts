@@ -10,7 +10,6 @@ import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
-import { type LeftOver, splitLeftOver } from '../nodes/left-over.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
@@ -76,18 +75,16 @@ async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsF
 
 function checkNode(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
   const installed = checkUnitsOf(workspace, node, install, found)
-  const [removed, left] = splitLeftOver(workspace, found.leftOver)
   const marks = splitMarks(workspace, found, install)
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
-    ...(removed.length > 0 ? [{ kind: 'left-over', paths: removed.map(({ path }) => path) } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const unmanaged = runningElsewhere(workspace, node, found.places)
-  const warning = warningOf(node, installed, { left, rotating, unmanaged, marks, undrain: install.undrain })
+  const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain: install.undrain })
   return {
     reasons,
     // A unit that is not installed has nothing to load.
@@ -113,13 +110,11 @@ function warningOf(
   { name }: ClusterNode,
   installed: readonly UnitCheck[],
   {
-    left: leftOver,
     rotating,
     unmanaged,
     marks,
     undrain,
   }: {
-    readonly left: readonly LeftOver[]
     readonly rotating: readonly string[]
     readonly unmanaged: readonly Unit[]
     readonly marks: ReturnType<typeof splitMarks>
@@ -127,8 +122,6 @@ function warningOf(
   },
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
-  const [inUse, left] = [leftOver.filter(({ isInUse }) => isInUse), leftOver.filter(({ isInUse }) => !isInUse)]
-  const paths = (some: readonly LeftOver[]) => formatNames(some.map(({ path }) => path))
   const elsewhere = installed.flatMap(({ unit: { unit }, otherPath }) =>
     otherPath === undefined
       ? []
@@ -147,9 +140,6 @@ function warningOf(
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,
-    left.length > 0 && `${name} holds ${paths(left)}, not for its role: --prune removes what is ours`,
-    inUse.length > 0 &&
-      `${name} holds ${paths(inUse)}, not for its role, and what reads it still runs: stop that first`,
   ].filter(Boolean)
   return warnings.length > 0 ? warnings.join('; ') : undefined
 }

@@ -36,19 +36,6 @@ export function unitsOf(cluster: Placing, role: ClusterNode['role']): string[] {
     .map(({ unit }) => unit)
 }
 
-/** Where a machine that had another role may still hold files of ours, by the unit that read them. */
-export function formerPlaces(cluster: Placing, node: ClusterNode): (Place & { readonly unit: string })[] {
-  const own = new Set(nodeUnits(cluster, node).flatMap(({ files }) => files.map(({ path }) => path)))
-  const others = layoutOf(cluster).units.filter(({ on, bundle }) => bundle === undefined && !on.includes(node.role))
-  return others
-    .flatMap(({ on: [role = node.role], unit }) =>
-      nodeUnits(cluster, { ...node, role }).flatMap((row) =>
-        row.unit === unit ? row.files.map((place) => ({ ...place, unit })) : [],
-      ),
-    )
-    .filter(({ path }) => !own.has(path))
-}
-
 /** What a restart of these units interrupts; undefined where another node serves the same meanwhile. */
 export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
   const [control, ...more] = nodes.filter(({ role }) => role === 'control')

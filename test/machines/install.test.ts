@@ -279,22 +279,4 @@ describe('install on six machines', { skip }, () => {
     await on('control0', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
     await must(0, 'install')
   })
-
-  test('what is left of another role is told of, and removed with --prune where it is ours and nothing reads it', async () => {
-    const put = (file: string, to: string) =>
-      lab.exec(`cat auth/${file}`).then((text) => lab.machine('worker0').write(to, text))
-    await put('ca-key.pem', '/var/lib/kubernetes/ca-key.pem')
-    await put('kube-scheduler.kubeconfig', '/var/lib/kubernetes/kube-scheduler.kubeconfig')
-    await put('kubernetes.pem', '/etc/etcd/kubernetes.pem')
-    await put('kubernetes-key.pem', '/etc/etcd/kubernetes-key.pem')
-    await lab.exec('openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout x-key.pem -out x.pem 2>&1')
-    lab.machine('worker0').write('/etc/etcd/ca.pem', await lab.exec('cat x.pem'))
-    await must(0, 'cluster-cert', '--force')
-    const told = await must(0, 'bootstrap')
-    assert.match(JSON.stringify(told.events), /worker0 holds .*ca-key\.pem.*--prune/)
-    const ran = await must(0, 'install', '--prune', '--node', 'worker0')
-    assert.match(String(messageOf(ran, 'install/worker0')), /ca-key\.pem.* removed/)
-    assert.equal(await on('worker0', 'ls /etc/etcd; ls /var/lib/kubernetes'), 'ca.pem\nca.pem\n')
-    assert.deepEqual(installs(await must(0, 'install', '--prune'), 'fresh'), everyInstall)
-  })
 })

@@ -1059,7 +1059,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       assertStatus(ran, 0)
       for (const name of left) assert.ok(readdirSync(home()).includes(name), name)
       const warning = ran.events.find(({ id, warning }) => id === 'deploy/control0' && warning)?.warning
-      assert.match(String(warning), /^control0 holds .*ca-key\.pem.*--prune removes it$/)
+      assert.match(String(warning), /^control0 holds .*ca-key\.pem.*--prune removes it from that folder$/)
       assertStatus(await harderway(place, 'bootstrap', '--prune', '--dry-run'), 4)
       const pruned = await harderway(place, 'bootstrap', '--prune', '--json')
       assertStatus(pruned, 0)

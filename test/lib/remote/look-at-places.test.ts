@@ -42,7 +42,6 @@ const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): Pla
   units: [],
   paths: new Map(paths.map((path) => [path, digest])),
   alsoIfPresent: ['/'],
-  former: { units: [], paths: new Map() },
   ...more,
 })
 
@@ -62,16 +61,19 @@ inEachShell(({ did, run }) => {
 
   test('a look at places finds what is there, what is kept beside it, and which folders exist', (t) => {
     const home = node(t)
-    const former = { units: [], paths: new Map(inHome(home, 'places/left').map((path) => [path, digest])) }
-    const query = queryOf(inHome(home, 'places/ca.pem', 'places/none', 'gone/x'), { former })
+    const query = queryOf(inHome(home, 'places/ca.pem', 'places/none', 'gone/x'))
     for (const environment of ['', oddEnvironment]) {
       const { files, folders, real, links } = parsePlaces(did('/', environment + placesScript(query, nonce)), nonce)
       assert.deepEqual([[...folders], real.size, links], [inHome(home, 'places'), 0, []])
       assert.deepEqual(
         [...files].map(([path, { kind, sha256: sum, mode, size }]) => [path, kind, sum, mode, size]),
-        inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`, 'places/left').map(
-          (path) => [path, 'file', digest, 0o640, 1],
-        ),
+        inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`).map((path) => [
+          path,
+          'file',
+          digest,
+          0o640,
+          1,
+        ]),
       )
     }
   })

@@ -27,7 +27,6 @@ import {
   type PlacesChange,
   placeScript,
   putBackScript,
-  removeScript,
 } from '../../../lib/remote/places.ts'
 import { readAnswer } from '../../../lib/remote/shell.ts'
 import { nodeFolder } from '../../../lib/remote/staging.ts'
@@ -269,9 +268,8 @@ inEachShell(({ run }) => {
       }
       const seenAt = (change: PlacesChange) => {
         const paths = change.files.map(({ path }) => path)
-        const none = { units: [], paths: new Map<string, string>() }
-        const query = { ...none, sudo: '', alsoIfPresent: paths, former: none }
-        const { stdout } = run('/', placesScript({ ...query, paths: new Map(paths.map((each) => [each, ''])) }, nonce))
+        const query = { units: [], sudo: '', alsoIfPresent: paths, paths: new Map(paths.map((each) => [each, ''])) }
+        const { stdout } = run('/', placesScript(query, nonce))
         return { ...change, unchanged: paths, seen: parsePlaces(stdout, nonce).files }
       }
       for (const [what, spoil] of Object.entries(changes))
@@ -383,18 +381,6 @@ inEachShell(({ run }) => {
     assert.match(rest.join(''), /said undone .*No space left/)
     assert.ok(stdout.endsWith(`${listed}old\nold\n`), stdout)
     assert.equal(typeof fill, 'function')
-  })
-
-  test('removes files that are still the same, and no others', (t) => {
-    const folder = join(scratch(t), "it's one")
-    mkdirSync(folder)
-    const paths = ['a', 'b', 'c', 'gone'].map((name) => join(folder, name))
-    for (const path of paths) writeFileSync(path, `${path}\n\0`)
-    const digests = new Map(paths.map((path) => [path, sha256(readFileSync(path))]))
-    writeFileSync(paths[1] ?? '', 'another')
-    rmSync(paths[3] ?? '')
-    answer(removeScript('', digests, nonce))
-    assert.deepEqual(readdirSync(folder), ['b'])
   })
 
   test("a command's status and its output are reported, whatever it prints and reads", () => {

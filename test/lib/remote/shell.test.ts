@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { removeScript } from '../../../lib/remote/places.ts'
+import { forgetScript } from '../../../lib/remote/places.ts'
 import { bothScripts, readAnswer, wholeScript } from '../../../lib/remote/shell.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -17,9 +17,9 @@ inEachShell(({ did, run }) => {
   test("root's shell neither", () => {
     const nonce = '0123456789abcdef'
     // In place of sudo: what root's shell reads is a command of its own then.
-    const script = removeScript('env', new Map(), nonce).replace("printf 'done\\n'", 'ulimit -c; echo "$-"')
-    const { records } = readAnswer(did('/', oddEnvironment + script), nonce)
-    const [core, options] = records
+    const script = forgetScript({ source: '/', sudo: 'env' }, new Map(), nonce)
+    const early = script.replace('answer() {', 'ulimit -c; echo "$-"; exit\nanswer() {')
+    const [core, options] = readAnswer(did('/', oddEnvironment + early), nonce).records
     assert.equal(core, 'said 0')
     assert.match(String(options), /^said [^Cfu]*e[^Cfu]*$/)
   })

@@ -44,7 +44,6 @@ const reason = v.variant('kind', [
     ...{ restartsBefore: optionalText, isDrained: flag },
   }),
   ofKind('left-drained', { nodes: texts }),
-  ofKind('left-over', { paths: texts }),
   ofKind('need-rebuilt', { ids: texts }),
   ofKind('locked', { path: text, isStale: flag }),
   ofKind('forced', { replaces: mark }),

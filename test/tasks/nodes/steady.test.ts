@@ -33,7 +33,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
     drained: [],
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
-  return { look: {} as NodeLook, places, served: new Map(), unhealthy: why, leftOver: [] }
+  return { look: {} as NodeLook, places, served: new Map(), unhealthy: why }
 }
 
 /** What each look after the first says: seconds left, or why the unit is not healthy. */

@@ -14,10 +14,10 @@ import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
-import { checkUnitsOf, runningElsewhere, type UnitCheck, type UnitsFound } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, runningElsewhere, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
-import { formerPlaces, nodeUnits } from '../../../tasks/tables/places.ts'
+import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { parsed } from '../../support/bad-files.ts'
 import { makeEverything, temporaryAuth } from '../../support/cluster-auth.ts'
 
@@ -91,7 +91,6 @@ describe("the check of a node's units", () => {
         ),
       ),
       unhealthy: new Map(),
-      leftOver: [],
     }
     change(found)
     const look = { folder: {} as FolderSeen, places: found.places }
@@ -103,7 +102,7 @@ describe("the check of a node's units", () => {
       return checks.has(unit) ? (reason ? [formatReason(reason)] : []) : ['not installed']
     })
   }
-  interface Mutable extends Pick<UnitsFound, 'leftOver'> {
+  interface Mutable {
     places: PlacesSeen & {
       units: Map<string, UnitState>
       folders: Set<string>
@@ -659,19 +658,5 @@ describe('the table of places', () => {
         if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
       }
     }
-  })
-
-  test('knows what another role would leave, and never what the node needs', () => {
-    const paths = (name: string) => formerPlaces(cluster, nodeOf(name)).map(({ path }) => path)
-    assert.deepEqual(paths('c0'), [])
-    assert.ok(paths('w0').includes('/var/lib/kubernetes/ca-key.pem'))
-    assert.ok(!paths('w0').includes('/var/lib/kubernetes/ca.pem'))
-    assert.ok(paths('g0').includes('/var/lib/kubelet/g0-key.pem'))
-    assert.ok(!paths('w0').some((path) => path.startsWith('/usr')))
-    const without = formerPlaces(
-      { ...cluster, install: { ...install, units: new Map([['etcd', false as const]]) } },
-      nodeOf('w0'),
-    )
-    assert.ok(!without.some(({ unit }) => unit === 'etcd'))
   })
 })
